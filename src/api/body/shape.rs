@@ -1,0 +1,157 @@
+//! Finds things in a [`Tree`] by their shape, because only one name in it is known for certain.
+//!
+//! Names are compared without regard to case, `_`, `-` and spaces, so that `automation_status`, `automationStatus`
+//! and `automation-status` are one.
+
+use std::net::IpAddr;
+
+use super::Tree;
+
+/// A task or a feature: a thing with a name and a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The name, as it came.
+    pub name: String,
+    /// The status, as it came.
+    pub status: String,
+}
+
+/// The one name that is attested: the top-level key of `automation_status` and its details in JSON.
+const STATUS_KEY: &str = "automationstatus";
+
+/// The text of the key `automation_status`: at the top of JSON; in XML the root element itself, or an attribute or
+/// a child of it. None if there is none, or if there are two that differ.
+pub fn status(tree: &Tree) -> Option<&str> {
+    let Tree::Map(entries) = tree else { return None };
+    let mut found: Vec<&Tree> = under_status_key(entries).collect();
+    // One entry that is itself a map: XML's root element.
+    if let ([], [(_, Tree::Map(children))]) = (found.as_slice(), entries.as_slice()) {
+        found.extend(under_status_key(children));
+    }
+    let texts: Vec<&str> = found.iter().filter_map(|value| text_of(value)).collect();
+    let first = texts.first()?;
+    (texts.len() == found.len() && texts.iter().all(|text| text == first)).then_some(first)
+}
+
+fn under_status_key(entries: &[(String, Tree)]) -> impl Iterator<Item = &Tree> {
+    entries.iter().filter(|(name, _)| plain(name) == STATUS_KEY).map(|(_, value)| value)
+}
+
+/// All things with a name and a status, in their order: of a list (or of repeated elements) those entries that have
+/// both, else the entries of the first map whose values are all texts.
+pub fn named(tree: &Tree) -> Vec<Named> {
+    let mut found = Vec::new();
+    collect(tree, &mut found);
+    if found.is_empty()
+        && let Some(entries) = plain_map(tree)
+    {
+        found = entries;
+    }
+    found
+}
+
+fn collect(tree: &Tree, found: &mut Vec<Named>) {
+    if let Some(thing) = thing(tree) {
+        found.push(thing);
+        return;
+    }
+    match tree {
+        Tree::List(items) => items.iter().for_each(|item| collect(item, found)),
+        Tree::Map(entries) => entries.iter().for_each(|(_, value)| collect(value, found)),
+        Tree::Text(_) | Tree::Nothing => {}
+    }
+}
+
+/// A map with one text under a name like "status" and one under a name like "name" (or just one other text).
+fn thing(tree: &Tree) -> Option<Named> {
+    let Tree::Map(entries) = tree else { return None };
+    let texts = || entries.iter().filter_map(|(name, value)| Some((plain(name), text_of(value)?)));
+    let mut statuses = texts().filter(|(name, _)| is_status(name));
+    let (_, status) = statuses.next()?;
+    if statuses.next().is_some() {
+        return None;
+    }
+    let others: Vec<_> = texts().filter(|(name, _)| !is_status(name)).collect();
+    let name = others
+        .iter()
+        .find(|(name, _)| name == "name" || name == "title")
+        .or_else(|| others.iter().find(|(name, _)| name.ends_with("name")))
+        .or_else(|| {
+            others.iter().find(|(name, _)| ["task", "feature", "label", "description"].contains(&name.as_str()))
+        })
+        .or_else(|| others.iter().find(|_| others.len() == 1))
+        .map(|(_, text)| *text)?;
+    (!name.is_empty()).then(|| Named { name: name.to_owned(), status: status.to_owned() })
+}
+
+fn is_status(name: &str) -> bool {
+    name != STATUS_KEY && (name.ends_with("status") || name.ends_with("state"))
+}
+
+/// The entries of the outermost map that holds texts alone (the key `automation_status` aside).
+fn plain_map(tree: &Tree) -> Option<Vec<Named>> {
+    let entries = match tree {
+        Tree::Map(entries) => entries,
+        Tree::List(items) => {
+            let maps: Vec<Named> = items.iter().filter_map(plain_map).flatten().collect();
+            return (!maps.is_empty()).then_some(maps);
+        }
+        Tree::Text(_) | Tree::Nothing => return None,
+    };
+    let rest: Vec<_> = entries.iter().filter(|(name, _)| plain(name) != STATUS_KEY).collect();
+    let texts: Vec<Named> = rest
+        .iter()
+        .filter_map(|(name, value)| {
+            let status = text_of(value)?;
+            (!name.is_empty()).then(|| Named { name: name.clone(), status: status.to_owned() })
+        })
+        .collect();
+    if !rest.is_empty() && texts.len() == rest.len() && !texts.iter().any(|entry| is_complaint(&entry.name)) {
+        return Some(texts);
+    }
+    rest.iter().find_map(|(_, value)| plain_map(value))
+}
+
+/// Whether a name is one under which APIs put an error, not a feature.
+fn is_complaint(name: &str) -> bool {
+    ["error", "errors", "message", "fault", "code", "detail"].contains(&plain(name).as_str())
+}
+
+/// The one address under a name like "gateway", or the one address of a document that holds nothing else.
+pub fn gateway(tree: &Tree) -> Option<&str> {
+    let mut texts = Vec::new();
+    walk(tree, false, &mut texts);
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    let named: Vec<_> = texts.iter().filter(|(under, text)| *under && is_address(text)).collect();
+    let mut candidates = match named.as_slice() {
+        [] if texts.len() == 1 => texts.iter().filter(|(_, text)| is_address(text)).map(|(_, text)| *text).collect(),
+        _ => named.iter().map(|(_, text)| *text).collect::<Vec<_>>(),
+    };
+    candidates.dedup();
+    match candidates.as_slice() {
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
+fn walk<'a>(tree: &'a Tree, under: bool, texts: &mut Vec<(bool, &'a str)>) {
+    match tree {
+        Tree::Text(text) => texts.push((under, text.trim())),
+        Tree::List(items) => items.iter().for_each(|item| walk(item, under, texts)),
+        Tree::Map(entries) => {
+            for (name, value) in entries {
+                walk(value, under || plain(name).contains("gateway"), texts);
+            }
+        }
+        Tree::Nothing => {}
+    }
+}
+
+/// The text of an entry: its own, or that of an element which has attributes besides.
+fn text_of(tree: &Tree) -> Option<&str> {
+    tree.as_text().or_else(|| tree.get("")?.as_text()).map(str::trim)
+}
+
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+}

@@ -1,0 +1,398 @@
+//! The one definition of the command line: every command and every option, with its environment variable, its key in
+//! the configuration file, its default and its text. Parsing, settings, help, manual and completions all read it here.
+
+use crate::settings::values;
+
+/// What the program can be told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `status`
+    Status,
+    /// `details`
+    Details,
+    /// `features`
+    Features,
+    /// `gateway show`, or just `gateway`
+    GatewayShow,
+    /// `wait`
+    Wait,
+    /// `region`
+    Region,
+    /// `completions`
+    Completions,
+    /// `man`
+    Man,
+}
+
+/// A command's texts.
+#[derive(Debug)]
+pub struct CommandSpec {
+    /// Which it is.
+    pub command: Command,
+    /// The words that name it.
+    pub name: &'static str,
+    /// What may follow, as the usage line shows it.
+    pub operands: &'static str,
+    /// One line.
+    pub help: &'static str,
+    /// The rest, in paragraphs.
+    pub more: &'static str,
+}
+
+/// An option's definition.
+#[derive(Debug)]
+pub struct Opt {
+    /// The name, without its dashes.
+    pub long: &'static str,
+    /// The short form.
+    pub short: Option<char>,
+    /// What its value is called; none for a switch.
+    pub value: Option<&'static str>,
+    /// The environment variables that give it, the first one first.
+    pub env: &'static [&'static str],
+    /// Its key in the configuration file, and the type of its value there.
+    pub key: Option<(&'static str, KeyType)>,
+    /// What holds without it, as the help shows it.
+    pub default: &'static str,
+    /// The commands that take it; all of them where there are none.
+    pub on: &'static [Command],
+    /// The words that a completion offers.
+    pub words: &'static [&'static str],
+    /// Whether a value is possible; the end of a sentence if it is not.
+    pub check: fn(&str) -> Result<(), String>,
+    /// One line.
+    pub help: &'static str,
+    /// The rest.
+    pub more: &'static str,
+}
+
+/// The type of a value in the configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// A string.
+    Text,
+    /// A string, or a number of seconds.
+    Duration,
+    /// A list of strings, or one string with commas.
+    List,
+}
+
+impl Opt {
+    /// Whether its value is the path of a file.
+    pub fn is_file(&self) -> bool {
+        self.value == Some("FILE")
+    }
+
+    /// Whether `command` takes it.
+    pub fn is_on(&self, command: Command) -> bool {
+        self.on.is_empty() || self.on.contains(&command)
+    }
+}
+
+use Command::{Details, Features, GatewayShow, Region, Status, Wait};
+
+const ASKING: &[Command] = &[Status, Details, Features, GatewayShow, Wait];
+const ONE_SHOT: &[Command] = &[Status, Details, Features, GatewayShow];
+
+/// All commands, in the order of the help.
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        command: Status,
+        name: "status",
+        operands: "",
+        help: "Print the automation status",
+        more: "Prints the status as one word: DEPLOYING, DEPLOYED, FAILED, UNPROCESSABLE or, if it is none of these, \
+               as it came. Any status that could be read is exit code 0, unless --check is given.",
+    },
+    CommandSpec {
+        command: Details,
+        name: "details",
+        operands: "",
+        help: "Print the automation status and its tasks",
+        more: "Prints a table of the tasks under the status on a terminal, and the API's JSON otherwise.",
+    },
+    CommandSpec {
+        command: Features,
+        name: "features",
+        operands: "",
+        help: "Print what RackConnect automates on this server",
+        more: "Prints a table of the automation features on a terminal, and the API's JSON otherwise.",
+    },
+    CommandSpec {
+        command: GatewayShow,
+        name: "gateway show",
+        operands: "",
+        help: "Print the address of the RackConnect gateway",
+        more: "Prints the address that the API has assigned to this server; exit code 3 while there is none. \
+               \"gateway\" alone is the same.",
+    },
+    CommandSpec {
+        command: Wait,
+        name: "wait",
+        operands: "[-- COMMAND [ARG]...]",
+        help: "Block until the server is DEPLOYED, then run COMMAND in its place",
+        more: "Blocks until the automation is DEPLOYED, or until it can be said that it never will be. Everything that a \
+               booting server goes through is waited out: no route, no DNS, refused connections, TLS errors from a wrong \
+               clock, server errors, the request limit, an answer that is empty or broken.\n\n\
+               Prints one word: the last status known, whatever the end (nothing if none is known; the address with \
+               --for gateway). With COMMAND it prints nothing and COMMAND replaces this program after success, with \
+               RACKCONNECT_STATUS (that one word) and RACKCONNECT_REGION in its environment. COMMAND is looked for before \
+               waiting.",
+    },
+    CommandSpec {
+        command: Region,
+        name: "region",
+        operands: "",
+        help: "Print the region whose API is asked",
+        more: "Prints the code. With -v it says from where the region is known. Nothing is asked of the network.",
+    },
+    CommandSpec {
+        command: Command::Completions,
+        name: "completions",
+        operands: "SHELL",
+        help: "Print shell completions: bash, zsh or fish",
+        more: "For example: rackconnect completions bash > /etc/bash_completion.d/rackconnect",
+    },
+    CommandSpec {
+        command: Command::Man,
+        name: "man",
+        operands: "",
+        help: "Print the manual page",
+        more: "For example: rackconnect man | man -l -",
+    },
+];
+
+const fn opt(long: &'static str, value: Option<&'static str>, help: &'static str, more: &'static str) -> Opt {
+    Opt {
+        long,
+        short: None,
+        value,
+        env: &[],
+        key: None,
+        default: "",
+        on: &[],
+        words: &[],
+        check: values::anything,
+        help,
+        more,
+    }
+}
+
+/// `--check`
+pub const CHECK: Opt = Opt {
+    on: &[Status],
+    ..opt(
+        "check",
+        None,
+        "Let the exit code tell the status",
+        "0: DEPLOYED; 3: DEPLOYING or an unknown word; 4: FAILED; 5: UNPROCESSABLE.",
+    )
+};
+
+/// `--format`
+pub const FORMAT: Opt = Opt {
+    on: &[Status, Details, Features, GatewayShow, Region],
+    words: &["text", "json", "xml"],
+    ..opt(
+        "format",
+        Some("FORMAT"),
+        "Ask the API for text, json or xml and print its answer as it is",
+        "status and gateway show have text, json and xml; details and features have json and xml. The body is printed byte \
+         for byte (on a terminal a newline is added and control characters are made visible). region has json: an object \
+         of its own.",
+    )
+};
+
+/// `--for`
+pub const FOR: Opt = Opt {
+    on: &[Wait],
+    words: values::GOALS,
+    default: "deployed",
+    check: |value| values::goal(value).map(drop),
+    ..opt(
+        "for",
+        Some("WHAT"),
+        "What to wait for: deployed or gateway",
+        "deployed: the status DEPLOYED. gateway: until the API has assigned a gateway, whose address is printed; FAILED and \
+         UNPROCESSABLE end the wait as usual.",
+    )
+};
+
+/// `--timeout`
+pub const TIMEOUT: Opt = Opt {
+    env: &["RACKCONNECT_WAIT_TIMEOUT"],
+    key: Some(("wait_timeout", KeyType::Duration)),
+    default: "60m",
+    on: &[Wait],
+    check: |value| values::duration(value).map(drop),
+    ..opt("timeout", Some("DURATION"), "Give up after this long, with exit code 124", "0 means never.")
+};
+
+/// `--interval`
+pub const INTERVAL: Opt = Opt {
+    env: &["RACKCONNECT_WAIT_INTERVAL"],
+    key: Some(("wait_interval", KeyType::Duration)),
+    default: "5s",
+    on: &[Wait],
+    check: |value| values::interval(value).map(drop),
+    ..opt(
+        "interval",
+        Some("DURATION"),
+        "How long from one question to the next",
+        "At least 3s. Up to a tenth is added by chance, so that servers that boot together do not ask together.",
+    )
+};
+
+/// `--ok-if`
+pub const OK_IF: Opt = Opt {
+    env: &["RACKCONNECT_WAIT_OK_IF"],
+    key: Some(("wait_ok_if", KeyType::List)),
+    on: &[Wait],
+    words: values::ENDS,
+    check: |value| values::ok_if(value).map(drop),
+    ..opt(
+        "ok-if",
+        Some("LIST"),
+        "Which other ends of the wait are a success, too",
+        "Any of failed, unprocessable, not-rackconnect and not-managed, with commas between them. After such an end the \
+         exit code is 0 and COMMAND is run.",
+    )
+};
+
+/// `--through-failed`
+pub const THROUGH_FAILED: Opt = Opt {
+    on: &[Wait],
+    ..opt(
+        "through-failed",
+        None,
+        "Go on waiting after FAILED",
+        "Staff may repair a failed automation by hand, and it then becomes DEPLOYED. Cannot be combined with \
+         --ok-if failed.",
+    )
+};
+
+/// `--region`
+pub const REGION: Opt = Opt {
+    env: &["RACKCONNECT_REGION"],
+    key: Some(("region", KeyType::Text)),
+    default: "detected: cloud-init's instance data",
+    on: &[Status, Details, Features, GatewayShow, Wait, Region],
+    words: &crate::region::CODES,
+    check: |value| values::region(value).map(drop),
+    ..opt("region", Some("CODE"), "The region of this server", "One of dfw, hkg, iad, lon, ord and syd.")
+};
+
+/// `--endpoint`
+pub const ENDPOINT: Opt = Opt {
+    env: &["RACKCONNECT_ENDPOINT"],
+    key: Some(("endpoint", KeyType::Text)),
+    default: "from the region",
+    on: ASKING,
+    check: |value| values::endpoint(value).map(drop),
+    ..opt(
+        "endpoint",
+        Some("URL"),
+        "The API's URL",
+        "https://HOST[:PORT]. Plain http is accepted for a loopback address alone. User info, a query or a fragment are \
+         usage errors.",
+    )
+};
+
+/// `--ca-file`
+pub const CA_FILE: Opt = Opt {
+    env: &["RACKCONNECT_CA_FILE", "SSL_CERT_FILE"],
+    key: Some(("ca_file", KeyType::Text)),
+    default: "the roots built into the program; where those do not know the issuer, the system's bundle too",
+    on: ASKING,
+    ..opt("ca-file", Some("FILE"), "Trust the certificates of this file alone", "A bundle of PEM certificates.")
+};
+
+/// `--connect-timeout`
+pub const CONNECT_TIMEOUT: Opt = Opt {
+    env: &["RACKCONNECT_CONNECT_TIMEOUT"],
+    key: Some(("connect_timeout", KeyType::Duration)),
+    default: "3s",
+    on: ASKING,
+    check: |value| values::positive(value).map(drop),
+    ..opt("connect-timeout", Some("DURATION"), "How long to try to connect to one address", "")
+};
+
+/// `--request-timeout`
+pub const REQUEST_TIMEOUT: Opt = Opt {
+    env: &["RACKCONNECT_REQUEST_TIMEOUT"],
+    key: Some(("request_timeout", KeyType::Duration)),
+    default: "10s",
+    on: ASKING,
+    check: |value| values::positive(value).map(drop),
+    ..opt("request-timeout", Some("DURATION"), "How long a whole request may take, name look-up included", "")
+};
+
+/// `--deadline`
+pub const DEADLINE: Opt = Opt {
+    env: &["RACKCONNECT_DEADLINE"],
+    key: Some(("deadline", KeyType::Duration)),
+    default: "70s",
+    on: ONE_SHOT,
+    check: |value| values::positive(value).map(drop),
+    ..opt(
+        "deadline",
+        Some("DURATION"),
+        "How long the whole command may take",
+        "Waiting for the request limit included.",
+    )
+};
+
+/// `--config`
+pub const CONFIG: Opt = Opt {
+    env: &["RACKCONNECT_CONFIG"],
+    default: "/etc/rackconnect-agent/config.toml",
+    on: &[Status, Details, Features, GatewayShow, Wait, Region],
+    ..opt(
+        "config",
+        Some("FILE"),
+        "The configuration file",
+        "TOML. A flag wins over the environment, the environment over this file. The default file need not exist.",
+    )
+};
+
+/// `--quiet`
+pub const QUIET: Opt = Opt { short: Some('q'), ..opt("quiet", None, "Say nothing but errors", "") };
+
+/// `--verbose`
+pub const VERBOSE: Opt = Opt {
+    short: Some('v'),
+    ..opt(
+        "verbose",
+        None,
+        "Say more; twice: everything",
+        "RACKCONNECT_LOG takes env_logger's filter syntax where neither this nor -q is given.",
+    )
+};
+
+/// `--help`
+pub const HELP: Opt = Opt { short: Some('h'), ..opt("help", None, "Print the help: -h in short, --help in full", "") };
+
+/// `--version`
+pub const VERSION: Opt = Opt { short: Some('V'), ..opt("version", None, "Print the version", "") };
+
+/// All options, in the order of the help.
+pub const OPTIONS: &[&Opt] = &[
+    &CHECK,
+    &FORMAT,
+    &FOR,
+    &TIMEOUT,
+    &INTERVAL,
+    &OK_IF,
+    &THROUGH_FAILED,
+    &REGION,
+    &ENDPOINT,
+    &CA_FILE,
+    &CONNECT_TIMEOUT,
+    &REQUEST_TIMEOUT,
+    &DEADLINE,
+    &CONFIG,
+    &QUIET,
+    &VERBOSE,
+    &HELP,
+    &VERSION,
+];

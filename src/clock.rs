@@ -1,0 +1,43 @@
+//! The clock: time that neither steps nor stops over a suspend.
+//!
+//! Everything that waits or has a deadline is measured in [`Moment`]s. Deciding code is given them; only the edge
+//! reads the clock.
+
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+/// A point in time: how long after the boot of the server it is (CLOCK_BOOTTIME).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub Duration);
+
+impl Moment {
+    /// Reads the clock.
+    pub fn now() -> Moment {
+        // Linux has CLOCK_BOOTTIME since 2.6.39, so the call cannot fail on any system that Rust itself runs on.
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("the kernel has CLOCK_BOOTTIME");
+        let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+        let nanos = u32::try_from(now.tv_nsec()).unwrap_or(0);
+        Moment(Duration::new(seconds, nanos))
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub fn since(self, earlier: Moment) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Moment;
+    fn add(self, duration: Duration) -> Moment {
+        Moment(self.0.saturating_add(duration))
+    }
+}
+
+impl Sub<Duration> for Moment {
+    type Output = Moment;
+    fn sub(self, duration: Duration) -> Moment {
+        Moment(self.0.saturating_sub(duration))
+    }
+}

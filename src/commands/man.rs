@@ -1,0 +1,12 @@
+//! `man`: the manual page.
+
+use crate::cli::man;
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::output;
+
+/// Prints the manual page in roff.
+pub fn run() -> Result<Exit> {
+    output::write(man::page().as_bytes())?;
+    Ok(Exit::Ok)
+}

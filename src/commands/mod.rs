@@ -1,0 +1,66 @@
+//! The commands, a file each: settings in, one question or a wait, an answer on standard output, an exit code.
+
+mod completions;
+mod details;
+mod features;
+mod gateway;
+mod man;
+mod once;
+mod region;
+mod status;
+mod wait;
+
+use crate::api::body::Named;
+use crate::api::{Format, Operation};
+use crate::cli::{Arguments, Command, options};
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+use crate::output;
+use crate::settings::Settings;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// What a person is to be told, and what the exit code follows from.
+pub fn run(arguments: &Arguments) -> Result<Exit> {
+    match arguments.command {
+        Command::Status => status::run(&Settings::load(arguments)?),
+        Command::Details => details::run(&Settings::load(arguments)?),
+        Command::Features => features::run(&Settings::load(arguments)?),
+        Command::GatewayShow => gateway::show(&Settings::load(arguments)?),
+        Command::Wait => wait::run(&Settings::load(arguments)?, &arguments.program),
+        Command::Region => region::run(&Settings::load(arguments)?),
+        Command::Completions => completions::run(arguments.operand.as_deref().unwrap_or_default()),
+        Command::Man => man::run(),
+    }
+}
+
+/// The format that was asked for, if it is one that the operation has.
+fn format(settings: &Settings, operation: Operation) -> Result<Option<Format>> {
+    let Some(name) = settings.flag(&options::FORMAT) else { return Ok(None) };
+    let formats = operation.formats();
+    match formats.iter().find(|format| format.name() == name) {
+        Some(format) => Ok(Some(*format)),
+        None => {
+            let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+            Err(Error::usage(format!(
+                "--format {name:?} is none that the API has here: it has {}",
+                crate::term::and(&names)
+            )))
+        }
+    }
+}
+
+/// What a 404 to `status`, `details` or `features` means.
+fn unknown_server() -> Error {
+    Error::new(Kind::NotYet, "RackConnect does not know this server (yet): HTTP 404")
+}
+
+/// A table of named things and their statuses for a terminal.
+fn print_table(things: &[Named]) -> Result<()> {
+    let width = things.iter().map(|thing| thing.status.chars().count()).max().unwrap_or(0);
+    things.iter().try_for_each(|thing| {
+        let line = format!("  {:width$}  {}", thing.status, thing.name);
+        output::line(&crate::term::visible(&line))
+    })
+}

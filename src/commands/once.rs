@@ -1,0 +1,153 @@
+//! Asking once, for the commands that answer at once: two tries at most, a second apart, within one request timeout. The
+//! request limit alone is waited for longer, up to the command's deadline.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::api::client::{Answer, Client, Failure};
+use crate::api::roots;
+use crate::api::{Format, Operation};
+use crate::clock::Moment;
+use crate::duration::human;
+use crate::error::{Error, Kind, Result};
+use crate::settings::Settings;
+
+/// How long after a failure the second try comes.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks the API for `operation` in `format`.
+///
+/// # Errors
+/// Wrong settings; no answer; no place in the request limit before the deadline.
+pub fn ask(settings: &Settings, operation: Operation, format: Format) -> Result<Answer> {
+    let request_timeout = settings.request_timeout()?;
+    let mut tries = Tries { request_timeout, deadline: Moment::now() + settings.deadline()?, first_failed: None };
+    let client = client(settings, 0)?;
+    loop {
+        let started = Moment::now();
+        let failure = match client.ask(operation, format, tries.deadline_of(started)) {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        let now = Moment::now();
+        match tries.after(&failure, started, now) {
+            Next::TryAgain(at) => {
+                match failure {
+                    Failure::LimitUsedUp { .. } => log::info!(
+                        "the request limit of this server is used up: waiting for {}",
+                        human(at.since(now) + Duration::from_millis(900))
+                    ),
+                    Failure::Error(why) => log::debug!("{why}: trying once more"),
+                }
+                thread::sleep(at.since(now));
+            }
+            Next::GiveUp(error) => return Err(error),
+        }
+    }
+}
+
+/// The client of a command, which leaves `reserve` places of the request limit to others.
+///
+/// # Errors
+/// Wrong settings.
+pub fn client(settings: &Settings, reserve: usize) -> Result<Client> {
+    let endpoint = settings.endpoint()?;
+    let tls = roots::client_config(settings.ca_file()?.as_deref())?;
+    Ok(Client::new(endpoint, tls, settings.connect_timeout()?, settings.request_timeout()?, reserve))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    TryAgain(Moment),
+    GiveUp(Error),
+}
+
+/// The law of the tries.
+struct Tries {
+    request_timeout: Duration,
+    deadline: Moment,
+    /// When the try began that failed first (since the limit was last waited for).
+    first_failed: Option<Moment>,
+}
+
+impl Tries {
+    /// The deadline of a try that begins at `now`.
+    fn deadline_of(&self, now: Moment) -> Moment {
+        self.deadline.min(self.first_failed.unwrap_or(now) + self.request_timeout)
+    }
+
+    fn after(&mut self, failure: &Failure, started: Moment, now: Moment) -> Next {
+        match failure {
+            Failure::LimitUsedUp { until, forbidden } => {
+                if *until < self.deadline {
+                    self.first_failed = None;
+                    return Next::TryAgain((*until).max(now));
+                }
+                let who = match forbidden {
+                    true => " (HTTP 403): something else on this server asks the API, too",
+                    false => "",
+                };
+                let rest = human(until.since(now) + Duration::from_millis(900));
+                Next::GiveUp(Error::new(
+                    Kind::LimitUsedUp,
+                    format!(
+                        "the request limit is used up{who}; it is free again in {rest}, after the deadline (--deadline)"
+                    ),
+                ))
+            }
+            Failure::Error(error) => {
+                let again = now + PAUSE;
+                let first = self.first_failed.is_none();
+                self.first_failed.get_or_insert(started);
+                match first && error.kind == Kind::Unreachable && again < self.deadline_of(now) {
+                    true => Next::TryAgain(again),
+                    false => Next::GiveUp(error.clone()),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment(Duration::from_millis(millis))
+    }
+
+    fn tries() -> Tries {
+        Tries { request_timeout: Duration::from_secs(10), deadline: at(70_000), first_failed: None }
+    }
+
+    fn failure(kind: Kind) -> Failure {
+        Failure::Error(Error::new(kind, "why"))
+    }
+
+    #[test]
+    fn two_tries_within_one_request_timeout() {
+        let mut tries = tries();
+        assert_eq!(tries.deadline_of(at(0)), at(10_000));
+        assert_eq!(tries.after(&failure(Kind::Unreachable), at(0), at(500)), Next::TryAgain(at(1_500)));
+        assert_eq!(tries.deadline_of(at(1_500)), at(10_000));
+        assert!(matches!(tries.after(&failure(Kind::Unreachable), at(1_500), at(2_000)), Next::GiveUp(_)));
+    }
+
+    #[test]
+    fn no_second_try_where_it_has_no_time_or_no_sense() {
+        assert!(matches!(tries().after(&failure(Kind::Unreachable), at(0), at(9_000)), Next::GiveUp(_)));
+        assert!(matches!(tries().after(&failure(Kind::NotUnderstood), at(0), at(10)), Next::GiveUp(_)));
+    }
+
+    #[test]
+    fn the_limit_is_waited_for_up_to_the_deadline() {
+        let mut tries = tries();
+        let used_up = |until| Failure::LimitUsedUp { until: at(until), forbidden: false };
+        assert_eq!(tries.after(&used_up(60_000), at(0), at(10)), Next::TryAgain(at(60_000)));
+        assert_eq!(tries.deadline_of(at(60_000)), at(70_000));
+        // A failure after the wait is a first one again.
+        assert_eq!(tries.after(&failure(Kind::Unreachable), at(60_000), at(60_010)), Next::TryAgain(at(61_010)));
+        let Next::GiveUp(error) = tries.after(&used_up(70_000), at(61_010), at(61_020)) else { panic!() };
+        assert_eq!(error.kind, Kind::LimitUsedUp);
+    }
+}

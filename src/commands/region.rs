@@ -1,0 +1,29 @@
+//! `region`: which region, and from where it is known.
+
+use crate::api::body::Tree;
+use crate::cli::options;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::output;
+use crate::settings::Settings;
+
+/// Prints the region's code; asks nothing.
+pub fn run(settings: &Settings) -> Result<Exit> {
+    let json = match settings.flag(&options::FORMAT) {
+        None | Some("text") => false,
+        Some("json") => true,
+        Some(other) => {
+            return Err(Error::usage(format!("--format {other:?} is none that region has: it has text and json")));
+        }
+    };
+    let (region, source) = settings.known_region()?;
+    log::debug!("region {}, from {source}", region.code());
+    match json {
+        true => {
+            let entry = |name: &str, value: &str| (name.to_owned(), Tree::Text(value.to_owned()));
+            output::line(&Tree::Map(vec![entry("region", region.code()), entry("source", &source)]).to_json())?;
+        }
+        false => output::line(region.code())?,
+    }
+    Ok(Exit::Ok)
+}

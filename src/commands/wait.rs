@@ -1,0 +1,145 @@
+//! `wait`: blocks until the automation is done, then runs COMMAND in its place.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::once;
+use crate::api::client::{Answer, Client, Failure};
+use crate::api::status::Status;
+use crate::api::{Format, Operation, body};
+use crate::budget::RESERVE;
+use crate::clock::Moment;
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+use crate::output;
+use crate::settings::Settings;
+use crate::signals;
+use crate::term;
+use crate::wait::{End, News, Policy, Question, Source, run as wait};
+
+/// Where programs are looked for if PATH is not set, as the shells do.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Waits, then prints the last word or becomes `program`.
+pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
+    let (ok_if, through_failed) = settings.ok_if()?;
+    let policy = Policy {
+        goal: settings.goal()?,
+        interval: settings.wait_interval()?,
+        deadline: settings.wait_timeout()?.map(|timeout| Moment::now() + timeout),
+        ok_if,
+        through_failed,
+        watched: term::is_watched() && log::log_enabled!(log::Level::Info),
+    };
+    let region = settings.region()?.map(|(region, _)| region);
+    let client = once::client(settings, RESERVE)?;
+    let path = program.first().map(|name| find(name)).transpose()?;
+    if policy.watched {
+        signals::tidy_up_first(term::end_live)?;
+    }
+
+    let (end, machine, sentence) = wait(&mut Api { client }, policy);
+
+    let word = machine
+        .gateway()
+        .map(|address| address.to_string())
+        .or_else(|| machine.status().map(|status| status.word().to_owned()))
+        .unwrap_or_default();
+    let exit = exit(end);
+    match exit {
+        Exit::Ok => log::info!("{sentence}"),
+        _ => log::error!("{sentence}"),
+    }
+    let Some(path) = path.filter(|_| exit == Exit::Ok) else {
+        if program.is_empty() && !word.is_empty() {
+            output::line(&word)?;
+        }
+        return Ok(exit);
+    };
+    let mut command = Command::new(&path);
+    command.arg0(&program[0]).args(&program[1..]).env("RACKCONNECT_STATUS", word);
+    if let Some(region) = region {
+        command.env("RACKCONNECT_REGION", region.code());
+    }
+    let why = command.exec();
+    let kind = if why.kind() == ErrorKind::NotFound { Kind::CommandNotFound } else { Kind::CannotExecute };
+    Err(Error::new(kind, format!("{} cannot be executed: {why}", path.display())))
+}
+
+fn exit(end: End) -> Exit {
+    match end {
+        End::Reached | End::Failed(true) | End::Unprocessable(true) => Exit::Ok,
+        End::Failed(false) => Exit::Failed,
+        End::Unprocessable(false) => Exit::NothingToWaitFor,
+        End::DeadlinePassed => Exit::DeadlinePassed,
+    }
+}
+
+/// Finds a program as a shell does, so that a slip of the pen shows before an hour of waiting and not after it.
+fn find(name: &OsStr) -> Result<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(name);
+        return match executable(&path) {
+            Some(true) => Ok(path),
+            Some(false) => Err(cannot_execute(&path)),
+            None => Err(not_found(name)),
+        };
+    }
+    let folders = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let mut forbidden = None;
+    for path in env::split_paths(&folders).map(|folder| folder.join(name)) {
+        match executable(&path) {
+            Some(true) => return Ok(path),
+            Some(false) => forbidden = forbidden.or(Some(path)),
+            None => {}
+        }
+    }
+    Err(forbidden.map_or_else(|| not_found(name), |path| cannot_execute(&path)))
+}
+
+/// Whether somebody may execute what is there; none if nothing is there.
+fn executable(path: &Path) -> Option<bool> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+fn not_found(name: &OsStr) -> Error {
+    Error::new(Kind::CommandNotFound, format!("COMMAND {name:?} was not found"))
+}
+
+fn cannot_execute(path: &Path) -> Error {
+    Error::new(Kind::CannotExecute, format!("COMMAND {} cannot be executed: it is no executable file", path.display()))
+}
+
+/// The API as a source of statuses.
+struct Api {
+    client: Client,
+}
+
+impl Source for Api {
+    fn ask(&mut self, question: Question, deadline: Moment) -> News {
+        let (operation, format) = match question {
+            Question::Status => (Operation::Status, Format::Text),
+            Question::Gateway => (Operation::Gateway, Format::Text),
+            Question::Tasks => (Operation::Details, Format::Json),
+        };
+        let bytes = match self.client.ask(operation, format, deadline) {
+            Ok(Answer::Body(bytes)) => bytes,
+            Ok(Answer::NotFound) => return News::NotKnownYet,
+            Err(failure) => return News::Failure(failure),
+        };
+        let news = match question {
+            Question::Status => body::status(&bytes).map(|status: Status| News::Status(status)),
+            Question::Gateway => body::gateway(&bytes).map(News::Gateway),
+            Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
+        };
+        news.unwrap_or_else(|error| News::Failure(Failure::Error(error)))
+    }
+}

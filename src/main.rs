@@ -1,0 +1,7 @@
+//! `rackconnect`: see the library.
+
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    rackconnect_agent::main()
+}

@@ -1,0 +1,84 @@
+//! What a setting's value may be, wherever it was given. Every error is the end of a sentence that begins with where.
+
+use std::time::Duration;
+
+use crate::api::endpoint::Endpoint;
+use crate::duration;
+use crate::region::{CODES, Region};
+use crate::wait::{Goal, OkIf};
+
+/// The shortest interval of a wait: with jitter, two waits of one server still leave places in the request limit.
+pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(3);
+
+/// What `--for` takes.
+pub const GOALS: &[&str] = &["deployed", "gateway"];
+
+/// What `--ok-if` takes.
+pub const ENDS: &[&str] = &["failed", "unprocessable", "not-rackconnect", "not-managed"];
+
+/// Any text will do.
+pub fn anything(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+/// A path or any other text, as it is.
+pub fn text(value: &str) -> Result<String, String> {
+    Ok(value.to_owned())
+}
+
+/// A region code.
+pub fn region(value: &str) -> Result<Region, String> {
+    Region::from_code(value).ok_or_else(|| format!("{value:?} is not a region: the regions are {}", CODES.join(", ")))
+}
+
+/// An endpoint.
+pub fn endpoint(value: &str) -> Result<Endpoint, String> {
+    Endpoint::parse(value)
+}
+
+/// A duration.
+pub fn duration(value: &str) -> Result<Duration, String> {
+    duration::parse(value)
+}
+
+/// A duration of more than nothing.
+pub fn positive(value: &str) -> Result<Duration, String> {
+    match duration::parse(value)? {
+        Duration::ZERO => Err("cannot be zero".to_owned()),
+        some => Ok(some),
+    }
+}
+
+/// The interval of a wait.
+pub fn interval(value: &str) -> Result<Duration, String> {
+    match duration::parse(value)? {
+        short if short < SHORTEST_INTERVAL => {
+            Err(format!("{value:?} is too short: the shortest interval is {}", duration::human(SHORTEST_INTERVAL)))
+        }
+        interval => Ok(interval),
+    }
+}
+
+/// What a wait waits for.
+pub fn goal(value: &str) -> Result<Goal, String> {
+    match value {
+        "deployed" => Ok(Goal::Deployed),
+        "gateway" => Ok(Goal::Gateway),
+        _ => Err(format!("{value:?} cannot be waited for: one of {}", GOALS.join(", "))),
+    }
+}
+
+/// The ends of a wait that are a success, too.
+pub fn ok_if(value: &str) -> Result<OkIf, String> {
+    let mut ok_if = OkIf::default();
+    for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match word {
+            "failed" => ok_if.failed = true,
+            "unprocessable" => ok_if.unprocessable = true,
+            // Ends that need xenstore to be told: nothing concludes them yet, and from silence nothing may.
+            "not-rackconnect" | "not-managed" => {}
+            _ => return Err(format!("{word:?} is not an end of a wait: any of {}", ENDS.join(", "))),
+        }
+    }
+    Ok(ok_if)
+}

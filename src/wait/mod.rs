@@ -1,0 +1,68 @@
+//! The wait: until the automation is done, or until it can be said that it never will be.
+//!
+//! `machine` decides, over times that are passed in: what to ask next and when, what to make of it, when to stop.
+//! `report` words what a person is told. `run` is the edge, which sleeps, asks a [`Source`] and speaks.
+
+mod machine;
+mod report;
+mod run;
+
+use std::net::IpAddr;
+
+pub use machine::{End, Machine, Policy, Step};
+pub use run::run;
+
+use crate::api::body::Named;
+use crate::api::client::Failure;
+use crate::api::status::Status;
+use crate::clock::Moment;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The status DEPLOYED.
+    Deployed,
+    /// A gateway's address.
+    Gateway,
+}
+
+/// The ends that are a success besides the goal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OkIf {
+    /// FAILED.
+    pub failed: bool,
+    /// UNPROCESSABLE.
+    pub unprocessable: bool,
+}
+
+/// What a wait asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The status.
+    Status,
+    /// The gateway's address.
+    Gateway,
+    /// The tasks; for people alone, nothing is decided by them.
+    Tasks,
+}
+
+/// What it hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The status.
+    Status(Status),
+    /// The gateway's address.
+    Gateway(IpAddr),
+    /// The tasks, in their order.
+    Tasks(Vec<Named>),
+    /// 404.
+    NotKnownYet,
+    /// No answer, or one that cannot be understood.
+    Failure(Failure),
+}
+
+/// Where statuses come from.
+pub trait Source {
+    /// Asks, and answers by `deadline`.
+    fn ask(&mut self, question: Question, deadline: Moment) -> News;
+}

@@ -1,0 +1,140 @@
+//! What a wait tells a person: the live line on a terminal; in a log a line per change and a heartbeat a minute.
+
+use std::time::Duration;
+
+use super::{End, Machine};
+use crate::api::body::Named;
+use crate::api::client::Failure;
+use crate::clock::Moment;
+use crate::duration::human;
+
+/// How often a log hears that the wait goes on.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// Remembers what was said, so that nothing is said twice.
+#[derive(Debug)]
+pub struct Report {
+    started: Moment,
+    said: String,
+    said_at: Moment,
+}
+
+impl Report {
+    /// The report of a wait that begins at `now`.
+    pub fn new(now: Moment) -> Report {
+        Report { started: now, said: String::new(), said_at: now }
+    }
+
+    /// The line for a log, if there is something new to say or nothing was said for a minute.
+    pub fn line(&mut self, machine: &Machine, now: Moment) -> Option<String> {
+        let state = state(machine);
+        let heartbeat = now.since(self.said_at) >= HEARTBEAT;
+        if state == self.said && !heartbeat {
+            return None;
+        }
+        let elapsed = human(now.since(self.started));
+        let still = if state == self.said { "still " } else { "" };
+        let line = format!("after {elapsed}: {still}{state}{}", progress(machine.tasks()));
+        self.said = state;
+        self.said_at = now;
+        Some(line)
+    }
+
+    /// When [`Report::line`] will have something to say even if nothing happens.
+    pub fn heartbeat(&self) -> Moment {
+        self.said_at + HEARTBEAT
+    }
+
+    /// The live line.
+    pub fn live(&self, machine: &Machine, now: Moment) -> String {
+        let elapsed = human(Duration::from_secs(now.since(self.started).as_secs()));
+        let next = match machine.due().since(now) {
+            Duration::ZERO => "checking now".to_owned(),
+            rest => format!("next check in {}s", rest.as_secs() + 1),
+        };
+        format!("{} for {elapsed}{}; {next}", state(machine), progress(machine.tasks()))
+    }
+
+    /// The last line: how it ended. The end of a sentence that begins with the program's name.
+    pub fn end(&self, machine: &Machine, end: End, now: Moment) -> String {
+        let elapsed = human(now.since(self.started));
+        match end {
+            End::Reached => match machine.gateway() {
+                Some(address) => format!("the gateway is {address}, after {elapsed}"),
+                None => format!("DEPLOYED after {elapsed}"),
+            },
+            End::Failed(_) => {
+                format!("the automation FAILED after {elapsed}{}", failed(machine.tasks()))
+            }
+            End::Unprocessable(_) => format!(
+                "UNPROCESSABLE after {elapsed}: RackConnect will not automate this server, usually because it is in \
+                 another region than the RackConnect configuration"
+            ),
+            End::DeadlinePassed => {
+                let last = match (machine.trouble(), machine.status()) {
+                    (Some(trouble), Some(status)) => {
+                        format!("the last status was {status}, and the last question failed: {}", why(trouble))
+                    }
+                    (Some(trouble), None) => format!("the last question failed: {}", why(trouble)),
+                    (None, Some(status)) => format!("the status is {status}"),
+                    (None, None) if machine.only_unknown() => "RackConnect does not know this server (404 was the \
+                         only answer): perhaps it is not a RackConnect v2 server"
+                        .to_owned(),
+                    (None, None) => "no gateway is assigned yet".to_owned(),
+                };
+                format!("gave up after {elapsed}: {last}")
+            }
+        }
+    }
+}
+
+/// What is known now, in a few words.
+fn state(machine: &Machine) -> String {
+    let known = match machine.status() {
+        Some(status) => status.to_string(),
+        None => "no status yet".to_owned(),
+    };
+    match machine.trouble() {
+        Some(trouble) => format!("{known} ({})", why(trouble)),
+        None if machine.status().is_none() && machine.only_unknown() => {
+            "RackConnect does not know this server yet".to_owned()
+        }
+        None => known,
+    }
+}
+
+fn why(trouble: &Failure) -> String {
+    match trouble {
+        Failure::LimitUsedUp { forbidden: true, .. } => {
+            "the request limit is used up (403): something else on this server asks, too".to_owned()
+        }
+        Failure::LimitUsedUp { .. } => "the request limit is used up".to_owned(),
+        Failure::Error(error) => error.message.clone(),
+    }
+}
+
+/// ", 3 of 7 tasks done, now: …"
+fn progress(tasks: &[Named]) -> String {
+    let done = tasks.iter().filter(|task| is_done(task)).count();
+    let current = tasks.iter().find(|task| !is_done(task)).map(|task| format!(", now: {}", task.name));
+    match tasks.len() {
+        0 => String::new(),
+        all => format!(", {done} of {all} tasks done{}", current.unwrap_or_default()),
+    }
+}
+
+fn failed(tasks: &[Named]) -> String {
+    let names: Vec<String> =
+        tasks.iter().filter(|task| !is_done(task)).map(|task| format!("{} ({})", task.name, task.status)).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; not successful: {}", names.join(", ")),
+    }
+}
+
+/// Whether a task's status is one of success. Which words a task can have is not documented.
+fn is_done(task: &Named) -> bool {
+    const WORDS: [&str; 8] =
+        ["DEPLOYED", "COMPLETE", "COMPLETED", "SUCCESS", "SUCCESSFUL", "SUCCEEDED", "DONE", "FINISHED"];
+    WORDS.iter().any(|word| word.eq_ignore_ascii_case(task.status.trim()))
+}

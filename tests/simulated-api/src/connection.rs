@@ -1,0 +1,518 @@
+//! The wire: accepts connections, reads requests, and answers them as the server's step says, faults included.
+
+use crate::{
+    Received, Shared, bodies,
+    bodies::Content,
+    script::{Fault, Format, Operation, Step},
+};
+use rustls::{ServerConnection, StreamOwned};
+use socket2::SockRef;
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Enough for a handshake in a debug build, and small enough for thousands.
+const STACK: usize = 256 << 10;
+const LONGEST_HEAD: usize = 64 << 10;
+
+/// Accepts connections until the simulator stops.
+pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
+    while !shared.stopping.load(Ordering::SeqCst) {
+        let Ok((tcp, peer)) = listener.accept() else {
+            // Too many open files, for one: try again.
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        let Ok(local) = tcp.local_addr() else { continue };
+        let server = identity(peer.ip(), local.ip());
+        let tcp = Arc::new(tcp);
+        let (number, fault) = {
+            let mut state = shared.state();
+            state.connections += 1;
+            let number = state.connections;
+            state.open.insert(number, Arc::downgrade(&tcp));
+            (number, state.server(server, &shared.config).accept(Instant::now()))
+        };
+        let mut connection =
+            Connection { shared: shared.clone(), tcp, local, server, number, fault, racing: false, buffer: Vec::new() };
+        let thread = thread::Builder::new().stack_size(STACK).spawn(move || {
+            let _ = connection.serve();
+            connection.shared.state().open.remove(&number);
+        });
+        if thread.is_err() {
+            shared.state().open.remove(&number);
+        }
+    }
+}
+
+/// The server that a connection is from.
+fn identity(peer: IpAddr, local: IpAddr) -> IpAddr {
+    let (peer, local) = (peer.to_canonical(), local.to_canonical());
+    if peer.is_loopback() { local } else { peer }
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    tcp: Arc<TcpStream>,
+    local: SocketAddr,
+    server: IpAddr,
+    number: u64,
+    /// The fault that its handshake met.
+    fault: Option<Fault>,
+    /// Whether `close-racing` has struck: the next request is lost.
+    racing: bool,
+    /// What was read and is not used yet.
+    buffer: Vec<u8>,
+}
+
+/// A TCP connection, shared with the simulator, which may end it.
+struct Tcp(Arc<TcpStream>);
+
+impl Read for Tcp {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(into)
+    }
+}
+
+impl Write for Tcp {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// With TLS or without.
+enum Wire {
+    Plain(Tcp),
+    Tls(Box<StreamOwned<ServerConnection, Tcp>>),
+}
+
+impl Wire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(tcp) => tcp.read(into),
+            Wire::Tls(tls) => tls.read(into),
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Wire::Plain(tcp) => tcp.write_all(bytes),
+            Wire::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
+        }
+    }
+
+    /// Says that nothing more will come; in TLS by close_notify, in TCP by FIN.
+    fn close(&mut self) -> io::Result<()> {
+        match self {
+            Wire::Plain(tcp) => tcp.0.shutdown(Shutdown::Write),
+            Wire::Tls(tls) => {
+                tls.conn.send_close_notify();
+                tls.flush()?;
+                tls.sock.0.shutdown(Shutdown::Write)
+            }
+        }
+    }
+}
+
+struct Request {
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    /// Whether the client keeps the connection, and sent no body.
+    keep: bool,
+}
+
+/// What is answered.
+struct Answer {
+    step: Option<usize>,
+    code: u16,
+    content_type: String,
+    body: Vec<u8>,
+    fault: Option<Fault>,
+    keep: bool,
+}
+
+impl Answer {
+    /// An answer of a few words.
+    fn words(code: u16) -> Answer {
+        let words = if code == 403 { "Over limit" } else { reason(code) };
+        Answer { step: None, code, content_type: text(), body: words.into(), fault: None, keep: true }
+    }
+}
+
+fn text() -> String {
+    "text/plain; charset=UTF-8".into()
+}
+
+/// What becomes of a connection.
+#[derive(PartialEq)]
+enum Then {
+    Keep,
+    Close,
+    /// Ends it as it is, without close_notify.
+    Drop,
+    Reset,
+    /// Keeps it until the client leaves.
+    Stall,
+}
+
+impl Connection {
+    /// The life of a connection. An error is the client's leaving, or the simulator's end.
+    fn serve(&mut self) -> io::Result<()> {
+        self.tcp.set_nodelay(true)?;
+        SockRef::from(&*self.tcp).set_keepalive(true)?;
+        match self.fault {
+            Some(Fault::StallHandshake) => return stall(&mut Wire::Plain(Tcp(self.tcp.clone()))),
+            Some(Fault::ResetHandshake) => return self.reset(),
+            _ => {}
+        }
+        self.tcp.set_read_timeout(Some(self.shared.config.idle))?;
+        let tcp = Tcp(self.tcp.clone());
+        let mut wire =
+            if self.shared.config.tls { Wire::Tls(Box::new(self.handshake(tcp)?)) } else { Wire::Plain(tcp) };
+        loop {
+            let Some(request) = self.read_request(&mut wire)? else { return wire.close() };
+            let answer = self.decide(&request);
+            match self.send(&mut wire, &request, &answer)? {
+                Then::Keep => {}
+                Then::Close => return wire.close(),
+                Then::Drop => return self.tcp.shutdown(Shutdown::Write),
+                Then::Reset => return self.reset(),
+                Then::Stall => return stall(&mut wire),
+            }
+        }
+    }
+
+    fn handshake(&self, tcp: Tcp) -> io::Result<StreamOwned<ServerConnection, Tcp>> {
+        let config = self.shared.certificates.for_fault(self.fault);
+        let mut tls = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, tcp);
+        let mut result = Ok(());
+        while tls.conn.is_handshaking() && result.is_ok() {
+            result = tls.conn.complete_io(&mut tls.sock).map(|_| ());
+        }
+        let mut state = self.shared.state();
+        let counts = &mut state.server(self.server, &self.shared.config).counts;
+        match result {
+            Ok(()) => counts.handshakes += 1,
+            Err(_) => counts.failed_handshakes += 1,
+        }
+        result.map(|()| tls)
+    }
+
+    /// Makes the close that follows, when the last owner goes, a reset.
+    fn reset(&self) -> io::Result<()> {
+        SockRef::from(&*self.tcp).set_linger(Some(Duration::ZERO))
+    }
+
+    /// The next request, or nothing if the client left, was idle for too long, or sends a head without end.
+    fn read_request(&mut self, wire: &mut Wire) -> io::Result<Option<Request>> {
+        loop {
+            if let Some((request, length)) = parse(&self.buffer)? {
+                self.buffer.drain(..length);
+                return Ok(Some(request));
+            }
+            let mut chunk = [0; 2048];
+            match wire.read(&mut chunk) {
+                Ok(0) => return Ok(None),
+                Ok(_) if self.buffer.len() > LONGEST_HEAD => return Ok(None),
+                Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Counts and logs a request, and says what to answer.
+    fn decide(&mut self, request: &Request) -> Answer {
+        let shared = &self.shared;
+        let minute = shared.minute();
+        let mut state = shared.state();
+        let (now, at) = (Instant::now(), shared.started.elapsed());
+        let server = state.server(self.server, &shared.config);
+        let within = server.count_request(at, minute, shared.config.limit);
+        let handshake_fault = server.handshake_fault(now);
+        let operation = Operation::of_path(&request.path);
+        let mut answer = if self.racing {
+            Answer { fault: Some(Fault::CloseRacing), ..Answer::words(500) }
+        } else if handshake_fault.is_some() && handshake_fault != self.fault {
+            // New connections meet a fault of the handshake: the old ones end.
+            Answer { fault: handshake_fault, ..Answer::words(500) }
+        } else if !within {
+            Answer::words(403)
+        } else if request.method != "GET" {
+            Answer { keep: false, ..Answer::words(405) }
+        } else if let Some(operation) = operation {
+            let (index, step) = server.take(operation, now);
+            Answer { step: Some(index), ..answer(operation, &request.path, step) }
+        } else if request.path == "/elsewhere" {
+            Answer { body: "DEPLOYED".into(), ..Answer::words(200) }
+        } else {
+            Answer::words(404)
+        };
+        answer.keep &= request.keep;
+        let lost = |fault: Fault| match fault {
+            Fault::Reset | Fault::Close | Fault::Stall | Fault::Garbage => true,
+            Fault::CloseRacing => self.racing,
+            fault => fault.is_of_handshake(),
+        };
+        let received = Received {
+            at,
+            server: self.server,
+            connection: self.number,
+            method: request.method.clone(),
+            path: request.path.clone(),
+            headers: request.headers.clone(),
+            step: answer.step,
+            code: (!answer.fault.is_some_and(lost)).then_some(answer.code),
+            fault: answer.fault,
+        };
+        (shared.observer)(&received);
+        state.log.push_back(received);
+        if let Some(keep) = shared.config.keep {
+            while state.log.len() > keep {
+                state.log.pop_front();
+            }
+            let arrivals = &mut state.server(self.server, &shared.config).arrivals;
+            while arrivals.len() > keep {
+                arrivals.pop_front();
+            }
+        }
+        answer
+    }
+
+    /// Sends an answer in the manner of its fault.
+    fn send(&mut self, wire: &mut Wire, request: &Request, answer: &Answer) -> io::Result<Then> {
+        let body = answer.body.as_slice();
+        let half = &body[..body.len() / 2];
+        let length = |n: usize| vec![("Content-Length", n.to_string())];
+        let chunked = || vec![("Transfer-Encoding", "chunked".to_string())];
+        let head = |extra: Vec<(&str, String)>| head(answer, &extra);
+        match answer.fault {
+            Some(Fault::Reset) => return Ok(Then::Reset),
+            Some(Fault::Close) => return Ok(Then::Close),
+            Some(Fault::Stall) => return Ok(Then::Stall),
+            Some(Fault::CloseRacing) if self.racing => return Ok(Then::Close),
+            Some(fault) if fault.is_of_handshake() => return Ok(Then::Close),
+            Some(Fault::StallHead) => {
+                let head = head(length(body.len()));
+                wire.send(&head[..head.len() / 2])?;
+                return Ok(Then::Stall);
+            }
+            Some(Fault::StallBody) => {
+                wire.send(&[&head(length(body.len())), half].concat())?;
+                return Ok(Then::Stall);
+            }
+            Some(Fault::Truncate) => {
+                wire.send(&[&head(length(body.len() + 16)), body].concat())?;
+                return Ok(Then::Close);
+            }
+            Some(Fault::Cut) => {
+                wire.send(&[&head(vec![("Connection", "close".into())]), half].concat())?;
+                return Ok(Then::Drop);
+            }
+            Some(Fault::Garbage) => {
+                wire.send(b"\x00\xff\x16\x03 SSH-2.0-DEPLOYED\r\n\x1b[2J\r\n\r\n")?;
+                return Ok(Then::Close);
+            }
+            Some(Fault::HugeChunked) => {
+                let mut piece = body.to_vec();
+                wire.send(&head(chunked()))?;
+                loop {
+                    piece.resize(8192, b' ');
+                    wire.send(&[format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat())?;
+                    piece.clear();
+                }
+            }
+            Some(fault @ (Fault::Slow | Fault::Drip)) => {
+                wire.send(&head(length(body.len())))?;
+                for byte in body {
+                    thread::sleep(Duration::from_millis(if fault == Fault::Slow { 100 } else { 2000 }));
+                    wire.send(&[*byte])?;
+                }
+            }
+            Some(Fault::Chunked) => {
+                let mut out = head(chunked());
+                for piece in body.chunks(3) {
+                    out.extend([format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat());
+                }
+                out.extend(b"0\r\n\r\n");
+                wire.send(&out)?;
+            }
+            Some(Fault::BigHeaders) => {
+                let mut extra = length(body.len());
+                extra.extend((0..200).map(|_| ("X-Filler", "x".repeat(1014))));
+                wire.send(&[&head(extra), body].concat())?;
+            }
+            fault => {
+                let mut extra = length(body.len());
+                match fault {
+                    _ if has_no_body(answer.code) => extra.clear(),
+                    Some(Fault::Redirect) => {
+                        let scheme = if self.shared.config.tls { "https" } else { "http" };
+                        extra.push(("Location", format!("{scheme}://{}/elsewhere", self.local)));
+                    }
+                    None if answer.code == 405 => extra.push(("Allow", "GET".into())),
+                    _ => {}
+                }
+                if !answer.keep {
+                    extra.push(("Connection", "close".into()));
+                }
+                let mut out =
+                    if fault == Some(Fault::Continue) { b"HTTP/1.1 100 Continue\r\n\r\n".to_vec() } else { Vec::new() };
+                out.extend(head(extra));
+                if request.method != "HEAD" && !has_no_body(answer.code) {
+                    out.extend(body);
+                }
+                wire.send(&out)?;
+            }
+        }
+        self.racing = answer.fault == Some(Fault::CloseRacing);
+        let mut state = self.shared.state();
+        let next = state.server(self.server, &self.shared.config).handshake_fault(Instant::now());
+        let ends = !answer.keep || answer.fault == Some(Fault::CloseAfter) || (next.is_some() && next != self.fault);
+        Ok(if ends { Then::Close } else { Then::Keep })
+    }
+}
+
+/// Reads, and never answers, until the client leaves.
+fn stall(wire: &mut Wire) -> io::Result<()> {
+    let tcp = match wire {
+        Wire::Plain(tcp) => &tcp.0,
+        Wire::Tls(tls) => &tls.sock.0,
+    };
+    tcp.set_read_timeout(None)?;
+    while wire.read(&mut [0; 512])? > 0 {}
+    Ok(())
+}
+
+/// The request at the beginning of what was read, and its length; nothing while it is not whole.
+fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut request = httparse::Request::new(&mut headers);
+    let httparse::Status::Complete(length) = request.parse(bytes).map_err(io::Error::other)? else { return Ok(None) };
+    let pairs = request.headers.iter().map(|h| (h.name.to_string(), String::from_utf8_lossy(h.value).into_owned()));
+    let headers: Vec<(String, String)> = pairs.collect();
+    let asks_for = |name: &str, word: &str| {
+        let of_name = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        of_name.flat_map(|(_, value)| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(word))
+    };
+    let has_body = headers.iter().any(|(name, value)| {
+        name.eq_ignore_ascii_case("transfer-encoding")
+            || (name.eq_ignore_ascii_case("content-length") && value.trim() != "0")
+    });
+    let keep = !has_body && request.version == Some(1) && !asks_for("connection", "close");
+    let method = request.method.unwrap_or_default().to_string();
+    let path = request.path.unwrap_or_default().to_string();
+    Ok(Some((Request { method, path, headers, keep }, length)))
+}
+
+/// What a step answers to a question for an operation.
+fn answer(operation: Operation, path: &str, step: Step) -> Answer {
+    let applies = step.applies_to(operation);
+    let fault = step.fault.filter(|_| applies);
+    // A fault of the handshake that this connection met, and the client did not mind: answered like any other.
+    let fault = fault.filter(|fault| !fault.is_of_handshake());
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let asked = query.split('&').find_map(|pair| pair.strip_prefix("format="));
+    let format = match asked {
+        None => Some(operation.formats()[0]),
+        Some(name) => Format::of_name(name).filter(|format| operation.formats().contains(format)),
+    };
+    let format = format.map(|format| if fault == Some(Fault::Json) { Format::Json } else { format });
+    let content = match (operation, step.status, step.gateway) {
+        (Operation::AutomationStatus, Some(status), _) => Some(Content::Status(status)),
+        (Operation::Details, Some(status), _) => Some(Content::Details(status, step.tasks)),
+        (Operation::AutomationFeatures, Some(_), _) => Some(Content::Features(step.features)),
+        (Operation::GatewayIp, _, Some(gateway)) => Some(Content::Gateway(gateway)),
+        _ => None,
+    };
+    let mut answer = match (format, content) {
+        (None, _) => Answer::words(400),
+        (_, None) => Answer::words(404),
+        (Some(format), Some(content)) => Answer {
+            body: bodies::body(&content, format, step.shape.as_deref().unwrap_or("plain")),
+            content_type: match format {
+                Format::Text => text(),
+                Format::Json => "application/json".into(),
+                Format::Xml => "application/xml".into(),
+            },
+            ..Answer::words(200)
+        },
+    };
+    if applies {
+        if let Some(body) = step.body {
+            answer.code = 200;
+            answer.body = body.into_bytes();
+            answer.content_type = step.content_type.unwrap_or_else(text);
+        }
+        answer.code = step.code.unwrap_or(answer.code);
+    }
+    answer.fault = fault;
+    match fault {
+        Some(Fault::Http(code)) => Answer { fault, ..Answer::words(code) },
+        Some(Fault::Redirect) => Answer { fault, ..Answer::words(302) },
+        Some(Fault::Html) => Answer {
+            body: "<!DOCTYPE html>\n<html><head><title>Welcome</title></head>\
+                   <body><h1>DEPLOYED</h1><p>Your web server works.</p></body></html>\n"
+                .into(),
+            content_type: "text/html".into(),
+            fault,
+            ..Answer::words(200)
+        },
+        Some(Fault::Control) => Answer {
+            body: b"\x1b]0;owned\x07\x1b[2J\x1b[31mDEPLOYED\x1b[0m\x00\x08\x7f\xc2\x9b1m\xff\r\x1b[1A".into(),
+            fault,
+            ..Answer::words(200)
+        },
+        Some(Fault::Empty) => Answer { code: 200, body: Vec::new(), ..answer },
+        Some(Fault::Huge) => {
+            answer.body.resize(2 << 20, b' ');
+            answer
+        }
+        _ => answer,
+    }
+}
+
+fn head(answer: &Answer, extra: &[(&str, String)]) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {} {}\r\n", answer.code, reason(answer.code));
+    if !has_no_body(answer.code) {
+        head.push_str(&format!("Content-Type: {}\r\n", answer.content_type));
+    }
+    for (name, value) in extra {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+fn has_no_body(code: u16) -> bool {
+    matches!(code, 204 | 304)
+}
+
+fn reason(code: u16) -> &'static str {
+    match code {
+        200 => "OK",
+        204 => "No Content",
+        302 => "Found",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        418 => "I'm a teapot",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Whatever",
+    }
+}

@@ -1,0 +1,417 @@
+//! A simulated RackConnect v2.0 API for the tests and the demo of `rackconnect`: real TLS with a certificate authority
+//! of its own, the four operations in all their formats, the request limit, and a script of what happens when,
+//! faults included. README.md describes scripts, shapes and faults.
+//!
+//! ```
+//! use simulated_api::{Config, Script, Simulator, Step};
+//!
+//! let script = Script::of([Step::new("DEPLOYING").requests(2), Step::new("DEPLOYED").gateway("10.182.127.198")]);
+//! let simulator = Simulator::start(Config { script, ..Config::default() })?;
+//! println!("{} {}", simulator.endpoint(), simulator.ca_file().display());
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! A server is its source address. On loopback the address that was dialled (127.0.0.1, 127.0.0.2, …) stands in for it.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod bodies;
+mod certificates;
+mod connection;
+mod script;
+mod state;
+
+pub use bodies::shapes;
+pub use script::{Fault, Format, Item, Operation, Script, Step, faults};
+pub use state::{Counts, max_in_any_window};
+
+use certificates::Certificates;
+use serde::{Deserialize, Serialize, Serializer};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use state::Server;
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    io,
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// How a simulator is set up.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The addresses to listen on; port 0 takes a free one. Default: 127.0.0.1:0.
+    pub listen: Vec<SocketAddr>,
+    /// TLS (default), or plain HTTP, where faults of certificates mean nothing.
+    pub tls: bool,
+    /// TLS 1.2 alone, as an old server would.
+    pub tls12_only: bool,
+    /// Where to write the CA's certificate (PEM); none: in a temporary folder that goes with the simulator.
+    pub ca_file: Option<PathBuf>,
+    /// Names and addresses for the certificate, beyond localhost, 127.0.0.1 to .9, ::1, the six regions' and `listen`.
+    pub names: Vec<String>,
+    /// Requests a minute; 30.
+    pub limit: u32,
+    /// The minute's length.
+    #[serde(deserialize_with = "script::duration")]
+    pub minute: Duration,
+    /// When a minute begins.
+    pub align: Align,
+    /// A kept connection is closed after so long without a request; 10 minutes.
+    #[serde(deserialize_with = "script::duration")]
+    pub idle: Duration,
+    /// How many requests the log keeps, and arrivals each server; none: all.
+    pub keep: Option<usize>,
+    /// What happens to servers without a script of their own. In TOML the steps stand at the top: `[[step]]`.
+    #[serde(rename = "step", deserialize_with = "top_level_steps")]
+    pub script: Script,
+    /// The scripts of servers with their own. In TOML: `[[server."127.0.0.2".step]]`.
+    #[serde(rename = "server")]
+    pub servers: BTreeMap<IpAddr, Script>,
+}
+
+/// When the limit's minute begins.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Align {
+    /// At every multiple of its length on the wall clock.
+    #[default]
+    Clock,
+    /// At the simulator's start.
+    Start,
+}
+
+fn top_level_steps<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Script, D::Error> {
+    Vec::deserialize(from).map(|steps| Script { steps })
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            tls: true,
+            tls12_only: false,
+            ca_file: None,
+            names: Vec::new(),
+            limit: 30,
+            minute: Duration::from_secs(60),
+            align: Align::Clock,
+            idle: Duration::from_secs(600),
+            keep: None,
+            script: Script::default(),
+            servers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a config, scripts included, from TOML.
+    pub fn from_toml(text: &str) -> io::Result<Config> {
+        let config: Config = toml::from_str(text).map_err(invalid)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.minute.is_zero() || self.idle.is_zero() {
+            return Err(invalid("`minute` and `idle` cannot be 0"));
+        }
+        self.script.check().map_err(invalid)?;
+        for (server, script) in &self.servers {
+            script.check().map_err(|error| invalid(format!("server {server}: {error}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn invalid(error: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
+}
+
+/// One request, as it was received.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Received {
+    /// When, since the simulator's start.
+    #[serde(serialize_with = "as_seconds")]
+    pub at: Duration,
+    /// The server that asked.
+    pub server: IpAddr,
+    /// The number of the connection, from 1.
+    pub connection: u64,
+    /// GET, one hopes.
+    pub method: String,
+    /// The path with its query.
+    pub path: String,
+    /// The headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// The index of the step that answered it (none: over the limit, no operation, or lost with its connection).
+    pub step: Option<usize>,
+    /// The code of the answer; none if none is sent.
+    pub code: Option<u16>,
+    /// The fault in force for it.
+    #[serde(serialize_with = "as_text")]
+    pub fault: Option<Fault>,
+}
+
+fn as_seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(time.as_secs_f64())
+}
+
+fn as_text<S: Serializer>(fault: &Option<Fault>, to: S) -> Result<S::Ok, S::Error> {
+    fault.map(|fault| fault.to_string()).serialize(to)
+}
+
+impl Received {
+    /// The operation asked for, if it is one.
+    pub fn operation(&self) -> Option<Operation> {
+        Operation::of_path(&self.path)
+    }
+
+    /// The first header of that name, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A running simulator. It stops when dropped, and its connections end.
+pub struct Simulator {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    listeners: Vec<(Arc<TcpListener>, JoinHandle<()>)>,
+    ca_file: PathBuf,
+    own_folder: Option<PathBuf>,
+}
+
+type Observer = Box<dyn Fn(&Received) + Send + Sync>;
+
+/// What all threads see.
+struct Shared {
+    config: Config,
+    certificates: Certificates,
+    started: Instant,
+    stopping: AtomicBool,
+    observer: Observer,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    servers: HashMap<IpAddr, Server>,
+    log: VecDeque<Received>,
+    connections: u64,
+    /// The connections that are open, to be ended when the simulator stops.
+    open: HashMap<u64, Weak<TcpStream>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the limit's minute that it is.
+    fn minute(&self) -> u128 {
+        let time = match self.config.align {
+            Align::Clock => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Align::Start => self.started.elapsed(),
+        };
+        time.as_nanos() / self.config.minute.as_nanos()
+    }
+}
+
+impl State {
+    fn server(&mut self, address: IpAddr, config: &Config) -> &mut Server {
+        let new = || Server::new(config.servers.get(&address).unwrap_or(&config.script).clone());
+        self.servers.entry(address).or_insert_with(new)
+    }
+}
+
+impl Simulator {
+    /// Starts one. It listens when this returns.
+    pub fn start(config: Config) -> io::Result<Simulator> {
+        Simulator::start_observed(config, |_| {})
+    }
+
+    /// Starts one that tells `observer` of every request, in the order of the log, before it is answered.
+    pub fn start_observed(
+        config: Config,
+        observer: impl Fn(&Received) + Send + Sync + 'static,
+    ) -> io::Result<Simulator> {
+        config.check()?;
+        let mut names = config.names.clone();
+        names.extend(config.listen.iter().filter(|a| !a.ip().is_unspecified()).map(|a| a.ip().to_string()));
+        let certificates = Certificates::make(&names, config.tls12_only).map_err(invalid)?;
+        let listeners = config.listen.iter().map(listen).collect::<io::Result<Vec<_>>>()?;
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let own_folder = if config.ca_file.is_none() { Some(temporary_folder()?) } else { None };
+        let ca_file = match (&config.ca_file, &own_folder) {
+            (Some(file), _) => file.clone(),
+            (None, folder) => folder.clone().unwrap_or_default().join("ca.pem"),
+        };
+        let shared = Arc::new(Shared {
+            config,
+            certificates,
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
+            observer: Box::new(observer),
+            state: Mutex::default(),
+        });
+        let mut simulator = Simulator { shared, addresses, listeners: Vec::new(), ca_file, own_folder };
+        std::fs::write(&simulator.ca_file, &simulator.shared.certificates.ca_pem)?;
+        for listener in listeners {
+            let listener = Arc::new(listener);
+            let (shared, listening) = (simulator.shared.clone(), listener.clone());
+            let name = format!("simulated {}", listener.local_addr()?.port());
+            let thread = thread::Builder::new().name(name).spawn(move || connection::accept(&shared, &listening))?;
+            simulator.listeners.push((listener, thread));
+        }
+        Ok(simulator)
+    }
+
+    /// The URL of the first listener, `https://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        self.url(self.addresses[0])
+    }
+
+    /// The URL of the listener at that address, or of one that listens at all addresses. Panics if there is none.
+    pub fn endpoint_at(&self, address: IpAddr) -> String {
+        let exact = self.addresses.iter().find(|a| a.ip() == address);
+        let any = || self.addresses.iter().find(|a| a.ip().is_unspecified());
+        match exact.or_else(any) {
+            Some(listener) => self.url(SocketAddr::new(address, listener.port())),
+            None => panic!("nothing listens at {address}"),
+        }
+    }
+
+    /// The URLs of all listeners.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.addresses.iter().map(|address| self.url(*address)).collect()
+    }
+
+    /// The addresses of all listeners, with the ports they got.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    fn url(&self, address: SocketAddr) -> String {
+        format!("{}://{address}", if self.shared.config.tls { "https" } else { "http" })
+    }
+
+    /// The file with the CA's certificate.
+    pub fn ca_file(&self) -> &Path {
+        &self.ca_file
+    }
+
+    /// What is in it.
+    pub fn ca_pem(&self) -> &str {
+        &self.shared.certificates.ca_pem
+    }
+
+    /// The certificate of the CA behind `cert-unknown-issuer`.
+    pub fn unknown_ca_pem(&self) -> &str {
+        &self.shared.certificates.unknown_ca_pem
+    }
+
+    /// Every request received so far (the last `keep`), in order. A request is here before its answer leaves.
+    pub fn log(&self) -> Vec<Received> {
+        self.shared.state().log.iter().cloned().collect()
+    }
+
+    /// How often things happened, all servers together.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.shared.state().servers.values().for_each(|server| counts += server.counts);
+        counts
+    }
+
+    /// How often things happened with one server.
+    pub fn counts_of(&self, server: IpAddr) -> Counts {
+        self.shared.state().servers.get(&server).map(|server| server.counts).unwrap_or_default()
+    }
+
+    /// The most requests that a server sent in any window of that length (its end not counted), those answered
+    /// with 403 or not at all included.
+    pub fn max_in_any_window(&self, server: IpAddr, window: Duration) -> usize {
+        let state = self.shared.state();
+        let times = state.servers.get(&server).into_iter().flat_map(|server| server.arrivals.iter().copied());
+        max_in_any_window(times, window)
+    }
+
+    /// The index of the step that a server is in.
+    pub fn step(&self, server: IpAddr) -> usize {
+        self.shared.state().server(server, &self.shared.config).step(Instant::now())
+    }
+
+    /// Gives a server another script, from its beginning. Panics if it is impossible ([`Script::check`]).
+    pub fn set_script(&self, server: IpAddr, script: Script) {
+        script.check().expect("a script that can be played");
+        self.shared.state().server(server, &self.shared.config).set_script(script);
+    }
+
+    /// Takes a server to its next step.
+    pub fn advance(&self, server: IpAddr) {
+        self.shared.state().server(server, &self.shared.config).advance(Instant::now());
+    }
+
+    /// Time since the simulator's start, as in the log.
+    pub fn elapsed(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Waits until something is so, for `limit` at most; whether it became so.
+    pub fn wait_until(&self, limit: Duration, mut so: impl FnMut(&Simulator) -> bool) -> bool {
+        let start = Instant::now();
+        while !so(self) {
+            if start.elapsed() >= limit {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        true
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for (listener, thread) in self.listeners.drain(..) {
+            // Wakes the thread from accept().
+            let _ = SockRef::from(&*listener).shutdown(Shutdown::Both);
+            let _ = thread.join();
+        }
+        for connection in self.shared.state().open.values().filter_map(Weak::upgrade) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        if let Some(folder) = &self.own_folder {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Listens with room for many connections at once.
+fn listen(address: &SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    let bound = socket.bind(&(*address).into()).and_then(|()| socket.listen(4096));
+    bound.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+    Ok(socket.into())
+}
+
+fn temporary_folder() -> io::Result<PathBuf> {
+    let parent = std::env::temp_dir();
+    for n in 0.. {
+        let folder = parent.join(format!("simulated-api-{}-{n}", std::process::id()));
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("numbers do not end")
+}

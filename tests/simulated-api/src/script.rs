@@ -1,0 +1,465 @@
+//! What a server is told, and when: scripts, their steps, and the faults by name.
+
+use serde::Deserialize;
+use std::{fmt, str::FromStr, time::Duration};
+
+/// The four operations of the API.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// `/v1/automation_status`
+    AutomationStatus,
+    /// `/v1/automation_status/details`, in a script `details`
+    #[serde(alias = "automation_status/details")]
+    Details,
+    /// `/v1/gateway_ip`
+    GatewayIp,
+    /// `/v1/automation_features`
+    AutomationFeatures,
+}
+
+/// The formats of a body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// The bare word.
+    Text,
+    /// JSON
+    Json,
+    /// XML
+    Xml,
+}
+
+impl Operation {
+    /// All four.
+    pub const ALL: [Operation; 4] = [Self::AutomationStatus, Self::Details, Self::GatewayIp, Self::AutomationFeatures];
+
+    /// The path it is asked at.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::AutomationStatus => "/v1/automation_status",
+            Self::Details => "/v1/automation_status/details",
+            Self::GatewayIp => "/v1/gateway_ip",
+            Self::AutomationFeatures => "/v1/automation_features",
+        }
+    }
+
+    /// The formats it has, the default first.
+    pub fn formats(self) -> &'static [Format] {
+        match self {
+            Self::AutomationStatus | Self::GatewayIp => &[Format::Text, Format::Json, Format::Xml],
+            Self::Details | Self::AutomationFeatures => &[Format::Json, Format::Xml],
+        }
+    }
+
+    /// The operation asked for by a path, with or without a query.
+    pub fn of_path(path: &str) -> Option<Operation> {
+        let path = path.split('?').next().unwrap_or_default();
+        Self::ALL.into_iter().find(|operation| operation.path() == path)
+    }
+}
+
+impl Format {
+    /// The name that `?format=` gives it, in any case.
+    pub fn of_name(name: &str) -> Option<Format> {
+        match name.to_ascii_lowercase().as_str() {
+            "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            "xml" => Some(Self::Xml),
+            _ => None,
+        }
+    }
+}
+
+/// A task or a feature: a name and its status.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// `Cloud Server Created: Add "rackconnect" user`, `configure_network_stack`, …
+    pub name: String,
+    /// Its status, any word.
+    pub status: String,
+}
+
+impl Item {
+    /// An item of that name and status.
+    pub fn new(name: &str, status: &str) -> Item {
+        Item { name: name.into(), status: status.into() }
+    }
+}
+
+/// Everything that happens to one server, in order. The last step lasts for ever, whatever it says;
+/// a script without steps knows nothing of the server (404).
+///
+/// The first step begins with the server's first connection (or, after `set_script`, with its next connection or request).
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// The steps.
+    #[serde(rename = "step", default)]
+    pub steps: Vec<Step>,
+}
+
+/// What holds for a while, and how long. The default lasts for ever and knows nothing of the server.
+///
+/// With several of `requests`, `handshakes` and `lasts`, the step ends with whichever is reached first.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Step {
+    /// It ends with the answer to that many requests to any of the four operations (those over the limit are not counted).
+    pub requests: Option<u32>,
+    /// Only requests to this operation count for `requests`.
+    pub count: Option<Operation>,
+    /// It ends when that many connections were accepted in it: for faults of the handshake.
+    pub handshakes: Option<u32>,
+    /// It ends that long after it began.
+    #[serde(deserialize_with = "optional_duration")]
+    pub lasts: Option<Duration>,
+    /// The status, any word; without one, status, details and features are answered with 404.
+    pub status: Option<String>,
+    /// The tasks that `details` lists.
+    pub tasks: Vec<Item>,
+    /// The features, in order.
+    pub features: Vec<Item>,
+    /// The gateway; without one, 404.
+    pub gateway: Option<String>,
+    /// The shape of the bodies, one of [`shapes`](crate::shapes); none is `plain`.
+    pub shape: Option<String>,
+    /// What goes wrong.
+    pub fault: Option<Fault>,
+    /// This body, whatever is asked, in whatever format.
+    pub body: Option<String>,
+    /// The Content-Type of `body`.
+    pub content_type: Option<String>,
+    /// This code in place of the one that the answer would have.
+    pub code: Option<u16>,
+    /// The operations that `fault`, `body` and `code` apply to; none means all. Not for faults of the handshake.
+    pub only: Vec<Operation>,
+}
+
+impl Script {
+    /// A script of these steps.
+    pub fn of(steps: impl IntoIterator<Item = Step>) -> Script {
+        Script { steps: steps.into_iter().collect() }
+    }
+
+    /// A deployment of about twenty seconds, task by task: what the program plays without a script.
+    pub fn demo() -> Script {
+        const TASKS: [&str; 4] = [
+            "Cloud Server Created: Add \"rackconnect\" user",
+            "Cloud Server Created: Update access on dedicated network devices",
+            "Cloud Server Created: Configure network stack",
+            "Cloud Server Created: Provision public IP",
+        ];
+        let step = |done: usize| {
+            let tasks = TASKS.iter().enumerate().map(|(i, name)| {
+                Item::new(
+                    name,
+                    match i {
+                        i if i < done => "DEPLOYED",
+                        i if i == done => "DEPLOYING",
+                        _ => "PENDING",
+                    },
+                )
+            });
+            Step {
+                lasts: Some(Duration::from_secs(5)),
+                status: Some(if done == TASKS.len() { "DEPLOYED" } else { "DEPLOYING" }.into()),
+                tasks: tasks.collect(),
+                features: vec![
+                    Item::new("configure_network_stack", "ENABLED"),
+                    Item::new("manage_software_firewall", "ENABLED"),
+                    Item::new("provision_public_ip", "DISABLED"),
+                ],
+                gateway: (done > 1).then(|| "10.182.127.198".into()),
+                ..Step::default()
+            }
+        };
+        Script::of((0..=TASKS.len()).map(step))
+    }
+
+    /// Says what is wrong with a script that can never do what it says.
+    pub fn check(&self) -> Result<(), String> {
+        for (i, step) in self.steps.iter().enumerate() {
+            let complain = |what: &str| Err(format!("step {}: {what}", i + 1));
+            if let Some(shape) = &step.shape
+                && !crate::shapes().contains(&shape.as_str())
+            {
+                return complain(&format!("no such shape: {shape} (there are {})", crate::shapes().join(", ")));
+            }
+            if step.requests == Some(0) || step.handshakes == Some(0) {
+                return complain("`requests` and `handshakes` are at least 1");
+            }
+            if step.count.is_some() && step.requests.is_none() {
+                return complain("`count` without `requests`");
+            }
+            if step.code.is_some_and(|code| !(200..=999).contains(&code)) {
+                return complain("`code` is between 200 and 999");
+            }
+            if step.fault.is_some_and(Fault::is_of_handshake) && (step.requests.is_some() || !step.only.is_empty()) {
+                return complain(
+                    "a fault of the handshake sees no request: use `handshakes` or `lasts`, and no `only`",
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// A step for ever with that status.
+    pub fn new(status: &str) -> Step {
+        Step { status: Some(status.into()), ..Step::default() }
+    }
+
+    /// The step with `requests` set.
+    pub fn requests(self, requests: u32) -> Step {
+        Step { requests: Some(requests), ..self }
+    }
+
+    /// The step with `handshakes` set.
+    pub fn handshakes(self, handshakes: u32) -> Step {
+        Step { handshakes: Some(handshakes), ..self }
+    }
+
+    /// The step with `lasts` set.
+    pub fn lasts(self, lasts: Duration) -> Step {
+        Step { lasts: Some(lasts), ..self }
+    }
+
+    /// The step with the fault of that name. Panics if there is none.
+    pub fn fault(self, name: &str) -> Step {
+        Step { fault: Some(name.parse().expect("the name of a fault")), ..self }
+    }
+
+    /// The step with that gateway.
+    pub fn gateway(self, gateway: &str) -> Step {
+        Step { gateway: Some(gateway.into()), ..self }
+    }
+
+    /// The step with that shape of bodies.
+    pub fn shape(self, shape: &str) -> Step {
+        Step { shape: Some(shape.into()), ..self }
+    }
+
+    /// The step with one more task.
+    pub fn task(mut self, name: &str, status: &str) -> Step {
+        self.tasks.push(Item::new(name, status));
+        self
+    }
+
+    /// The step with one more feature.
+    pub fn feature(mut self, name: &str, status: &str) -> Step {
+        self.features.push(Item::new(name, status));
+        self
+    }
+
+    /// Whether `fault`, `body` and `code` apply to an operation.
+    pub(crate) fn applies_to(&self, operation: Operation) -> bool {
+        self.only.is_empty() || self.only.contains(&operation)
+    }
+}
+
+/// What goes wrong. Each has a name, by which scripts call it; README.md describes them.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq)]
+#[serde(try_from = "String")]
+#[allow(missing_docs, reason = "README.md and NAMES")]
+pub enum Fault {
+    Http(u16),
+    Redirect,
+    Reset,
+    Close,
+    Stall,
+    StallHead,
+    StallBody,
+    Truncate,
+    Cut,
+    Slow,
+    Drip,
+    Huge,
+    HugeChunked,
+    Html,
+    Garbage,
+    Control,
+    Empty,
+    Json,
+    Chunked,
+    CloseAfter,
+    CloseRacing,
+    BigHeaders,
+    Continue,
+    StallHandshake,
+    ResetHandshake,
+    CertExpired,
+    CertNotYetValid,
+    CertWrongName,
+    CertUnknownIssuer,
+}
+
+const NAMES: [(&str, Fault); 36] = [
+    ("http-204", Fault::Http(204)),
+    ("http-400", Fault::Http(400)),
+    ("http-403", Fault::Http(403)),
+    ("http-404", Fault::Http(404)),
+    ("http-418", Fault::Http(418)),
+    ("http-500", Fault::Http(500)),
+    ("http-502", Fault::Http(502)),
+    ("http-503", Fault::Http(503)),
+    ("redirect", Fault::Redirect),
+    ("reset", Fault::Reset),
+    ("close", Fault::Close),
+    ("stall", Fault::Stall),
+    ("stall-head", Fault::StallHead),
+    ("stall-body", Fault::StallBody),
+    ("truncate", Fault::Truncate),
+    ("cut", Fault::Cut),
+    ("slow", Fault::Slow),
+    ("drip", Fault::Drip),
+    ("huge", Fault::Huge),
+    ("huge-chunked", Fault::HugeChunked),
+    ("html", Fault::Html),
+    ("garbage", Fault::Garbage),
+    ("control", Fault::Control),
+    ("empty", Fault::Empty),
+    ("json", Fault::Json),
+    ("chunked", Fault::Chunked),
+    ("close-after", Fault::CloseAfter),
+    ("close-racing", Fault::CloseRacing),
+    ("big-headers", Fault::BigHeaders),
+    ("continue", Fault::Continue),
+    ("stall-handshake", Fault::StallHandshake),
+    ("reset-handshake", Fault::ResetHandshake),
+    ("cert-expired", Fault::CertExpired),
+    ("cert-not-yet-valid", Fault::CertNotYetValid),
+    ("cert-wrong-name", Fault::CertWrongName),
+    ("cert-unknown-issuer", Fault::CertUnknownIssuer),
+];
+
+/// The names of all faults (of `http-NNN`, which takes any code from 200 to 999, some).
+pub fn faults() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
+impl Fault {
+    /// Whether it strikes at the handshake, before any request: decided when the connection is accepted.
+    pub fn is_of_handshake(self) -> bool {
+        use Fault::*;
+        matches!(
+            self,
+            StallHandshake | ResetHandshake | CertExpired | CertNotYetValid | CertWrongName | CertUnknownIssuer
+        )
+    }
+
+    /// Whether the correct answer comes through all the same, to a client that speaks HTTP well (and has the patience).
+    pub fn is_harmless(self) -> bool {
+        use Fault::*;
+        matches!(self, Slow | Chunked | CloseAfter | CloseRacing | Continue)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Fault, String> {
+        if let Some((_, fault)) = NAMES.iter().find(|(known, _)| *known == name) {
+            return Ok(*fault);
+        }
+        match name.strip_prefix("http-").and_then(|code| code.parse().ok()) {
+            Some(code @ 200..=999) => Ok(Fault::Http(code)),
+            _ => Err(format!("no such fault: {name} (there are http-NNN, {})", {
+                let names: Vec<_> = faults().filter(|name| !name.starts_with("http-")).collect();
+                names.join(", ")
+            })),
+        }
+    }
+}
+
+impl TryFrom<String> for Fault {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Fault, String> {
+        name.parse()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match (self, NAMES.iter().find(|(_, fault)| fault == self)) {
+            (_, Some((name, _))) => f.write_str(name),
+            (Fault::Http(code), None) => write!(f, "http-{code}"),
+            (_, None) => unreachable!("every other fault is in NAMES"),
+        }
+    }
+}
+
+/// Reads `90`, `90s`, `2.5s`, `100ms`, `15m`, `1h30m`.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let unit = match &rest[..letters] {
+            "ms" => 0.001,
+            "" | "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        rest = &rest[letters..];
+        total = total.checked_add(Duration::try_from_secs_f64(number * unit).ok()?)?;
+    }
+    Some(total)
+}
+
+/// For serde: a duration as [`parse_duration`] reads it.
+pub(crate) fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_duration(&text).ok_or_else(|| serde::de::Error::custom(format!("not a duration: {text:?} (say \"2s\")")))
+}
+
+fn optional_duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    duration(from).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("90"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2.5s"), Some(Duration::from_millis(2500)));
+        assert_eq!(parse_duration("100ms"), Some(Duration::from_millis(100)));
+        assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
+        for wrong in ["", "s", "2x", "-1s", "1.2.3s"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_fault_has_a_name_that_is_read_back() {
+        for name in faults() {
+            assert_eq!(name.parse::<Fault>().unwrap().to_string(), name);
+        }
+        assert_eq!("http-599".parse::<Fault>().unwrap().to_string(), "http-599");
+        for wrong in ["http-99", "http-1000", "nonsense"] {
+            assert!(wrong.parse::<Fault>().is_err());
+        }
+    }
+
+    #[test]
+    fn impossible_steps_are_refused() {
+        let refused = |step: Step| Script::of([step]).check().is_err();
+        assert!(refused(Step::new("DEPLOYED").shape("round")));
+        assert!(refused(Step::new("DEPLOYED").requests(0)));
+        assert!(refused(Step::new("DEPLOYED").fault("cert-expired").requests(1)));
+        assert!(refused(Step { count: Some(Operation::Details), ..Step::default() }));
+        assert!(!refused(Step::new("DEPLOYED").fault("cert-expired").handshakes(1)));
+        assert!(Script::demo().check().is_ok());
+    }
+}
