@@ -21,8 +21,11 @@ use super::lookup::Lookup;
 use crate::budget::{Place, Window};
 use crate::clock::Moment;
 
-/// The size of the buffers of a connection: a request and a usual answer fit in at once.
-const BUFFER: usize = 8 * 1024;
+/// The size of a connection's input buffer: the headers of an answer have to fit into it, as HTTP servers accept no more.
+const INPUT: usize = 16 * 1024;
+
+/// The size of its output buffer: a request fits into it.
+const OUTPUT: usize = 2 * 1024;
 
 /// What went wrong below HTTP. ureq carries it up unchanged, in `ureq::Error::Other`.
 #[derive(Debug)]
@@ -158,7 +161,7 @@ impl Connector for Dialler {
             true => Some(Box::new(self.handshake(host, &stream, deadline)?)),
             false => None,
         };
-        let buffers = LazyBuffers::new(BUFFER, BUFFER);
+        let buffers = LazyBuffers::new(INPUT, OUTPUT);
         Ok(Some(Link { stream, tls, buffers, wire: self.wire.clone() }))
     }
 }
@@ -275,6 +278,10 @@ impl Transport for Link {
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
         let mut timed = Timed { stream: &self.stream, deadline: self.wire.deadline() };
         let input = self.buffers.input_append_buf();
+        if input.is_empty() {
+            // Only headers stay in the buffer until they are whole.
+            return Err(ureq::Error::LargeResponseHeader(INPUT, INPUT));
+        }
         let read = match &mut self.tls {
             Some(tls) => rustls::Stream::new(tls.as_mut(), &mut timed).read(input),
             None => timed.read(input),

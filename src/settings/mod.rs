@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::api::endpoint::Endpoint;
-use crate::cli::Arguments;
 use crate::cli::options::{self, Opt};
+use crate::cli::{Arguments, OPTIONS};
 use crate::error::{Error, Result};
 use crate::region::{self, Region};
 use crate::wait::{Goal, OkIf};
@@ -42,10 +42,11 @@ pub struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    /// Reads the configuration file, and checks all that it says.
+    /// Reads the configuration file, and checks all that it says and all that the command is given otherwise, even what
+    /// it will not use: a slip shows at once.
     ///
     /// # Errors
-    /// It cannot be read, or holds an impossible value.
+    /// The file cannot be read, or an impossible value is given.
     pub fn load(arguments: &'a Arguments) -> Result<Settings<'a>> {
         let mut settings = Settings { arguments, file: PathBuf::from(options::CONFIG.default), entries: Vec::new() };
         let named = settings.find(&options::CONFIG)?;
@@ -54,6 +55,9 @@ impl<'a> Settings<'a> {
             settings.file = PathBuf::from(path);
         }
         settings.entries = config::read(&settings.file, must_exist)?;
+        for option in OPTIONS.iter().filter(|option| option.is_on(arguments.command)) {
+            settings.given(option, option.check)?;
+        }
         Ok(settings)
     }
 

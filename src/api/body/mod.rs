@@ -31,7 +31,8 @@ const EXCERPT: usize = 120;
 pub fn status(body: &[u8]) -> Result<Status> {
     let found = match parse(body) {
         Ok(Body::Text(text)) => Status::from_text(text),
-        Ok(Body::Tree(tree)) => shape::status(&tree).and_then(Status::from_text),
+        Ok(Body::Json(tree)) => shape::status_in_json(&tree),
+        Ok(Body::Xml(tree)) => shape::status_in_xml(&tree),
         Err(why) => return Err(not_understood("an automation status", body, &why)),
     };
     found.ok_or_else(|| not_understood("an automation status", body, ""))
@@ -43,8 +44,12 @@ pub fn status(body: &[u8]) -> Result<Status> {
 /// The body is neither JSON nor XML, or holds neither a status nor tasks.
 pub fn details(body: &[u8]) -> Result<(Option<Status>, Vec<Named>)> {
     let what = "the details of the automation";
-    let tree = tree(what, body)?;
-    let status = shape::status(&tree).and_then(Status::from_text);
+    let (status, tree) = match parse(body) {
+        Ok(Body::Json(tree)) => (shape::status_in_json(&tree), tree),
+        Ok(Body::Xml(tree)) => (shape::status_in_xml(&tree), tree),
+        Ok(Body::Text(_)) => return Err(not_understood(what, body, "it is neither JSON nor XML")),
+        Err(why) => return Err(not_understood(what, body, &why)),
+    };
     let tasks = shape::named(&tree);
     if status.is_none() && tasks.is_empty() {
         return Err(not_understood(what, body, ""));
@@ -58,7 +63,11 @@ pub fn details(body: &[u8]) -> Result<(Option<Status>, Vec<Named>)> {
 /// The body is neither JSON nor XML, or holds something else than features.
 pub fn features(body: &[u8]) -> Result<Vec<Named>> {
     let what = "the automation features";
-    let tree = tree(what, body)?;
+    let tree = match parse(body) {
+        Ok(Body::Json(tree) | Body::Xml(tree)) => tree,
+        Ok(Body::Text(_)) => return Err(not_understood(what, body, "it is neither JSON nor XML")),
+        Err(why) => return Err(not_understood(what, body, &why)),
+    };
     let features = shape::named(&tree);
     if features.is_empty() && !tree.is_empty() {
         return Err(not_understood(what, body, ""));
@@ -74,7 +83,9 @@ pub fn gateway(body: &[u8]) -> Result<IpAddr> {
     let what = "a gateway address";
     let text = match parse(body) {
         Ok(Body::Text(text)) => text.to_owned(),
-        Ok(Body::Tree(tree)) => shape::gateway(&tree).ok_or_else(|| not_understood(what, body, ""))?.to_owned(),
+        Ok(Body::Json(tree) | Body::Xml(tree)) => {
+            shape::gateway(&tree).ok_or_else(|| not_understood(what, body, ""))?.to_owned()
+        }
         Err(why) => return Err(not_understood(what, body, &why)),
     };
     let address: IpAddr = text.parse().map_err(|_| not_understood(what, body, ""))?;
@@ -97,7 +108,8 @@ fn is_unicast(address: IpAddr) -> bool {
 
 enum Body<'a> {
     Text(&'a str),
-    Tree(Tree),
+    Json(Tree),
+    Xml(Tree),
 }
 
 /// Tells by its first character what a body is, whatever was asked for. Text loses what does not belong to the word:
@@ -107,20 +119,12 @@ fn parse(body: &[u8]) -> Result<Body<'_>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
     match text.as_bytes().first() {
         None => Err("it is empty".to_owned()),
-        Some(b'{' | b'[') => Tree::from_json(text.as_bytes()).map(Body::Tree),
-        Some(b'<') => Tree::from_xml(text).map(Body::Tree),
+        Some(b'{' | b'[') => Tree::from_json(text.as_bytes()).map(Body::Json),
+        Some(b'<') => Tree::from_xml(text).map(Body::Xml),
         Some(_) => {
             let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
             Ok(Body::Text(bare.unwrap_or(text).trim()))
         }
-    }
-}
-
-fn tree(what: &str, body: &[u8]) -> Result<Tree> {
-    match parse(body) {
-        Ok(Body::Tree(tree)) => Ok(tree),
-        Ok(Body::Text(_)) => Err(not_understood(what, body, "it is neither JSON nor XML")),
-        Err(why) => Err(not_understood(what, body, &why)),
     }
 }
 

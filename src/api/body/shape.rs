@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::Tree;
+use crate::api::status::Status;
 
 /// A task or a feature: a thing with a name and a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,22 +20,37 @@ pub struct Named {
 /// The one name that is attested: the top-level key of `automation_status` and its details in JSON.
 const STATUS_KEY: &str = "automationstatus";
 
-/// The text of the key `automation_status`: at the top of JSON; in XML the root element itself, or an attribute or
-/// a child of it. None if there is none, or if there are two that differ.
-pub fn status(tree: &Tree) -> Option<&str> {
+/// The text of the key `automation_status` at the top of JSON. None if there is none, or if there are two that differ.
+pub fn status_in_json(tree: &Tree) -> Option<Status> {
     let Tree::Map(entries) = tree else { return None };
-    let mut found: Vec<&Tree> = under_status_key(entries).collect();
-    // One entry that is itself a map: XML's root element.
-    if let ([], [(_, Tree::Map(children))]) = (found.as_slice(), entries.as_slice()) {
-        found.extend(under_status_key(children));
-    }
-    let texts: Vec<&str> = found.iter().filter_map(|value| text_of(value)).collect();
-    let first = texts.first()?;
-    (texts.len() == found.len() && texts.iter().all(|text| text == first)).then_some(first)
+    Status::from_text(only(under(entries, STATUS_KEY))?)
 }
 
-fn under_status_key(entries: &[(String, Tree)]) -> impl Iterator<Item = &Tree> {
-    entries.iter().filter(|(name, _)| plain(name) == STATUS_KEY).map(|(_, value)| value)
+/// The same of XML: the root element, or an attribute or a child of it. No name in XML is attested, so one that is just
+/// called `status` counts as well, but only with one of the documented words.
+pub fn status_in_xml(tree: &Tree) -> Option<Status> {
+    let Tree::Map(entries) = tree else { return None };
+    let inner: &[(String, Tree)] = match entries.as_slice() {
+        [(_, Tree::Map(children))] => children,
+        _ => &[],
+    };
+    let named = |key| under(entries, key).chain(under(inner, key));
+    if named(STATUS_KEY).next().is_some() {
+        return Status::from_text(only(named(STATUS_KEY))?);
+    }
+    let status = Status::from_text(only(named("status"))?)?;
+    (!matches!(status, Status::Unknown(_))).then_some(status)
+}
+
+/// The entries of that name.
+fn under<'a>(entries: &'a [(String, Tree)], key: &str) -> impl Iterator<Item = &'a Tree> {
+    entries.iter().filter(move |(name, _)| plain(name) == key).map(|(_, value)| value)
+}
+
+/// The one text that all of them are.
+fn only<'a>(mut values: impl Iterator<Item = &'a Tree>) -> Option<&'a str> {
+    let first = text_of(values.next()?)?;
+    values.all(|value| text_of(value) == Some(first)).then_some(first)
 }
 
 /// All things with a name and a status, in their order: of a list (or of repeated elements) those entries that have
@@ -65,6 +81,10 @@ fn collect(tree: &Tree, found: &mut Vec<Named>) {
 /// A map with one text under a name like "status" and one under a name like "name" (or just one other text).
 fn thing(tree: &Tree) -> Option<Named> {
     let Tree::Map(entries) = tree else { return None };
+    // What holds other things is not one itself.
+    if entries.iter().any(|(_, value)| !value.is_empty() && text_of(value).is_none()) {
+        return None;
+    }
     let texts = || entries.iter().filter_map(|(name, value)| Some((plain(name), text_of(value)?)));
     let mut statuses = texts().filter(|(name, _)| is_status(name));
     let (_, status) = statuses.next()?;

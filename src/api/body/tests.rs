@@ -23,6 +23,8 @@ fn a_status_in_every_plausible_form() {
         "<automation_status xmlns=\"urn:x\"><![CDATA[DEPLOYED]]></automation_status>",
         "<automation_status id=\"7\">DEPLOYED</automation_status>",
         "<automation automation_status='DEPLOYED'/>",
+        "<automation status='DEPLOYED'><task name='x' status='FAILED'/></automation>",
+        "<status>DEPLOYED</status>",
         "<automation><!-- c --><automationStatus>DEPLO&#89;ED</automationStatus></automation>",
     ] {
         assert_eq!(status(body.as_bytes()), Ok(Status::Deployed), "{body}");
@@ -56,6 +58,9 @@ fn what_is_no_status() {
         r#"{"automation_status": ["DEPLOYED"]}"#,
         r#"{"automation_status": "DEPLOYED", "automation_status": "FAILED"}"#,
         r#"{"status": "DEPLOYED"}"#,
+        r#"{"a": {"automation_status": "DEPLOYED"}}"#,
+        "<error><status>ERROR</status></error>",
+        "<a><status>DEPLOYED</status><status>FAILED</status></a>",
         r#"{"automation_status": "DEPLOYED""#,
         r#"["DEPLOYED"]"#,
         "{}",
