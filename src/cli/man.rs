@@ -7,10 +7,13 @@ use super::{COMMANDS, OPTIONS, Opt};
 use crate::exit;
 use crate::term::and;
 
+/// The day on which what the page says last changed.
+const DATE: &str = "2026-11-21";
+
 /// The page.
 pub fn page() -> String {
     let mut out = format!(
-        ".TH RACKCONNECT 1 \"\" \"rackconnect {}\" \"User Commands\"\n.SH NAME\nrackconnect \\- on-server agent for \
+        ".TH RACKCONNECT 1 \"{DATE}\" \"rackconnect {}\" \"User Commands\"\n.SH NAME\nrackconnect \\- on-server agent for \
          Rackspace RackConnect v2.0\n.SH SYNOPSIS\n.B rackconnect\n.I COMMAND\n.RI [ OPTION ]...\n.SH DESCRIPTION\n{}\n\
          .PP\nStandard output carries the answer and nothing else; everything said to a person goes to standard error.\n\
          .SH COMMANDS\n",
