@@ -1,6 +1,7 @@
 //! Signals. SIGINT, SIGTERM and SIGHUP end the program at once, in the middle of whatever it does, and so that its parent
 //! sees by which: that is what the kernel does by itself. Two cases need more.
 
+use std::fs;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,6 +28,14 @@ pub fn start() {
     }
 }
 
+/// The signals that the program was started to ignore (by nohup, or in the background of a script), as the kernel's mask:
+/// proc_pid_status(5). They stay ignored.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
 /// Lets `tidy_up` run before a signal ends the program.
 ///
 /// # Errors
@@ -36,7 +45,9 @@ pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
         return Ok(());
     }
     let error = |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
-    let mut signals = Signals::new(ENDING).map_err(error)?;
+    let ignored = ignored();
+    let heeded = ENDING.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+    let mut signals = Signals::new(heeded).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {
             tidy_up();

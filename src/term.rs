@@ -44,6 +44,10 @@ pub fn start(verbosity: Verbosity) {
     };
     match env::var("RACKCONNECT_LOG") {
         Ok(filters) if verbosity == Verbosity::Default && !filters.is_empty() => {
+            // Whatever the filters say of other modules, errors are said.
+            for (module, level) in own(LevelFilter::Error) {
+                builder.filter_module(module, level);
+            }
             builder.parse_filters(&filters);
         }
         _ if verbosity == Verbosity::Everything => {
@@ -103,10 +107,21 @@ pub fn end_live() {
     }
 }
 
+/// Takes the live line away for good: nothing is written to standard error after it. For a program about to end.
+pub fn end_live_for_good() {
+    let mut stderr = io::stderr().lock();
+    if LIVE.swap(false, Ordering::Relaxed) {
+        let _ = stderr.write_all(ERASE_LINE.as_bytes());
+    }
+    // Never unlocked, so that no other thread draws it anew before the signal has ended the program.
+    std::mem::forget(stderr);
+}
+
 /// The text with every control character made visible, and so every one that changes the direction of writing.
 pub fn visible(text: &str) -> String {
     let is_unsafe = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

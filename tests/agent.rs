@@ -99,7 +99,7 @@ fn a_wait_on_a_terminal_has_one_live_line() {
     assert_eq!(code, Some(0), "{text:?}");
     let live = text.split('\r').filter(|line| line.contains("next check in")).collect::<Vec<_>>();
     assert!(!live.is_empty(), "{text:?}");
-    for part in ["DEPLOYING for ", "1 of 2 tasks done, now: Cloud Server Created: Update access", "next check in"] {
+    for part in ["DEPLOYING, ", "1 of 2 tasks done, now: Cloud Server Created: Update access", "next check in"] {
         assert!(live.iter().any(|line| line.contains(part)), "{part}: {text:?}");
     }
     // It is gone at the end, and what stays is the sentence and the word.

@@ -1,11 +1,12 @@
 //! Name look-ups: only in order to dial, never longer than allowed, and the last good addresses where one fails.
 //!
 //! getaddrinfo cannot be given a deadline, so a look-up runs in a thread. One that outlasts its deadline is not
-//! abandoned for another: the next dial goes on waiting for it, so that a dead DNS never costs more than one thread.
+//! abandoned for another: the next dial goes on waiting for it if it still runs, so that a dead DNS never costs more than
+//! one thread.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -54,8 +55,9 @@ impl Lookup {
     fn look_up(&self, host: &str, port: u16, allowed: Duration) -> Outcome {
         let mut under_way = self.under_way.lock().expect("no panic under this lock");
         let receiver = match under_way.take() {
-            Some(receiver) => receiver,
-            None => start(host.to_owned(), port)?,
+            // What has ended in the meantime may be long out of date.
+            Some(receiver) if matches!(receiver.try_recv(), Err(TryRecvError::Empty)) => receiver,
+            _ => start(host.to_owned(), port)?,
         };
         match receiver.recv_timeout(allowed) {
             Ok(outcome) => outcome,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::body::unquoted;
+
 /// What RackConnect's automation says of a server.
 /// Source: "The RackConnect v2.0 API", automation_status; UNPROCESSABLE: the metadata documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +27,7 @@ impl Status {
     /// Reads a word, without regard to case, surrounding white space or one pair of double quotes.
     /// None if it is not one word of letters, digits, `_` and `-`, or if it is one of JSON's own words.
     pub fn from_text(text: &str) -> Option<Status> {
-        let text = text.trim();
-        let word = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).trim();
+        let word = unquoted(text);
         let known = [Status::Deploying, Status::Deployed, Status::Failed, Status::Unprocessable];
         if let Some(status) = known.into_iter().find(|status| status.word().eq_ignore_ascii_case(word)) {
             return Some(status);

@@ -19,7 +19,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     if format.is_some() {
         output::body(&bytes)?;
     }
-    let status = body::status(&bytes)?;
+    let status = body::status(&bytes, format.unwrap_or(Format::Text))?;
     if format.is_none() {
         output::line(status.word())?;
     }

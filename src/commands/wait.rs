@@ -5,10 +5,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
 use super::once;
 use crate::api::client::{Answer, Client, Failure};
@@ -42,7 +44,7 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
     let client = once::client(settings, RESERVE)?;
     let path = program.first().map(|name| find(name)).transpose()?;
     if policy.watched {
-        signals::tidy_up_first(term::end_live)?;
+        signals::tidy_up_first(term::end_live_for_good)?;
     }
 
     let (end, machine, sentence) = wait(&mut Api { client }, policy);
@@ -63,12 +65,18 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         }
         return Ok(exit);
     };
-    let mut command = Command::new(&path);
-    command.arg0(&program[0]).args(&program[1..]).env("RACKCONNECT_STATUS", word);
-    if let Some(region) = region {
-        command.env("RACKCONNECT_REGION", region.code());
+    let become_it = |command: &mut Command| {
+        command.args(&program[1..]).env("RACKCONNECT_STATUS", &word);
+        if let Some(region) = region {
+            command.env("RACKCONNECT_REGION", region.code());
+        }
+        command.exec()
+    };
+    let mut why = become_it(Command::new(&path).arg0(&program[0]));
+    if why.raw_os_error() == Some(Errno::ENOEXEC as i32) {
+        // A script without #!: execvp(3) has the shell run it, and so do all shells.
+        why = become_it(Command::new("/bin/sh").arg(&path));
     }
-    let why = command.exec();
     let kind = if why.kind() == ErrorKind::NotFound { Kind::CommandNotFound } else { Kind::CannotExecute };
     Err(Error::new(kind, format!("{} cannot be executed: {why}", path.display())))
 }
@@ -84,6 +92,9 @@ fn exit(end: End) -> Exit {
 
 /// Finds a program as a shell does, so that a slip of the pen shows before an hour of waiting and not after it.
 fn find(name: &OsStr) -> Result<PathBuf> {
+    if name.is_empty() {
+        return Err(not_found(name));
+    }
     if name.as_bytes().contains(&b'/') {
         let path = PathBuf::from(name);
         return match executable(&path) {
@@ -104,10 +115,10 @@ fn find(name: &OsStr) -> Result<PathBuf> {
     Err(forbidden.map_or_else(|| not_found(name), |path| cannot_execute(&path)))
 }
 
-/// Whether somebody may execute what is there; none if nothing is there.
+/// Whether this user may execute what is there, also as far as the mount is concerned; none if nothing is there.
 fn executable(path: &Path) -> Option<bool> {
     let metadata = fs::metadata(path).ok()?;
-    Some(metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    Some(metadata.is_file() && access(path, AccessFlags::X_OK).is_ok())
 }
 
 fn not_found(name: &OsStr) -> Error {
@@ -115,7 +126,10 @@ fn not_found(name: &OsStr) -> Error {
 }
 
 fn cannot_execute(path: &Path) -> Error {
-    Error::new(Kind::CannotExecute, format!("COMMAND {} cannot be executed: it is no executable file", path.display()))
+    Error::new(
+        Kind::CannotExecute,
+        format!("COMMAND {} cannot be executed: it is no file that this user may execute", path.display()),
+    )
 }
 
 /// The API as a source of statuses.
@@ -136,7 +150,7 @@ impl Source for Api {
             Err(failure) => return News::Failure(failure),
         };
         let news = match question {
-            Question::Status => body::status(&bytes).map(|status: Status| News::Status(status)),
+            Question::Status => body::status(&bytes, format).map(|status: Status| News::Status(status)),
             Question::Gateway => body::gateway(&bytes).map(News::Gateway),
             Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
         };

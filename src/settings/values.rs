@@ -7,7 +7,7 @@ use crate::duration;
 use crate::region::{CODES, Region};
 use crate::wait::{Goal, OkIf};
 
-/// The shortest interval of a wait: with jitter, two waits of one server still leave places in the request limit.
+/// The shortest interval of a wait: 20 requests a minute, which leave a third of the limit to others.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What `--for` takes.

@@ -179,6 +179,10 @@ impl Machine {
         let changed = self.status.as_ref() != Some(status);
         self.ever_known = true;
         self.status = Some(status.clone());
+        if changed {
+            // They belong to the status before.
+            self.tasks.clear();
+        }
         self.end = match (status, goal) {
             (Status::Deployed, Goal::Deployed) => Some(End::Reached),
             (Status::Failed, _) if !through_failed => Some(End::Failed(ok_if.failed)),
@@ -191,6 +195,11 @@ impl Machine {
             Some(_) => false,
             None => *status != Status::Deployed && (changed || (watched && stale)),
         };
+    }
+
+    /// What is waited for.
+    pub fn goal(&self) -> Goal {
+        self.policy.goal
     }
 
     /// The last status known.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{End, Machine};
+use super::{End, Goal, Machine};
 use crate::api::body::Named;
 use crate::api::client::Failure;
 use crate::clock::Moment;
@@ -50,9 +50,9 @@ impl Report {
         let elapsed = human(Duration::from_secs(now.since(self.started).as_secs()));
         let next = match machine.due().since(now) {
             Duration::ZERO => "checking now".to_owned(),
-            rest => format!("next check in {}s", rest.as_secs() + 1),
+            rest => format!("next check in {}s", rest.as_secs_f64().round().max(1.0)),
         };
-        format!("{} for {elapsed}{}; {next}", state(machine), progress(machine.tasks()))
+        format!("{}, {elapsed} so far{}; {next}", state(machine), progress(machine.tasks()))
     }
 
     /// The last line: how it ended. The end of a sentence that begins with the program's name.
@@ -71,7 +71,9 @@ impl Report {
                  another region than the RackConnect configuration"
             ),
             End::DeadlinePassed => {
-                let last = match (machine.trouble(), machine.status()) {
+                let known = (machine.trouble(), machine.status());
+                let missing = if machine.goal() == Goal::Gateway { "no gateway is assigned yet; " } else { "" };
+                let last = match known {
                     (Some(trouble), Some(status)) => {
                         format!("the last status was {status}, and the last question failed: {}", why(trouble))
                     }
@@ -80,9 +82,9 @@ impl Report {
                     (None, None) if machine.only_unknown() => "RackConnect does not know this server (404 was the \
                          only answer): perhaps it is not a RackConnect v2 server"
                         .to_owned(),
-                    (None, None) => "no gateway is assigned yet".to_owned(),
+                    (None, None) => "no status is known".to_owned(),
                 };
-                format!("gave up after {elapsed}: {last}")
+                format!("gave up after {elapsed}: {missing}{last}")
             }
         }
     }

@@ -15,24 +15,27 @@ use std::net::IpAddr;
 pub use shape::Named;
 pub use tree::Tree;
 
+use super::Format;
 use super::status::Status;
 use crate::error::{Error, Kind, Result};
 
-/// How deep a body may be nested. Deeper ones are not understood; no known body has more than four levels.
+/// How deep XML may be nested (JSON: serde_json's 128). No known body has more than four levels.
 const DEPTH: usize = 64;
 
 /// The start of a body that an error shows, in characters.
 const EXCERPT: usize = 120;
 
-/// Reads a body that says the automation status: the bare word, or JSON or XML with the key `automation_status`.
+/// Reads a body that says the automation status: the bare word, or JSON or XML with the key `automation_status`. Only
+/// where XML was `asked` for is it searched by its shape as well: what a wait acts on is never guessed.
 ///
 /// # Errors
 /// The body cannot be understood.
-pub fn status(body: &[u8]) -> Result<Status> {
+pub fn status(body: &[u8], asked: Format) -> Result<Status> {
     let found = match parse(body) {
         Ok(Body::Text(text)) => Status::from_text(text),
         Ok(Body::Json(tree)) => shape::status_in_json(&tree),
-        Ok(Body::Xml(tree)) => shape::status_in_xml(&tree),
+        Ok(Body::Xml(tree)) if asked == Format::Xml => shape::status_in_xml(&tree),
+        Ok(Body::Xml(tree)) => shape::attested_status_in_xml(&tree),
         Err(why) => return Err(not_understood("an automation status", body, &why)),
     };
     found.ok_or_else(|| not_understood("an automation status", body, ""))
@@ -82,7 +85,7 @@ pub fn features(body: &[u8]) -> Result<Vec<Named>> {
 pub fn gateway(body: &[u8]) -> Result<IpAddr> {
     let what = "a gateway address";
     let text = match parse(body) {
-        Ok(Body::Text(text)) => text.to_owned(),
+        Ok(Body::Text(text)) => unquoted(text).to_owned(),
         Ok(Body::Json(tree) | Body::Xml(tree)) => {
             shape::gateway(&tree).ok_or_else(|| not_understood(what, body, ""))?.to_owned()
         }
@@ -112,8 +115,8 @@ enum Body<'a> {
     Xml(Tree),
 }
 
-/// Tells by its first character what a body is, whatever was asked for. Text loses what does not belong to the word:
-/// a byte-order mark, white space around it, one pair of double quotes.
+/// Tells by its first character what a body is, whatever was asked for. A byte-order mark and white space around it do not
+/// belong to it.
 fn parse(body: &[u8]) -> Result<Body<'_>, String> {
     let text = std::str::from_utf8(body).map_err(|_| "it is not UTF-8".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
@@ -121,11 +124,14 @@ fn parse(body: &[u8]) -> Result<Body<'_>, String> {
         None => Err("it is empty".to_owned()),
         Some(b'{' | b'[') => Tree::from_json(text.as_bytes()).map(Body::Json),
         Some(b'<') => Tree::from_xml(text).map(Body::Xml),
-        Some(_) => {
-            let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-            Ok(Body::Text(bare.unwrap_or(text).trim()))
-        }
+        Some(_) => Ok(Body::Text(text)),
     }
+}
+
+/// Text without one pair of double quotes and the white space in and around them.
+pub(super) fn unquoted(text: &str) -> &str {
+    let text = text.trim();
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).trim()
 }
 
 fn not_understood(what: &str, body: &[u8], why: &str) -> Error {

@@ -26,20 +26,50 @@ pub fn status_in_json(tree: &Tree) -> Option<Status> {
     Status::from_text(only(under(entries, STATUS_KEY))?)
 }
 
-/// The same of XML: the root element, or an attribute or a child of it. No name in XML is attested, so one that is just
-/// called `status` counts as well, but only with one of the documented words.
+/// The same of XML: the root element, or an attribute or a child of it.
+pub fn attested_status_in_xml(tree: &Tree) -> Option<Status> {
+    let Tree::Map(entries) = tree else { return None };
+    let named = || under(entries, STATUS_KEY).chain(under(inner(entries), STATUS_KEY));
+    // An element of that name may hold the word as an attribute or a child of its own.
+    let words = named().map(|value| match (text_of(value), value) {
+        (None, Tree::Map(children)) => only(under(children, "status")),
+        (text, _) => text,
+    });
+    let words: Option<Vec<&str>> = words.collect();
+    let words = words?;
+    let first = words.first()?;
+    words.iter().all(|word| word == first).then(|| Status::from_text(first))?
+}
+
+/// The same, or, as no name in XML is attested, what is just called `status`: but only with one of the documented words,
+/// and in no document that complains.
 pub fn status_in_xml(tree: &Tree) -> Option<Status> {
     let Tree::Map(entries) = tree else { return None };
-    let inner: &[(String, Tree)] = match entries.as_slice() {
+    if under(entries, STATUS_KEY).chain(under(inner(entries), STATUS_KEY)).next().is_some() {
+        return attested_status_in_xml(tree);
+    }
+    if complains(tree) {
+        return None;
+    }
+    let status = Status::from_text(only(under(entries, "status").chain(under(inner(entries), "status")))?)?;
+    (!matches!(status, Status::Unknown(_))).then_some(status)
+}
+
+/// What is in the one entry of a map, if that is a map too: in XML, in the root element.
+fn inner(entries: &[(String, Tree)]) -> &[(String, Tree)] {
+    match entries {
         [(_, Tree::Map(children))] => children,
         _ => &[],
-    };
-    let named = |key| under(entries, key).chain(under(inner, key));
-    if named(STATUS_KEY).next().is_some() {
-        return Status::from_text(only(named(STATUS_KEY))?);
     }
-    let status = Status::from_text(only(named("status"))?)?;
-    (!matches!(status, Status::Unknown(_))).then_some(status)
+}
+
+/// Whether a document is about something that went wrong, by the names at its top: then nothing that is not attested is
+/// read from it, whatever it looks like.
+fn complains(tree: &Tree) -> bool {
+    const COMPLAINTS: [&str; 9] =
+        ["error", "errors", "message", "fault", "faultstring", "exception", "code", "reason", "description"];
+    let Tree::Map(entries) = tree else { return false };
+    entries.iter().chain(inner(entries)).any(|(name, _)| COMPLAINTS.contains(&plain(name).as_str()))
 }
 
 /// The entries of that name.
@@ -54,9 +84,12 @@ fn only<'a>(mut values: impl Iterator<Item = &'a Tree>) -> Option<&'a str> {
 }
 
 /// All things with a name and a status, in their order: of a list (or of repeated elements) those entries that have
-/// both, else the entries of the first map whose values are all texts.
+/// both, else the entries of the first map whose values are all texts. Nothing of a document that complains.
 pub fn named(tree: &Tree) -> Vec<Named> {
     let mut found = Vec::new();
+    if complains(tree) {
+        return found;
+    }
     collect(tree, &mut found);
     if found.is_empty()
         && let Some(entries) = plain_map(tree)
@@ -126,19 +159,18 @@ fn plain_map(tree: &Tree) -> Option<Vec<Named>> {
             (!name.is_empty()).then(|| Named { name: name.clone(), status: status.to_owned() })
         })
         .collect();
-    if !rest.is_empty() && texts.len() == rest.len() && !texts.iter().any(|entry| is_complaint(&entry.name)) {
+    if !rest.is_empty() && texts.len() == rest.len() {
         return Some(texts);
     }
     rest.iter().find_map(|(_, value)| plain_map(value))
 }
 
-/// Whether a name is one under which APIs put an error, not a feature.
-fn is_complaint(name: &str) -> bool {
-    ["error", "errors", "message", "fault", "code", "detail"].contains(&plain(name).as_str())
-}
-
-/// The one address under a name like "gateway", or the one address of a document that holds nothing else.
+/// The one address under a name like "gateway", or the one address of a document that holds nothing else. None of a
+/// document that complains.
 pub fn gateway(tree: &Tree) -> Option<&str> {
+    if complains(tree) {
+        return None;
+    }
     let mut texts = Vec::new();
     walk(tree, false, &mut texts);
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();

@@ -23,13 +23,46 @@ fn a_status_in_every_plausible_form() {
         "<automation_status xmlns=\"urn:x\"><![CDATA[DEPLOYED]]></automation_status>",
         "<automation_status id=\"7\">DEPLOYED</automation_status>",
         "<automation automation_status='DEPLOYED'/>",
-        "<automation status='DEPLOYED'><task name='x' status='FAILED'/></automation>",
-        "<status>DEPLOYED</status>",
+        "<automation_status status='DEPLOYED'><task name='x' status='FAILED'/></automation_status>",
+        "<automation_status><status>DEPLOYED</status></automation_status>",
         "<automation><!-- c --><automationStatus>DEPLO&#89;ED</automationStatus></automation>",
     ] {
-        assert_eq!(status(body.as_bytes()), Ok(Status::Deployed), "{body}");
+        assert_eq!(status(body.as_bytes(), Format::Text), Ok(Status::Deployed), "{body}");
     }
-    assert_eq!(status(b"REBUILDING"), Ok(Status::Unknown("REBUILDING".to_owned())));
+    assert_eq!(status(b"REBUILDING", Format::Text), Ok(Status::Unknown("REBUILDING".to_owned())));
+}
+
+#[test]
+fn a_bare_status_counts_only_where_xml_was_asked_for_and_nothing_went_wrong() {
+    for (body, is_one) in [
+        ("<automation status='DEPLOYED'><task name='x' status='FAILED'/></automation>", true),
+        ("<status>DEPLOYED</status>", true),
+        ("<details><status>DEPLOYED</status></details>", true),
+        ("<status>ERROR</status>", false),
+        // A foreign error envelope ended a wait as FAILED.
+        ("<response><status>failed</status><message>upstream timed out</message></response>", false),
+        ("<error><status>FAILED</status></error>", false),
+    ] {
+        assert_eq!(status(body.as_bytes(), Format::Xml).is_ok(), is_one, "{body}");
+        assert!(status(body.as_bytes(), Format::Text).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn nothing_but_the_attested_is_read_from_a_document_that_complains() {
+    for body in [
+        r#"{"status":"error","message":"no such server"}"#,
+        r#"{"error":{"reason":"Over limit","id":"17"}}"#,
+        r#"{"error":"no gateway","gateway_host":"10.9.9.9"}"#,
+        "<error><code>17</code><gateway>10.1.2.3</gateway></error>",
+        r#"{"fault":{"gateway_ip":"10.1.2.3"}}"#,
+    ] {
+        assert!(details(body.as_bytes()).is_err(), "{body}");
+        assert!(features(body.as_bytes()).is_err(), "{body}");
+        assert!(gateway(body.as_bytes()).is_err(), "{body}");
+    }
+    let tasks = br#"{"automation_status":"FAILED","tasks":[{"name":"a","status":"FAILED","message":"b"}]}"#;
+    assert_eq!(details(tasks), Ok((Some(Status::Failed), named(&[("a", "FAILED")]))));
 }
 
 #[test]
@@ -42,6 +75,7 @@ fn what_is_no_status() {
         "17",
         "Over Limit",
         "DEPLOYED FAILED",
+        "\"\"DEPLOYED\"\"",
         "DEPLOYED\0",
         "\u{1b}[31mDEPLOYED",
         "<html><body>DEPLOYED</body></html>",
@@ -66,22 +100,26 @@ fn what_is_no_status() {
         "{}",
         "[]",
     ] {
-        assert_eq!(status(body.as_bytes()).map_err(|error| error.kind), Err(Kind::NotUnderstood), "{body}");
+        assert_eq!(
+            status(body.as_bytes(), Format::Text).map_err(|error| error.kind),
+            Err(Kind::NotUnderstood),
+            "{body}"
+        );
     }
-    assert!(status(b"DEPLOYED\xff").is_err());
-    assert!(status(&[b'A'; 65]).is_err());
+    assert!(status(b"DEPLOYED\xff", Format::Text).is_err());
+    assert!(status(&[b'A'; 65], Format::Text).is_err());
     let deep = "<a>".repeat(100_000);
-    assert!(status(deep.as_bytes()).is_err());
+    assert!(status(deep.as_bytes(), Format::Text).is_err());
     let deep = "[".repeat(100_000);
-    assert!(status(deep.as_bytes()).is_err());
+    assert!(status(deep.as_bytes(), Format::Text).is_err());
 }
 
 #[test]
 fn an_error_shows_the_beginning_of_the_body_safely() {
-    let error = status(b"\x1b]0;evil\x07<b>\xff").unwrap_err();
+    let error = status(b"\x1b]0;evil\x07<b>\xff", Format::Text).unwrap_err();
     assert!(!error.message.chars().any(char::is_control), "{}", error.message);
     assert!(error.message.contains("\\u{1b}]0;evil"), "{}", error.message);
-    let error = status("é ".repeat(500).as_bytes()).unwrap_err();
+    let error = status("é ".repeat(500).as_bytes(), Format::Text).unwrap_err();
     assert!(error.message.len() < 400 && error.message.ends_with('…'), "{}", error.message);
 }
 
@@ -215,19 +253,19 @@ fn what_is_no_gateway() {
 proptest! {
     #[test]
     fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = (status(&body), details(&body), features(&body), gateway(&body));
+        let _ = (status(&body, Format::Xml), details(&body), features(&body), gateway(&body));
     }
 
     #[test]
     fn no_body_of_markup_panics(body in "[<>{}\\[\\]\"':,=/&;!a-z \\-?0-9.]{0,200}") {
         let body = body.as_bytes();
-        let _ = (status(body), details(body), features(body), gateway(body));
+        let _ = (status(body, Format::Xml), details(body), features(body), gateway(body));
     }
 
     /// Only the four words, in whatever dress, are ever read as one of the four.
     #[test]
     fn a_known_status_is_never_made_up(body in "[ \"\\n]{0,2}[A-Za-z_]{0,14}[ \"\\n]{0,2}") {
-        if let Ok(found) = status(body.as_bytes()) && !matches!(found, Status::Unknown(_)) {
+        if let Ok(found) = status(body.as_bytes(), Format::Text) && !matches!(found, Status::Unknown(_)) {
             prop_assert_eq!(body.trim().trim_matches('"').trim().to_uppercase(), found.word());
         }
     }
