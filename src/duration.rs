@@ -45,13 +45,14 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Writes a duration for a person: `4.2s`, `42s`, `3m07s`, `1h02m`.
+/// Writes a duration for a person, rounded: `4.2s`, `42s`, `3m07s`, `1h02m`.
 pub fn human(duration: Duration) -> String {
-    let seconds = duration.as_secs();
+    let tenths = duration.saturating_add(Duration::from_millis(50)).as_millis() / 100;
+    if tenths < 100 && !tenths.is_multiple_of(10) {
+        return format!("{}.{}s", tenths / 10, tenths % 10);
+    }
+    let seconds = duration.saturating_add(Duration::from_millis(500)).as_secs();
     match seconds {
-        0..10 if duration.subsec_millis() >= 100 => {
-            format!("{seconds}.{}s", duration.subsec_millis() / 100)
-        }
         0..60 => format!("{seconds}s"),
         60..3_600 if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
         60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
@@ -96,8 +97,13 @@ mod tests {
     fn human_forms() {
         for (millis, text) in [
             (0, "0s"),
-            (4_250, "4.2s"),
-            (42_900, "42s"),
+            (940, "0.9s"),
+            (999, "1s"),
+            (4_249, "4.2s"),
+            (4_250, "4.3s"),
+            (9_960, "10s"),
+            (42_500, "43s"),
+            (59_900, "1m"),
             (60_000, "1m"),
             (187_000, "3m07s"),
             (3_600_000, "1h"),

@@ -158,7 +158,7 @@ fn tls_1_2_alone_and_plain_http_on_loopback() {
 }
 
 #[test]
-fn thirty_requests_of_one_process_stay_under_the_limit_and_servers_are_told_apart() {
+fn the_thirty_first_request_in_a_minute_is_the_limit_and_no_answer() {
     let world = World::of([Step::new("DEPLOYED")]);
     for _ in 0..30 {
         world.run(&["status"]).expect(0);
@@ -169,12 +169,17 @@ fn thirty_requests_of_one_process_stay_under_the_limit_and_servers_are_told_apar
 #[test]
 fn a_signal_ends_a_stalled_request_at_once() {
     let world = World::of([Step::new("DEPLOYED").fault("stall")]);
-    for (signal, arguments) in [
+    let all = [
         (Signal::SIGTERM, &["status", "--request-timeout", "1h", "--deadline", "1h"][..]),
         (Signal::SIGINT, &["status", "--request-timeout", "1h", "--deadline", "1h"]),
         (Signal::SIGTERM, &["wait", "--request-timeout", "1h"]),
         (Signal::SIGHUP, &["wait", "--request-timeout", "1h"]),
-    ] {
+    ];
+    // Where the tests themselves were started to ignore a signal (nohup, a shell's background), so is the agent.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(mask.trim(), 16).unwrap();
+    for (signal, arguments) in all.into_iter().filter(|(signal, _)| ignored >> (*signal as i32 - 1) & 1 == 0) {
         let before = world.api.counts().requests;
         let child = world.agent(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         assert!(world.api.wait_until(PATIENCE, |api| api.counts().requests > before));
@@ -195,8 +200,8 @@ fn a_signal_takes_the_live_line_away() {
     drop(command);
     drop(pty.slave);
     assert!(world.api.wait_until(PATIENCE, |api| api.counts().requests > 1));
-    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
-    assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGINT as i32));
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
     assert!(read(pty.master).ends_with("\r\x1b[K"));
 }
 
@@ -266,6 +271,20 @@ fn command_gets_its_arguments_its_name_and_a_standard_environment() {
     assert_eq!(ended.text(), "zero|-q --help|DEPLOYED|unset\n");
     let ended = world.run(&["wait", "--", "sh", "-c", "exit 77"]);
     ended.expect(77);
+}
+
+#[test]
+fn command_without_an_interpreter_line_is_run_by_the_shell() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::of([Step::new("DEPLOYED")]);
+    let path = world.folder.path().join("script");
+    std::fs::write(&path, "echo \"$1 $RACKCONNECT_STATUS\"\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = path.display().to_string();
+    assert_eq!(world.run(&["wait", "--", &path, "one"]).expect(0).text(), "one DEPLOYED\n");
+    std::fs::write(&path, "#!/no/such/interpreter\n").unwrap();
+    world.run(&["wait", "--", &path]).expect(127).says("interpreter");
+    world.run(&["wait", "--", ""]).expect(127).says("\"\" was not found");
 }
 
 #[test]

@@ -32,19 +32,20 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 /// The largest bundle that is read. Mozilla's whole list is a quarter of a megabyte.
 const BUNDLE_LIMIT: u64 = 8 << 20;
 
-/// The TLS configuration that trusts `file` alone or, without one, the built-in roots and then the system's.
+/// The TLS configuration that trusts `file` alone or, without one, the built-in roots and then the system's. With the file
+/// comes where it was named.
 ///
 /// # Errors
 /// `file` cannot be read or holds no certificate.
-pub fn client_config(file: Option<&Path>) -> Result<Arc<ClientConfig>> {
+pub fn client_config(file: Option<(&Path, &str)>) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("ring serves TLS 1.2 and 1.3");
     let config = match file {
-        Some(path) => {
+        Some((path, origin)) => {
             let roots = bundle(path).map_err(|why| {
-                Error::usage(format!("the CA file {} {why}: name a file of PEM certificates", path.display()))
+                Error::usage(format!("{origin}: the CA file {} {why}: name a file of PEM certificates", path.display()))
             })?;
             builder.with_root_certificates(roots).with_no_client_auth()
         }

@@ -7,4 +7,4 @@ pub mod options;
 mod parse;
 
 pub use options::{COMMANDS, Command, CommandSpec, OPTIONS, Opt};
-pub use parse::{Arguments, Invocation, parse, verbosity};
+pub use parse::{Arguments, Invocation, alike, parse, verbosity};

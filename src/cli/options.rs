@@ -136,8 +136,8 @@ pub const COMMANDS: &[CommandSpec] = &[
                clock, server errors, the request limit, an answer that is empty or broken.\n\n\
                Prints one word: the last status known, whatever the end (nothing if none is known; the address with \
                --for gateway). With COMMAND it prints nothing and COMMAND replaces this program after success, with \
-               RACKCONNECT_STATUS (that one word) and RACKCONNECT_REGION in its environment. COMMAND is looked for before \
-               waiting.",
+               RACKCONNECT_STATUS (that one word) and, if the region is known, RACKCONNECT_REGION in its environment. COMMAND is \
+               looked for before waiting.",
     },
     CommandSpec {
         command: Region,
@@ -214,7 +214,7 @@ pub const FOR: Opt = Opt {
         Some("WHAT"),
         "What to wait for: deployed or gateway",
         "deployed: the status DEPLOYED. gateway: until the API has assigned a gateway, whose address is printed; FAILED and \
-         UNPROCESSABLE end the wait as usual.",
+         UNPROCESSABLE end the wait as usual (one question in five is for the status).",
     )
 };
 

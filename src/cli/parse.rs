@@ -94,7 +94,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         found.push((*option, value));
     }
     // "help wait" is "wait --help".
-    if words.first().is_some_and(|word| word == "help") {
+    while words.first().is_some_and(|word| word == "help") {
         words.remove(0);
         help = help.or(Some(true));
     }
@@ -150,7 +150,7 @@ fn operand(spec: &CommandSpec, rest: &[String]) -> Result<Option<String>> {
             "wait does not know what to do with {word:?}: COMMAND goes after --: rackconnect wait -- COMMAND"
         ))),
         (_, []) => Ok(None),
-        (_, [.., word]) => Err(Error::usage(format!("{} takes no {word:?}", spec.name))),
+        (_, [.., word]) => Err(Error::usage(format!("{} takes options alone, and {word:?} is none", spec.name))),
     }
 }
 
@@ -163,11 +163,16 @@ fn by_name(name: &str) -> Result<&'static &'static Opt> {
 
 /// ": did you mean …?" where something is spelt alike.
 fn hint(typed: &str, names: impl Iterator<Item = &'static str>, dashes: &str) -> String {
-    let alike = names.map(|name| (strsim::jaro_winkler(typed, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match alike {
-        Some((likeness, name)) if likeness > 0.8 => format!(": did you mean {dashes}{name}?"),
-        _ => ": see rackconnect --help".to_owned(),
+    match alike(typed, names) {
+        Some(name) => format!(": did you mean {dashes}{name}?"),
+        None => ": see rackconnect --help".to_owned(),
     }
+}
+
+/// The name that is spelt most like what was typed, if one is spelt alike.
+pub fn alike(typed: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let alike = names.map(|name| (strsim::jaro_winkler(typed, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    alike.filter(|(likeness, _)| *likeness > 0.8).map(|(_, name)| name)
 }
 
 fn belongs(option: &Opt) -> String {
@@ -257,7 +262,7 @@ mod tests {
             ("wait true", "goes after --"),
             ("wait --", "no COMMAND follows"),
             ("status --", "takes no --"),
-            ("status now", "status takes no \"now\""),
+            ("status now", "status takes options alone, and \"now\" is none"),
             ("completions", "bash, zsh or fish"),
         ] {
             let error = run(line).expect_err(line);

@@ -43,10 +43,7 @@ fn format(settings: &Settings, operation: Operation) -> Result<Option<Format>> {
         Some(format) => Ok(Some(*format)),
         None => {
             let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
-            Err(Error::usage(format!(
-                "--format {name:?} is none that the API has here: it has {}",
-                crate::term::and(&names)
-            )))
+            Err(Error::usage(format!("--format: there is no {name:?} of this, but {}", crate::term::and(&names))))
         }
     }
 }

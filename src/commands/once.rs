@@ -33,10 +33,9 @@ pub fn ask(settings: &Settings, operation: Operation, format: Format) -> Result<
         match tries.after(&failure, started, now) {
             Next::TryAgain(at) => {
                 match failure {
-                    Failure::LimitUsedUp { .. } => log::info!(
-                        "the request limit of this server is used up: waiting for {}",
-                        human(at.since(now) + Duration::from_millis(900))
-                    ),
+                    Failure::LimitUsedUp { .. } => {
+                        log::info!("the request limit of this server is used up: waiting for {}", human(at.since(now)))
+                    }
                     Failure::Error(why) => log::debug!("{why}: trying once more"),
                 }
                 thread::sleep(at.since(now));
@@ -52,7 +51,8 @@ pub fn ask(settings: &Settings, operation: Operation, format: Format) -> Result<
 /// Wrong settings.
 pub fn client(settings: &Settings, reserve: usize) -> Result<Client> {
     let endpoint = settings.endpoint()?;
-    let tls = roots::client_config(settings.ca_file()?.as_deref())?;
+    let ca_file = settings.ca_file()?;
+    let tls = roots::client_config(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
     Ok(Client::new(endpoint, tls, settings.connect_timeout()?, settings.request_timeout()?, reserve))
 }
 
@@ -87,7 +87,7 @@ impl Tries {
                     true => " (HTTP 403): something else on this server asks the API, too",
                     false => "",
                 };
-                let rest = human(until.since(now) + Duration::from_millis(900));
+                let rest = human(until.since(now));
                 Next::GiveUp(Error::new(
                     Kind::LimitUsedUp,
                     format!(

@@ -13,7 +13,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         None | Some("text") => false,
         Some("json") => true,
         Some(other) => {
-            return Err(Error::usage(format!("--format {other:?} is none that region has: it has text and json")));
+            return Err(Error::usage(format!("--format: there is no {other:?} of this, but text and json")));
         }
     };
     let (region, source) = settings.known_region()?;

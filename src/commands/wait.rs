@@ -77,8 +77,14 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         // A script without #!: execvp(3) has the shell run it, and so do all shells.
         why = become_it(Command::new("/bin/sh").arg(&path));
     }
-    let kind = if why.kind() == ErrorKind::NotFound { Kind::CommandNotFound } else { Kind::CannotExecute };
-    Err(Error::new(kind, format!("{} cannot be executed: {why}", path.display())))
+    let path = path.display();
+    Err(match why.kind() {
+        // It was there before the wait.
+        ErrorKind::NotFound => {
+            Error::new(Kind::CommandNotFound, format!("{path} is gone, or its interpreter (#!) is not there: {why}"))
+        }
+        _ => Error::new(Kind::CannotExecute, format!("{path} cannot be executed: {why}")),
+    })
 }
 
 fn exit(end: End) -> Exit {

@@ -7,8 +7,8 @@ use std::path::Path;
 use toml_span::Span;
 use toml_span::value::{Value, ValueInner};
 
-use crate::cli::OPTIONS;
 use crate::cli::options::KeyType;
+use crate::cli::{OPTIONS, alike};
 use crate::error::{Error, Result};
 
 /// The largest file that is read.
@@ -25,20 +25,23 @@ pub struct Entry {
     pub line: usize,
 }
 
-/// Reads the file. `must_exist`: whether it was named by somebody.
+/// Reads the file. `named_by`: where it was named; one that nobody named need not exist.
 ///
 /// # Errors
 /// It cannot be read, is not TOML, or holds an impossible value.
-pub fn read(path: &Path, must_exist: bool) -> Result<Vec<Entry>> {
+pub fn read(path: &Path, named_by: Option<&str>) -> Result<Vec<Entry>> {
     let name = path.display();
     let mut text = String::new();
     match File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text)) {
         Ok(length) if length as u64 > LIMIT => Err(Error::usage(format!("{name} is larger than {} KiB", LIMIT / 1024))),
         Ok(_) => entries(&name.to_string(), &text),
-        Err(why) if !must_exist && matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+        Err(why) if named_by.is_none() && matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(Vec::new())
         }
-        Err(why) => Err(Error::usage(format!("the configuration file {name} cannot be read: {why}"))),
+        Err(why) => {
+            let origin = named_by.map_or(String::new(), |origin| format!("{origin}: "));
+            Err(Error::usage(format!("{origin}the configuration file {name} cannot be read: {why}")))
+        }
     }
 }
 
@@ -56,7 +59,9 @@ fn entries(name: &str, text: &str) -> Result<Vec<Entry>> {
             Some((known, key_type)) if known == key => Some((option, key_type)),
             _ => None,
         }) else {
-            log::warn!("{name}:{here}: unknown key {key:?}");
+            let keys = OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key);
+            let hint = alike(&key, keys).map_or(String::new(), |known| format!(": did you mean {known}?"));
+            log::warn!("{name}:{here}: unknown key {key:?}{hint}");
             continue;
         };
         let wrong = |why: &str| Error::usage(format!("{name}:{here}: {key}: {why}"));

@@ -50,11 +50,13 @@ impl<'a> Settings<'a> {
     pub fn load(arguments: &'a Arguments) -> Result<Settings<'a>> {
         let mut settings = Settings { arguments, file: PathBuf::from(options::CONFIG.default), entries: Vec::new() };
         let named = settings.find(&options::CONFIG)?;
-        let must_exist = named.is_some();
-        if let Some((path, _)) = named {
-            settings.file = PathBuf::from(path);
-        }
-        settings.entries = config::read(&settings.file, must_exist)?;
+        settings.entries = match named {
+            Some((path, origin)) => {
+                settings.file = PathBuf::from(path);
+                config::read(&settings.file, Some(&origin.to_string()))?
+            }
+            None => config::read(&settings.file, None)?,
+        };
         for option in OPTIONS.iter().filter(|option| option.is_on(arguments.command)) {
             settings.given(option, option.check)?;
         }
@@ -150,12 +152,13 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// The file whose certificates alone are trusted.
+    /// The file whose certificates alone are trusted, and where it was named.
     ///
     /// # Errors
     /// A variable is not UTF-8.
-    pub fn ca_file(&self) -> Result<Option<PathBuf>> {
-        Ok(self.given(&options::CA_FILE, values::text)?.map(|(path, _)| Path::new(&path).to_owned()))
+    pub fn ca_file(&self) -> Result<Option<(PathBuf, String)>> {
+        let given = self.given(&options::CA_FILE, values::text)?;
+        Ok(given.map(|(path, origin)| (Path::new(&path).to_owned(), origin.to_string())))
     }
 
     /// How long to try to connect to one address.

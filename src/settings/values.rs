@@ -61,7 +61,7 @@ pub fn interval(value: &str) -> Result<Duration, String> {
 
 /// What a wait waits for.
 pub fn goal(value: &str) -> Result<Goal, String> {
-    match value {
+    match value.to_ascii_lowercase().as_str() {
         "deployed" => Ok(Goal::Deployed),
         "gateway" => Ok(Goal::Gateway),
         _ => Err(format!("{value:?} cannot be waited for: one of {}", GOALS.join(", "))),
@@ -72,7 +72,7 @@ pub fn goal(value: &str) -> Result<Goal, String> {
 pub fn ok_if(value: &str) -> Result<OkIf, String> {
     let mut ok_if = OkIf::default();
     for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        match word {
+        match word.to_ascii_lowercase().as_str() {
             "failed" => ok_if.failed = true,
             "unprocessable" => ok_if.unprocessable = true,
             // Ends that need xenstore to be told: nothing concludes them yet, and from silence nothing may.

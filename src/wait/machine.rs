@@ -202,6 +202,11 @@ impl Machine {
         self.policy.goal
     }
 
+    /// When it gives up.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.policy.deadline
+    }
+
     /// The last status known.
     pub fn status(&self) -> Option<&Status> {
         self.status.as_ref()

@@ -49,6 +49,7 @@ impl Report {
     pub fn live(&self, machine: &Machine, now: Moment) -> String {
         let elapsed = human(Duration::from_secs(now.since(self.started).as_secs()));
         let next = match machine.due().since(now) {
+            _ if machine.deadline().is_some_and(|deadline| deadline <= machine.due()) => "giving up".to_owned(),
             Duration::ZERO => "checking now".to_owned(),
             rest => format!("next check in {}s", rest.as_secs_f64().round().max(1.0)),
         };
@@ -92,9 +93,11 @@ impl Report {
 
 /// What is known now, in a few words.
 fn state(machine: &Machine) -> String {
-    let known = match machine.status() {
-        Some(status) => status.to_string(),
-        None => "no status yet".to_owned(),
+    let status = machine.status().map(ToString::to_string);
+    let known = match (machine.goal(), status) {
+        (Goal::Deployed, status) => status.unwrap_or_else(|| "no status yet".to_owned()),
+        (Goal::Gateway, None) => "no gateway yet".to_owned(),
+        (Goal::Gateway, Some(status)) => format!("no gateway yet, {status}"),
     };
     match machine.trouble() {
         Some(trouble) => format!("{known} ({})", why(trouble)),
@@ -108,7 +111,7 @@ fn state(machine: &Machine) -> String {
 fn why(trouble: &Failure) -> String {
     match trouble {
         Failure::LimitUsedUp { forbidden: true, .. } => {
-            "the request limit is used up (403): something else on this server asks, too".to_owned()
+            "the request limit is used up (HTTP 403): something else on this server asks, too".to_owned()
         }
         Failure::LimitUsedUp { .. } => "the request limit is used up".to_owned(),
         Failure::Error(error) => error.message.clone(),
@@ -118,7 +121,9 @@ fn why(trouble: &Failure) -> String {
 /// ", 3 of 7 tasks done, now: …"
 fn progress(tasks: &[Named]) -> String {
     let done = tasks.iter().filter(|task| is_done(task)).count();
-    let current = tasks.iter().find(|task| !is_done(task)).map(|task| format!(", now: {}", task.name));
+    let is_failed = |task: &Named| ["FAILED", "ERROR"].iter().any(|word| word.eq_ignore_ascii_case(task.status.trim()));
+    let current = tasks.iter().find(|task| !is_done(task) && !is_failed(task));
+    let current = current.map(|task| format!(", now: {}", task.name));
     match tasks.len() {
         0 => String::new(),
         all => format!(", {done} of {all} tasks done{}", current.unwrap_or_default()),
