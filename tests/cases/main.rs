@@ -2,7 +2,8 @@
 //!
 //! A file below tests/cases/ has `about`, one sentence; `[api]`, the simulated API's configuration (its README says what
 //! there is); and `[[run]]`, in turn: `args` (split at white space), `env`, `config` (the configuration file's text),
-//! `code`, `stdout` (exact), `stderr` (each must occur), `silent` (standard error must be empty). In `args`, `env` and
+//! `code`, `stdout` (exact), `stderr` (each must occur), `silent` (standard error must be empty), `at_least` and `at_most`
+//! (seconds; the latter an order of magnitude above what is right, so that it does not depend on the machine). In `args`, `env` and
 //! `stdout` these stand for themselves: `{endpoint}`, `{ca}`, `{folder}`. `requests` at the end is what the API was asked.
 
 #[path = "../common/mod.rs"]
@@ -11,6 +12,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
@@ -41,6 +43,9 @@ struct Run {
     stderr: Vec<String>,
     #[serde(default)]
     silent: bool,
+    /// Seconds.
+    at_least: Option<u64>,
+    at_most: Option<u64>,
 }
 
 fn main() {
@@ -96,6 +101,7 @@ fn run(file: &Path) -> Result<(), String> {
         for (name, value) in &run.env {
             command.env(name, fill(value));
         }
+        let started = Instant::now();
         let ended = common::ended(command.output().map_err(|why| why.to_string())?);
         let all = format!(
             "run {}: rackconnect {}\ncode: {:?}\nstdout: {:?}\nstderr: {}",
@@ -105,6 +111,10 @@ fn run(file: &Path) -> Result<(), String> {
             String::from_utf8_lossy(&ended.stdout),
             ended.stderr
         );
+        let took = started.elapsed().as_secs_f64();
+        if run.at_least.is_some_and(|least| took < least as f64) || run.at_most.is_some_and(|most| took > most as f64) {
+            return Err(format!("it took {took} seconds\n{all}"));
+        }
         if ended.code != Some(run.code) {
             return Err(format!("the exit code is not {}\n{all}", run.code));
         }
