@@ -342,6 +342,21 @@ pub const DEADLINE: Opt = Opt {
     )
 };
 
+/// `--state-dir`
+pub const STATE_DIR: Opt = Opt {
+    env: &["RACKCONNECT_STATE_DIR"],
+    key: Some(("state_dir", KeyType::Text)),
+    default: "/run/rackconnect-agent",
+    on: ASKING,
+    check: |value| values::folder(value).map(drop),
+    ..opt(
+        "state-dir",
+        Some("DIR"),
+        "Where processes share the request limit",
+        "root makes it. Without it a process keeps to 6 requests a minute, as it cannot know of the others.",
+    )
+};
+
 /// `--config`
 pub const CONFIG: Opt = Opt {
     env: &["RACKCONNECT_CONFIG"],
@@ -390,6 +405,7 @@ pub const OPTIONS: &[&Opt] = &[
     &CONNECT_TIMEOUT,
     &REQUEST_TIMEOUT,
     &DEADLINE,
+    &STATE_DIR,
     &CONFIG,
     &QUIET,
     &VERBOSE,

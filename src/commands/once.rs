@@ -4,13 +4,16 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::api::client::{Answer, Client, Failure};
+use nix::unistd::geteuid;
+
+use crate::api::client::{Answer, Client, Failure, who_else};
 use crate::api::roots;
 use crate::api::{Format, Operation};
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
 use crate::settings::Settings;
+use crate::share;
 
 /// How long after a failure the second try comes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -23,20 +26,27 @@ pub fn ask(settings: &Settings, operation: Operation, format: Format) -> Result<
     let request_timeout = settings.request_timeout()?;
     let mut tries = Tries { request_timeout, deadline: Moment::now() + settings.deadline()?, first_failed: None };
     let client = client(settings, 0)?;
+    let mut said_until = Moment::default();
     loop {
-        let started = Moment::now();
-        let failure = match client.ask(operation, format, tries.deadline_of(started)) {
+        let heard = share::ask_now(&client, operation, format, 0, &|now| tries.deadline_of(now), tries.deadline);
+        let failure = match client.judge(operation, format, heard.reply) {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,
         };
         let now = Moment::now();
-        match tries.after(&failure, started, now) {
+        match tries.after(&failure, heard.asked, now) {
             Next::TryAgain(at) => {
                 match failure {
-                    Failure::LimitUsedUp { .. } => log::info!(
-                        "the request limit of this server is used up: waiting for {}",
-                        human(at.since(now) + Duration::from_millis(900))
-                    ),
+                    Failure::LimitUsedUp { forbidden, .. } => {
+                        if at > said_until + PAUSE {
+                            log::info!(
+                                "the request limit of this server is used up{}: waiting for {}",
+                                who_else(forbidden),
+                                human(at.since(now) + Duration::from_millis(900))
+                            );
+                        }
+                        said_until = said_until.max(at);
+                    }
                     Failure::Error(why) => log::debug!("{why}: trying once more"),
                 }
                 thread::sleep(at.since(now));
@@ -52,8 +62,12 @@ pub fn ask(settings: &Settings, operation: Operation, format: Format) -> Result<
 /// Wrong settings.
 pub fn client(settings: &Settings, reserve: usize) -> Result<Client> {
     let endpoint = settings.endpoint()?;
-    let tls = roots::client_config(settings.ca_file()?.as_deref())?;
-    Ok(Client::new(endpoint, tls, settings.connect_timeout()?, settings.request_timeout()?, reserve))
+    let roots = roots::roots(settings.ca_file()?.as_deref())?;
+    let (connect_timeout, request_timeout) = (settings.connect_timeout()?, settings.request_timeout()?);
+    let client = Client::new(endpoint, roots, connect_timeout, request_timeout, reserve, settings.state_dir()?);
+    // It is written down by root's processes alone.
+    let region = if geteuid().is_root() { settings.region()? } else { None };
+    Ok(client.of(region.map(|(region, _)| region)))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -83,10 +97,7 @@ impl Tries {
                     self.first_failed = None;
                     return Next::TryAgain((*until).max(now));
                 }
-                let who = match forbidden {
-                    true => " (HTTP 403): something else on this server asks the API, too",
-                    false => "",
-                };
+                let who = who_else(*forbidden);
                 let rest = human(until.since(now) + Duration::from_millis(900));
                 Next::GiveUp(Error::new(
                     Kind::LimitUsedUp,
@@ -142,7 +153,7 @@ mod tests {
     #[test]
     fn the_limit_is_waited_for_up_to_the_deadline() {
         let mut tries = tries();
-        let used_up = |until| Failure::LimitUsedUp { until: at(until), forbidden: false };
+        let used_up = |until| Failure::LimitUsedUp { until: at(until), forbidden: 0 };
         assert_eq!(tries.after(&used_up(60_000), at(0), at(10)), Next::TryAgain(at(60_000)));
         assert_eq!(tries.deadline_of(at(60_000)), at(70_000));
         // A failure after the wait is a first one again.
