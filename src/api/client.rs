@@ -188,8 +188,12 @@ impl Client {
         match code {
             200 => Ok(Answer::Body(body)),
             404 => Ok(Answer::NotFound),
-            500.. => Err(error(Kind::Unreachable, format!("{} answers with HTTP {code}: the API has a problem", url()))),
-            _ => Err(error(Kind::NotUnderstood, format!("{} answers with HTTP {code}, which the API never does", url()))),
+            500.. => {
+                Err(error(Kind::Unreachable, format!("{} answers with HTTP {code}: the API has a problem", url())))
+            }
+            _ => {
+                Err(error(Kind::NotUnderstood, format!("{} answers with HTTP {code}, which the API never does", url())))
+            }
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Budget {
     last: Option<Moment>,
     /// Whether `own` knows of requests that the store does not.
     unshared: bool,
+    /// Whether the next request counts as one of a process alone.
+    alone: bool,
     /// Whether it was said that nothing can be shared.
     said: bool,
 }
@@ -55,7 +57,14 @@ impl Ticket {
 impl Budget {
     /// The budget in that state directory.
     pub fn new(folder: PathBuf) -> Budget {
-        Budget { store: Store::new(folder), own: Window::default(), last: None, unshared: false, said: false }
+        Budget {
+            store: Store::new(folder),
+            own: Window::default(),
+            last: None,
+            unshared: false,
+            alone: false,
+            said: false,
+        }
     }
 
     /// Whether a place could be taken now, leaving `reserve` to others.
@@ -65,7 +74,11 @@ impl Budget {
     pub fn look(&mut self, reserve: usize) -> Result<(), Moment> {
         match self.shared(|window, now| window.look(now, reserve)) {
             Some(looked) => looked,
-            None => self.look_alone(Moment::now(), reserve),
+            None => {
+                // What was no use a moment ago is not tried again for the same request.
+                self.alone = true;
+                self.look_alone(Moment::now(), reserve)
+            }
         }
     }
 
@@ -74,7 +87,10 @@ impl Budget {
     /// # Errors
     /// The moment at which to try again.
     pub fn take(&mut self, deadline: Moment, reserve: usize) -> Result<Ticket, Moment> {
-        let shared = self.shared(|window, now| window.take(now, deadline, reserve)).transpose()?;
+        let shared = match std::mem::take(&mut self.alone) {
+            true => None,
+            false => self.shared(|window, now| window.take(now, deadline, reserve)).transpose()?,
+        };
         let now = Moment::now();
         if shared.is_none() {
             self.look_alone(now, reserve)?;
@@ -136,5 +152,47 @@ impl Budget {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alone() -> Budget {
+        Budget::new(PathBuf::from("/proc/no/such/folder"))
+    }
+
+    #[test]
+    fn a_process_alone_keeps_to_six_a_minute() {
+        let mut budget = alone();
+        let deadline = Moment::now() + Duration::from_secs(10);
+        for _ in 0..ALONE {
+            budget.look(0).unwrap();
+            let ticket = budget.take(deadline, 0).unwrap();
+            budget.answered(ticket);
+        }
+        let now = Moment::now();
+        let again = budget.take(deadline, 0).unwrap_err();
+        assert!(again > now + Duration::from_secs(30) && again <= now + WINDOW);
+    }
+
+    #[test]
+    fn what_a_wait_asks_alone_is_spread_evenly() {
+        let mut budget = alone();
+        let start = Moment::now();
+        let ticket = budget.take(start, RESERVE).unwrap();
+        budget.answered(ticket);
+        assert_eq!(budget.look_alone(start, RESERVE), Err(budget.last.unwrap() + Duration::from_secs(10)));
+        assert_eq!(budget.look_alone(start + Duration::from_secs(11), RESERVE), Ok(()));
+        assert_eq!(budget.look_alone(start, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_403_holds_a_process_alone_off_too() {
+        let mut budget = alone();
+        let ticket = budget.take(Moment::now(), 0).unwrap();
+        assert_eq!(budget.forbidden(ticket), 1);
+        assert!(budget.take(Moment::now(), 0).is_err());
     }
 }

@@ -17,17 +17,6 @@ const NEW: &[u8] = b"new";
 /// The id of a boot (/proc/sys/kernel/random/boot_id), without its dashes.
 pub type BootId = [u8; 16];
 
-/// What a file holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// The window of this boot.
-    Window(Window),
-    /// Nothing yet, or what is from before a reboot and counts for nothing.
-    Nothing,
-    /// What is wrong with it.
-    Corrupt(&'static str),
-}
-
 /// The record of a window.
 pub fn encode(window: &Window, boot: &BootId) -> [u8; SIZE] {
     let mut bytes = Vec::with_capacity(SIZE);
@@ -43,23 +32,26 @@ pub fn encode(window: &Window, boot: &BootId) -> [u8; SIZE] {
     bytes.try_into().expect("the sizes add up")
 }
 
-/// Reads what a file holds, now.
-pub fn decode(bytes: &[u8], boot: &BootId, now: Moment) -> Content {
+/// Reads what a file holds, now: the window of this boot, or nothing (what is from before a reboot counts for nothing).
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode(bytes: &[u8], boot: &BootId, now: Moment) -> Result<Option<Window>, &'static str> {
     if bytes.trim_ascii_end() == NEW {
-        return Content::Nothing;
+        return Ok(None);
     }
     if bytes.len() != SIZE {
-        return Content::Corrupt("it has another length than a budget");
+        return Err("it has another length than a budget");
     }
     let (content, sum) = bytes.split_at(SIZE - 8);
     if content[..8] != MAGIC {
-        return Content::Corrupt("it does not begin as a budget does");
+        return Err("it does not begin as a budget does");
     }
     if number(sum) != checksum(content) {
-        return Content::Corrupt("its checksum is wrong");
+        return Err("its checksum is wrong");
     }
     if content[8..24] != *boot {
-        return Content::Nothing;
+        return Ok(None);
     }
     let moment = |bytes: &[u8]| Moment(Duration::from_nanos(number(bytes)));
     let mut window = Window {
@@ -72,8 +64,8 @@ pub fn decode(bytes: &[u8], boot: &BootId, now: Moment) -> Content {
         *until = moment(bytes);
     }
     match window.is_possible(now) {
-        true => Content::Window(window),
-        false => Content::Corrupt("it holds times that no request can have led to"),
+        true => Ok(Some(window)),
+        false => Err("it holds times that no request can have led to"),
     }
 }
 
@@ -122,20 +114,20 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        assert_eq!(decode(&encode(&used(), &BOOT), &BOOT, at(103)), Content::Window(used()));
+        assert_eq!(decode(&encode(&used(), &BOOT), &BOOT, at(103)), Ok(Some(used())));
     }
 
     #[test]
     fn what_counts_for_nothing() {
-        assert_eq!(decode(&encode(&used(), &BOOT), &[8; 16], at(103)), Content::Nothing);
-        assert_eq!(decode(b"new", &BOOT, at(103)), Content::Nothing);
-        assert_eq!(decode(b"new\n", &BOOT, at(103)), Content::Nothing);
+        assert_eq!(decode(&encode(&used(), &BOOT), &[8; 16], at(103)), Ok(None));
+        assert_eq!(decode(b"new", &BOOT, at(103)), Ok(None));
+        assert_eq!(decode(b"new\n", &BOOT, at(103)), Ok(None));
     }
 
     #[test]
     fn what_is_corrupt() {
         let good = encode(&used(), &BOOT);
-        let corrupt = |bytes: &[u8]| matches!(decode(bytes, &BOOT, at(103)), Content::Corrupt(_));
+        let corrupt = |bytes: &[u8]| decode(bytes, &BOOT, at(103)).is_err();
         assert!(corrupt(b""));
         assert!(corrupt(&good[..SIZE - 1]));
         assert!(corrupt(&[&good[..], &[0]].concat()));
@@ -160,10 +152,10 @@ mod tests {
         /// No bytes at all make it panic, and no single changed byte goes unnoticed.
         #[test]
         fn damage_shows(bytes in prop::collection::vec(any::<u8>(), 0..2 * SIZE), index in 0..SIZE, change in 1u8..) {
-            decode(&bytes, &BOOT, at(103));
+            let _ = decode(&bytes, &BOOT, at(103));
             let mut damaged = encode(&used(), &BOOT);
             damaged[index] ^= change;
-            prop_assert!(matches!(decode(&damaged, &BOOT, at(103)), Content::Corrupt(_)));
+            prop_assert!(decode(&damaged, &BOOT, at(103)).is_err());
         }
     }
 }

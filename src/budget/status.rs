@@ -78,10 +78,7 @@ mod tests {
     fn what_was_learnt_before_stays_within_a_boot() {
         let json = |tree: Tree| tree.to_json();
         let first = json(merged(b"", &Learnt::Status(Some("DEPLOYING".into())), Some("dfw"), "T1", "boot"));
-        assert_eq!(
-            first,
-            r#"{"status":"DEPLOYING","gateway":null,"region":"dfw","learned_at":"T1","boot_id":"boot"}"#
-        );
+        assert_eq!(first, r#"{"status":"DEPLOYING","gateway":null,"region":"dfw","learned_at":"T1","boot_id":"boot"}"#);
         let gateway = Learnt::Gateway(Some([10, 1, 2, 3].into()));
         let second = json(merged(first.as_bytes(), &gateway, None, "T2", "boot"));
         assert_eq!(

@@ -21,7 +21,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-use super::record::{self, BootId, Content};
+use super::record::{self, BootId};
 use super::window::Window;
 use crate::clock::Moment;
 
@@ -225,11 +225,10 @@ impl Store {
             (&*file).take(record::SIZE as u64 + 1).read_to_end(&mut bytes).map_err(|why| wrong(why.to_string()))?;
             let now = Moment::now();
             let (mut window, trouble) = match record::decode(&bytes, &boot, now) {
-                Content::Window(window) => (window, None),
-                Content::Nothing => (Window::default(), None),
+                Ok(window) => (window.unwrap_or_default(), None),
                 // What was in it is gone, so it is begun anew with all places busy, and this request counts as one that
                 // is sent without shared state.
-                Content::Corrupt(why) => (Window::unknown(now), Some(format!("is corrupt ({why}), and is begun anew"))),
+                Err(why) => (Window::unknown(now), Some(format!("is corrupt ({why}), and is begun anew"))),
             };
             let identity = (metadata.dev(), metadata.ino());
             if self.seen.is_some_and(|seen| seen != identity) {

@@ -150,10 +150,9 @@ mod tests {
         ] {
             assert_eq!(Heard::decode(&heard(reply.clone()).encode(), at(1_001)), Some(heard(reply)));
         }
-        for wish in [
-            Wish { every: None, reserve: 0 },
-            Wish { every: Some(Duration::from_millis(5_250)), reserve: RESERVE },
-        ] {
+        for wish in
+            [Wish { every: None, reserve: 0 }, Wish { every: Some(Duration::from_millis(5_250)), reserve: RESERVE }]
+        {
             assert_eq!(Wish::decode(&wish.encode(), Duration::ZERO), Some(wish));
         }
     }
@@ -161,17 +160,15 @@ mod tests {
     #[test]
     fn no_time_is_further_away_than_a_request_can_cause() {
         let bytes = heard(Err(Failure::LimitUsedUp { until: at(1_000_000), forbidden: 0 })).encode();
-        let Some(Heard { asked, reply: Err(Failure::LimitUsedUp { until, .. }), .. }) = Heard::decode(&bytes, at(9_000))
+        let Some(Heard { asked, reply: Err(Failure::LimitUsedUp { until, .. }), .. }) =
+            Heard::decode(&bytes, at(9_000))
         else {
             panic!()
         };
         assert_eq!((asked, until), (at(9_000 - 120), at(9_000 + 180)));
         let often = Wish { every: Some(Duration::from_millis(1)), reserve: 200 };
         let shortest = Duration::from_secs(3);
-        assert_eq!(
-            Wish::decode(&often.encode(), shortest),
-            Some(Wish { every: Some(shortest), reserve: RESERVE })
-        );
+        assert_eq!(Wish::decode(&often.encode(), shortest), Some(Wish { every: Some(shortest), reserve: RESERVE }));
     }
 
     proptest! {

@@ -15,6 +15,7 @@ use nix::sys::socket::{
 use nix::unistd::geteuid;
 
 use super::frame::{self, Heard, Wish};
+use crate::api::client::Failure;
 use crate::clock::Moment;
 use crate::settings::values::SHORTEST_INTERVAL;
 
@@ -122,13 +123,7 @@ impl Question {
         }
     }
 
-    fn follow(
-        &self,
-        wish: Wish,
-        give_up: Moment,
-        floor: usize,
-        taken: &mut [bool; GENERATIONS],
-    ) -> Option<Follower> {
+    fn follow(&self, wish: Wish, give_up: Moment, floor: usize, taken: &mut [bool; GENERATIONS]) -> Option<Follower> {
         if self.uid != 0 {
             for generation in (self.floor[1]..GENERATIONS).rev() {
                 if let Door::Open(follower) = self.knock(0, generation, wish, give_up) {
@@ -346,8 +341,8 @@ impl Leader {
 
     /// Tells what came of the request. Those who wanted one answer then go.
     pub fn tell(&mut self, heard: &Heard) {
-        // A request that was not sent is news for those, too, who have come in the meantime.
-        if heard.reply.is_err() {
+        // That the limit is used up is true for those, too, who have come in the meantime.
+        if matches!(heard.reply, Err(Failure::LimitUsedUp { .. })) {
             self.accept();
         }
         self.tell_those(heard, |_| true);
