@@ -78,9 +78,9 @@ pub enum KeyType {
 }
 
 impl Opt {
-    /// Whether its value is the path of a file.
+    /// Whether its value is the path of a file or a directory.
     pub fn is_file(&self) -> bool {
-        self.value == Some("FILE")
+        matches!(self.value, Some("FILE" | "DIR"))
     }
 
     /// Whether `command` takes it.
@@ -324,7 +324,12 @@ pub const REQUEST_TIMEOUT: Opt = Opt {
     default: "10s",
     on: ASKING,
     check: |value| values::positive(value).map(drop),
-    ..opt("request-timeout", Some("DURATION"), "How long a whole request may take, name look-up included", "")
+    ..opt(
+        "request-timeout",
+        Some("DURATION"),
+        "How long a whole request may take, name look-up included",
+        "More than 2m counts as 2m.",
+    )
 };
 
 /// `--deadline`

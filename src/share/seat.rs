@@ -213,7 +213,9 @@ impl Follower {
 
     /// Listens until then.
     pub fn listen(&mut self, until: Moment) -> Said {
-        self.buffer.resize(frame::LARGEST + 1, 0);
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; frame::LARGEST + 1];
+        }
         loop {
             let ready = poll(&mut [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)], timeout(until));
             match ready {
