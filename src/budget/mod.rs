@@ -25,7 +25,6 @@ use store::Store;
 pub const ALONE: usize = 6;
 
 /// The server's budget, as one process sees it.
-#[derive(Debug)]
 pub struct Budget {
     store: Store,
     /// The requests of this process.
@@ -41,7 +40,7 @@ pub struct Budget {
 }
 
 /// A place that was taken, for one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Ticket {
     shared: Option<Place>,
     own: Option<Place>,

@@ -184,7 +184,6 @@ fn lock(mut file: File, patience: Duration) -> Result<Flock<File>, String> {
 }
 
 /// The window that all processes share, and what this one remembers of it.
-#[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
     boot: Option<BootId>,

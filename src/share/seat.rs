@@ -33,7 +33,6 @@ const MOST: usize = 600;
 const MOST_GONE: u32 = 3;
 
 /// A question, and who is not to be followed in it.
-#[derive(Debug)]
 pub struct Question {
     key: u64,
     uid: u32,
@@ -44,7 +43,6 @@ pub struct Question {
 }
 
 /// A place among those who ask the same.
-#[derive(Debug)]
 pub enum Seat {
     /// The one who asks.
     Leader(Leader),
@@ -55,7 +53,6 @@ pub enum Seat {
 }
 
 /// What a follower hears.
-#[derive(Debug)]
 pub enum Said {
     /// What came of a request.
     Heard(Heard),
@@ -196,7 +193,6 @@ fn timeout(until: Moment) -> PollTimeout {
 }
 
 /// A connection to a leader.
-#[derive(Debug)]
 pub struct Follower {
     stream: UnixStream,
     uid: u32,
@@ -237,7 +233,6 @@ impl Follower {
 }
 
 /// The one who asks, and those who hear.
-#[derive(Debug)]
 pub struct Leader {
     listener: UnixListener,
     uid: u32,
@@ -247,7 +242,6 @@ pub struct Leader {
     full: bool,
 }
 
-#[derive(Debug)]
 struct Member {
     stream: UnixStream,
     is_own: bool,
@@ -284,12 +278,12 @@ impl Leader {
     /// now; the others `stretch` times as late as they said, but not before `not_before`.
     pub fn due(&self, last: Option<Moment>, not_before: Moment, stretch: f64) -> Option<Moment> {
         let wishes = self.members.iter().filter_map(|member| member.wish);
-        let due = wishes.map(|wish| match (wish.every, last) {
-            (None, _) => Moment::default(),
-            (Some(every), Some(last)) => (last + every.mul_f64(stretch)).max(not_before),
-            (Some(_), None) => not_before,
-        });
-        due.min()
+        let every = wishes.map(|wish| wish.every.unwrap_or_default()).min()?;
+        Some(match last {
+            _ if every.is_zero() => Moment::default(),
+            Some(last) => (last + every.mul_f64(stretch)).max(not_before),
+            None => not_before,
+        })
     }
 
     /// How many places of the limit the next request leaves free; `own`: as far as the leader is concerned.
