@@ -40,7 +40,7 @@ pub struct Budget {
 }
 
 /// A place that was taken, for one request.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Ticket {
     shared: Option<Place>,
     own: Option<Place>,

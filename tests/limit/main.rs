@@ -25,9 +25,12 @@ const LONG: Duration = Duration::from_secs(180);
 /// How many waits wait at once.
 const WAITS: usize = 200;
 
+/// A name and what it does with the program.
+type Scenario = (&'static str, fn(&Path));
+
 fn main() -> ExitCode {
     let program = PathBuf::from(std::env::args_os().nth(1).expect("limit PROGRAM"));
-    let scenarios: [(&str, fn(&Path)); 6] = [
+    let scenarios: [Scenario; 6] = [
         ("waits", two_hundred_waits),
         ("loops", fifty_loops),
         ("other", another_program),
