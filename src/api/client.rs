@@ -203,7 +203,8 @@ impl Client {
             && geteuid().is_root()
         {
             let region = self.region.map(Region::code);
-            if let Err(why) = budget::status::learn(&self.folder, heard.operation, *code, body, region) {
+            if let Err(why) = budget::status::learn(&self.folder, (heard.operation, heard.format), *code, body, region)
+            {
                 log::debug!("{why}");
             }
         }

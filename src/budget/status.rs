@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::store::{self, Folder};
-use crate::api::Operation;
 use crate::api::body::{self, Tree};
+use crate::api::{Format, Operation};
 
 /// The name of the file.
 const NAME: &str = "status.json";
@@ -18,8 +18,14 @@ const LIMIT: u64 = 16 * 1024;
 ///
 /// # Errors
 /// The end of a sentence that says why it cannot be written.
-pub fn learn(folder: &Path, operation: Operation, code: u16, body: &[u8], region: Option<&str>) -> Result<(), String> {
-    let Some(learnt) = learnt(operation, code, body) else { return Ok(()) };
+pub fn learn(
+    folder: &Path,
+    question: (Operation, Format),
+    code: u16,
+    body: &[u8],
+    region: Option<&str>,
+) -> Result<(), String> {
+    let Some(learnt) = learnt(question, code, body) else { return Ok(()) };
     let boot = store::boot_id().ok_or("the boot id cannot be read")?;
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     Folder::open(folder)?
@@ -38,12 +44,12 @@ enum Learnt {
     Gateway(Option<IpAddr>),
 }
 
-fn learnt(operation: Operation, code: u16, body: &[u8]) -> Option<Learnt> {
+fn learnt((operation, format): (Operation, Format), code: u16, body: &[u8]) -> Option<Learnt> {
     let word = |status: crate::api::status::Status| Learnt::Status(Some(status.word().to_owned()));
     match (operation, code) {
         (Operation::Status | Operation::Details, 404) => Some(Learnt::Status(None)),
         (Operation::Gateway, 404) => Some(Learnt::Gateway(None)),
-        (Operation::Status, 200) => body::status(body).ok().map(word),
+        (Operation::Status, 200) => body::status(body, format).ok().map(word),
         (Operation::Details, 200) => body::details(body).ok().and_then(|(status, _)| status).map(word),
         (Operation::Gateway, 200) => body::gateway(body).ok().map(|address| Learnt::Gateway(Some(address))),
         _ => None,
@@ -94,10 +100,13 @@ mod tests {
 
     #[test]
     fn what_an_answer_says() {
-        assert_eq!(learnt(Operation::Status, 200, b"deployed"), Some(Learnt::Status(Some("DEPLOYED".into()))));
-        assert_eq!(learnt(Operation::Status, 200, b"<html>"), None);
-        assert_eq!(learnt(Operation::Status, 404, b""), Some(Learnt::Status(None)));
-        assert_eq!(learnt(Operation::Gateway, 404, b""), Some(Learnt::Gateway(None)));
-        assert_eq!(learnt(Operation::Features, 200, b"{}"), None);
+        assert_eq!(
+            learnt((Operation::Status, Format::Text), 200, b"deployed"),
+            Some(Learnt::Status(Some("DEPLOYED".into())))
+        );
+        assert_eq!(learnt((Operation::Status, Format::Text), 200, b"<html>"), None);
+        assert_eq!(learnt((Operation::Status, Format::Text), 404, b""), Some(Learnt::Status(None)));
+        assert_eq!(learnt((Operation::Gateway, Format::Text), 404, b""), Some(Learnt::Gateway(None)));
+        assert_eq!(learnt((Operation::Features, Format::Text), 200, b"{}"), None);
     }
 }

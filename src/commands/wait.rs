@@ -165,7 +165,7 @@ impl Api {
             Err(failure) => News::Failure(failure),
             Ok(Answer::NotFound) => News::NotKnownYet,
             Ok(Answer::Body(bytes)) => match question {
-                Question::Status => body::status(&bytes).map(|status: Status| News::Status(status)),
+                Question::Status => body::status(&bytes, format).map(|status: Status| News::Status(status)),
                 Question::Gateway => body::gateway(&bytes).map(News::Gateway),
                 Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
             }
@@ -176,25 +176,6 @@ impl Api {
 }
 
 impl Source for Api {
-<<<<<<< HEAD
-    fn ask(&mut self, question: Question, deadline: Moment) -> News {
-        let (operation, format) = match question {
-            Question::Status => (Operation::Status, Format::Text),
-            Question::Gateway => (Operation::Gateway, Format::Text),
-            Question::Tasks => (Operation::Details, Format::Json),
-        };
-        let bytes = match self.client.ask(operation, format, deadline) {
-            Ok(Answer::Body(bytes)) => bytes,
-            Ok(Answer::NotFound) => return News::NotKnownYet,
-            Err(failure) => return News::Failure(failure),
-        };
-        let news = match question {
-            Question::Status => body::status(&bytes, format).map(|status: Status| News::Status(status)),
-            Question::Gateway => body::gateway(&bytes).map(News::Gateway),
-            Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
-        };
-        news.unwrap_or_else(|error| News::Failure(Failure::Error(error)))
-=======
     fn ask(&mut self, question: Question, deadline: Moment) -> Heard {
         let (operation, format) = asked(question);
         loop {
@@ -207,6 +188,5 @@ impl Source for Api {
 
     fn rest(&mut self, until: Moment) -> Option<Heard> {
         self.standing.rest(until).and_then(|heard| self.heard(heard))
->>>>>>> aae6a81 (One request budget for every process of the server, and one request for one question)
     }
 }
