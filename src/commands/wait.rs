@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::once;
-use crate::api::client::{Answer, Client, Failure};
+use crate::api::client::{Answer, Failure};
 use crate::api::status::Status;
 use crate::api::{Format, Operation, body};
 use crate::budget::RESERVE;
@@ -22,9 +22,10 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::output;
 use crate::settings::Settings;
+use crate::share::{self, Standing};
 use crate::signals;
 use crate::term;
-use crate::wait::{End, News, Policy, Question, Source, run as wait};
+use crate::wait::{End, Goal, Heard, News, Policy, Question, Source, run as wait};
 
 /// Where programs are looked for if PATH is not set, as the shells do.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -42,12 +43,17 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
     };
     let region = settings.region()?.map(|(region, _)| region);
     let client = once::client(settings, RESERVE)?;
+    let (operation, format) = asked(match policy.goal {
+        Goal::Deployed => Question::Status,
+        Goal::Gateway => Question::Gateway,
+    });
+    let standing = Standing::new(client, operation, format, policy.interval);
     let path = program.first().map(|name| find(name)).transpose()?;
     if policy.watched {
         signals::tidy_up_first(term::end_live_for_good)?;
     }
 
-    let (end, machine, sentence) = wait(&mut Api { client }, policy);
+    let (end, machine, sentence) = wait(&mut Api { standing, watched: policy.watched }, policy);
 
     let word = machine
         .gateway()
@@ -138,28 +144,55 @@ fn cannot_execute(path: &Path) -> Error {
     )
 }
 
-/// The API as a source of statuses.
+/// The API, and those who ask it too, as a source of statuses.
 struct Api {
-    client: Client,
+    standing: Standing,
+    /// Whether a person watches, and wants to see the tasks.
+    watched: bool,
+}
+
+/// What is asked for a question.
+fn asked(question: Question) -> (Operation, Format) {
+    match question {
+        Question::Status => (Operation::Status, Format::Text),
+        Question::Gateway => (Operation::Gateway, Format::Text),
+        Question::Tasks => (Operation::Details, Format::Json),
+    }
+}
+
+impl Api {
+    /// What came of a request, in the words of the wait; none for a request that is no question of a wait.
+    fn heard(&self, heard: share::Heard) -> Option<Heard> {
+        let share::Heard { operation, format, asked, reply } = heard;
+        let question = [Question::Status, Question::Gateway, Question::Tasks]
+            .into_iter()
+            .find(|question| self::asked(*question) == (operation, format))?;
+        let news = match self.standing.client().judge(operation, format, reply) {
+            Err(failure) => News::Failure(failure),
+            Ok(Answer::NotFound) => News::NotKnownYet,
+            Ok(Answer::Body(bytes)) => match question {
+                Question::Status => body::status(&bytes, format).map(|status: Status| News::Status(status)),
+                Question::Gateway => body::gateway(&bytes).map(News::Gateway),
+                Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
+            }
+            .unwrap_or_else(|error| News::Failure(Failure::Error(error))),
+        };
+        Some(Heard { question, asked, news })
+    }
 }
 
 impl Source for Api {
-    fn ask(&mut self, question: Question, deadline: Moment) -> News {
-        let (operation, format) = match question {
-            Question::Status => (Operation::Status, Format::Text),
-            Question::Gateway => (Operation::Gateway, Format::Text),
-            Question::Tasks => (Operation::Details, Format::Json),
-        };
-        let bytes = match self.client.ask(operation, format, deadline) {
-            Ok(Answer::Body(bytes)) => bytes,
-            Ok(Answer::NotFound) => return News::NotKnownYet,
-            Err(failure) => return News::Failure(failure),
-        };
-        let news = match question {
-            Question::Status => body::status(&bytes, format).map(|status: Status| News::Status(status)),
-            Question::Gateway => body::gateway(&bytes).map(News::Gateway),
-            Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
-        };
-        news.unwrap_or_else(|error| News::Failure(Failure::Error(error)))
+    fn ask(&mut self, question: Question, deadline: Moment) -> Heard {
+        let (operation, format) = asked(question);
+        loop {
+            let heard = self.standing.ask(operation, format, deadline, self.watched);
+            if let Some(heard) = self.heard(heard) {
+                return heard;
+            }
+        }
+    }
+
+    fn rest(&mut self, until: Moment) -> Option<Heard> {
+        self.standing.rest(until).and_then(|heard| self.heard(heard))
     }
 }

@@ -185,6 +185,14 @@ impl<'a> Settings<'a> {
         self.value(&options::DEADLINE, values::positive)
     }
 
+    /// The state directory.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn state_dir(&self) -> Result<PathBuf> {
+        self.value(&options::STATE_DIR, values::folder)
+    }
+
     /// How long a wait may take; none for no limit.
     ///
     /// # Errors

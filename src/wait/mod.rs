@@ -61,8 +61,22 @@ pub enum News {
     Failure(Failure),
 }
 
+/// News, and to which question it is the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What was asked.
+    pub question: Question,
+    /// When.
+    pub asked: Moment,
+    /// The answer.
+    pub news: News,
+}
+
 /// Where statuses come from.
 pub trait Source {
-    /// Asks, and answers by `deadline`.
-    fn ask(&mut self, question: Question, deadline: Moment) -> News;
+    /// Asks, and answers by `deadline`; or hears in the meantime what another question brought.
+    fn ask(&mut self, question: Question, deadline: Moment) -> Heard;
+
+    /// Sleeps until then, or until something is heard that was not asked for from here.
+    fn rest(&mut self, until: Moment) -> Option<Heard>;
 }
