@@ -275,7 +275,7 @@ pub const THROUGH_FAILED: Opt = Opt {
 pub const REGION: Opt = Opt {
     env: &["RACKCONNECT_REGION"],
     key: Some(("region", KeyType::Text)),
-    default: "detected: cloud-init's instance data",
+    default: "detected: xenstore, then cloud-init's instance data",
     on: &[Status, Details, Features, GatewayShow, Wait, Region],
     words: &crate::region::CODES,
     check: |value| values::region(value).map(drop),

@@ -272,7 +272,7 @@ impl Connection {
     fn receive(&mut self, until: Moment) -> Result<Option<wire::Message>, Trouble> {
         let mut chunk = [0; wire::HEADER + wire::PAYLOAD_MAX];
         loop {
-            match self.decoder.next() {
+            match self.decoder.take() {
                 Ok(Some(message)) => return Ok(Some(message)),
                 Ok(None) => {}
                 Err(wire::Oversized(length)) => {

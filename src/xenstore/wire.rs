@@ -65,7 +65,7 @@ impl Decoder {
     ///
     /// # Errors
     /// It is too long. The stream is of no use any more.
-    pub fn next(&mut self) -> Result<Option<Message>, Oversized> {
+    pub fn take(&mut self) -> Result<Option<Message>, Oversized> {
         let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER>() else { return Ok(None) };
         let field = |n: usize| u32::from_le_bytes([header[n], header[n + 1], header[n + 2], header[n + 3]]);
         let (kind, id, length) = (field(0), field(4), field(12));
@@ -108,11 +108,11 @@ mod tests {
     fn the_longest_payload_is_taken_and_one_more_is_not() {
         let mut decoder = Decoder::default();
         decoder.feed(&encode(READ, 1, &[b'x'; PAYLOAD_MAX]));
-        assert_eq!(decoder.next().unwrap().unwrap().payload.len(), PAYLOAD_MAX);
+        assert_eq!(decoder.take().unwrap().unwrap().payload.len(), PAYLOAD_MAX);
         let mut long = encode(READ, 1, b"");
         long[12..].copy_from_slice(&4097u32.to_le_bytes());
         decoder.feed(&long);
-        assert_eq!(decoder.next(), Err(Oversized(4097)));
+        assert_eq!(decoder.take(), Err(Oversized(4097)));
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
             for cut in cuts.iter().cycle() {
                 let (now, later) = rest.split_at((*cut).min(rest.len()));
                 decoder.feed(now);
-                while let Some(message) = decoder.next().unwrap() {
+                while let Some(message) = decoder.take().unwrap() {
                     found.push(message);
                 }
                 rest = later;
@@ -155,7 +155,7 @@ mod tests {
                 decoder.feed(chunk);
                 let mut steps = 0;
                 loop {
-                    match decoder.next() {
+                    match decoder.take() {
                         Ok(Some(message)) => { let _ = (text(&message.payload), names(&message.payload)); }
                         Ok(None) => break,
                         Err(Oversized(length)) => { prop_assert!(length as usize > PAYLOAD_MAX); return Ok(()); }
