@@ -54,7 +54,10 @@ pub fn detect() -> Detected {
     let found = match Connection::open().and_then(|mut store| xenstore(&mut store)) {
         Ok(known @ Detected::Known(..)) => return known,
         Ok(unknown) => unknown,
-        Err(trouble) => Detected::Unknown(trouble.to_string()),
+        Err(trouble) => {
+            log::debug!("{trouble}");
+            Detected::Unknown(trouble.to_string())
+        }
     };
     match cloud_init(Path::new(INSTANCE_DATA)) {
         Some(region) => Detected::Known(region, format!("cloud-init's {INSTANCE_DATA}")),

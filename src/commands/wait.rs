@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
@@ -21,10 +22,18 @@ use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::output;
+use crate::region::Detected;
 use crate::settings::Settings;
 use crate::signals;
 use crate::term;
-use crate::wait::{End, News, Policy, Question, Source, run as wait};
+use crate::wait::{End, Goal, News, Policy, Question, Source, run as wait};
+use crate::xenstore::{self, Guest, Sighting};
+
+/// What is printed where that was concluded.
+const NOT_RACKCONNECT: &str = "NOT-RACKCONNECT";
+
+/// How often xenstore is looked at for a region that may still come.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where programs are looked for if PATH is not set, as the shells do.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -40,20 +49,23 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         through_failed,
         watched: term::is_watched() && log::log_enabled!(log::Level::Info),
     };
-    let region = settings.region()?.map(|(region, _)| region);
-    let client = once::client(settings, RESERVE)?;
+    // What is wrong with it is said before the wait, not after it.
+    settings.look_for_region()?;
     let path = program.first().map(|name| find(name)).transpose()?;
     if policy.watched {
         signals::tidy_up_first(term::end_live_for_good)?;
     }
 
-    let (end, machine, sentence) = wait(&mut Api { client }, policy);
+    let mut source = Both { settings, client: None, guest: Guest::default(), goal: policy.goal };
+    source.connect(policy.deadline)?;
+    let (end, machine, sentence) = wait(&mut source, policy);
+    let region = settings.region()?.map(|(region, _)| region);
 
-    let word = machine
-        .gateway()
-        .map(|address| address.to_string())
-        .or_else(|| machine.status().map(|status| status.word().to_owned()))
-        .unwrap_or_default();
+    let word = match (end, machine.gateway()) {
+        (End::NotRackConnect(_), _) => NOT_RACKCONNECT.to_owned(),
+        (_, Some(address)) => address.to_string(),
+        _ => machine.status().map(|status| status.word().to_owned()).unwrap_or_default(),
+    };
     let exit = exit(end);
     match exit {
         Exit::Ok => log::info!("{sentence}"),
@@ -89,9 +101,14 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
 
 fn exit(end: End) -> Exit {
     match end {
-        End::Reached | End::Failed(true) | End::Unprocessable(true) => Exit::Ok,
-        End::Failed(false) => Exit::Failed,
-        End::Unprocessable(false) => Exit::NothingToWaitFor,
+        End::Reached
+        | End::Failed(true)
+        | End::Unprocessable(true)
+        | End::NotRackConnect(true)
+        | End::NotManaged(true)
+        | End::ManagedFailed(true) => Exit::Ok,
+        End::Failed(false) | End::ManagedFailed(false) => Exit::Failed,
+        End::Unprocessable(false) | End::NotRackConnect(false) | End::NotManaged(false) => Exit::NothingToWaitFor,
         End::DeadlinePassed => Exit::DeadlinePassed,
     }
 }
@@ -138,19 +155,69 @@ fn cannot_execute(path: &Path) -> Error {
     )
 }
 
-/// The API as a source of statuses.
-struct Api {
-    client: Client,
+/// The API as a source of statuses, and what the server itself knows besides.
+struct Both<'a> {
+    settings: &'a Settings<'a>,
+    /// None while it is not known whom to ask.
+    client: Option<Client>,
+    guest: Guest,
+    goal: Goal,
 }
 
-impl Source for Api {
+impl Both<'_> {
+    /// Makes out whom to ask. In an early boot xenstore may be there but still empty: then it is looked at until the
+    /// deadline. Comes back without a client if that passes, or if it turns out that there is nobody to ask.
+    fn connect(&mut self, deadline: Option<Moment>) -> Result<()> {
+        let mut said = false;
+        loop {
+            let mut nobody = || self.guest.look().is_some_and(|seen| seen.server.is_certainly_another());
+            if self.settings.has_endpoint()? {
+                break;
+            }
+            let passed = deadline.is_some_and(|deadline| deadline <= Moment::now());
+            match self.settings.look_for_region()? {
+                Detected::Known(..) => break,
+                _ if nobody() => return Ok(()),
+                Detected::Unknown(_) => break,
+                Detected::NotYet(_) if passed => return Ok(()),
+                Detected::NotYet(why) => {
+                    if !said {
+                        log::info!("the region is not known yet: {why}: waiting for it");
+                    }
+                    said = true;
+                    self.guest
+                        .rest(deadline.map_or(LOOK_AGAIN, |deadline| LOOK_AGAIN.min(deadline.since(Moment::now()))));
+                }
+            }
+        }
+        self.client = Some(once::client(self.settings, RESERVE)?);
+        Ok(())
+    }
+}
+
+impl Source for Both<'_> {
+    fn look(&mut self) -> Option<Sighting> {
+        let seen = self.guest.look();
+        // There is no other place where Managed Operations could say anything.
+        let hint = || (self.goal == Goal::Managed && self.guest.is_absent()).then(xenstore::marker);
+        seen.or_else(hint)
+    }
+
+    fn rest(&mut self, duration: Duration) -> bool {
+        self.guest.rest(duration)
+    }
+
     fn ask(&mut self, question: Question, deadline: Moment) -> News {
         let (operation, format) = match question {
             Question::Status => (Operation::Status, Format::Text),
             Question::Gateway => (Operation::Gateway, Format::Text),
             Question::Tasks => (Operation::Details, Format::Json),
         };
-        let bytes = match self.client.ask(operation, format, deadline) {
+        let Some(client) = &self.client else {
+            // The wait ends before it asks.
+            return News::Failure(Failure::Error(Error::new(Kind::NotYet, "it is not known yet which API to ask")));
+        };
+        let bytes = match client.ask(operation, format, deadline) {
             Ok(Answer::Body(bytes)) => bytes,
             Ok(Answer::NotFound) => return News::NotKnownYet,
             Err(failure) => return News::Failure(failure),

@@ -8,6 +8,8 @@ mod report;
 mod run;
 
 use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
 
 pub use machine::{End, Machine, Policy, Step};
 pub use run::run;
@@ -16,6 +18,7 @@ use crate::api::body::Named;
 use crate::api::client::Failure;
 use crate::api::status::Status;
 use crate::clock::Moment;
+use crate::xenstore::Sighting;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub enum Goal {
     Deployed,
     /// A gateway's address.
     Gateway,
+    /// The status DEPLOYED, and then Managed Operations' automation as well.
+    Managed,
 }
 
 /// The ends that are a success besides the goal.
@@ -33,6 +38,10 @@ pub struct OkIf {
     pub failed: bool,
     /// UNPROCESSABLE.
     pub unprocessable: bool,
+    /// It is no RackConnect v2 server.
+    pub not_rackconnect: bool,
+    /// The account has no Managed Operations.
+    pub not_managed: bool,
 }
 
 /// What a wait asks.
@@ -61,8 +70,19 @@ pub enum News {
     Failure(Failure),
 }
 
-/// Where statuses come from.
+/// Where statuses come from, and how time passes.
 pub trait Source {
     /// Asks, and answers by `deadline`.
     fn ask(&mut self, question: Question, deadline: Moment) -> News;
+
+    /// What the server itself knows at this moment; none if it knows nothing. Costs no request.
+    fn look(&mut self) -> Option<Sighting> {
+        None
+    }
+
+    /// Lets that much time pass, or less: until there may be something new to look at. Whether there may.
+    fn rest(&mut self, duration: Duration) -> bool {
+        thread::sleep(duration);
+        false
+    }
 }

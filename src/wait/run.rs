@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::thread;
 use std::time::Duration;
 
 use super::report::Report;
@@ -22,15 +21,17 @@ pub fn run(source: &mut dyn Source, policy: Policy) -> (End, Machine, String) {
     let mut machine = Machine::new(policy, now);
     let mut report = Report::new(now);
     loop {
+        machine.hear_local(source.look().as_ref(), now);
         match machine.step(now) {
             Step::End(end) => {
                 term::end_live();
                 let sentence = report.end(&machine, end, now);
                 return (end, machine, sentence);
             }
-            Step::Rest(until) => pause(until, &machine, &mut report, policy.watched),
-            Step::Ask { question, at, deadline } => {
-                pause(at, &machine, &mut report, policy.watched);
+            Step::Rest(until) => pause(source, until, &machine, &mut report, policy.watched),
+            // By the time it is due, what the server knows may be something else.
+            Step::Ask { at, .. } if at > now => pause(source, at, &machine, &mut report, policy.watched),
+            Step::Ask { question, deadline, .. } => {
                 let asked = Moment::now();
                 if policy.watched {
                     term::live(&report.live(&machine, asked));
@@ -56,22 +57,26 @@ pub fn run(source: &mut dyn Source, policy: Policy) -> (End, Machine, String) {
     }
 }
 
-/// Sleeps until then; on a terminal the live line ticks meanwhile, in a log the heart beats.
-fn pause(until: Moment, machine: &Machine, report: &mut Report, watched: bool) {
+/// Rests until then, or until there may be something new; on a terminal the live line ticks meanwhile, in a log the heart
+/// beats.
+fn pause(source: &mut dyn Source, until: Moment, machine: &Machine, report: &mut Report, watched: bool) {
     loop {
         let now = Moment::now();
         let rest = until.since(now);
         if rest.is_zero() {
             return;
         }
-        if watched {
+        let rest = if watched {
             term::live(&report.live(machine, now));
-            thread::sleep(rest.min(TICK));
+            rest.min(TICK)
         } else {
             if let Some(line) = report.line(machine, now) {
                 log::info!("{line}");
             }
-            thread::sleep(rest.min(report.heartbeat().since(now)));
+            rest.min(report.heartbeat().since(now))
+        };
+        if source.rest(rest) {
+            return;
         }
     }
 }

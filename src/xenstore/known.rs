@@ -61,6 +61,13 @@ pub enum Server {
     Unknown(String),
 }
 
+impl Server {
+    /// Whether it can be said without asking anybody that this is no RackConnect v2 server.
+    pub fn is_certainly_another(&self) -> bool {
+        matches!(self, Server::V3 | Server::OtherProvider(_))
+    }
+}
+
 /// What xenstore says at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
@@ -74,6 +81,8 @@ pub struct Sighting {
     pub status_absent: bool,
     /// What Managed Operations' automation says of itself, if anything.
     pub managed: Option<String>,
+    /// Whether it certainly says nothing.
+    pub managed_absent: bool,
     /// Whether changes are told as they happen.
     pub watched: bool,
 }
@@ -88,8 +97,14 @@ impl Sighting {
             status: text(status).and_then(|text| Status::from_text(&text)),
             status_absent: *status == Value::Absent,
             managed: text(managed).filter(|text| !text.is_empty()),
+            managed_absent: *managed == Value::Absent,
             watched,
         }
+    }
+
+    /// Whether it is known which status there is, or that there is none.
+    pub fn is_clear(&self) -> bool {
+        self.status.is_some() || self.status_absent
     }
 }
 

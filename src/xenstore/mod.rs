@@ -1,13 +1,16 @@
 //! xenstore: what the hypervisor's tools have told a Xen guest about itself, and tell it while it runs.
 //!
-//! `wire` is the protocol in bytes, `known` what the values mean; both decide without sockets. `client` is a connection.
+//! `wire` is the protocol in bytes, `known` what the values mean; both decide without sockets. `client` is a connection,
+//! `guest` what a wait makes of one.
 //! Needs root. Without xenstore (not a Xen guest, not root, broken) everything goes on without it, and says so at -v.
 
 mod client;
+mod guest;
 pub mod known;
 pub mod wire;
 
 pub use client::{Connection, TIMEOUT, Trouble};
+pub use guest::{Guest, marker};
 pub use known::{Server, Sighting, Value};
 
 impl Connection {
