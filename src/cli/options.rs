@@ -134,8 +134,13 @@ pub const COMMANDS: &[CommandSpec] = &[
         more: "Blocks until the automation is DEPLOYED, or until it can be said that it never will be. Everything that a \
                booting server goes through is waited out: no route, no DNS, refused connections, TLS errors from a wrong \
                clock, server errors, the request limit, an answer that is empty or broken.\n\n\
-               Prints one word: the last status known, whatever the end (nothing if none is known; the address with \
-               --for gateway). With COMMAND it prints nothing and COMMAND replaces this program after success, with \
+               As root on a Xen guest it watches xenstore, too: a change of the status there is the signal to ask the API \
+               at once, so it asks only twice a minute otherwise. The API's answer counts; if it gives none after such a \
+               change, xenstore is believed, and that is said. The wait ends at once on a server of another provider or of \
+               RackConnect v3, and after a minute in which the API gave no status if the roles and the metadata in xenstore \
+               are without RackConnect: with exit code 5, and the word NOT-RACKCONNECT.\n\n\
+               Prints one word: the last status known, whatever the end (nothing if none is known; NOT-RACKCONNECT; the \
+               address with --for gateway). With COMMAND it prints nothing and COMMAND replaces this program after success, with \
                RACKCONNECT_STATUS (that one word) and, if the region is known, RACKCONNECT_REGION in its environment. COMMAND is \
                looked for before waiting.",
     },
@@ -203,6 +208,23 @@ pub const FORMAT: Opt = Opt {
     )
 };
 
+/// `--source`
+pub const SOURCE: Opt = Opt {
+    on: &[Status],
+    words: SOURCES,
+    default: "api",
+    ..opt(
+        "source",
+        Some("SOURCE"),
+        "Whom to ask: api or xenstore",
+        "xenstore costs no request, and needs root and a Xen guest. What it says may be left over from before a rebuild; the \
+         API is the judge.",
+    )
+};
+
+/// What `--source` takes.
+pub const SOURCES: &[&str] = &["api", "xenstore"];
+
 /// `--for`
 pub const FOR: Opt = Opt {
     on: &[Wait],
@@ -212,9 +234,11 @@ pub const FOR: Opt = Opt {
     ..opt(
         "for",
         Some("WHAT"),
-        "What to wait for: deployed or gateway",
+        "What to wait for: deployed, gateway or managed",
         "deployed: the status DEPLOYED. gateway: until the API has assigned a gateway, whose address is printed; FAILED and \
-         UNPROCESSABLE end the wait as usual (one question in five is for the status).",
+         UNPROCESSABLE end the wait as usual (one question in five is for the status). managed: DEPLOYED, and then that the automation of Managed Operations, which \
+         runs after RackConnect's, is complete; if that fails the exit code is 4, and 5 if the roles in xenstore say that the \
+         account has no Managed Operations.",
     )
 };
 
@@ -379,6 +403,7 @@ pub const VERSION: Opt = Opt { short: Some('V'), ..opt("version", None, "Print t
 pub const OPTIONS: &[&Opt] = &[
     &CHECK,
     &FORMAT,
+    &SOURCE,
     &FOR,
     &TIMEOUT,
     &INTERVAL,
