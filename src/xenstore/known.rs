@@ -108,16 +108,16 @@ impl Sighting {
     }
 }
 
-/// Which server it is, by its provider and its roles. Only what is there and has its form decides; a role of v2 decides
-/// first, so that nobody who has RackConnect is told otherwise.
+/// Which server it is, by its provider, then by its roles. Only what is there and has its form decides; of an account's two
+/// versions v2 does, so that nobody who has it is told otherwise.
 pub fn server(provider: &Value, roles: &Value) -> Server {
-    let parsed = roles_of(roles);
-    if parsed.as_ref().is_some_and(|roles| has(roles, ROLE_V2)) {
-        return Server::V2;
-    }
     let provider = text(provider).filter(|provider| !provider.is_empty());
     if let Some(other) = provider.as_ref().filter(|provider| !provider.eq_ignore_ascii_case("rackspace")) {
         return Server::OtherProvider(other.clone());
+    }
+    let parsed = roles_of(roles);
+    if parsed.as_ref().is_some_and(|roles| has(roles, ROLE_V2)) {
+        return Server::V2;
     }
     let Some(roles) = parsed else {
         return Server::Unknown(match roles {
@@ -191,7 +191,7 @@ mod tests {
             ("rackspace", r#"["a", "RACK_CONNECT"]"#, "v2"),
             ("-", r#"["rack_connect"]"#, "v2"),
             ("!", r#"["rack_connect"]"#, "v2"),
-            ("Other", r#"["rack_connect"]"#, "v2"),
+            ("Other", r#"["rack_connect"]"#, OTHER),
             ("Rackspace", r#"["rack_connect", "rackconnect:v3-DFW"]"#, "v2"),
             ("Rackspace", r#"["compute:default", "rackconnect:v3-DFW"]"#, "v3"),
             ("-", r#"["RackConnect:v3"]"#, "v3"),
