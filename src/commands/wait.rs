@@ -49,8 +49,6 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         through_failed,
         watched: term::is_watched() && log::log_enabled!(log::Level::Info),
     };
-    // What is wrong with it is said before the wait, not after it.
-    settings.look_for_region()?;
     let path = program.first().map(|name| find(name)).transpose()?;
     if policy.watched {
         signals::tidy_up_first(term::end_live_for_good)?;
