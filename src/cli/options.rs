@@ -16,6 +16,8 @@ pub enum Command {
     GatewayShow,
     /// `wait`
     Wait,
+    /// `facts`
+    Facts,
     /// `region`
     Region,
     /// `completions`
@@ -89,10 +91,10 @@ impl Opt {
     }
 }
 
-use Command::{Details, Features, GatewayShow, Region, Status, Wait};
+use Command::{Details, Facts, Features, GatewayShow, Region, Status, Wait};
 
-const ASKING: &[Command] = &[Status, Details, Features, GatewayShow, Wait];
-const ONE_SHOT: &[Command] = &[Status, Details, Features, GatewayShow];
+const ASKING: &[Command] = &[Status, Details, Features, GatewayShow, Wait, Facts];
+const ONE_SHOT: &[Command] = &[Status, Details, Features, GatewayShow, Facts];
 
 /// All commands, in the order of the help.
 pub const COMMANDS: &[CommandSpec] = &[
@@ -143,6 +145,15 @@ pub const COMMANDS: &[CommandSpec] = &[
                address with --for gateway). With COMMAND it prints nothing and COMMAND replaces this program after success, with \
                RACKCONNECT_STATUS (that one word) and, if the region is known, RACKCONNECT_REGION in its environment. COMMAND is \
                looked for before waiting.",
+    },
+    CommandSpec {
+        command: Facts,
+        name: "facts",
+        operands: "",
+        help: "Print everything known about this server and RackConnect, as JSON",
+        more: "One object, on one line. Every fact in it is an object: value and source (api, xenstore, or the place), or \
+               value null and reason. The API is asked three questions at most; what it does not answer xenstore may. Exit \
+               code 0 whenever the object could be printed.",
     },
     CommandSpec {
         command: Region,
@@ -225,6 +236,10 @@ pub const SOURCE: Opt = Opt {
 /// What `--source` takes.
 pub const SOURCES: &[&str] = &["api", "xenstore"];
 
+/// `--no-api`
+pub const NO_API: Opt =
+    Opt { on: &[Facts], ..opt("no-api", None, "Ask nothing of the network", "What the API alone knows is null then.") };
+
 /// `--for`
 pub const FOR: Opt = Opt {
     on: &[Wait],
@@ -300,7 +315,7 @@ pub const REGION: Opt = Opt {
     env: &["RACKCONNECT_REGION"],
     key: Some(("region", KeyType::Text)),
     default: "detected: xenstore, then cloud-init's instance data",
-    on: &[Status, Details, Features, GatewayShow, Wait, Region],
+    on: &[Status, Details, Features, GatewayShow, Wait, Facts, Region],
     words: &crate::region::CODES,
     check: |value| values::region(value).map(drop),
     ..opt("region", Some("CODE"), "The region of this server", "One of dfw, hkg, iad, lon, ord and syd.")
@@ -362,7 +377,7 @@ pub const DEADLINE: Opt = Opt {
         "deadline",
         Some("DURATION"),
         "How long the whole command may take",
-        "Waiting for the request limit included.",
+        "Waiting for the request limit included. Of facts it is 5s unless it is given.",
     )
 };
 
@@ -370,7 +385,7 @@ pub const DEADLINE: Opt = Opt {
 pub const CONFIG: Opt = Opt {
     env: &["RACKCONNECT_CONFIG"],
     default: "/etc/rackconnect-agent/config.toml",
-    on: &[Status, Details, Features, GatewayShow, Wait, Region],
+    on: &[Status, Details, Features, GatewayShow, Wait, Facts, Region],
     ..opt(
         "config",
         Some("FILE"),
@@ -404,6 +419,7 @@ pub const OPTIONS: &[&Opt] = &[
     &CHECK,
     &FORMAT,
     &SOURCE,
+    &NO_API,
     &FOR,
     &TIMEOUT,
     &INTERVAL,

@@ -23,6 +23,9 @@ use crate::wait::{Goal, OkIf};
 /// How often the server itself is asked for its region while it does not know it yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long `facts` may take: Ansible gives its facts ten seconds.
+const FACTS_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Where a value was given.
 enum Origin {
     Flag(&'static str),
@@ -236,6 +239,14 @@ impl<'a> Settings<'a> {
     /// An impossible value was given.
     pub fn deadline(&self) -> Result<Duration> {
         self.value(&options::DEADLINE, values::positive)
+    }
+
+    /// How long `facts` may take.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn facts_deadline(&self) -> Result<Duration> {
+        Ok(self.given(&options::DEADLINE, values::positive)?.map_or(FACTS_DEADLINE, |(deadline, _)| deadline))
     }
 
     /// How long a wait may take; none for no limit.
