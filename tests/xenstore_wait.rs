@@ -4,10 +4,10 @@ mod common;
 
 use std::process::{Child, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Ended, World, bare_agent, finish};
-use simulated_api::{Operation, Simulator, Step};
+use simulated_api::{Operation, Script, Simulator, Step};
 use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore, faults};
 
 const STATUS: &str = "vm-data/user-metadata/rackconnect_automation_status";
@@ -148,9 +148,8 @@ fn other_servers_end_the_wait_at_once() {
     }
 }
 
-/// A minute of silence: too long for every run. `cargo test --test xenstore_wait -- --ignored`
 #[test]
-#[ignore = "it takes a minute"]
+#[ignore = "it takes a minute: tests/xenstore-timing.sh"]
 fn a_server_without_the_role_ends_after_a_minute_of_silence() {
     let store = Xenstore::start(store().with(ROLES, r#"["compute:default"]"#)).unwrap();
     let world = World::of([Step::default()]);
@@ -201,4 +200,52 @@ fn an_empty_store_is_looked_at_until_the_deadline() {
     ends(&wait(&store), 5, "NOT-RACKCONNECT\n");
     store.fault(Fault::Vanish);
     ends(&wait(&store), 2, "");
+}
+
+/// Two minutes of waiting, and then a change: at most two questions a minute before it, and the end within 100 ms after it.
+#[test]
+#[ignore = "it takes two minutes and measures time: tests/xenstore-timing.sh"]
+fn two_questions_a_minute_and_then_the_end_within_100_ms() {
+    let store = Xenstore::start(store().with(STATUS, "\"DEPLOYING\"")).unwrap();
+    let world = World::of([Step::new("DEPLOYING")]);
+    let wait = start(&world, &store, &["wait"]);
+    thread::sleep(Duration::from_secs(125));
+    let minute = Duration::from_secs(60);
+    let most = world.api.max_in_any_window(std::net::Ipv4Addr::LOCALHOST.into(), minute);
+    world.api.set_script(std::net::Ipv4Addr::LOCALHOST.into(), Script::of([Step::new("DEPLOYED")]));
+    let changed = Instant::now();
+    store.set(STATUS, "\"DEPLOYED\"");
+    let ended = finish(wait);
+    let took = changed.elapsed();
+    ends(&ended, 0, "DEPLOYED\n");
+    println!(
+        "at most {most} questions in any minute, {} in all; from the change to the end {took:?}",
+        asked(&world.api)
+    );
+    assert!(most <= 2, "{most}");
+    assert!(took < Duration::from_millis(100), "{took:?}");
+}
+
+#[test]
+#[ignore = "it measures time: tests/xenstore-timing.sh"]
+fn from_a_change_to_the_end() {
+    for pty in [false, true] {
+        let mut took: Vec<Duration> = (0..25).map(|_| one_end(pty)).collect();
+        took.sort();
+        println!("{}: median {:?}, longest {:?}", if pty { "pty" } else { "socket" }, took[12], took[24]);
+        assert!(took[24] < Duration::from_millis(100));
+    }
+}
+
+fn one_end(pty: bool) -> Duration {
+    let store = Xenstore::start(Store { pty, ..store().with(STATUS, "\"DEPLOYING\"") }).unwrap();
+    let world = World::of([deploying(1), Step::new("DEPLOYED")]);
+    let wait = start(&world, &store, &["wait", "--interval", NEVER]);
+    assert!(world.api.wait_until(LONG, |api| asked(api) == 1));
+    thread::sleep(Duration::from_millis(200));
+    let changed = Instant::now();
+    store.set(STATUS, "\"DEPLOYED\"");
+    let ended = finish(wait);
+    ends(&ended, 0, "DEPLOYED\n");
+    changed.elapsed()
 }
