@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use super::once;
 use crate::api::body::{self, Named, Tree};
@@ -237,10 +238,10 @@ fn both(first: &str, second: &str) -> String {
 /// The interface with that MAC (lower case, with colons). Of several (a bridge or VLAN takes its member's) the one that
 /// is a device.
 fn interface_of(mac: &str) -> Option<String> {
-    let mut found: Vec<_> = fs::read_dir(INTERFACES).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    found.retain(|path| fs::read_to_string(path.join("address")).is_ok_and(|address| address.trim() == mac));
-    found.sort_by_key(|path| (!path.join("device").exists(), path.clone()));
-    Some(found.first()?.file_name()?.to_str()?.to_owned())
+    let interfaces = fs::read_dir(INTERFACES).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let has_mac = |path: &PathBuf| fs::read_to_string(path.join("address")).is_ok_and(|address| address.trim() == mac);
+    let found = interfaces.filter(has_mac).min_by_key(|path| (!path.join("device").exists(), path.clone()))?;
+    Some(found.file_name()?.to_str()?.to_owned())
 }
 
 /// The default route that the kernel prefers.
