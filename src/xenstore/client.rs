@@ -114,11 +114,11 @@ impl Connection {
         let failed = |why: io::Error| match why.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => Trouble::Absent,
             ErrorKind::PermissionDenied => Trouble::Unreadable(place.display().to_string()),
-            _ => match why.raw_os_error().map(Errno::from_raw) {
-                // A device of a driver that found no Xen.
-                Some(Errno::ENXIO | Errno::ENODEV) => Trouble::Absent,
-                _ => broken(place, &why.to_string()),
-            },
+            // A device of a driver that found no Xen.
+            _ if [Errno::ENXIO, Errno::ENODEV].iter().any(|none| why.raw_os_error() == Some(*none as i32)) => {
+                Trouble::Absent
+            }
+            _ => broken(place, &why.to_string()),
         };
         let is_socket = fs::metadata(place).map_err(failed)?.file_type().is_socket();
         let (file, owner) = if is_socket { dial(place) } else { open_device(place) }.map_err(failed)?;
@@ -227,9 +227,7 @@ impl Connection {
             Ok(()) => {}
             // The device refuses a watch by an error of write().
             Err(why) if is_watch && !matches!(why.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {
-                return Err(refused(
-                    why.raw_os_error().map_or(why.to_string(), |n| format!("{:?}", Errno::from_raw(n))),
-                ));
+                return Err(refused(why.to_string()));
             }
             Err(why) => return Err(self.broken(&why.to_string())),
         }
