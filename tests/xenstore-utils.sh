@@ -53,18 +53,18 @@ if [ "$(id -u)" = 0 ]; then
     chmod 755 "$folder"
     mkdir -m 777 "$folder/open"
     cp "$target/debug/simulated-xenstore" "$target/debug/rackconnect" "$folder/"
-    as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+    as_nobody="setpriv --reuid 65534 --regid 65534 --clear-groups"
     for kind in socket pty; do
         export XENSTORED_PATH="$folder/open/$kind"
         : >"$folder/out"
-        as_nobody "$folder/simulated-xenstore" --path "$XENSTORED_PATH" $([ $kind = socket ] || echo --pty) \
+        $as_nobody "$folder/simulated-xenstore" --path "$XENSTORED_PATH" $([ $kind = socket ] || echo --pty) \
             --set vm-data/provider_data/region=DFW >"$folder/out" &
         store=$!
         while ! grep -q XENSTORED_PATH "$folder/out"; do kill -0 $store; sleep 0.05; done
         same "$kind: root reads no other user's store" \
             "rackconnect: error: xenstore ($XENSTORED_PATH) does not work: it belongs to user 65534, who is neither root nor this program's user" \
             "$("$folder/rackconnect" status --source xenstore 2>&1 || true)"
-        same "$kind: that user does" dfw "$(as_nobody "$folder/rackconnect" region)"
+        same "$kind: that user does" dfw "$($as_nobody "$folder/rackconnect" region)"
         kill $store
     done
     export XENSTORED_PATH="$folder/roots"
@@ -73,7 +73,7 @@ if [ "$(id -u)" = 0 ]; then
     store=$!
     while ! grep -q XENSTORED_PATH "$folder/out"; do kill -0 $store; sleep 0.05; done
     same "root's store is root's" "rackconnect: error: xenstore ($XENSTORED_PATH) can be read by root alone" \
-        "$(as_nobody "$folder/rackconnect" status --source xenstore 2>&1 || true)"
+        "$($as_nobody "$folder/rackconnect" status --source xenstore 2>&1 || true)"
     kill $store
 else
     echo "NOT RUN: whose store it is (needs root)" >&2
