@@ -3,13 +3,15 @@
 //! Everything that waits or has a deadline is measured in [`Moment`]s. Deciding code is given them; only the edge
 //! reads the clock.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
 /// A point in time: how long after the boot of the server it is (CLOCK_BOOTTIME).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub Duration);
 
 impl Moment {
@@ -40,4 +42,10 @@ impl Sub<Duration> for Moment {
     fn sub(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_sub(duration))
     }
+}
+
+/// From 0 to 1, by chance: std seeds its hashers from the kernel.
+pub fn chance() -> f64 {
+    let random = RandomState::new().build_hasher().finish();
+    random as f64 / u64::MAX as f64
 }

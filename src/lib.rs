@@ -17,6 +17,7 @@ pub mod exit; // The exit codes.
 pub mod output; // Standard output.
 pub mod region; // The region and how it is found.
 pub mod settings; // Flags, environment, configuration file.
+pub mod share; // One question, one request: answers shared among processes.
 pub mod signals; // What ends the program from outside.
 pub mod term; // Standard error: log lines and the live line.
 pub mod wait; // The wait.

@@ -70,6 +70,25 @@ fn a_change_ends_the_wait_without_a_poll() {
     }
 }
 
+/// Waits share their answers: those who only listen are woken by xenstore, too, and an answer from before is not enough.
+#[test]
+fn a_change_ends_all_waits_of_the_server() {
+    let store = Xenstore::start(store().with(STATUS, "\"DEPLOYING\"")).unwrap();
+    let world = World::of([Step::new("DEPLOYING")]);
+    let waits: Vec<Child> = (0..3).map(|_| start(&world, &store, &["wait", "--interval", NEVER])).collect();
+    assert!(store.wait_until(LONG, |store| store.watches() == 3));
+    assert!(world.api.wait_until(LONG, |api| asked(api) >= 1));
+    // Until all have joined in.
+    thread::sleep(Duration::from_secs(1));
+    let before = asked(&world.api);
+    world.api.set_script(std::net::Ipv4Addr::LOCALHOST.into(), Script::of([Step::new("DEPLOYED")]));
+    store.set(STATUS, "\"DEPLOYED\"");
+    for wait in waits {
+        ends(&finish(wait), 0, "DEPLOYED\n");
+    }
+    assert!(before <= 3 && asked(&world.api) - before <= 3, "{before}, {}", asked(&world.api));
+}
+
 #[test]
 fn a_stale_deployed_is_not_believed_and_the_wait_ends_at_the_last() {
     let store = Xenstore::start(store().with(STATUS, "\"DEPLOYED\"")).unwrap();

@@ -2,21 +2,30 @@
 //!
 //! It keeps the connection between questions while it lives, and replaces one that the server closed in the meantime at
 //! once and quietly. After any other error the next question dials anew. It never waits for a place in the request
-//! limit and never asks twice on its own account: when to ask is its callers' affair.
+//! limit and never asks twice on its own account: when to ask is its callers' affair, and with whom to share the answer
+//! is `share`'s.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::{CertificateError, ClientConfig};
+use nix::unistd::geteuid;
+use rustls::CertificateError;
 use ureq::Agent;
 
 use super::dial::{Dialler, NoResolver, Trouble, Wire};
 use super::endpoint::Endpoint;
+use super::roots::Roots;
 use super::{Format, Operation};
+use crate::budget::{self, Budget};
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind};
+use crate::region::Region;
+use crate::share::{Heard, Leader, Question};
 
 /// The largest body that is read. The longest known one has a few kilobytes.
 pub const BODY_LIMIT: u64 = 64 * 1024;
@@ -40,12 +49,16 @@ pub enum Failure {
     LimitUsedUp {
         /// When to try again.
         until: Moment,
-        /// Whether the API said so: then something else on this server uses the limit too.
-        forbidden: bool,
+        /// How often in a row the API said so (403), with nothing asked from here for a minute before each but the
+        /// first; 0: it did not. Then something else on this server uses the limit too.
+        forbidden: u32,
     },
     /// Anything else: [`Kind::Unreachable`] or [`Kind::NotUnderstood`].
     Error(Error),
 }
+
+/// What came of a request: the code and the body, or why there are none.
+pub type Reply = Result<(u16, Vec<u8>), Failure>;
 
 /// Asks one endpoint.
 pub struct Client {
@@ -53,16 +66,24 @@ pub struct Client {
     wire: Arc<Wire>,
     endpoint: Endpoint,
     request_timeout: Duration,
+    /// How many places of the limit it leaves to others.
+    reserve: usize,
+    /// Tells trusted roots apart.
+    roots: u64,
+    folder: PathBuf,
+    region: Option<Region>,
 }
 
 impl Client {
-    /// A client that has not dialled yet. `reserve`: how many places of the limit it leaves to others.
+    /// A client that has not dialled yet. `reserve`: how many places of the limit it leaves to others; `folder`: the
+    /// state directory.
     pub fn new(
         endpoint: Endpoint,
-        tls: Arc<ClientConfig>,
+        roots: Roots,
         connect_timeout: Duration,
         request_timeout: Duration,
         reserve: usize,
+        folder: PathBuf,
     ) -> Client {
         // The one deadline of a request holds in every read and write of `dial`, so ureq gets no timeouts of its own.
         let config = Agent::config_builder()
@@ -75,57 +96,128 @@ impl Client {
             .max_idle_connections_per_host(1)
             .max_idle_age(MAX_IDLE)
             .build();
-        let wire = Arc::new(Wire::new(connect_timeout, reserve));
-        let agent = Agent::with_parts(config, Dialler { wire: wire.clone(), tls }, NoResolver);
-        Client { agent, wire, endpoint, request_timeout }
+        let wire = Arc::new(Wire::new(connect_timeout, Budget::new(folder.clone())));
+        let agent = Agent::with_parts(config, Dialler { wire: wire.clone(), tls: roots.config }, NoResolver);
+        let request_timeout = request_timeout.min(budget::LONGEST);
+        Client { agent, wire, endpoint, request_timeout, reserve, roots: roots.identity, folder, region: None }
     }
 
-    /// Asks for `operation` in `format`. The whole of it, name look-up included, ends by `deadline` and within the
-    /// request timeout.
+    /// The client of a server whose region is known.
+    pub fn of(self, region: Option<Region>) -> Client {
+        Client { region, ..self }
+    }
+
+    /// How long a request takes at most.
+    pub fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
+    /// The question, as those know it who ask the same endpoint with the same trust.
+    pub fn question(&self, operation: Operation, format: Format) -> Question {
+        let mut hasher = DefaultHasher::new();
+        (self.endpoint.url(&operation.path_and_query(format)), self.roots).hash(&mut hasher);
+        Question::new(hasher.finish())
+    }
+
+    /// Asks for `operation` in `format`, sharing with nobody. The whole of it, name look-up included, ends by `deadline`
+    /// and within the request timeout.
     ///
     /// # Errors
     /// See [`Failure`].
     pub fn ask(&self, operation: Operation, format: Format, deadline: Moment) -> Result<Answer, Failure> {
+        let reply = self.request(operation, format, deadline, self.reserve, &mut None);
+        self.judge(operation, format, reply)
+    }
+
+    /// Sends the request. Whoever has come to `leader` by the moment of its first byte has asked before it.
+    ///
+    /// # Errors
+    /// See [`Failure`]. A 403 is no answer but [`Failure::LimitUsedUp`].
+    pub fn request(
+        &self,
+        operation: Operation,
+        format: Format,
+        deadline: Moment,
+        reserve: usize,
+        leader: &mut Option<Leader>,
+    ) -> Reply {
         let started = Moment::now();
         let deadline = deadline.min(started + self.request_timeout);
         let url = self.endpoint.url(&operation.path_and_query(format));
-        self.wire.begin(deadline);
+        self.wire.begin(deadline, reserve, leader.take());
         log::debug!("GET {url}");
         let mut outcome = self.exchange(&url);
         if let Err(why) = &outcome
             && self.was_closed_in_the_meantime(why)
         {
             log::debug!("the server has closed the kept connection: dialling anew");
-            self.wire.begin(deadline);
+            let followers = self.wire.exchange().leader.take();
+            self.wire.begin(deadline, reserve, followers);
             outcome = self.exchange(&url);
         }
         let now = Moment::now();
-        let (code, body) = outcome.map_err(|why| self.failure(&url, why, now.since(started)))?;
-        log::debug!("{code}, {} bytes, after {:?}", body.len(), now.since(started));
         let mut exchange = self.wire.exchange();
-        if let Some(place) = exchange.place {
-            exchange.window.answered(place, now);
+        *leader = exchange.leader.take();
+        let ticket = exchange.ticket.take();
+        let (code, body) = match outcome {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                drop(exchange);
+                return Err(self.failure(&url, why, now.since(started)));
+            }
+        };
+        log::debug!("{code}, {} bytes, after {:?}", body.len(), now.since(started));
+        match (code, ticket) {
+            (403, ticket) => {
+                let forbidden = ticket.map_or(1, |ticket| exchange.budget.forbidden(ticket));
+                return Err(Failure::LimitUsedUp { until: now + budget::WINDOW, forbidden });
+            }
+            (_, Some(ticket)) => exchange.budget.answered(ticket),
+            (_, None) => {}
         }
+        Ok((code, body))
+    }
+
+    /// What a reply means, whoever sent the request.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn judge(&self, operation: Operation, format: Format, reply: Reply) -> Result<Answer, Failure> {
+        let (code, body) = reply?;
+        let url = || self.endpoint.url(&operation.path_and_query(format));
         match code {
             200 => Ok(Answer::Body(body)),
             404 => Ok(Answer::NotFound),
-            403 => {
-                exchange.window.forbidden(now);
-                Err(Failure::LimitUsedUp { until: now + crate::budget::WINDOW, forbidden: true })
+            500.. => {
+                Err(error(Kind::Unreachable, format!("{} answers with HTTP {code}: the API has a problem", url())))
             }
-            500.. => Err(error(Kind::Unreachable, format!("{url} answers with HTTP {code}: the API has a problem"))),
-            _ => Err(error(Kind::NotUnderstood, format!("{url} answers with HTTP {code}, which the API never does"))),
+            _ => {
+                Err(error(Kind::NotUnderstood, format!("{} answers with HTTP {code}, which the API never does", url())))
+            }
+        }
+    }
+
+    /// Writes down for others what an answer says to a request that was sent from here, if this process is root's.
+    pub fn learn(&self, heard: &Heard) {
+        if let Ok((code, body)) = &heard.reply
+            && geteuid().is_root()
+        {
+            let region = self.region.map(Region::code);
+            if let Err(why) = budget::status::learn(&self.folder, (heard.operation, heard.format), *code, body, region)
+            {
+                log::debug!("{why}");
+            }
         }
     }
 
     fn exchange(&self, url: &str) -> Result<(u16, Vec<u8>), ureq::Error> {
         let mut response = self.agent.get(url).call()?;
         let code = response.status().as_u16();
-        // One byte more than is allowed, so that a longer body shows itself.
-        let body = response.body_mut().with_config().limit(BODY_LIMIT + 1).read_to_vec()?;
-        match body.len() as u64 > BODY_LIMIT {
-            true => Err(ureq::Error::BodyExceedsLimit(BODY_LIMIT)),
-            false => Ok((code, body)),
+        // At the limit ureq fails before it sees the end, so it is set to one byte more than is allowed.
+        match response.body_mut().with_config().limit(BODY_LIMIT + 1).read_to_vec() {
+            // Of any other answer the code says all: a 403 with a broken body is a 403.
+            Err(_) if code != 200 => Ok((code, Vec::new())),
+            body => Ok((code, body?)),
         }
     }
 
@@ -152,23 +244,25 @@ impl Client {
         };
         match why {
             ureq::Error::Other(inner) => match inner.downcast_ref::<Trouble>() {
-                Some(Trouble::NoPlace(until)) => Failure::LimitUsedUp { until: *until, forbidden: false },
+                Some(Trouble::NoPlace(until)) => Failure::LimitUsedUp { until: *until, forbidden: 0 },
                 Some(Trouble::Name(why)) => unreachable(why.clone()),
                 Some(Trouble::Connect(address, why)) => {
                     unreachable(format!("cannot connect to {address} for {}: {}", self.endpoint, plain(why)))
                 }
                 Some(Trouble::Tls(why)) => unreachable(self.tls(why)),
                 Some(Trouble::Broken(doing, why)) if why.kind() == ErrorKind::TimedOut => {
-                    unreachable(format!("no answer from {url} within {}, while {doing}", human(elapsed)))
+                    unreachable(format!("no whole answer from {url} within {}, while {doing}", human(elapsed)))
                 }
                 Some(Trouble::Broken(doing, why)) => {
                     unreachable(format!("the connection to {} broke while {doing}: {}", self.endpoint, plain(why)))
                 }
                 None => unreachable(format!("{url}: {inner}")),
             },
-            ureq::Error::Io(why) => {
-                unreachable(format!("the connection to {} broke before the answer was whole: {why}", self.endpoint))
-            }
+            ureq::Error::Io(why) => unreachable(format!(
+                "the connection to {} broke before the answer was whole: {}",
+                self.endpoint,
+                plain(&why)
+            )),
             ureq::Error::BodyExceedsLimit(_) => error(
                 Kind::NotUnderstood,
                 format!("{url} answers with more than {} KiB, which the API never does", BODY_LIMIT / 1024),
@@ -182,7 +276,10 @@ impl Client {
 
     fn tls(&self, why: &rustls::Error) -> String {
         let endpoint = &self.endpoint;
-        let now = || date(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs());
+        // To the minute, so that a wait that says it again says the same for a while.
+        let minute = |seconds: u64| seconds - seconds % 60;
+        let now =
+            || date(minute(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()));
         let clock = "if that is wrong, set the clock";
         match why {
             rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => format!(
@@ -207,10 +304,22 @@ impl Client {
             ),
             rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            ) => format!("the certificate of {endpoint} is for another name"),
+            ) => format!("the certificate of {endpoint} is for another name than its host"),
             rustls::Error::InvalidMessage(_) => format!("{endpoint} does not speak TLS: {why}"),
             _ => format!("no secure connection to {endpoint}: {why}"),
         }
+    }
+}
+
+/// Who uses the limit besides `rackconnect`, after so many 403s in a row (none: nobody, as far as is known).
+pub fn who_else(forbidden: u32) -> String {
+    match forbidden {
+        0 => String::new(),
+        1 => " (HTTP 403): something else on this server asks the API, too".to_owned(),
+        often => format!(
+            " (HTTP 403, {often} times in a row, with nothing asked from here for a minute before each): something else \
+             on this server keeps asking the API; look for curl in a loop, Ohai or Chef, Facter or Puppet, rcrun"
+        ),
     }
 }
 
@@ -221,8 +330,11 @@ fn date(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// An I/O error without the number that std appends to it.
+/// An I/O error without the number that std appends to it, and without rustls's link to its manual.
 fn plain(why: &std::io::Error) -> String {
+    if why.kind() == ErrorKind::UnexpectedEof {
+        return "the server closed it".to_owned();
+    }
     let text = why.to_string();
     match why.raw_os_error() {
         Some(number) => text.trim_end_matches(&format!(" (os error {number})")).to_owned(),

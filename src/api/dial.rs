@@ -18,8 +18,9 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBu
 
 use super::endpoint::bare;
 use super::lookup::Lookup;
-use crate::budget::{Place, Window};
+use crate::budget::{Budget, Ticket};
 use crate::clock::Moment;
+use crate::share::Leader;
 
 /// The size of a connection's input buffer: the headers of an answer have to fit into it, as HTTP servers accept no more.
 const INPUT: usize = 16 * 1024;
@@ -57,47 +58,51 @@ impl From<Trouble> for ureq::Error {
 }
 
 /// What the client, the connector and the connections know together.
-#[derive(Debug)]
 pub struct Wire {
     connect_timeout: Duration,
-    /// How many places of the limit are left to others.
-    reserve: usize,
     lookup: Lookup,
     exchange: Mutex<Exchange>,
 }
 
 /// One request and its answer.
-#[derive(Debug)]
 pub struct Exchange {
     /// The end of it, whatever happens.
     pub deadline: Moment,
+    /// How many places of the limit are left to others.
+    reserve: usize,
     /// The place in the limit, once taken.
-    pub place: Option<Place>,
+    pub ticket: Option<Ticket>,
+    /// Those who want the same answer.
+    pub leader: Option<Leader>,
     /// Whether a connection was dialled for it, rather than a kept one used.
     pub dialled: bool,
     /// Whether anything of an answer was heard.
     pub heard: bool,
     /// The request limit.
-    pub window: Window,
+    pub budget: Budget,
 }
 
 impl Wire {
-    pub fn new(connect_timeout: Duration, reserve: usize) -> Wire {
+    pub fn new(connect_timeout: Duration, budget: Budget) -> Wire {
         let exchange = Exchange {
-            deadline: Moment(Duration::ZERO),
-            place: None,
+            deadline: Moment::default(),
+            reserve: 0,
+            ticket: None,
+            leader: None,
             dialled: false,
             heard: false,
-            window: Window::default(),
+            budget,
         };
-        Wire { connect_timeout, reserve, lookup: Lookup::default(), exchange: Mutex::new(exchange) }
+        Wire { connect_timeout, lookup: Lookup::default(), exchange: Mutex::new(exchange) }
     }
 
-    /// Begins another exchange.
-    pub fn begin(&self, deadline: Moment) {
+    /// Begins another exchange, which leaves `reserve` places of the limit to others.
+    pub fn begin(&self, deadline: Moment, reserve: usize, leader: Option<Leader>) {
         let mut exchange = self.exchange();
         exchange.deadline = deadline;
-        exchange.place = None;
+        exchange.reserve = reserve;
+        exchange.ticket = None;
+        exchange.leader = leader;
         exchange.dialled = false;
         exchange.heard = false;
     }
@@ -110,13 +115,28 @@ impl Wire {
         self.exchange().deadline
     }
 
+    /// Whether it makes sense to dial.
+    fn look_for_place(&self) -> Result<(), Trouble> {
+        let mut exchange = self.exchange();
+        let reserve = exchange.reserve;
+        exchange.budget.look(reserve).map_err(Trouble::NoPlace)
+    }
+
     /// Takes the place for the request whose first byte is about to be sent.
     fn take_place(&self) -> Result<(), Trouble> {
         let mut exchange = self.exchange();
-        if exchange.place.is_none() {
-            let deadline = exchange.deadline;
-            let place = exchange.window.take(Moment::now(), deadline, self.reserve).map_err(Trouble::NoPlace)?;
-            exchange.place = Some(place);
+        let Exchange { deadline, reserve, ticket, leader, budget, .. } = &mut *exchange;
+        while ticket.is_none() {
+            let taken = budget.take(*deadline, *reserve).map_err(Trouble::NoPlace)?;
+            if let Some(leader) = leader {
+                leader.accept();
+            }
+            let now = Moment::now();
+            if now >= *deadline {
+                return Err(Trouble::Broken("taking a place in the request limit", ErrorKind::TimedOut.into()));
+            }
+            // The law counts from when the place was taken. A process that was held up takes another.
+            *ticket = Some(taken).filter(|taken| !taken.is_stale(now));
         }
         Ok(())
     }
@@ -138,10 +158,15 @@ impl Resolver for NoResolver {
 }
 
 /// Looks the name up, dials, and shakes hands.
-#[derive(Debug)]
 pub struct Dialler {
     pub wire: Arc<Wire>,
     pub tls: Arc<ClientConfig>,
+}
+
+impl fmt::Debug for Dialler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dialler")
+    }
 }
 
 impl Connector for Dialler {
@@ -149,6 +174,7 @@ impl Connector for Dialler {
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Link>, ureq::Error> {
         self.wire.exchange().dialled = true;
+        self.wire.look_for_place()?;
         let deadline = self.wire.deadline();
         let host = bare(details.uri.host().unwrap_or_default());
         let port = details.uri.port_u16().unwrap_or(if details.needs_tls() { 443 } else { 80 });

@@ -4,9 +4,12 @@
 //! The system's bundle costs four times a whole request to parse. So it is read in the middle of the first handshake
 //! that needs it, and that same handshake then goes on: no second connection, no place of the limit.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -32,24 +35,42 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 /// The largest bundle that is read. Mozilla's whole list is a quarter of a megabyte.
 const BUNDLE_LIMIT: u64 = 8 << 20;
 
-/// The TLS configuration that trusts `file` alone or, without one, the built-in roots and then the system's. With the file
-/// comes where it was named.
+/// Who is trusted.
+pub struct Roots {
+    /// To dial with.
+    pub config: Arc<ClientConfig>,
+    /// Tells them from other roots.
+    pub identity: u64,
+}
+
+/// The roots of `file` alone or, without one, the built-in ones and then the system's. With the file comes where it was
+/// named.
 ///
 /// # Errors
 /// `file` cannot be read or holds no certificate.
-pub fn client_config(file: Option<(&Path, &str)>) -> Result<Arc<ClientConfig>> {
+pub fn roots(file: Option<(&Path, &str)>) -> Result<Roots> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("ring serves TLS 1.2 and 1.3");
+    let mut identity = DefaultHasher::new();
     let config = match file {
         Some((path, origin)) => {
             let roots = bundle(path).map_err(|why| {
                 Error::usage(format!("{origin}: the CA file {} {why}: name a file of PEM certificates", path.display()))
             })?;
+            for root in &roots.roots {
+                (&*root.subject, &*root.subject_public_key_info).hash(&mut identity);
+                root.name_constraints.as_deref().hash(&mut identity);
+            }
             builder.with_root_certificates(roots).with_no_client_auth()
         }
         None => {
+            // Which roots are built in, the version says; of the system's, what file they are in.
+            env!("CARGO_PKG_VERSION").hash(&mut identity);
+            if let Some(metadata) = system_bundle().and_then(|path| path.metadata().ok()) {
+                (metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime()).hash(&mut identity);
+            }
             let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
             let built_in = verifier(roots, &provider).expect("the built-in roots are there");
             let verifier = BuiltInThenSystem { built_in, provider, system: OnceLock::new() };
@@ -57,7 +78,11 @@ pub fn client_config(file: Option<(&Path, &str)>) -> Result<Arc<ClientConfig>> {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
         }
     };
-    Ok(Arc::new(config))
+    Ok(Roots { config: Arc::new(config), identity: identity.finish() })
+}
+
+fn system_bundle() -> Option<&'static Path> {
+    SYSTEM_BUNDLES.iter().map(Path::new).find(|path| path.exists())
 }
 
 fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Option<Arc<WebPkiServerVerifier>> {
@@ -87,7 +112,7 @@ struct BuiltInThenSystem {
 impl BuiltInThenSystem {
     fn system(&self) -> Option<&Arc<WebPkiServerVerifier>> {
         let read = || {
-            let path = SYSTEM_BUNDLES.iter().map(Path::new).find(|path| path.exists())?;
+            let path = system_bundle()?;
             log::debug!("the built-in roots do not know the issuer of the certificate: reading {}", path.display());
             let roots = bundle(path).inspect_err(|why| log::debug!("{} {why}", path.display())).ok()?;
             verifier(roots, &self.provider)

@@ -2,7 +2,196 @@
 //!
 //! Source: "The RackConnect v2.0 API": 30 requests a minute from each server; "the counter resets each minute". How
 //! that minute is aligned is unknown, so no 60 seconds whatever may hold more than 30.
+//!
+//! The limit is the server's, so its processes share one [`Window`]: the law, and why it holds, is in `window`. `record`
+//! is its bytes, `store` the file and the lock, `status` the file for those who only want to read.
+//!
+//! Where nothing can be shared, a process counts for itself and keeps to 6 requests a minute.
 
+mod record;
+pub mod status;
+mod store;
 mod window;
 
-pub use window::{LIMIT, Place, RESERVE, WINDOW, Window};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use window::{LIMIT, LONGEST, Place, RESERVE, WINDOW, Window};
+
+use crate::clock::Moment;
+use store::Store;
+
+/// How many requests a process sends in [`WINDOW`] that shares nothing with the others.
+pub const ALONE: usize = 6;
+
+/// The server's budget, as one process sees it.
+pub struct Budget {
+    store: Store,
+    /// The requests of this process.
+    own: Window,
+    /// When the last one was sent.
+    last: Option<Moment>,
+    /// Whether `own` knows of requests that the store does not.
+    unshared: bool,
+    /// Whether the next request counts as one of a process alone.
+    alone: bool,
+    /// Whether it was said that nothing can be shared.
+    said: bool,
+}
+
+/// A place that was taken, for one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket {
+    shared: Option<Place>,
+    own: Option<Place>,
+}
+
+impl Ticket {
+    /// Whether it is too old for a request to be sent now.
+    pub fn is_stale(&self, now: Moment) -> bool {
+        self.shared.or(self.own).is_none_or(|place| place.is_stale(now))
+    }
+}
+
+impl Budget {
+    /// The budget in that state directory.
+    pub fn new(folder: PathBuf) -> Budget {
+        Budget {
+            store: Store::new(folder),
+            own: Window::default(),
+            last: None,
+            unshared: false,
+            alone: false,
+            said: false,
+        }
+    }
+
+    /// Whether a place could be taken now, leaving `reserve` to others.
+    ///
+    /// # Errors
+    /// The moment at which to try again.
+    pub fn look(&mut self, reserve: usize) -> Result<(), Moment> {
+        match self.shared(|window, now| window.look(now, reserve)) {
+            Some(looked) => looked,
+            None => {
+                // What was no use a moment ago is not tried again for the same request.
+                self.alone = true;
+                self.look_alone(Moment::now(), reserve)
+            }
+        }
+    }
+
+    /// Takes a place for a request that is sent at once and has an answer by `deadline` or never.
+    ///
+    /// # Errors
+    /// The moment at which to try again.
+    pub fn take(&mut self, deadline: Moment, reserve: usize) -> Result<Ticket, Moment> {
+        let shared = match std::mem::take(&mut self.alone) {
+            true => None,
+            false => self.shared(|window, now| window.take(now, deadline, reserve)).transpose()?,
+        };
+        let now = Moment::now();
+        if shared.is_none() {
+            self.look_alone(now, reserve)?;
+            self.unshared = true;
+        }
+        self.last = Some(now);
+        Ok(Ticket { shared, own: self.own.take(now, deadline, 0).ok() })
+    }
+
+    /// The answer was read, and it was not a 403.
+    pub fn answered(&mut self, ticket: Ticket) {
+        if let Some(place) = ticket.own {
+            self.own.answered(place, Moment::now());
+        }
+        if let Some(place) = ticket.shared {
+            self.shared(|window, now| window.answered(place, now));
+        }
+    }
+
+    /// The answer was a 403. Answers with how many there were in a row, with nothing asked for a minute before each.
+    pub fn forbidden(&mut self, ticket: Ticket) -> u32 {
+        let own = ticket.own.map_or(1, |place| self.own.forbidden(place, Moment::now()));
+        let shared = ticket.shared.and_then(|place| self.shared(|window, now| window.forbidden(place, now)));
+        shared.unwrap_or(own)
+    }
+
+    /// The law of a process that counts for itself. What a wait asks is spread evenly, so that news is never long in
+    /// coming.
+    fn look_alone(&self, now: Moment, reserve: usize) -> Result<(), Moment> {
+        const GAP: Duration = Duration::from_secs(WINDOW.as_secs() / ALONE as u64);
+        match self.last {
+            Some(last) if reserve > 0 && last + GAP > now => Err(last + GAP),
+            _ => self.own.look(now, LIMIT - ALONE),
+        }
+    }
+
+    /// What `act` makes of the shared window; none where there is none.
+    fn shared<R>(&mut self, act: impl FnOnce(&mut Window, Moment) -> R) -> Option<R> {
+        let own = self.unshared.then_some(&self.own);
+        let done = self.store.with(|window, now| {
+            if let Some(own) = own {
+                window.merge(own, now);
+            }
+            act(window, now)
+        });
+        match done {
+            Ok(result) => {
+                self.unshared = false;
+                Some(result)
+            }
+            Err(why) => {
+                if !self.said {
+                    log::warn!(
+                        "the request limit cannot be shared with other processes, so this one keeps to {ALONE} requests \
+                         a minute: {why}"
+                    );
+                    self.said = true;
+                }
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alone() -> Budget {
+        Budget::new(PathBuf::from("/proc/no/such/folder"))
+    }
+
+    #[test]
+    fn a_process_alone_keeps_to_six_a_minute() {
+        let mut budget = alone();
+        let deadline = Moment::now() + Duration::from_secs(10);
+        for _ in 0..ALONE {
+            budget.look(0).unwrap();
+            let ticket = budget.take(deadline, 0).unwrap();
+            budget.answered(ticket);
+        }
+        let now = Moment::now();
+        let again = budget.take(deadline, 0).unwrap_err();
+        assert!(again > now + Duration::from_secs(30) && again <= now + WINDOW);
+    }
+
+    #[test]
+    fn what_a_wait_asks_alone_is_spread_evenly() {
+        let mut budget = alone();
+        let start = Moment::now();
+        let ticket = budget.take(start, RESERVE).unwrap();
+        budget.answered(ticket);
+        assert_eq!(budget.look_alone(start, RESERVE), Err(budget.last.unwrap() + Duration::from_secs(10)));
+        assert_eq!(budget.look_alone(start + Duration::from_secs(11), RESERVE), Ok(()));
+        assert_eq!(budget.look_alone(start, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_403_holds_a_process_alone_off_too() {
+        let mut budget = alone();
+        let ticket = budget.take(Moment::now(), 0).unwrap();
+        assert_eq!(budget.forbidden(ticket), 1);
+        assert!(budget.take(Moment::now(), 0).is_err());
+    }
+}

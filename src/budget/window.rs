@@ -1,8 +1,20 @@
 //! The law of the limit, as a pure function of the times that are passed in.
 //!
-//! A place is taken just before a request is sent, and is busy until 60 s after its answer was read; without an answer,
-//! until 60 s after the request's deadline. Whenever the server saw the request arrive, it was between these two, so
-//! while at most 30 places exist no 60 seconds at the server hold more than 30 arrivals.
+//! **The law.** No 60 seconds, wherever they begin, hold more than 30 requests as the server sees them arrive.
+//!
+//! **Why it holds.** There are 30 places. A request is sent by whoever took a place for it, once and at most a second
+//! later, so it arrives after its place became busy. It arrives before its answer was read and, if none was read, before
+//! its deadline (what is not sent by then is never sent). A place is busy until 60 s after that moment. So a place is busy
+//! from before its request arrives until at least 60 s after it arrived: of two requests of one place the second arrives
+//! more than 60 s after the first, and 60 s hold at most one request of each place. Nobody frees a place early: whoever
+//! dies leaves it busy until 60 s after the deadline. It matters nowhere who holds a place, so all processes share one
+//! window, kept by [`super::store`] on a clock that neither steps nor stops.
+//!
+//! Outside the law are a process that is stopped between its last look at the clock and the send, and the kernel's
+//! retransmissions after a deadline.
+//!
+//! **After a 403** something else uses the limit too. All hold off for 60 s; then the first to take a place asks for all,
+//! and the others hold off until it has its answer (or its deadline has passed).
 
 use std::time::Duration;
 
@@ -17,62 +29,155 @@ pub const RESERVE: usize = 6;
 /// The span in which [`LIMIT`] holds, and for which everything holds off after a 403.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
+/// The longest that a request may take. It bounds what a place can cost, and so which times are possible in a state that
+/// others can write.
+pub const LONGEST: Duration = Duration::from_secs(120);
+
+/// How old a place may be when its request is sent.
+const STALE: Duration = Duration::from_secs(1);
+
+/// How often to look whether the one that asks for all after a 403 has its answer.
+const GLANCE: Duration = Duration::from_secs(1);
+
 /// A place that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(usize);
+pub struct Place {
+    index: usize,
+    taken: Moment,
+    until: Moment,
+    /// Whether its request asks for all after a 403.
+    asks_for_all: bool,
+}
 
-/// The places and until when each is busy.
-#[derive(Clone, Debug, Default)]
+impl Place {
+    /// Whether it is too old for a request to be sent now.
+    pub fn is_stale(&self, now: Moment) -> bool {
+        now.since(self.taken) > STALE
+    }
+}
+
+/// The places and until when each is busy, and what a 403 left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    busy_until: Vec<Moment>,
-    held_until: Option<Moment>,
+    /// Free where that is past.
+    pub(super) busy_until: [Moment; LIMIT],
+    /// Nothing is sent before that.
+    pub(super) held_until: Moment,
+    /// How many 403s came with nothing else in between; as long as it is not zero, whoever takes a place asks for all.
+    pub(super) series: u32,
+    /// Whether one asks for all now, and `held_until` is its deadline.
+    pub(super) asking: bool,
 }
 
 impl Window {
+    /// Whether a place could be taken, leaving `reserve` places free.
+    ///
+    /// # Errors
+    /// The moment at which to try again. There is no place before that; whether there is one then is not certain.
+    pub fn look(&self, now: Moment, reserve: usize) -> Result<(), Moment> {
+        if self.held_until > now {
+            return Err(if self.asking { self.held_until.min(now + GLANCE) } else { self.held_until });
+        }
+        let mut busy: Vec<Moment> = self.busy_until.iter().copied().filter(|until| *until > now).collect();
+        let allowed = LIMIT - reserve;
+        if busy.len() < allowed {
+            return Ok(());
+        }
+        // So many must end first that fewer than `allowed` are left. One whose answer is not there yet ends earlier than
+        // it says if the answer comes, but no answer frees a place in less than a window.
+        busy.sort_unstable();
+        Err(busy[busy.len() - allowed].min(now + WINDOW))
+    }
+
     /// Takes a place for a request whose deadline is `deadline`, leaving `reserve` places free.
     ///
     /// # Errors
-    /// The moment at which to try again.
+    /// As for [`Window::look`].
     pub fn take(&mut self, now: Moment, deadline: Moment, reserve: usize) -> Result<Place, Moment> {
-        if let Some(held) = self.held_until.filter(|held| *held > now) {
-            return Err(held);
+        self.look(now, reserve)?;
+        let deadline = deadline.clamp(now, now + LONGEST);
+        let until = deadline + WINDOW;
+        let index = self.busy_until.iter().position(|until| *until <= now).expect("fewer than all are busy");
+        self.busy_until[index] = until;
+        let asks_for_all = self.series > 0;
+        if asks_for_all {
+            self.asking = true;
+            self.held_until = deadline;
         }
-        let until = deadline.max(now) + WINDOW;
-        let mut busy: Vec<Moment> = self.busy_until.iter().copied().filter(|until| *until > now).collect();
-        let allowed = LIMIT - reserve;
-        if busy.len() >= allowed {
-            // So many must end first that fewer than `allowed` are left.
-            busy.sort_unstable();
-            return Err(busy[busy.len() - allowed]);
-        }
-        match self.busy_until.iter().position(|until| *until <= now) {
-            Some(free) => {
-                self.busy_until[free] = until;
-                Ok(Place(free))
-            }
-            None => {
-                self.busy_until.push(until);
-                Ok(Place(self.busy_until.len() - 1))
-            }
-        }
+        Ok(Place { index, taken: now, until, asks_for_all })
     }
 
-    /// The answer to the request of `place` was read.
+    /// The answer to the request of `place` was read, and it was not a 403.
     pub fn answered(&mut self, place: Place, now: Moment) {
-        let until = &mut self.busy_until[place.0];
-        *until = (*until).min(now + WINDOW);
+        self.read(place, now);
+        // An answer to what was sent before the 403 says nothing of the time after it.
+        if place.asks_for_all {
+            self.held_until = Moment::default();
+            self.series = 0;
+            self.asking = false;
+        }
     }
 
-    /// The server answered 403: something else on this server uses the limit too.
-    pub fn forbidden(&mut self, now: Moment) {
-        self.held_until = Some(now + WINDOW);
+    /// The server answered the request of `place` with 403. Answers with how many came in a row: after the first one
+    /// nothing was asked for a minute before each.
+    pub fn forbidden(&mut self, place: Place, now: Moment) -> u32 {
+        self.read(place, now);
+        self.held_until = self.held_until.max(now + WINDOW);
+        self.asking = false;
+        // Several may have been under way when the first came.
+        self.series = if place.asks_for_all { self.series.saturating_add(1) } else { self.series.max(1) };
+        self.series
+    }
+
+    fn read(&mut self, place: Place, now: Moment) {
+        let until = place.until.min(now + WINDOW);
+        match self.busy_until[place.index] == place.until {
+            true => self.busy_until[place.index] = until,
+            // The state was lost in the meantime: the place is entered anew.
+            false => self.enter(until),
+        }
+    }
+
+    /// Enters a place into a window that does not know it.
+    fn enter(&mut self, until: Moment) {
+        if let Some(first) = self.busy_until.iter_mut().min()
+            && *first < until
+        {
+            *first = until;
+        }
+    }
+
+    /// Takes in what another window knows that is (in part) about other requests.
+    pub fn merge(&mut self, other: &Window, now: Moment) {
+        let mut common = self.busy_until;
+        for until in other.busy_until.into_iter().filter(|until| *until > now) {
+            match common.iter_mut().find(|known| **known == until) {
+                Some(known) => *known = Moment::default(),
+                None => self.enter(until),
+            }
+        }
+        self.held_until = self.held_until.max(other.held_until);
+        self.series = self.series.max(other.series);
+        self.asking |= other.asking;
+    }
+
+    /// What is to be assumed where nothing can be known: that all places were just used.
+    pub fn unknown(now: Moment) -> Window {
+        Window { busy_until: [now + WINDOW; LIMIT], ..Window::default() }
+    }
+
+    /// Whether requests can have led to it.
+    pub fn is_possible(&self, now: Moment) -> bool {
+        let last = now + LONGEST + WINDOW;
+        self.busy_until.iter().all(|until| *until <= last) && self.held_until <= now + LONGEST.max(WINDOW)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+mod law;
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
     fn at(seconds: u64) -> Moment {
@@ -115,40 +220,50 @@ mod tests {
             window.take(at(0), at(10), 0).unwrap();
         }
         assert_eq!(window.take(at(60), at(70), 0), Err(at(70)));
+        // As long as answers may still come, that is no reason to give up a command that has the time.
+        assert_eq!(window.take(at(1), at(11), 0), Err(at(61)));
     }
 
     #[test]
-    fn a_403_holds_off_for_a_minute() {
+    fn a_deadline_is_never_further_away_than_the_longest_request() {
         let mut window = Window::default();
-        window.forbidden(at(5));
-        assert_eq!(window.take(at(6), at(16), 0), Err(at(65)));
-        assert!(window.take(at(65), at(75), 0).is_ok());
+        window.take(at(0), at(100_000), 0).unwrap();
+        assert!(window.is_possible(at(0)));
+        assert!(!Window { held_until: at(121), ..Window::default() }.is_possible(at(0)));
+        assert!(!Window { busy_until: [at(181); LIMIT], ..Window::default() }.is_possible(at(0)));
     }
 
-    proptest! {
-        /// Whatever is asked when, answered or not, and however late a request arrives within its deadline:
-        /// no 60 seconds hold more than 30 arrivals.
-        #[test]
-        fn the_law(asks in prop::collection::vec((0u64..4_000, 0u64..10_000, any::<bool>(), 0usize..=RESERVE), 1..300)) {
-            let mut window = Window::default();
-            let mut now = Duration::ZERO;
-            let mut arrivals = Vec::new();
-            for (gap, delay, answered, reserve) in asks {
-                now += Duration::from_millis(gap);
-                let deadline = Moment(now + Duration::from_secs(10));
-                let Ok(place) = window.take(Moment(now), deadline, reserve) else { continue };
-                let arrival = now + Duration::from_millis(delay);
-                arrivals.push(arrival);
-                if answered {
-                    now = arrival;
-                    window.answered(place, Moment(now));
-                }
-            }
-            arrivals.sort_unstable();
-            for (i, first) in arrivals.iter().enumerate() {
-                let within = arrivals[i..].iter().take_while(|later| **later - *first < WINDOW).count();
-                prop_assert!(within <= LIMIT);
-            }
-        }
+    #[test]
+    fn after_a_403_all_hold_off_then_one_asks_for_all() {
+        let mut window = Window::default();
+        let early = window.take(at(0), at(10), 0).unwrap();
+        let other = window.take(at(0), at(10), 0).unwrap();
+        assert_eq!(window.forbidden(other, at(5)), 1);
+        // What was sent before the 403 ends nothing.
+        window.answered(early, at(6));
+        assert_eq!(window.take(at(6), at(16), 0), Err(at(65)));
+        let first = window.take(at(65), at(75), 0).unwrap();
+        assert_eq!(window.take(at(65), at(75), 0), Err(at(66)), "somebody asks for all");
+        assert_eq!(window.forbidden(first, at(66)), 2);
+        let second = window.take(at(126), at(136), 0).unwrap();
+        // It dies: after its deadline the next one asks for all.
+        assert_eq!(window.take(at(135), at(145), 0), Err(at(136)));
+        let third = window.take(at(136), at(146), 0).unwrap();
+        assert_ne!(second, third);
+        window.answered(third, at(137));
+        assert!(window.take(at(137), at(147), 0).is_ok());
+        let place = window.take(at(137), at(147), 0).unwrap();
+        assert_eq!(window.forbidden(place, at(138)), 1, "another series");
+    }
+
+    #[test]
+    fn what_a_new_window_does_not_know_is_entered() {
+        let mut old = Window::default();
+        let places: Vec<Place> = (0..LIMIT).map(|_| old.take(at(0), at(10), 0).unwrap()).collect();
+        let mut new = Window::default();
+        new.answered(places[7], at(3));
+        assert_eq!(new.busy_until.iter().filter(|until| **until > at(3)).count(), 1);
+        new.merge(&old, at(4));
+        assert_eq!(new.take(at(4), at(14), 0), Err(at(64)), "31 are known, and 30 find room: the first to end goes");
     }
 }

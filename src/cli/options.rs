@@ -80,9 +80,9 @@ pub enum KeyType {
 }
 
 impl Opt {
-    /// Whether its value is the path of a file.
+    /// Whether its value is the path of a file or a directory.
     pub fn is_file(&self) -> bool {
-        self.value == Some("FILE")
+        matches!(self.value, Some("FILE" | "DIR"))
     }
 
     /// Whether `command` takes it.
@@ -363,7 +363,12 @@ pub const REQUEST_TIMEOUT: Opt = Opt {
     default: "10s",
     on: ASKING,
     check: |value| values::positive(value).map(drop),
-    ..opt("request-timeout", Some("DURATION"), "How long a whole request may take, name look-up included", "")
+    ..opt(
+        "request-timeout",
+        Some("DURATION"),
+        "How long a whole request may take, name look-up included",
+        "More than 2m counts as 2m.",
+    )
 };
 
 /// `--deadline`
@@ -378,6 +383,21 @@ pub const DEADLINE: Opt = Opt {
         Some("DURATION"),
         "How long the whole command may take",
         "Waiting for the request limit included. Of facts it is 5s unless it is given.",
+    )
+};
+
+/// `--state-dir`
+pub const STATE_DIR: Opt = Opt {
+    env: &["RACKCONNECT_STATE_DIR"],
+    key: Some(("state_dir", KeyType::Text)),
+    default: "/run/rackconnect-agent",
+    on: ASKING,
+    check: |value| values::folder(value).map(drop),
+    ..opt(
+        "state-dir",
+        Some("DIR"),
+        "Where processes share the request limit",
+        "root makes it. Without it a process keeps to 6 requests a minute, as it cannot know of the others.",
     )
 };
 
@@ -431,6 +451,7 @@ pub const OPTIONS: &[&Opt] = &[
     &CONNECT_TIMEOUT,
     &REQUEST_TIMEOUT,
     &DEADLINE,
+    &STATE_DIR,
     &CONFIG,
     &QUIET,
     &VERBOSE,

@@ -4,13 +4,16 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::api::client::{Answer, Client, Failure};
+use nix::unistd::geteuid;
+
+use crate::api::client::{Answer, Client, Failure, who_else};
 use crate::api::roots;
 use crate::api::{Format, Operation};
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
 use crate::settings::Settings;
+use crate::share;
 
 /// How long after a failure the second try comes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -21,20 +24,33 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Wrong settings; no answer; no place in the request limit before the deadline.
 pub fn ask(settings: &Settings, operation: Operation, format: Format) -> Result<Answer> {
     let request_timeout = settings.request_timeout()?;
-    let mut tries = Tries { request_timeout, deadline: Moment::now() + settings.deadline()?, first_failed: None };
+    let mut tries = Tries {
+        request_timeout,
+        deadline: Moment::now() + settings.deadline()?,
+        first_failed: None,
+        failed_once: false,
+    };
     let client = client(settings, 0)?;
+    let mut said_until = Moment::default();
     loop {
-        let started = Moment::now();
-        let failure = match client.ask(operation, format, tries.deadline_of(started)) {
+        let heard = share::ask_now(&client, operation, format, 0, &|now| tries.deadline_of(now), tries.deadline);
+        let failure = match client.judge(operation, format, heard.reply) {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,
         };
         let now = Moment::now();
-        match tries.after(&failure, started, now) {
+        match tries.after(&failure, heard.asked, now) {
             Next::TryAgain(at) => {
                 match failure {
-                    Failure::LimitUsedUp { .. } => {
-                        log::info!("the request limit of this server is used up: waiting for {}", human(at.since(now)))
+                    Failure::LimitUsedUp { forbidden, .. } => {
+                        if at > said_until + PAUSE {
+                            log::info!(
+                                "the request limit of this server is used up{}: waiting for {}",
+                                who_else(forbidden),
+                                human(at.since(now))
+                            );
+                        }
+                        said_until = said_until.max(at);
                     }
                     Failure::Error(why) => log::debug!("{why}: trying once more"),
                 }
@@ -52,8 +68,12 @@ pub fn ask(settings: &Settings, operation: Operation, format: Format) -> Result<
 pub fn client(settings: &Settings, reserve: usize) -> Result<Client> {
     let endpoint = settings.endpoint()?;
     let ca_file = settings.ca_file()?;
-    let tls = roots::client_config(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
-    Ok(Client::new(endpoint, tls, settings.connect_timeout()?, settings.request_timeout()?, reserve))
+    let roots = roots::roots(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
+    let (connect_timeout, request_timeout) = (settings.connect_timeout()?, settings.request_timeout()?);
+    let client = Client::new(endpoint, roots, connect_timeout, request_timeout, reserve, settings.state_dir()?);
+    // It is written down by root's processes alone.
+    let region = if geteuid().is_root() { settings.region()? } else { None };
+    Ok(client.of(region.map(|(region, _)| region)))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -66,8 +86,10 @@ enum Next {
 struct Tries {
     request_timeout: Duration,
     deadline: Moment,
-    /// When the try began that failed first (since the limit was last waited for).
+    /// When the try began that failed first, if nothing was waited for since.
     first_failed: Option<Moment>,
+    /// Whether one has failed, ever.
+    failed_once: bool,
 }
 
 impl Tries {
@@ -83,10 +105,7 @@ impl Tries {
                     self.first_failed = None;
                     return Next::TryAgain((*until).max(now));
                 }
-                let who = match forbidden {
-                    true => " (HTTP 403): something else on this server asks the API, too",
-                    false => "",
-                };
+                let who = who_else(*forbidden);
                 let rest = human(until.since(now));
                 Next::GiveUp(Error::new(
                     Kind::LimitUsedUp,
@@ -97,7 +116,8 @@ impl Tries {
             }
             Failure::Error(error) => {
                 let again = now + PAUSE;
-                let first = self.first_failed.is_none();
+                let first = !self.failed_once;
+                self.failed_once = true;
                 self.first_failed.get_or_insert(started);
                 match first && error.kind == Kind::Unreachable && again < self.deadline_of(now) {
                     true => Next::TryAgain(again),
@@ -117,7 +137,7 @@ mod tests {
     }
 
     fn tries() -> Tries {
-        Tries { request_timeout: Duration::from_secs(10), deadline: at(70_000), first_failed: None }
+        Tries { request_timeout: Duration::from_secs(10), deadline: at(70_000), first_failed: None, failed_once: false }
     }
 
     fn failure(kind: Kind) -> Failure {
@@ -142,11 +162,13 @@ mod tests {
     #[test]
     fn the_limit_is_waited_for_up_to_the_deadline() {
         let mut tries = tries();
-        let used_up = |until| Failure::LimitUsedUp { until: at(until), forbidden: false };
+        let used_up = |until| Failure::LimitUsedUp { until: at(until), forbidden: 0 };
         assert_eq!(tries.after(&used_up(60_000), at(0), at(10)), Next::TryAgain(at(60_000)));
         assert_eq!(tries.deadline_of(at(60_000)), at(70_000));
-        // A failure after the wait is a first one again.
+        // A failure after the wait has a request timeout of its own.
         assert_eq!(tries.after(&failure(Kind::Unreachable), at(60_000), at(60_010)), Next::TryAgain(at(61_010)));
+        // But two tries that fail are enough, however much was waited for between them.
+        assert!(matches!(tries.after(&failure(Kind::Unreachable), at(61_010), at(61_020)), Next::GiveUp(_)));
         let Next::GiveUp(error) = tries.after(&used_up(70_000), at(61_010), at(61_020)) else { panic!() };
         assert_eq!(error.kind, Kind::LimitUsedUp);
     }

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::once;
-use crate::api::client::{Answer, Client, Failure};
+use crate::api::client::{Answer, Failure};
 use crate::api::status::Status;
 use crate::api::{Format, Operation, body};
 use crate::budget::RESERVE;
@@ -24,9 +24,10 @@ use crate::exit::Exit;
 use crate::output;
 use crate::region::Detected;
 use crate::settings::Settings;
+use crate::share::{self, Standing};
 use crate::signals;
 use crate::term;
-use crate::wait::{End, Goal, News, Policy, Question, Source, run as wait};
+use crate::wait::{End, Goal, Heard, News, Policy, Question, Rested, Source, run as wait};
 use crate::xenstore::{self, Guest, Sighting};
 
 /// What is printed where that was concluded.
@@ -54,8 +55,8 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         signals::tidy_up_first(term::end_live_for_good)?;
     }
 
-    let mut source = Both { settings, client: None, guest: Guest::default(), goal: policy.goal };
-    source.connect(policy.deadline)?;
+    let mut source = All { settings, policy, standing: None, guest: Guest::default() };
+    source.connect()?;
     let (end, machine, sentence) = wait(&mut source, policy);
     let region = settings.region()?.map(|(region, _)| region);
 
@@ -153,25 +154,32 @@ fn cannot_execute(path: &Path) -> Error {
     )
 }
 
-/// The API as a source of statuses, and what the server itself knows besides.
-struct Both<'a> {
+/// The API, those who ask it too, and what the server itself knows, as a source of statuses.
+struct All<'a> {
     settings: &'a Settings<'a>,
+    policy: Policy,
     /// None while it is not known whom to ask.
-    client: Option<Client>,
+    standing: Option<Standing>,
     guest: Guest,
-    goal: Goal,
 }
 
-impl Both<'_> {
+/// What is asked for a question.
+fn asked(question: Question) -> (Operation, Format) {
+    match question {
+        Question::Status => (Operation::Status, Format::Text),
+        Question::Gateway => (Operation::Gateway, Format::Text),
+        Question::Tasks => (Operation::Details, Format::Json),
+    }
+}
+
+impl All<'_> {
     /// Makes out whom to ask. In an early boot xenstore may be there but still empty: then it is looked at until the
-    /// deadline. Comes back without a client if that passes, or if it turns out that there is nobody to ask.
-    fn connect(&mut self, deadline: Option<Moment>) -> Result<()> {
+    /// deadline. Comes back with nobody to ask if that passes, or if it turns out that there is none.
+    fn connect(&mut self) -> Result<()> {
+        let deadline = self.policy.deadline;
         let mut said = false;
-        loop {
+        while !self.settings.has_endpoint()? {
             let mut nobody = || self.guest.look().is_some_and(|seen| seen.server.is_certainly_another());
-            if self.settings.has_endpoint()? {
-                break;
-            }
             let passed = deadline.is_some_and(|deadline| deadline <= Moment::now());
             match self.settings.look_for_region()? {
                 Detected::Known(..) => break,
@@ -183,48 +191,87 @@ impl Both<'_> {
                         log::info!("the region is not known yet: {why}: waiting for it");
                     }
                     said = true;
-                    self.guest
-                        .rest(deadline.map_or(LOOK_AGAIN, |deadline| LOOK_AGAIN.min(deadline.since(Moment::now()))));
+                    let again = Moment::now() + LOOK_AGAIN;
+                    self.guest.rest(deadline.map_or(again, |deadline| deadline.min(again)));
                 }
             }
         }
-        self.client = Some(once::client(self.settings, RESERVE)?);
+        let client = once::client(self.settings, RESERVE)?;
+        let (operation, format) = asked(match self.policy.goal {
+            Goal::Deployed | Goal::Managed => Question::Status,
+            Goal::Gateway => Question::Gateway,
+        });
+        self.standing = Some(Standing::new(client, operation, format, self.policy.interval));
         Ok(())
     }
 }
 
-impl Source for Both<'_> {
-    fn look(&mut self) -> Option<Sighting> {
-        let seen = self.guest.look();
-        // There is no other place where Managed Operations could say anything.
-        let hint = || (self.goal == Goal::Managed && self.guest.is_absent()).then(xenstore::marker);
-        seen.or_else(hint)
-    }
-
-    fn rest(&mut self, duration: Duration) -> bool {
-        self.guest.rest(duration)
-    }
-
-    fn ask(&mut self, question: Question, deadline: Moment) -> News {
-        let (operation, format) = match question {
-            Question::Status => (Operation::Status, Format::Text),
-            Question::Gateway => (Operation::Gateway, Format::Text),
-            Question::Tasks => (Operation::Details, Format::Json),
-        };
-        let Some(client) = &self.client else {
-            // The wait ends before it asks.
-            return News::Failure(Failure::Error(Error::new(Kind::NotYet, "it is not known yet which API to ask")));
-        };
-        let bytes = match client.ask(operation, format, deadline) {
-            Ok(Answer::Body(bytes)) => bytes,
-            Ok(Answer::NotFound) => return News::NotKnownYet,
-            Err(failure) => return News::Failure(failure),
-        };
-        let news = match question {
+/// What came of a request, in the words of the wait; none for a request that is no question of a wait.
+fn heard(standing: &Standing, heard: share::Heard) -> Option<Heard> {
+    let share::Heard { operation, format, asked, reply } = heard;
+    let question = [Question::Status, Question::Gateway, Question::Tasks]
+        .into_iter()
+        .find(|question| self::asked(*question) == (operation, format))?;
+    let news = match standing.client().judge(operation, format, reply) {
+        Err(failure) => News::Failure(failure),
+        Ok(Answer::NotFound) => News::NotKnownYet,
+        Ok(Answer::Body(bytes)) => match question {
             Question::Status => body::status(&bytes, format).map(|status: Status| News::Status(status)),
             Question::Gateway => body::gateway(&bytes).map(News::Gateway),
             Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
+        }
+        .unwrap_or_else(|error| News::Failure(Failure::Error(error))),
+    };
+    Some(Heard { question, asked, news })
+}
+
+impl Source for All<'_> {
+    fn ask(&mut self, question: Question, deadline: Moment) -> Heard {
+        let (operation, format) = asked(question);
+        let Some(standing) = &mut self.standing else {
+            // The wait ends before it asks.
+            let why = Error::new(Kind::NotYet, "it is not known yet which API to ask");
+            return Heard { question, asked: Moment::now(), news: News::Failure(Failure::Error(why)) };
         };
-        news.unwrap_or_else(|error| News::Failure(Failure::Error(error)))
+        loop {
+            let answer = standing.ask(operation, format, deadline, self.policy.watched);
+            if let Some(heard) = heard(standing, answer) {
+                return heard;
+            }
+        }
+    }
+
+    fn rest(&mut self, until: Moment) -> Rested {
+        loop {
+            if self.guest.rings() {
+                return Rested::Look;
+            }
+            let Some(standing) = &mut self.standing else {
+                return if self.guest.rest(until) { Rested::Look } else { Rested::Nothing };
+            };
+            match standing.rest(until, self.guest.bell()) {
+                Some(answer) => match heard(standing, answer) {
+                    Some(heard) => return Rested::Heard(heard),
+                    None if Moment::now() >= until => return Rested::Nothing,
+                    None => {}
+                },
+                None if self.guest.rings() => return Rested::Look,
+                None if Moment::now() >= until => return Rested::Nothing,
+                None => {}
+            }
+        }
+    }
+
+    fn look(&mut self) -> Option<Sighting> {
+        let seen = self.guest.look();
+        // There is no other place where Managed Operations could say anything.
+        let hint = || (self.policy.goal == Goal::Managed && self.guest.is_absent()).then(xenstore::marker);
+        seen.or_else(hint)
+    }
+
+    fn want(&mut self, every: Duration) {
+        if let Some(standing) = &mut self.standing {
+            standing.want(every);
+        }
     }
 }

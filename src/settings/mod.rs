@@ -249,6 +249,14 @@ impl<'a> Settings<'a> {
         Ok(self.given(&options::DEADLINE, values::positive)?.map_or(FACTS_DEADLINE, |(deadline, _)| deadline))
     }
 
+    /// The state directory.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn state_dir(&self) -> Result<PathBuf> {
+        self.value(&options::STATE_DIR, values::folder)
+    }
+
     /// How long a wait may take; none for no limit.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What a setting's value may be, wherever it was given. Every error is the end of a sentence that begins with where.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api::endpoint::Endpoint;
@@ -24,6 +25,14 @@ pub fn anything(_: &str) -> Result<(), String> {
 /// A path or any other text, as it is.
 pub fn text(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
+}
+
+/// The path of a directory.
+pub fn folder(value: &str) -> Result<PathBuf, String> {
+    match value {
+        "" => Err("names no directory".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    }
 }
 
 /// A region code.

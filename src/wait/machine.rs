@@ -134,7 +134,7 @@ struct Local {
     /// The word of Managed Operations that it was last seen to have, or not to have.
     managed: Option<Option<String>>,
     /// What the status changed to under the eyes of this wait, and how many requests have failed since.
-    change: Option<(Option<Status>, u32)>,
+    change: Option<Change>,
     /// Whether the status comes from here.
     believed: bool,
     /// Whether the next question is asked without regard to the interval.
@@ -144,6 +144,17 @@ struct Local {
     /// Whether the automation was seen before it was done: what Managed Operations said by then is left over, because its
     /// automation runs after RackConnect's.
     seen_running: bool,
+}
+
+/// A change of xenstore's status that the wait saw.
+#[derive(Clone, Debug)]
+struct Change {
+    /// What to.
+    status: Option<Status>,
+    /// When it was seen.
+    at: Moment,
+    /// How many requests in a row failed that were sent after it.
+    failures: u32,
 }
 
 impl Machine {
@@ -217,10 +228,12 @@ impl Machine {
         self.asked += 1;
         self.last = Some((asked, chance.clamp(0.0, 1.0)));
         self.trouble = None;
-        self.local.ask_now = false;
+        // What was asked before a change says nothing about it.
+        let is_after = self.local.change.as_ref().is_none_or(|change| change.at <= asked);
+        self.local.ask_now &= !is_after;
         // Whoever answers is believed; two failures in a row have to follow before anybody else is.
-        if let (Some((_, failures)), true) = (&mut self.local.change, !matches!(news, News::Failure(_))) {
-            *failures = 0;
+        if let Some(change) = self.local.change.as_mut().filter(|_| !matches!(news, News::Failure(_))) {
+            change.failures = 0;
         }
         match news {
             News::Status(status) => {
@@ -248,7 +261,9 @@ impl Machine {
                         if question == Question::Status {
                             self.hear_silence(asked);
                         }
-                        self.hear_failure(now);
+                        if is_after {
+                            self.hear_failure(now);
+                        }
                     }
                 }
             }
@@ -268,7 +283,7 @@ impl Machine {
         if sighting.is_clear() {
             let before = self.local.status.replace(sighting.status.clone());
             if before.is_some_and(|before| before != sighting.status) && !self.is_past_deployed() {
-                self.local.change = Some((sighting.status.clone(), 0));
+                self.local.change = Some(Change { status: sighting.status.clone(), at: now, failures: 0 });
                 self.local.ask_now = true;
             }
         }
@@ -289,10 +304,10 @@ impl Machine {
 
     /// A request that failed.
     fn hear_failure(&mut self, now: Moment) {
-        let Some((value, failures)) = &mut self.local.change else { return };
-        *failures += 1;
-        if *failures >= FAILURES_TO_BELIEVE
-            && let Some(status) = value.clone()
+        let Some(change) = &mut self.local.change else { return };
+        change.failures += 1;
+        if change.failures >= FAILURES_TO_BELIEVE
+            && let Some(status) = change.status.clone()
         {
             self.local.believed = true;
             self.hear_status(&status, now);
@@ -337,7 +352,7 @@ impl Machine {
     }
 
     /// How long to let pass from one question to the next.
-    fn interval(&self) -> Duration {
+    pub fn interval(&self) -> Duration {
         match self.is_quiet() {
             true => self.policy.interval.max(WATCHED_INTERVAL),
             false => self.policy.interval,

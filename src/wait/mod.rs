@@ -8,7 +8,6 @@ mod report;
 mod run;
 
 use std::net::IpAddr;
-use std::thread;
 use std::time::Duration;
 
 pub use machine::{End, Machine, Policy, Step};
@@ -70,19 +69,41 @@ pub enum News {
     Failure(Failure),
 }
 
+/// News, and to which question it is the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What was asked.
+    pub question: Question,
+    /// When.
+    pub asked: Moment,
+    /// The answer.
+    pub news: News,
+}
+
+/// What a rest brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rested {
+    /// Nothing.
+    Nothing,
+    /// An answer that was not asked for from here.
+    Heard(Heard),
+    /// There may be something new in what the server itself knows.
+    Look,
+}
+
 /// Where statuses come from, and how time passes.
 pub trait Source {
-    /// Asks, and answers by `deadline`.
-    fn ask(&mut self, question: Question, deadline: Moment) -> News;
+    /// Asks, and answers by `deadline`; or hears in the meantime what another question brought.
+    fn ask(&mut self, question: Question, deadline: Moment) -> Heard;
+
+    /// Sleeps until then, or until it brings something.
+    fn rest(&mut self, until: Moment) -> Rested;
 
     /// What the server itself knows at this moment; none if it knows nothing. Costs no request.
     fn look(&mut self) -> Option<Sighting> {
         None
     }
 
-    /// Lets that much time pass, or less: until there may be something new to look at. Whether there may.
-    fn rest(&mut self, duration: Duration) -> bool {
-        thread::sleep(duration);
-        false
-    }
+    /// From now on an answer is wanted that often.
+    fn want(&mut self, _every: Duration) {}
 }

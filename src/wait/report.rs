@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{End, Goal, Machine};
 use crate::api::body::Named;
-use crate::api::client::Failure;
+use crate::api::client::{Failure, who_else};
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::xenstore::Server;
@@ -159,10 +159,7 @@ fn by_xenstore(machine: &Machine) -> &'static str {
 
 fn why(trouble: &Failure) -> String {
     match trouble {
-        Failure::LimitUsedUp { forbidden: true, .. } => {
-            "the request limit is used up (HTTP 403): something else on this server asks, too".to_owned()
-        }
-        Failure::LimitUsedUp { .. } => "the request limit is used up".to_owned(),
+        Failure::LimitUsedUp { forbidden, .. } => format!("the request limit is used up{}", who_else(*forbidden)),
         Failure::Error(error) => error.message.clone(),
     }
 }

@@ -6,7 +6,7 @@
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -168,6 +168,11 @@ impl Connection {
     /// As for [`Connection::read`].
     pub fn unwatch(&mut self, path: &str, token: &str) -> Result<(), Trouble> {
         self.ask(wire::UNWATCH, path, &[path, token]).map(drop)
+    }
+
+    /// What can be read once something comes.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Waits until a watch fires; whether one did by `until`, or before the call and nobody asked. Many at once are one:

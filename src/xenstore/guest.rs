@@ -1,6 +1,7 @@
 //! The edge of it all: what a guest that goes on running hears from xenstore, for as long as that works.
 
 use std::fs;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::Duration;
@@ -60,21 +61,38 @@ impl Guest {
         }
     }
 
-    /// Lets that much time pass, or less: until something changed, or xenstore broke. Whether one of these happened.
-    pub fn rest(&mut self, duration: Duration) -> bool {
-        let until = Moment::now() + duration;
-        let Some(store) = self.store.as_mut().filter(|_| self.watched) else {
-            thread::sleep(duration);
-            return false;
-        };
-        match store.fired(until) {
+    /// Sleeps until then, or until something changed, or xenstore broke. Whether one of these happened.
+    pub fn rest(&mut self, until: Moment) -> bool {
+        match self.store.as_mut().filter(|_| self.watched) {
+            Some(store) => {
+                let fired = store.fired(until);
+                self.hear(fired)
+            }
+            None => {
+                thread::sleep(until.since(Moment::now()));
+                false
+            }
+        }
+    }
+
+    /// Whether something changed, or xenstore broke, by now.
+    pub fn rings(&mut self) -> bool {
+        self.store.is_some() && self.watched && self.rest(Moment::now())
+    }
+
+    /// What can be read as soon as it is worth asking whether it rings.
+    pub fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.store.as_ref().filter(|_| self.watched).map(Connection::bell)
+    }
+
+    fn hear(&mut self, fired: Result<bool, Trouble>) -> bool {
+        match fired {
             Ok(false) => false,
             Ok(true) => {
-                let now = Moment::now();
                 if let Some(last) = self.last_fired {
-                    thread::sleep(SETTLE.saturating_sub(now.since(last)).min(until.since(now)));
+                    thread::sleep(SETTLE.saturating_sub(Moment::now().since(last)));
                 }
-                self.last_fired = Some(now);
+                self.last_fired = Some(Moment::now());
                 true
             }
             Err(trouble) => {

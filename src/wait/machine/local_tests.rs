@@ -136,12 +136,27 @@ fn an_answer_after_the_change_starts_the_counting_anew() {
     assert_eq!(wait.end(22), Some(End::Reached));
 }
 
+/// Answers are shared among processes, and may be to a question from before the change.
+#[test]
+fn what_was_asked_before_the_change_says_nothing_about_it() {
+    let mut wait = Wait::new(Goal::Deployed);
+    wait.local(0, &status("DEPLOYING")).api(0, &unreachable()).local(7, &status("DEPLOYED"));
+    for _ in 0..3 {
+        wait.0.hear(Question::Status, at(6), at(8), &unreachable(), 0.0);
+    }
+    assert_eq!(due(&wait.0, at(8)), 8, "the change is still to be asked about");
+    wait.api(8, &unreachable());
+    assert_eq!(wait.end(8), None);
+    wait.api(13, &unreachable());
+    assert_eq!(wait.end(13), Some(End::Reached));
+}
+
 #[test]
 fn a_full_limit_is_no_failure() {
     let mut wait = Wait::new(Goal::Deployed);
     wait.local(0, &status("-")).local(1, &status("DEPLOYED"));
     for second in 1..10 {
-        let full = Failure::LimitUsedUp { until: at(second), forbidden: second % 2 == 0 };
+        let full = Failure::LimitUsedUp { until: at(second), forbidden: (second % 2) as u32 };
         wait.api(second, &News::Failure(full));
     }
     assert_eq!(wait.end(10), None);
@@ -197,7 +212,7 @@ fn no_rackconnect_server() {
     assert_eq!(ends(&status("-"), &silent), None, "it is one");
     assert_eq!(ends(&none, &[says("DEPLOYING"), News::NotKnownYet, unreachable(), unreachable()]), None);
     assert_eq!(ends(&none, &[unreachable(), unreachable(), says("PAUSED"), unreachable()]), None);
-    let full = || News::Failure(Failure::LimitUsedUp { until: at(0), forbidden: true });
+    let full = || News::Failure(Failure::LimitUsedUp { until: at(0), forbidden: 1 });
     assert_eq!(ends(&none, &[full(), full(), full()]), None, "that was not asking");
     // A status from the API always wins, also over what comes to xenstore later.
     let mut wait = Wait::new(Goal::Deployed);

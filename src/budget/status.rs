@@ -1,0 +1,112 @@
+//! `status.json`: what root's processes last learnt, for scripts that only want to read.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::store::{self, Folder};
+use crate::api::body::{self, Tree};
+use crate::api::{Format, Operation};
+
+/// The name of the file.
+const NAME: &str = "status.json";
+
+/// The largest one that is read.
+const LIMIT: u64 = 16 * 1024;
+
+/// Writes down what an answer of the API says, where it says something. `code` is 200 or 404. Only root's processes write.
+///
+/// # Errors
+/// The end of a sentence that says why it cannot be written.
+pub fn learn(
+    folder: &Path,
+    question: (Operation, Format),
+    code: u16,
+    body: &[u8],
+    region: Option<&str>,
+) -> Result<(), String> {
+    let Some(learnt) = learnt(question, code, body) else { return Ok(()) };
+    let boot = store::boot_id().ok_or("the boot id cannot be read")?;
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    Folder::open(folder)?
+        .rewrite(NAME, LIMIT, 0o644, |old| {
+            let mut text = merged(old, &learnt, region, &now, &boot).to_json().into_bytes();
+            text.push(b'\n');
+            text
+        })
+        .map_err(|why| format!("{}/{NAME} cannot be written: {why}", folder.display()))
+}
+
+/// One thing that was learnt; none in it: there is none.
+#[derive(Debug, PartialEq, Eq)]
+enum Learnt {
+    Status(Option<String>),
+    Gateway(Option<IpAddr>),
+}
+
+fn learnt((operation, format): (Operation, Format), code: u16, body: &[u8]) -> Option<Learnt> {
+    let word = |status: crate::api::status::Status| Learnt::Status(Some(status.word().to_owned()));
+    match (operation, code) {
+        (Operation::Status | Operation::Details, 404) => Some(Learnt::Status(None)),
+        (Operation::Gateway, 404) => Some(Learnt::Gateway(None)),
+        (Operation::Status, 200) => body::status(body, format).ok().map(word),
+        (Operation::Details, 200) => body::details(body).ok().and_then(|(status, _)| status).map(word),
+        (Operation::Gateway, 200) => body::gateway(body).ok().map(|address| Learnt::Gateway(Some(address))),
+        _ => None,
+    }
+}
+
+/// The new object. What the old one says of this boot, and what was not learnt anew, stays.
+fn merged(old: &[u8], learnt: &Learnt, region: Option<&str>, now: &str, boot: &str) -> Tree {
+    let old = Tree::from_json(old).ok();
+    let old = old.filter(|old| old.get("boot_id").and_then(Tree::as_text) == Some(boot));
+    let kept = |key: &str| old.as_ref()?.get(key)?.as_text().map(str::to_owned);
+    let (status, gateway) = match learnt {
+        Learnt::Status(status) => (status.clone(), kept("gateway")),
+        Learnt::Gateway(gateway) => (kept("status"), gateway.map(|address| address.to_string())),
+    };
+    let text = |value: Option<String>| value.map_or(Tree::Nothing, Tree::Text);
+    let entry = |key: &str, value: Option<String>| (key.to_owned(), text(value));
+    Tree::Map(vec![
+        entry("status", status),
+        entry("gateway", gateway),
+        entry("region", region.map(str::to_owned).or_else(|| kept("region"))),
+        entry("learned_at", Some(now.to_owned())),
+        entry("boot_id", Some(boot.to_owned())),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learnt_before_stays_within_a_boot() {
+        let json = |tree: Tree| tree.to_json();
+        let first = json(merged(b"", &Learnt::Status(Some("DEPLOYING".into())), Some("dfw"), "T1", "boot"));
+        assert_eq!(first, r#"{"status":"DEPLOYING","gateway":null,"region":"dfw","learned_at":"T1","boot_id":"boot"}"#);
+        let gateway = Learnt::Gateway(Some([10, 1, 2, 3].into()));
+        let second = json(merged(first.as_bytes(), &gateway, None, "T2", "boot"));
+        assert_eq!(
+            second,
+            r#"{"status":"DEPLOYING","gateway":"10.1.2.3","region":"dfw","learned_at":"T2","boot_id":"boot"}"#
+        );
+        let third = json(merged(second.as_bytes(), &gateway, None, "T3", "another"));
+        assert_eq!(
+            third,
+            r#"{"status":null,"gateway":"10.1.2.3","region":null,"learned_at":"T3","boot_id":"another"}"#
+        );
+    }
+
+    #[test]
+    fn what_an_answer_says() {
+        assert_eq!(
+            learnt((Operation::Status, Format::Text), 200, b"deployed"),
+            Some(Learnt::Status(Some("DEPLOYED".into())))
+        );
+        assert_eq!(learnt((Operation::Status, Format::Text), 200, b"<html>"), None);
+        assert_eq!(learnt((Operation::Status, Format::Text), 404, b""), Some(Learnt::Status(None)));
+        assert_eq!(learnt((Operation::Gateway, Format::Text), 404, b""), Some(Learnt::Gateway(None)));
+        assert_eq!(learnt((Operation::Features, Format::Text), 200, b"{}"), None);
+    }
+}

@@ -1,0 +1,255 @@
+//! The state directory: where the window is kept, so that all processes of the server share it.
+//!
+//! root makes the directory (0755) and the budget in it (0666: whoever can ask can use up the limit, so whoever can ask
+//! may say so). Everybody else opens it without O_CREAT, which `fs.protected_regular` would forbid in some folders even
+//! to root. In a directory of one's own one is one's own root. Nothing is opened through a symbolic link, and nothing
+//! that is neither root's nor one's own.
+//!
+//! The budget is locked (flock) for the microseconds of a read and a write. The lock goes with its holder, whatever
+//! becomes of him. Anybody who can open the file can hold it, so nobody waits for it longer than a second.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+
+use super::record::{self, BootId};
+use super::window::Window;
+use crate::clock::Moment;
+
+/// The name of the budget.
+const BUDGET: &str = "budget";
+
+/// How long to wait for a lock.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long to wait for one where nothing depends on it.
+const SHORT_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Where the kernel says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The boot id as the kernel writes it.
+pub fn boot_id() -> Option<String> {
+    fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_owned())
+}
+
+/// The state directory, open.
+pub struct Folder {
+    file: File,
+    /// Whether it is one's own, and files may be made in it.
+    own: bool,
+}
+
+impl Folder {
+    /// Opens it, or makes it.
+    ///
+    /// # Errors
+    /// The end of a sentence that says why it is of no use.
+    pub fn open(path: &Path) -> Result<Folder, String> {
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits());
+            options.open(path)
+        };
+        let wrong = |why: &str| format!("{} {why}", path.display());
+        let file = match open() {
+            Err(why) if why.kind() == ErrorKind::NotFound => {
+                let made = DirBuilder::new().mode(0o755).create(path);
+                let file = made.and_then(|()| open()).map_err(|why| wrong(&format!("cannot be made: {why}")))?;
+                // Others are to find their way in, whatever the umask.
+                let _ = file.set_permissions(Permissions::from_mode(0o755));
+                file
+            }
+            opened => opened.map_err(|why| wrong(&format!("cannot be opened: {why}")))?,
+        };
+        let metadata = file.metadata().map_err(|why| wrong(&why.to_string()))?;
+        let uid = geteuid().as_raw();
+        if metadata.uid() != 0 && metadata.uid() != uid {
+            return Err(wrong(&format!("belongs to user {}", metadata.uid())));
+        }
+        if metadata.mode() & if uid == 0 { 0o022 } else { 0o002 } != 0 {
+            return Err(wrong("can be written by others"));
+        }
+        Ok(Folder { file, own: metadata.uid() == uid })
+    }
+
+    fn open_file(&self, name: &str, flags: OFlag, mode: u32) -> Result<File, Errno> {
+        // O_NONBLOCK: a FIFO in its place must not block.
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        openat(&self.file, name, flags, Mode::from_bits_truncate(mode)).map(File::from)
+    }
+
+    /// Replaces a file as a whole. It is not synced: no state outlives a crash of the server.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    fn replace(&self, name: &str, content: &[u8], mode: u32) -> io::Result<()> {
+        let temporary = format!(".{name}.new");
+        let _ = unlinkat(&self.file, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        let mut file = self.open_file(&temporary, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL, 0o600)?;
+        let written = file
+            .write_all(content)
+            .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
+            .and_then(|()| Ok(renameat(&self.file, temporary.as_str(), &self.file, name)?));
+        if written.is_err() {
+            let _ = unlinkat(&self.file, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        written
+    }
+
+    /// Replaces a file by what `content` makes of the old one (nothing, if it cannot be read or is not one's own).
+    ///
+    /// # Errors
+    /// Why it is not replaced.
+    pub fn rewrite(
+        &self,
+        name: &str,
+        limit: u64,
+        mode: u32,
+        content: impl FnOnce(&[u8]) -> Vec<u8>,
+    ) -> Result<(), String> {
+        if !self.own {
+            return Err("the directory is not one's own".to_owned());
+        }
+        let _lock = lock(self.file.try_clone().map_err(|why| why.to_string())?, SHORT_PATIENCE)?;
+        let mut old = Vec::new();
+        if let Ok(file) = self.open_file(name, OFlag::O_RDONLY, 0)
+            && usable(&file).is_ok()
+        {
+            let _ = file.take(limit).read_to_end(&mut old);
+        }
+        self.replace(name, &content(&old), mode).map_err(|why| why.to_string())
+    }
+
+    /// Opens the budget, or makes it.
+    fn budget(&self, boot: &BootId) -> Result<File, String> {
+        let open = || self.open_file(BUDGET, OFlag::O_RDWR, 0);
+        match open() {
+            Err(Errno::ENOENT) if self.own => {}
+            Err(Errno::ENOENT) => return Err("does not exist yet, and is for root to make".to_owned()),
+            opened => return opened.map_err(|why| format!("cannot be opened: {why}")),
+        }
+        // Of several that make it at once, the lock of the directory lets one do so: nobody replaces a budget that others
+        // have already used.
+        let _lock = lock(self.file.try_clone().map_err(|why| why.to_string())?, PATIENCE)?;
+        match open() {
+            Err(Errno::ENOENT) => {}
+            opened => return opened.map_err(|why| format!("cannot be opened: {why}")),
+        }
+        let mode = if geteuid().is_root() { 0o666 } else { 0o600 };
+        let new = record::encode(&Window::default(), boot);
+        self.replace(BUDGET, &new, mode).map_err(|why| format!("cannot be made: {why}"))?;
+        open().map_err(|why| format!("cannot be opened: {why}"))
+    }
+}
+
+/// Whether a file is what it has to be.
+fn usable(file: &File) -> Result<fs::Metadata, String> {
+    let metadata = file.metadata().map_err(|why| why.to_string())?;
+    match metadata {
+        _ if !metadata.is_file() => Err("is no regular file".to_owned()),
+        _ if metadata.uid() != 0 && metadata.uid() != geteuid().as_raw() => {
+            Err(format!("belongs to user {}", metadata.uid()))
+        }
+        _ if metadata.nlink() > 1 => Err("has other names, too".to_owned()),
+        _ => Ok(metadata),
+    }
+}
+
+/// flock knows no timeout, so it is tried again and again.
+fn lock(mut file: File, patience: Duration) -> Result<Flock<File>, String> {
+    let give_up = Moment::now() + patience;
+    let mut pause = Duration::from_micros(200);
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((file, Errno::EAGAIN | Errno::EINTR)) => file,
+            Err((_, why)) => return Err(format!("cannot be locked: {why}")),
+        };
+        if Moment::now() >= give_up {
+            return Err("has been locked by somebody for too long".to_owned());
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
+/// The window that all processes share, and what this one remembers of it.
+pub struct Store {
+    folder: PathBuf,
+    boot: Option<BootId>,
+    /// Which file the window was last seen in.
+    seen: Option<(u64, u64)>,
+    /// What it was then: if the file is deleted, what is still known goes into the next one.
+    known: Window,
+}
+
+impl Store {
+    /// The store in that directory. Nothing is opened before it is needed.
+    pub fn new(folder: PathBuf) -> Store {
+        // A limit for the size of files (RLIMIT_FSIZE) is to be an error like any other, not the end.
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let _ = signal_hook::flag::register(nix::libc::SIGXFSZ, Arc::default());
+        });
+        let boot = boot_id().and_then(|text| record::boot_id(&text));
+        Store { folder, boot, seen: None, known: Window::default() }
+    }
+
+    /// Lets `act` look at the window and change it, at the moment that it is given, with nobody else doing so.
+    ///
+    /// # Errors
+    /// Why the state is of no use: a sentence.
+    pub fn with<R>(&mut self, act: impl FnOnce(&mut Window, Moment) -> R) -> Result<R, String> {
+        let boot = self.boot.ok_or_else(|| format!("{BOOT_ID} cannot be read"))?;
+        let wrong = |why: String| format!("{}/{BUDGET} {why}", self.folder.display());
+        // It may be deleted or replaced between the opening and the lock.
+        for _ in 0..3 {
+            let folder = Folder::open(&self.folder)?;
+            let file = lock(folder.budget(&boot).map_err(wrong)?, PATIENCE).map_err(wrong)?;
+            let metadata = usable(&file).map_err(wrong)?;
+            if metadata.nlink() == 0 {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            (&*file).take(record::SIZE as u64 + 1).read_to_end(&mut bytes).map_err(|why| wrong(why.to_string()))?;
+            let now = Moment::now();
+            let (mut window, trouble) = match record::decode(&bytes, &boot, now) {
+                Ok(window) => (window.unwrap_or_default(), None),
+                // What was in it is gone, so it is begun anew with all places busy, and this request counts as one that
+                // is sent without shared state.
+                Err(why) => (Window::unknown(now), Some(format!("is corrupt ({why}), and is begun anew"))),
+            };
+            let identity = (metadata.dev(), metadata.ino());
+            if self.seen.is_some_and(|seen| seen != identity) {
+                window.merge(&self.known, now);
+            }
+            let result = trouble.is_none().then(|| act(&mut window, now));
+            let record = record::encode(&window, &boot);
+            if record[..] != bytes[..] {
+                let written = match bytes.len() <= record::SIZE {
+                    true => Ok(()),
+                    false => file.set_len(record::SIZE as u64),
+                };
+                let written = written.and_then(|()| file.write_all_at(&record, 0));
+                written.map_err(|why| wrong(format!("cannot be written: {why}")))?;
+            }
+            self.seen = Some(identity);
+            self.known = window;
+            return match (result, trouble) {
+                (Some(result), _) => Ok(result),
+                (None, trouble) => Err(wrong(trouble.unwrap_or_default())),
+            };
+        }
+        Err(wrong("is replaced again and again".to_owned()))
+    }
+}

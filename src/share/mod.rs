@@ -1,0 +1,89 @@
+//! One question, one request: processes that want the same thing at the same time share one answer.
+//!
+//! For each question (endpoint, trusted roots, operation and format) there is an abstract Unix socket whose name holds
+//! the user id. Whoever can bind it is the **leader**; the others connect, say what they want (an answer at once, or one
+//! every so often), and are **followers**, who sleep in `poll`. The leader accepts them whenever it is awake and once
+//! more just before the first byte of its request; what comes of the request goes to those accepted until then, who have
+//! asked before it was sent, and to nobody else: who connects later waits in the queue for the next. When the leader
+//! dies, the kernel closes its sockets, which wakes all followers, and the first to bind the name leads. (No thread, no
+//! file, no disk, and no inotify, of which a user has but 128.)
+//!
+//! **A leader that is stopped** keeps its socket, so names have generations. Followers whose leader says nothing for a
+//! request's time and a second go on to the next generation, and lead there. Who is new looks at the highest generation
+//! first; a leader who sees a higher one steps down and follows.
+//!
+//! **Trust.** The kernel says whose the other end is (SO_PEERCRED). Users share with themselves, and root with
+//! everybody: others try root's leader first. A leader in another user's hands costs the sharing, nothing else; the
+//! budget bounds whatever is asked. What is shared is the code and the body; what follows from them each finds itself.
+
+mod frame;
+mod seat;
+mod standing;
+
+pub use frame::{Heard, Wish};
+pub use seat::{Follower, Leader, Question, Said, Seat};
+pub use standing::Standing;
+
+use std::time::Duration;
+
+use crate::api::client::{Client, Failure};
+use crate::api::{Format, Operation};
+use crate::clock::Moment;
+use crate::error::{Error, Kind};
+
+/// How much longer than a request's time a leader may be silent.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Asks now, or has it from others who ask now. `deadline` is the deadline of a request of one's own that begins at a
+/// moment; waiting for others ends at `end`. Answers with what came of it and with when it was asked.
+pub fn ask_now(
+    client: &Client,
+    operation: Operation,
+    format: Format,
+    reserve: usize,
+    deadline: &dyn Fn(Moment) -> Moment,
+    end: Moment,
+) -> Heard {
+    let mut question = client.question(operation, format);
+    let wish = Wish { every: None, reserve };
+    let patience = client.request_timeout() + GRACE;
+    loop {
+        let mut seat = question.join(wish, end.min(Moment::now() + patience));
+        let Seat::Follower(follower) = &mut seat else {
+            let mut leader = match seat {
+                Seat::Leader(leader) => Some(leader),
+                _ => None,
+            };
+            let asked = Moment::now();
+            let reply = client.request(operation, format, deadline(asked), reserve, &mut leader);
+            let heard = Heard { operation, format, asked, reply };
+            if let Some(mut leader) = leader {
+                leader.tell(&heard);
+            }
+            client.learn(&heard);
+            return heard;
+        };
+        let give_up = end.min(Moment::now() + patience);
+        loop {
+            match follower.listen(give_up, None) {
+                Said::Heard(heard) if (heard.operation, heard.format) == (operation, format) => return heard,
+                Said::Heard(_) => {}
+                Said::Gone => {
+                    question.gone(follower);
+                    break;
+                }
+                Said::Nothing | Said::Bell => {
+                    let now = Moment::now();
+                    if now >= end {
+                        let why = "another rackconnect process asks the same, and has no answer in time";
+                        let reply = Err(Failure::Error(Error::new(Kind::Unreachable, why)));
+                        return Heard { operation, format, asked: now, reply };
+                    }
+                    log::debug!("process {} asks the same and is silent: asking here", follower.pid());
+                    question.pass_over(follower);
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A question that stands: a wait's, which wants an answer every so often until it ends.
+
+use std::os::fd::BorrowedFd;
+use std::thread;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, poll};
+
+use super::frame::{Heard, Wish};
+use super::seat::{Question, Said, Seat, timeout};
+use super::{GRACE, ask_now};
+use crate::api::client::{Client, Failure};
+use crate::api::{Format, Operation};
+use crate::budget::{LONGEST, RESERVE};
+use crate::clock::{Moment, chance};
+use crate::error::{Error, Kind};
+
+/// How long a follower waits for what the leader asks besides the question.
+const BESIDES: Duration = Duration::from_secs(2);
+
+/// A standing question.
+pub struct Standing {
+    client: Client,
+    operation: Operation,
+    format: Format,
+    wish: Wish,
+    question: Question,
+    seat: Option<Seat>,
+    /// When it was last asked, by whomever.
+    asked: Option<Moment>,
+    /// When the limit allows the next request.
+    not_before: Moment,
+    /// How much longer than wanted the leader waits, so that servers that boot together do not ask together.
+    jitter: f64,
+}
+
+impl Standing {
+    /// The question, to be answered at least every `every`.
+    pub fn new(client: Client, operation: Operation, format: Format, every: Duration) -> Standing {
+        let question = client.question(operation, format);
+        let wish = Wish { every: Some(every), reserve: RESERVE };
+        Standing {
+            client,
+            operation,
+            format,
+            wish,
+            question,
+            seat: None,
+            asked: None,
+            not_before: Moment::default(),
+            jitter: 0.0,
+        }
+    }
+
+    /// From now on it is to be answered at least that often. A follower says so by coming anew.
+    pub fn want(&mut self, every: Duration) {
+        if self.wish.every != Some(every) {
+            self.wish.every = Some(every);
+            self.seat.take_if(|seat| matches!(seat, Seat::Follower(_)));
+        }
+    }
+
+    /// Sleeps until then, or until something is heard, or until the bell can be read; nothing is heard then.
+    pub fn rest(&mut self, until: Moment, bell: Option<BorrowedFd<'_>>) -> Option<Heard> {
+        loop {
+            let now = Moment::now();
+            match self.seat(until) {
+                Seat::Alone => {
+                    match bell {
+                        Some(bell) => drop(poll(&mut [PollFd::new(bell, PollFlags::POLLIN)], timeout(until))),
+                        None => thread::sleep(until.since(now)),
+                    }
+                    return None;
+                }
+                Seat::Follower(follower) => match follower.listen(until, bell) {
+                    Said::Heard(heard) => return Some(self.note(heard)),
+                    Said::Nothing | Said::Bell => return None,
+                    Said::Gone => self.rejoin(),
+                },
+                Seat::Leader(_) => {
+                    let due = self.due();
+                    if due.is_some_and(|due| due <= now) {
+                        return Some(self.lead(now + LONGEST));
+                    }
+                    if until <= now {
+                        return None;
+                    }
+                    let wake = due.map_or(until, |due| due.min(until));
+                    if let Some(Seat::Leader(leader)) = &mut self.seat
+                        && leader.attend(wake, bell)
+                    {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks, or hears what the leader asks. What is heard need not be what was to be asked. Details, which the leader
+    /// asks for when something changes, are asked for here only if a person watches.
+    pub fn ask(&mut self, operation: Operation, format: Format, deadline: Moment, watched: bool) -> Heard {
+        let besides = operation != self.operation;
+        loop {
+            let now = Moment::now();
+            let patience = self.client.request_timeout() + GRACE;
+            let give_up = deadline.min(now + if operation == Operation::Details { BESIDES } else { patience });
+            match self.seat(give_up) {
+                Seat::Follower(follower) => match follower.listen(give_up, None) {
+                    Said::Heard(heard) => return self.note(heard),
+                    Said::Gone => self.rejoin(),
+                    Said::Nothing if operation == Operation::Details && watched && Moment::now() < deadline => {
+                        return ask_now(&self.client, operation, format, RESERVE, &|_| deadline, deadline);
+                    }
+                    Said::Nothing if operation == Operation::Details || Moment::now() >= deadline => {
+                        let why = "the rackconnect process that asks for all has no answer";
+                        let reply = Err(Failure::Error(Error::new(Kind::Unreachable, why)));
+                        return Heard { operation, format, asked: now, reply };
+                    }
+                    Said::Nothing | Said::Bell => {
+                        log::debug!("process {} asks for all and is silent: asking here", follower.pid());
+                        if let Some(Seat::Follower(follower)) = self.seat.take() {
+                            self.question.pass_over(&follower);
+                        }
+                    }
+                },
+                _ if besides => {
+                    let heard = ask_now(&self.client, operation, format, RESERVE, &|_| deadline, deadline);
+                    if let Some(Seat::Leader(leader)) = &mut self.seat {
+                        leader.tell_waits(&heard);
+                    }
+                    return heard;
+                }
+                _ => {
+                    if let Some(Seat::Leader(leader)) = &self.seat
+                        && let Some(follower) = self.question.better(leader, self.wish)
+                    {
+                        self.seat = Some(Seat::Follower(follower));
+                        continue;
+                    }
+                    return self.lead(deadline);
+                }
+            }
+        }
+    }
+
+    /// One's seat, taken first if there is none.
+    fn seat(&mut self, give_up: Moment) -> &mut Seat {
+        let (question, wish) = (&mut self.question, self.wish);
+        self.seat.get_or_insert_with(|| question.join(wish, give_up))
+    }
+
+    fn rejoin(&mut self) {
+        if let Some(Seat::Follower(follower)) = self.seat.take() {
+            self.question.gone(&follower);
+        }
+    }
+
+    fn due(&self) -> Option<Moment> {
+        match &self.seat {
+            Some(Seat::Leader(leader)) => leader.due(self.asked, self.not_before, 1.0 + self.jitter),
+            _ => None,
+        }
+    }
+
+    /// Asks for all (or, with no seat to be had, for oneself, and looks for one again).
+    fn lead(&mut self, deadline: Moment) -> Heard {
+        let mut leader = match self.seat.take() {
+            Some(Seat::Leader(leader)) => Some(leader),
+            _ => None,
+        };
+        let reserve = leader.as_ref().map_or(RESERVE, |leader| leader.reserve(RESERVE));
+        let asked = Moment::now();
+        let reply = self.client.request(self.operation, self.format, deadline, reserve, &mut leader);
+        let heard = Heard { operation: self.operation, format: self.format, asked, reply };
+        if let Some(mut leader) = leader {
+            leader.tell(&heard);
+            self.seat = Some(Seat::Leader(leader));
+        }
+        self.client.learn(&heard);
+        self.note(heard)
+    }
+
+    fn note(&mut self, heard: Heard) -> Heard {
+        if (heard.operation, heard.format) == (self.operation, self.format) {
+            self.asked = Some(heard.asked);
+            self.jitter = 0.1 * chance();
+            if let Err(Failure::LimitUsedUp { until, .. }) = heard.reply {
+                self.not_before = until;
+            }
+        }
+        heard
+    }
+
+    /// The client that asks.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}

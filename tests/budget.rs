@@ -1,0 +1,494 @@
+//! The request limit with real processes, at the simulated API, whose own count is the judge.
+//!
+//! What takes minutes or several users is in limit.sh.
+
+use std::fs::{self, File, Permissions};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use simulated_api::{Align, Config, Script, Simulator, Step};
+use tempfile::TempDir;
+
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How long anything may take that has to happen at all.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A simulated API and a state directory.
+struct World {
+    simulator: Simulator,
+    folder: TempDir,
+}
+
+impl World {
+    fn new(steps: impl IntoIterator<Item = Step>) -> World {
+        World::with(Config { script: Script::of(steps), ..Config::default() })
+    }
+
+    fn with(config: Config) -> World {
+        // The limit of the simulated API follows the wall clock; our own is to be the stricter one.
+        let simulator = Simulator::start(Config { align: Align::Start, ..config }).unwrap();
+        World { simulator, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn budget(&self) -> PathBuf {
+        self.state_dir().join("budget")
+    }
+
+    fn command(&self, line: &str) -> Command {
+        self.prepare(Command::new(env!("CARGO_BIN_EXE_rackconnect")), line)
+    }
+
+    fn prepare(&self, mut command: Command, line: &str) -> Command {
+        command
+            .args(line.split_whitespace())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("RACKCONNECT_CONFIG", "/dev/null")
+            .env("RACKCONNECT_ENDPOINT", self.simulator.endpoint())
+            .env("RACKCONNECT_CA_FILE", self.simulator.ca_file())
+            .env("RACKCONNECT_STATE_DIR", self.state_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, line: &str) -> Run {
+        Run::of(self.command(line).output().unwrap())
+    }
+
+    fn start(&self, line: &str) -> Running {
+        Running(Some(self.command(line).spawn().unwrap()))
+    }
+
+    fn requests(&self) -> u64 {
+        self.simulator.counts_of(SERVER).requests
+    }
+
+    fn wait_for_requests(&self, at_least: u64) {
+        assert!(self.simulator.wait_until(PATIENCE, |simulator| simulator.counts_of(SERVER).requests >= at_least));
+    }
+
+    fn fits_the_limit(&self) {
+        assert!(self.simulator.max_in_any_window(SERVER, MINUTE) <= 30);
+    }
+}
+
+#[derive(Debug)]
+struct Run {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    fn of(output: Output) -> Run {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    fn is_answered(&self) -> &Run {
+        assert_eq!((self.code, self.out.trim()), (Some(0), "DEPLOYED"), "{self:?}");
+        self
+    }
+
+    /// It answered, and said once that it counts for itself.
+    fn is_alone(&self) -> &Run {
+        assert_eq!(self.is_answered().err.matches("cannot be shared").count(), 1, "{self:?}");
+        self
+    }
+}
+
+/// A process that does not outlive its test.
+struct Running(Option<Child>);
+
+impl Running {
+    fn signal(&self, name: &str) {
+        let pid = self.0.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn end(mut self) -> Run {
+        Run::of(self.0.take().unwrap().wait_with_output().unwrap())
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn deployed() -> World {
+    World::new([Step::new("DEPLOYED").gateway("10.1.2.3")])
+}
+
+fn deploying() -> World {
+    World::new([Step::new("DEPLOYING")])
+}
+
+#[test]
+fn thirty_requests_whoever_asks_and_then_none() {
+    let world = deployed();
+    for asked in 0..30 {
+        let line = ["status", "gateway", "details --format json", "features"][asked % 4];
+        assert_eq!(world.run(line).code, Some(0), "{line}");
+    }
+    let more = world.run("status --deadline 2s");
+    assert_eq!(more.code, Some(6), "{more:?}");
+    assert!(more.err.contains("the request limit is used up"), "{more:?}");
+    assert_eq!(world.requests(), 30);
+}
+
+#[test]
+fn a_wait_leaves_the_reserve_to_a_person() {
+    let world = deployed();
+    for _ in 0..24 {
+        world.run("status").is_answered();
+    }
+    assert_eq!(world.run("wait --timeout 1s").code, Some(124));
+    assert_eq!(world.requests(), 24);
+    world.run("status").is_answered();
+}
+
+#[test]
+fn a_403_holds_all_off() {
+    let world = World::with(Config { limit: 3, script: Script::of([Step::new("DEPLOYED")]), ..Config::default() });
+    for _ in 0..3 {
+        world.run("status").is_answered();
+    }
+    let refused = world.run("status --deadline 2s");
+    assert_eq!(refused.code, Some(6), "{refused:?}");
+    assert!(refused.err.contains("something else on this server"), "{refused:?}");
+    assert_eq!(world.requests(), 4);
+    // Another question, another process: nothing is asked.
+    assert_eq!(world.run("features --deadline 2s").code, Some(6));
+    assert_eq!(world.run("wait --timeout 1s").code, Some(124));
+    assert_eq!(world.requests(), 4);
+}
+
+#[test]
+fn one_answer_for_all_who_asked_before_it() {
+    let world = World::new([Step::new("DEPLOYED").fault("slow")]);
+    let all: Vec<Running> = (0..20).map(|_| world.start("status")).collect();
+    for one in all {
+        one.end().is_answered();
+    }
+    assert!(world.requests() < 10, "{}", world.requests());
+}
+
+/// One who asks after the request was sent has an answer of his own.
+#[test]
+fn no_answer_to_a_later_question() {
+    let world = World::new([Step::new("DEPLOYING").fault("slow").requests(1), Step::new("DEPLOYED")]);
+    let early = world.start("status");
+    world.wait_for_requests(1);
+    world.run("status").is_answered();
+    assert_eq!(early.end().out.trim(), "DEPLOYING");
+    assert_eq!(world.requests(), 2);
+}
+
+#[test]
+fn other_questions_have_other_answers() {
+    let world = World::new([Step::new("DEPLOYED").gateway("10.1.2.3").fault("slow")]);
+    let status = world.start("status");
+    let gateway = world.start("gateway show");
+    assert_eq!(gateway.end().out.trim(), "10.1.2.3");
+    status.end().is_answered();
+}
+
+#[test]
+fn waits_share_and_a_status_beside_them_is_news_for_them() {
+    let world = deploying();
+    let waits: Vec<Running> = (0..20).map(|_| world.start("wait --interval 1h")).collect();
+    world.wait_for_requests(1);
+    thread::sleep(Duration::from_secs(2));
+    let asked = world.requests();
+    assert!(asked < 20, "{asked}");
+    world.simulator.set_script(SERVER, Script::of([Step::new("DEPLOYED")]));
+    world.run("status").is_answered();
+    for wait in waits {
+        wait.end().is_answered();
+    }
+    assert_eq!(world.requests(), asked + 1);
+}
+
+#[test]
+fn a_failed_automation_names_its_tasks_in_every_wait() {
+    let world = deploying();
+    let waits: Vec<Running> = (0..8).map(|_| world.start("wait --interval 3s")).collect();
+    world.wait_for_requests(1);
+    thread::sleep(Duration::from_secs(1));
+    let failed = Step::new("FAILED").task("Update access", "FAILED");
+    world.simulator.set_script(SERVER, Script::of([failed]));
+    for wait in waits {
+        let run = wait.end();
+        assert_eq!(run.code, Some(4), "{run:?}");
+        assert!(run.err.contains("Update access"), "{run:?}");
+    }
+    assert!(world.requests() < 12, "{}", world.requests());
+}
+
+#[test]
+fn waits_for_the_gateway_share_too() {
+    let world = deploying();
+    let waits: Vec<Running> = (0..8).map(|_| world.start("wait --for gateway --interval 3s")).collect();
+    world.wait_for_requests(2);
+    world.simulator.set_script(SERVER, Script::of([Step::new("DEPLOYED").gateway("10.1.2.3")]));
+    for wait in waits {
+        assert_eq!(wait.end().out.trim(), "10.1.2.3");
+    }
+    assert!(world.requests() < 20, "{}", world.requests());
+}
+
+#[test]
+fn when_the_one_who_asks_is_killed_another_takes_over() {
+    let world = deploying();
+    let mut waits: Vec<Running> = (0..6).map(|_| world.start("wait --interval 3s")).collect();
+    world.wait_for_requests(1);
+    for round in 0..5 {
+        // Whichever leads is among them.
+        waits.remove(0);
+        let asked = world.requests();
+        world.wait_for_requests(asked + 1);
+        assert!(round > 4 || world.requests() < 20);
+    }
+    world.simulator.set_script(SERVER, Script::of([Step::new("DEPLOYED")]));
+    waits.remove(0).end().is_answered();
+    world.fits_the_limit();
+}
+
+#[test]
+fn when_the_one_who_asks_is_stopped_another_takes_over() {
+    let world = deploying();
+    let mut leader = world.start("wait --interval 3s");
+    world.wait_for_requests(1);
+    thread::sleep(Duration::from_millis(500));
+    let follower = world.start("wait --interval 3s --request-timeout 2s");
+    thread::sleep(Duration::from_millis(500));
+    leader.signal("-STOP");
+    world.simulator.set_script(SERVER, Script::of([Step::new("DEPLOYED")]));
+    follower.end().is_answered();
+    // Who comes later sees that it is stopped.
+    world.run("status --request-timeout 30s --deadline 10s").is_answered();
+    assert!(leader.is_running());
+    leader.signal("-CONT");
+    leader.end().is_answered();
+}
+
+#[test]
+fn killed_and_started_at_random() {
+    let world = deploying();
+    let lines = ["status", "wait --interval 3s", "details", "wait --for gateway --interval 3s", "gateway", "features"];
+    let mut running: Vec<Running> = (0..36).map(|i| world.start(lines[i % lines.len()])).collect();
+    let start = Instant::now();
+    let mut random = 12_345_usize;
+    while start.elapsed() < Duration::from_secs(12) {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let one = (random >> 33) % running.len();
+        // Dropped is killed.
+        running[one] = world.start(lines[(random >> 40) % lines.len()]);
+        thread::sleep(Duration::from_millis((random >> 50) as u64 % 20));
+    }
+    drop(running);
+    world.fits_the_limit();
+    assert!(world.requests() > 10);
+}
+
+/// What can stand where the budget should be.
+fn damages() -> Vec<(&'static str, Vec<u8>)> {
+    let zero = vec![0; 288];
+    vec![
+        ("empty", vec![]),
+        ("truncated", b"RCbudget\x01\x02".to_vec()),
+        ("all zeros", zero.clone()),
+        ("too long", vec![b'x'; 100_000]),
+        ("text", b"[budget]\nfree = 30\n".to_vec()),
+        ("of a wrong checksum", [b"RCbudget".to_vec(), zero[8..].to_vec()].concat()),
+    ]
+}
+
+#[test]
+fn corrupt_budgets_are_begun_anew_with_caution() {
+    for (name, bytes) in damages() {
+        let world = deployed();
+        world.run("status").is_answered();
+        fs::write(world.budget(), bytes).unwrap();
+        let run = world.run("status");
+        assert!(run.is_alone().err.contains("is corrupt"), "{name}: {run:?}");
+        assert_eq!(fs::metadata(world.budget()).unwrap().len(), 288, "{name}");
+        // Nobody knows what was in it, so for a minute it is taken for used up.
+        assert_eq!(world.run("status --deadline 1s").code, Some(6), "{name}");
+        assert_eq!(world.requests(), 2, "{name}");
+    }
+}
+
+/// The numbers of the record, and a checksum that fits.
+fn resealed(mut record: Vec<u8>, change: impl Fn(&mut [u8])) -> Vec<u8> {
+    change(&mut record);
+    let sum = record[..280]
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    record[280..].copy_from_slice(&sum.to_le_bytes());
+    record
+}
+
+#[test]
+fn budgets_from_the_future_from_another_boot_and_of_another_byte_order() {
+    let world = deployed();
+    world.run("status").is_answered();
+    let good = fs::read(world.budget()).unwrap();
+    let far = u64::MAX.to_le_bytes();
+    let future = resealed(good.clone(), |record| record[40..48].copy_from_slice(&far));
+    let held = resealed(good.clone(), |record| record[24..32].copy_from_slice(&far));
+    let mut foreign = good.clone();
+    foreign[24..].chunks_exact_mut(8).for_each(|number| number.reverse());
+    for (name, bytes) in [("future", future), ("held", held), ("foreign", foreign)] {
+        fs::write(world.budget(), bytes).unwrap();
+        assert!(world.run("status").is_alone().err.contains("is corrupt"), "{name}");
+    }
+    // From before a reboot: it counts for nothing.
+    let full = resealed(good, |record| {
+        record[8] ^= 1;
+        record[40..280].fill(0x11);
+    });
+    fs::write(world.budget(), full).unwrap();
+    assert_eq!(world.run("status").is_answered().err, "");
+    fs::write(world.budget(), "new").unwrap();
+    assert_eq!(world.run("status").is_answered().err, "");
+}
+
+#[test]
+fn what_is_no_file_is_not_touched() {
+    let world = deployed();
+    fs::create_dir(world.state_dir()).unwrap();
+    let precious = world.folder.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    symlink(&precious, world.budget()).unwrap();
+    world.run("status").is_alone();
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+    fs::remove_file(world.budget()).unwrap();
+    fs::hard_link(&precious, world.budget()).unwrap();
+    world.run("status").is_alone();
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+    fs::remove_file(world.budget()).unwrap();
+    fs::create_dir(world.budget()).unwrap();
+    world.run("status").is_alone();
+    fs::remove_dir(world.budget()).unwrap();
+    assert!(Command::new("mkfifo").arg(world.budget()).status().unwrap().success());
+    world.run("status").is_alone();
+}
+
+#[test]
+fn state_directories_that_are_of_no_use() {
+    let world = deployed();
+    let state = world.state_dir();
+    fs::write(&state, "a file").unwrap();
+    world.run("status").is_alone();
+    fs::remove_file(&state).unwrap();
+    symlink(world.folder.path(), &state).unwrap();
+    world.run("status").is_alone();
+    fs::remove_file(&state).unwrap();
+    fs::create_dir(&state).unwrap();
+    fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
+    world.run("status").is_alone();
+    let mut absent = world.command("status");
+    absent.env("RACKCONNECT_STATE_DIR", world.folder.path().join("no/such/folder"));
+    Run::of(absent.output().unwrap()).is_alone();
+    assert_eq!(world.run("status --state-dir=").code, Some(2));
+}
+
+#[test]
+fn a_file_that_cannot_be_written() {
+    let world = deployed();
+    let limited = |limit: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -f {limit} && exec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_rackconnect"));
+        Run::of(world.prepare(shell, "status").output().unwrap())
+    };
+    // As on a full disk: first it cannot be made, then not be changed.
+    limited("0").is_alone();
+    assert!(!world.budget().exists());
+    world.run("status").is_answered();
+    limited("0").is_alone();
+    assert_eq!(world.run("status").is_answered().err, "", "what was there is still good");
+    if !geteuid().is_root() {
+        fs::set_permissions(world.budget(), Permissions::from_mode(0o444)).unwrap();
+        world.run("status").is_alone();
+    }
+}
+
+#[test]
+fn a_lock_that_somebody_holds_is_not_waited_for_longer_than_a_second() {
+    let world = deployed();
+    world.run("status").is_answered();
+    let file = File::open(world.budget()).unwrap();
+    let lock = Flock::lock(file, FlockArg::LockExclusive).unwrap();
+    assert!(world.run("status --deadline 40s").is_alone().err.contains("locked"));
+    drop(lock);
+    assert_eq!(world.run("status").is_answered().err, "");
+}
+
+#[test]
+fn deleted_while_in_use_it_is_made_again_and_what_is_known_goes_into_it() {
+    let world = deploying();
+    for _ in 0..20 {
+        world.run("status");
+    }
+    let wait = world.start("wait --interval 3s");
+    // The status, and the tasks.
+    world.wait_for_requests(22);
+    thread::sleep(Duration::from_millis(500));
+    fs::remove_dir_all(world.state_dir()).unwrap();
+    world.wait_for_requests(23);
+    thread::sleep(Duration::from_millis(500));
+    let mut more = 0;
+    while world.run("status --deadline 1s").code == Some(0) {
+        more += 1;
+    }
+    drop(wait);
+    assert!(more < 10, "{more}");
+    world.fits_the_limit();
+}
+
+#[test]
+fn status_json_is_written_by_root_alone() {
+    let world = World::new([Step::new("DEPLOYING").gateway("10.1.2.3")]);
+    assert_eq!(world.run("status --region dfw").code, Some(0));
+    assert_eq!(world.run("gateway").code, Some(0));
+    let file = world.state_dir().join("status.json");
+    if !geteuid().is_root() {
+        assert!(!file.exists());
+        return;
+    }
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    for part in
+        [r#""status":"DEPLOYING""#, r#""gateway":"10.1.2.3""#, r#""region":"dfw""#, r#""learned_at":"2"#, boot.trim()]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    let names = fs::read_dir(world.state_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.count(), 2, "nothing else is left behind");
+}

@@ -1,0 +1,34 @@
+#!/bin/sh
+# The request limit over minutes: 200 waits, 50 loops, another program on the same server, several users, a full disk.
+# About four minutes, all side by side, each at a simulated API of its own. Usage: tests/limit.sh [PROGRAM [SCENARIO]]
+# Without root the parts that need several users or a mount say NOT RUN.
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ $# -eq 0 ]; then
+    cargo build --release --target x86_64-unknown-linux-musl --bin rackconnect
+    set -- target/x86_64-unknown-linux-musl/release/rackconnect
+fi
+cargo build --example limit
+
+# Where other users can execute it, too.
+folder=$(mktemp -d)
+chmod 755 "$folder"
+cp "$1" "$folder/rackconnect"
+shift
+protected=/proc/sys/fs/protected_regular
+before=$(cat "$protected" 2>/dev/null || true)
+restore() {
+    rm -rf "$folder"
+    if [ -n "$before" ] && [ -w "$protected" ]; then
+        echo "$before" > "$protected"
+    fi
+}
+trap restore EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+if [ "$(id -u)" -eq 0 ] && [ -n "$before" ]; then
+    echo 2 > "$protected" || echo "NOT RUN: with protected_regular=2 (it cannot be set here)"
+fi
+
+target/debug/examples/limit "$folder/rackconnect" "$@"

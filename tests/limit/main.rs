@@ -1,0 +1,429 @@
+//! The request limit over minutes, with hundreds of processes and several users, at the simulated API, whose own count
+//! is the judge. Started by limit.sh; prints its figures, and fails if one is not what is promised.
+
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::unistd::geteuid;
+use simulated_api::{Align, Config, Script, Simulator, Step, max_in_any_window};
+use tempfile::TempDir;
+
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How long the long runs last.
+const LONG: Duration = Duration::from_secs(180);
+
+/// How many waits wait at once.
+const WAITS: usize = 200;
+
+/// A name and what it does with the program.
+type Scenario = (&'static str, fn(&Path));
+
+fn main() -> ExitCode {
+    let program = PathBuf::from(std::env::args_os().nth(1).expect("limit PROGRAM"));
+    let scenarios: [Scenario; 6] = [
+        ("waits", two_hundred_waits),
+        ("loops", fifty_loops),
+        ("other", another_program),
+        ("alone", alone),
+        ("users", users),
+        ("disk", full_disk),
+    ];
+    let chosen = std::env::args().nth(2);
+    let threads: Vec<_> = scenarios
+        .into_iter()
+        .filter(|(name, _)| chosen.as_deref().is_none_or(|chosen| chosen == *name))
+        .map(|(name, run)| {
+            let program = program.clone();
+            (name, thread::Builder::new().name(name.to_owned()).spawn(move || run(&program)).unwrap())
+        })
+        .collect();
+    let failed: Vec<&str> =
+        threads.into_iter().filter_map(|(name, thread)| thread.join().is_err().then_some(name)).collect();
+    match failed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => {
+            println!("FAILED: {}", failed.join(", "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A simulated API and a state directory.
+struct World {
+    simulator: Simulator,
+    folder: TempDir,
+    program: PathBuf,
+}
+
+impl World {
+    fn new(program: &Path, tls: bool, script: Script) -> World {
+        let simulator = Simulator::start(Config { script, tls, align: Align::Clock, ..Config::default() }).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        let ca_file = folder.path().join("ca.pem");
+        fs::write(&ca_file, simulator.ca_pem()).unwrap();
+        World { simulator, folder, program: program.to_owned() }
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The program with those arguments, as that user.
+    fn command(&self, prefix: &str, line: &str) -> Command {
+        let mut words = prefix.split_whitespace();
+        let mut command = match words.next() {
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        command
+            .args(line.split_whitespace())
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("RACKCONNECT_CONFIG", "/dev/null")
+            .env("RACKCONNECT_ENDPOINT", self.simulator.endpoint())
+            .env("RACKCONNECT_CA_FILE", self.folder.path().join("ca.pem"))
+            .env("RACKCONNECT_STATE_DIR", self.state_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self, line: &str) -> Child {
+        self.command("", line).spawn().unwrap()
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command("", line).output().unwrap()
+    }
+
+    fn most(&self) -> usize {
+        self.simulator.max_in_any_window(SERVER, MINUTE)
+    }
+
+    fn refused(&self) -> u64 {
+        self.simulator.counts_of(SERVER).over_limit
+    }
+}
+
+fn deploying() -> Script {
+    Script::of([Step::new("DEPLOYING").task("Cloud Server Created: Update access", "DEPLOYING").gateway("10.1.2.3")])
+}
+
+fn deployed() -> Script {
+    Script::of([Step::new("DEPLOYED").gateway("10.1.2.3")])
+}
+
+fn end(child: Child) -> (Option<i32>, String, String) {
+    text(child.wait_with_output().unwrap())
+}
+
+fn text(output: Output) -> (Option<i32>, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// CPU time in nanoseconds and voluntary context switches of a process.
+fn usage(pid: u32) -> (u64, u64) {
+    let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let number = |text: Option<&str>| text.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    (number(schedstat.split(' ').next()), number(switches))
+}
+
+/// Waits for all of them to end and says how long after the first the last one did.
+fn spread(mut children: Vec<Child>, limit: Duration) -> Duration {
+    let start = Instant::now();
+    let mut first = None;
+    while !children.is_empty() {
+        assert!(start.elapsed() < limit, "{} waits have not ended", children.len());
+        children.retain_mut(|child| match child.try_wait().unwrap() {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                first.get_or_insert_with(Instant::now);
+                false
+            }
+            None => true,
+        });
+        thread::sleep(Duration::from_millis(2));
+    }
+    first.unwrap().elapsed()
+}
+
+fn two_hundred_waits(program: &Path) {
+    let world = World::new(program, true, deploying());
+    let mut waits: Vec<Child> = (0..WAITS).map(|_| world.start("-q wait")).collect();
+    let start = Instant::now();
+    thread::sleep(Duration::from_secs(20));
+    let before: Vec<_> = waits.iter().map(|wait| usage(wait.id())).collect();
+    let measured = Instant::now();
+    let mut typed = Vec::new();
+    while start.elapsed() < LONG {
+        thread::sleep(Duration::from_secs(65).min(LONG.saturating_sub(start.elapsed())));
+        let asked = Instant::now();
+        let (code, out, err) = text(world.run("status"));
+        assert_eq!((code, out.trim()), (Some(0), "DEPLOYING"), "{err}");
+        typed.push(asked.elapsed());
+    }
+    let elapsed = measured.elapsed().as_secs_f64();
+    let mut cpu = 0;
+    let mut most_switches = 0.0_f64;
+    for (wait, (cpu_before, switches_before)) in waits.iter().zip(before) {
+        let (cpu_after, switches) = usage(wait.id());
+        cpu += cpu_after - cpu_before;
+        most_switches = most_switches.max((switches - switches_before) as f64 / elapsed);
+    }
+    let cpu = cpu as f64 / 1e9 / elapsed * 100.0;
+    assert!(waits.iter_mut().all(|wait| wait.try_wait().unwrap().is_none()), "a wait ended early");
+    world.simulator.set_script(SERVER, deployed());
+    let spread = spread(waits, Duration::from_secs(30));
+    let (most, refused) = (world.most(), world.refused());
+    println!(
+        "{WAITS} waits for {LONG:?}: at most {most} requests in any 60 s, {refused} times 403, all ended within {spread:?} \
+         of the first; {cpu:.2} % of a core, at most {most_switches:.2} wake-ups a second each; status beside them took \
+         {typed:?}"
+    );
+    assert!(most <= 14);
+    assert_eq!(refused, 0);
+    assert!(spread < Duration::from_millis(500));
+    assert!(typed.iter().all(|took| *took < Duration::from_millis(500)));
+    assert!(most_switches <= 1.0);
+    assert!(cpu < 2.0);
+}
+
+fn fifty_loops(program: &Path) {
+    let world = World::new(program, true, deployed());
+    let lines = ["status", "status --check", "details", "gateway show", "features", "status --format json"];
+    let answered = AtomicUsize::new(0);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for n in 0..50 {
+            let (world, answered) = (&world, &answered);
+            scope.spawn(move || {
+                while start.elapsed() < LONG {
+                    let (code, out, err) = text(world.run(lines[n % lines.len()]));
+                    match code {
+                        Some(0) => assert!(!out.is_empty()),
+                        Some(6) => assert!(out.is_empty() && err.contains("request limit"), "{err}"),
+                        code => panic!("{code:?} {out} {err}"),
+                    }
+                    answered.fetch_add(usize::from(code == Some(0)), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (most, refused, requests) = (world.most(), world.refused(), world.simulator.counts_of(SERVER).requests);
+    println!(
+        "50 loops for {LONG:?}: at most {most} requests in any 60 s, {refused} times 403; {} answers from {requests} requests",
+        answered.into_inner()
+    );
+    assert_eq!(refused, 0);
+    assert!(most <= 30);
+}
+
+/// Another program uses half of the limit, then all of it, then nothing.
+fn another_program(program: &Path) {
+    // Plain HTTP, so that the other program is three lines.
+    let world = World::new(program, false, deploying());
+    let mut waits: Vec<Child> = (0..50).map(|_| world.start("wait")).collect();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let world = &world;
+        scope.spawn(move || {
+            while start.elapsed() < LONG {
+                let pause = if start.elapsed() < LONG / 2 { 4_000 } else { 500 };
+                if let Ok(mut stream) = TcpStream::connect(world.simulator.addresses()[0]) {
+                    let request = b"GET /v1/automation_status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+                    let _ = stream.write_all(request).and_then(|()| stream.read_to_end(&mut Vec::new()));
+                }
+                thread::sleep(Duration::from_millis(pause));
+            }
+        });
+        for _ in 0..5 {
+            scope.spawn(move || {
+                while start.elapsed() < LONG {
+                    match text(world.run("status")) {
+                        (Some(0), out, _) => assert_eq!(out, "DEPLOYING\n"),
+                        (Some(6), out, err) => assert!(out.is_empty() && err.contains("request limit"), "{err}"),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            });
+        }
+    });
+    assert!(waits.iter_mut().all(|wait| wait.try_wait().unwrap().is_none()), "a wait ended early");
+    let own = |received: &simulated_api::Received| {
+        received.header("user-agent").is_some_and(|agent| agent.starts_with("rackconnect"))
+    };
+    let log = world.simulator.log();
+    let most = max_in_any_window(log.iter().filter(|received| own(received)).map(|received| received.at), MINUTE);
+    let refused: Vec<_> =
+        log.iter().filter(|received| own(received) && received.code == Some(403)).map(|received| received.at).collect();
+    world.simulator.set_script(SERVER, deployed());
+    let ended = Instant::now();
+    let outputs: Vec<_> = waits.into_iter().map(end).collect();
+    println!(
+        "beside another program: at most {most} requests of ours in any 60 s, {} of ours refused, at {refused:.0?}; the 50 \
+         waits all went on, and ended {:.1?} after the API said DEPLOYED",
+        refused.len(),
+        ended.elapsed()
+    );
+    assert!(most <= 30);
+    for (code, out, err) in &outputs {
+        assert_eq!((*code, out.as_str()), (Some(0), "DEPLOYED\n"), "{err}");
+        assert!(err.contains("something else on this server"), "{err}");
+    }
+    // They hold off together: of those sent at once some may be refused, then nothing for a minute.
+    for pair in refused.windows(2) {
+        let gap = pair[1] - pair[0];
+        assert!(gap < Duration::from_secs(1) || gap >= MINUTE, "{refused:?}");
+    }
+    assert!(!refused.is_empty());
+}
+
+fn alone(program: &Path) {
+    let world = World::new(program, true, deploying());
+    fs::write(world.state_dir(), "no directory").unwrap();
+    let mut wait = world.start("wait --interval 3s");
+    thread::sleep(Duration::from_secs(130));
+    wait.kill().unwrap();
+    let (_, _, err) = end(wait);
+    let most = world.most();
+    println!("a wait without a state directory: at most {most} requests in any 60 s");
+    assert!((4..=6).contains(&most));
+    assert_eq!(err.matches("cannot be shared").count(), 1, "{err}");
+}
+
+/// Several users, root among them, with all its rights and without.
+fn users(program: &Path) {
+    if !geteuid().is_root() {
+        println!("NOT RUN: several users (it needs root)");
+        return;
+    }
+    let world = World::new(program, true, deploying());
+    let bob = "setpriv --reuid=2001 --regid=2001 --clear-groups";
+    let alice = "setpriv --reuid=2002 --regid=2002 --clear-groups";
+    let weak_root = "setpriv --bounding-set=-dac_override,-dac_read_search,-fowner --inh-caps=-all";
+    // Nobody but root makes it. (At an API of its own: what is sent without a budget is in none.)
+    let without = World::new(program, true, deploying());
+    let (code, _, err) = text(without.command(bob, "status").output().unwrap());
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("cannot be shared"), "{err}");
+    assert!(!without.state_dir().exists());
+    let run = |prefix: &str, line: &str| text(world.command(prefix, line).output().unwrap());
+    let mode = |name: &str| fs::metadata(world.state_dir().join(name)).unwrap().permissions().mode() & 0o777;
+    let (code, _, err) = run(weak_root, "status");
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!((mode(""), mode("budget"), mode("status.json")), (0o755, 0o666, 0o644));
+    for who in [bob, alice, weak_root, ""] {
+        let (code, _, err) = run(who, "status");
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{who}");
+    }
+    let before = fs::read(world.state_dir().join("status.json")).unwrap();
+    assert_eq!(run(bob, "gateway").0, Some(0));
+    assert_eq!(fs::read(world.state_dir().join("status.json")).unwrap(), before, "not root's, and yet written");
+
+    // root's wait answers everybody's; nobody else's answers root's.
+    let asked = || world.simulator.counts_of(SERVER).requests;
+    let spawn = |prefix: &str, line: &str| world.command(prefix, line).process_group(0).spawn().unwrap();
+    let root_waits = spawn("", "wait --interval 1h");
+    thread::sleep(Duration::from_secs(2));
+    let others = [spawn(bob, "wait --interval 1h"), spawn(alice, "wait --interval 1h")];
+    thread::sleep(Duration::from_secs(1));
+    let had = asked();
+    assert_eq!(run(bob, "status").0, Some(0));
+    assert_eq!(asked(), had + 1);
+    world.simulator.set_script(SERVER, deployed());
+    // By bob's question root's wait asks, and its answer ends all three.
+    assert_eq!(run(bob, "status").1.trim(), "DEPLOYED");
+    assert_eq!(end(root_waits).1.trim(), "DEPLOYED");
+    for other in others {
+        assert_eq!(end(other).1.trim(), "DEPLOYED");
+    }
+    world.simulator.set_script(SERVER, deploying());
+    let bob_waits = spawn(bob, "wait --interval 1h");
+    thread::sleep(Duration::from_secs(1));
+    let had = asked();
+    assert_eq!(run("", "status").0, Some(0));
+    assert_eq!(asked(), had + 1);
+    assert_eq!(run(alice, "status").0, Some(0));
+    assert_eq!(asked(), had + 2);
+    let mut bob_waits = bob_waits;
+    assert!(bob_waits.try_wait().unwrap().is_none());
+    let _ = bob_waits.kill();
+    let _ = bob_waits.wait();
+
+    // All of them, killed at random.
+    let who = ["", bob, alice, weak_root];
+    let lines = ["status", "wait --interval 3s", "gateway", "details", "features"];
+    let pick = |n: usize| spawn(who[n % who.len()], lines[n % lines.len()]);
+    let mut running: Vec<Child> = (0..40).map(pick).collect();
+    let start = Instant::now();
+    let mut random = 99_usize;
+    let mut killed = 0;
+    while start.elapsed() < Duration::from_secs(120) {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let one = (random >> 33) % running.len();
+        let mut old = std::mem::replace(&mut running[one], pick(random >> 40));
+        let _ = old.kill();
+        let _ = old.wait();
+        killed += 1;
+        thread::sleep(Duration::from_millis((random >> 50) as u64 % 100));
+    }
+    for mut child in running {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (most, refused) = (world.most(), world.refused());
+    println!(
+        "four users, {killed} processes killed in 120 s: at most {most} requests in any 60 s, {refused} times 403"
+    );
+    assert_eq!(refused, 0);
+    assert!(most <= 30);
+}
+
+/// A disk with no room, which takes a mount namespace of one's own.
+fn full_disk(program: &Path) {
+    if !geteuid().is_root() {
+        println!("NOT RUN: a full disk (it needs root)");
+        return;
+    }
+    let world = World::new(program, true, deployed());
+    fs::create_dir(world.state_dir()).unwrap();
+    let script = r#"
+        mount -t tmpfs -o size=8k,mode=755 tmpfs "$RACKCONNECT_STATE_DIR"
+        head -c 8192 /dev/zero > "$RACKCONNECT_STATE_DIR/full"
+        "$0" status || exit
+        ls -A "$RACKCONNECT_STATE_DIR"
+        rm "$RACKCONNECT_STATE_DIR/full"
+        "$0" status || exit
+        head -c 8192 /dev/zero > "$RACKCONNECT_STATE_DIR/full"
+        "$0" status || exit
+        mount -o remount,ro "$RACKCONNECT_STATE_DIR"
+        "$0" status
+    "#;
+    let mut command = Command::new("unshare");
+    let environment = world.command("", "");
+    command.env_clear().envs(environment.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command.args(["-m", "sh", "-c", script]).arg(program);
+    let (code, out, err) = text(command.output().unwrap());
+    println!("a full disk: {out:?}");
+    assert_eq!((code, out.as_str()), (Some(0), "DEPLOYED\nfull\nDEPLOYED\nDEPLOYED\nDEPLOYED\n"), "{err}");
+    assert_eq!(err.matches("cannot be shared").count(), 2, "{err}");
+}
