@@ -45,7 +45,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
          RackConnect does not know this server (yet)",
     ),
     ("4", "FAILED"),
-    ("5", "nothing to wait for: UNPROCESSABLE"),
+    ("5", "nothing to wait for: UNPROCESSABLE, no RackConnect v2 server, or no Managed Operations"),
     ("6", "the request limit is used up, and waiting for it would pass the deadline"),
     ("7", "the API cannot be reached (name, connection, TLS, timeout, 5xx)"),
     ("8", "the API's answer cannot be understood (an unexpected 3xx or 4xx too)"),

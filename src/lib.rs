@@ -21,6 +21,7 @@ pub mod share; // One question, one request: answers shared among processes.
 pub mod signals; // What ends the program from outside.
 pub mod term; // Standard error: log lines and the live line.
 pub mod wait; // The wait.
+pub mod xenstore; // What a Xen guest knows of itself.
 
 use std::env;
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::api::body::Tree;
+use crate::xenstore::{Connection, Server, Trouble, Value, known};
 
 /// One of the regions that have a RackConnect v2.0 API.
 /// Source: "The RackConnect v2.0 API", endpoints.
@@ -37,9 +38,49 @@ impl Region {
     }
 }
 
-/// Asks the server itself for its region. Answers with the place it is known from, too.
-pub fn detect() -> Option<(Region, String)> {
-    cloud_init(Path::new(INSTANCE_DATA)).map(|region| (region, format!("cloud-init's {INSTANCE_DATA}")))
+/// What the server itself knows of its region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detected {
+    /// It, and the place it is known from.
+    Known(Region, String),
+    /// Nothing yet: xenstore is there, but still empty. It is worth looking again.
+    NotYet(String),
+    /// Nothing, and why.
+    Unknown(String),
+}
+
+/// Asks the server itself for its region: xenstore, then cloud-init. Asks nothing of the network.
+pub fn detect() -> Detected {
+    let found = match Connection::open().and_then(|mut store| xenstore(&mut store)) {
+        Ok(known @ Detected::Known(..)) => return known,
+        Ok(unknown) => unknown,
+        Err(trouble) => {
+            log::debug!("{trouble}");
+            Detected::Unknown(trouble.to_string())
+        }
+    };
+    match cloud_init(Path::new(INSTANCE_DATA)) {
+        Some(region) => Detected::Known(region, format!("cloud-init's {INSTANCE_DATA}")),
+        None => found,
+    }
+}
+
+/// The region in xenstore. Where there is neither it nor another provider's name, it may still come.
+fn xenstore(store: &mut Connection) -> Result<Detected, Trouble> {
+    let value = store.value(known::REGION)?;
+    let found = known::text(&value).filter(|code| !code.is_empty());
+    if let Some(code) = found {
+        return Ok(match Region::from_code(&code) {
+            Some(region) => Detected::Known(region, format!("xenstore, {}", known::REGION)),
+            None => Detected::Unknown(format!("xenstore names the region {code:?}, which has no RackConnect v2.0 API")),
+        });
+    }
+    let roles = Value::Absent;
+    Ok(match (value, known::server(&store.value(known::PROVIDER)?, &roles)) {
+        (Value::Unreadable(why), _) => Detected::Unknown(why),
+        (_, Server::OtherProvider(name)) => Detected::Unknown(format!("xenstore names the provider {name:?}")),
+        _ => Detected::NotYet(format!("xenstore is there, but has no {} yet", known::REGION)),
+    })
 }
 
 fn cloud_init(path: &Path) -> Option<Region> {

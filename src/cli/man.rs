@@ -42,7 +42,9 @@ pub fn page() -> String {
     }
     out.push_str(
         ".TP\n.B RACKCONNECT_LOG\nWhat is logged, in env_logger's filter syntax, where neither \\fB\\-q\\fR nor \
-         \\fB\\-v\\fR is given.\n.PP\nAn empty variable is one that is not set. Proxies in the environment are never used: \
+         \\fB\\-v\\fR is given.\n.TP\n.B XENSTORED_PATH\nThe socket or device of xenstore, in place of /dev/xen/xenbus, \
+         /proc/xen/xenbus and /run/xenstored/socket; Xen's own tools take it, too. It has to belong to root or to the user \
+         that runs the program: what others offer is not read.\n.PP\nAn empty variable is one that is not set. Proxies in the environment are never used: \
          the API knows a server by its address.\n.SH FILES\n.TP\n.I /etc/rackconnect-agent/config.toml\nThe configuration \
          file, in TOML. A flag wins over the environment, the environment over this file. Its keys:\n",
     );

@@ -16,6 +16,8 @@ pub enum Command {
     GatewayShow,
     /// `wait`
     Wait,
+    /// `facts`
+    Facts,
     /// `region`
     Region,
     /// `completions`
@@ -89,10 +91,10 @@ impl Opt {
     }
 }
 
-use Command::{Details, Features, GatewayShow, Region, Status, Wait};
+use Command::{Details, Facts, Features, GatewayShow, Region, Status, Wait};
 
-const ASKING: &[Command] = &[Status, Details, Features, GatewayShow, Wait];
-const ONE_SHOT: &[Command] = &[Status, Details, Features, GatewayShow];
+const ASKING: &[Command] = &[Status, Details, Features, GatewayShow, Wait, Facts];
+const ONE_SHOT: &[Command] = &[Status, Details, Features, GatewayShow, Facts];
 
 /// All commands, in the order of the help.
 pub const COMMANDS: &[CommandSpec] = &[
@@ -134,10 +136,24 @@ pub const COMMANDS: &[CommandSpec] = &[
         more: "Blocks until the automation is DEPLOYED, or until it can be said that it never will be. Everything that a \
                booting server goes through is waited out: no route, no DNS, refused connections, TLS errors from a wrong \
                clock, server errors, the request limit, an answer that is empty or broken.\n\n\
-               Prints one word: the last status known, whatever the end (nothing if none is known; the address with \
-               --for gateway). With COMMAND it prints nothing and COMMAND replaces this program after success, with \
+               As root on a Xen guest it watches xenstore, too: a change of the status there is the signal to ask the API \
+               at once, so it asks only twice a minute otherwise. The API's answer counts; if it gives none after such a \
+               change, xenstore is believed, and that is said. The wait ends at once on a server of another provider or of \
+               RackConnect v3, and after a minute in which the API gave no status if the roles and the metadata in xenstore \
+               are without RackConnect: with exit code 5, and the word NOT-RACKCONNECT.\n\n\
+               Prints one word: the last status known, whatever the end (nothing if none is known; NOT-RACKCONNECT; the \
+               address with --for gateway). With COMMAND it prints nothing and COMMAND replaces this program after success, with \
                RACKCONNECT_STATUS (that one word) and, if the region is known, RACKCONNECT_REGION in its environment. COMMAND is \
                looked for before waiting.",
+    },
+    CommandSpec {
+        command: Facts,
+        name: "facts",
+        operands: "",
+        help: "Print everything known about this server and RackConnect, as JSON",
+        more: "One object, on one line. Every fact in it is an object: value and source (api, xenstore, or the place), or \
+               value null and reason. The API is asked three questions at most; what it does not answer xenstore may. Exit \
+               code 0 whenever the object could be printed.",
     },
     CommandSpec {
         command: Region,
@@ -203,6 +219,27 @@ pub const FORMAT: Opt = Opt {
     )
 };
 
+/// `--source`
+pub const SOURCE: Opt = Opt {
+    on: &[Status],
+    words: SOURCES,
+    default: "api",
+    ..opt(
+        "source",
+        Some("SOURCE"),
+        "Whom to ask: api or xenstore",
+        "xenstore costs no request, and needs root and a Xen guest. What it says may be left over from before a rebuild; the \
+         API is the judge.",
+    )
+};
+
+/// What `--source` takes.
+pub const SOURCES: &[&str] = &["api", "xenstore"];
+
+/// `--no-api`
+pub const NO_API: Opt =
+    Opt { on: &[Facts], ..opt("no-api", None, "Ask nothing of the network", "What the API alone knows is null then.") };
+
 /// `--for`
 pub const FOR: Opt = Opt {
     on: &[Wait],
@@ -212,9 +249,11 @@ pub const FOR: Opt = Opt {
     ..opt(
         "for",
         Some("WHAT"),
-        "What to wait for: deployed or gateway",
+        "What to wait for: deployed, gateway or managed",
         "deployed: the status DEPLOYED. gateway: until the API has assigned a gateway, whose address is printed; FAILED and \
-         UNPROCESSABLE end the wait as usual (one question in five is for the status).",
+         UNPROCESSABLE end the wait as usual (one question in five is for the status). managed: DEPLOYED, and then that the automation of Managed Operations, which \
+         runs after RackConnect's, is complete; if that fails the exit code is 4, and 5 if the roles in xenstore say that the \
+         account has no Managed Operations.",
     )
 };
 
@@ -275,8 +314,8 @@ pub const THROUGH_FAILED: Opt = Opt {
 pub const REGION: Opt = Opt {
     env: &["RACKCONNECT_REGION"],
     key: Some(("region", KeyType::Text)),
-    default: "detected: cloud-init's instance data",
-    on: &[Status, Details, Features, GatewayShow, Wait, Region],
+    default: "detected: xenstore, then cloud-init's instance data",
+    on: &[Status, Details, Features, GatewayShow, Wait, Facts, Region],
     words: &crate::region::CODES,
     check: |value| values::region(value).map(drop),
     ..opt("region", Some("CODE"), "The region of this server", "One of dfw, hkg, iad, lon, ord and syd.")
@@ -343,7 +382,7 @@ pub const DEADLINE: Opt = Opt {
         "deadline",
         Some("DURATION"),
         "How long the whole command may take",
-        "Waiting for the request limit included.",
+        "Waiting for the request limit included. Of facts it is 5s unless it is given.",
     )
 };
 
@@ -366,7 +405,7 @@ pub const STATE_DIR: Opt = Opt {
 pub const CONFIG: Opt = Opt {
     env: &["RACKCONNECT_CONFIG"],
     default: "/etc/rackconnect-agent/config.toml",
-    on: &[Status, Details, Features, GatewayShow, Wait, Region],
+    on: &[Status, Details, Features, GatewayShow, Wait, Facts, Region],
     ..opt(
         "config",
         Some("FILE"),
@@ -399,6 +438,8 @@ pub const VERSION: Opt = Opt { short: Some('V'), ..opt("version", None, "Print t
 pub const OPTIONS: &[&Opt] = &[
     &CHECK,
     &FORMAT,
+    &SOURCE,
+    &NO_API,
     &FOR,
     &TIMEOUT,
     &INTERVAL,

@@ -2,6 +2,7 @@
 
 mod completions;
 mod details;
+mod facts;
 mod features;
 mod gateway;
 mod man;
@@ -29,6 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::Features => features::run(&Settings::load(arguments)?),
         Command::GatewayShow => gateway::show(&Settings::load(arguments)?),
         Command::Wait => wait::run(&Settings::load(arguments)?, &arguments.program),
+        Command::Facts => facts::run(&Settings::load(arguments)?),
         Command::Region => region::run(&Settings::load(arguments)?),
         Command::Completions => completions::run(arguments.operand.as_deref().unwrap_or_default()),
         Command::Man => man::run(),

@@ -5,13 +5,22 @@ use crate::api::client::Answer;
 use crate::api::status::Status;
 use crate::api::{Format, Operation, body};
 use crate::cli::options;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::output;
 use crate::settings::Settings;
+use crate::xenstore::{Connection, Trouble, Value, known};
 
 /// Asks for the status and prints it.
 pub fn run(settings: &Settings) -> Result<Exit> {
+    match settings.flag(&options::SOURCE) {
+        None | Some("api") => {}
+        Some("xenstore") => return by_xenstore(settings),
+        Some(other) => {
+            let sources = crate::term::and(options::SOURCES);
+            return Err(Error::usage(format!("--source {other:?} is none that status has: it has {sources}")));
+        }
+    }
     let format = format(settings, Operation::Status)?;
     let Answer::Body(bytes) = once::ask(settings, Operation::Status, format.unwrap_or(Format::Text))? else {
         return Err(unknown_server());
@@ -23,10 +32,36 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     if format.is_none() {
         output::line(status.word())?;
     }
-    Ok(match settings.has(&options::CHECK) {
-        true => checked(&status),
+    Ok(exit(settings, &status))
+}
+
+/// What xenstore says, whoever said it when.
+fn by_xenstore(settings: &Settings) -> Result<Exit> {
+    if settings.flag(&options::FORMAT).is_some() {
+        return Err(Error::usage(
+            "--format is how the API answers, and --source xenstore does not ask it: give one of them",
+        ));
+    }
+    let failed = |trouble: Trouble| Error::new(Kind::Other, trouble.to_string());
+    let value = Connection::open().and_then(|mut store| store.value(known::STATUS)).map_err(failed)?;
+    let unclear = |why: String| Err(Error::new(Kind::NotUnderstood, why));
+    let text = match (known::text(&value), value) {
+        (Some(text), _) => text,
+        (None, Value::Unreadable(why)) => return unclear(why),
+        (None, _) => return Err(Error::new(Kind::NotYet, format!("there is no {} in xenstore (yet)", known::STATUS))),
+    };
+    let Some(status) = Status::from_text(&text) else {
+        return unclear(format!("{} in xenstore is {text:?}, which is no status", known::STATUS));
+    };
+    output::line(status.word())?;
+    Ok(exit(settings, &status))
+}
+
+fn exit(settings: &Settings, status: &Status) -> Exit {
+    match settings.has(&options::CHECK) {
+        true => checked(status),
         false => Exit::Ok,
-    })
+    }
 }
 
 /// The exit code under `--check`.

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
@@ -21,11 +22,19 @@ use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::output;
+use crate::region::Detected;
 use crate::settings::Settings;
 use crate::share::{self, Standing};
 use crate::signals;
 use crate::term;
-use crate::wait::{End, Goal, Heard, News, Policy, Question, Source, run as wait};
+use crate::wait::{End, Goal, Heard, News, Policy, Question, Rested, Source, run as wait};
+use crate::xenstore::{self, Guest, Sighting};
+
+/// What is printed where that was concluded.
+const NOT_RACKCONNECT: &str = "NOT-RACKCONNECT";
+
+/// How often xenstore is looked at for a region that may still come.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where programs are looked for if PATH is not set, as the shells do.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -41,25 +50,21 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         through_failed,
         watched: term::is_watched() && log::log_enabled!(log::Level::Info),
     };
-    let region = settings.region()?.map(|(region, _)| region);
-    let client = once::client(settings, RESERVE)?;
-    let (operation, format) = asked(match policy.goal {
-        Goal::Deployed => Question::Status,
-        Goal::Gateway => Question::Gateway,
-    });
-    let standing = Standing::new(client, operation, format, policy.interval);
     let path = program.first().map(|name| find(name)).transpose()?;
     if policy.watched {
         signals::tidy_up_first(term::end_live_for_good)?;
     }
 
-    let (end, machine, sentence) = wait(&mut Api { standing, watched: policy.watched }, policy);
+    let mut source = All { settings, policy, standing: None, guest: Guest::default() };
+    source.connect()?;
+    let (end, machine, sentence) = wait(&mut source, policy);
+    let region = settings.region()?.map(|(region, _)| region);
 
-    let word = machine
-        .gateway()
-        .map(|address| address.to_string())
-        .or_else(|| machine.status().map(|status| status.word().to_owned()))
-        .unwrap_or_default();
+    let word = match (end, machine.gateway()) {
+        (End::NotRackConnect(_), _) => NOT_RACKCONNECT.to_owned(),
+        (_, Some(address)) => address.to_string(),
+        _ => machine.status().map(|status| status.word().to_owned()).unwrap_or_default(),
+    };
     let exit = exit(end);
     match exit {
         Exit::Ok => log::info!("{sentence}"),
@@ -95,9 +100,14 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
 
 fn exit(end: End) -> Exit {
     match end {
-        End::Reached | End::Failed(true) | End::Unprocessable(true) => Exit::Ok,
-        End::Failed(false) => Exit::Failed,
-        End::Unprocessable(false) => Exit::NothingToWaitFor,
+        End::Reached
+        | End::Failed(true)
+        | End::Unprocessable(true)
+        | End::NotRackConnect(true)
+        | End::NotManaged(true)
+        | End::ManagedFailed(true) => Exit::Ok,
+        End::Failed(false) | End::ManagedFailed(false) => Exit::Failed,
+        End::Unprocessable(false) | End::NotRackConnect(false) | End::NotManaged(false) => Exit::NothingToWaitFor,
         End::DeadlinePassed => Exit::DeadlinePassed,
     }
 }
@@ -144,11 +154,13 @@ fn cannot_execute(path: &Path) -> Error {
     )
 }
 
-/// The API, and those who ask it too, as a source of statuses.
-struct Api {
-    standing: Standing,
-    /// Whether a person watches, and wants to see the tasks.
-    watched: bool,
+/// The API, those who ask it too, and what the server itself knows, as a source of statuses.
+struct All<'a> {
+    settings: &'a Settings<'a>,
+    policy: Policy,
+    /// None while it is not known whom to ask.
+    standing: Option<Standing>,
+    guest: Guest,
 }
 
 /// What is asked for a question.
@@ -160,39 +172,106 @@ fn asked(question: Question) -> (Operation, Format) {
     }
 }
 
-impl Api {
-    /// What came of a request, in the words of the wait; none for a request that is no question of a wait.
-    fn heard(&self, heard: share::Heard) -> Option<Heard> {
-        let share::Heard { operation, format, asked, reply } = heard;
-        let question = [Question::Status, Question::Gateway, Question::Tasks]
-            .into_iter()
-            .find(|question| self::asked(*question) == (operation, format))?;
-        let news = match self.standing.client().judge(operation, format, reply) {
-            Err(failure) => News::Failure(failure),
-            Ok(Answer::NotFound) => News::NotKnownYet,
-            Ok(Answer::Body(bytes)) => match question {
-                Question::Status => body::status(&bytes, format).map(|status: Status| News::Status(status)),
-                Question::Gateway => body::gateway(&bytes).map(News::Gateway),
-                Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
+impl All<'_> {
+    /// Makes out whom to ask. In an early boot xenstore may be there but still empty: then it is looked at until the
+    /// deadline. Comes back with nobody to ask if that passes, or if it turns out that there is none.
+    fn connect(&mut self) -> Result<()> {
+        let deadline = self.policy.deadline;
+        let mut said = false;
+        while !self.settings.has_endpoint()? {
+            let mut nobody = || self.guest.look().is_some_and(|seen| seen.server.is_certainly_another());
+            let passed = deadline.is_some_and(|deadline| deadline <= Moment::now());
+            match self.settings.look_for_region()? {
+                Detected::Known(..) => break,
+                _ if nobody() => return Ok(()),
+                Detected::Unknown(_) => break,
+                Detected::NotYet(_) if passed => return Ok(()),
+                Detected::NotYet(why) => {
+                    if !said {
+                        log::info!("the region is not known yet: {why}: waiting for it");
+                    }
+                    said = true;
+                    let again = Moment::now() + LOOK_AGAIN;
+                    self.guest.rest(deadline.map_or(again, |deadline| deadline.min(again)));
+                }
             }
-            .unwrap_or_else(|error| News::Failure(Failure::Error(error))),
-        };
-        Some(Heard { question, asked, news })
+        }
+        let client = once::client(self.settings, RESERVE)?;
+        let (operation, format) = asked(match self.policy.goal {
+            Goal::Deployed | Goal::Managed => Question::Status,
+            Goal::Gateway => Question::Gateway,
+        });
+        self.standing = Some(Standing::new(client, operation, format, self.policy.interval));
+        Ok(())
     }
 }
 
-impl Source for Api {
+/// What came of a request, in the words of the wait; none for a request that is no question of a wait.
+fn heard(standing: &Standing, heard: share::Heard) -> Option<Heard> {
+    let share::Heard { operation, format, asked, reply } = heard;
+    let question = [Question::Status, Question::Gateway, Question::Tasks]
+        .into_iter()
+        .find(|question| self::asked(*question) == (operation, format))?;
+    let news = match standing.client().judge(operation, format, reply) {
+        Err(failure) => News::Failure(failure),
+        Ok(Answer::NotFound) => News::NotKnownYet,
+        Ok(Answer::Body(bytes)) => match question {
+            Question::Status => body::status(&bytes, format).map(|status: Status| News::Status(status)),
+            Question::Gateway => body::gateway(&bytes).map(News::Gateway),
+            Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
+        }
+        .unwrap_or_else(|error| News::Failure(Failure::Error(error))),
+    };
+    Some(Heard { question, asked, news })
+}
+
+impl Source for All<'_> {
     fn ask(&mut self, question: Question, deadline: Moment) -> Heard {
         let (operation, format) = asked(question);
+        let Some(standing) = &mut self.standing else {
+            // The wait ends before it asks.
+            let why = Error::new(Kind::NotYet, "it is not known yet which API to ask");
+            return Heard { question, asked: Moment::now(), news: News::Failure(Failure::Error(why)) };
+        };
         loop {
-            let heard = self.standing.ask(operation, format, deadline, self.watched);
-            if let Some(heard) = self.heard(heard) {
+            let answer = standing.ask(operation, format, deadline, self.policy.watched);
+            if let Some(heard) = heard(standing, answer) {
                 return heard;
             }
         }
     }
 
-    fn rest(&mut self, until: Moment) -> Option<Heard> {
-        self.standing.rest(until).and_then(|heard| self.heard(heard))
+    fn rest(&mut self, until: Moment) -> Rested {
+        loop {
+            if self.guest.rings() {
+                return Rested::Look;
+            }
+            let Some(standing) = &mut self.standing else {
+                return if self.guest.rest(until) { Rested::Look } else { Rested::Nothing };
+            };
+            match standing.rest(until, self.guest.bell()) {
+                Some(answer) => match heard(standing, answer) {
+                    Some(heard) => return Rested::Heard(heard),
+                    None if Moment::now() >= until => return Rested::Nothing,
+                    None => {}
+                },
+                None if self.guest.rings() => return Rested::Look,
+                None if Moment::now() >= until => return Rested::Nothing,
+                None => {}
+            }
+        }
+    }
+
+    fn look(&mut self) -> Option<Sighting> {
+        let seen = self.guest.look();
+        // There is no other place where Managed Operations could say anything.
+        let hint = || (self.policy.goal == Goal::Managed && self.guest.is_absent()).then(xenstore::marker);
+        seen.or_else(hint)
+    }
+
+    fn want(&mut self, every: Duration) {
+        if let Some(standing) = &mut self.standing {
+            standing.want(every);
+        }
     }
 }

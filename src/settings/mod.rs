@@ -5,17 +5,26 @@
 mod config;
 pub mod values;
 
+use std::cell::OnceCell;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use crate::api::endpoint::Endpoint;
 use crate::cli::options::{self, Opt};
 use crate::cli::{Arguments, OPTIONS};
-use crate::error::{Error, Result};
-use crate::region::{self, Region};
+use crate::clock::Moment;
+use crate::error::{Error, Kind, Result};
+use crate::region::{self, Detected, Region};
 use crate::wait::{Goal, OkIf};
+
+/// How often the server itself is asked for its region while it does not know it yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long `facts` may take: Ansible gives its facts ten seconds.
+const FACTS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where a value was given.
 enum Origin {
@@ -39,6 +48,8 @@ pub struct Settings<'a> {
     arguments: &'a Arguments,
     file: PathBuf,
     entries: Vec<config::Entry>,
+    /// The region that the server itself knows; asked for once, and again only as long as it may still come.
+    detected: OnceCell<Detected>,
 }
 
 impl<'a> Settings<'a> {
@@ -48,7 +59,12 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// The file cannot be read, or an impossible value is given.
     pub fn load(arguments: &'a Arguments) -> Result<Settings<'a>> {
-        let mut settings = Settings { arguments, file: PathBuf::from(options::CONFIG.default), entries: Vec::new() };
+        let mut settings = Settings {
+            arguments,
+            file: PathBuf::from(options::CONFIG.default),
+            entries: Vec::new(),
+            detected: OnceCell::new(),
+        };
         let named = settings.find(&options::CONFIG)?;
         settings.entries = match named {
             Some((path, origin)) => {
@@ -111,14 +127,32 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// The region: given, or what the server itself knows of it.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn look_for_region(&self) -> Result<Detected> {
+        if let Some((region, origin)) = self.given(&options::REGION, values::region)? {
+            return Ok(Detected::Known(region, origin.to_string()));
+        }
+        if let Some(detected) = self.detected.get() {
+            return Ok(detected.clone());
+        }
+        let detected = region::detect();
+        if !matches!(detected, Detected::NotYet(_)) {
+            let _ = self.detected.set(detected.clone());
+        }
+        Ok(detected)
+    }
+
     /// The region, if it is known, and from where.
     ///
     /// # Errors
     /// An impossible value was given.
     pub fn region(&self) -> Result<Option<(Region, String)>> {
-        match self.given(&options::REGION, values::region)? {
-            Some((region, origin)) => Ok(Some((region, origin.to_string()))),
-            None => Ok(region::detect()),
+        match self.look_for_region()? {
+            Detected::Known(region, source) => Ok(Some((region, source))),
+            Detected::NotYet(_) | Detected::Unknown(_) => Ok(None),
         }
     }
 
@@ -127,29 +161,51 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given, or none, and none is detected.
     pub fn known_region(&self) -> Result<(Region, String)> {
-        self.region()?.ok_or_else(|| {
-            Error::usage(format!(
+        match self.look_for_region()? {
+            Detected::Known(region, source) => Ok((region, source)),
+            Detected::NotYet(why) => Err(Error::new(Kind::NotYet, format!("the region is not known yet: {why}"))),
+            Detected::Unknown(why) => Err(Error::usage(format!(
                 "the region of this server is not known: give one of {} by --region, RACKCONNECT_REGION or region = \"…\" \
-                 in {}, or the whole URL by --endpoint (cloud-init's instance data names none here)",
+                 in {}, or the whole URL by --endpoint ({why}; cloud-init's instance data names none either)",
                 region::CODES.join(", "),
                 self.file.display(),
-            ))
-        })
+            ))),
+        }
     }
 
-    /// The endpoint: given, or that of the region.
+    /// Whether an endpoint is given, so that no region is needed.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn has_endpoint(&self) -> Result<bool> {
+        Ok(self.given(&options::ENDPOINT, values::endpoint)?.is_some())
+    }
+
+    /// The endpoint: given, or that of the region. A region that may still come is waited for up to the deadline of a
+    /// command that answers at once.
     ///
     /// # Errors
     /// An impossible value was given, or neither is known.
     pub fn endpoint(&self) -> Result<Endpoint> {
-        match self.given(&options::ENDPOINT, values::endpoint)? {
-            Some((endpoint, _)) => Ok(endpoint),
-            None => {
-                let (region, source) = self.known_region()?;
-                log::debug!("region {} ({source})", region.code());
-                Endpoint::parse(&region.endpoint()).map_err(Error::usage)
-            }
+        if let Some((endpoint, _)) = self.given(&options::ENDPOINT, values::endpoint)? {
+            return Ok(endpoint);
         }
+        let deadline = Moment::now() + self.deadline()?;
+        let mut said = false;
+        let (region, source) = loop {
+            match self.known_region() {
+                Err(why) if why.kind == Kind::NotYet && Moment::now() + LOOK_AGAIN < deadline => {
+                    if !said {
+                        log::info!("{why}: waiting for it");
+                    }
+                    said = true;
+                    thread::sleep(LOOK_AGAIN);
+                }
+                known => break known?,
+            }
+        };
+        log::debug!("region {} ({source})", region.code());
+        Endpoint::parse(&region.endpoint()).map_err(Error::usage)
     }
 
     /// The file whose certificates alone are trusted, and where it was named.
@@ -183,6 +239,14 @@ impl<'a> Settings<'a> {
     /// An impossible value was given.
     pub fn deadline(&self) -> Result<Duration> {
         self.value(&options::DEADLINE, values::positive)
+    }
+
+    /// How long `facts` may take.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn facts_deadline(&self) -> Result<Duration> {
+        Ok(self.given(&options::DEADLINE, values::positive)?.map_or(FACTS_DEADLINE, |(deadline, _)| deadline))
     }
 
     /// The state directory.

@@ -12,7 +12,7 @@ use crate::wait::{Goal, OkIf};
 pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What `--for` takes.
-pub const GOALS: &[&str] = &["deployed", "gateway"];
+pub const GOALS: &[&str] = &["deployed", "gateway", "managed"];
 
 /// What `--ok-if` takes.
 pub const ENDS: &[&str] = &["failed", "unprocessable", "not-rackconnect", "not-managed"];
@@ -73,6 +73,7 @@ pub fn goal(value: &str) -> Result<Goal, String> {
     match value.to_ascii_lowercase().as_str() {
         "deployed" => Ok(Goal::Deployed),
         "gateway" => Ok(Goal::Gateway),
+        "managed" => Ok(Goal::Managed),
         _ => Err(format!("{value:?} cannot be waited for: one of {}", GOALS.join(", "))),
     }
 }
@@ -84,8 +85,8 @@ pub fn ok_if(value: &str) -> Result<OkIf, String> {
         match word.to_ascii_lowercase().as_str() {
             "failed" => ok_if.failed = true,
             "unprocessable" => ok_if.unprocessable = true,
-            // Ends that need xenstore to be told: nothing concludes them yet, and from silence nothing may.
-            "not-rackconnect" | "not-managed" => {}
+            "not-rackconnect" => ok_if.not_rackconnect = true,
+            "not-managed" => ok_if.not_managed = true,
             _ => return Err(format!("{word:?} is not an end of a wait: any of {}", ENDS.join(", "))),
         }
     }

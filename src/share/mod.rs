@@ -65,14 +65,14 @@ pub fn ask_now(
         };
         let give_up = end.min(Moment::now() + patience);
         loop {
-            match follower.listen(give_up) {
+            match follower.listen(give_up, None) {
                 Said::Heard(heard) if (heard.operation, heard.format) == (operation, format) => return heard,
                 Said::Heard(_) => {}
                 Said::Gone => {
                     question.gone(follower);
                     break;
                 }
-                Said::Nothing => {
+                Said::Nothing | Said::Bell => {
                     let now = Moment::now();
                     if now >= end {
                         let why = "another rackconnect process asks the same, and has no answer in time";

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 use std::time::Duration;
@@ -63,6 +63,8 @@ pub enum Said {
     Nothing,
     /// The leader is gone.
     Gone,
+    /// Nothing, but the bell rings.
+    Bell,
 }
 
 enum Door {
@@ -190,7 +192,7 @@ fn is_stopped(pid: i32) -> bool {
 }
 
 /// How long poll() may take: not a moment less, so that nobody wakes up too early over and over.
-fn timeout(until: Moment) -> PollTimeout {
+pub fn timeout(until: Moment) -> PollTimeout {
     let left = until.since(Moment::now()).as_nanos().div_ceil(1_000_000);
     i32::try_from(left).ok().and_then(|left| PollTimeout::try_from(left).ok()).unwrap_or(PollTimeout::MAX)
 }
@@ -210,14 +212,18 @@ impl Follower {
         self.pid
     }
 
-    /// Listens until then.
-    pub fn listen(&mut self, until: Moment) -> Said {
+    /// Listens until then, or until the bell (something else that the listener waits for) can be read.
+    pub fn listen(&mut self, until: Moment, bell: Option<BorrowedFd<'_>>) -> Said {
         if self.buffer.is_empty() {
             self.buffer = vec![0; frame::LARGEST + 1];
         }
         loop {
-            let ready = poll(&mut [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)], timeout(until));
+            let stream = PollFd::new(self.stream.as_fd(), PollFlags::POLLIN);
+            let mut files = [stream, PollFd::new(bell.unwrap_or(self.stream.as_fd()), PollFlags::POLLIN)];
+            let ready = poll(&mut files, timeout(until));
+            let is_spoken_to = files[0].any().unwrap_or(true);
             match ready {
+                Ok(1..) if !is_spoken_to => return Said::Bell,
                 Ok(0) if Moment::now() >= until => return Said::Nothing,
                 Ok(0) | Err(Errno::EINTR) => continue,
                 Ok(_) => {}
@@ -295,9 +301,9 @@ impl Leader {
         wishes.filter(|wish| wish.every.is_none()).map(|wish| wish.reserve).fold(own, usize::min)
     }
 
-    /// Waits until then for followers to come, to speak or to go.
-    pub fn attend(&mut self, until: Moment) {
-        let mut files = Vec::with_capacity(self.members.len() + 1);
+    /// Waits until then for followers to come, to speak or to go, or for the bell. Whether that rings.
+    pub fn attend(&mut self, until: Moment, bell: Option<BorrowedFd<'_>>) -> bool {
+        let mut files = Vec::with_capacity(self.members.len() + 2);
         let listening = if self.full { PollFlags::empty() } else { PollFlags::POLLIN };
         files.push(PollFd::new(self.listener.as_fd(), listening));
         for member in &self.members {
@@ -305,7 +311,9 @@ impl Leader {
             let speaking = if member.wish.is_none() { PollFlags::POLLIN } else { PollFlags::empty() };
             files.push(PollFd::new(member.stream.as_fd(), speaking));
         }
+        files.extend(bell.map(|bell| PollFd::new(bell, PollFlags::POLLIN)));
         let _ = poll(&mut files, timeout(until));
+        let rings = bell.is_some() && files.pop().is_some_and(|bell| bell.any().unwrap_or(true));
         let gone: Vec<bool> = files[1..]
             .iter()
             .map(|file| file.revents().is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)))
@@ -319,6 +327,7 @@ impl Leader {
             self.accept();
             self.read();
         }
+        rings
     }
 
     /// Reads what those want who have not said it yet.

@@ -1,10 +1,13 @@
 //! A question that stands: a wait's, which wants an answer every so often until it ends.
 
+use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, poll};
+
 use super::frame::{Heard, Wish};
-use super::seat::{Question, Said, Seat};
+use super::seat::{Question, Said, Seat, timeout};
 use super::{GRACE, ask_now};
 use crate::api::client::{Client, Failure};
 use crate::api::{Format, Operation};
@@ -49,18 +52,29 @@ impl Standing {
         }
     }
 
-    /// Sleeps until then, or until something is heard.
-    pub fn rest(&mut self, until: Moment) -> Option<Heard> {
+    /// From now on it is to be answered at least that often. A follower says so by coming anew.
+    pub fn want(&mut self, every: Duration) {
+        if self.wish.every != Some(every) {
+            self.wish.every = Some(every);
+            self.seat.take_if(|seat| matches!(seat, Seat::Follower(_)));
+        }
+    }
+
+    /// Sleeps until then, or until something is heard, or until the bell can be read; nothing is heard then.
+    pub fn rest(&mut self, until: Moment, bell: Option<BorrowedFd<'_>>) -> Option<Heard> {
         loop {
             let now = Moment::now();
             match self.seat(until) {
                 Seat::Alone => {
-                    thread::sleep(until.since(now));
+                    match bell {
+                        Some(bell) => drop(poll(&mut [PollFd::new(bell, PollFlags::POLLIN)], timeout(until))),
+                        None => thread::sleep(until.since(now)),
+                    }
                     return None;
                 }
-                Seat::Follower(follower) => match follower.listen(until) {
+                Seat::Follower(follower) => match follower.listen(until, bell) {
                     Said::Heard(heard) => return Some(self.note(heard)),
-                    Said::Nothing => return None,
+                    Said::Nothing | Said::Bell => return None,
                     Said::Gone => self.rejoin(),
                 },
                 Seat::Leader(_) => {
@@ -72,8 +86,10 @@ impl Standing {
                         return None;
                     }
                     let wake = due.map_or(until, |due| due.min(until));
-                    if let Some(Seat::Leader(leader)) = &mut self.seat {
-                        leader.attend(wake);
+                    if let Some(Seat::Leader(leader)) = &mut self.seat
+                        && leader.attend(wake, bell)
+                    {
+                        return None;
                     }
                 }
             }
@@ -89,7 +105,7 @@ impl Standing {
             let patience = self.client.request_timeout() + GRACE;
             let give_up = deadline.min(now + if operation == Operation::Details { BESIDES } else { patience });
             match self.seat(give_up) {
-                Seat::Follower(follower) => match follower.listen(give_up) {
+                Seat::Follower(follower) => match follower.listen(give_up, None) {
                     Said::Heard(heard) => return self.note(heard),
                     Said::Gone => self.rejoin(),
                     Said::Nothing if operation == Operation::Details && watched && Moment::now() < deadline => {
@@ -100,7 +116,7 @@ impl Standing {
                         let reply = Err(Failure::Error(Error::new(Kind::Unreachable, why)));
                         return Heard { operation, format, asked: now, reply };
                     }
-                    Said::Nothing => {
+                    Said::Nothing | Said::Bell => {
                         log::debug!("process {} asks for all and is silent: asking here", follower.pid());
                         if let Some(Seat::Follower(follower)) = self.seat.take() {
                             self.question.pass_over(&follower);

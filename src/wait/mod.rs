@@ -8,6 +8,7 @@ mod report;
 mod run;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 pub use machine::{End, Machine, Policy, Step};
 pub use run::run;
@@ -16,6 +17,7 @@ use crate::api::body::Named;
 use crate::api::client::Failure;
 use crate::api::status::Status;
 use crate::clock::Moment;
+use crate::xenstore::Sighting;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum Goal {
     Deployed,
     /// A gateway's address.
     Gateway,
+    /// The status DEPLOYED, and then Managed Operations' automation as well.
+    Managed,
 }
 
 /// The ends that are a success besides the goal.
@@ -33,6 +37,10 @@ pub struct OkIf {
     pub failed: bool,
     /// UNPROCESSABLE.
     pub unprocessable: bool,
+    /// It is no RackConnect v2 server.
+    pub not_rackconnect: bool,
+    /// The account has no Managed Operations.
+    pub not_managed: bool,
 }
 
 /// What a wait asks.
@@ -72,11 +80,30 @@ pub struct Heard {
     pub news: News,
 }
 
-/// Where statuses come from.
+/// What a rest brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rested {
+    /// Nothing.
+    Nothing,
+    /// An answer that was not asked for from here.
+    Heard(Heard),
+    /// There may be something new in what the server itself knows.
+    Look,
+}
+
+/// Where statuses come from, and how time passes.
 pub trait Source {
     /// Asks, and answers by `deadline`; or hears in the meantime what another question brought.
     fn ask(&mut self, question: Question, deadline: Moment) -> Heard;
 
-    /// Sleeps until then, or until something is heard that was not asked for from here.
-    fn rest(&mut self, until: Moment) -> Option<Heard>;
+    /// Sleeps until then, or until it brings something.
+    fn rest(&mut self, until: Moment) -> Rested;
+
+    /// What the server itself knows at this moment; none if it knows nothing. Costs no request.
+    fn look(&mut self) -> Option<Sighting> {
+        None
+    }
+
+    /// From now on an answer is wanted that often.
+    fn want(&mut self, _every: Duration) {}
 }

@@ -7,6 +7,7 @@ use crate::api::body::Named;
 use crate::api::client::{Failure, who_else};
 use crate::clock::Moment;
 use crate::duration::human;
+use crate::xenstore::Server;
 
 /// How often a log hears that the wait goes on.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -62,15 +63,43 @@ impl Report {
         match end {
             End::Reached => match machine.gateway() {
                 Some(address) => format!("the gateway is {address}, after {elapsed}"),
-                None => format!("DEPLOYED after {elapsed}"),
+                None if machine.goal() == Goal::Managed => {
+                    format!("DEPLOYED, and Managed Operations complete, after {elapsed}")
+                }
+                None => format!("DEPLOYED after {elapsed}{}", by_xenstore(machine)),
             },
             End::Failed(_) => {
-                format!("the automation FAILED after {elapsed}{}", failed(machine.tasks()))
+                format!("the automation FAILED after {elapsed}{}{}", by_xenstore(machine), failed(machine.tasks()))
             }
             End::Unprocessable(_) => format!(
-                "UNPROCESSABLE after {elapsed}: RackConnect will not automate this server, usually because it is in \
-                 another region than the RackConnect configuration"
+                "UNPROCESSABLE after {elapsed}{}: RackConnect will not automate this server, usually because it is in \
+                 another region than the RackConnect configuration",
+                by_xenstore(machine)
             ),
+            End::NotRackConnect(_) => {
+                let why = match machine.sighting().map(|sighting| &sighting.server) {
+                    Some(Server::OtherProvider(name)) => format!("xenstore names the provider {name:?}"),
+                    Some(Server::V3) => "its roles in xenstore are those of RackConnect v3, which does nothing in \
+                                         the server"
+                        .to_owned(),
+                    _ => format!(
+                        "its roles in xenstore are without RackConnect, its metadata has no automation status, and the API \
+                         gave none in {elapsed}"
+                    ),
+                };
+                format!("this is not a RackConnect v2 server: {why}")
+            }
+            End::NotManaged(_) => format!(
+                "DEPLOYED after {elapsed}, and there is nothing more to wait for: the roles in xenstore are without \
+                 Managed Operations"
+            ),
+            End::ManagedFailed(_) => {
+                let word = machine.sighting().and_then(|sighting| sighting.managed.as_deref()).unwrap_or_default();
+                format!("DEPLOYED, but the automation of Managed Operations ended in {word:?}, after {elapsed}")
+            }
+            End::DeadlinePassed if machine.waits_for_managed() => {
+                format!("gave up after {elapsed}: {}", state(machine))
+            }
             End::DeadlinePassed => {
                 let known = (machine.trouble(), machine.status());
                 let missing = if machine.goal() == Goal::Gateway { "no gateway is assigned yet; " } else { "" };
@@ -93,9 +122,21 @@ impl Report {
 
 /// What is known now, in a few words.
 fn state(machine: &Machine) -> String {
-    let status = machine.status().map(ToString::to_string);
+    if machine.waits_for_managed() {
+        return match machine.sighting().and_then(|sighting| sighting.managed.as_deref()) {
+            Some(word) if word.eq_ignore_ascii_case("complete") => {
+                "DEPLOYED; that Managed Operations is complete was said before that, and is left over".to_owned()
+            }
+            Some(word) => format!("DEPLOYED; Managed Operations: {word}"),
+            None => "DEPLOYED; nothing from Managed Operations yet".to_owned(),
+        };
+    }
+    let status = machine.status().map(|status| match machine.is_believed() {
+        true => format!("{status}, as xenstore says"),
+        false => status.to_string(),
+    });
     let known = match (machine.goal(), status) {
-        (Goal::Deployed, status) => status.unwrap_or_else(|| "no status yet".to_owned()),
+        (Goal::Deployed | Goal::Managed, status) => status.unwrap_or_else(|| "no status yet".to_owned()),
         (Goal::Gateway, None) => "no gateway yet".to_owned(),
         (Goal::Gateway, Some(status)) => format!("no gateway yet, {status}"),
     };
@@ -105,6 +146,14 @@ fn state(machine: &Machine) -> String {
             "RackConnect does not know this server yet".to_owned()
         }
         None => known,
+    }
+}
+
+/// Whose word it is, if it is not the API's.
+fn by_xenstore(machine: &Machine) -> &'static str {
+    match machine.is_believed() {
+        true => " (it changed to that in xenstore, and the API has not answered since: xenstore is believed)",
+        false => "",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::report::Report;
-use super::{End, Heard, Machine, Policy, Question, Source, Step};
+use super::{End, Heard, Machine, Policy, Question, Rested, Source, Step};
 use crate::clock::{Moment, chance};
 use crate::term;
 
@@ -19,27 +19,26 @@ pub fn run(source: &mut dyn Source, policy: Policy) -> (End, Machine, String) {
     let mut machine = Machine::new(policy, now);
     let mut report = Report::new(now);
     loop {
-        match machine.step(now) {
+        machine.hear_local(source.look().as_ref(), now);
+        source.want(machine.interval());
+        let rested = match machine.step(now) {
             Step::End(end) => {
                 term::end_live();
                 let sentence = report.end(&machine, end, now);
                 return (end, machine, sentence);
             }
-            Step::Rest(until) => {
-                if let Some(heard) = pause(source, until, &machine, &mut report, policy.watched) {
-                    hear(&mut machine, &heard, &mut report, policy.watched);
+            Step::Rest(until) => pause(source, until, &machine, &mut report, policy.watched),
+            // By the time it is due, what the server knows may be something else.
+            Step::Ask { at, .. } if at > now => pause(source, at, &machine, &mut report, policy.watched),
+            Step::Ask { question, deadline, .. } => {
+                if policy.watched {
+                    term::live(&report.live(&machine, now));
                 }
+                Rested::Heard(source.ask(question, deadline.unwrap_or(now + NEVER)))
             }
-            Step::Ask { question, at, deadline } => {
-                let heard = pause(source, at, &machine, &mut report, policy.watched).unwrap_or_else(|| {
-                    let now = Moment::now();
-                    if policy.watched {
-                        term::live(&report.live(&machine, now));
-                    }
-                    source.ask(question, deadline.unwrap_or(now + NEVER))
-                });
-                hear(&mut machine, &heard, &mut report, policy.watched);
-            }
+        };
+        if let Rested::Heard(heard) = rested {
+            hear(&mut machine, &heard, &mut report, policy.watched);
         }
         now = Moment::now();
     }
@@ -62,18 +61,12 @@ fn hear(machine: &mut Machine, heard: &Heard, report: &mut Report, watched: bool
     }
 }
 
-/// Sleeps until then, or until something is heard; on a terminal the live line ticks meanwhile, in a log the heart beats.
-fn pause(
-    source: &mut dyn Source,
-    until: Moment,
-    machine: &Machine,
-    report: &mut Report,
-    watched: bool,
-) -> Option<Heard> {
+/// Sleeps until then, or until that brings something; on a terminal the live line ticks meanwhile, in a log the heart beats.
+fn pause(source: &mut dyn Source, until: Moment, machine: &Machine, report: &mut Report, watched: bool) -> Rested {
     loop {
         let now = Moment::now();
         if until <= now {
-            return None;
+            return Rested::Nothing;
         }
         let slice = if watched {
             term::live(&report.live(machine, now));
@@ -84,8 +77,9 @@ fn pause(
             }
             until.min(report.heartbeat())
         };
-        if let Some(heard) = source.rest(slice) {
-            return Some(heard);
+        match source.rest(slice) {
+            Rested::Nothing => {}
+            rested => return rested,
         }
     }
 }

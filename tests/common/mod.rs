@@ -62,6 +62,8 @@ pub fn config() -> Config {
 pub fn bare_agent(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_clear().stdin(Stdio::null());
+    // Never the xenstore of the machine that the tests run on.
+    command.env("XENSTORED_PATH", "/nonexistent");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }

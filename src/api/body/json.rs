@@ -18,7 +18,7 @@ impl Tree {
 
     /// Writes one JSON document on one line.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a tree has string keys and no numbers of its own")
+        serde_json::to_string(self).expect("a tree has string keys and whole numbers alone")
     }
 }
 
@@ -83,6 +83,7 @@ impl Serialize for Tree {
         match self {
             Tree::Nothing => serializer.serialize_unit(),
             Tree::Text(text) => serializer.serialize_str(text),
+            Tree::Number(number) => serializer.serialize_u64(*number),
             Tree::List(items) => {
                 let mut seq = serializer.serialize_seq(Some(items.len()))?;
                 for item in items {

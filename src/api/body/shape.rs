@@ -107,7 +107,7 @@ fn collect(tree: &Tree, found: &mut Vec<Named>) {
     match tree {
         Tree::List(items) => items.iter().for_each(|item| collect(item, found)),
         Tree::Map(entries) => entries.iter().for_each(|(_, value)| collect(value, found)),
-        Tree::Text(_) | Tree::Nothing => {}
+        Tree::Text(_) | Tree::Number(_) | Tree::Nothing => {}
     }
 }
 
@@ -149,7 +149,7 @@ fn plain_map(tree: &Tree) -> Option<Vec<Named>> {
             let maps: Vec<Named> = items.iter().filter_map(plain_map).flatten().collect();
             return (!maps.is_empty()).then_some(maps);
         }
-        Tree::Text(_) | Tree::Nothing => return None,
+        Tree::Text(_) | Tree::Number(_) | Tree::Nothing => return None,
     };
     let rest: Vec<_> = entries.iter().filter(|(name, _)| plain(name) != STATUS_KEY).collect();
     let texts: Vec<Named> = rest
@@ -195,7 +195,7 @@ fn walk<'a>(tree: &'a Tree, under: bool, texts: &mut Vec<(bool, &'a str)>) {
                 walk(value, under || plain(name).contains("gateway"), texts);
             }
         }
-        Tree::Nothing => {}
+        Tree::Number(_) | Tree::Nothing => {}
     }
 }
 

@@ -10,6 +10,8 @@ pub enum Tree {
     Nothing,
     /// A string, or a number or boolean as it was written.
     Text(String),
+    /// A whole number, in JSON that is written here; one that is read is a text.
+    Number(u64),
     /// A JSON array.
     List(Vec<Tree>),
     /// A JSON object or an XML element. Names can occur more than once.
@@ -38,6 +40,7 @@ impl Tree {
         match self {
             Tree::Nothing => true,
             Tree::Text(text) => text.trim().is_empty(),
+            Tree::Number(_) => false,
             Tree::List(items) => items.iter().all(Tree::is_empty),
             Tree::Map(entries) => entries.iter().all(|(_, value)| value.is_empty()),
         }

@@ -8,11 +8,11 @@ use crate::error::{Error, Kind};
 const INTERVAL: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(10);
 
-fn at(seconds: u64) -> Moment {
+pub fn at(seconds: u64) -> Moment {
     Moment(Duration::from_secs(1_000 + seconds))
 }
 
-fn policy(goal: Goal) -> Policy {
+pub fn policy(goal: Goal) -> Policy {
     Policy {
         goal,
         interval: INTERVAL,
@@ -23,7 +23,7 @@ fn policy(goal: Goal) -> Policy {
     }
 }
 
-fn unreachable() -> News {
+pub fn unreachable() -> News {
     News::Failure(Failure::Error(Error::new(Kind::Unreachable, "no route")))
 }
 
@@ -98,7 +98,7 @@ fn ends() {
         }
     };
     let plain = policy(Goal::Deployed);
-    let ok_if = Policy { ok_if: OkIf { failed: true, unprocessable: true }, ..plain };
+    let ok_if = Policy { ok_if: OkIf { failed: true, unprocessable: true, ..OkIf::default() }, ..plain };
     let through = Policy { through_failed: true, ..plain };
     let gateway = policy(Goal::Gateway);
     let unknown = || Status::Unknown("REBUILDING".into());

@@ -1,0 +1,310 @@
+//! `facts`: everything known about this server and RackConnect, as one JSON object, for Ansible, Facter and Ohai.
+//!
+//! Every fact is an object of its own: `value` and `source`, or `value` null and `reason`. It has to be there in time (a
+//! run of Ansible gives its facts ten seconds), so whatever is slow or broken is a missing fact, never an error.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::once;
+use crate::api::body::{self, Named, Tree};
+use crate::api::client::{Answer, Client, Failure};
+use crate::api::{Format, Operation};
+use crate::cli::options;
+use crate::clock::Moment;
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+use crate::output;
+use crate::region::Detected;
+use crate::settings::Settings;
+use crate::xenstore::{Connection, Server, Trouble, Value, known};
+
+/// The kernel's IPv4 routes of the main table, a line each; see Linux's net/ipv4/fib_trie.c, fib_route_seq_show.
+const ROUTES: &str = "/proc/net/route";
+/// The largest table that is read.
+const ROUTES_LIMIT: u64 = 4 << 20;
+/// The kernel's network interfaces, a folder each.
+const INTERFACES: &str = "/sys/class/net";
+
+/// What the sources are called.
+const API: &str = "api";
+const XENSTORE: &str = "xenstore";
+
+/// A value and its source, or why there is none.
+type Fact = Result<(Tree, String), String>;
+
+/// Prints the object.
+pub fn run(settings: &Settings) -> Result<Exit> {
+    let deadline = Moment::now() + settings.facts_deadline()?;
+    // The connection is this function's own, and the region has one of its own: one after the other, as a device in a
+    // test can have one reader only.
+    let region = match settings.look_for_region()? {
+        Detected::Known(region, source) => Ok((text(region.code()), source)),
+        Detected::NotYet(why) | Detected::Unknown(why) => Err(why),
+    };
+    let mut store = Store { connection: Connection::open(), deadline };
+    let server = known::server(&store.value(known::PROVIDER), &store.value(known::ROLES));
+    let mut api = Api::new(settings, deadline, region.is_ok() || settings.has_endpoint()?, &server);
+    let status = api.status();
+    let features = api.features();
+    // Where the API answers, xenstore is not asked: it may hold what is left over from before a rebuild.
+    let judged = api.answered;
+    let facts = [
+        ("agent_version", Ok((text(env!("CARGO_PKG_VERSION")), "rackconnect".to_owned()))),
+        ("region", region),
+        ("rackconnect_version", version(&server)),
+        ("status", status.or_else(|why| if judged { Err(why) } else { store.word(known::STATUS, &why) })),
+        ("unprocessable_reason", store.word(known::UNPROCESSABLE_REASON, "")),
+        ("managed_operations", store.word(known::MANAGED, "")),
+        ("features", features.or_else(|why| if judged { Err(why) } else { store.features(&why) })),
+        ("gateway", api.gateway()),
+        ("servicenet_interface", store.servicenet()),
+        ("default_route", default_route()),
+        ("request_budget", request_budget()),
+    ];
+    let entries = facts.into_iter().map(|(name, fact)| (name.to_owned(), as_tree(fact)));
+    output::line(&Tree::Map(entries.collect()).to_json())?;
+    Ok(Exit::Ok)
+}
+
+fn text(text: &str) -> Tree {
+    Tree::Text(text.to_owned())
+}
+
+fn map<const N: usize>(entries: [(&str, Tree); N]) -> Tree {
+    Tree::Map(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn as_tree(fact: Fact) -> Tree {
+    match fact {
+        Ok((value, source)) => map([("value", value), ("source", Tree::Text(source))]),
+        Err(reason) => map([("value", Tree::Nothing), ("reason", Tree::Text(reason))]),
+    }
+}
+
+/// Named statuses as an object.
+fn statuses(named: Vec<Named>) -> Tree {
+    Tree::Map(named.into_iter().map(|thing| (thing.name, Tree::Text(thing.status))).collect())
+}
+
+/// `v2`, `v3`, or `none` for a server without RackConnect.
+fn version(server: &Server) -> Fact {
+    let version = match server {
+        Server::V2 => "v2",
+        Server::V3 => "v3",
+        Server::NoRole | Server::OtherProvider(_) => "none",
+        Server::Unknown(why) => return Err(why.clone()),
+    };
+    Ok((text(version), XENSTORE.to_owned()))
+}
+
+/// How much of the request limit is used: no state that could tell is kept yet.
+fn request_budget() -> Fact {
+    Err("this version keeps no count that outlives a process".to_owned())
+}
+
+/// The API, asked for one thing after the other. If it could not be reached once, it is not asked again.
+struct Api {
+    client: Result<Client, String>,
+    deadline: Moment,
+    /// Whether it has answered anything at all.
+    answered: bool,
+}
+
+impl Api {
+    fn new(settings: &Settings, deadline: Moment, is_known: bool, server: &Server) -> Api {
+        let client = match (settings.has(&options::NO_API), is_known) {
+            (true, _) => Err("--no-api: the API was not asked".to_owned()),
+            _ if server.is_certainly_another() => Err("this is no RackConnect v2 server".to_owned()),
+            (_, false) => Err("the region is not known, so neither is the API".to_owned()),
+            _ => once::client(settings, 0).map_err(|error| error.message),
+        };
+        Api { client, deadline, answered: false }
+    }
+
+    fn ask<T>(&mut self, operation: Operation, format: Format, read: fn(&[u8]) -> Result<T>) -> Result<T, String> {
+        let client = self.client.as_ref().map_err(String::clone)?;
+        let answer = client.ask(operation, format, self.deadline);
+        self.answered |= answer.is_ok();
+        let error = match answer {
+            Ok(Answer::Body(bytes)) => return read(&bytes).map_err(|error| error.message),
+            Ok(Answer::NotFound) => return Err("the API answers with HTTP 404".to_owned()),
+            Err(Failure::LimitUsedUp { .. }) => Error::new(Kind::Unreachable, "the request limit is used up"),
+            Err(Failure::Error(error)) => error,
+        };
+        if error.kind == Kind::Unreachable {
+            self.client = Err(error.message.clone());
+        }
+        Err(error.message)
+    }
+
+    fn status(&mut self) -> Fact {
+        let status = self.ask(Operation::Status, Format::Text, |bytes| body::status(bytes, Format::Text))?;
+        Ok((text(status.word()), API.to_owned()))
+    }
+
+    fn features(&mut self) -> Fact {
+        let features = self.ask(Operation::Features, Format::Json, body::features)?;
+        Ok((statuses(features), API.to_owned()))
+    }
+
+    fn gateway(&mut self) -> Fact {
+        let gateway: IpAddr = self.ask(Operation::Gateway, Format::Text, body::gateway)?;
+        Ok((text(&gateway.to_string()), API.to_owned()))
+    }
+}
+
+/// xenstore, or why there is none.
+struct Store {
+    connection: Result<Connection, Trouble>,
+    deadline: Moment,
+}
+
+impl Store {
+    fn value(&mut self, path: &str) -> Value {
+        let value = self.connection.as_mut().map_err(|trouble| trouble.clone()).and_then(|store| store.value(path));
+        let value = value.unwrap_or_else(|trouble| {
+            self.connection = Err(trouble.clone());
+            Value::Unreadable(trouble.to_string())
+        });
+        // Answers that come, but slowly, end here.
+        if Moment::now() > self.deadline && self.connection.is_ok() {
+            self.connection = Err(Trouble::Broken("xenstore was not asked: no time was left (--deadline)".to_owned()));
+        }
+        value
+    }
+
+    /// A word, as it is; `before` says why it was not found elsewhere.
+    fn word(&mut self, path: &str, before: &str) -> Fact {
+        let value = self.value(path);
+        match known::text(&value).filter(|word| !word.is_empty()) {
+            Some(word) => Ok((Tree::Text(word), XENSTORE.to_owned())),
+            None => Err(both(before, &missing(&value, path))),
+        }
+    }
+
+    fn children(&mut self, path: &str) -> Result<Vec<String>, String> {
+        let store = self.connection.as_mut().map_err(|trouble| trouble.to_string())?;
+        let children = store.directory(path).map_err(|trouble| trouble.to_string())?;
+        children.ok_or_else(|| missing(&Value::Absent, path))
+    }
+
+    fn features(&mut self, before: &str) -> Fact {
+        let (folder, prefix) = known::FEATURES;
+        let mut features = Vec::new();
+        for child in self.children(folder).map_err(|why| both(before, &why))? {
+            let Some(name) = child.strip_prefix(prefix) else { continue };
+            if let Some(status) = known::text(&self.value(&format!("{folder}/{child}"))) {
+                features.push(Named { name: name.to_owned(), status });
+            }
+        }
+        match features.is_empty() {
+            true => Err(both(before, "xenstore has no features")),
+            false => Ok((statuses(features), XENSTORE.to_owned())),
+        }
+    }
+
+    /// The interface whose MAC is that of the network with ServiceNet's label.
+    fn servicenet(&mut self) -> Fact {
+        let folder = known::NETWORKING;
+        for child in self.children(folder)? {
+            let Value::Text(json) = self.value(&format!("{folder}/{child}")) else { continue };
+            let Some(mac) = known::servicenet_mac(&json) else { continue };
+            return match interface_of(&mac) {
+                Some(name) => Ok((map([("name", Tree::Text(name)), ("mac", Tree::Text(mac))]), XENSTORE.to_owned())),
+                None => Err(format!("xenstore names the MAC {mac}, which no interface has")),
+            };
+        }
+        Err("xenstore names no network with ServiceNet's label".to_owned())
+    }
+}
+
+fn missing(value: &Value, path: &str) -> String {
+    match value {
+        Value::Unreadable(why) => why.clone(),
+        _ => format!("xenstore has no {path}"),
+    }
+}
+
+fn both(first: &str, second: &str) -> String {
+    match first.is_empty() {
+        true => second.to_owned(),
+        false => format!("{first}; {second}"),
+    }
+}
+
+/// The interface with that MAC (lower case, with colons). Of several (a bridge or VLAN takes its member's) the one that
+/// is a device.
+fn interface_of(mac: &str) -> Option<String> {
+    let interfaces = fs::read_dir(INTERFACES).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let has_mac = |path: &PathBuf| fs::read_to_string(path.join("address")).is_ok_and(|address| address.trim() == mac);
+    let found = interfaces.filter(has_mac).min_by_key(|path| (!path.join("device").exists(), path.clone()))?;
+    Some(found.file_name()?.to_str()?.to_owned())
+}
+
+/// The default route that the kernel prefers.
+fn default_route() -> Fact {
+    let mut table = String::new();
+    let read = File::open(ROUTES).and_then(|file| file.take(ROUTES_LIMIT).read_to_string(&mut table));
+    read.map_err(|why| format!("{ROUTES} cannot be read: {why}"))?;
+    let (interface, gateway, metric) = best_default(&table).ok_or("the kernel has no default route for IPv4")?;
+    let gateway = gateway.map_or(Tree::Nothing, |gateway| text(&gateway.to_string()));
+    let value = map([("gateway", gateway), ("interface", text(interface)), ("metric", Tree::Number(metric.into()))]);
+    Ok((value, ROUTES.to_owned()))
+}
+
+/// The default route of least metric in the kernel's table: interface, gateway if it has one, metric.
+fn best_default(table: &str) -> Option<(&str, Option<Ipv4Addr>, u32)> {
+    /// The route is up, and it has a gateway; Linux's include/uapi/linux/route.h.
+    const UP: u32 = 1;
+    const GATEWAY: u32 = 2;
+    let hex = |field: &str| u32::from_str_radix(field, 16).ok();
+    let routes = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [interface, destination, gateway, flags, _, _, metric, mask, ..] = fields.as_slice() else { return None };
+        let flags = hex(flags)?;
+        if hex(destination)? != 0 || hex(mask)? != 0 || flags & UP == 0 {
+            return None;
+        }
+        // An address is printed as the number that its bytes are in the memory of this machine.
+        let address = Ipv4Addr::from(hex(gateway)?.to_ne_bytes());
+        Some((*interface, (flags & GATEWAY != 0).then_some(address), metric.parse().ok()?))
+    });
+    routes.min_by_key(|(_, _, metric)| *metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_default_route_of_least_metric() {
+        let table = format!(
+            "{HEADER}eth0\t00000000\t0101A8C0\t0003\t0\t0\t200\t00000000\t0\t0\t0\n\
+             eth1\t00000000\tC67FB60A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+             eth1\t0000B60A\t00000000\t0001\t0\t0\t0\t0080FFFF\t0\t0\t0\n\
+             eth2\t00000000\t0101A8C0\t0002\t0\t0\t0\t00000000\t0\t0\t0\n"
+        );
+        assert_eq!(best_default(&table), Some(("eth1", Some(Ipv4Addr::new(10, 182, 127, 198)), 100)));
+        let on_link = format!("{HEADER}tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n");
+        assert_eq!(best_default(&on_link), Some(("tun0", None, 0)));
+    }
+
+    #[test]
+    fn tables_without_one() {
+        for table in ["", HEADER, "x\ny\n", &format!("{HEADER}eth0\t00000000\tzz\t0003\t0\t0\t0\t00000000")] {
+            assert_eq!(best_default(table), None, "{table}");
+        }
+    }
+
+    #[test]
+    fn a_fact_has_a_source_or_a_reason() {
+        assert_eq!(as_tree(Ok((Tree::Number(7), "x".to_owned()))).to_json(), r#"{"value":7,"source":"x"}"#);
+        assert_eq!(as_tree(Err("no".to_owned())).to_json(), r#"{"value":null,"reason":"no"}"#);
+    }
+}

@@ -1,0 +1,29 @@
+//! xenstore: what the hypervisor's tools have told a Xen guest about itself, and tell it while it runs.
+//!
+//! `wire` is the protocol in bytes, `known` what the values mean; both decide without sockets. `client` is a connection,
+//! `guest` what a wait makes of one.
+//! Needs root. Without xenstore (not a Xen guest, not root, broken) everything goes on without it, and says so at -v.
+
+mod client;
+mod guest;
+pub mod known;
+pub mod wire;
+
+pub use client::{Connection, TIMEOUT, Trouble};
+pub use guest::{Guest, marker};
+pub use known::{Server, Sighting, Value};
+
+impl Connection {
+    /// What is found at a path, whatever it is, as long as the connection works.
+    ///
+    /// # Errors
+    /// xenstore is broken.
+    pub fn value(&mut self, path: &str) -> Result<Value, Trouble> {
+        match self.read(path) {
+            Ok(Some(text)) => Ok(Value::Text(text)),
+            Ok(None) => Ok(Value::Absent),
+            Err(refused @ Trouble::Refused(..)) => Ok(Value::Unreadable(refused.to_string())),
+            Err(trouble) => Err(trouble),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `facts`: everything that is known, each with where it comes from, and what is not known with why.
+
+mod common;
+
+use std::process::Command;
+
+use common::{Ended, World, bare_agent, ended};
+use serde_json::{Value, json};
+use simulated_api::Step;
+use simulated_xenstore::{Config as Store, Simulator as Xenstore, faults};
+
+const METADATA: &str = "vm-data/user-metadata";
+
+fn store() -> Store {
+    Store::default()
+        .with("vm-data/provider_data/provider", "Rackspace")
+        .with("vm-data/provider_data/region", "DFW")
+        .with("vm-data/provider_data/roles", r#"["rack_connect", "rax_managed"]"#)
+        .with(&format!("{METADATA}/rackconnect_automation_status"), "\"DEPLOYED\"")
+        .with(&format!("{METADATA}/rackconnect_automation_feature_configure_network_stack"), "\"ENABLED\"")
+        .with(&format!("{METADATA}/rackconnect_automation_feature_provison_public_ip"), "\"DISABLED\"")
+        .with(&format!("{METADATA}/rax_service_level_automation"), "\"Complete\"")
+}
+
+fn run(mut agent: Command, store: Option<&Xenstore>) -> Ended {
+    if let Some(store) = store {
+        agent.env("XENSTORED_PATH", store.path());
+    }
+    ended(agent.output().expect("the agent starts"))
+}
+
+fn facts(ended: &Ended) -> Value {
+    ended.expect(0);
+    serde_json::from_str(ended.text()).expect("one JSON object")
+}
+
+#[test]
+fn everything_is_known() {
+    let api = [Step::new("DEPLOYING").gateway("10.182.127.198").feature("configure_network_stack", "ENABLED")];
+    let world = World::of(api);
+    let store = Xenstore::start(store()).unwrap();
+    let found = facts(&run(world.agent(&["facts"]), Some(&store)));
+    let expect = |name: &str, value: Value, source: &str| {
+        assert_eq!(found[name], json!({ "value": value, "source": source }), "{name}");
+    };
+    expect("agent_version", json!(env!("CARGO_PKG_VERSION")), "rackconnect");
+    expect("region", json!("dfw"), "xenstore, vm-data/provider_data/region");
+    expect("rackconnect_version", json!("v2"), "xenstore");
+    expect("status", json!("DEPLOYING"), "api");
+    expect("features", json!({ "configure_network_stack": "ENABLED" }), "api");
+    expect("gateway", json!("10.182.127.198"), "api");
+    expect("managed_operations", json!("Complete"), "xenstore");
+    assert_eq!(world.requests().len(), 3);
+}
+
+#[test]
+fn without_the_api_xenstore_is_taken() {
+    let world = World::of([Step::new("DEPLOYING")]);
+    let store = Xenstore::start(store()).unwrap();
+    let found = facts(&run(world.agent(&["facts", "--no-api"]), Some(&store)));
+    assert_eq!(found["status"], json!({ "value": "DEPLOYED", "source": "xenstore" }));
+    let features = json!({ "configure_network_stack": "ENABLED", "provison_public_ip": "DISABLED" });
+    assert_eq!(found["features"], json!({ "value": features, "source": "xenstore" }));
+    assert_eq!(found["gateway"], json!({ "value": null, "reason": "--no-api: the API was not asked" }));
+    assert!(world.requests().is_empty());
+}
+
+/// What xenstore holds may be left over from before a rebuild: the API's "not known" is an answer, too.
+#[test]
+fn an_api_that_answers_404_is_not_overruled_by_xenstore() {
+    let world = World::of([Step::default()]);
+    let store = Xenstore::start(store()).unwrap();
+    let found = facts(&run(world.agent(&["facts"]), Some(&store)));
+    assert_eq!(found["status"], json!({ "value": null, "reason": "the API answers with HTTP 404" }));
+}
+
+#[test]
+fn whatever_is_missing_is_null_with_a_reason() {
+    let found = facts(&run(bare_agent(&["facts"]), None));
+    for (name, fact) in found.as_object().unwrap() {
+        assert!(fact["source"].is_string() != fact["reason"].is_string(), "{name}: {fact}");
+        assert_eq!(fact["value"].is_null(), fact["reason"].is_string(), "{name}: {fact}");
+    }
+    assert!(found["region"]["reason"].as_str().unwrap().contains("no xenstore"));
+    assert!(found["status"]["value"].is_null());
+}
+
+#[test]
+fn nothing_that_goes_wrong_is_an_error() {
+    for fault in ["reset", "stall", "http-403", "http-500", "garbage", "html", "huge"] {
+        let world = World::of([Step::new("DEPLOYED").fault(fault)]);
+        let store = Xenstore::start(store()).unwrap();
+        let found = facts(&run(world.agent(&["facts", "--deadline", "1s"]), Some(&store)));
+        assert!(found["gateway"]["reason"].is_string(), "{fault}: {found}");
+        assert!(world.requests().len() <= 3);
+    }
+    for fault in faults() {
+        let store = Xenstore::start(store().fault(fault)).unwrap();
+        let found = facts(&run(bare_agent(&["facts", "--no-api"]), Some(&store)));
+        assert!(found["default_route"].is_object(), "{fault}");
+    }
+}
+
+#[test]
+fn another_provider_s_server_is_not_asked_about() {
+    let world = World::of([Step::new("DEPLOYED")]);
+    let store = Xenstore::start(store().with("vm-data/provider_data/provider", "Amazon")).unwrap();
+    let found = facts(&run(world.agent(&["facts"]), Some(&store)));
+    assert_eq!(found["rackconnect_version"], json!({ "value": "none", "source": "xenstore" }));
+    assert!(world.requests().is_empty());
+}
+
+/// ServiceNet is known by its label and its MAC: here an interface of the machine that the test runs on stands for it.
+#[test]
+fn servicenet_is_found_by_its_label_and_its_mac() {
+    let real = std::fs::read_dir("/sys/class/net").unwrap().find_map(|entry| {
+        let mac = std::fs::read_to_string(entry.ok()?.path().join("address")).ok()?.trim().to_owned();
+        (mac.len() == 17 && mac != "00:00:00:00:00:00").then_some(mac)
+    });
+    let network =
+        |label: &str, mac: &str| json!({ "label": label, "mac": mac.to_uppercase(), "gateway": null }).to_string();
+    let servicenet = |mac: &str| {
+        let store = store()
+            .with("vm-data/networking/BC764E000001", &network("public", "bc:76:4e:00:00:01"))
+            .with("vm-data/networking/BC764E000002", &network("private", mac));
+        let store = Xenstore::start(store).unwrap();
+        facts(&run(bare_agent(&["facts", "--no-api"]), Some(&store)))["servicenet_interface"].clone()
+    };
+    if let Some(mac) = real {
+        let found = servicenet(&mac);
+        assert_eq!(found["value"]["mac"], json!(mac), "{found}");
+        assert!(found["value"]["name"].is_string(), "{found}");
+    }
+    let unknown = servicenet("bc:76:4e:00:00:02");
+    assert!(unknown["reason"].as_str().unwrap().contains("bc:76:4e:00:00:02"), "{unknown}");
+}

@@ -1,0 +1,635 @@
+//! A simulated xenstore for the tests of `rackconnect`: the protocol on a Unix socket, as xenstored has it, or on a
+//! pseudo-terminal in place of the kernel's device; with watches, changes by a script, and faults. README.md has them all.
+//!
+//! ```
+//! use simulated_xenstore::{Config, Simulator};
+//!
+//! let store = Simulator::start(Config::default().with("vm-data/provider_data/region", "dfw"))?;
+//! // A program that is started with XENSTORED_PATH=store.path() reads from it.
+//! store.set("vm-data/user-metadata/rackconnect_automation_status", "\"DEPLOYED\"");
+//! # std::io::Result::Ok(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod tree;
+
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    pty::openpty,
+    sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr},
+};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixListener,
+    },
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+use tree::{Tree, Watch, absolute};
+
+// Xen's xen/include/public/io/xs_wire.h.
+const DIRECTORY: u32 = 1;
+const READ: u32 = 2;
+const GET_PERMS: u32 = 3;
+const WATCH: u32 = 4;
+const UNWATCH: u32 = 5;
+const TRANSACTION_START: u32 = 6;
+const TRANSACTION_END: u32 = 7;
+const WRITE: u32 = 11;
+const MKDIR: u32 = 12;
+const RM: u32 = 13;
+const WATCH_EVENT: u32 = 15;
+const ERROR: u32 = 16;
+const HEADER: usize = 16;
+const PAYLOAD_MAX: usize = 4096;
+
+/// How a simulator is set up.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// A pseudo-terminal in place of the device, rather than a socket.
+    pub pty: bool,
+    /// Where the socket, or the link to the pseudo-terminal, is made; none: in a temporary folder that goes with it.
+    pub path: Option<PathBuf>,
+    /// What is in the store at first. Relative paths are the domain's own.
+    pub values: BTreeMap<String, String>,
+    /// What goes wrong, from the beginning.
+    pub fault: Fault,
+    /// What happens later.
+    #[serde(rename = "change")]
+    pub changes: Vec<Change>,
+}
+
+/// Something that happens on its own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Change {
+    /// When, since the simulator's start, in seconds.
+    pub after: f64,
+    /// Values that are set.
+    pub set: BTreeMap<String, String>,
+    /// Paths that are removed.
+    pub remove: Vec<String>,
+    /// What goes wrong from then on; `none`: nothing any more.
+    pub fault: Option<Fault>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Replies and events come byte by byte.
+    ShortReads,
+    /// The header of a reply comes in two pieces.
+    SplitHeaders,
+    /// Replies have another id than their request.
+    WrongIds,
+    /// Replies have another type than their request.
+    WrongTypes,
+    /// Every request is answered with this error.
+    Error(&'static str),
+    /// The first two requests of each connection are answered with EAGAIN.
+    Again,
+    /// Watches are refused.
+    NoWatches,
+    /// Nothing is answered, and no event comes.
+    Stall,
+    /// A reply is begun, and never ended.
+    StallMidway,
+    /// An event of a watch that nobody has comes between a request and its reply.
+    EventBeforeReply,
+    /// Such an event comes between the header and the payload of a reply.
+    EventInsideReply,
+    /// A reply has 5000 bytes.
+    Oversized,
+    /// A reply announces 4 GiB.
+    Huge,
+    /// Events without end.
+    Flood,
+    /// The ids of WATCH's and UNWATCH's replies are 0, and those of events any, as in Linux up to 4.10.
+    OldKernel,
+    /// Connections end, and no new ones are accepted.
+    Vanish,
+}
+
+const FAULTS: [(&str, Fault); 19] = [
+    ("none", Fault::None),
+    ("short-reads", Fault::ShortReads),
+    ("split-headers", Fault::SplitHeaders),
+    ("wrong-ids", Fault::WrongIds),
+    ("wrong-types", Fault::WrongTypes),
+    ("error-EACCES", Fault::Error("EACCES")),
+    ("error-EINVAL", Fault::Error("EINVAL")),
+    ("error-ENOENT", Fault::Error("ENOENT")),
+    ("again", Fault::Again),
+    ("no-watches", Fault::NoWatches),
+    ("stall", Fault::Stall),
+    ("stall-midway", Fault::StallMidway),
+    ("event-before-reply", Fault::EventBeforeReply),
+    ("event-inside-reply", Fault::EventInsideReply),
+    ("oversized", Fault::Oversized),
+    ("huge", Fault::Huge),
+    ("flood", Fault::Flood),
+    ("old-kernel", Fault::OldKernel),
+    ("vanish", Fault::Vanish),
+];
+
+/// All faults, the absence of one first.
+pub fn faults() -> impl Iterator<Item = Fault> {
+    FAULTS.into_iter().map(|(_, fault)| fault)
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(FAULTS.iter().find(|(_, fault)| fault == self).map_or("?", |(name, _)| name))
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Fault, String> {
+        let found = FAULTS.iter().find(|(known, _)| *known == name);
+        found.map(|(_, fault)| *fault).ok_or_else(|| format!("no fault is named {name:?}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Fault {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Fault, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Config {
+    /// Reads a config from TOML.
+    pub fn from_toml(text: &str) -> io::Result<Config> {
+        toml::from_str(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
+    }
+
+    /// With a value from the beginning.
+    pub fn with(mut self, path: &str, value: &str) -> Config {
+        self.values.insert(path.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With a fault from the beginning.
+    pub fn fault(mut self, fault: Fault) -> Config {
+        self.fault = fault;
+        self
+    }
+}
+
+/// One request, as it was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its type, as in xs_wire.h.
+    pub kind: u32,
+    /// Its id.
+    pub id: u32,
+    /// The words of its payload.
+    pub words: Vec<String>,
+}
+
+/// A running simulator. It stops when dropped, and its connections end.
+pub struct Simulator {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    own_folder: Option<PathBuf>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    stopping: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tree: Tree,
+    fault: Fault,
+    connections: Vec<Arc<Connection>>,
+    log: Vec<Received>,
+}
+
+struct Connection {
+    /// Its end has to be told in another way to a pseudo-terminal: by closing the last descriptor.
+    ended: AtomicBool,
+    watches: Mutex<Vec<Watch>>,
+    writer: Mutex<File>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Simulator {
+    /// Starts one. It can be connected to when this returns.
+    pub fn start(config: Config) -> io::Result<Simulator> {
+        let mut own_folder = None;
+        let path = match config.path {
+            Some(path) => path,
+            None => own_folder.insert(temporary_folder()?).join(if config.pty { "xenbus" } else { "socket" }),
+        };
+        let mut state = State::default();
+        for (path, value) in &config.values {
+            state.tree.set(&checked(path)?, value.as_bytes());
+        }
+        let shared = Arc::new(Shared { stopping: AtomicBool::new(false), state: Mutex::new(state) });
+        become_faulty(&shared, config.fault);
+        let mut threads = Vec::new();
+        let serving = shared.clone();
+        if config.pty {
+            let pty = openpty(None, None)?;
+            let mut mode = tcgetattr(&pty.slave)?;
+            cfmakeraw(&mut mode);
+            tcsetattr(&pty.slave, SetArg::TCSANOW, &mode)?;
+            std::os::unix::fs::symlink(nix::unistd::ttyname(&pty.slave)?, &path)?;
+            threads.push(thread::spawn(move || {
+                // As long as one descriptor of its is open the pseudo-terminal keeps its mode.
+                let slave = pty.slave;
+                serve(&serving, pty.master);
+                drop(slave);
+            }));
+        } else {
+            let listener = UnixListener::bind(&path)?;
+            threads.push(thread::spawn(move || {
+                while readable(&serving, &listener, || lock(&serving.state).fault == Fault::Vanish) {
+                    let Ok((stream, _)) = listener.accept() else { continue };
+                    let serving = serving.clone();
+                    thread::spawn(move || serve(&serving, stream.into()));
+                }
+            }));
+        }
+        let mut changes = config.changes;
+        changes.sort_by(|a, b| a.after.total_cmp(&b.after));
+        let (changing, started) = (shared.clone(), Instant::now());
+        for change in &changes {
+            for path in change.set.keys().chain(&change.remove) {
+                checked(path)?;
+            }
+        }
+        threads.push(thread::spawn(move || {
+            for change in changes {
+                while started.elapsed().as_secs_f64() < change.after {
+                    if changing.stopping.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+                change.set.iter().for_each(|(path, value)| set(&changing, path, value));
+                change.remove.iter().for_each(|path| remove(&changing, path));
+                if let Some(fault) = change.fault {
+                    become_faulty(&changing, fault);
+                }
+            }
+        }));
+        Ok(Simulator { shared, path, own_folder, threads })
+    }
+
+    /// The socket, or the link to the pseudo-terminal: what XENSTORED_PATH has to be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sets a value, and tells who watches it. Panics if it is no path.
+    pub fn set(&self, path: &str, value: &str) {
+        set(&self.shared, path, value);
+    }
+
+    /// Removes a path and all below it, and tells who watches. Panics if it is no path.
+    pub fn remove(&self, path: &str) {
+        remove(&self.shared, path);
+    }
+
+    /// From now on this goes wrong.
+    pub fn fault(&self, fault: Fault) {
+        become_faulty(&self.shared, fault);
+    }
+
+    /// Every request so far.
+    pub fn log(&self) -> Vec<Received> {
+        lock(&self.shared.state).log.clone()
+    }
+
+    /// How many watches there are.
+    pub fn watches(&self) -> usize {
+        lock(&self.shared.state).connections.iter().map(|connection| lock(&connection.watches).len()).sum()
+    }
+
+    /// Waits until something is so, for `limit` at most; whether it became so.
+    pub fn wait_until(&self, limit: Duration, mut so: impl FnMut(&Simulator) -> bool) -> bool {
+        let start = Instant::now();
+        while !so(self) {
+            if start.elapsed() >= limit {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        let _ = fs::remove_file(&self.path);
+        if let Some(folder) = &self.own_folder {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+fn checked(path: &str) -> io::Result<String> {
+    absolute(path).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is no path")))
+}
+
+fn set(shared: &Shared, path: &str, value: &str) {
+    let path = absolute(path).expect("it is a path");
+    let mut state = lock(&shared.state);
+    state.tree.set(&path, value.as_bytes());
+    state.tell(&path, false);
+}
+
+fn remove(shared: &Shared, path: &str) {
+    let path = absolute(path).expect("it is a path");
+    let mut state = lock(&shared.state);
+    if state.tree.remove(&path) {
+        state.tell(&path, true);
+    }
+}
+
+fn become_faulty(shared: &Arc<Shared>, fault: Fault) {
+    let mut state = lock(&shared.state);
+    state.fault = fault;
+    if fault == Fault::Vanish {
+        for connection in state.connections.drain(..) {
+            connection.ended.store(true, Ordering::SeqCst);
+        }
+    }
+    if fault == Fault::Flood {
+        let flooding = shared.clone();
+        thread::spawn(move || {
+            while !flooding.stopping.load(Ordering::SeqCst) && lock(&flooding.state).fault == Fault::Flood {
+                lock(&flooding.state).tell("/local/domain/0/vm-data/flood", false);
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+    }
+}
+
+impl State {
+    /// Tells all who watch that a path has changed.
+    fn tell(&self, changed: &str, removed: bool) {
+        if matches!(self.fault, Fault::Stall | Fault::StallMidway) {
+            return;
+        }
+        for connection in &self.connections {
+            for watch in lock(&connection.watches).iter() {
+                if let Some(path) = watch.sees(changed, removed) {
+                    connection.send(self.fault, WATCH_EVENT, self.event_id(), &words(&[&path, &watch.token]));
+                }
+            }
+        }
+    }
+
+    fn event_id(&self) -> u32 {
+        if self.fault == Fault::OldKernel { 0xdead_beef } else { 0 }
+    }
+}
+
+/// Waits until something can be read; false when it is time to stop.
+fn readable(shared: &Shared, file: &impl AsFd, ended: impl Fn() -> bool) -> bool {
+    loop {
+        if shared.stopping.load(Ordering::SeqCst) || ended() {
+            return false;
+        }
+        let mut files = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut files, PollTimeout::from(5u8)).is_ok_and(|ready| ready > 0) {
+            return true;
+        }
+    }
+}
+
+/// Answers on one connection until it ends.
+fn serve(shared: &Arc<Shared>, file: OwnedFd) {
+    let Ok(writer) = file.try_clone() else { return };
+    if fcntl(&file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
+        return;
+    }
+    let mut file = File::from(file);
+    let connection = Arc::new(Connection {
+        ended: AtomicBool::new(false),
+        watches: Mutex::default(),
+        writer: Mutex::new(File::from(writer)),
+    });
+    lock(&shared.state).connections.push(connection.clone());
+    let (mut buffer, mut answered) = (Vec::new(), 0);
+    let mut chunk = [0; 4096];
+    while readable(shared, &file, || connection.ended.load(Ordering::SeqCst)) {
+        match file.read(&mut chunk) {
+            Ok(length) if length > 0 => buffer.extend_from_slice(&chunk[..length]),
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => continue,
+            _ => break,
+        }
+        while let Some((kind, id, payload)) = take(&mut buffer) {
+            answered += 1;
+            let mut state = lock(&shared.state);
+            let words = String::from_utf8_lossy(&payload).split('\0').map(str::to_owned).collect();
+            state.log.push(Received { kind, id, words });
+            state.answer(&connection, answered, kind, id, &payload);
+        }
+    }
+    lock(&shared.state).connections.retain(|known| !Arc::ptr_eq(known, &connection));
+}
+
+/// The next whole message.
+fn take(buffer: &mut Vec<u8>) -> Option<(u32, u32, Vec<u8>)> {
+    let field = |at: usize| Some(u32::from_le_bytes(buffer.get(at..at + 4)?.try_into().expect("four bytes")));
+    let (kind, id, length) = (field(0)?, field(4)?, field(12)? as usize);
+    let payload = buffer.get(HEADER..HEADER + length)?.to_vec();
+    buffer.drain(..HEADER + length);
+    Some((kind, id, payload))
+}
+
+fn message(kind: u32, id: u32, payload: &[u8]) -> Vec<u8> {
+    let fields = [kind, id, 0, payload.len() as u32];
+    fields.iter().flat_map(|field| field.to_le_bytes()).chain(payload.iter().copied()).collect()
+}
+
+fn words(words: &[&str]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.bytes().chain([0])).collect()
+}
+
+impl State {
+    fn answer(&mut self, connection: &Connection, answered: u32, kind: u32, id: u32, payload: &[u8]) {
+        let fault = self.fault;
+        let is_watch = matches!(kind, WATCH | UNWATCH);
+        let reply = match fault {
+            Fault::Stall => return,
+            Fault::Error(name) => Err(name),
+            Fault::Again if answered <= 2 => Err("EAGAIN"),
+            Fault::NoWatches if is_watch => Err("EACCES"),
+            _ => self.reply(connection, kind, payload),
+        };
+        let fires = kind == WATCH && reply.is_ok();
+        let (kind, payload) = match reply {
+            Ok(payload) => (kind, payload),
+            Err(name) => (ERROR, words(&[name])),
+        };
+        let id = match fault {
+            Fault::OldKernel if is_watch => 0,
+            Fault::WrongIds => id.wrapping_add(1000),
+            _ => id,
+        };
+        let kind = if fault == Fault::WrongTypes { kind + 50 } else { kind };
+        connection.send(fault, kind, id, &payload);
+        if fires {
+            let watch = lock(&connection.watches).last().cloned().expect("it was just registered");
+            connection.send(fault, WATCH_EVENT, self.event_id(), &words(&[&watch.path, &watch.token]));
+        }
+    }
+
+    fn reply(&mut self, connection: &Connection, kind: u32, payload: &[u8]) -> Result<Vec<u8>, &'static str> {
+        const OK: &[u8] = b"OK\0";
+        let mut parts = payload.splitn(2, |byte| *byte == 0);
+        let first = parts.next().and_then(|path| std::str::from_utf8(path).ok()).ok_or("EINVAL")?;
+        let rest = parts.next().ok_or("EINVAL")?;
+        match kind {
+            TRANSACTION_START => return Ok(words(&["1"])),
+            TRANSACTION_END => return Ok(OK.to_vec()),
+            _ => {}
+        }
+        let path = absolute(first).ok_or("EINVAL")?;
+        match kind {
+            READ => self.tree.get(&path).map(<[u8]>::to_vec).ok_or("ENOENT"),
+            DIRECTORY => {
+                let names = self.tree.children(&path).ok_or("ENOENT")?;
+                Ok(words(&names.iter().map(String::as_str).collect::<Vec<_>>()))
+            }
+            GET_PERMS => self.tree.get(&path).map(|_| words(&["n0"])).ok_or("ENOENT"),
+            WRITE => {
+                self.tree.set(&path, rest);
+                self.tell(&path, false);
+                Ok(OK.to_vec())
+            }
+            MKDIR => {
+                if self.tree.get(&path).is_none() {
+                    self.tree.set(&path, b"");
+                    self.tell(&path, false);
+                }
+                Ok(OK.to_vec())
+            }
+            RM => {
+                if !self.tree.remove(&path) {
+                    return Err("ENOENT");
+                }
+                self.tell(&path, true);
+                Ok(OK.to_vec())
+            }
+            WATCH | UNWATCH => {
+                let token = String::from_utf8_lossy(rest.strip_suffix(&[0]).ok_or("EINVAL")?).into_owned();
+                let watch = Watch { path: first.to_owned(), token };
+                let mut watches = lock(&connection.watches);
+                let known = watches.iter().position(|other| *other == watch);
+                if let Some(known) = known {
+                    watches.remove(known);
+                }
+                match kind {
+                    // Whoever opens a pseudo-terminal anew finds the watches of the one before: they are replaced.
+                    WATCH => watches.push(watch),
+                    _ if known.is_none() => return Err("ENOENT"),
+                    _ => {}
+                }
+                Ok(OK.to_vec())
+            }
+            _ => Err("ENOSYS"),
+        }
+    }
+}
+
+impl Connection {
+    fn send(&self, fault: Fault, kind: u32, id: u32, payload: &[u8]) {
+        let whole = message(kind, id, payload);
+        let stranger = || message(WATCH_EVENT, 0, &words(&["vm-data/stranger", "stranger"]));
+        let is_reply = kind != WATCH_EVENT;
+        let mut out = lock(&self.writer);
+        let mut write = |bytes: &[u8]| write_all(&mut out, bytes);
+        let pause = || thread::sleep(Duration::from_millis(2));
+        match fault {
+            Fault::ShortReads => whole.chunks(1).for_each(|byte| {
+                write(byte);
+                thread::sleep(Duration::from_micros(50));
+            }),
+            Fault::SplitHeaders => {
+                write(&whole[..7]);
+                pause();
+                write(&whole[7..]);
+            }
+            Fault::StallMidway if is_reply => write(&whole[..whole.len() / 2]),
+            Fault::EventBeforeReply if is_reply => {
+                write(&stranger());
+                write(&whole);
+            }
+            Fault::EventInsideReply if is_reply => {
+                write(&whole[..HEADER]);
+                write(&stranger());
+                write(&whole[HEADER..]);
+            }
+            Fault::Oversized if is_reply => write(&message(kind, id, &[b'x'; PAYLOAD_MAX + 904])),
+            Fault::Huge if is_reply => {
+                let mut header = message(kind, id, b"");
+                header[12..].copy_from_slice(&u32::MAX.to_le_bytes());
+                write(&header);
+            }
+            _ => write(&whole),
+        }
+    }
+}
+
+/// Writes, and gives up on a client that reads nothing or has gone: that is no concern of the store's.
+fn write_all(out: &mut File, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(length) => bytes = &bytes[length..],
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
+                let mut files = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+                if !poll(&mut files, PollTimeout::from(100u8)).is_ok_and(|ready| ready > 0) {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+fn temporary_folder() -> io::Result<PathBuf> {
+    let parent = std::env::temp_dir();
+    for n in 0.. {
+        let folder = parent.join(format!("simulated-xenstore-{}-{n}", std::process::id()));
+        match fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("numbers do not end")
+}

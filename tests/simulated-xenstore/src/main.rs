@@ -1,0 +1,60 @@
+//! The simulated xenstore as a program, for namespaces, containers and other people's clients.
+
+#![forbid(unsafe_code)]
+
+use lexopt::prelude::*;
+use simulated_xenstore::{Config, Simulator};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+const HELP: &str = "\
+Usage: simulated-xenstore [--path PATH] [--pty] [--script FILE] [--set PATH=VALUE]...
+
+  --path PATH         make the socket, or the link to the pseudo-terminal, there; default: in a temporary folder
+  --pty               a pseudo-terminal in place of the device, rather than a socket
+  --script FILE       TOML: the values and what happens to them (README.md)
+  --set PATH=VALUE    a value from the beginning
+
+Prints `XENSTORED_PATH=PATH` once it can be connected to. Ends on SIGTERM.
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("simulated-xenstore: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let mut config = Config::default();
+    let (mut path, mut pty, mut values) = (None, false, Vec::new());
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("path") => path = Some(PathBuf::from(arguments.value()?)),
+            Long("pty") => pty = true,
+            Long("script") => config = Config::from_toml(&std::fs::read_to_string(arguments.value()?)?)?,
+            Long("set") => values.push(arguments.value()?.string()?),
+            Long("help") | Short('h') => return Ok(io::stdout().write_all(HELP.as_bytes())?),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    for value in &values {
+        let (path, value) = value.split_once('=').ok_or("--set needs PATH=VALUE")?;
+        config = config.with(path, value);
+    }
+    config.path = path.or(config.path);
+    config.pty |= pty;
+    let simulator = Simulator::start(config)?;
+    println!("XENSTORED_PATH={}", simulator.path().display());
+    io::stdout().flush()?;
+    loop {
+        std::thread::park();
+    }
+}

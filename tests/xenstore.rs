@@ -1,0 +1,181 @@
+//! The xenstore client against the simulated xenstore: on a socket and on a pseudo-terminal, well and with every fault.
+
+use std::thread;
+use std::time::Duration;
+
+use rackconnect_agent::clock::Moment;
+use rackconnect_agent::xenstore::{Connection, Trouble};
+use simulated_xenstore::{Config, Fault, Simulator, faults};
+
+const REGION: &str = "vm-data/provider_data/region";
+const STATUS: &str = "vm-data/user-metadata/rackconnect_automation_status";
+
+/// Long enough for any machine; reached by a failure alone.
+const LONG: Duration = Duration::from_secs(60);
+
+fn config(pty: bool) -> Config {
+    Config { pty, ..Config::default().with(REGION, "DFW").with(STATUS, "\"DEPLOYING\"") }
+}
+
+fn both() -> impl Iterator<Item = (Simulator, Connection)> {
+    [false, true].into_iter().map(|pty| {
+        let store = Simulator::start(config(pty)).unwrap();
+        let connection = Connection::open_at(store.path()).unwrap();
+        (store, connection)
+    })
+}
+
+/// Whether something changed, in the eyes of somebody who does not count how often the watch fires.
+fn becomes(connection: &mut Connection, path: &str, value: Option<&str>) {
+    let until = Moment::now() + LONG;
+    while connection.read(path).unwrap().as_deref() != value {
+        assert!(connection.fired(until).unwrap(), "the watch never fired for {path}");
+    }
+}
+
+#[test]
+fn reads_and_lists() {
+    for (_store, mut connection) in both() {
+        assert_eq!(connection.read(REGION).unwrap().as_deref(), Some("DFW"));
+        assert_eq!(connection.read("vm-data/nothing").unwrap(), None);
+        assert_eq!(connection.directory("vm-data").unwrap().unwrap(), ["provider_data", "user-metadata"]);
+        assert_eq!(connection.directory(REGION).unwrap().unwrap(), Vec::<String>::new());
+        assert_eq!(connection.directory("vm-data/nothing").unwrap(), None);
+        assert!(matches!(connection.read("vm-data//"), Err(Trouble::Refused(_, name)) if name == "EINVAL"));
+        assert!(matches!(connection.read(&"x".repeat(5000)), Err(Trouble::Refused(_, name)) if name == "E2BIG"));
+        assert_eq!(connection.read(REGION).unwrap().as_deref(), Some("DFW"), "a refusal ends nothing");
+    }
+}
+
+#[test]
+fn it_only_reads_and_watches() {
+    for (store, mut connection) in both() {
+        connection.read(REGION).unwrap();
+        connection.directory("vm-data").unwrap();
+        connection.watch("vm-data", "t").unwrap();
+        connection.unwatch("vm-data", "t").unwrap();
+        let kinds: Vec<u32> = store.log().iter().map(|request| request.kind).collect();
+        assert_eq!(kinds, [2, 1, 4, 5]);
+    }
+}
+
+#[test]
+fn a_watch_fires_at_once_and_then_for_every_change() {
+    for (store, mut connection) in both() {
+        connection.watch("vm-data", "t").unwrap();
+        assert!(connection.fired(Moment::now() + LONG).unwrap());
+        assert!(!connection.fired(Moment::now() + Duration::from_millis(20)).unwrap());
+        store.set(STATUS, "\"DEPLOYED\"");
+        becomes(&mut connection, STATUS, Some("\"DEPLOYED\""));
+        store.remove("vm-data/user-metadata");
+        becomes(&mut connection, STATUS, None);
+        connection.unwatch("vm-data", "t").unwrap();
+        assert_eq!(store.watches(), 0);
+    }
+}
+
+#[test]
+fn changes_between_requests_are_not_lost() {
+    for (store, mut connection) in both() {
+        connection.watch("vm-data", "t").unwrap();
+        let changing = thread::spawn(move || {
+            for n in 0..200 {
+                store.set(STATUS, &n.to_string());
+            }
+            store
+        });
+        becomes(&mut connection, STATUS, Some("199"));
+        drop(changing.join());
+    }
+}
+
+#[test]
+fn every_fault_is_survived_or_named() {
+    for pty in [false, true] {
+        for fault in faults() {
+            // Below, and in an order of its own.
+            if matches!(fault, Fault::Vanish) {
+                continue;
+            }
+            let store = Simulator::start(config(pty).fault(fault)).unwrap();
+            let mut connection = Connection::open_at(store.path()).unwrap();
+            let read = connection.read(REGION);
+            let watched = connection.watch("vm-data", "t");
+            match fault {
+                Fault::Error("ENOENT") => assert_eq!(read, Ok(None)),
+                Fault::Error(name) => {
+                    assert_eq!(read, Err(Trouble::Refused(REGION.to_owned(), name.to_owned())));
+                    assert_eq!(watched, Err(Trouble::Refused("vm-data".to_owned(), name.to_owned())));
+                }
+                Fault::WrongIds
+                | Fault::WrongTypes
+                | Fault::Stall
+                | Fault::StallMidway
+                | Fault::Oversized
+                | Fault::Huge => {
+                    assert!(matches!(read, Err(Trouble::Broken(_))), "{fault} (pty: {pty}): {read:?}");
+                }
+                // The payload's bytes cannot be known from any others: but what comes after them can.
+                Fault::EventInsideReply => assert!(matches!(watched, Err(Trouble::Broken(_))), "{watched:?}"),
+                Fault::NoWatches => {
+                    assert!(matches!(watched, Err(Trouble::Refused(_, name)) if name == "EACCES"));
+                    assert_eq!(connection.read(REGION).unwrap().as_deref(), Some("DFW"));
+                }
+                _ => {
+                    assert_eq!(read.unwrap().as_deref(), Some("DFW"), "{fault} (pty: {pty})");
+                    watched.unwrap();
+                    store.set(STATUS, "\"DEPLOYED\"");
+                    becomes(&mut connection, STATUS, Some("\"DEPLOYED\""));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_store_that_vanishes_is_noticed_while_it_is_watched() {
+    for (store, mut connection) in both() {
+        connection.watch("vm-data", "t").unwrap();
+        assert!(connection.fired(Moment::now() + LONG).unwrap());
+        store.fault(Fault::Vanish);
+        let gone = connection.fired(Moment::now() + LONG);
+        assert!(matches!(gone, Err(Trouble::Broken(_))), "{gone:?}");
+    }
+}
+
+#[test]
+fn absent_unreadable_and_broken_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("absent");
+    assert_eq!(Connection::open_at(&place).err(), Some(Trouble::Absent));
+    assert_eq!(Connection::open_at(&place.join("below")).err(), Some(Trouble::Absent));
+    // A socket that nobody listens at.
+    let left = folder.path().join("left");
+    drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+    assert!(matches!(Connection::open_at(&left), Err(Trouble::Broken(_))));
+}
+
+/// To a regular file in the device's place a request would be written.
+#[test]
+fn a_file_in_the_place_of_the_device_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    assert!(matches!(Connection::open_at(&file), Err(Trouble::Broken(_))));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+}
+
+/// A socket whose queue of connections is full lets a blocking connect() wait for ever.
+#[test]
+fn a_store_that_accepts_nobody_is_not_waited_for() {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    use std::os::fd::AsRawFd;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("full");
+    let full = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+    bind(full.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&full, Backlog::new(0).unwrap()).unwrap();
+    let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    assert!(matches!(Connection::open_at(&path), Err(Trouble::Broken(_))));
+    drop(waiting);
+}
