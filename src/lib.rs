@@ -14,6 +14,9 @@ pub mod commands; // The commands, a file each.
 pub mod duration; // Durations as people write them.
 pub mod error; // What went wrong, and in which way.
 pub mod exit; // The exit codes.
+pub mod gateway; // The default gateway: checked, set, undone, kept.
+pub mod netlink; // The kernel's routes.
+pub mod notify; // What systemd is told.
 pub mod output; // Standard output.
 pub mod region; // The region and how it is found.
 pub mod settings; // Flags, environment, configuration file.
