@@ -34,6 +34,10 @@ use term::Verbosity;
 /// The whole program: arguments in, exit code out.
 pub fn main() -> ExitCode {
     signals::start();
+    if env::args_os().nth(1).is_some_and(|argument| argument == gateway::guard::ARGUMENT) {
+        term::start(Verbosity::Default);
+        return gateway::guard::main(env::args_os().skip(2)).into();
+    }
     let invocation = cli::parse(env::args_os().skip(1));
     term::start(match &invocation {
         Ok(Invocation::Run(arguments)) => cli::verbosity(arguments),

@@ -54,8 +54,7 @@ mod tests {
         let path = folder.path().join("notify");
         let at_path = UnixDatagram::bind(&path).unwrap();
         let name = format!("rackconnect-test-{}", std::process::id());
-        let abstractly =
-            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
+        let abstractly = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
         send(path.as_os_str(), "READY=1").unwrap();
         send(OsStr::new(&format!("@{name}")), "STATUS=x").unwrap();
         let mut buffer = [0; 100];

@@ -78,31 +78,40 @@ pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Opt
             Some(_) => return Err(format!("there is another default route at metric {metric} already")),
         }
     }
-    let wanted = Route::default_via(gateway, interface, old.metric);
-    match defaults.iter().find(|route| **route == wanted) {
-        // It is there, behind its twins: the kernel adds no route twice, so they are removed.
-        Some(_) => {
-            let twins = defaults.iter().take_while(|route| **route != wanted);
+    // Where it is there, but behind its twins, they are removed: the kernel adds no route twice.
+    let there = defaults.iter().find(|route| route.metric == old.metric && is_through(route, gateway, interface));
+    let wanted = match there {
+        Some(there) => {
+            let twins = defaults.iter().take_while(|route| *route != there);
             if let Some(strange) = twins.clone().find(|route| !route.is_understood()) {
                 return Err(format!("{} is in front of it and is not touched", show(strange, &|_| None)));
             }
             changes.extend(twins.cloned().map(Change::Remove));
+            there.clone()
         }
-        None => changes.extend([Change::Add(wanted.clone()), Change::Remove(old.clone())]),
-    }
+        None => {
+            let wanted = Route::default_via(gateway, interface, old.metric);
+            changes.extend([Change::Add(wanted.clone()), Change::Remove(old.clone())]);
+            wanted
+        }
+    };
     Ok(Plan { changes, wanted, before })
 }
 
-/// What undoes `changes` where the default routes are `present` now. A route is put back only where the present one is still
-/// ours, or where there is none; what was added is removed wherever it is still there.
-pub fn undo(changes: &[Change], wanted: &Route, present: &[Route]) -> Vec<Change> {
-    let ours = present.is_empty() || present.contains(wanted);
+/// What undoes `changes`, which were made where the default routes were `before`, where they are `present` now. A route is put
+/// back only where the present one is still ours, or where nobody else's has taken its place; what was added is removed
+/// wherever it is still there.
+pub fn undo(changes: &[Change], wanted: &Route, before: &[Route], present: &[Route]) -> Vec<Change> {
+    let is_added = |route: &Route| changes.contains(&Change::Add(route.clone()));
+    let is_foreign = |route: &&Route| !before.contains(route) && !is_added(route) && *route != wanted;
+    let first_foreign = present.iter().filter(is_foreign).map(|route| route.metric).min();
+    let is_free = |old: &Route| present.contains(wanted) || first_foreign.is_none_or(|metric| metric > old.metric);
     changes
         .iter()
         .rev()
         .filter_map(|change| match change {
             Change::Add(route) if present.contains(route) => Some(Change::Remove(route.clone())),
-            Change::Remove(route) if ours && !present.contains(route) => Some(Change::Add(route.clone())),
+            Change::Remove(route) if is_free(route) && !present.contains(route) => Some(Change::Add(route.clone())),
             _ => None,
         })
         .collect()
@@ -262,7 +271,7 @@ mod tests {
             }
             let mut table = before.clone();
             plan.changes.iter().take(steps).for_each(|change| apply(&mut table, change));
-            for change in undo(&plan.changes, &plan.wanted, &table.clone()) {
+            for change in undo(&plan.changes, &plan.wanted, &before, &table.clone()) {
                 apply(&mut table, &change);
                 prop_assert!(!table.is_empty() || before.is_empty());
             }
@@ -275,9 +284,11 @@ mod tests {
         let plan = plan(&[public(0)], GATEWAY, 3, Some(500)).unwrap();
         let other = Route::default_via(Ipv4Addr::new(192, 0, 2, 1), 2, 0);
         let kept = public(0).at_metric(500);
-        assert_eq!(undo(&plan.changes, &plan.wanted, &[other, kept.clone()]), [Remove(kept)]);
-        // But where nothing is left, the old one is better than none.
-        assert_eq!(undo(&plan.changes, &plan.wanted, &[]), [Add(public(0))]);
+        let undo = |present: &[Route]| undo(&plan.changes, &plan.wanted, &plan.before, present);
+        assert_eq!(undo(&[other.clone(), kept.clone()]), [Remove(kept.clone())]);
+        // But where ours was lost, and nobody else's is in its place, the old one comes back.
+        assert_eq!(undo(&[]), [Add(public(0))]);
+        assert_eq!(undo(&[kept.clone(), other.at_metric(700)]), [Add(public(0)), Remove(kept)]);
     }
 
     #[test]

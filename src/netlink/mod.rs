@@ -158,15 +158,14 @@ impl Netlink {
         })
     }
 
-    /// The default routes of the main table, the one that is used first in front.
+    /// The default routes of the main table, the one that is used first in front: the kernel keeps the routes to one
+    /// destination in the order of their metrics, and so it dumps them.
     ///
     /// # Errors
     /// See [`Trouble`].
     pub fn defaults(&mut self, family: u8) -> Result<Vec<Route>, Trouble> {
         let mut defaults = self.routes(family)?;
         defaults.retain(Route::is_default);
-        // The kernel's order is this one already; among equals it is the only source, and this sort keeps it.
-        defaults.sort_by_key(|route| route.metric);
         Ok(defaults)
     }
 
@@ -419,11 +418,11 @@ impl Events {
         Ok(any)
     }
 
-    /// The next events, waiting for them up to [`PATIENCE`], as they come: for tests that watch what changes.
+    /// The next changes of routes, waiting for them up to [`PATIENCE`]: for tests that watch what changes.
     ///
     /// # Errors
     /// See [`Trouble`].
-    pub fn next(&mut self) -> Result<Vec<(u16, Route)>, Trouble> {
+    pub fn routes(&mut self) -> Result<Vec<(u16, Route)>, Trouble> {
         let length = receive(&self.socket, &mut self.buffer)?;
         let mut routes = Vec::new();
         for message in Messages(&self.buffer[..length]) {

@@ -130,7 +130,7 @@ impl Address {
         }
         // IPv6 has IFA_ADDRESS alone, unless there is another end.
         let Some(local) = local.or(network) else { return Ok(None) };
-        Ok(Some(Address { interface: *&interface, local, network: network.unwrap_or(local), prefix: *prefix }))
+        Ok(Some(Address { interface, local, network: network.unwrap_or(local), prefix: *prefix }))
     }
 }
 
@@ -174,29 +174,19 @@ pub struct Route {
 /// state of the link) does not count, and neither does the order of the attributes.
 impl PartialEq for Route {
     fn eq(&self, other: &Route) -> bool {
-        let key = |route: &Route| {
-            let Route { family, prefix, source_prefix, tos, protocol, scope, kind, flags, table, .. } = route;
-            [*family, *prefix, *source_prefix, *tos, *protocol, *scope, *kind]
-                .map(u32::from)
-                .to_vec()
-                .into_iter()
-                .chain([flags & ONLINK, *table])
-                .collect::<Vec<_>>()
+        let numbers = |route: &Route| (route.fixed(), route.table);
+        let given = |route: &Route| -> Vec<(u16, Vec<u8>)> {
+            let is_given = |(kind, value): &&(u16, Vec<u8>)| {
+                let absent = *kind == libc::RTA_PRIORITY && value.iter().all(|byte| *byte == 0);
+                *kind != libc::RTA_TABLE && !absent
+            };
+            route.attributes.iter().filter(is_given).cloned().collect()
         };
-        let attributes = |route: &Route| {
-            let mut kept: Vec<(u16, Vec<u8>)> = route
-                .attributes
-                .iter()
-                .filter(|(kind, value)| {
-                    let absent = *kind == libc::RTA_PRIORITY && value.iter().all(|byte| *byte == 0);
-                    *kind != libc::RTA_TABLE && !absent
-                })
-                .cloned()
-                .collect();
-            kept.sort_unstable();
-            kept
-        };
-        key(self) == key(other) && attributes(self) == attributes(other)
+        let (ours, theirs) = (given(self), given(other));
+        numbers(self) == numbers(other)
+            && ours.len() == theirs.len()
+            && ours.iter().all(|attribute| theirs.contains(attribute))
+            && theirs.iter().all(|attribute| ours.contains(attribute))
     }
 }
 

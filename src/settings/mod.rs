@@ -14,6 +14,7 @@ use crate::api::endpoint::Endpoint;
 use crate::cli::options::{self, Opt};
 use crate::cli::{Arguments, OPTIONS};
 use crate::error::{Error, Result};
+use crate::gateway::verify::Probe;
 use crate::region::{self, Region};
 use crate::wait::{Goal, OkIf};
 
@@ -61,6 +62,17 @@ impl<'a> Settings<'a> {
             settings.given(option, option.check)?;
         }
         Ok(settings)
+    }
+
+    /// The settings without which a change of the routes cannot be confirmed or undone. They never fail: what is broken in
+    /// the configuration file is passed over with a warning.
+    pub fn for_rescue(arguments: &'a Arguments) -> Settings<'a> {
+        let mut settings = Settings { arguments, file: PathBuf::from(options::CONFIG.default), entries: Vec::new() };
+        if let Ok(Some((path, _))) = settings.find(&options::CONFIG) {
+            settings.file = PathBuf::from(path);
+        }
+        settings.entries = config::read_leniently(&settings.file);
+        settings
     }
 
     /// Whether a switch is given.
@@ -191,6 +203,39 @@ impl<'a> Settings<'a> {
     /// An impossible value was given.
     pub fn state_dir(&self) -> Result<PathBuf> {
         self.value(&options::STATE_DIR, values::folder)
+    }
+
+    /// The interface that the gateway is on, if somebody names it.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn interface(&self) -> Result<Option<String>> {
+        Ok(self.given(&options::INTERFACE, values::interface)?.map(|(name, _)| name))
+    }
+
+    /// The metric at which a replaced default route is kept.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn keep_old_metric(&self) -> Result<Option<u32>> {
+        Ok(self.given(&options::KEEP_OLD_METRIC, values::metric)?.map(|(metric, _)| metric))
+    }
+
+    /// How long a change waits for its confirmation, if somebody says so; zero for not at all.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn confirm(&self) -> Result<Option<Duration>> {
+        Ok(self.given(&options::CONFIRM, values::duration)?.map(|(limit, _)| limit))
+    }
+
+    /// Everything that is asked for with `--probe`.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn probes(&self) -> Result<Vec<Probe>> {
+        let texts = self.arguments.options.iter().filter(|(long, _)| *long == options::PROBE.long);
+        texts.map(|(_, text)| Probe::parse(text).map_err(|why| Error::usage(format!("--probe: {why}")))).collect()
     }
 
     /// How long a wait may take; none for no limit.
