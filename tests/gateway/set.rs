@@ -11,6 +11,7 @@ use rackconnect_agent::netlink::{Netlink, Writer};
 use simulated_api::Step;
 
 use crate::common::ended;
+use crate::space::Space;
 use crate::watch::{Paused, guards, kill, until};
 use crate::world::{GATEWAY, GATEWAY_OF_19, HOST, PUBLIC, PUBLIC_HOST, World, deployed};
 
@@ -41,6 +42,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::a_dead_gateway_is_put_back", a_dead_gateway_is_put_back),
     ("set::an_old_neighbour_entry_proves_nothing", an_old_neighbour_entry_proves_nothing),
     ("set::an_entry_of_the_administrator_is_believed", an_entry_of_the_administrator_is_believed),
+    ("set::an_interface_without_arp", an_interface_without_arp),
     ("set::what_answered_before_must_answer_after", what_answered_before_must_answer_after),
     ("set::the_interface_goes_down_before_the_change", the_interface_goes_down_before_the_change),
     ("set::the_route_is_changed_before_the_change", the_route_is_changed_before_the_change),
@@ -291,7 +293,8 @@ fn a_dry_run_only_prints() {
          - default via 198.51.100.1 dev eth0 proto boot\n"
     );
     assert_eq!(world.server.routes(), before);
-    assert_eq!(fs::read_dir(world.folder.path()).unwrap().count(), 0);
+    let is_ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("gateway");
+    assert_eq!(fs::read_dir(world.folder.path()).unwrap().flatten().filter(is_ours).count(), 0);
 }
 
 fn while_the_automation_may_be_at_it() {
@@ -423,22 +426,24 @@ fn a_dead_gateway_is_put_back() {
     assert!(guards(&world).is_empty());
 }
 
-fn neighbour(world: &World, address: [u8; 4], state: u16) {
+fn neighbour(space: &Space, interface: &str, address: [u8; 4], mac: &[u8], state: u16) {
     let mut fixed = [0; 12];
     fixed[0] = libc::AF_INET as u8;
-    fixed[4..8].copy_from_slice(&world.server.index("eth1").to_ne_bytes());
+    fixed[4..8].copy_from_slice(&space.index(interface).to_ne_bytes());
     fixed[8..10].copy_from_slice(&state.to_ne_bytes());
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
     let request = Writer::new(libc::RTM_NEWNEIGH, flags, &fixed)
         .attribute(libc::NDA_DST, &address)
-        .attribute(libc::NDA_LLADDR, &[2, 0, 0, 0, 0, 1]);
-    world.server.run(move || Netlink::open().unwrap().ask(&request, |_| Ok(())).expect("a neighbour"));
+        .attribute(libc::NDA_LLADDR, mac);
+    space.run(move || Netlink::open().unwrap().ask(&request, |_| Ok(())).expect("a neighbour"));
 }
+
+const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 fn an_old_neighbour_entry_proves_nothing() {
     for state in [libc::NUD_REACHABLE, libc::NUD_STALE] {
         let world = dead();
-        neighbour(&world, [10, 182, 127, 199], state);
+        neighbour(&world.server, "eth1", [10, 182, 127, 199], &NOBODY, state);
         world.run(&["gateway", "set"]).expect(10).says("(ARP)");
         world.expect(&[(PUBLIC, 0)]);
     }
@@ -446,7 +451,17 @@ fn an_old_neighbour_entry_proves_nothing() {
 
 fn an_entry_of_the_administrator_is_believed() {
     let world = dead();
-    neighbour(&world, [10, 182, 127, 199], libc::NUD_PERMANENT);
+    neighbour(&world.server, "eth1", [10, 182, 127, 199], &NOBODY, libc::NUD_PERMANENT);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(DEAD, 0)]);
+}
+
+fn an_interface_without_arp() {
+    let world = dead();
+    world.server.flag("eth1", libc::IFF_NOARP, true);
+    // Without ARP each end has to be told of the other.
+    neighbour(&world.server, "eth1", [10, 182, 0, 1], &world.router.mac("s1"), libc::NUD_PERMANENT);
+    neighbour(&world.router, "s1", [10, 182, 21, 219], &world.server.mac("eth1"), libc::NUD_PERMANENT);
     world.run(&["gateway", "set"]).expect(0);
     world.expect(&[(DEAD, 0)]);
 }

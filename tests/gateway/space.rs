@@ -107,12 +107,27 @@ impl Space {
 
     /// Takes an interface up or down.
     pub fn up(&self, name: &str, up: bool) {
+        self.flag(name, libc::IFF_UP, up);
+    }
+
+    /// Sets a flag of an interface, or takes it away.
+    pub fn flag(&self, name: &str, flag: libc::c_int, on: bool) {
+        let flag = flag as u32;
         let mut fixed = [0; 16];
         fixed[4..8].copy_from_slice(&self.index(name).to_ne_bytes());
-        fixed[8..12].copy_from_slice(&(if up { libc::IFF_UP as u32 } else { 0 }).to_ne_bytes());
-        fixed[12..16].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
+        fixed[8..12].copy_from_slice(&(if on { flag } else { 0 }).to_ne_bytes());
+        fixed[12..16].copy_from_slice(&flag.to_ne_bytes());
         let request = Writer::new(libc::RTM_NEWLINK, flags(0), &fixed);
-        self.netlink(move |netlink| netlink.ask(&request, |_| Ok(())).expect("up or down"));
+        self.netlink(move |netlink| netlink.ask(&request, |_| Ok(())).expect("a flag"));
+    }
+
+    /// The link-layer address of an interface.
+    pub fn mac(&self, name: &str) -> Vec<u8> {
+        let name = name.to_owned();
+        self.netlink(move |netlink| {
+            let links = netlink.links().expect("the interfaces");
+            links.into_iter().find(|link| link.name == name).expect("the interface").mac
+        })
     }
 
     /// Gives an interface an address.
