@@ -20,6 +20,8 @@ pub enum Kind {
     Unreachable,
     /// The API's answer cannot be understood.
     NotUnderstood,
+    /// A change was refused; nothing was changed.
+    Refused,
     /// COMMAND cannot be executed.
     CannotExecute,
     /// COMMAND was not found.
@@ -59,6 +61,7 @@ impl Error {
             Kind::LimitUsedUp => Exit::LimitUsedUp,
             Kind::Unreachable => Exit::Unreachable,
             Kind::NotUnderstood => Exit::NotUnderstood,
+            Kind::Refused => Exit::Refused,
             Kind::CannotExecute => Exit::CannotExecute,
             Kind::CommandNotFound => Exit::CommandNotFound,
             Kind::Other => Exit::Other,

@@ -26,6 +26,10 @@ pub enum Exit {
     Unreachable = 7,
     /// The API's answer cannot be understood.
     NotUnderstood = 8,
+    /// The default route is not the API's gateway, or there is none.
+    NotTheGateway = 9,
+    /// A change was refused or put back, or the gateway was given up.
+    Refused = 10,
     /// The deadline of a wait passed.
     DeadlinePassed = 124,
     /// COMMAND cannot be executed.
@@ -49,7 +53,13 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("6", "the request limit is used up, and waiting for it would pass the deadline"),
     ("7", "the API cannot be reached (name, connection, TLS, timeout, 5xx)"),
     ("8", "the API's answer cannot be understood (an unexpected 3xx or 4xx too)"),
-    ("124", "wait: the deadline passed"),
+    ("9", "gateway check: the default route is not the API's gateway, or there is none"),
+    (
+        "10",
+        "gateway set: refused (it says why; nothing was changed) or put back; gateway confirm or rollback: nothing \
+         pending, or too late; gateway keep: gave up",
+    ),
+    ("124", "wait, gateway set --wait: the deadline passed"),
     ("126, 127", "COMMAND of wait cannot be executed, or was not found"),
     ("128+n", "ended by signal n"),
 ];

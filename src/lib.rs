@@ -14,6 +14,9 @@ pub mod commands; // The commands, a file each.
 pub mod duration; // Durations as people write them.
 pub mod error; // What went wrong, and in which way.
 pub mod exit; // The exit codes.
+pub mod gateway; // The default gateway: checked, set, undone, kept.
+pub mod netlink; // The kernel's routes.
+pub mod notify; // What systemd is told.
 pub mod output; // Standard output.
 pub mod region; // The region and how it is found.
 pub mod settings; // Flags, environment, configuration file.
@@ -32,6 +35,10 @@ use term::Verbosity;
 /// The whole program: arguments in, exit code out.
 pub fn main() -> ExitCode {
     signals::start();
+    if env::args_os().nth(1).is_some_and(|argument| argument == gateway::guard::ARGUMENT) {
+        term::start(Verbosity::Default);
+        return gateway::guard::main(env::args_os().skip(2)).into();
+    }
     let invocation = cli::parse(env::args_os().skip(1));
     term::start(match &invocation {
         Ok(Invocation::Run(arguments)) => cli::verbosity(arguments),

@@ -1,16 +1,17 @@
 //! Signals. SIGINT, SIGTERM and SIGHUP end the program at once, in the middle of whatever it does, and so that its parent
-//! sees by which: that is what the kernel does by itself. Two cases need more.
+//! sees by which: that is what the kernel does by itself. Three cases need more.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::process;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
+use signal_hook::low_level::{emulate_default_handler, pipe};
 
 use crate::error::{Error, Kind, Result};
 
@@ -21,9 +22,8 @@ const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 pub fn start() {
     if process::id() == 1 {
         for signal in ENDING {
-            let always = Arc::new(AtomicBool::new(true));
             // It fails for signals that cannot be handled alone.
-            let _ = flag::register_conditional_shutdown(signal, 128 + signal, always);
+            let _ = flag::register_conditional_shutdown(signal, 128 + signal, armed().clone());
         }
     }
 }
@@ -36,6 +36,12 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
+/// The ending signals that are not ignored.
+fn heeded() -> impl Iterator<Item = i32> {
+    let ignored = ignored();
+    ENDING.into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0)
+}
+
 /// Lets `tidy_up` run before a signal ends the program.
 ///
 /// # Errors
@@ -45,9 +51,7 @@ pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
         return Ok(());
     }
     let error = |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
-    let ignored = ignored();
-    let heeded = ENDING.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
-    let mut signals = Signals::new(heeded).map_err(error)?;
+    let mut signals = Signals::new(heeded()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {
             tidy_up();
@@ -56,4 +60,98 @@ pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
     };
     thread::Builder::new().name("signals".to_owned()).stack_size(64 * 1024).spawn(run).map_err(error)?;
     Ok(())
+}
+
+/// Whether a signal ends process 1 at once.
+fn armed() -> &'static Arc<AtomicBool> {
+    static ARMED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    ARMED.get_or_init(|| Arc::new(AtomicBool::new(true)))
+}
+
+/// Signals that are held back: SIGINT and SIGTERM are remembered, SIGHUP is passed over.
+#[derive(Debug)]
+pub struct Held {
+    pending: Arc<AtomicUsize>,
+    wakeup: UnixStream,
+}
+
+/// Holds the ending signals back from now on, for as long as the process lives: nothing may end it in the middle of a
+/// change to the routes.
+///
+/// # Errors
+/// The handlers cannot be had.
+pub fn hold() -> Result<Held> {
+    let error = |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
+    let pending = Arc::new(AtomicUsize::new(0));
+    let (wakeup, sender) = UnixStream::pair().map_err(error)?;
+    wakeup.set_nonblocking(true).map_err(error)?;
+    for signal in heeded().filter(|signal| *signal != SIGHUP) {
+        let number = usize::try_from(signal).unwrap_or(0);
+        flag::register_usize(signal, pending.clone(), number).map_err(error)?;
+        pipe::register(signal, sender.try_clone().map_err(error)?).map_err(error)?;
+    }
+    if heeded().any(|signal| signal == SIGHUP) {
+        flag::register(SIGHUP, Arc::new(AtomicBool::new(false))).map_err(error)?;
+    }
+    armed().store(false, Ordering::SeqCst);
+    Ok(Held { pending, wakeup })
+}
+
+impl Held {
+    /// The signal that came, if one did.
+    pub fn pending(&self) -> Option<i32> {
+        match i32::try_from(self.pending.load(Ordering::SeqCst)) {
+            Ok(0) | Err(_) => None,
+            Ok(signal) => Some(signal),
+        }
+    }
+
+    /// What becomes readable when a signal comes.
+    pub fn wakeup(&self) -> &UnixStream {
+        &self.wakeup
+    }
+
+    /// Ends the program by the signal that came, if one did.
+    pub fn release(&self) {
+        if let Some(signal) = self.pending() {
+            die_by(signal);
+        }
+    }
+}
+
+/// Held while a service changes routes.
+static CHANGING: Mutex<()> = Mutex::new(());
+
+/// Keeps [`end_between_changes`] from ending the program while it lives.
+pub fn busy() -> MutexGuard<'static, ()> {
+    CHANGING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a service, after [`hold()`]: lets the ending signals end the program as soon as no change is under way. SIGTERM is
+/// how a service is stopped: exit code 0.
+///
+/// # Errors
+/// The handlers or their thread cannot be had.
+pub fn end_between_changes(tidy_up: fn()) -> Result<()> {
+    let error = |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
+    let mut signals = Signals::new(heeded()).map_err(error)?;
+    let run = move || {
+        for signal in signals.forever() {
+            let _idle = busy();
+            tidy_up();
+            if signal == SIGTERM {
+                process::exit(0);
+            }
+            die_by(signal);
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).stack_size(64 * 1024).spawn(run).map_err(error)?;
+    Ok(())
+}
+
+fn die_by(signal: i32) {
+    if process::id() == 1 {
+        process::exit(128 + signal);
+    }
+    let _ = emulate_default_handler(signal);
 }

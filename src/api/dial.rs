@@ -222,9 +222,9 @@ impl Dialler {
 }
 
 /// A socket on which nothing lasts longer than the deadline.
-struct Timed<'a> {
-    stream: &'a TcpStream,
-    deadline: Moment,
+pub(super) struct Timed<'a> {
+    pub stream: &'a TcpStream,
+    pub deadline: Moment,
 }
 
 impl Timed<'_> {

@@ -58,6 +58,15 @@ impl Endpoint {
     pub fn url(&self, path_and_query: &str) -> String {
         format!("{}{path_and_query}", self.base)
     }
+
+    /// The host (without brackets), the port, and whether TLS is spoken there.
+    pub fn target(&self) -> (String, u16, bool) {
+        // It was checked when it was made.
+        let uri = self.base.parse::<Uri>().unwrap_or_default();
+        let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        (bare(uri.host().unwrap_or_default()).to_owned(), port, secure)
+    }
 }
 
 impl fmt::Display for Endpoint {

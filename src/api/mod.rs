@@ -8,6 +8,7 @@ pub mod client;
 mod dial;
 pub mod endpoint;
 mod lookup;
+pub mod reach;
 pub mod roots;
 pub mod status;
 

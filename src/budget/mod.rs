@@ -81,6 +81,11 @@ impl Budget {
         }
     }
 
+    /// How many places are busy; none where nothing is shared.
+    pub fn used(&mut self) -> Option<usize> {
+        self.shared(|window, now| window.used(now))
+    }
+
     /// Takes a place for a request that is sent at once and has an answer by `deadline` or never.
     ///
     /// # Errors

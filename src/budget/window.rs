@@ -89,6 +89,11 @@ impl Window {
         Err(busy[busy.len() - allowed].min(now + WINDOW))
     }
 
+    /// How many places are busy.
+    pub fn used(&self, now: Moment) -> usize {
+        self.busy_until.iter().filter(|until| **until > now).count()
+    }
+
     /// Takes a place for a request whose deadline is `deadline`, leaving `reserve` places free.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ const WIDTH: usize = 100;
 
 /// One sentence about the program.
 pub const ABOUT: &str = "The on-server agent for Rackspace RackConnect v2.0: asks for the automation status, waits for it, \
-                         shows the gateway.";
+                         shows, sets and keeps the gateway.";
 
 /// The help's text.
 pub fn text(command: Option<Command>, full: bool) -> String {

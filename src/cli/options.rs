@@ -14,6 +14,16 @@ pub enum Command {
     Features,
     /// `gateway show`, or just `gateway`
     GatewayShow,
+    /// `gateway check`
+    GatewayCheck,
+    /// `gateway set`
+    GatewaySet,
+    /// `gateway confirm`
+    GatewayConfirm,
+    /// `gateway rollback`
+    GatewayRollback,
+    /// `gateway keep`
+    GatewayKeep,
     /// `wait`
     Wait,
     /// `facts`
@@ -91,10 +101,27 @@ impl Opt {
     }
 }
 
-use Command::{Details, Facts, Features, GatewayShow, Region, Status, Wait};
+use Command::{
+    Details, Facts, Features, GatewayCheck, GatewayConfirm, GatewayKeep, GatewayRollback, GatewaySet, GatewayShow,
+    Region, Status, Wait,
+};
 
-const ASKING: &[Command] = &[Status, Details, Features, GatewayShow, Wait, Facts];
-const ONE_SHOT: &[Command] = &[Status, Details, Features, GatewayShow, Facts];
+const ASKING: &[Command] =
+    &[Status, Details, Features, GatewayShow, GatewayCheck, GatewaySet, GatewayKeep, Wait, Facts];
+const ONE_SHOT: &[Command] = &[Status, Details, Features, GatewayShow, GatewayCheck, GatewaySet, GatewayKeep, Facts];
+const STATE: &[Command] = &[
+    Status,
+    Details,
+    Features,
+    GatewayShow,
+    GatewayCheck,
+    GatewaySet,
+    GatewayConfirm,
+    GatewayRollback,
+    GatewayKeep,
+    Wait,
+    Facts,
+];
 
 /// All commands, in the order of the help.
 pub const COMMANDS: &[CommandSpec] = &[
@@ -127,6 +154,52 @@ pub const COMMANDS: &[CommandSpec] = &[
         help: "Print the address of the RackConnect gateway",
         more: "Prints the address that the API has assigned to this server; exit code 3 while there is none. \
                \"gateway\" alone is the same.",
+    },
+    CommandSpec {
+        command: GatewayCheck,
+        name: "gateway check",
+        operands: "",
+        help: "Compare the default route with the API's gateway; change nothing",
+        more: "Prints the API's gateway, and all default routes of the kernel. What counts is where the kernel would send a \
+               packet for the internet: exit code 0 if it is the API's gateway, 9 if not, 3 if none is assigned.",
+    },
+    CommandSpec {
+        command: GatewaySet,
+        name: "gateway set",
+        operands: "",
+        help: "Make the API's gateway the default gateway",
+        more: "Prints the plan, and then carries it out: the default route in effect is replaced, without a moment between, \
+               and nothing else is touched. The result is verified: the kernel uses the gateway, the gateway answers at the \
+               link layer, the API and every --probe that answered before still answer. Otherwise everything is put back, \
+               even if this program is killed meanwhile. Nothing to do is success.\n\n\
+               It is refused (exit code 10) while the automation may be setting the gateway itself: while the status is \
+               DEPLOYING or unknown, unless the features say that the network stack is not configured automatically; and \
+               unless the status is DEPLOYED where they say that it is.",
+    },
+    CommandSpec {
+        command: GatewayConfirm,
+        name: "gateway confirm",
+        operands: "",
+        help: "Accept the change that waits for its confirmation",
+        more: "From any session. The API is asked nothing.",
+    },
+    CommandSpec {
+        command: GatewayRollback,
+        name: "gateway rollback",
+        operands: "",
+        help: "Undo the change that waits for its confirmation, or the last one",
+        more: "Puts back the default route that the last gateway set replaced, if the present one is still the one that it \
+               set. The API is asked nothing.",
+    },
+    CommandSpec {
+        command: GatewayKeep,
+        name: "gateway keep",
+        operands: "",
+        help: "Set the gateway, and set it again whenever it is lost",
+        more: "Hears of route, address and link changes from the kernel. With no default route left at all, the last gateway \
+               that was verified is put back at once. Another default route in its place is replaced up to five times in ten \
+               minutes; then this gives up (exit code 10), since fighting is of no use to anybody. Stopped, it leaves the \
+               route.",
     },
     CommandSpec {
         command: Wait,
@@ -207,15 +280,15 @@ pub const CHECK: Opt = Opt {
 
 /// `--format`
 pub const FORMAT: Opt = Opt {
-    on: &[Status, Details, Features, GatewayShow, Region],
+    on: &[Status, Details, Features, GatewayShow, GatewayCheck, Region],
     words: &["text", "json", "xml"],
     ..opt(
         "format",
         Some("FORMAT"),
         "Ask the API for text, json or xml and print its answer as it is",
         "status and gateway show have text, json and xml; details and features have json and xml. The body is printed byte \
-         for byte (on a terminal a newline is added and control characters are made visible). region has json: an object \
-         of its own.",
+         for byte (on a terminal a newline is added and control characters are made visible). region and gateway check have \
+         json: an object of their own.",
     )
 };
 
@@ -262,7 +335,7 @@ pub const TIMEOUT: Opt = Opt {
     env: &["RACKCONNECT_WAIT_TIMEOUT"],
     key: Some(("wait_timeout", KeyType::Duration)),
     default: "60m",
-    on: &[Wait],
+    on: &[GatewaySet, Wait],
     check: |value| values::duration(value).map(drop),
     ..opt("timeout", Some("DURATION"), "Give up after this long, with exit code 124", "0 means never.")
 };
@@ -272,7 +345,7 @@ pub const INTERVAL: Opt = Opt {
     env: &["RACKCONNECT_WAIT_INTERVAL"],
     key: Some(("wait_interval", KeyType::Duration)),
     default: "5s",
-    on: &[Wait],
+    on: &[GatewaySet, Wait],
     check: |value| values::interval(value).map(drop),
     ..opt(
         "interval",
@@ -315,7 +388,7 @@ pub const REGION: Opt = Opt {
     env: &["RACKCONNECT_REGION"],
     key: Some(("region", KeyType::Text)),
     default: "detected: xenstore, then cloud-init's instance data",
-    on: &[Status, Details, Features, GatewayShow, Wait, Facts, Region],
+    on: &[Status, Details, Features, GatewayShow, GatewayCheck, GatewaySet, GatewayKeep, Wait, Facts, Region],
     words: &crate::region::CODES,
     check: |value| values::region(value).map(drop),
     ..opt("region", Some("CODE"), "The region of this server", "One of dfw, hkg, iad, lon, ord and syd.")
@@ -391,13 +464,94 @@ pub const STATE_DIR: Opt = Opt {
     env: &["RACKCONNECT_STATE_DIR"],
     key: Some(("state_dir", KeyType::Text)),
     default: "/run/rackconnect-agent",
-    on: ASKING,
+    on: STATE,
     check: |value| values::folder(value).map(drop),
     ..opt(
         "state-dir",
         Some("DIR"),
-        "Where processes share the request limit",
+        "Where processes share the request limit, and where the undo of a gateway change is kept",
         "root makes it. Without it a process keeps to 6 requests a minute, as it cannot know of the others.",
+    )
+};
+
+/// `--interface`
+pub const INTERFACE: Opt = Opt {
+    env: &["RACKCONNECT_INTERFACE"],
+    key: Some(("interface", KeyType::Text)),
+    default: "the one that the gateway is on-link on",
+    on: &[GatewayShow, GatewayCheck, GatewaySet, GatewayKeep],
+    check: |value| values::interface(value).map(drop),
+    ..opt("interface", Some("NAME"), "The interface that the gateway is on", "")
+};
+
+/// `--as`
+pub const AS: Opt = Opt {
+    on: &[GatewayShow],
+    words: values::MANAGERS,
+    check: values::manager,
+    ..opt(
+        "as",
+        Some("PROGRAM"),
+        "Print the gateway as networkd, netplan, ifupdown or sysconfig is told it",
+        "For whoever owns the configuration of this server's network to put in place. Nothing is written.",
+    )
+};
+
+/// `--dry-run`
+pub const DRY_RUN: Opt = Opt { on: &[GatewaySet], ..opt("dry-run", None, "Print the plan, and do nothing", "") };
+
+/// `--force`
+pub const FORCE: Opt = Opt {
+    on: &[GatewaySet],
+    ..opt(
+        "force",
+        None,
+        "Set it even if the automation may be setting it at the same time",
+        "Whatever the status and the features say.",
+    )
+};
+
+/// `--wait`
+pub const WAIT: Opt = Opt {
+    on: &[GatewaySet],
+    ..opt(
+        "wait",
+        None,
+        "Wait until a gateway is assigned and the automation is done with it",
+        "Up to --timeout; then exit code 124.",
+    )
+};
+
+/// `--keep-old-metric`
+pub const KEEP_OLD_METRIC: Opt = Opt {
+    on: &[GatewaySet],
+    check: |value| values::metric(value).map(drop),
+    ..opt("keep-old-metric", Some("N"), "Keep the replaced default route as a fallback at this metric", "")
+};
+
+/// `--probe`
+pub const PROBE: Opt = Opt {
+    on: &[GatewaySet],
+    check: |value| crate::gateway::verify::Probe::parse(value).map(drop),
+    ..opt(
+        "probe",
+        Some("HOST[:PORT]"),
+        "Put everything back if this host answers before the change and not after it",
+        "By a TCP connection; without a port to 443, where a refusal is an answer, too. Can be given several times.",
+    )
+};
+
+/// `--confirm`
+pub const CONFIRM: Opt = Opt {
+    default: "60s if standard input is a terminal, else 0",
+    on: &[GatewaySet],
+    check: |value| values::duration(value).map(drop),
+    ..opt(
+        "confirm",
+        Some("DURATION"),
+        "Put everything back unless it is confirmed within this time",
+        "By gateway confirm in any session, or by Enter. A correct change can end the very session that it is typed in. 0 \
+         means that no confirmation is needed.",
     )
 };
 
@@ -405,7 +559,20 @@ pub const STATE_DIR: Opt = Opt {
 pub const CONFIG: Opt = Opt {
     env: &["RACKCONNECT_CONFIG"],
     default: "/etc/rackconnect-agent/config.toml",
-    on: &[Status, Details, Features, GatewayShow, Wait, Facts, Region],
+    on: &[
+        Status,
+        Details,
+        Features,
+        GatewayShow,
+        GatewayCheck,
+        GatewaySet,
+        GatewayConfirm,
+        GatewayRollback,
+        GatewayKeep,
+        Wait,
+        Facts,
+        Region,
+    ],
     ..opt(
         "config",
         Some("FILE"),
@@ -452,6 +619,14 @@ pub const OPTIONS: &[&Opt] = &[
     &REQUEST_TIMEOUT,
     &DEADLINE,
     &STATE_DIR,
+    &INTERFACE,
+    &AS,
+    &DRY_RUN,
+    &FORCE,
+    &WAIT,
+    &KEEP_OLD_METRIC,
+    &PROBE,
+    &CONFIRM,
     &CONFIG,
     &QUIET,
     &VERBOSE,

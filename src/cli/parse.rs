@@ -256,7 +256,7 @@ mod tests {
             ("xyzzy", "see rackconnect --help"),
             ("status --intervall 5s", "did you mean --interval?"),
             ("status -x", "no option -x"),
-            ("status --timeout 5s", "status does not take --timeout: it belongs to wait"),
+            ("status --timeout 5s", "status does not take --timeout: it belongs to gateway set and wait"),
             ("wait --timeout", "--timeout needs a value: --timeout DURATION"),
             ("wait --through-failed=yes", "through-failed"),
             ("wait true", "goes after --"),

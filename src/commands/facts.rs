@@ -3,28 +3,25 @@
 //! Every fact is an object of its own: `value` and `source`, or `value` null and `reason`. It has to be there in time (a
 //! run of Ansible gives its facts ten seconds), so whatever is slow or broken is a missing fact, never an error.
 
-use std::fs::{self, File};
-use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr};
+use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::once;
 use crate::api::body::{self, Named, Tree};
 use crate::api::client::{Answer, Client, Failure};
 use crate::api::{Format, Operation};
+use crate::budget::{Budget, LIMIT};
 use crate::cli::options;
 use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
+use crate::gateway::kernel;
 use crate::output;
 use crate::region::Detected;
 use crate::settings::Settings;
 use crate::xenstore::{Connection, Server, Trouble, Value, known};
 
-/// The kernel's IPv4 routes of the main table, a line each; see Linux's net/ipv4/fib_trie.c, fib_route_seq_show.
-const ROUTES: &str = "/proc/net/route";
-/// The largest table that is read.
-const ROUTES_LIMIT: u64 = 4 << 20;
 /// The kernel's network interfaces, a folder each.
 const INTERFACES: &str = "/sys/class/net";
 
@@ -62,7 +59,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         ("gateway", api.gateway()),
         ("servicenet_interface", store.servicenet()),
         ("default_route", default_route()),
-        ("request_budget", request_budget()),
+        ("request_budget", request_budget(settings)),
     ];
     let entries = facts.into_iter().map(|(name, fact)| (name.to_owned(), as_tree(fact)));
     output::line(&Tree::Map(entries.collect()).to_json())?;
@@ -100,9 +97,12 @@ fn version(server: &Server) -> Fact {
     Ok((text(version), XENSTORE.to_owned()))
 }
 
-/// How much of the request limit is used: no state that could tell is kept yet.
-fn request_budget() -> Fact {
-    Err("this version keeps no count that outlives a process".to_owned())
+/// How much of the request limit is used now, by whatever of ours.
+fn request_budget(settings: &Settings) -> Fact {
+    let mut budget = Budget::new(settings.state_dir().map_err(|error| error.message)?);
+    let used = budget.used().ok_or("there is no usable state directory that processes share")?;
+    let number = |number: usize| Tree::Number(number as u64);
+    Ok((map([("used", number(used)), ("limit", number(LIMIT))]), "state directory".to_owned()))
 }
 
 /// The API, asked for one thing after the other. If it could not be reached once, it is not asked again.
@@ -208,16 +208,13 @@ impl Store {
 
     /// The interface whose MAC is that of the network with ServiceNet's label.
     fn servicenet(&mut self) -> Fact {
-        let folder = known::NETWORKING;
-        for child in self.children(folder)? {
-            let Value::Text(json) = self.value(&format!("{folder}/{child}")) else { continue };
-            let Some(mac) = known::servicenet_mac(&json) else { continue };
-            return match interface_of(&mac) {
-                Some(name) => Ok((map([("name", Tree::Text(name)), ("mac", Tree::Text(mac))]), XENSTORE.to_owned())),
-                None => Err(format!("xenstore names the MAC {mac}, which no interface has")),
-            };
+        let store = self.connection.as_mut().map_err(|trouble| trouble.to_string())?;
+        let mac = store.servicenet_mac().map_err(|trouble| trouble.to_string())?;
+        let mac = mac.ok_or("xenstore names no network with ServiceNet's label")?;
+        match interface_of(&mac) {
+            Some(name) => Ok((map([("name", Tree::Text(name)), ("mac", Tree::Text(mac))]), XENSTORE.to_owned())),
+            None => Err(format!("xenstore names the MAC {mac}, which no interface has")),
         }
-        Err("xenstore names no network with ServiceNet's label".to_owned())
     }
 }
 
@@ -244,63 +241,22 @@ fn interface_of(mac: &str) -> Option<String> {
     Some(found.file_name()?.to_str()?.to_owned())
 }
 
-/// The default route that the kernel prefers.
+/// The default route of the main table that is in effect.
 fn default_route() -> Fact {
-    let mut table = String::new();
-    let read = File::open(ROUTES).and_then(|file| file.take(ROUTES_LIMIT).read_to_string(&mut table));
-    read.map_err(|why| format!("{ROUTES} cannot be read: {why}"))?;
-    let (interface, gateway, metric) = best_default(&table).ok_or("the kernel has no default route for IPv4")?;
-    let gateway = gateway.map_or(Tree::Nothing, |gateway| text(&gateway.to_string()));
-    let value = map([("gateway", gateway), ("interface", text(interface)), ("metric", Tree::Number(metric.into()))]);
-    Ok((value, ROUTES.to_owned()))
-}
-
-/// The default route of least metric in the kernel's table: interface, gateway if it has one, metric.
-fn best_default(table: &str) -> Option<(&str, Option<Ipv4Addr>, u32)> {
-    /// The route is up, and it has a gateway; Linux's include/uapi/linux/route.h.
-    const UP: u32 = 1;
-    const GATEWAY: u32 = 2;
-    let hex = |field: &str| u32::from_str_radix(field, 16).ok();
-    let routes = table.lines().skip(1).filter_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [interface, destination, gateway, flags, _, _, metric, mask, ..] = fields.as_slice() else { return None };
-        let flags = hex(flags)?;
-        if hex(destination)? != 0 || hex(mask)? != 0 || flags & UP == 0 {
-            return None;
-        }
-        // An address is printed as the number that its bytes are in the memory of this machine.
-        let address = Ipv4Addr::from(hex(gateway)?.to_ne_bytes());
-        Some((*interface, (flags & GATEWAY != 0).then_some(address), metric.parse().ok()?))
-    });
-    routes.min_by_key(|(_, _, metric)| *metric)
+    let read = |error: Error| error.message;
+    let mut netlink = kernel::open().map_err(read)?;
+    let defaults = kernel::defaults4(&mut netlink).map_err(read)?;
+    let route = defaults.first().ok_or("the kernel has no default route for IPv4")?;
+    let name = kernel::namer(&mut netlink);
+    let interface = route.interface.and_then(name).map_or(Tree::Nothing, Tree::Text);
+    let gateway = route.gateway.map_or(Tree::Nothing, |gateway| text(&gateway.to_string()));
+    let value = map([("gateway", gateway), ("interface", interface), ("metric", Tree::Number(route.metric.into()))]);
+    Ok((value, "kernel".to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const HEADER: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
-
-    #[test]
-    #[cfg(target_endian = "little")]
-    fn the_default_route_of_least_metric() {
-        let table = format!(
-            "{HEADER}eth0\t00000000\t0101A8C0\t0003\t0\t0\t200\t00000000\t0\t0\t0\n\
-             eth1\t00000000\tC67FB60A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
-             eth1\t0000B60A\t00000000\t0001\t0\t0\t0\t0080FFFF\t0\t0\t0\n\
-             eth2\t00000000\t0101A8C0\t0002\t0\t0\t0\t00000000\t0\t0\t0\n"
-        );
-        assert_eq!(best_default(&table), Some(("eth1", Some(Ipv4Addr::new(10, 182, 127, 198)), 100)));
-        let on_link = format!("{HEADER}tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n");
-        assert_eq!(best_default(&on_link), Some(("tun0", None, 0)));
-    }
-
-    #[test]
-    fn tables_without_one() {
-        for table in ["", HEADER, "x\ny\n", &format!("{HEADER}eth0\t00000000\tzz\t0003\t0\t0\t0\t00000000")] {
-            assert_eq!(best_default(table), None, "{table}");
-        }
-    }
 
     #[test]
     fn a_fact_has_a_source_or_a_reason() {

@@ -21,6 +21,7 @@ use crate::budget::RESERVE;
 use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
+use crate::notify;
 use crate::output;
 use crate::region::Detected;
 use crate::settings::Settings;
@@ -66,13 +67,21 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         _ => machine.status().map(|status| status.word().to_owned()).unwrap_or_default(),
     };
     let exit = exit(end);
+    notify::status(&sentence);
     match exit {
         Exit::Ok => log::info!("{sentence}"),
-        _ => log::error!("{sentence}"),
+        _ => {
+            log::error!("{sentence}");
+            notify::stopping();
+        }
     }
     let Some(path) = path.filter(|_| exit == Exit::Ok) else {
         if program.is_empty() && !word.is_empty() {
             output::line(&word)?;
+        }
+        // Not STOPPING=1 as well: with it systemd would forget RemainAfterExit=. COMMAND speaks for itself.
+        if exit == Exit::Ok && program.is_empty() {
+            notify::ready();
         }
         return Ok(exit);
     };

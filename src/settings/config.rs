@@ -30,13 +30,24 @@ pub struct Entry {
 /// # Errors
 /// It cannot be read, is not TOML, or holds an impossible value.
 pub fn read(path: &Path, named_by: Option<&str>) -> Result<Vec<Entry>> {
+    entries(&path.display().to_string(), &text(path, named_by)?)?.into_iter().collect()
+}
+
+/// Reads of the file what can be read, and warns of the rest.
+pub fn read_leniently(path: &Path) -> Vec<Entry> {
+    let warn = |why: &Error| log::warn!("{why}");
+    let all = text(path, None).and_then(|text| entries(&path.display().to_string(), &text)).inspect_err(warn);
+    all.into_iter().flatten().filter_map(|entry| entry.inspect_err(warn).ok()).collect()
+}
+
+fn text(path: &Path, named_by: Option<&str>) -> Result<String> {
     let name = path.display();
     let mut text = String::new();
     match File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text)) {
         Ok(length) if length as u64 > LIMIT => Err(Error::usage(format!("{name} is larger than {} KiB", LIMIT / 1024))),
-        Ok(_) => entries(&name.to_string(), &text),
+        Ok(_) => Ok(text),
         Err(why) if named_by.is_none() && matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(Vec::new())
+            Ok(String::new())
         }
         Err(why) => {
             let origin = named_by.map_or(String::new(), |origin| format!("{origin}: "));
@@ -45,7 +56,8 @@ pub fn read(path: &Path, named_by: Option<&str>) -> Result<Vec<Entry>> {
     }
 }
 
-fn entries(name: &str, text: &str) -> Result<Vec<Entry>> {
+/// Its keys, each of them good or not.
+fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
     let line =
         |span: Span| text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1;
     let mut document = toml_span::parse(text)
@@ -64,10 +76,11 @@ fn entries(name: &str, text: &str) -> Result<Vec<Entry>> {
             log::warn!("{name}:{here}: unknown key {key:?}{hint}");
             continue;
         };
-        let wrong = |why: &str| Error::usage(format!("{name}:{here}: {key}: {why}"));
-        let value = as_flag(&mut value, key_type).map_err(|why| wrong(&why))?;
-        (option.check)(&value).map_err(|why| wrong(&why))?;
-        entries.push(Entry { key, value, line: here });
+        let good = as_flag(&mut value, key_type).and_then(|value| (option.check)(&value).map(|()| value));
+        entries.push(match good {
+            Ok(value) => Ok(Entry { key, value, line: here }),
+            Err(why) => Err(Error::usage(format!("{name}:{here}: {key}: {why}"))),
+        });
     }
     Ok(entries)
 }
@@ -100,7 +113,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<(String, String, usize)>> {
-        let entries = entries("config.toml", text)?;
+        let entries = entries("config.toml", text)?.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(entries.into_iter().map(|entry| (entry.key, entry.value, entry.line)).collect())
     }
 

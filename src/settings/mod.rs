@@ -5,10 +5,10 @@
 mod config;
 pub mod values;
 
-use std::cell::OnceCell;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::cli::options::{self, Opt};
 use crate::cli::{Arguments, OPTIONS};
 use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
+use crate::gateway::verify::Probe;
 use crate::region::{self, Detected, Region};
 use crate::wait::{Goal, OkIf};
 
@@ -49,22 +50,22 @@ pub struct Settings<'a> {
     file: PathBuf,
     entries: Vec<config::Entry>,
     /// The region that the server itself knows; asked for once, and again only as long as it may still come.
-    detected: OnceCell<Detected>,
+    detected: OnceLock<Detected>,
 }
 
 impl<'a> Settings<'a> {
+    fn of(arguments: &'a Arguments) -> Settings<'a> {
+        let file = PathBuf::from(options::CONFIG.default);
+        Settings { arguments, file, entries: Vec::new(), detected: OnceLock::new() }
+    }
+
     /// Reads the configuration file, and checks all that it says and all that the command is given otherwise, even what
     /// it will not use: a slip shows at once.
     ///
     /// # Errors
     /// The file cannot be read, or an impossible value is given.
     pub fn load(arguments: &'a Arguments) -> Result<Settings<'a>> {
-        let mut settings = Settings {
-            arguments,
-            file: PathBuf::from(options::CONFIG.default),
-            entries: Vec::new(),
-            detected: OnceCell::new(),
-        };
+        let mut settings = Settings::of(arguments);
         let named = settings.find(&options::CONFIG)?;
         settings.entries = match named {
             Some((path, origin)) => {
@@ -77,6 +78,17 @@ impl<'a> Settings<'a> {
             settings.given(option, option.check)?;
         }
         Ok(settings)
+    }
+
+    /// The settings without which a change of the routes cannot be confirmed or undone. They never fail: what is broken in
+    /// the configuration file is passed over with a warning.
+    pub fn for_rescue(arguments: &'a Arguments) -> Settings<'a> {
+        let mut settings = Settings::of(arguments);
+        if let Ok(Some((path, _))) = settings.find(&options::CONFIG) {
+            settings.file = PathBuf::from(path);
+        }
+        settings.entries = config::read_leniently(&settings.file);
+        settings
     }
 
     /// Whether a switch is given.
@@ -255,6 +267,39 @@ impl<'a> Settings<'a> {
     /// An impossible value was given.
     pub fn state_dir(&self) -> Result<PathBuf> {
         self.value(&options::STATE_DIR, values::folder)
+    }
+
+    /// The interface that the gateway is on, if somebody names it.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn interface(&self) -> Result<Option<String>> {
+        Ok(self.given(&options::INTERFACE, values::interface)?.map(|(name, _)| name))
+    }
+
+    /// The metric at which a replaced default route is kept.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn keep_old_metric(&self) -> Result<Option<u32>> {
+        Ok(self.given(&options::KEEP_OLD_METRIC, values::metric)?.map(|(metric, _)| metric))
+    }
+
+    /// How long a change waits for its confirmation, if somebody says so; zero for not at all.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn confirm(&self) -> Result<Option<Duration>> {
+        Ok(self.given(&options::CONFIRM, values::duration)?.map(|(limit, _)| limit))
+    }
+
+    /// Everything that is asked for with `--probe`.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn probes(&self) -> Result<Vec<Probe>> {
+        let texts = self.arguments.options.iter().filter(|(long, _)| *long == options::PROBE.long);
+        texts.map(|(_, text)| Probe::parse(text).map_err(|why| Error::usage(format!("--probe: {why}")))).collect()
     }
 
     /// How long a wait may take; none for no limit.

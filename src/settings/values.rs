@@ -35,6 +35,31 @@ pub fn folder(value: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// The name of a network interface. What the kernel allows is more than this, but nothing that is used.
+pub fn interface(value: &str) -> Result<String, String> {
+    // IFNAMSIZ is 16, with the zero at the end (`linux/if.h`).
+    match value.len() {
+        1..=15 if !value.contains(['/', '\0']) && !value.contains(char::is_whitespace) => Ok(value.to_owned()),
+        _ => Err(format!("{value:?} is not the name of an interface")),
+    }
+}
+
+/// A route's metric.
+pub fn metric(value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| format!("{value:?} is not a metric: a number from 0 to {}", u32::MAX))
+}
+
+/// The programs whose configuration `--as` writes.
+pub const MANAGERS: &[&str] = &["networkd", "netplan", "ifupdown", "sysconfig"];
+
+/// One of [`MANAGERS`].
+pub fn manager(value: &str) -> Result<(), String> {
+    match MANAGERS.contains(&value) {
+        true => Ok(()),
+        false => Err(format!("{value:?} is none of {}", MANAGERS.join(", "))),
+    }
+}
+
 /// A region code.
 pub fn region(value: &str) -> Result<Region, String> {
     Region::from_code(value).ok_or_else(|| format!("{value:?} is not a region: the regions are {}", CODES.join(", ")))

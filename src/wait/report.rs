@@ -18,12 +18,13 @@ pub struct Report {
     started: Moment,
     said: String,
     said_at: Moment,
+    told: String,
 }
 
 impl Report {
     /// The report of a wait that begins at `now`.
     pub fn new(now: Moment) -> Report {
-        Report { started: now, said: String::new(), said_at: now }
+        Report { started: now, said: String::new(), said_at: now, told: String::new() }
     }
 
     /// The line for a log, if there is something new to say or nothing was said for a minute.
@@ -39,6 +40,15 @@ impl Report {
         self.said = state;
         self.said_at = now;
         Some(line)
+    }
+
+    /// What systemd is told, if it is something new.
+    pub fn status(&mut self, machine: &Machine) -> Option<String> {
+        let line = format!("{}{}", state(machine), progress(machine.tasks()));
+        (line != self.told).then(|| {
+            self.told.clone_from(&line);
+            line
+        })
     }
 
     /// When [`Report::line`] will have something to say even if nothing happens.

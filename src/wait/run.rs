@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::report::Report;
 use super::{End, Heard, Machine, Policy, Question, Rested, Source, Step};
 use crate::clock::{Moment, chance};
+use crate::notify;
 use crate::term;
 
 /// How often the live line is drawn anew.
@@ -47,6 +48,9 @@ pub fn run(source: &mut dyn Source, policy: Policy) -> (End, Machine, String) {
 fn hear(machine: &mut Machine, heard: &Heard, report: &mut Report, watched: bool) {
     let now = Moment::now();
     machine.hear(heard.question, heard.asked, now, &heard.news, chance());
+    if let Some(line) = report.status(machine) {
+        notify::status(&line);
+    }
     // The line about a change also says how far the tasks are, if they are asked for next. The last line is the caller's.
     let more_to_come = match machine.step(now) {
         Step::Ask { question, .. } => question == Question::Tasks,

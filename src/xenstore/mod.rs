@@ -26,4 +26,19 @@ impl Connection {
             Err(trouble) => Err(trouble),
         }
     }
+
+    /// The MAC (lower case, with colons) of the network that has ServiceNet's label, if there is one.
+    ///
+    /// # Errors
+    /// xenstore is broken, or does not say which networks there are.
+    pub fn servicenet_mac(&mut self) -> Result<Option<String>, Trouble> {
+        for child in self.directory(known::NETWORKING)?.unwrap_or_default() {
+            if let Value::Text(json) = self.value(&format!("{}/{child}", known::NETWORKING))?
+                && let Some(mac) = known::servicenet_mac(&json)
+            {
+                return Ok(Some(mac));
+            }
+        }
+        Ok(None)
+    }
 }

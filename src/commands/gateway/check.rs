@@ -1,0 +1,86 @@
+//! `gateway check`: the API's gateway beside the kernel's default routes.
+
+use std::net::IpAddr;
+
+use super::{ask, store};
+use crate::cli::options;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::gateway::{kernel, plan};
+use crate::netlink::{Hop, Route, family_of};
+use crate::output;
+use crate::settings::Settings;
+use crate::term::visible;
+
+/// Compares, and changes nothing.
+pub fn run(settings: &Settings) -> Result<Exit> {
+    let json = match settings.flag(&options::FORMAT) {
+        None | Some("text") => false,
+        Some("json") => true,
+        Some(other) => {
+            return Err(Error::usage(format!(
+                "--format {other:?} is none that gateway check has: it has text and json"
+            )));
+        }
+    };
+    let named = settings.interface()?;
+    store(settings)?;
+    let gateway = ask::gateway(settings)?;
+    let mut netlink = kernel::open()?;
+    let family = family_of(gateway);
+    let defaults = kernel::defaults(&mut netlink, family)?;
+    let hop = kernel::internet(&mut netlink, family)?;
+    let namer = kernel::namer(&mut netlink);
+    let name = |index: u32| namer(index).unwrap_or_else(|| format!("#{index}"));
+    let is_used = hop.is_some_and(|hop| hop.gateway == Some(gateway))
+        && named.is_none_or(|named| hop.and_then(|hop| hop.interface).is_some_and(|index| name(index) == named));
+    if json {
+        output::line(&object(gateway, hop, &defaults, is_used, &name))?;
+    } else {
+        output::line(&format!("API: {gateway}"))?;
+        output::line(&visible(&format!("kernel: {}", kernel::describe(hop, name))))?;
+        for route in &defaults {
+            output::line(&visible(&plan::show(route, &|index| Some(name(index)))))?;
+        }
+    }
+    match is_used {
+        true => Ok(Exit::Ok),
+        false => {
+            log::error!("the default gateway is not {gateway}, which the API has assigned");
+            Ok(Exit::NotTheGateway)
+        }
+    }
+}
+
+/// The object. Keys are only ever added.
+fn object(
+    gateway: IpAddr,
+    hop: Option<Hop>,
+    defaults: &[Route],
+    is_used: bool,
+    name: &dyn Fn(u32) -> String,
+) -> String {
+    let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let address = |address: Option<IpAddr>| address.map_or("null".to_owned(), |address| text(&address.to_string()));
+    let interface = |index: Option<u32>| index.map_or("null".to_owned(), |index| text(&name(index)));
+    let used = hop.map_or("null".to_owned(), |hop| {
+        format!("{{\"gateway\":{},\"interface\":{}}}", address(hop.gateway), interface(hop.interface))
+    });
+    let routes: Vec<String> = defaults
+        .iter()
+        .map(|route| {
+            format!(
+                "{{\"gateway\":{},\"interface\":{},\"metric\":{},\"protocol\":{}}}",
+                address(route.gateway),
+                interface(route.interface),
+                route.metric,
+                text(&plan::protocol(route.protocol)),
+            )
+        })
+        .collect();
+    format!(
+        "{{\"gateway\":{},\"matches\":{is_used},\"used\":{used},\"default_routes\":[{}]}}",
+        text(&gateway.to_string()),
+        routes.join(",")
+    )
+}

@@ -1,0 +1,331 @@
+//! `gateway keep`: sets the gateway, then listens to the kernel, and sets it again when it was lost.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::thread::{self, Scope};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::set::{self, Task};
+use super::{ask, store};
+use crate::clock::{Moment, chance};
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+use crate::gateway::change::{self, Order, Outcome};
+use crate::gateway::keeper::{Keeper, REPLACEMENTS, Sight, Step, WINDOW};
+use crate::gateway::record::Store;
+use crate::gateway::verify::Checks;
+use crate::gateway::{kernel, plan};
+use crate::netlink::{Events, INET, Netlink, Route};
+use crate::settings::Settings;
+use crate::signals::{self, Held};
+use crate::{duration, notify};
+
+/// Events come in crowds: so long without one means that a crowd is over.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// A crowd is waited out no longer than this.
+const CROWD: Duration = Duration::from_secs(1);
+
+/// How long to wait where the kernel itself does not answer.
+const TROUBLE: Duration = Duration::from_secs(1);
+
+/// What is kept, and by what.
+struct Keep<'a> {
+    settings: &'a Settings<'a>,
+    store: Store,
+    netlink: Netlink,
+    signals: Held,
+    /// The gateway that was last verified, and the metric of its route.
+    verified: Option<(Ipv4Addr, u32)>,
+    ready: bool,
+    said: String,
+}
+
+/// Keeps the gateway.
+pub fn run(settings: &Settings) -> Result<Exit> {
+    // Wrong settings show before anything is kept.
+    settings.interface()?;
+    set::target(settings)?;
+    let signals = signals::hold()?;
+    signals::end_between_changes(notify::stopping)?;
+    let store = {
+        let _busy = signals::busy();
+        store(settings)?
+    };
+    if !kernel::may_change_routes() {
+        return Err(Error::new(Kind::Refused, "keeping the gateway needs CAP_NET_ADMIN (root)"));
+    }
+    store.prepare()?;
+    // Before the first look, so that nothing that happens after it is missed.
+    let mut events = subscribe()?;
+    let netlink = kernel::open()?;
+    let keep = Keep { settings, store, netlink, signals, verified: None, ready: false, said: String::new() };
+    thread::scope(|scope| keep.run(scope, &mut events))
+}
+
+/// The message of the one error that ends it.
+const GAVE_UP: &str = "contended";
+
+/// What the API said, and everything else that takes its time.
+struct Found {
+    gateway: IpAddr,
+    /// Why it must not be set now.
+    refusal: Option<String>,
+    /// What must still work after it is set; none if there was nothing to set.
+    checks: Option<Checks>,
+}
+
+/// A question that is under way: its answer, and what becomes readable when it is there.
+struct Question {
+    answer: Receiver<Result<Found>>,
+    done: UnixStream,
+}
+
+impl Question {
+    /// Asks in a thread: a lost default route does not wait for the API.
+    fn ask<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, settings: &'env Settings<'env>) -> Result<Question> {
+        let error = |why: std::io::Error| Error::new(Kind::Other, format!("cannot start a thread for the API: {why}"));
+        let (done, end) = UnixStream::pair().map_err(error)?;
+        let (sender, answer) = channel();
+        let run = move || {
+            let _ = sender.send(find(settings));
+            drop(end);
+        };
+        thread::Builder::new().name("api".to_owned()).spawn_scoped(scope, run).map_err(error)?;
+        Ok(Question { answer, done })
+    }
+}
+
+fn find(settings: &Settings) -> Result<Found> {
+    let gateway = ask::gateway(settings)?;
+    let mut netlink = kernel::open()?;
+    let (mut refusal, mut checks) = (None, None);
+    if let Ok(Task::Set(_)) = set::aim(settings, &mut netlink, gateway) {
+        refusal = ask::refusal(settings)?.map(|(why, _)| why);
+        if refusal.is_none() {
+            checks = Some(Checks::choose(Some(set::target(settings)?), Vec::new()));
+        }
+    }
+    Ok(Found { gateway, refusal, checks })
+}
+
+impl<'a> Keep<'a> {
+    fn run<'scope>(mut self, scope: &'scope Scope<'scope, 'a>, events: &mut Events) -> Result<Exit> {
+        let mut keeper = Keeper::new(Moment::now());
+        let mut question: Option<Question> = None;
+        loop {
+            // Nothing that may pass ends what must never be given up.
+            let sight = match self.sight() {
+                Ok(sight) => sight,
+                Err(why) => {
+                    self.say(log::Level::Warn, &format!("waiting: {why}"));
+                    thread::sleep(TROUBLE);
+                    self.netlink = kernel::open().unwrap_or(self.netlink);
+                    continue;
+                }
+            };
+            match keeper.next(Moment::now(), sight) {
+                Step::Listen(until) => {
+                    let heard = listen(events, question.as_ref().map(|question| &question.done), until);
+                    if heard {
+                        keeper.heard();
+                    }
+                }
+                Step::Restore => {
+                    let done = self.restore();
+                    keeper.restored(Moment::now(), done, chance());
+                }
+                Step::Ask => match Question::ask(scope, self.settings) {
+                    Ok(asked) => {
+                        question = Some(asked);
+                        keeper.asking();
+                    }
+                    Err(why) => {
+                        self.say(log::Level::Warn, &format!("waiting: {why}"));
+                        keeper.failed(Moment::now(), chance());
+                    }
+                },
+            }
+            let answer = match question.as_ref().map(|question| question.answer.try_recv()) {
+                None | Some(Err(TryRecvError::Empty)) => continue,
+                Some(Ok(answer)) => answer,
+                Some(Err(TryRecvError::Disconnected)) => Err(Error::new(Kind::Other, "the question broke off")),
+            };
+            question = None;
+            match answer.and_then(|found| self.set(&mut keeper, &found)) {
+                Ok(()) => keeper.verified(Moment::now()),
+                Err(why) if why.kind == Kind::Refused && why.message == GAVE_UP => {
+                    notify::stopping();
+                    return Err(Error::new(
+                        Kind::Refused,
+                        format!(
+                            "somebody else sets another default route again and again: it was replaced {REPLACEMENTS} times \
+                             in {} and is left to them now",
+                            duration::human(WINDOW)
+                        ),
+                    ));
+                }
+                Err(why) => {
+                    self.say(log::Level::Warn, &format!("waiting: {why}"));
+                    // There is nothing to set yet, or nothing that can be: the service is up, and waits.
+                    self.ready();
+                    keeper.failed(Moment::now(), chance());
+                }
+            }
+        }
+    }
+
+    fn sight(&mut self) -> Result<Sight> {
+        let hop = kernel::internet(&mut self.netlink, INET)?;
+        Ok(match (hop, self.verified) {
+            (None, _) => Sight::Nowhere,
+            (Some(hop), Some((gateway, _))) if hop.gateway == Some(gateway.into()) => Sight::Ours,
+            (Some(_), _) => Sight::Elsewhere,
+        })
+    }
+
+    /// Puts the last verified gateway back where no default route is left. Nothing is lost if that is wrong.
+    fn restore(&mut self) -> bool {
+        let Some((gateway, metric)) = self.verified else { return false };
+        let _busy = signals::busy();
+        // Somebody else changes routes right now: they come first.
+        let Ok(Some(_lock)) = self.store.lock(Duration::ZERO) else { return false };
+        let done = match set::aim(self.settings, &mut self.netlink, gateway.into()) {
+            Ok(Task::Nothing(..)) => true,
+            Ok(Task::Set(aim)) => {
+                let route = Route::default_via(gateway, aim.link.index, metric);
+                match self.netlink.add(&route, true) {
+                    Ok(_) => kernel::is_used(&mut self.netlink, gateway.into(), aim.link.index).unwrap_or(false),
+                    Err(why) => {
+                        self.say(log::Level::Warn, &format!("{gateway} cannot be put back: {why}"));
+                        return false;
+                    }
+                }
+            }
+            Err(why) => {
+                self.say(log::Level::Warn, &format!("{gateway} cannot be put back: {why}"));
+                return false;
+            }
+        };
+        if done {
+            self.say(log::Level::Info, &format!("the default route was lost: {gateway} is put back"));
+        }
+        done
+    }
+
+    /// Sets what the API says, if it is not in effect.
+    fn set(&mut self, keeper: &mut Keeper, found: &Found) -> Result<()> {
+        let gateway = found.gateway;
+        let aim = match set::aim(self.settings, &mut self.netlink, gateway)? {
+            Task::Nothing(gateway, interface) => {
+                let defaults = kernel::defaults4(&mut self.netlink)?;
+                let metric = defaults.first().map_or(0, |route| route.metric);
+                self.verified(gateway, metric, &interface);
+                return Ok(());
+            }
+            Task::Set(aim) => aim,
+        };
+        if let Some(why) = &found.refusal {
+            return Err(set::refused(why));
+        }
+        let Some(checks) = &found.checks else {
+            return Err(set::refused("the default route was changed while the API was asked"));
+        };
+        let plan = set::planned(&mut self.netlink, &aim, None)?;
+        let _busy = signals::busy();
+        let Some(lock) = self.store.lock(Duration::ZERO)? else {
+            return Err(set::refused("another change of the default route is under way"));
+        };
+        if !plan.before.is_empty() && !keeper.may_replace(Moment::now()) {
+            return Err(set::refused(GAVE_UP));
+        }
+        let name = |index| Some(aim.network.name(index));
+        for change in &plan.changes {
+            let (what, route) = match change {
+                plan::Change::Add(route) => ("adding", route),
+                plan::Change::Remove(route) => ("removing", route),
+            };
+            log::info!("{what} {}", plan::show(route, &name));
+        }
+        let order = Order { plan: &plan, gateway, link: &aim.link, checks, confirm: None };
+        match change::carry_out(&mut self.netlink, &self.store, &lock, &self.signals, &order)? {
+            Outcome::Kept => {
+                self.verified(aim.gateway, plan.wanted.metric, &aim.link.name);
+                Ok(())
+            }
+            Outcome::Refused(why) => Err(set::refused(&format!("{why}; nothing was changed"))),
+            Outcome::PutBack(why) => Err(set::refused(&format!("{why}; everything is put back"))),
+        }
+    }
+
+    fn verified(&mut self, gateway: Ipv4Addr, metric: u32, interface: &str) {
+        self.verified = Some((gateway, metric));
+        self.say(log::Level::Info, &format!("{gateway} on {interface} is the default gateway"));
+        self.ready();
+    }
+
+    fn ready(&mut self) {
+        if !self.ready {
+            self.ready = true;
+            notify::ready();
+        }
+    }
+
+    /// Says what is new, to people and to systemd.
+    fn say(&mut self, level: log::Level, line: &str) {
+        if self.said != line {
+            log::log!(level, "{line}");
+            notify::status(line);
+            line.clone_into(&mut self.said);
+        }
+    }
+}
+
+fn subscribe() -> Result<Events> {
+    Events::subscribe().map_err(|why| kernel::error("the kernel's events cannot be heard", why))
+}
+
+/// Waits for events, until then or until the question is done. Whether there were any events.
+fn listen(events: &mut Events, question: Option<&UnixStream>, until: Option<Moment>) -> bool {
+    if !wait(events, question, until) {
+        return false;
+    }
+    let end = Moment::now() + CROWD;
+    loop {
+        if events.drain().is_err() {
+            // A socket that fails is replaced. What it would have said, the next look shows.
+            match subscribe() {
+                Ok(new) => *events = new,
+                Err(why) => {
+                    log::warn!("{why}");
+                    thread::sleep(TROUBLE);
+                }
+            }
+            return true;
+        }
+        if Moment::now() >= end || !wait(events, None, Some(Moment::now() + QUIET)) {
+            return true;
+        }
+    }
+}
+
+/// Whether there are events to hear before then, and before the question is done.
+fn wait(events: &Events, question: Option<&UnixStream>, until: Option<Moment>) -> bool {
+    let timeout = match until {
+        None => PollTimeout::NONE,
+        Some(until) => {
+            let left = until.since(Moment::now());
+            if left.is_zero() {
+                return false;
+            }
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        }
+    };
+    let mut watched = vec![PollFd::new(events.as_fd(), PollFlags::POLLIN)];
+    watched.extend(question.map(|question| PollFd::new(question.as_fd(), PollFlags::POLLIN)));
+    poll(&mut watched, timeout).is_ok() && watched[0].any().unwrap_or(false)
+}

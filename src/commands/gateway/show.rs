@@ -1,0 +1,71 @@
+//! `gateway show`: the address that the API has assigned.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::super::{format, once};
+use super::{set, store};
+use crate::api::client::Answer;
+use crate::api::{Format, Operation, body};
+use crate::cli::options;
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+use crate::gateway::native::{self, Facts, Manager};
+use crate::gateway::{choose, kernel};
+use crate::netlink::INET;
+use crate::output;
+use crate::settings::Settings;
+
+/// Asks for the gateway and prints it.
+pub fn run(settings: &Settings) -> Result<Exit> {
+    let format = format(settings, Operation::Gateway)?;
+    let manager = settings.flag(&options::AS).and_then(Manager::named);
+    if format.is_some() && manager.is_some() {
+        return Err(Error::usage("--as and --format exclude each other: give one of the two"));
+    }
+    let named = settings.interface()?;
+    store(settings)?;
+    let Answer::Body(bytes) = once::ask(settings, Operation::Gateway, format.unwrap_or(Format::Text))? else {
+        return Err(Error::new(Kind::NotYet, "no gateway is assigned to this server yet: HTTP 404"));
+    };
+    if format.is_some() {
+        output::body(&bytes)?;
+    }
+    let address = body::gateway(&bytes)?;
+    match manager {
+        Some(manager) => {
+            let text = facts(address, named.as_deref()).and_then(|facts| native::write(manager, &facts));
+            output::write(text.map_err(|why| Error::new(Kind::Other, why))?.as_bytes())?;
+        }
+        None if format.is_none() => output::line(&address.to_string())?,
+        None => {}
+    }
+    Ok(Exit::Ok)
+}
+
+/// What the configuration is made of.
+fn facts(gateway: IpAddr, named: Option<&str>) -> Result<Facts, String> {
+    let IpAddr::V4(v4) = gateway else { return Err(format!("{gateway} is an IPv6 address, which is never set")) };
+    let mut netlink = kernel::open().map_err(|why| why.message)?;
+    let network = kernel::network(&mut netlink, INET).map_err(|why| why.message)?;
+    let link = choose::interface(&network, gateway, named, set::service_net().as_deref())?;
+    let ours = network.addresses.iter().find(|address| address.interface == link.index && address.covers(gateway));
+    let address = ours.and_then(|address| match address.local {
+        IpAddr::V4(local) => Some((local, address.prefix)),
+        IpAddr::V6(_) => None,
+    });
+    let mut others: Vec<String> = network
+        .routes
+        .iter()
+        .filter(|route| route.is_default() && route.interface.is_some_and(|index| index != link.index))
+        .filter_map(|route| route.interface.map(|index| network.name(index)))
+        .collect();
+    others.dedup();
+    Ok(Facts {
+        interface: link.name.clone(),
+        gateway: v4,
+        address: address.ok_or("the interface lost its address")?,
+        network_file: native::manager(Path::new("/"), link).and_then(|(_, file)| file),
+        others,
+    })
+}

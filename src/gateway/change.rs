@@ -1,0 +1,323 @@
+//! A change, in its order: the undo is put on disk, the guard is armed, the routes are looked at once more, the steps are
+//! applied, the result is verified and, where that is asked for, confirmed; then it is kept, or put back and that verified.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::choose::Network;
+use super::confirm::{self, End, Waiter, Word};
+use super::guard::Guard;
+use super::kernel;
+use super::plan::{self, Change, Plan};
+use super::record::{Lock, Record, State, Store};
+use super::verify::{self, Checks};
+use crate::clock::Moment;
+use crate::duration::human;
+use crate::error::{Error, Kind, Result};
+use crate::netlink::{Link, Netlink, Route};
+use crate::signals::Held;
+
+/// How long somebody else's change is waited for where this one is no more than finishing what was left.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the guard allows beyond the verification and the confirmation: applying, syncing, a slow machine.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// Everything that a change needs.
+pub struct Order<'a> {
+    /// What is to be done.
+    pub plan: &'a Plan,
+    /// The gateway that it leads to.
+    pub gateway: IpAddr,
+    /// The interface that it is on.
+    pub link: &'a Link,
+    /// What must still work.
+    pub checks: &'a Checks,
+    /// How long to wait for a confirmation; none: not at all.
+    pub confirm: Option<Duration>,
+}
+
+/// How a change ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in place, and verified.
+    Kept,
+    /// Nothing was changed, because of that.
+    Refused(String),
+    /// It was put back, because of that.
+    PutBack(String),
+}
+
+/// Carries out a change. Whoever calls this holds the lock and the signals.
+///
+/// # Errors
+/// It could not be put back: the sentence says what is to be done by hand. Or nothing was done.
+pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held, order: &Order<'_>) -> Result<Outcome> {
+    let Order { plan, gateway, .. } = order;
+    let waiter = order.confirm.map(|_| Waiter::listen(store)).transpose()?;
+    let mut record = Record::new((*plan).clone(), gateway.to_string());
+    store.write(&record)?;
+    log::debug!("the undo is on disk");
+    let limit = verify::LIMIT + SLACK + order.confirm.unwrap_or_default();
+    let guard = match Guard::start(store, limit) {
+        Ok(guard) => guard,
+        Err(why) => {
+            store.remove()?;
+            return Err(why);
+        }
+    };
+    log::debug!("the guard is armed");
+    let mut said = None;
+    let failed = match still_as_planned(netlink, signals, order) {
+        Err(why) => Some((why, false)),
+        Ok(()) => match apply_and_verify(netlink, signals, order) {
+            Err(why) => Some((why, true)),
+            Ok(()) => match (order.confirm, &waiter) {
+                (Some(limit), Some(waiter)) => match confirmed(waiter, limit, signals) {
+                    Ok(stream) => {
+                        said = stream;
+                        None
+                    }
+                    Err((why, stream)) => {
+                        said = stream;
+                        Some((why, true))
+                    }
+                },
+                _ => None,
+            },
+        },
+    };
+    let outcome = match failed {
+        None => {
+            record.state = State::Kept;
+            // If that cannot be written, the change is not known to be good by whoever finds the record: undone.
+            match store.write(&record) {
+                Ok(()) => Ok(Outcome::Kept),
+                Err(why) => put_back(netlink, &record).map(|()| Outcome::PutBack(why.message)),
+            }
+        }
+        Some((why, false)) => Ok(Outcome::Refused(why)),
+        Some((why, true)) => put_back(netlink, &record).map(|()| Outcome::PutBack(why)),
+    };
+    if matches!(outcome, Ok(Outcome::Refused(_) | Outcome::PutBack(_))) {
+        let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
+    }
+    let idle = guard.dismiss();
+    log::debug!("the guard is gone");
+    let outcome = match outcome {
+        Ok(Outcome::Kept) if !idle => {
+            let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
+            Ok(Outcome::PutBack("it took too long, and the guard put everything back".to_owned()))
+        }
+        other => other,
+    };
+    let (done, sentence) = match &outcome {
+        Ok(Outcome::Kept) => (true, "the change is kept".to_owned()),
+        Ok(Outcome::Refused(why) | Outcome::PutBack(why)) => (false, format!("the change was put back: {why}")),
+        Err(why) => (false, why.to_string()),
+    };
+    // Who asks for a rollback gets what was asked for when it is put back.
+    let done = done
+        || matches!(&outcome, Ok(Outcome::PutBack(_)))
+            && said.as_ref().is_some_and(|(word, _)| *word == Word::Rollback);
+    confirm::answer(said.and_then(|(_, stream)| stream), done, &sentence);
+    outcome
+}
+
+/// Whether everything is still as it was when the plan was made.
+fn still_as_planned(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) -> Result<(), String> {
+    if signals.pending().is_some() {
+        return Err("the program was told to end".to_owned());
+    }
+    let defaults = kernel::defaults4(netlink).map_err(|why| why.to_string())?;
+    if defaults != order.plan.before {
+        return Err("the default routes were changed by somebody else in the meantime".to_owned());
+    }
+    let hop = netlink.hop(order.gateway, Some(order.link.index)).map_err(|why| why.to_string())?;
+    match hop {
+        Some(hop) if hop.gateway.is_none() && hop.interface == Some(order.link.index) => Ok(()),
+        _ => Err(format!("{} is not on-link on {} any more", order.gateway, order.link.name)),
+    }
+}
+
+fn apply_and_verify(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) -> Result<(), String> {
+    for change in &order.plan.changes {
+        apply(netlink, change)?;
+    }
+    log::debug!("the routes are changed");
+    order.checks.verify(netlink, order.gateway, order.link, &|| signals.pending().is_some())?;
+    log::debug!("the change is verified");
+    Ok(())
+}
+
+/// Applies one step. Nothing is forced: a route that is not there any more, or is there already, was changed by somebody
+/// else.
+fn apply(netlink: &mut Netlink, change: &Change) -> Result<(), String> {
+    let (what, route, done) = match change {
+        Change::Add(route) => ("added", route, netlink.add(route, false)),
+        Change::Remove(route) => ("removed", route, netlink.remove(route)),
+    };
+    let text = plan::show(route, &kernel::namer(netlink));
+    match done {
+        Ok(true) => {
+            log::debug!("{what}: {text}");
+            Ok(())
+        }
+        Ok(false) => Err(format!("somebody else changed the routes at the same time: {text} could not be {what}")),
+        Err(why) => Err(format!("{text} cannot be {what}: {why}")),
+    }
+}
+
+type Said = Option<(Word, Option<std::os::unix::net::UnixStream>)>;
+
+fn confirmed(waiter: &Waiter, limit: Duration, signals: &Held) -> Result<Said, (String, Said)> {
+    log::info!(
+        "the new gateway works; everything is put back in {} unless it is confirmed: press Enter here, or run \
+         \"rackconnect gateway confirm\" in any session",
+        human(limit)
+    );
+    match waiter.wait(Moment::now() + limit, signals) {
+        End::Said(Word::Confirm, stream) => Ok(Some((Word::Confirm, stream))),
+        End::Said(Word::Rollback, stream) => {
+            Err(("gateway rollback asked for it".to_owned(), Some((Word::Rollback, stream))))
+        }
+        End::TooLate => Err((format!("nobody confirmed it within {}", human(limit)), None)),
+        End::Interrupted => Err(("the program was told to end before it was confirmed".to_owned(), None)),
+    }
+}
+
+/// Undoes what `record` says, and verifies that.
+fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
+    let mut last = String::new();
+    // Once more where somebody changed something in between.
+    for _ in 0..3 {
+        let present = kernel::defaults4(netlink)?;
+        let steps = record.undo(&present);
+        match steps.iter().try_for_each(|step| undo_step(netlink, step)) {
+            Ok(()) => {}
+            Err(why) => {
+                last = why;
+                continue;
+            }
+        }
+        let present = kernel::defaults4(netlink)?;
+        if plan::is_undone(&record.plan.changes, &present) {
+            log::debug!("everything is as it was");
+            return Ok(());
+        }
+        // What somebody else put in place of ours stays.
+        if !present.is_empty() && record.undo(&present).is_empty() {
+            log::warn!("somebody else has changed the default route: it is left as it is");
+            return Ok(());
+        }
+        last = "the routes are not as they were".to_owned();
+    }
+    let name = kernel::namer(netlink);
+    let by_hand: Vec<String> = record
+        .plan
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Remove(route) => Some(format!("\"ip route add {}\"", plan::show(route, &name))),
+            Change::Add(_) => None,
+        })
+        .collect();
+    Err(Error::new(
+        Kind::Other,
+        format!(
+            "the default route could not be put back: {last}. \"rackconnect gateway rollback\" tries again; by hand: {}",
+            if by_hand.is_empty() { "\"ip route del default\"".to_owned() } else { by_hand.join(", ") }
+        ),
+    ))
+}
+
+fn undo_step(netlink: &mut Netlink, step: &Change) -> Result<(), String> {
+    let done = match step {
+        Change::Add(route) => netlink.add(route, false),
+        Change::Remove(route) => netlink.remove(route),
+    };
+    match done {
+        Ok(_) => Ok(()),
+        Err(why) => {
+            let (Change::Add(route) | Change::Remove(route)) = step;
+            Err(format!("{}: {why}", plan::show(route, &kernel::namer(netlink))))
+        }
+    }
+}
+
+/// Finishes the undo of a change whose process is gone, unless somebody else has done so, or another change has begun since.
+/// `guarded`: the record as it was when the guard was armed. Whether there was something to undo.
+///
+/// # Errors
+/// It could not be undone.
+pub fn undo_abandoned(store: &Store, guarded: &Record) -> Result<bool> {
+    // A process that hangs still holds the lock: the guard goes on without.
+    let _lock = store.lock(LOCK_PATIENCE).ok().flatten();
+    let record = match store.read() {
+        Some(record) => record,
+        // Where the folder is lost, what is remembered has to do.
+        None if !store.folder().is_dir() => guarded.clone(),
+        None => return Ok(false),
+    };
+    if record.state != State::Pending || record.id != guarded.id {
+        return Ok(false);
+    }
+    put_back(&mut kernel::open()?, &record)?;
+    let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
+    Ok(true)
+}
+
+/// At the beginning of every gateway command: finishes what a killed process left behind. Silent where this one has no right
+/// to. Whether there was something.
+///
+/// # Errors
+/// It could not be finished.
+pub fn finish_interrupted(store: &Store) -> Result<bool> {
+    if !kernel::may_change_routes() || !store.read().is_some_and(|record| record.state == State::Pending) {
+        return Ok(false);
+    }
+    // Whoever holds the lock is at work on it.
+    let Some(_lock) = store.lock(Duration::ZERO)? else { return Ok(false) };
+    let Some(record) = store.read().filter(|record| record.state == State::Pending) else { return Ok(false) };
+    log::warn!("a change of the default route to {} was interrupted: it is undone first", record.gateway);
+    put_back(&mut kernel::open()?, &record)?;
+    store.remove()?;
+    Ok(true)
+}
+
+/// Undoes the last change, which was kept.
+///
+/// # Errors
+/// There is none, or it is not there any more, or it could not be undone.
+pub fn roll_back(store: &Store, network: &Network) -> Result<String> {
+    let nothing = || Error::new(Kind::Refused, "there is no change of the default route to undo");
+    let Some(first) = store.read() else { return Err(nothing()) };
+    if !kernel::may_change_routes() {
+        return Err(Error::new(Kind::Refused, "changing routes needs CAP_NET_ADMIN (root)"));
+    }
+    let Some(_lock) = store.lock(LOCK_PATIENCE)? else {
+        return Err(Error::new(Kind::Refused, "another change of the default route is under way"));
+    };
+    let Some(mut record) = store.read() else { return Err(nothing()) };
+    let mut netlink = kernel::open()?;
+    let present = kernel::defaults4(&mut netlink)?;
+    let steps = record.undo(&present);
+    if steps.is_empty() {
+        store.remove()?;
+        return Err(Error::new(
+            Kind::Refused,
+            format!("the default route to {} was changed since by somebody else: nothing is put back", first.gateway),
+        ));
+    }
+    // From here on whoever finds it finishes it.
+    record.state = State::Pending;
+    store.write(&record)?;
+    put_back(&mut netlink, &record)?;
+    store.remove()?;
+    let restored: Vec<Route> = kernel::defaults4(&mut netlink)?;
+    let name = |index| Some(network.name(index));
+    Ok(match restored.first() {
+        Some(route) => format!("put back: {}", plan::show(route, &name)),
+        None => "put back: there is no default route, as before".to_owned(),
+    })
+}

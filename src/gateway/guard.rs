@@ -1,0 +1,169 @@
+//! The guard: the program itself, started again in a session of its own, which undoes a change when the process that makes
+//! it dies, hangs or is stopped before it says that the change is good.
+//!
+//! It waits at the end of a pipe. The pipe's end, or the time that it was given, means: undo. It is armed before anything
+//! is applied. What it undoes is what the record on disk says at that moment.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::setsid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::change;
+use super::record::Store;
+use crate::clock::Moment;
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+
+/// The argument that makes the program a guard. It is no command: nobody types it.
+pub const ARGUMENT: &str = "--gateway-guard";
+
+/// The image of the running program, even if its file was replaced meanwhile (proc(5)).
+const SELF: &str = "/proc/self/exe";
+
+/// How long the guard may take to be armed, or to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the guard says once it stands by.
+const ARMED: &[u8] = b"armed\n";
+
+/// What it is told when there is nothing left to guard.
+const DISMISS: &[u8] = b"k";
+
+/// What it says when it went without doing anything.
+const LEFT: &[u8] = b"left\n";
+
+/// A guard that stands by.
+#[derive(Debug)]
+pub struct Guard {
+    child: Child,
+    answers: ChildStdout,
+}
+
+impl Guard {
+    /// Starts a guard of what is recorded in `store`. It undoes after `limit` even if this process still lives.
+    ///
+    /// # Errors
+    /// It does not stand by.
+    pub fn start(store: &Store, limit: Duration) -> Result<Guard> {
+        let error = |why: String| Error::new(Kind::Refused, format!("the process that would undo cannot start: {why}"));
+        let program = match Path::new(SELF).exists() {
+            true => PathBuf::from(SELF),
+            false => env::current_exe().map_err(|why| error(why.to_string()))?,
+        };
+        let mut child = Command::new(program)
+            .arg0("rackconnect")
+            .arg(ARGUMENT)
+            .arg(store.folder())
+            .arg(limit.as_millis().to_string())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|why| error(why.to_string()))?;
+        let answers = child.stdout.take().ok_or_else(|| error("it has no output".to_owned()))?;
+        let mut guard = Guard { child, answers };
+        match guard.hear() {
+            answer if answer == ARMED => Ok(guard),
+            _ => Err(error("it is not armed in time".to_owned())),
+        }
+    }
+
+    /// Tells it that there is nothing left to guard. Whether it had nothing done by then.
+    pub fn dismiss(mut self) -> bool {
+        let told = self.child.stdin.take().map(|mut pipe| pipe.write_all(DISMISS));
+        let answer = self.hear();
+        let _ = told;
+        let _ = self.child.wait();
+        // One that was killed said nothing, and did nothing.
+        answer.is_empty() || answer == LEFT
+    }
+
+    fn hear(&mut self) -> Vec<u8> {
+        let deadline = Moment::now() + PATIENCE;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n") && readable(&self.answers, deadline) {
+            let mut buffer = [0; 16];
+            match self.answers.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(length) => answer.extend_from_slice(&buffer[..length]),
+            }
+        }
+        answer
+    }
+}
+
+/// Whether there is something to read (or the end) before the deadline.
+fn readable(pipe: &impl AsFd, deadline: Moment) -> bool {
+    loop {
+        let left = deadline.since(Moment::now());
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) if deadline.since(Moment::now()).is_zero() => return false,
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// What the program does as a guard, with what follows [`ARGUMENT`].
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let mut arguments = arguments.into_iter();
+    let (Some(folder), Some(limit)) = (arguments.next(), arguments.next()) else { return Exit::Usage };
+    match limit.to_str().and_then(|text| text.parse().ok()).map(Duration::from_millis) {
+        Some(limit) => stand_by(&Store::at(Path::new(&folder)), limit),
+        None => Exit::Usage,
+    }
+}
+
+fn stand_by(store: &Store, limit: Duration) -> Exit {
+    let deadline = Moment::now() + limit;
+    // The end of the session or of its terminal, and what the terminal sends, are for the other one.
+    let _ = setsid();
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
+    }
+    let Some(guarded) = store.read() else {
+        log::error!("there is nothing to guard in {}", store.folder().display());
+        return Exit::Other;
+    };
+    let mut out = io::stdout();
+    let mut say = |answer: &[u8]| {
+        let _ = out.write_all(answer).and_then(|()| out.flush());
+    };
+    say(ARMED);
+    let mut told = [0];
+    let dismissed = readable(&io::stdin(), deadline) && matches!(io::stdin().read(&mut told), Ok(1)) && told == DISMISS;
+    if dismissed {
+        say(LEFT);
+        return Exit::Ok;
+    }
+    match change::undo_abandoned(store, &guarded) {
+        Ok(false) => {
+            say(LEFT);
+            Exit::Ok
+        }
+        Ok(true) => {
+            say(b"undone\n");
+            log::warn!("the default route was put back, because the process that changed it is gone or hangs");
+            Exit::Ok
+        }
+        Err(why) => {
+            say(b"failed\n");
+            log::error!("the default route could not be put back: {why}");
+            Exit::Other
+        }
+    }
+}

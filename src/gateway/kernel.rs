@@ -1,0 +1,109 @@
+//! What the kernel has, and what this process may do to it.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::choose::Network;
+use crate::error::{Error, Kind, Result};
+use crate::netlink::{Hop, INET, INET6, Netlink, Route, Trouble};
+
+/// An internet address: a.root-servers.net, whose addresses have not changed for decades. Nothing is sent there; the
+/// kernel is asked where it would send it. Source: <https://www.iana.org/domains/root/servers>.
+const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
+
+/// The same in IPv6.
+const INTERNET6: Ipv6Addr = Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30);
+
+/// CAP_NET_ADMIN's number (capability.h).
+const CAP_NET_ADMIN: u32 = 12;
+
+/// Opens the way to the kernel.
+///
+/// # Errors
+/// There is none.
+pub fn open() -> Result<Netlink> {
+    Netlink::open().map_err(|why| error("the kernel cannot be asked for its routes", why))
+}
+
+/// Everything that choosing and planning depend on.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn network(netlink: &mut Netlink, family: u8) -> Result<Network> {
+    let error = |why| error("the kernel's network cannot be read", why);
+    Ok(Network {
+        links: netlink.links().map_err(error)?,
+        addresses: netlink.addresses(family).map_err(error)?,
+        routes: netlink.routes(family).map_err(error)?,
+    })
+}
+
+/// The default routes of the main table, the one in effect in front.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn defaults(netlink: &mut Netlink, family: u8) -> Result<Vec<Route>> {
+    netlink.defaults(family).map_err(|why| error("the kernel's routes cannot be read", why))
+}
+
+/// Where the kernel would send a packet for the internet; none if nowhere.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn internet(netlink: &mut Netlink, family: u8) -> Result<Option<Hop>> {
+    let address = match family {
+        INET6 => IpAddr::V6(INTERNET6),
+        _ => IpAddr::V4(INTERNET),
+    };
+    netlink.hop(address, None).map_err(|why| error("the kernel cannot be asked for a route", why))
+}
+
+/// Whether the kernel would send a packet for the internet through that gateway by that interface.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn is_used(netlink: &mut Netlink, gateway: IpAddr, interface: u32) -> Result<bool> {
+    let family = crate::netlink::family_of(gateway);
+    let hop = internet(netlink, family)?;
+    Ok(hop.is_some_and(|hop| hop.gateway == Some(gateway) && hop.interface == Some(interface)))
+}
+
+/// A hop in words.
+pub fn describe(hop: Option<Hop>, name: impl Fn(u32) -> String) -> String {
+    match hop {
+        None => "nowhere".to_owned(),
+        Some(Hop { gateway, interface, .. }) => {
+            let via = gateway.map_or("on-link".to_owned(), |gateway| format!("via {gateway}"));
+            interface.map_or(via.clone(), |interface| format!("{via} dev {}", name(interface)))
+        }
+    }
+}
+
+/// Whether this process may change routes. Where that cannot be read, the kernel will say it.
+pub fn may_change_routes() -> bool {
+    let Ok(status) = fs::read_to_string("/proc/self/status") else { return true };
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    match effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) {
+        Some(set) => set >> CAP_NET_ADMIN & 1 == 1,
+        None => true,
+    }
+}
+
+/// The names of the interfaces, as far as the kernel tells them.
+pub fn namer(netlink: &mut Netlink) -> impl Fn(u32) -> Option<String> + use<> {
+    let links = netlink.links().unwrap_or_default();
+    move |index| links.iter().find(|link| link.index == index).map(|link| link.name.clone())
+}
+
+/// An error of the kernel's as one of the program's.
+pub fn error(what: &str, why: Trouble) -> Error {
+    Error::new(Kind::Other, format!("{what}: {why}"))
+}
+
+/// The default routes for IPv4.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn defaults4(netlink: &mut Netlink) -> Result<Vec<Route>> {
+    defaults(netlink, INET)
+}

@@ -1,0 +1,300 @@
+//! What is done to the routes, as data, and what undoes it. Pure.
+//!
+//! The plan touches the main table's default routes and nothing else. The new route is added in front of the one in effect,
+//! at the same metric, and only then is that one removed, exactly: there is no moment without a default route, and a route
+//! that somebody else changed in between is never overwritten (as REPLACE would), because its removal then fails and all is
+//! undone.
+
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+
+use nix::libc;
+
+use crate::netlink::Route;
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Adds a route, in front of its twins.
+    Add(Route),
+    /// Removes exactly that route.
+    Remove(Route),
+}
+
+/// Everything that is done, in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps.
+    pub changes: Vec<Change>,
+    /// The route that carries the traffic afterwards.
+    pub wanted: Route,
+    /// The default routes that it was made for.
+    pub before: Vec<Route>,
+}
+
+/// Whether `route` sends through that gateway on that interface.
+pub fn is_through(route: &Route, gateway: Ipv4Addr, interface: u32) -> bool {
+    route.is_understood() && route.gateway == Some(gateway.into()) && route.interface == Some(interface)
+}
+
+/// Plans how `gateway` on `interface` becomes the default gateway. `defaults`: the main table's default routes, the one in
+/// effect in front. `keep_old`: the metric at which the replaced route is kept as a fallback.
+///
+/// # Errors
+/// A sentence that says why it cannot be done.
+pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Option<u32>) -> Result<Plan, String> {
+    let before = defaults.to_vec();
+    let Some(old) = defaults.first() else {
+        let wanted = Route::default_via(gateway, interface, 0);
+        return Ok(Plan { changes: vec![Change::Add(wanted.clone())], wanted, before });
+    };
+    if is_through(old, gateway, interface) {
+        return Ok(Plan { changes: vec![], wanted: old.clone(), before });
+    }
+    if !old.is_understood() {
+        // It stays where it is; ours goes in front of it if there is room.
+        if old.metric == 0 {
+            return Err(
+                "the default route in effect has several next hops, or is none that sends anything: it is not \
+                        touched, and at metric 0 nothing can go in front of it"
+                    .to_owned(),
+            );
+        }
+        let wanted = Route::default_via(gateway, interface, 0);
+        return Ok(Plan { changes: vec![Change::Add(wanted.clone())], wanted, before });
+    }
+    let mut changes = Vec::new();
+    if let Some(metric) = keep_old {
+        if metric <= old.metric {
+            return Err(format!(
+                "--keep-old-metric {metric} does not come after metric {}, at which the new route goes",
+                old.metric
+            ));
+        }
+        let kept = old.at_metric(metric);
+        match defaults.iter().find(|route| route.metric == metric) {
+            None => changes.push(Change::Add(kept)),
+            Some(there) if *there == kept => {}
+            Some(_) => return Err(format!("there is another default route at metric {metric} already")),
+        }
+    }
+    // Where it is there, but behind its twins, they are removed: the kernel adds no route twice.
+    let there = defaults.iter().find(|route| route.metric == old.metric && is_through(route, gateway, interface));
+    let wanted = match there {
+        Some(there) => {
+            let twins = defaults.iter().take_while(|route| *route != there);
+            if let Some(strange) = twins.clone().find(|route| !route.is_understood()) {
+                return Err(format!("{} is in front of it and is not touched", show(strange, &|_| None)));
+            }
+            changes.extend(twins.cloned().map(Change::Remove));
+            there.clone()
+        }
+        None => {
+            let wanted = Route::default_via(gateway, interface, old.metric);
+            changes.extend([Change::Add(wanted.clone()), Change::Remove(old.clone())]);
+            wanted
+        }
+    };
+    Ok(Plan { changes, wanted, before })
+}
+
+/// What undoes `changes`, which were made where the default routes were `before`, where they are `present` now. A route is put
+/// back only where the present one is still ours, or where nobody else's has taken its place; what was added is removed
+/// wherever it is still there.
+pub fn undo(changes: &[Change], wanted: &Route, before: &[Route], present: &[Route]) -> Vec<Change> {
+    let is_added = |route: &Route| changes.contains(&Change::Add(route.clone()));
+    let is_foreign = |route: &&Route| !before.contains(route) && !is_added(route) && *route != wanted;
+    let first_foreign = present.iter().filter(is_foreign).map(|route| route.metric).min();
+    let is_free = |old: &Route| present.contains(wanted) || first_foreign.is_none_or(|metric| metric > old.metric);
+    changes
+        .iter()
+        .rev()
+        .filter_map(|change| match change {
+            Change::Add(route) if present.contains(route) => Some(Change::Remove(route.clone())),
+            Change::Remove(route) if is_free(route) && !present.contains(route) => Some(Change::Add(route.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether the default routes are again as `changes` found them: all that was removed is there, nothing that was added is.
+pub fn is_undone(changes: &[Change], present: &[Route]) -> bool {
+    changes.iter().all(|change| match change {
+        Change::Add(route) => !present.contains(route),
+        Change::Remove(route) => present.contains(route),
+    })
+}
+
+/// A route in the words of `ip route`. `name`: the name of an interface.
+pub fn show(route: &Route, name: &dyn Fn(u32) -> Option<String>) -> String {
+    let mut text = match route.kind {
+        libc::RTN_UNICAST => String::new(),
+        libc::RTN_BLACKHOLE => "blackhole ".to_owned(),
+        libc::RTN_UNREACHABLE => "unreachable ".to_owned(),
+        libc::RTN_PROHIBIT => "prohibit ".to_owned(),
+        other => format!("type {other} "),
+    };
+    text.push_str("default");
+    if !route.one_hop {
+        text.push_str(" by several next hops");
+    }
+    if let Some(gateway) = route.gateway {
+        let _ = write!(text, " via {gateway}");
+    }
+    if let Some(interface) = route.interface {
+        let _ = write!(text, " dev {}", name(interface).unwrap_or_else(|| format!("#{interface}")));
+    }
+    let _ = write!(text, " proto {}", protocol(route.protocol));
+    if let Some(source) = route.source {
+        let _ = write!(text, " src {source}");
+    }
+    if route.metric != 0 {
+        let _ = write!(text, " metric {}", route.metric);
+    }
+    text
+}
+
+/// The name of a route's maker. Source: iproute2, `etc/iproute2/rt_protos`.
+pub fn protocol(number: u8) -> String {
+    match number {
+        libc::RTPROT_KERNEL => "kernel".to_owned(),
+        libc::RTPROT_BOOT => "boot".to_owned(),
+        libc::RTPROT_STATIC => "static".to_owned(),
+        9 => "ra".to_owned(),
+        16 => "dhcp".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 182, 127, 198);
+
+    fn public(metric: u32) -> Route {
+        Route::default_via(Ipv4Addr::new(198, 51, 100, 1), 2, metric)
+    }
+
+    fn ours(metric: u32) -> Route {
+        Route::default_via(GATEWAY, 3, metric)
+    }
+
+    fn several(metric: u32) -> Route {
+        let mut bytes = vec![2, 0, 0, 0, 254, 4, 0, libc::RTN_UNICAST, 0, 0, 0, 0];
+        bytes.extend([4, 0, libc::RTA_MULTIPATH as u8, 0]);
+        Route::read(&bytes).unwrap().at_metric(metric)
+    }
+
+    fn changes(defaults: &[Route], keep_old: Option<u32>) -> Result<Vec<Change>, String> {
+        plan(defaults, GATEWAY, 3, keep_old).map(|plan| plan.changes)
+    }
+
+    use Change::{Add, Remove};
+
+    #[test]
+    fn plans() {
+        assert_eq!(changes(&[], None), Ok(vec![Add(ours(0))]));
+        assert_eq!(changes(&[ours(100), public(200)], None), Ok(vec![]));
+        assert_eq!(changes(&[public(0), public(100)], None), Ok(vec![Add(ours(0)), Remove(public(0))]));
+        assert_eq!(changes(&[public(100), ours(200)], None), Ok(vec![Add(ours(100)), Remove(public(100))]));
+        // Twins: ours is there, but second.
+        assert_eq!(changes(&[public(0), ours(0)], None), Ok(vec![Remove(public(0))]));
+        assert_eq!(
+            changes(&[public(0)], Some(500)),
+            Ok(vec![Add(public(0).at_metric(500)), Add(ours(0)), Remove(public(0))])
+        );
+        assert_eq!(
+            changes(&[public(0), public(0).at_metric(500)], Some(500)),
+            Ok(vec![Add(ours(0)), Remove(public(0))])
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_touched() {
+        assert!(changes(&[several(0)], None).unwrap_err().contains("not touched"));
+        assert_eq!(changes(&[several(100), public(200)], None), Ok(vec![Add(ours(0))]));
+        assert_eq!(changes(&[public(0), several(0)], None), Ok(vec![Add(ours(0)), Remove(public(0))]));
+        assert!(changes(&[public(0), several(0), ours(0)], None).unwrap_err().contains("not touched"));
+        let mut blackhole = public(0);
+        blackhole.kind = libc::RTN_BLACKHOLE;
+        assert!(changes(&[blackhole], None).is_err());
+    }
+
+    #[test]
+    fn a_fallback_needs_a_place_of_its_own_behind() {
+        assert!(changes(&[public(100)], Some(100)).unwrap_err().contains("does not come after"));
+        assert!(changes(&[public(0), ours(7)], Some(7)).unwrap_err().contains("another default route"));
+    }
+
+    /// The table as the kernel would have it after a step.
+    fn apply(table: &mut Vec<Route>, change: &Change) {
+        match change {
+            Add(route) if table.contains(route) => {}
+            Add(route) => {
+                let place = table.iter().position(|other| other.metric >= route.metric).unwrap_or(table.len());
+                table.insert(place, route.clone());
+            }
+            Remove(route) => table.retain(|other| other != route),
+        }
+    }
+
+    fn routes() -> impl Strategy<Value = Vec<Route>> {
+        let route = (0..3u32, 0..4u32).prop_map(|(metric, which)| match which {
+            0 => ours(metric),
+            1 => several(metric),
+            _ => Route::default_via(Ipv4Addr::new(198, 51, 100, which as u8), 2, metric),
+        });
+        proptest::collection::vec(route, 0..5).prop_map(|routes| {
+            let mut table = Vec::new();
+            routes.iter().for_each(|route| apply(&mut table, &Add(route.clone())));
+            table
+        })
+    }
+
+    proptest! {
+        /// Ours is in effect at the end, there is never no default where there was one, strange routes stay, and the undo
+        /// from after any number of steps brings back exactly what was there.
+        #[test]
+        fn any_table_is_changed_and_restored(before in routes(), keep in proptest::option::of(0..9u32), steps in 0..5usize) {
+            let Ok(plan) = plan(&before, GATEWAY, 3, keep) else { return Ok(()) };
+            let mut table = before.clone();
+            for change in &plan.changes {
+                apply(&mut table, change);
+                prop_assert!(!table.is_empty());
+            }
+            prop_assert!(is_through(&table[0], GATEWAY, 3));
+            prop_assert_eq!(&table[0], &plan.wanted);
+            for route in before.iter().filter(|route| !route.is_understood()) {
+                prop_assert!(table.contains(route));
+            }
+            let mut table = before.clone();
+            plan.changes.iter().take(steps).for_each(|change| apply(&mut table, change));
+            for change in undo(&plan.changes, &plan.wanted, &before, &table.clone()) {
+                apply(&mut table, &change);
+                prop_assert!(!table.is_empty() || before.is_empty());
+            }
+            prop_assert_eq!(table, before);
+        }
+    }
+
+    #[test]
+    fn nothing_is_put_back_over_what_another_put_there() {
+        let plan = plan(&[public(0)], GATEWAY, 3, Some(500)).unwrap();
+        let other = Route::default_via(Ipv4Addr::new(192, 0, 2, 1), 2, 0);
+        let kept = public(0).at_metric(500);
+        let undo = |present: &[Route]| undo(&plan.changes, &plan.wanted, &plan.before, present);
+        assert_eq!(undo(&[other.clone(), kept.clone()]), [Remove(kept.clone())]);
+        // But where ours was lost, and nobody else's is in its place, the old one comes back.
+        assert_eq!(undo(&[]), [Add(public(0))]);
+        assert_eq!(undo(&[kept.clone(), other.at_metric(700)]), [Add(public(0)), Remove(kept)]);
+    }
+
+    #[test]
+    fn shown_as_ip_does() {
+        let name = |index| (index == 2).then(|| "eth0".to_owned());
+        assert_eq!(show(&public(100), &name), "default via 198.51.100.1 dev eth0 proto static metric 100");
+        assert_eq!(show(&ours(0), &name), "default via 10.182.127.198 dev #3 proto static");
+    }
+}

@@ -1,0 +1,499 @@
+//! The kernel's routes, over netlink. The one module that knows netlink's bytes: everything above works on plain data.
+//!
+//! Only the kernel is listened to (port 0), an answer counts only with the sequence number of its question, every
+//! question ends in [`PATIENCE`], and a dump that the kernel calls inconsistent is taken anew.
+
+mod bytes;
+mod things;
+
+use std::fmt;
+use std::io::IoSliceMut;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::sockopt::{ReceiveTimeout, SendTimeout};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg, sendto, setsockopt, socket,
+};
+use nix::sys::time::TimeVal;
+
+pub use bytes::{Attributes, Malformed, Message, Messages, Writer};
+pub use things::{Address, INET, INET6, Link, Neighbour, ONLINK, Route, family_of};
+
+use crate::clock::Moment;
+use things::octets;
+
+/// How long a question may take. The kernel answers in microseconds; a dump of a million routes in about a second.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is received at once. The kernel makes no larger pieces of a dump (netlink(7) recommends 8 KB and more).
+const BUFFER: usize = 64 * 1024;
+
+/// How often an inconsistent dump is taken anew.
+const DUMPS: usize = 20;
+
+/// The groups of events that [`Events`] hears: links, IPv4 addresses, IPv4 routes
+/// (`RTMGRP_…` in `linux/rtnetlink.h`).
+const GROUPS: u32 = 0x1 | 0x10 | 0x40;
+
+/// NTF_USE's fellow in `linux/neighbour.h`: `struct ndmsg`'s length is 12.
+const NDMSG: usize = 12;
+
+/// Why the kernel's answer is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The kernel refuses.
+    Refused(Errno),
+    /// The socket fails.
+    Socket(Errno),
+    /// What it says makes no sense.
+    Malformed(Malformed),
+    /// It was larger than what was received.
+    Truncated,
+    /// The table changed faster than it could be read.
+    Restless,
+    /// No answer in time.
+    Silent,
+}
+
+impl Trouble {
+    /// Whether the kernel refuses with that error.
+    pub fn is(self, errno: Errno) -> bool {
+        self == Trouble::Refused(errno)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Refused(errno) => write!(f, "the kernel says {}", errno.desc()),
+            Trouble::Socket(errno) => write!(f, "the netlink socket fails: {}", errno.desc()),
+            Trouble::Malformed(why) => why.fmt(f),
+            Trouble::Truncated => f.write_str("a netlink message was cut off"),
+            Trouble::Restless => f.write_str("the routes change faster than they can be read"),
+            Trouble::Silent => f.write_str("the kernel does not answer over netlink"),
+        }
+    }
+}
+
+impl From<Malformed> for Trouble {
+    fn from(why: Malformed) -> Trouble {
+        Trouble::Malformed(why)
+    }
+}
+
+/// What the kernel would do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The gateway it would go to; none if the destination is on-link.
+    pub gateway: Option<IpAddr>,
+    /// The number of the interface it would leave by.
+    pub interface: Option<u32>,
+    /// What kind of destination it is.
+    pub kind: Destination,
+}
+
+/// What a destination is to the kernel (`RTN_…`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// One host, not this one.
+    Unicast,
+    /// This host.
+    Local,
+    /// All hosts of a link.
+    Broadcast,
+    /// Anything else: nothing is sent there.
+    Other,
+}
+
+/// A socket that questions are asked over.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Netlink {
+    /// Opens one. It needs no privilege.
+    ///
+    /// # Errors
+    /// There is none to be had.
+    pub fn open() -> Result<Netlink, Trouble> {
+        Ok(Netlink { socket: open(0)?, sequence: 0, buffer: vec![0; BUFFER] })
+    }
+
+    /// All interfaces.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn links(&mut self) -> Result<Vec<Link>, Trouble> {
+        let request = Writer::new(libc::RTM_GETLINK, DUMP, &[0; 16]);
+        self.dump(&request, libc::RTM_NEWLINK, |body| Link::read(body).map(Some))
+    }
+
+    /// All addresses of a family.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn addresses(&mut self, family: u8) -> Result<Vec<Address>, Trouble> {
+        let request = Writer::new(libc::RTM_GETADDR, DUMP, &[family, 0, 0, 0, 0, 0, 0, 0]);
+        self.dump(&request, libc::RTM_NEWADDR, Address::read)
+    }
+
+    /// The routes of the main table of a family, in the kernel's order.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn routes(&mut self, family: u8) -> Result<Vec<Route>, Trouble> {
+        let mut fixed = [0; 12];
+        fixed[0] = family;
+        let request = Writer::new(libc::RTM_GETROUTE, DUMP, &fixed);
+        self.dump(&request, libc::RTM_NEWROUTE, |body| {
+            let main = |route: &Route| route.family == family && route.table == u32::from(libc::RT_TABLE_MAIN);
+            Ok(Some(Route::read(body)?).filter(main))
+        })
+    }
+
+    /// The default routes of the main table, the one that is used first in front: the kernel keeps the routes to one
+    /// destination in the order of their metrics, and so it dumps them.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn defaults(&mut self, family: u8) -> Result<Vec<Route>, Trouble> {
+        let mut defaults = self.routes(family)?;
+        defaults.retain(Route::is_default);
+        Ok(defaults)
+    }
+
+    /// Where the kernel would send a packet to `destination`, if it had to leave by `interface` (if one is given);
+    /// none if nowhere.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn hop(&mut self, destination: IpAddr, interface: Option<u32>) -> Result<Option<Hop>, Trouble> {
+        let octets = octets(destination);
+        let mut fixed = [0; 12];
+        fixed[0] = family_of(destination);
+        fixed[1] = (octets.len() * 8) as u8;
+        let mut request =
+            Writer::new(libc::RTM_GETROUTE, libc::NLM_F_REQUEST as u16, &fixed).attribute(libc::RTA_DST, &octets);
+        if let Some(interface) = interface {
+            request = request.attribute(libc::RTA_OIF, &interface.to_ne_bytes());
+        }
+        let mut found = None;
+        let asked = self.ask(&request, |message| {
+            if message.kind == libc::RTM_NEWROUTE {
+                found = Some(Route::read(message.body)?);
+            }
+            Ok(())
+        });
+        match asked {
+            Ok(()) => {}
+            Err(Trouble::Refused(
+                Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL | Errno::ESRCH | Errno::ENODEV,
+            )) => return Ok(None),
+            Err(why) => return Err(why),
+        }
+        Ok(found.map(|route| Hop {
+            gateway: route.gateway,
+            interface: route.interface,
+            kind: match route.kind {
+                libc::RTN_UNICAST => Destination::Unicast,
+                libc::RTN_LOCAL => Destination::Local,
+                libc::RTN_BROADCAST => Destination::Broadcast,
+                _ => Destination::Other,
+            },
+        }))
+    }
+
+    /// Adds a route, in front of those of the same destination, type of service and metric; with `alone`, only where
+    /// there is none of them. Whether it was added: one that is there already is no error.
+    ///
+    /// # Errors
+    /// See [`Trouble`]; [`Errno::EEXIST`] only with `alone`.
+    pub fn add(&mut self, route: &Route, alone: bool) -> Result<bool, Trouble> {
+        let how = if alone { libc::NLM_F_CREATE | libc::NLM_F_EXCL } else { libc::NLM_F_CREATE };
+        match self.change(libc::RTM_NEWROUTE, how, route) {
+            Ok(()) => Ok(true),
+            Err(why) if why.is(Errno::EEXIST) && !alone => Ok(false),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Removes exactly that route. Whether it was there.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn remove(&mut self, route: &Route) -> Result<bool, Trouble> {
+        match self.change(libc::RTM_DELROUTE, 0, route) {
+            Ok(()) => Ok(true),
+            Err(why) if why.is(Errno::ESRCH) || why.is(Errno::ENODEV) => Ok(false),
+            Err(why) => Err(why),
+        }
+    }
+
+    fn change(&mut self, kind: u16, how: libc::c_int, route: &Route) -> Result<(), Trouble> {
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | how) as u16;
+        let request = route
+            .attributes()
+            .fold(Writer::new(kind, flags, &route.fixed()), |writer, (kind, value)| writer.attribute(kind, value));
+        self.ask(&request, |_| Ok(()))
+    }
+
+    /// How well a neighbour is known: `NUD_…`; none if not at all.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn neighbour(&mut self, interface: u32, address: IpAddr) -> Result<Option<u16>, Trouble> {
+        let mut fixed = [0; NDMSG];
+        fixed[0] = family_of(address);
+        // One neighbour alone cannot be asked for before Linux 5.0, and those of one interface not before 4.4.
+        let request = Writer::new(libc::RTM_GETNEIGH, DUMP, &fixed);
+        let all = self.dump(&request, libc::RTM_NEWNEIGH, Neighbour::read)?;
+        let mine = all.into_iter().find(|known| known.interface == interface && known.address == address);
+        Ok(mine.map(|known| known.state))
+    }
+
+    /// Has the kernel ask a neighbour anew whether it is there, whatever is known of it.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn probe(&mut self, interface: u32, address: IpAddr) -> Result<(), Trouble> {
+        // One that has a link-layer address is asked at once; this fails for one that has none …
+        match self.touch(interface, address, libc::NLM_F_REPLACE, libc::NUD_PROBE, 0) {
+            Err(Trouble::Refused(Errno::EINVAL | Errno::ENOENT | Errno::ESRCH)) => {}
+            other => return other,
+        }
+        // … which is then looked for.
+        self.touch(interface, address, libc::NLM_F_CREATE, libc::NUD_NONE, libc::NTF_USE)
+    }
+
+    fn touch(
+        &mut self,
+        interface: u32,
+        address: IpAddr,
+        how: libc::c_int,
+        state: u16,
+        flags: u8,
+    ) -> Result<(), Trouble> {
+        let mut fixed = [0; NDMSG];
+        fixed[0] = family_of(address);
+        fixed[4..8].copy_from_slice(&interface.to_ne_bytes());
+        fixed[8..10].copy_from_slice(&state.to_ne_bytes());
+        fixed[10] = flags;
+        let how = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | how) as u16;
+        let request = Writer::new(libc::RTM_NEWNEIGH, how, &fixed).attribute(libc::NDA_DST, &octets(address));
+        self.ask(&request, |_| Ok(()))
+    }
+
+    /// Sends a request and reads its answers to the end. For tests and for what has no verb here.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn ask(
+        &mut self,
+        request: &Writer,
+        mut hear: impl FnMut(&Message<'_>) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        self.exchange(request, &mut hear).map(drop)
+    }
+
+    fn dump<T>(
+        &mut self,
+        request: &Writer,
+        kind: u16,
+        read: impl Fn(&[u8]) -> Result<Option<T>, Malformed>,
+    ) -> Result<Vec<T>, Trouble> {
+        for _ in 0..DUMPS {
+            let mut found = Vec::new();
+            let whole = self.exchange(request, &mut |message| {
+                if message.kind == kind {
+                    found.extend(read(message.body)?);
+                }
+                Ok(())
+            });
+            match whole {
+                Ok(true) => return Ok(found),
+                // Interrupted by a change (NLM_F_DUMP_INTR); EBUSY: the same of old kernels.
+                Ok(false) | Err(Trouble::Refused(Errno::EBUSY)) => {}
+                Err(why) => return Err(why),
+            }
+        }
+        Err(Trouble::Restless)
+    }
+
+    /// Answers with whether the answer is consistent.
+    fn exchange(
+        &mut self,
+        request: &Writer,
+        hear: &mut dyn FnMut(&Message<'_>) -> Result<(), Trouble>,
+    ) -> Result<bool, Trouble> {
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+        let deadline = Moment::now() + PATIENCE;
+        let bytes = request.clone().finish(self.sequence);
+        retrying(|| sendto(self.socket.as_raw_fd(), &bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty()))?;
+        let wants_ack = u16::from_ne_bytes([bytes[6], bytes[7]]) & (ACK | DUMP) != libc::NLM_F_REQUEST as u16;
+        let mut consistent = true;
+        while Moment::now() < deadline {
+            let length = receive(&self.socket, &mut self.buffer)?;
+            for message in Messages(&self.buffer[..length]) {
+                let message = message?;
+                // What is left of a question that was given up.
+                if message.sequence != self.sequence {
+                    continue;
+                }
+                consistent &= message.flags & libc::NLM_F_DUMP_INTR as u16 == 0;
+                match libc::c_int::from(message.kind) {
+                    libc::NLMSG_ERROR => {
+                        let code = bytes::u32_at(message.body, 0).ok_or(Malformed("an error without a number"))?;
+                        return match code.cast_signed() {
+                            0 => Ok(consistent),
+                            code => Err(Trouble::Refused(Errno::from_raw(code.saturating_neg()))),
+                        };
+                    }
+                    libc::NLMSG_DONE => {
+                        // A dump that fails says so in its end.
+                        return match bytes::u32_at(message.body, 0).map_or(0, u32::cast_signed) {
+                            code if code < 0 => Err(Trouble::Refused(Errno::from_raw(code.saturating_neg()))),
+                            _ => Ok(consistent),
+                        };
+                    }
+                    libc::NLMSG_OVERRUN => return Err(Trouble::Truncated),
+                    libc::NLMSG_NOOP => {}
+                    _ => {
+                        hear(&message)?;
+                        if !wants_ack {
+                            return Ok(consistent);
+                        }
+                    }
+                }
+            }
+        }
+        Err(Trouble::Silent)
+    }
+}
+
+const DUMP: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+const ACK: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+
+/// What is heard of the kernel when links, IPv4 addresses or IPv4 routes change.
+#[derive(Debug)]
+pub struct Events {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// There is no socket to be had.
+    pub fn subscribe() -> Result<Events, Trouble> {
+        Ok(Events { socket: open(GROUPS)?, buffer: vec![0; BUFFER] })
+    }
+
+    /// Takes in everything that was heard so far, without waiting. Whether there was anything, or something was lost:
+    /// either way what is known has to be asked anew.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn drain(&mut self) -> Result<bool, Trouble> {
+        let mut any = false;
+        // Bounded, so that a flood of events does not keep the caller from looking.
+        for _ in 0..1_000 {
+            match receive_now(&self.socket, &mut self.buffer) {
+                Ok(Some(_)) => any = true,
+                Ok(None) => return Ok(any),
+                Err(Trouble::Socket(Errno::ENOBUFS) | Trouble::Truncated) => {
+                    log::debug!("events of the kernel were lost: asking anew");
+                    any = true;
+                }
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(any)
+    }
+
+    /// The next changes of routes, waiting for them up to [`PATIENCE`]: for tests that watch what changes.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn routes(&mut self) -> Result<Vec<(u16, Route)>, Trouble> {
+        let length = receive(&self.socket, &mut self.buffer)?;
+        let mut routes = Vec::new();
+        for message in Messages(&self.buffer[..length]) {
+            let message = message?;
+            if [libc::RTM_NEWROUTE, libc::RTM_DELROUTE].contains(&message.kind) {
+                routes.push((message.kind, Route::read(message.body)?));
+            }
+        }
+        Ok(routes)
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn open(groups: u32) -> Result<OwnedFd, Trouble> {
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
+        .map_err(Trouble::Socket)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups)).map_err(Trouble::Socket)?;
+    let patience = TimeVal::new(PATIENCE.as_secs().cast_signed(), 0);
+    setsockopt(&socket, ReceiveTimeout, &patience).map_err(Trouble::Socket)?;
+    setsockopt(&socket, SendTimeout, &patience).map_err(Trouble::Socket)?;
+    Ok(socket)
+}
+
+/// What came from the kernel at once. What comes from elsewhere (any process may send to a netlink socket) is dropped.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Trouble> {
+    let deadline = Moment::now() + PATIENCE;
+    while Moment::now() < deadline {
+        if let Some(length) = receive_once(socket, buffer, MsgFlags::empty())? {
+            return Ok(length);
+        }
+    }
+    Err(Trouble::Silent)
+}
+
+/// The same without waiting; none if there is nothing.
+fn receive_now(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<usize>, Trouble> {
+    match receive_once(socket, buffer, MsgFlags::MSG_DONTWAIT) {
+        Err(Trouble::Silent) => Ok(None),
+        Ok(None) => Ok(Some(0)),
+        other => other,
+    }
+}
+
+fn receive_once(socket: &OwnedFd, buffer: &mut [u8], flags: MsgFlags) -> Result<Option<usize>, Trouble> {
+    let mut parts = [IoSliceMut::new(buffer)];
+    let received = match recvmsg::<NetlinkAddr>(socket.as_raw_fd(), &mut parts, None, flags) {
+        Ok(received) => received,
+        Err(Errno::EINTR) => return Ok(None),
+        Err(Errno::EAGAIN) => return Err(Trouble::Silent),
+        Err(errno) => return Err(Trouble::Socket(errno)),
+    };
+    let (length, cut) = (received.bytes, received.flags.contains(MsgFlags::MSG_TRUNC));
+    if received.address.is_none_or(|sender| sender.pid() != 0) {
+        return Ok(None);
+    }
+    match cut {
+        true => Err(Trouble::Truncated),
+        false => Ok(Some(length)),
+    }
+}
+
+fn retrying<T>(mut call: impl FnMut() -> nix::Result<T>) -> Result<T, Trouble> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return other.map_err(Trouble::Socket),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `gateway check`.
+
+use serde_json::Value;
+use simulated_api::Step;
+
+use crate::world::{GATEWAY, PUBLIC, World, deployed};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("check::the_gateway_is_the_default", the_gateway_is_the_default),
+    ("check::another_is_the_default", another_is_the_default),
+    ("check::there_is_none", there_is_none),
+    ("check::none_is_assigned", none_is_assigned),
+    ("check::an_ipv6_answer", an_ipv6_answer),
+    ("check::as_other_programs_are_told", as_other_programs_are_told),
+    ("check::a_more_specific_route_counts", a_more_specific_route_counts),
+];
+
+fn the_gateway_is_the_default() {
+    let world = World::with([deployed()], &[(GATEWAY, "eth1", 100), (PUBLIC, "eth0", 200)]);
+    let ended = world.run(&["gateway", "check"]);
+    ended.expect(0);
+    assert_eq!(
+        ended.text(),
+        "API: 10.182.127.198\nkernel: via 10.182.127.198 dev eth1\n\
+         default via 10.182.127.198 dev eth1 proto boot metric 100\n\
+         default via 198.51.100.1 dev eth0 proto boot metric 200\n"
+    );
+    assert_eq!(world.requests(), ["/v1/gateway_ip"]);
+}
+
+fn another_is_the_default() {
+    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), (GATEWAY, "eth1", 100)]);
+    world.run(&["gateway", "check"]).expect(9);
+    let ended = world.run(&["gateway", "check", "--format", "json"]);
+    ended.expect(9);
+    let object: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(object["gateway"], GATEWAY);
+    assert_eq!(object["matches"], false);
+    assert_eq!(object["used"]["gateway"], PUBLIC);
+    assert_eq!(object["used"]["interface"], "eth0");
+    assert_eq!(object["default_routes"][1]["metric"], 100);
+    assert_eq!(object["default_routes"][1]["protocol"], "boot");
+}
+
+fn there_is_none() {
+    let world = World::bare([deployed()]);
+    let ended = world.run(&["gateway", "check"]);
+    ended.expect(9);
+    assert_eq!(ended.text(), "API: 10.182.127.198\nkernel: nowhere\n");
+    let ended = world.run(&["gateway", "check", "--format", "json"]);
+    assert_eq!(
+        ended.text(),
+        "{\"gateway\":\"10.182.127.198\",\"matches\":false,\"used\":null,\"default_routes\":[]}\n"
+    );
+}
+
+fn none_is_assigned() {
+    World::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]).run(&["gateway", "check"]).expect(3);
+}
+
+fn an_ipv6_answer() {
+    let world = World::with([Step::new("DEPLOYED").gateway("2001:db8::1")], &[(PUBLIC, "eth0", 0)]);
+    let ended = world.run(&["gateway", "check"]);
+    ended.expect(9);
+    assert_eq!(ended.text(), "API: 2001:db8::1\nkernel: nowhere\n");
+    world.run(&["gateway", "set"]).expect(10).says("IPv6");
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn a_more_specific_route_counts() {
+    let world = World::with([deployed()], &[(GATEWAY, "eth1", 0)]);
+    world.server.append(&world.server.route("128.0.0.0/1", PUBLIC, "eth0", 0));
+    world.run(&["gateway", "check"]).expect(9);
+    world.run(&["gateway", "set"]).expect(10).says("more specific route");
+    world.expect(&[(GATEWAY, 0)]);
+}
+
+fn as_other_programs_are_told() {
+    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0)]);
+    for (program, says) in [
+        ("networkd", "[Route]\nGateway=10.182.127.198\n"),
+        ("netplan", "    eth1:\n      routes:\n        - to: 0.0.0.0/0\n          via: 10.182.127.198\n"),
+        (
+            "ifupdown",
+            "iface eth1 inet static\n    address 10.182.21.219\n    netmask 255.255.128.0\n    gateway 10.182.127.198\n",
+        ),
+        ("sysconfig", "GATEWAY=10.182.127.198\n"),
+    ] {
+        let ended = world.run(&["gateway", "show", "--as", program]);
+        assert!(ended.expect(0).text().contains(says), "{}", ended.text());
+        assert!(ended.text().contains("# eth0 has a default route now"), "{}", ended.text());
+    }
+    world.run(&["gateway", "show", "--as", "wicked"]).expect(2);
+    world.run(&["gateway", "show", "--as", "netplan", "--format", "text"]).expect(2);
+    world.expect(&[(PUBLIC, 0)]);
+}

@@ -1,0 +1,186 @@
+//! Many runs, watched. A few in `cargo test`; `tests/gateway-endurance.sh` asks for a hundred, and then time counts, too.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal::SIGKILL;
+use rackconnect_agent::netlink::{Events, Netlink, Route};
+
+use crate::watch::{guards, kill, until};
+use crate::world::{GATEWAY, PUBLIC, World};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("endurance::no_lookup_fails_and_nothing_else_changes", no_lookup_fails_and_nothing_else_changes),
+    ("endurance::sigkill_at_any_step", sigkill_at_any_step),
+    ("endurance::sigkill_of_both_at_any_step", sigkill_of_both_at_any_step),
+];
+
+/// How many runs.
+fn runs() -> Option<usize> {
+    std::env::var("RACKCONNECT_ENDURANCE").ok()?.parse().ok()
+}
+
+fn no_lookup_fails_and_nothing_else_changes() {
+    let world = World::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
+    let before = world.server.routes();
+    let done = Arc::new(AtomicBool::new(false));
+    let (looked, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let watchers = {
+        let (done, looked, failed) = (done.clone(), looked.clone(), failed.clone());
+        // Threads that are started in the namespace are in it.
+        world.server.run(move || {
+            let mut events = Events::subscribe().unwrap();
+            let ended = done.clone();
+            let monitor = thread::spawn(move || {
+                let mut changed: Vec<(u16, Route)> = Vec::new();
+                loop {
+                    match events.routes() {
+                        Ok(more) => changed.extend(more),
+                        Err(_) if ended.load(Ordering::SeqCst) => return changed,
+                        Err(rackconnect_agent::netlink::Trouble::Silent) => {}
+                        Err(why) => panic!("events are lost: {why}"),
+                    }
+                }
+            });
+            let looker = thread::spawn(move || {
+                let mut netlink = Netlink::open().unwrap();
+                while !done.load(Ordering::SeqCst) {
+                    looked.fetch_add(1, Ordering::SeqCst);
+                    if netlink.hop("203.0.113.10".parse().unwrap(), None).unwrap().is_none() {
+                        failed.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+            (monitor, looker)
+        })
+    };
+    let rounds = runs().unwrap_or(5);
+    for round in 0..rounds {
+        world.run_of_run(round, &["gateway", "set"]).expect(0);
+        assert_eq!(world.defaults()[0].0, GATEWAY);
+        world.run_of_run(round, &["gateway", "rollback"]).expect(0);
+        assert_eq!(world.server.routes(), before);
+    }
+    done.store(true, Ordering::SeqCst);
+    let (monitor, looker) = watchers;
+    looker.join().unwrap();
+    let changed = monitor.join().unwrap();
+    for (_, route) in &changed {
+        let gateway = route.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
+        assert!(route.is_default() && route.metric == 0 && [GATEWAY, PUBLIC].contains(&gateway.as_str()), "{route:?}");
+    }
+    eprintln!(
+        "{rounds} runs of set and rollback: {} look-ups, {} failed; {} events, all of planned routes",
+        looked.load(Ordering::SeqCst),
+        failed.load(Ordering::SeqCst),
+        changed.len()
+    );
+    assert_eq!(changed.len(), rounds * 4);
+    assert_eq!(failed.load(Ordering::SeqCst), 0);
+}
+
+/// A control group's SIGKILL: neither the process nor its guard can undo anything.
+fn sigkill_of_both_at_any_step() {
+    let world = World::unlimited(&[(PUBLIC, "eth0", 0)]);
+    let before = world.server.routes();
+    let whole = world.run(&["gateway", "set", "-v"]);
+    let all = whole.expect(0).stderr.lines().count();
+    let after = world.server.routes();
+    world.run(&["gateway", "rollback"]).expect(0);
+    let (mut healed, mut kept) = (0, 0);
+    for run in 0..runs().unwrap_or(all) {
+        let mut command = world.agent_of_run(run, &["gateway", "set", "-v"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = world.spawn(command);
+        let delay = Duration::from_micros((run / all * 300 % 5_000) as u64);
+        let last = kill_after(&mut child, 1 + run % all, delay, || {
+            for guard in guards(&world) {
+                let _ = nix::sys::signal::kill(guard, SIGKILL);
+            }
+        });
+        until("the guard is gone", || guards(&world).is_empty());
+        // There is a default route at every moment, whatever it is.
+        assert!(!world.defaults().is_empty(), "after {last:?}");
+        let check = world.run_of_run(run, &["gateway", "check"]);
+        match check.code {
+            Some(9) => healed += 1,
+            Some(0) => {
+                kept += 1;
+                assert_eq!(world.server.routes(), after, "after {last:?}");
+                world.run_of_run(run, &["gateway", "rollback"]).expect(0);
+            }
+            other => panic!("{other:?} after {last:?}: {}", check.stderr),
+        }
+        assert_eq!(world.server.routes(), before, "after {last:?}");
+    }
+    eprintln!(
+        "killed with its guard {} times: {healed} undone by the next command or not begun, {kept} kept",
+        healed + kept
+    );
+}
+
+/// Kills an agent once it has said so many lines, or when it ends.
+fn kill_after(child: &mut Child, lines: usize, delay: Duration, others: impl Fn()) -> String {
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut last = String::new();
+    for _ in 0..lines {
+        let mut line = String::new();
+        match stderr.read_line(&mut line) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => last = line.trim_end().to_owned(),
+        }
+    }
+    thread::sleep(delay);
+    others();
+    kill(child, SIGKILL);
+    child.wait().unwrap();
+    thread::spawn(move || {
+        let _ = stderr.read_to_end(&mut Vec::new());
+    });
+    last
+}
+
+fn sigkill_at_any_step() {
+    let world = World::unlimited(&[(PUBLIC, "eth0", 0)]);
+    let before = world.server.routes();
+    // How many lines a whole run says.
+    let whole = world.run(&["gateway", "set", "-v"]);
+    let all = whole.expect(0).stderr.lines().count();
+    let after = world.server.routes();
+    world.run(&["gateway", "rollback"]).expect(0);
+    let asked = runs();
+    let (mut undone, mut kept, mut longest) = (0, 0, Duration::ZERO);
+    for run in 0..asked.unwrap_or(all) {
+        let mut command = world.agent_of_run(run, &["gateway", "set", "-v"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = world.spawn(command);
+        // Over the runs: every step, and different moments after it.
+        let delay = Duration::from_micros((run / all * 300 % 5_000) as u64);
+        let last = kill_after(&mut child, 1 + run % all, delay, || {});
+        let start = Instant::now();
+        until("the routing is whole, and stays so", || {
+            let routes = world.server.routes();
+            guards(&world).is_empty() && (routes == before || routes == after)
+        });
+        longest = longest.max(start.elapsed());
+        if asked.is_some() {
+            assert!(start.elapsed() < Duration::from_secs(2), "{:?} after {last:?}", start.elapsed());
+        }
+        match world.server.routes() == before {
+            true => undone += 1,
+            false => {
+                kept += 1;
+                // It was verified: the next command leaves it, and it can be rolled back.
+                let check = world.run_of_run(run, &["gateway", "check"]);
+                assert_eq!(check.expect(0).stderr, "", "after {last:?}");
+                world.run_of_run(run, &["gateway", "rollback"]).expect(0);
+            }
+        }
+        assert_eq!(world.server.routes(), before, "after {last:?}");
+    }
+    eprintln!("killed {} times: {undone} undone or not begun, {kept} kept, whole within {longest:?}", undone + kept);
+}

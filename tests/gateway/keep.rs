@@ -1,0 +1,264 @@
+//! `gateway keep`.
+
+use std::io::Read;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Child;
+use std::time::Duration;
+
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
+use simulated_api::{Script, Step};
+
+use crate::common::{Ended, ended};
+use crate::watch::{guards, kill, until};
+use crate::world::{GATEWAY, PUBLIC, World, deployed};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("keep::sets_and_leaves", sets_and_leaves),
+    ("keep::a_right_default_is_only_kept", a_right_default_is_only_kept),
+    ("keep::puts_back_without_the_api", puts_back_without_the_api),
+    ("keep::does_not_wait_for_an_api_that_hangs", does_not_wait_for_an_api_that_hangs),
+    ("keep::puts_back_when_the_link_comes_back", puts_back_when_the_link_comes_back),
+    ("keep::replaces_anothers_default_and_asks", replaces_anothers_default_and_asks),
+    ("keep::does_not_fight", does_not_fight),
+    ("keep::waits_for_the_gateway", waits_for_the_gateway),
+    ("keep::waits_while_deploying", waits_while_deploying),
+    ("keep::events_that_do_not_matter_ask_nothing", events_that_do_not_matter_ask_nothing),
+    ("keep::the_gateway_moves", the_gateway_moves),
+    ("keep::sigkill_and_a_new_start", sigkill_and_a_new_start),
+    ("keep::ends_by_other_signals", ends_by_other_signals),
+    ("keep::a_flood_of_events", a_flood_of_events),
+];
+
+/// `gateway keep`, and what systemd would be told.
+struct Keep {
+    child: Child,
+    notify: UnixDatagram,
+    told: Vec<String>,
+}
+
+impl Keep {
+    fn start(world: &World) -> Keep {
+        let path = world.folder.path().join("notify");
+        let _ = std::fs::remove_file(&path);
+        let notify = UnixDatagram::bind(&path).unwrap();
+        notify.set_nonblocking(true).unwrap();
+        let mut command = world.agent(&["gateway", "keep", "-v"]);
+        command.env("NOTIFY_SOCKET", &path);
+        if std::env::var_os("SHOW").is_some() {
+            command.stderr(std::process::Stdio::inherit());
+            let child = world.spawn(command);
+            return Keep { child, notify, told: Vec::new() };
+        }
+        Keep { child: world.start(command), notify, told: Vec::new() }
+    }
+
+    fn told(&mut self, what: &str) -> bool {
+        let mut buffer = [0; 1000];
+        while let Ok(length) = self.notify.recv(&mut buffer) {
+            self.told.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        self.told.iter().any(|line| line.contains(what))
+    }
+
+    #[track_caller]
+    fn until(&mut self, what: &str) {
+        until(what, || self.told(what));
+    }
+
+    fn end(mut self, signal: nix::sys::signal::Signal) -> Ended {
+        kill(&self.child, signal);
+        let mut stderr = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(self.told("STOPPING=1"), "{:?}", self.told);
+        Ended { code: status.code().or(status.signal().map(|signal| 128 + signal)), stdout: Vec::new(), stderr }
+    }
+}
+
+fn sets_and_leaves() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    assert!(keep.told("STATUS=10.182.127.198 on eth1 is the default gateway"));
+    world.expect(&[(GATEWAY, 0)]);
+    keep.end(SIGTERM).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+}
+
+fn a_right_default_is_only_kept() {
+    let world = World::with([Step::new("DEPLOYING").gateway(GATEWAY)], &[(GATEWAY, "eth1", 100)]);
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    world.server.remove(&world.server.defaults()[0]);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 100)]);
+    keep.end(SIGTERM).expect(0);
+}
+
+fn puts_back_without_the_api() {
+    let mut world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    world.stop_api();
+    for _ in 0..3 {
+        world.server.remove(&world.server.defaults()[0]);
+        until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    }
+    keep.end(SIGTERM).expect(0).says("was lost: 10.182.127.198 is put back");
+}
+
+/// Asking took all of its attention once, for as long as the API took to answer.
+fn does_not_wait_for_an_api_that_hangs() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    let asked = world.requests().len();
+    let api = world.api.as_ref().unwrap();
+    api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed().fault("stall")]));
+    world.server.remove(&world.server.defaults()[0]);
+    until("it asks", || world.requests().len() > asked);
+    for _ in 0..3 {
+        world.server.remove(&world.server.defaults()[0]);
+        until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    }
+    assert_eq!(world.requests().len(), asked + 1, "the first question is still open");
+    // SIGTERM ends it in the middle of the question.
+    keep.end(SIGTERM).expect(0);
+}
+
+fn puts_back_when_the_link_comes_back() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    world.server.up("eth1", false);
+    keep.until("cannot be put back");
+    world.expect(&[]);
+    world.server.up("eth1", true);
+    for network in ["10.176.0.0/12", "10.208.0.0/12"] {
+        world.server.append(&world.server.route(network, "10.182.0.1", "eth1", 0));
+    }
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    keep.end(SIGTERM).expect(0);
+}
+
+fn replaces_anothers_default_and_asks() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    let asked = world.requests().len();
+    world.server.prepend(&world.server.route("default", PUBLIC, "eth0", 0));
+    until("ours is back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    until("it has asked", || world.requests().len() == asked + 2);
+    keep.end(SIGTERM).expect(0);
+}
+
+fn does_not_fight() {
+    let world = World::with([deployed()], &[(GATEWAY, "eth1", 0)]);
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    let public = world.server.route("default", PUBLIC, "eth0", 0);
+    for _ in 0..5 {
+        until("it is kept", || world.defaults() == [(GATEWAY.to_owned(), 0)] && guards(&world).is_empty());
+        world.server.prepend(&public);
+        until("ours is back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    }
+    until("it is kept", || guards(&world).is_empty());
+    world.server.prepend(&public);
+    let ended = ended(keep.child.wait_with_output().unwrap());
+    ended.expect(10).says("again and again");
+    assert_eq!(world.defaults()[0].0, PUBLIC);
+}
+
+fn waits_for_the_gateway() {
+    let world = World::with([Step::new("DEPLOYING").requests(2), deployed()], &[(PUBLIC, "eth0", 0)]);
+    let mut keep = Keep::start(&world);
+    keep.until("STATUS=waiting: no gateway is assigned");
+    // Up at once, while there is nothing to set yet.
+    keep.until("READY=1");
+    world.expect(&[(PUBLIC, 0)]);
+    keep.until("is the default gateway");
+    world.expect(&[(GATEWAY, 0)]);
+    keep.end(SIGTERM).expect(0);
+}
+
+fn waits_while_deploying() {
+    let world = World::with([Step::new("DEPLOYING").gateway(GATEWAY).requests(3), deployed()], &[(PUBLIC, "eth0", 0)]);
+    let mut keep = Keep::start(&world);
+    keep.until("STATUS=waiting: the status is DEPLOYING");
+    world.expect(&[(PUBLIC, 0)]);
+    keep.until("is the default gateway");
+    keep.end(SIGTERM).expect(0);
+}
+
+fn events_that_do_not_matter_ask_nothing() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    let asked = world.requests().len();
+    for number in 0..50 {
+        let route = world.server.route(&format!("192.0.2.{number}/32"), PUBLIC, "eth0", 0);
+        world.server.append(&route);
+        world.server.remove(&route);
+    }
+    world.server.append(&world.server.route("default", PUBLIC, "eth0", 500));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(world.requests().len(), asked);
+    world.expect(&[(GATEWAY, 0), (PUBLIC, 500)]);
+    keep.end(SIGTERM).expect(0);
+}
+
+fn the_gateway_moves() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    world.router.address("s1", "10.182.100.1", 17);
+    let api = world.api.as_ref().unwrap();
+    api.set_script("10.182.21.219".parse().unwrap(), Script::of([Step::new("DEPLOYED").gateway("10.182.100.1")]));
+    // Nothing is asked before it is lost; then the old one is put back at once, and the new one set.
+    world.server.remove(&world.server.defaults()[0]);
+    keep.until("10.182.127.198 is put back");
+    keep.until("10.182.100.1 on eth1 is the default gateway");
+    world.expect(&[("10.182.100.1", 0)]);
+    keep.end(SIGTERM).expect(0);
+}
+
+fn sigkill_and_a_new_start() {
+    let world = World::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
+    let mut keep = Keep::start(&world);
+    until("ours is there", || world.defaults() == [("10.182.127.199".to_owned(), 0)]);
+    for guard in guards(&world) {
+        nix::sys::signal::kill(guard, SIGKILL).unwrap();
+    }
+    kill(&keep.child, SIGKILL);
+    keep.child.wait().unwrap();
+    let mut keep = Keep::start(&world);
+    keep.until("waiting: 10.182.127.199 does not answer on eth1 (ARP); everything is put back");
+    world.expect(&[(PUBLIC, 0)]);
+    keep.end(SIGTERM).expect(0).says("interrupted: it is undone first");
+}
+
+fn ends_by_other_signals() {
+    for signal in [SIGINT, SIGHUP] {
+        let world = World::usual();
+        let mut keep = Keep::start(&world);
+        keep.until("READY=1");
+        keep.end(signal).expect(128 + signal as i32);
+        world.expect(&[(GATEWAY, 0)]);
+    }
+}
+
+/// More events than the socket holds, while the process is stopped.
+fn a_flood_of_events() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    kill(&keep.child, nix::sys::signal::Signal::SIGSTOP);
+    for number in 0..4_000u32 {
+        let [_, _, high, low] = number.to_be_bytes();
+        world.server.append(&world.server.route(&format!("198.18.{high}.{low}/32"), PUBLIC, "eth0", 0));
+    }
+    world.server.remove(&world.server.defaults()[0]);
+    kill(&keep.child, nix::sys::signal::Signal::SIGCONT);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    keep.end(SIGTERM).expect(0).says("events of the kernel were lost");
+}

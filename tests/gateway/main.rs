@@ -1,0 +1,40 @@
+//! The gateway commands, with the real binary, in network namespaces that the test makes itself: no root, no `ip`.
+
+mod check;
+#[path = "../common/mod.rs"]
+mod common;
+mod endurance;
+mod keep;
+mod notify;
+mod readme;
+mod set;
+mod space;
+mod watch;
+mod world;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    // Before any thread: a process with more than one cannot take a user namespace.
+    let entered = space::enter();
+    let arguments = Arguments::from_args();
+    if let Err(why) = &entered
+        && !arguments.list
+    {
+        eprintln!("\n*** NOT RUN: the gateway tests, since there are no namespaces here ({why}) ***\n");
+        return match std::env::var_os("RACKCONNECT_REQUIRE_NAMESPACES") {
+            Some(_) => ExitCode::FAILURE,
+            None => ExitCode::SUCCESS,
+        };
+    }
+    let tests = [check::TESTS, set::TESTS, keep::TESTS, readme::TESTS, endurance::TESTS, notify::TESTS].concat();
+    let trials = tests.into_iter().map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}

@@ -1,0 +1,716 @@
+//! `gateway set`, `confirm` and `rollback`.
+
+use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
+use rackconnect_agent::netlink::{Netlink, Writer};
+use simulated_api::Step;
+
+use crate::common::ended;
+use crate::space::Space;
+use crate::watch::{Paused, guards, kill, until};
+use crate::world::{GATEWAY, GATEWAY_OF_19, HOST, PUBLIC, PUBLIC_HOST, World, deployed};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("set::replaces_the_default_and_rolls_back", replaces_the_default_and_rolls_back),
+    ("set::replaces_at_the_same_metric", replaces_at_the_same_metric),
+    ("set::no_default_before", no_default_before),
+    ("set::three_defaults", three_defaults),
+    ("set::two_at_one_metric", two_at_one_metric),
+    ("set::ours_is_the_second_of_two", ours_is_the_second_of_two),
+    ("set::a_default_without_a_gateway", a_default_without_a_gateway),
+    ("set::every_attribute_comes_back", every_attribute_comes_back),
+    ("set::several_next_hops_are_not_touched", several_next_hops_are_not_touched),
+    ("set::other_types_of_service_and_tables_are_not_touched", other_types_of_service_and_tables_are_not_touched),
+    ("set::nothing_to_do_needs_no_privilege_and_no_status", nothing_to_do_needs_no_privilege_and_no_status),
+    ("set::no_privilege_is_refused", no_privilege_is_refused),
+    ("set::a_kernel_that_refuses_leaves_everything", a_kernel_that_refuses_leaves_everything),
+    ("set::a_dry_run_only_prints", a_dry_run_only_prints),
+    ("set::while_the_automation_may_be_at_it", while_the_automation_may_be_at_it),
+    ("set::features_that_cannot_be_understood", features_that_cannot_be_understood),
+    ("set::addresses_that_cannot_be", addresses_that_cannot_be),
+    ("set::a_gateway_ending_in_255", a_gateway_ending_in_255),
+    ("set::a_named_interface", a_named_interface),
+    ("set::an_interface_of_odd_characters", an_interface_of_odd_characters),
+    ("set::the_old_one_is_kept_if_asked", the_old_one_is_kept_if_asked),
+    ("set::waits_for_the_address_and_the_automation", waits_for_the_address_and_the_automation),
+    ("set::gives_up_waiting", gives_up_waiting),
+    ("set::a_dead_gateway_is_put_back", a_dead_gateway_is_put_back),
+    ("set::an_old_neighbour_entry_proves_nothing", an_old_neighbour_entry_proves_nothing),
+    ("set::an_entry_of_the_administrator_is_believed", an_entry_of_the_administrator_is_believed),
+    ("set::an_interface_without_arp", an_interface_without_arp),
+    ("set::what_answered_before_must_answer_after", what_answered_before_must_answer_after),
+    ("set::the_interface_goes_down_before_the_change", the_interface_goes_down_before_the_change),
+    ("set::the_route_is_changed_before_the_change", the_route_is_changed_before_the_change),
+    ("set::the_interface_goes_down_after_the_change", the_interface_goes_down_after_the_change),
+    ("set::what_another_put_there_stays", what_another_put_there_stays),
+    ("set::nobody_confirms", nobody_confirms),
+    ("set::confirmed_from_another_session", confirmed_from_another_session),
+    ("set::rolled_back_from_another_session", rolled_back_from_another_session),
+    ("set::confirm_and_rollback_without_anything_to_do", confirm_and_rollback_without_anything_to_do),
+    ("set::enter_on_the_terminal", enter_on_the_terminal),
+    ("set::the_terminal_goes_away", the_terminal_goes_away),
+    ("set::one_change_at_a_time", one_change_at_a_time),
+    ("set::sigterm_undoes_and_then_ends", sigterm_undoes_and_then_ends),
+    ("set::sighup_does_not_interrupt", sighup_does_not_interrupt),
+    ("set::sigkill_is_undone_by_the_guard", sigkill_is_undone_by_the_guard),
+    ("set::a_stopped_process_is_undone_by_nobody_but_the_guard", a_process_that_is_stopped),
+    ("set::sigkill_of_both_is_undone_by_the_next_command", sigkill_of_both_is_undone_by_the_next_command),
+    ("set::a_folder_that_others_can_write_is_refused", a_folder_that_others_can_write_is_refused),
+    ("set::standard_output_that_nobody_reads", standard_output_that_nobody_reads),
+];
+
+fn replaces_the_default_and_rolls_back() {
+    let world = World::usual();
+    let before = world.server.routes();
+    let ended = world.run(&["gateway", "set"]);
+    ended.expect(0);
+    assert_eq!(
+        ended.text(),
+        "10.182.127.198 on eth1 becomes the default gateway:\n\
+         + default via 10.182.127.198 dev eth1 proto static\n\
+         - default via 198.51.100.1 dev eth0 proto boot\n\
+         set: 10.182.127.198 on eth1 is the default gateway\n"
+    );
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "check"]).expect(0);
+    let requests = world.requests().len();
+    assert!(world.run(&["gateway", "set"]).expect(0).text().contains("nothing to do"));
+    assert_eq!(world.requests().len(), requests + 1);
+    assert_eq!(
+        world.run(&["gateway", "rollback"]).expect(0).text(),
+        "put back: default via 198.51.100.1 dev eth0 proto boot\n"
+    );
+    assert_eq!(world.server.routes(), before);
+    world.run(&["gateway", "rollback"]).expect(10).says("no change");
+}
+
+fn replaces_at_the_same_metric() {
+    let world = World::with([deployed()], &[(PUBLIC, "eth0", 100)]);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 100)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(PUBLIC, 100)]);
+}
+
+fn no_default_before() {
+    let world = World::bare([deployed()]);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    assert!(world.run(&["gateway", "rollback"]).expect(0).text().contains("no default route"));
+    world.expect(&[]);
+}
+
+fn three_defaults() {
+    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100), ("10.182.0.1", "eth1", 200)]);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0), (PUBLIC, 100), ("10.182.0.1", 200)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(PUBLIC, 0), (PUBLIC, 100), ("10.182.0.1", 200)]);
+}
+
+fn two_at_one_metric() {
+    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), ("10.182.0.1", "eth1", 0)]);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0), ("10.182.0.1", 0)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(PUBLIC, 0), ("10.182.0.1", 0)]);
+}
+
+fn ours_is_the_second_of_two() {
+    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0)]);
+    world.run(&["gateway", "set"]).expect(0);
+    let public = world.server.route("default", PUBLIC, "eth0", 0);
+    world.server.prepend(&public);
+    world.expect(&[(PUBLIC, 0), (GATEWAY, 0)]);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(PUBLIC, 0), (GATEWAY, 0)]);
+}
+
+fn a_default_without_a_gateway() {
+    let world = World::bare([deployed()]);
+    world.server.append(&world.server.route("default", "", "eth0", 0));
+    let before = world.server.routes();
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(world.server.routes(), before);
+}
+
+fn every_attribute_comes_back() {
+    let world = World::bare([deployed()]);
+    let server = &world.server;
+    // advmss and mtu (RTAX_ADVMSS, RTAX_MTU), a preferred source, a realm.
+    let metrics = [8u16.to_ne_bytes(), 8u16.to_ne_bytes()].concat();
+    let metrics = [
+        metrics,
+        1400u32.to_ne_bytes().to_vec(),
+        [8u16.to_ne_bytes(), 2u16.to_ne_bytes()].concat(),
+        1450u32.to_ne_bytes().to_vec(),
+    ]
+    .concat();
+    let more: &[(u16, &[u8])] = &[
+        (libc::RTA_PREFSRC, &[198, 51, 100, 7]),
+        (libc::RTA_FLOW, &7u32.to_ne_bytes()),
+        (libc::RTA_METRICS, &metrics),
+    ];
+    let mut route = server.route_with("default", PUBLIC, "eth0", 42, more);
+    route.protocol = 16;
+    server.append(&route);
+    let before = server.routes();
+    assert_eq!((before[0].metric, before[0].protocol), (42, 16), "{before:?}");
+    assert_eq!(before[0].source, Some("198.51.100.7".parse().unwrap()));
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 42)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(server.routes(), before);
+    // A gateway that is on-link because somebody said so.
+    assert!(server.remove(&before[0]));
+    let mut onlink = server.route("default", "198.18.0.1", "eth0", 0);
+    onlink.flags = rackconnect_agent::netlink::ONLINK;
+    server.append(&onlink);
+    let before = server.routes();
+    world.run(&["gateway", "set"]).expect(0);
+    world.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(server.routes(), before);
+}
+
+fn several_next_hops_are_not_touched() {
+    let world = World::bare([deployed()]);
+    let server = &world.server;
+    // struct rtnexthop, twice, each with a gateway.
+    let hop = |interface: &str, gateway: [u8; 4]| {
+        let mut hop = vec![16, 0, 0, 0];
+        hop.extend(server.index(interface).to_ne_bytes());
+        crate::space::attribute(&mut hop, libc::RTA_GATEWAY, &gateway);
+        hop
+    };
+    let hops = [hop("eth0", [198, 51, 100, 1]), hop("eth1", [10, 182, 0, 1])].concat();
+    let several = |metric| server.route_with("default", "", "", metric, &[(libc::RTA_MULTIPATH, hops.as_slice())]);
+    let scoped = |metric| {
+        let mut route = several(metric);
+        route.scope = libc::RT_SCOPE_UNIVERSE;
+        route
+    };
+    server.append(&scoped(0));
+    let before = server.routes();
+    world.run(&["gateway", "set"]).expect(10).says("not touched");
+    assert_eq!(server.routes(), before);
+    server.append(&scoped(100));
+    let multipath = server.defaults();
+    assert!(server.remove(&multipath[0]));
+    let before = server.routes();
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0), ("", 100)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(server.routes(), before);
+}
+
+fn other_types_of_service_and_tables_are_not_touched() {
+    let world = World::usual();
+    let server = &world.server;
+    let mut tos = server.route("default", PUBLIC, "eth0", 0);
+    tos.tos = 0x10;
+    server.append(&tos);
+    let mut other = server.route("default", PUBLIC, "eth0", 0);
+    other.table = 77;
+    server.append(&other);
+    let strangers = |world: &World| {
+        let mut routes = world.server.routes();
+        routes.retain(|route| route.prefix > 0 || route.tos != 0);
+        routes
+    };
+    let before = strangers(&world);
+    world.run(&["gateway", "set"]).expect(0);
+    assert_eq!(strangers(&world), before);
+    assert!(server.remove(&other), "the route of the other table is still there");
+    world.expect(&[(GATEWAY, 0)]);
+}
+
+/// As an ordinary user, where there are any: in a user namespace of the test's there is one user alone.
+fn as_nobody(mut command: Command) -> Option<Command> {
+    let whole = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
+    if !whole {
+        eprintln!("NOT RUN as another user: there is none in this user namespace");
+        return None;
+    }
+    command.uid(65_534).gid(65_534);
+    Some(command)
+}
+
+fn nothing_to_do_needs_no_privilege_and_no_status() {
+    let world = World::with([Step::new("DEPLOYING").gateway(GATEWAY)], &[(GATEWAY, "eth1", 100)]);
+    assert_eq!(
+        world.run(&["gateway", "set"]).expect(0).text(),
+        "nothing to do: 10.182.127.198 on eth1 is the default gateway\n"
+    );
+    let Some(command) = as_nobody(world.agent(&["gateway", "set"])) else { return };
+    ended(world.start(command).wait_with_output().unwrap()).expect(0);
+    assert_eq!(world.requests(), ["/v1/gateway_ip", "/v1/gateway_ip"]);
+}
+
+fn no_privilege_is_refused() {
+    let world = World::usual();
+    let Some(command) = as_nobody(world.agent(&["gateway", "set"])) else { return };
+    ended(world.start(command).wait_with_output().unwrap()).expect(10).says("CAP_NET_ADMIN");
+    let Some(command) = as_nobody(world.agent(&["gateway", "set", "--dry-run"])) else { return };
+    ended(world.start(command).wait_with_output().unwrap()).expect(0);
+    let Some(command) = as_nobody(world.agent(&["gateway", "check"])) else { return };
+    ended(world.start(command).wait_with_output().unwrap()).expect(9);
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+/// In a user namespace of its own a process has every capability, but none over the network around it.
+fn a_kernel_that_refuses_leaves_everything() {
+    let world = World::usual();
+    let agent = world.agent(&["gateway", "set"]);
+    let mut command = Command::new("unshare");
+    command.arg("-U").arg("--").arg(agent.get_program()).args(agent.get_args()).env_clear();
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if Command::new("unshare").args(["-U", "true"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    {
+        ended(world.start(command).wait_with_output().unwrap()).expect(10);
+    }
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn a_dry_run_only_prints() {
+    let world = World::usual();
+    let before = world.server.routes();
+    let ended = world.run(&["gateway", "set", "--dry-run", "--keep-old-metric", "500"]);
+    ended.expect(0);
+    assert_eq!(
+        ended.text(),
+        "10.182.127.198 on eth1 becomes the default gateway:\n\
+         + default via 198.51.100.1 dev eth0 proto boot metric 500\n\
+         + default via 10.182.127.198 dev eth1 proto static\n\
+         - default via 198.51.100.1 dev eth0 proto boot\n"
+    );
+    assert_eq!(world.server.routes(), before);
+    let is_ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("gateway");
+    assert_eq!(fs::read_dir(world.folder.path()).unwrap().flatten().filter(is_ours).count(), 0);
+}
+
+fn while_the_automation_may_be_at_it() {
+    let feature =
+        |status: &str, feature: &str| Step::new(status).gateway(GATEWAY).feature("configure_network_stack", feature);
+    for (step, code) in [
+        (Step::new("DEPLOYING").gateway(GATEWAY), 10),
+        (Step::new("REBUILDING").gateway(GATEWAY), 10),
+        (Step { status: None, ..deployed() }, 10),
+        (Step::new("FAILED").gateway(GATEWAY), 0),
+        (Step::new("UNPROCESSABLE").gateway(GATEWAY), 0),
+        (feature("DEPLOYING", "DISABLED"), 0),
+        (feature("FAILED", "ENABLED"), 10),
+        (feature("DEPLOYING", "ENABLED"), 10),
+        (feature("DEPLOYED", "ENABLED"), 0),
+    ] {
+        let about = format!("{step:?}");
+        let world = World::with([step], &[(PUBLIC, "eth0", 0)]);
+        let ended = world.run(&["gateway", "set"]);
+        assert_eq!(ended.code, Some(code), "{about}: {}", ended.stderr);
+        world.expect(&[(if code == 0 { GATEWAY } else { PUBLIC }, 0)]);
+        if code != 0 {
+            world.run(&["gateway", "set", "--force"]).expect(0);
+            world.expect(&[(GATEWAY, 0)]);
+        }
+    }
+}
+
+fn features_that_cannot_be_understood() {
+    let step = Step {
+        only: vec![simulated_api::Operation::AutomationFeatures],
+        ..Step::new("FAILED").gateway(GATEWAY).fault("html")
+    };
+    let world = World::with([step], &[(PUBLIC, "eth0", 0)]);
+    world.run(&["gateway", "set"]).expect(0).says("warning: the API's answer is not the automation features");
+    world.expect(&[(GATEWAY, 0)]);
+}
+
+fn addresses_that_cannot_be() {
+    for (gateway, says) in [
+        ("192.0.2.77", "not on-link"),
+        ("10.182.128.1", "not on-link"),
+        ("10.182.21.219", "own address"),
+        ("10.182.127.255", "broadcast"),
+    ] {
+        let world = World::with([Step::new("DEPLOYED").gateway(gateway)], &[(PUBLIC, "eth0", 0)]);
+        world.run(&["gateway", "set", "--force"]).expect(10).says(says).says("nothing was changed");
+        world.expect(&[(PUBLIC, 0)]);
+    }
+    for (answer, code) in [("224.0.0.1", 8), ("0.0.0.0", 8), ("nonsense", 8)] {
+        let world = World::with([Step::new("DEPLOYED").gateway(answer)], &[(PUBLIC, "eth0", 0)]);
+        world.run(&["gateway", "set"]).expect(code);
+        world.expect(&[(PUBLIC, 0)]);
+    }
+}
+
+fn a_gateway_ending_in_255() {
+    let world = World::named([Step::new("DEPLOYED").gateway(GATEWAY_OF_19)], "eth1", 19);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY_OF_19, 0)]);
+}
+
+fn a_named_interface() {
+    let world = World::usual();
+    world.run(&["gateway", "set", "--interface", "eth0"]).expect(10).says("not on-link on eth0");
+    world.run(&["gateway", "set", "--interface", "eth7"]).expect(10).says("no interface");
+    world.run(&["gateway", "set", "--interface", "a/b"]).expect(2);
+    // The public interface has the same addresses: the routes of ServiceNet tell them apart.
+    world.server.address("eth0", "10.182.99.99", 17);
+    world.run(&["gateway", "set", "--interface", "eth1"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.run(&["gateway", "set"]).expect(0);
+    assert_eq!(world.server.defaults()[0].interface, Some(world.server.index("eth1")));
+}
+
+fn an_interface_of_odd_characters() {
+    let world = World::named([deployed()], "é\u{1b}[1m-;$x", 17);
+    let ended = world.run(&["gateway", "set"]);
+    ended.expect(0);
+    assert!(ended.text().contains("dev é\\u{1b}[1m-;$x"), "{}", ended.text());
+    world.expect(&[(GATEWAY, 0)]);
+    let ended = world.run(&["gateway", "check", "--format", "json"]);
+    ended.expect(0);
+    let object: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(object["used"]["interface"], "é\u{1b}[1m-;$x");
+    world.run(&["gateway", "set", "--interface", "é\u{1b}[1m-;$x"]).expect(0);
+}
+
+fn the_old_one_is_kept_if_asked() {
+    let world = World::usual();
+    world.run(&["gateway", "set", "--keep-old-metric", "0"]).expect(10).says("does not come after");
+    world.run(&["gateway", "set", "--keep-old-metric", "-1"]).expect(2);
+    world.run(&["gateway", "set", "--keep-old-metric", "500"]).expect(0);
+    world.expect(&[(GATEWAY, 0), (PUBLIC, 500)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn waits_for_the_address_and_the_automation() {
+    let steps = [Step::new("DEPLOYING").requests(1), Step::new("DEPLOYING").gateway(GATEWAY).requests(3), deployed()];
+    let world = World::with(steps, &[(PUBLIC, "eth0", 0)]);
+    let ended = world.run(&["gateway", "set", "--wait", "--interval", "3s"]);
+    ended.expect(0).says("waiting: no gateway is assigned").says("waiting: the status is DEPLOYING");
+    world.expect(&[(GATEWAY, 0)]);
+}
+
+fn gives_up_waiting() {
+    let world = World::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]);
+    world.run(&["gateway", "set", "--wait", "--timeout", "1s"]).expect(124);
+    let world = World::with([Step::new("DEPLOYING").gateway(GATEWAY)], &[(PUBLIC, "eth0", 0)]);
+    world.run(&["gateway", "set", "--wait", "--timeout", "1s"]).expect(124);
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+/// A gateway that nobody is.
+const DEAD: &str = "10.182.127.199";
+
+fn dead() -> World {
+    World::with([Step::new("DEPLOYED").gateway(DEAD)], &[(PUBLIC, "eth0", 0)])
+}
+
+fn a_dead_gateway_is_put_back() {
+    let world = dead();
+    let before = world.server.routes();
+    world.run(&["gateway", "set"]).expect(10).says("does not answer on eth1 (ARP); everything is put back");
+    assert_eq!(world.server.routes(), before);
+    world.run(&["gateway", "rollback"]).expect(10);
+    assert!(guards(&world).is_empty());
+}
+
+fn neighbour(space: &Space, interface: &str, address: [u8; 4], mac: &[u8], state: u16) {
+    let mut fixed = [0; 12];
+    fixed[0] = libc::AF_INET as u8;
+    fixed[4..8].copy_from_slice(&space.index(interface).to_ne_bytes());
+    fixed[8..10].copy_from_slice(&state.to_ne_bytes());
+    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
+    let request = Writer::new(libc::RTM_NEWNEIGH, flags, &fixed)
+        .attribute(libc::NDA_DST, &address)
+        .attribute(libc::NDA_LLADDR, mac);
+    space.run(move || Netlink::open().unwrap().ask(&request, |_| Ok(())).expect("a neighbour"));
+}
+
+const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+fn an_old_neighbour_entry_proves_nothing() {
+    for state in [libc::NUD_REACHABLE, libc::NUD_STALE] {
+        let world = dead();
+        neighbour(&world.server, "eth1", [10, 182, 127, 199], &NOBODY, state);
+        world.run(&["gateway", "set"]).expect(10).says("(ARP)");
+        world.expect(&[(PUBLIC, 0)]);
+    }
+}
+
+fn an_entry_of_the_administrator_is_believed() {
+    let world = dead();
+    neighbour(&world.server, "eth1", [10, 182, 127, 199], &NOBODY, libc::NUD_PERMANENT);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(DEAD, 0)]);
+}
+
+fn an_interface_without_arp() {
+    let world = dead();
+    world.server.flag("eth1", libc::IFF_NOARP, true);
+    // Without ARP each end has to be told of the other.
+    neighbour(&world.server, "eth1", [10, 182, 0, 1], &world.router.mac("s1"), libc::NUD_PERMANENT);
+    neighbour(&world.router, "s1", [10, 182, 21, 219], &world.server.mac("eth1"), libc::NUD_PERMANENT);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(DEAD, 0)]);
+}
+
+fn what_answered_before_must_answer_after() {
+    let world = World::usual();
+    world.run(&["gateway", "set", "--probe", PUBLIC_HOST]).expect(10).says("203.0.113.20 worked before");
+    world.expect(&[(PUBLIC, 0)]);
+    let probes = [HOST, &format!("{HOST}:80"), "192.0.2.222:9"];
+    world
+        .run(&["gateway", "set", "--probe", probes[0], "--probe", probes[1], "--probe", "203.0.113.10:9"])
+        .expect(0)
+        .says("203.0.113.10:9 does not answer now");
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "set", "--probe", "a b"]).expect(2);
+}
+
+fn the_interface_goes_down_before_the_change() {
+    let world = World::usual();
+    let paused = Paused::start(&world, &["gateway", "set"]);
+    world.server.up("eth1", false);
+    paused.resume().expect(10).says("nothing was changed");
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn the_route_is_changed_before_the_change() {
+    let world = World::usual();
+    let paused = Paused::start(&world, &["gateway", "set"]);
+    let other = world.server.route("default", "10.182.0.1", "eth1", 0);
+    world.server.prepend(&other);
+    paused.resume().expect(10).says("changed by somebody else in the meantime; nothing was changed");
+    world.expect(&[("10.182.0.1", 0), (PUBLIC, 0)]);
+}
+
+fn the_interface_goes_down_after_the_change() {
+    let world = dead();
+    let mut child = world.start(world.agent(&["gateway", "set"]));
+    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+    world.server.up("eth1", false);
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn what_another_put_there_stays() {
+    let world = dead();
+    let child = world.start(world.agent(&["gateway", "set"]));
+    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+    let ours = world.server.defaults().remove(0);
+    let other = world.server.route("default", "10.182.0.1", "eth1", 0);
+    world.server.prepend(&other);
+    world.server.remove(&ours);
+    ended(child.wait_with_output().unwrap()).expect(10).says("left as it is");
+    world.expect(&[("10.182.0.1", 0)]);
+}
+
+fn nobody_confirms() {
+    let world = World::usual();
+    world
+        .run(&["gateway", "set", "--confirm", "1s"])
+        .expect(10)
+        .says("nobody confirmed it within 1s; everything is put back");
+    world.expect(&[(PUBLIC, 0)]);
+    world.run(&["gateway", "confirm"]).expect(10);
+}
+
+fn confirmed_from_another_session() {
+    let world = World::usual();
+    let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    until("it waits", || {
+        world.folder.path().join("gateway.sock").exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]
+    });
+    let requests = world.requests().len();
+    // Whatever the configuration is like.
+    let broken = world.folder.path().join("broken.toml");
+    fs::write(&broken, "region = 7\nstate_dir = '/nowhere'\n[").unwrap();
+    let mut confirm = world.agent(&["gateway", "confirm"]);
+    confirm.env("RACKCONNECT_CONFIG", &broken).env("RACKCONNECT_REGION", "nowhere");
+    let answer = ended(world.start(confirm).wait_with_output().unwrap());
+    assert_eq!(answer.expect(0).text(), "the change is kept\n");
+    ended(child.wait_with_output().unwrap()).expect(0);
+    assert_eq!(world.requests().len(), requests);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "confirm"]).expect(10).says("waits for a confirmation");
+}
+
+fn rolled_back_from_another_session() {
+    let world = World::usual();
+    let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    until("it waits", || {
+        world.folder.path().join("gateway.sock").exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]
+    });
+    world.run(&["gateway", "rollback"]).expect(0);
+    ended(child.wait_with_output().unwrap()).expect(10).says("gateway rollback asked for it; everything is put back");
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn confirm_and_rollback_without_anything_to_do() {
+    let world = World::usual();
+    world.run(&["gateway", "confirm"]).expect(10);
+    world.run(&["gateway", "rollback"]).expect(10);
+    let mut lost = world.agent(&["gateway", "rollback"]);
+    lost.env("RACKCONNECT_STATE_DIR", "/nowhere/at/all");
+    ended(world.start(lost).wait_with_output().unwrap()).expect(10);
+    assert!(world.requests().is_empty());
+    // A change that somebody else has replaced since is not undone.
+    world.run(&["gateway", "set"]).expect(0);
+    let ours = world.server.defaults().remove(0);
+    world.server.prepend(&world.server.route("default", "10.182.0.1", "eth1", 0));
+    world.server.remove(&ours);
+    world.run(&["gateway", "rollback"]).expect(10).says("somebody else");
+    world.expect(&[("10.182.0.1", 0)]);
+}
+
+fn enter_on_the_terminal() {
+    let world = World::usual();
+    let pty = nix::pty::openpty(None, None).expect("a terminal");
+    let mut command = world.agent(&["gateway", "set"]);
+    command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = world.spawn(command);
+    // Without --confirm: a terminal is enough. What is typed before the question does not count.
+    nix::unistd::write(&pty.master, b"\n").unwrap();
+    until("it waits", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(world.folder.path().join("gateway.sock").exists(), "the early Enter counted");
+    nix::unistd::write(&pty.master, b"\n").unwrap();
+    ended(child.wait_with_output().unwrap()).expect(0).says("in 1m unless it is confirmed: press Enter");
+    world.expect(&[(GATEWAY, 0)]);
+}
+
+fn the_terminal_goes_away() {
+    let world = World::usual();
+    let pty = nix::pty::openpty(None, None).expect("a terminal");
+    let mut command = world.agent(&["gateway", "set", "--confirm", "3s"]);
+    command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = world.spawn(command);
+    until("it waits", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    drop(pty.master);
+    kill(&child, SIGHUP);
+    ended(child.wait_with_output().unwrap()).expect(10).says("nobody confirmed");
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn one_change_at_a_time() {
+    let world = World::usual();
+    let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    until("it waits", || {
+        world.folder.path().join("gateway.sock").exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]
+    });
+    world.server.prepend(&world.server.route("default", "10.182.0.1", "eth1", 0));
+    world.run(&["gateway", "set"]).expect(10).says("under way");
+    world.server.remove(&world.server.route("default", "10.182.0.1", "eth1", 0));
+    world.run(&["gateway", "check"]).expect(0);
+    world.run(&["gateway", "confirm"]).expect(0);
+    ended(child.wait_with_output().unwrap()).expect(0);
+}
+
+fn sigterm_undoes_and_then_ends() {
+    for (signal, arguments) in [
+        (SIGTERM, &["gateway", "set"][..]),
+        (SIGINT, &["gateway", "set"]),
+        (SIGTERM, &["gateway", "set", "--confirm", "60s"]),
+    ] {
+        let world = if arguments.len() == 2 { dead() } else { World::usual() };
+        let child = world.start(world.agent(arguments));
+        until("ours is there", || {
+            let defaults = world.defaults();
+            defaults.len() == 1 && defaults[0].0 != PUBLIC
+        });
+        kill(&child, signal);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.signal(), Some(signal as i32));
+        world.expect(&[(PUBLIC, 0)]);
+    }
+}
+
+fn sighup_does_not_interrupt() {
+    let world = dead();
+    let child = world.start(world.agent(&["gateway", "set"]));
+    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+    kill(&child, SIGHUP);
+    ended(child.wait_with_output().unwrap()).expect(10).says("(ARP)");
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn sigkill_is_undone_by_the_guard() {
+    let world = dead();
+    let before = world.server.routes();
+    let mut child = world.start(world.agent(&["gateway", "set"]));
+    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+    // The guard is not reached by what reaches a whole session or process group.
+    for guard in guards(&world) {
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
+            nix::sys::signal::kill(guard, signal).unwrap();
+        }
+    }
+    kill(&child, SIGKILL);
+    child.wait().unwrap();
+    until("the guard has undone it", || world.server.routes() == before);
+    until("the guard is gone", || guards(&world).is_empty());
+    world.run(&["gateway", "rollback"]).expect(10).says("no change");
+}
+
+fn a_process_that_is_stopped() {
+    let world = World::usual();
+    let child = world.start(world.agent(&["gateway", "set", "--confirm", "1s"]));
+    until("it waits", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    kill(&child, nix::sys::signal::Signal::SIGSTOP);
+    until("the guard has undone it", || world.defaults() == [(PUBLIC.to_owned(), 0)]);
+    kill(&child, nix::sys::signal::Signal::SIGCONT);
+    ended(child.wait_with_output().unwrap()).expect(10).says("put back");
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn sigkill_of_both_is_undone_by_the_next_command() {
+    let world = dead();
+    let before = world.server.routes();
+    for command in [&["gateway", "check"][..], &["gateway", "rollback"], &["gateway", "confirm"], &["gateway"]] {
+        let mut child = world.start(world.agent(&["gateway", "set"]));
+        until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+        for guard in guards(&world) {
+            nix::sys::signal::kill(guard, SIGKILL).unwrap();
+        }
+        kill(&child, SIGKILL);
+        child.wait().unwrap();
+        world.expect(&[(DEAD, 0)]);
+        let ended = world.run(command);
+        ended.says("interrupted: it is undone first");
+        assert_eq!(world.server.routes(), before);
+    }
+}
+
+fn a_folder_that_others_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::usual();
+    fs::set_permissions(world.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    world.run(&["gateway", "set"]).expect(10).says("others may write");
+    world.expect(&[(PUBLIC, 0)]);
+    let mut command = world.agent(&["gateway", "set"]);
+    command.env("RACKCONNECT_STATE_DIR", "/proc/nowhere");
+    ended(world.start(command).wait_with_output().unwrap()).expect(10);
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn standard_output_that_nobody_reads() {
+    let world = World::usual();
+    let mut command = world.agent(&["gateway", "set"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdout(writer).stderr(Stdio::piped());
+    ended(world.spawn(command).wait_with_output().unwrap()).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+}

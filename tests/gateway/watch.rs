@@ -1,0 +1,79 @@
+//! Waiting for what happens, and holding a process where something is to happen.
+
+use std::fs;
+use std::io::{PipeReader, Read, Write};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::common::{Ended, ended};
+use crate::world::World;
+
+/// Waits until something is so.
+#[track_caller]
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends a signal.
+pub fn kill(child: &Child, signal: Signal) {
+    nix::sys::signal::kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).expect("it lives");
+}
+
+/// The guards of a world.
+pub fn guards(world: &World) -> Vec<Pid> {
+    let folder = world.folder.path().display().to_string();
+    let is_guard = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.contains("--gateway-guard") && line.contains(&folder))
+    };
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_guard).map(Pid::from_raw).collect()
+}
+
+/// An agent that is held where it prints its plan: between planning and changing. Its standard output is a pipe that is full.
+pub struct Paused {
+    child: Child,
+    reader: PipeReader,
+}
+
+impl Paused {
+    /// Starts one; it has planned when this returns.
+    pub fn start(world: &World, arguments: &[&str]) -> Paused {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let flags = fcntl(&writer, FcntlArg::F_GETFL).expect("flags");
+        let nonblocking = OFlag::from_bits_truncate(flags) | OFlag::O_NONBLOCK;
+        fcntl(&writer, FcntlArg::F_SETFL(nonblocking)).expect("a pipe that does not block");
+        for size in [4096, 1] {
+            while writer.write(&vec![b'.'; size]).is_ok() {}
+        }
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::from_bits_truncate(flags))).expect("a pipe that blocks");
+        let mut command = world.agent(arguments);
+        command.stdout(writer).stderr(Stdio::piped());
+        let child = world.spawn(command);
+        let path = format!("/proc/{}/syscall", child.id());
+        // write(1, …), as x86-64 numbers it.
+        until("it prints its plan", || fs::read_to_string(&path).is_ok_and(|call| call.starts_with("1 0x1 ")));
+        Paused { child, reader }
+    }
+
+    /// Lets it go on to its end.
+    pub fn resume(self) -> Ended {
+        let Paused { child, mut reader } = self;
+        let drain = thread::spawn(move || {
+            let mut rest = Vec::new();
+            let _ = reader.read_to_end(&mut rest);
+        });
+        let ended = ended(child.wait_with_output().expect("it ends"));
+        drain.join().unwrap();
+        ended
+    }
+}
