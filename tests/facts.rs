@@ -50,6 +50,7 @@ fn everything_is_known() {
     expect("features", json!({ "configure_network_stack": "ENABLED" }), "api");
     expect("gateway", json!("10.182.127.198"), "api");
     expect("managed_operations", json!("Complete"), "xenstore");
+    assert_eq!(found["request_budget"]["value"], json!({ "free": 27, "limit": 30 }));
     assert_eq!(world.requests().len(), 3);
 }
 

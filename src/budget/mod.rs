@@ -81,6 +81,14 @@ impl Budget {
         }
     }
 
+    /// How many of the [`LIMIT`] requests could be sent now, as far as all processes together know.
+    ///
+    /// # Errors
+    /// Why there is no shared state that could tell: a sentence.
+    pub fn free(&mut self) -> Result<usize, String> {
+        self.store.with(|window, now| window.free(now))
+    }
+
     /// Takes a place for a request that is sent at once and has an answer by `deadline` or never.
     ///
     /// # Errors

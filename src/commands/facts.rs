@@ -12,6 +12,7 @@ use super::once;
 use crate::api::body::{self, Named, Tree};
 use crate::api::client::{Answer, Client, Failure};
 use crate::api::{Format, Operation};
+use crate::budget::{Budget, LIMIT};
 use crate::cli::options;
 use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
@@ -19,6 +20,7 @@ use crate::exit::Exit;
 use crate::output;
 use crate::region::Detected;
 use crate::settings::Settings;
+use crate::share;
 use crate::xenstore::{Connection, Server, Trouble, Value, known};
 
 /// The kernel's IPv4 routes of the main table, a line each; see Linux's net/ipv4/fib_trie.c, fib_route_seq_show.
@@ -62,7 +64,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         ("gateway", api.gateway()),
         ("servicenet_interface", store.servicenet()),
         ("default_route", default_route()),
-        ("request_budget", request_budget()),
+        ("request_budget", request_budget(settings)),
     ];
     let entries = facts.into_iter().map(|(name, fact)| (name.to_owned(), as_tree(fact)));
     output::line(&Tree::Map(entries.collect()).to_json())?;
@@ -100,9 +102,12 @@ fn version(server: &Server) -> Fact {
     Ok((text(version), XENSTORE.to_owned()))
 }
 
-/// How much of the request limit is used: no state that could tell is kept yet.
-fn request_budget() -> Fact {
-    Err("this version keeps no count that outlives a process".to_owned())
+/// How much of the request limit is left, after what was asked for these facts.
+fn request_budget(settings: &Settings) -> Fact {
+    let folder = settings.state_dir().map_err(|error| error.message)?;
+    let source = folder.display().to_string();
+    let free = Budget::new(folder).free()?;
+    Ok((map([("free", Tree::Number(free as u64)), ("limit", Tree::Number(LIMIT as u64))]), source))
 }
 
 /// The API, asked for one thing after the other. If it could not be reached once, it is not asked again.
@@ -126,7 +131,9 @@ impl Api {
 
     fn ask<T>(&mut self, operation: Operation, format: Format, read: fn(&[u8]) -> Result<T>) -> Result<T, String> {
         let client = self.client.as_ref().map_err(String::clone)?;
-        let answer = client.ask(operation, format, self.deadline);
+        let deadline = |now| self.deadline.min(now + client.request_timeout());
+        let heard = share::ask_now(client, operation, format, 0, &deadline, self.deadline);
+        let answer = client.judge(operation, format, heard.reply);
         self.answered |= answer.is_ok();
         let error = match answer {
             Ok(Answer::Body(bytes)) => return read(&bytes).map_err(|error| error.message),
