@@ -33,13 +33,15 @@ pub fn ask(settings: &Settings, operation: Operation, format: Format) -> Result<
     let client = client(settings, 0)?;
     let mut said_until = Moment::default();
     loop {
+        let began = Moment::now();
         let heard = share::ask_now(&client, operation, format, 0, &|now| tries.deadline_of(now), tries.deadline);
         let failure = match client.judge(operation, format, heard.reply) {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,
         };
         let now = Moment::now();
-        match tries.after(&failure, heard.asked, now) {
+        // Others may have begun earlier.
+        match tries.after(&failure, heard.asked.max(began), now) {
             Next::TryAgain(at) => {
                 match failure {
                     Failure::LimitUsedUp { forbidden, .. } => {

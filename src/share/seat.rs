@@ -29,6 +29,9 @@ const ATTEMPTS: u32 = 20;
 /// usual limit of those.
 const MOST: usize = 600;
 
+/// How long to wait in full queues. Anybody can have a name, and let nobody in.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How often one process may close a connection without an answer before it is passed over.
 const MOST_GONE: u32 = 3;
 
@@ -79,6 +82,7 @@ impl Question {
 
     /// Follows, or leads where there is nobody to follow.
     pub fn join(&mut self, wish: Wish, give_up: Moment) -> Seat {
+        let give_up = give_up.min(Moment::now() + PATIENCE);
         for attempt in 0..ATTEMPTS {
             let mut taken = [false; GENERATIONS];
             if let Some(follower) = self.follow(wish, give_up, self.floor[0], &mut taken) {
@@ -103,8 +107,7 @@ impl Question {
 
     /// Somebody who is rather to be followed than `leader`, if there is somebody.
     pub fn better(&self, leader: &Leader, wish: Wish) -> Option<Follower> {
-        let give_up = Moment::now() + Duration::from_millis(100);
-        self.follow(wish, give_up, leader.generation + 1, &mut [false; GENERATIONS])
+        self.follow(wish, Moment::now() + PATIENCE / 10, leader.generation + 1, &mut [false; GENERATIONS])
     }
 
     /// Passes over a leader from now on.

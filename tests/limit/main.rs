@@ -29,6 +29,9 @@ const WAITS: usize = 200;
 type Scenario = (&'static str, fn(&Path));
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("forge") {
+        forge(std::env::args().skip(2).collect());
+    }
     let program = PathBuf::from(std::env::args_os().nth(1).expect("limit PROGRAM"));
     let scenarios: [Scenario; 6] = [
         ("waits", two_hundred_waits),
@@ -369,6 +372,30 @@ fn users(program: &Path) {
     let _ = bob_waits.kill();
     let _ = bob_waits.wait();
 
+    // Bob takes the names of root's leaders and tells everybody who comes that the server is DEPLOYED.
+    let root_waits = spawn("", "wait --interval 1h");
+    thread::sleep(Duration::from_secs(2));
+    let name = leader(root_waits.id());
+    assert!(name.starts_with("rackconnect-agent/1/0/0/"), "{name}");
+    let mut root_waits = root_waits;
+    let _ = root_waits.kill();
+    let _ = root_waits.wait();
+    let names: Vec<String> = (0..4).map(|n| name.replacen("/0/0/", &format!("/0/{n}/"), 1)).collect();
+    let forger = world.folder.path().join("forger");
+    fs::copy(std::env::current_exe().unwrap(), &forger).unwrap();
+    let mut words = bob.split_whitespace();
+    let mut forger =
+        Command::new(words.next().unwrap()).args(words).arg(&forger).arg("forge").args(names).spawn().unwrap();
+    thread::sleep(Duration::from_secs(1));
+    for who in ["", alice, weak_root] {
+        let had = asked();
+        let (code, out, err) = run(who, "status");
+        assert_eq!((code, out.trim()), (Some(0), "DEPLOYING"), "{err}");
+        assert_eq!(asked(), had + 1);
+    }
+    let _ = forger.kill();
+    let _ = forger.wait();
+
     // All of them, killed at random.
     let who = ["", bob, alice, weak_root];
     let lines = ["status", "wait --interval 3s", "gateway", "details", "features"];
@@ -396,6 +423,43 @@ fn users(program: &Path) {
     );
     assert_eq!(refused, 0);
     assert!(most <= 30);
+}
+
+/// The name of the socket at which a process leads (proc(5), /proc/net/unix).
+fn leader(pid: u32) -> String {
+    let inodes: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+    let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let found = lines.find(|line| line.len() == 8 && inodes.iter().any(|inode| inode == line[6]));
+    found.expect("it leads")[7].trim_start_matches('@').to_owned()
+}
+
+/// Leads at those names as no leader of ours would.
+fn forge(names: Vec<String>) -> ! {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixListener;
+    let answer = [b"RCs1\0\0\0\0".as_slice(), &200_u32.to_le_bytes(), &[0; 16], b"DEPLOYED"].concat();
+    for name in names {
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).unwrap();
+        bind(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes()).unwrap()).unwrap();
+        listen(&socket, Backlog::MAXCONN).unwrap();
+        let (listener, answer) = (UnixListener::from(socket), answer.clone());
+        thread::spawn(move || {
+            let mut kept = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept() {
+                let _ = stream.write_all(&answer);
+                kept.push(stream);
+            }
+        });
+    }
+    loop {
+        thread::park();
+    }
 }
 
 /// A disk with no room, which takes a mount namespace of one's own.
