@@ -1,7 +1,8 @@
 //! The on-server agent for Rackspace RackConnect v2.0, as a library below a thin `main`, so that tests reach everything.
 //!
 //! The core decides and knows neither sockets nor clocks nor files: `api::body`, `api::status`, `budget::window`,
-//! `wait::machine`, `cli`. The edge acts: `api::client`, `wait::run`, `settings`, `term`, `output`, `signals`.
+//! `wait::machine`, `xenstore::known`, `xenstore::wire`, `cli`. The edge acts: `api::client`, `wait::run`, `xenstore`,
+//! `settings`, `term`, `output`, `signals`.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -50,6 +50,7 @@ fn everything_is_known() {
     expect("features", json!({ "configure_network_stack": "ENABLED" }), "api");
     expect("gateway", json!("10.182.127.198"), "api");
     expect("managed_operations", json!("Complete"), "xenstore");
+    assert_eq!(found["request_budget"]["value"], json!({ "free": 27, "limit": 30 }));
     assert_eq!(world.requests().len(), 3);
 }
 
@@ -133,4 +134,43 @@ fn servicenet_is_found_by_its_label_and_its_mac() {
     }
     let unknown = servicenet("bc:76:4e:00:00:02");
     assert!(unknown["reason"].as_str().unwrap().contains("bc:76:4e:00:00:02"), "{unknown}");
+}
+
+#[test]
+fn the_region_comes_from_xenstore_and_says_so() {
+    let region = |arguments: &[&str], store: Store| run(bare_agent(arguments), Some(&Xenstore::start(store).unwrap()));
+    let known = region(&["region", "-v"], store());
+    assert_eq!(known.expect(0).says("from xenstore, vm-data/provider_data/region").text(), "dfw\n");
+    let told = region(&["region", "--region", "syd"], store());
+    assert_eq!(told.expect(0).text(), "syd\n");
+    region(&["region"], Store::default()).expect(3).says("not known yet");
+    region(&["region"], store().with("vm-data/provider_data/region", "NYC")).expect(2).says("NYC");
+    let amazon = Store::default().with("vm-data/provider_data/provider", "Amazon");
+    region(&["region"], amazon).expect(2).says("Amazon");
+    run(bare_agent(&["region"]), None).expect(2).says("no xenstore");
+}
+
+#[test]
+fn the_status_can_be_taken_from_xenstore() {
+    let status = |word: Option<&str>, more: &[&str]| {
+        let path = format!("{METADATA}/rackconnect_automation_status");
+        let store =
+            Xenstore::start(word.map_or_else(Store::default, |word| Store::default().with(&path, word))).unwrap();
+        run(bare_agent(&[&["status", "--source", "xenstore"], more].concat()), Some(&store))
+    };
+    for (word, shown, code) in [
+        ("\"DEPLOYED\"", "DEPLOYED\n", 0),
+        ("deploying", "DEPLOYING\n", 3),
+        ("\"FAILED\"", "FAILED\n", 4),
+        ("\"UNPROCESSABLE\"", "UNPROCESSABLE\n", 5),
+        ("\"PAUSED\"", "PAUSED\n", 3),
+    ] {
+        assert_eq!(status(Some(word), &[]).expect(0).text(), shown);
+        assert_eq!(status(Some(word), &["--check"]).expect(code).text(), shown);
+    }
+    assert_eq!(status(None, &[]).expect(3).says("no vm-data").text(), "");
+    assert_eq!(status(Some("\x1b[31m two words"), &[]).expect(8).text(), "");
+    status(Some("DEPLOYED"), &["--format", "json"]).expect(2);
+    run(bare_agent(&["status", "--source", "xenstore"]), None).expect(1).says("not a Xen guest");
+    run(bare_agent(&["status", "--source", "heat"]), None).expect(2).says("api and xenstore");
 }

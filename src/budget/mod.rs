@@ -81,9 +81,12 @@ impl Budget {
         }
     }
 
-    /// How many places are busy; none where nothing is shared.
-    pub fn used(&mut self) -> Option<usize> {
-        self.shared(|window, now| window.used(now))
+    /// How many of the [`LIMIT`] requests could be sent now, as far as all processes together know.
+    ///
+    /// # Errors
+    /// Why there is no shared state that could tell: a sentence.
+    pub fn free(&mut self) -> Result<usize, String> {
+        self.store.with(|window, now| window.free(now))
     }
 
     /// Takes a place for a request that is sent at once and has an answer by `deadline` or never.

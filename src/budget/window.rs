@@ -89,9 +89,12 @@ impl Window {
         Err(busy[busy.len() - allowed].min(now + WINDOW))
     }
 
-    /// How many places are busy.
-    pub fn used(&self, now: Moment) -> usize {
-        self.busy_until.iter().filter(|until| **until > now).count()
+    /// How many places are free.
+    pub fn free(&self, now: Moment) -> usize {
+        match self.held_until > now {
+            true => 0,
+            false => self.busy_until.iter().filter(|until| **until <= now).count(),
+        }
     }
 
     /// Takes a place for a request whose deadline is `deadline`, leaving `reserve` places free.
@@ -198,6 +201,7 @@ mod tests {
         }
         assert_eq!(window.take(at(30), at(40), 0), Err(at(61)));
         assert_eq!(window.take(at(60), at(70), 0), Err(at(61)));
+        assert_eq!((window.free(at(60)), window.free(at(61))), (0, 1));
         assert!(window.take(at(61), at(71), 0).is_ok());
         assert_eq!(window.take(at(61), at(71), 0), Err(at(62)));
     }

@@ -20,6 +20,7 @@ use crate::gateway::kernel;
 use crate::output;
 use crate::region::Detected;
 use crate::settings::Settings;
+use crate::share;
 use crate::xenstore::{Connection, Server, Trouble, Value, known};
 
 /// The kernel's network interfaces, a folder each.
@@ -97,12 +98,12 @@ fn version(server: &Server) -> Fact {
     Ok((text(version), XENSTORE.to_owned()))
 }
 
-/// How much of the request limit is used now, by whatever of ours.
+/// How much of the request limit is left, after what was asked for these facts.
 fn request_budget(settings: &Settings) -> Fact {
-    let mut budget = Budget::new(settings.state_dir().map_err(|error| error.message)?);
-    let used = budget.used().ok_or("there is no usable state directory that processes share")?;
-    let number = |number: usize| Tree::Number(number as u64);
-    Ok((map([("used", number(used)), ("limit", number(LIMIT))]), "state directory".to_owned()))
+    let folder = settings.state_dir().map_err(|error| error.message)?;
+    let source = folder.display().to_string();
+    let free = Budget::new(folder).free()?;
+    Ok((map([("free", Tree::Number(free as u64)), ("limit", Tree::Number(LIMIT as u64))]), source))
 }
 
 /// The API, asked for one thing after the other. If it could not be reached once, it is not asked again.
@@ -126,7 +127,9 @@ impl Api {
 
     fn ask<T>(&mut self, operation: Operation, format: Format, read: fn(&[u8]) -> Result<T>) -> Result<T, String> {
         let client = self.client.as_ref().map_err(String::clone)?;
-        let answer = client.ask(operation, format, self.deadline);
+        let deadline = |now| self.deadline.min(now + client.request_timeout());
+        let heard = share::ask_now(client, operation, format, 0, &deadline, self.deadline);
+        let answer = client.judge(operation, format, heard.reply);
         self.answered |= answer.is_ok();
         let error = match answer {
             Ok(Answer::Body(bytes)) => return read(&bytes).map_err(|error| error.message),
