@@ -7,7 +7,14 @@ use crate::term::and;
 
 /// The networks of ServiceNet beyond a server's own subnet. Each server has a route to both through its ServiceNet router.
 /// Source: the RackConnect documentation of a server's routes.
-pub const SERVICE_NET: [(Ipv4Addr, u8); 2] = [(Ipv4Addr::new(10, 176, 0, 0), 12), (Ipv4Addr::new(10, 208, 0, 0), 12)];
+pub const SERVICE_NET: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 176, 0, 0), Ipv4Addr::new(10, 208, 0, 0)];
+
+/// The prefix of both.
+const PREFIX: u8 = 12;
+
+/// The prefixes that the routes to them have on servers: 12 usually, and 13 in the documentation's own example. Anything
+/// beyond this range is somebody's own affair.
+pub const ROUTED: std::ops::RangeInclusive<u8> = 8..=16;
 
 /// What the kernel has that the choice depends on.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +23,7 @@ pub struct Network {
     pub links: Vec<Link>,
     /// All addresses of the gateway's family.
     pub addresses: Vec<Address>,
-    /// The routes of the main table.
+    /// The routes of the main table that matter here: default routes and those of ServiceNet.
     pub routes: Vec<Route>,
 }
 
@@ -105,23 +112,26 @@ fn is_on_link(network: &Network, link: &Link, gateway: IpAddr) -> bool {
 }
 
 fn has_service_net_route(network: &Network, link: &Link) -> bool {
-    let is_one = |route: &Route| {
-        let destination = match route.destination {
-            Some(IpAddr::V4(destination)) => destination,
-            _ => return false,
-        };
-        SERVICE_NET.contains(&(destination, route.prefix)) && route.gateway.is_some()
+    let is_one = |route: &Route| match route.destination {
+        Some(IpAddr::V4(destination)) => {
+            route.gateway.is_some() && ROUTED.contains(&route.prefix) && is_service_net(destination, route.prefix)
+        }
+        _ => false,
     };
     network.routes.iter().any(|route| route.interface == Some(link.index) && is_one(route))
 }
 
 fn has_service_net_address(network: &Network, link: &Link) -> bool {
     network.addresses.iter().filter(|address| address.interface == link.index).any(|address| match address.local {
-        IpAddr::V4(local) => {
-            SERVICE_NET.iter().any(|(base, prefix)| (local.to_bits() ^ base.to_bits()) >> (32 - prefix) == 0)
-        }
+        IpAddr::V4(local) => is_service_net(local, 32),
         IpAddr::V6(_) => false,
     })
+}
+
+/// Whether a network lies in one of ServiceNet's, or holds it.
+fn is_service_net(network: Ipv4Addr, prefix: u8) -> bool {
+    let shift = 32 - u32::from(prefix.clamp(1, PREFIX));
+    SERVICE_NET.iter().any(|base| (network.to_bits() ^ base.to_bits()) >> shift == 0)
 }
 
 #[cfg(test)]
@@ -191,11 +201,22 @@ mod tests {
         let mut two = network(vec![address(2, "10.1.1.1", 8), address(3, "10.182.21.219", 17)]);
         assert_eq!(choose(&two, "10.182.127.198", None), Ok("eth1"));
         // The routes say more than the addresses.
-        let mut service_net = Route::default_via(Ipv4Addr::new(10, 0, 0, 1), 2, 0);
-        service_net.prefix = 12;
-        service_net.destination = Some(Ipv4Addr::new(10, 208, 0, 0).into());
-        two.routes = vec![service_net];
-        assert_eq!(choose(&two, "10.182.127.198", None), Ok("eth0"));
+        for (destination, prefix, chosen) in [
+            ([10, 208, 0, 0], 12, "eth0"),
+            // As in the documentation's example.
+            ([10, 176, 0, 0], 13, "eth0"),
+            ([10, 0, 0, 0], 8, "eth0"),
+            ([10, 64, 0, 0], 12, "eth1"),
+            ([10, 176, 5, 0], 24, "eth1"),
+        ] {
+            let mut route = Route::default_via(Ipv4Addr::new(10, 0, 0, 1), 2, 0);
+            route.prefix = prefix;
+            route.destination = Some(Ipv4Addr::from(destination).into());
+            two.routes = vec![route];
+            assert_eq!(choose(&two, "10.182.127.198", None), Ok(chosen), "{destination:?}/{prefix}");
+        }
+        two.routes[0].destination = Some(Ipv4Addr::new(10, 208, 0, 0).into());
+        two.routes[0].prefix = 12;
         // xenstore says more than both, and --interface more than everything.
         let certain = [0, 0, 0, 0, 0, 3];
         let gateway = "10.182.127.198".parse().unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::choose::Network;
+use super::choose::{Network, ROUTED};
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{Hop, INET, INET6, Netlink, Route, Trouble};
 
@@ -34,7 +34,8 @@ pub fn network(netlink: &mut Netlink, family: u8) -> Result<Network> {
     Ok(Network {
         links: netlink.links().map_err(error)?,
         addresses: netlink.addresses(family).map_err(error)?,
-        routes: netlink.routes(family).map_err(error)?,
+        // No route that matters is more specific than those of ServiceNet.
+        routes: netlink.routes(family, |route| route.prefix <= *ROUTED.end()).map_err(error)?,
     })
 }
 

@@ -32,8 +32,8 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// What is received at once. The kernel makes no larger pieces of a dump (netlink(7) recommends 8 KB and more).
 const BUFFER: usize = 64 * 1024;
 
-/// How often an inconsistent dump is taken anew.
-const DUMPS: usize = 20;
+/// How long an inconsistent dump is taken anew.
+const RESTLESS: Duration = Duration::from_secs(10);
 
 /// The groups of events that [`Events`] hears: links, IPv4 addresses, IPv4 routes
 /// (`RTMGRP_…` in `linux/rtnetlink.h`).
@@ -144,29 +144,27 @@ impl Netlink {
         self.dump(&request, libc::RTM_NEWADDR, Address::read)
     }
 
-    /// The routes of the main table of a family, in the kernel's order.
+    /// Those routes of the main table of a family that are to be kept, in the kernel's order: by destination, and those of
+    /// one destination in the order of their metrics, the one that is used first in front.
     ///
     /// # Errors
     /// See [`Trouble`].
-    pub fn routes(&mut self, family: u8) -> Result<Vec<Route>, Trouble> {
+    pub fn routes(&mut self, family: u8, keep: impl Fn(&Route) -> bool) -> Result<Vec<Route>, Trouble> {
         let mut fixed = [0; 12];
         fixed[0] = family;
         let request = Writer::new(libc::RTM_GETROUTE, DUMP, &fixed);
         self.dump(&request, libc::RTM_NEWROUTE, |body| {
             let main = |route: &Route| route.family == family && route.table == u32::from(libc::RT_TABLE_MAIN);
-            Ok(Some(Route::read(body)?).filter(main))
+            Ok(Some(Route::read(body)?).filter(|route| main(route) && keep(route)))
         })
     }
 
-    /// The default routes of the main table, the one that is used first in front: the kernel keeps the routes to one
-    /// destination in the order of their metrics, and so it dumps them.
+    /// The default routes of the main table, the one that is used first in front.
     ///
     /// # Errors
     /// See [`Trouble`].
     pub fn defaults(&mut self, family: u8) -> Result<Vec<Route>, Trouble> {
-        let mut defaults = self.routes(family)?;
-        defaults.retain(Route::is_default);
-        Ok(defaults)
+        self.routes(family, Route::is_default)
     }
 
     /// Where the kernel would send a packet to `destination`, if it had to leave by `interface` (if one is given);
@@ -253,9 +251,9 @@ impl Netlink {
         fixed[0] = family_of(address);
         // One neighbour alone cannot be asked for before Linux 5.0, and those of one interface not before 4.4.
         let request = Writer::new(libc::RTM_GETNEIGH, DUMP, &fixed);
-        let all = self.dump(&request, libc::RTM_NEWNEIGH, Neighbour::read)?;
-        let mine = all.into_iter().find(|known| known.interface == interface && known.address == address);
-        Ok(mine.map(|known| known.state))
+        let is_mine = |known: &Neighbour| known.interface == interface && known.address == address;
+        let mine = self.dump(&request, libc::RTM_NEWNEIGH, |body| Ok(Neighbour::read(body)?.filter(is_mine)))?;
+        Ok(mine.first().map(|known| known.state))
     }
 
     /// Has the kernel ask a neighbour anew whether it is there, whatever is known of it.
@@ -308,7 +306,8 @@ impl Netlink {
         kind: u16,
         read: impl Fn(&[u8]) -> Result<Option<T>, Malformed>,
     ) -> Result<Vec<T>, Trouble> {
-        for _ in 0..DUMPS {
+        let deadline = Moment::now() + RESTLESS;
+        while Moment::now() < deadline {
             let mut found = Vec::new();
             let whole = self.exchange(request, &mut |message| {
                 if message.kind == kind {

@@ -212,7 +212,7 @@ impl Space {
 
     /// All routes of the main table.
     pub fn routes(&self) -> Vec<Route> {
-        self.netlink(|netlink| netlink.routes(libc::AF_INET as u8).expect("the routes"))
+        self.netlink(|netlink| netlink.routes(libc::AF_INET as u8, |_| true).expect("the routes"))
     }
 
     /// The default routes.
