@@ -35,8 +35,9 @@ impl Network {
     }
 }
 
-/// Chooses the interface that `gateway` is on-link on. `named`: the one that the user names. `service_net`: the
-/// link-layer address of the ServiceNet interface, where something certain (xenstore) knows it.
+/// Chooses the interface that `gateway` is on-link on. `named`: the one that the user names. `service_net`: answers with the
+/// link-layer address of the ServiceNet interface, where something certain (xenstore) knows it; asked only where it is on-link
+/// on several.
 ///
 /// # Errors
 /// A sentence that says why there is none.
@@ -44,7 +45,7 @@ pub fn interface<'a>(
     network: &'a Network,
     gateway: IpAddr,
     named: Option<&str>,
-    service_net: Option<&[u8]>,
+    service_net: &dyn Fn() -> Option<Vec<u8>>,
 ) -> Result<&'a Link, String> {
     if let Some(own) = network.addresses.iter().find(|address| address.local == gateway) {
         return Err(format!("{gateway} is this server's own address, on {}", network.name(own.interface)));
@@ -78,7 +79,7 @@ pub fn interface<'a>(
             return Err(format!("{gateway} is not on-link: no interface that is up has an address in its subnet"));
         }
         [one] => Some(*one),
-        _ => service_net
+        _ => service_net()
             .and_then(|mac| narrowed(&|link| link.mac == mac))
             .or_else(|| narrowed(&|link| has_service_net_route(network, link)))
             .or_else(|| narrowed(&|link| has_service_net_address(network, link))),
@@ -156,7 +157,7 @@ mod tests {
     }
 
     fn choose<'a>(network: &'a Network, gateway: &str, named: Option<&str>) -> Result<&'a str, String> {
-        interface(network, gateway.parse().unwrap(), named, None).map(|link| link.name.as_str())
+        interface(network, gateway.parse().unwrap(), named, &|| None).map(|link| link.name.as_str())
     }
 
     #[test]
@@ -218,10 +219,10 @@ mod tests {
         two.routes[0].destination = Some(Ipv4Addr::new(10, 208, 0, 0).into());
         two.routes[0].prefix = 12;
         // xenstore says more than both, and --interface more than everything.
-        let certain = [0, 0, 0, 0, 0, 3];
+        let certain = || Some(vec![0, 0, 0, 0, 0, 3]);
         let gateway = "10.182.127.198".parse().unwrap();
-        assert_eq!(interface(&two, gateway, None, Some(&certain)).map(|link| link.index), Ok(3));
-        assert_eq!(interface(&two, gateway, Some("eth0"), Some(&certain)).map(|link| link.index), Ok(2));
+        assert_eq!(interface(&two, gateway, None, &certain).map(|link| link.index), Ok(3));
+        assert_eq!(interface(&two, gateway, Some("eth0"), &certain).map(|link| link.index), Ok(2));
         let alike = network(vec![address(2, "10.182.1.1", 17), address(3, "10.182.21.219", 17)]);
         assert!(choose(&alike, "10.182.127.198", None).unwrap_err().contains("eth0 and eth1: name one by --interface"));
     }

@@ -175,8 +175,7 @@ pub fn aim(settings: &Settings, netlink: &mut Netlink, gateway: IpAddr) -> Resul
         return Ok(Task::Nothing(v4, network.name(index)));
     }
     let refuse = |why: &str| refused(&format!("{why}; nothing was changed"));
-    let link =
-        choose::interface(&network, gateway, named.as_deref(), service_net().as_deref()).map_err(|why| refuse(&why))?;
+    let link = choose::interface(&network, gateway, named.as_deref(), &service_net).map_err(|why| refuse(&why))?;
     let link = link.clone();
     // The kernel has the last word.
     let hop = netlink.hop(gateway, Some(link.index)).map_err(|why| kernel::error("the kernel cannot be asked", why))?;

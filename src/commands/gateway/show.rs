@@ -48,7 +48,7 @@ fn facts(gateway: IpAddr, named: Option<&str>) -> Result<Facts, String> {
     let IpAddr::V4(v4) = gateway else { return Err(format!("{gateway} is an IPv6 address, which is never set")) };
     let mut netlink = kernel::open().map_err(|why| why.message)?;
     let network = kernel::network(&mut netlink, INET).map_err(|why| why.message)?;
-    let link = choose::interface(&network, gateway, named, set::service_net().as_deref())?;
+    let link = choose::interface(&network, gateway, named, &set::service_net)?;
     let ours = network.addresses.iter().find(|address| address.interface == link.index && address.covers(gateway));
     let address = ours.and_then(|address| match address.local {
         IpAddr::V4(local) => Some((local, address.prefix)),
