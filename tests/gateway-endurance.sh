@@ -1,6 +1,7 @@
 #!/bin/sh
 # A hundred runs of gateway set and rollback beside a monitor of route events and a loop of look-ups, and a hundred SIGKILLs
-# at all steps of gateway set, after each of which the routing must be whole within two seconds. Some twenty seconds.
+# at all steps of gateway set, after each of which the routing must be whole within two seconds; and a hundred of it and of its
+# guard, after which the next command heals. Half a minute.
 # Usage: tests/gateway-endurance.sh [RUNS]
 set -eu
 cd "$(dirname "$0")/.."
