@@ -3,10 +3,12 @@
 #![allow(dead_code, reason = "each test target uses what it needs")]
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{SigHandler, Signal};
 use simulated_api::{Align, Config, Script, Simulator, Step};
 use tempfile::TempDir;
 
@@ -58,10 +60,21 @@ pub fn config() -> Config {
     Config { align: Align::Start, minute: Duration::from_secs(3_600), ..Config::default() }
 }
 
-/// The agent with an environment that holds PATH alone.
+/// The agent with an environment that holds PATH alone, and with signals as a shell in front of a person gives them:
+/// where the tests themselves were started to ignore one (nohup, a shell's background), it would ignore it, too, and tests
+/// that send it would wait for ever.
 pub fn bare_agent(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_clear().stdin(Stdio::null());
+    // SAFETY: between fork and exec it calls sigaction(2) alone, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+                nix::sys::signal::signal(signal, SigHandler::SigDfl)?;
+            }
+            Ok(())
+        });
+    }
     // Never the xenstore of the machine that the tests run on.
     command.env("XENSTORED_PATH", "/nonexistent");
     if let Some(path) = std::env::var_os("PATH") {
