@@ -111,6 +111,7 @@ begin() {
     helpers=()
     started=$SECONDS
     printf '10.190.0.5 dfw.api.rackconnect.rackspace.com\n127.0.0.1 localhost\n' >"$root/etc/hosts"
+    [[ -z ${BOOT_REGION-} ]] || echo "region = \"$BOOT_REGION\"" >>"$root/etc/rackconnect-agent/config.toml"
     printf 'ca_file = "/etc/rackconnect-agent/ca.pem"\nwait_interval = "3s"\n' >>"$root/etc/rackconnect-agent/config.toml"
 }
 # The simulated API plays the script of standard input; its CA is the guest's.
@@ -145,7 +146,7 @@ boot() {
     : >"$out/result"
     : >"$root/etc/machine-id"
     echo "${machine_id:-5f0c6e1d4f5a4d0e9d6c0b1a2f3e4d5c}" >"$root/etc/machine-id"
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 120 systemd-nspawn --quiet -D "$root" --boot \
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 90 systemd-nspawn --quiet -D "$root" --boot \
         --network-namespace-path="/run/netns/$net-guest" --bind="$out:/out" --bind="$work/case/xenstored:/run/xenstored" \
         --console=read-only --register=no --keep-unit --machine="$net" -- "$@" </dev/null >"$work/case/console" 2>&1 || true
     cp "$out/result" "$work/case/result"
@@ -162,7 +163,7 @@ boot() {
     if ! grep -qx END "$out/result"; then
         failed=$((failed + 1))
         printf '%s: FAILED: the boot did not come to its end\n' "$name"
-        tail -n 30 "$work/case/console"
+        tail -n 5 "$out/probe.log"
     fi
 }
 # check DESCRIPTION COMMAND...: on the outside.
@@ -298,6 +299,7 @@ SH
 
 no_rackconnect() {
     store 'vm-data/provider_data/provider=Elsewhere' 'vm-data/provider_data/region=DFW'
+    api </dev/null
     hook 10-first <<'SH'
 #!/bin/sh
 echo "$RACKCONNECT_STATUS" >/out/hook
@@ -323,6 +325,11 @@ status = "DEPLOYING"
 status = "DEPLOYED"
 TOML
     ip -n "$net-world" addr del 10.190.0.5/32 dev lo
+    (
+        until [[ -e $out/api-up ]]; do sleep 0.1; done
+        ip -n "$net-world" addr add 10.190.0.5/32 dev lo
+    ) &
+    helpers+=($!)
     boot <<'SH'
 say_if "it waits without DNS" until_true grep_journal "look up|cannot find|no address|resolve"
 echo '10.190.0.5 dfw.api.rackconnect.rackspace.com' >/etc/hosts
@@ -415,7 +422,7 @@ say_if "a purge" dpkg -P rackconnect-agent
 same "after the purge"
 rm -f /etc/rackconnect-agent/ca.pem
 rmdir /etc/rackconnect-agent/deployed.d /etc/rackconnect-agent 2>/dev/null
-say_if "a purge leaves no trace" test -z "$(find / -xdev -path /proc -prune -o -path /out -prune -o -path /var/log -prune -o -path /run/systemd -prune -o -path /sys -prune -o -iname '*rackconnect*' ! -path '*/app.service*' ! -path '/etc/systemd/system/rackconnect-deployed.target.wants*' -print | tee /out/traces)"
+say_if "a purge leaves no trace" test -z "$(find / -xdev -path /proc -prune -o -path /out -prune -o -path /var/log -prune -o -path /run/systemd -prune -o -path /sys -prune -o -path '/var/tmp/systemd-private-*' -prune -o -iname '*rackconnect*' ! -path '*/app.service*' ! -path '/etc/systemd/system/rackconnect-deployed.target.wants*' -print | tee /out/traces)"
 SH
     if [[ -s $out/traces ]]; then cat "$out/traces"; fi
 }

@@ -104,8 +104,8 @@ impl Opt {
 }
 
 use Command::{
-    Details, Facts, Features, GatewayCheck, GatewayConfirm, GatewayKeep, GatewayRollback, GatewaySet, GatewayShow, Hooks,
-    Region, Status, Wait,
+    Details, Facts, Features, GatewayCheck, GatewayConfirm, GatewayKeep, GatewayRollback, GatewaySet, GatewayShow,
+    Hooks, Region, Status, Wait,
 };
 
 const ASKING: &[Command] =
@@ -123,6 +123,7 @@ const STATE: &[Command] = &[
     GatewayKeep,
     Wait,
     Facts,
+    Hooks,
 ];
 
 /// All commands, in the order of the help.
@@ -614,7 +615,8 @@ pub const CONFIG: Opt = Opt {
         GatewayRollback,
         GatewayKeep,
         Wait,
-        Facts, Hooks,
+        Facts,
+        Hooks,
         Region,
     ],
     ..opt(

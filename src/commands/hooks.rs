@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
-use crate::api::body::Tree;
+use crate::budget;
 use crate::cli::options;
 use crate::clock::Moment;
 use crate::duration::human;
@@ -28,16 +28,10 @@ use crate::term::visible;
 /// The folder of the hooks, and the one whose absence is no mistake.
 const FOLDER: &str = "/etc/rackconnect-agent/deployed.d";
 
-/// What root's processes learnt (contract of the agent's state directory).
-const STATUS: &str = "/run/rackconnect-agent/status.json";
-
-/// The kernel's word for this boot. Source: Linux, random(4).
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
 /// The variables that a hook sees.
 const VARIABLES: (&str, &str) = ("RACKCONNECT_STATUS", "RACKCONNECT_REGION");
 
-/// The largest stamp, or status.json, that is read.
+/// The largest stamp that is read.
 const LIMIT: u64 = 16 * 1024;
 
 /// Runs the hooks of `folder`.
@@ -208,7 +202,7 @@ fn environment(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let (status, region) = VARIABLES;
     let mut environment = Vec::new();
     if env::var_os(status).is_none_or(|word| word.is_empty())
-        && let Some(word) = learnt()
+        && let Some(word) = budget::status::word(&settings.state_dir()?)
     {
         environment.push((status, word));
     }
@@ -216,19 +210,6 @@ fn environment(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
         environment.push((region, code.code().to_owned()));
     }
     Ok(environment)
-}
-
-/// The status that root's processes last learnt in this boot. What others could have written is not read.
-fn learnt() -> Option<String> {
-    let path = Path::new(STATUS);
-    let metadata = fs::symlink_metadata(path).ok()?;
-    if !metadata.is_file() || metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
-        return None;
-    }
-    let tree = Tree::from_json(read(path)?.as_bytes()).ok()?;
-    let text = |key| tree.get(key).and_then(Tree::as_text);
-    let boot = fs::read_to_string(BOOT_ID).ok()?;
-    (text("boot_id")? == boot.trim()).then(|| text("status").map(str::to_owned))?
 }
 
 fn read(path: &Path) -> Option<String> {
