@@ -1,7 +1,7 @@
 # What tests/boot.sh runs inside the booted system, in front of a case's own lines: /out/result is what it finds.
 exec >>/out/probe.log 2>&1
 set -x
-keep_journal() { journalctl -b -o short-monotonic --no-pager >/out/journal 2>&1; }
+keep_journal() { journalctl -o short-monotonic --no-pager >/out/journal 2>&1; }
 trap keep_journal EXIT
 say() { echo "$*" >>/out/result; }
 # say_if DESCRIPTION COMMAND...
@@ -23,7 +23,7 @@ until_true() {
 }
 is() { test "$(state "$1")" = "$2"; }
 until_is() { until_true is "$1" "$2"; }
-grep_journal() { journalctl -b -o short --no-pager | grep -v probe | grep -Eq -- "$1"; }
+grep_journal() { journalctl -o short --no-pager | grep -v probe | grep -Eq -- "$1"; }
 status_text() { systemctl show -p StatusText --value rackconnect-wait.service | grep -q "$1"; }
 says_if_status() { say_if "systemctl shows what it waits for" until_true status_text DEPLOYING; }
 # after UNIT UNIT: the first started after the second had ended.
