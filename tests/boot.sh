@@ -149,7 +149,8 @@ store() {
     fi
     local arguments=() value
     for value in "${values[@]}"; do arguments+=(--set "$value"); done
-    "$xenstore" --path "$work/case/xenstored/socket" "${arguments[@]}" >/dev/null 2>&1 &
+    if [[ -p /dev/stdin || -f /dev/stdin ]]; then cat >"$work/case/store.toml"; else : >"$work/case/store.toml"; fi
+    "$xenstore" --path "$work/case/xenstored/socket" --script "$work/case/store.toml" "${arguments[@]}" >/dev/null 2>&1 &
     helpers+=($!)
     until [[ -S $work/case/xenstored/socket ]]; do sleep 0.05; done
 }
@@ -163,7 +164,7 @@ boot() {
     echo "${machine_id:-5f0c6e1d4f5a4d0e9d6c0b1a2f3e4d5c}" >"$root/etc/machine-id"
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 90 systemd-nspawn --quiet -D "$root" --boot \
         --network-namespace-path="/run/netns/$net-guest" --bind="$out:/out" --bind="$work/case/xenstored:/run/xenstored" \
-        --console=read-only --register=no --keep-unit --machine="$net" -- "$@" </dev/null >"$work/case/console" 2>&1 || true
+        --capability=CAP_NET_ADMIN --console=read-only --register=no --keep-unit --machine="$net" -- "$@" </dev/null >"$work/case/console" 2>&1 || true
     cp "$out/result" "$work/case/result"
     local line
     while read -r line; do
@@ -208,7 +209,12 @@ finish() {
 
 # --- The cases.
 deploying() {
-    store
+    store 'vm-data/provider_data/provider=Rackspace' 'vm-data/provider_data/region=DFW' \
+        'vm-data/user-metadata/rackconnect_automation_status="DEPLOYING"' <<'TOML'
+[[change]]
+after = 10.5
+set = { "vm-data/user-metadata/rackconnect_automation_status" = '"DEPLOYED"' }
+TOML
     api <<'TOML'
 [[step]]
 lasts = "9s"
@@ -455,9 +461,6 @@ seed() {
 cloud_init() {
     store
     api <<'TOML'
-[[step]]
-lasts = "4s"
-status = "DEPLOYING"
 [[step]]
 status = "DEPLOYED"
 gateway = "10.182.127.198"
