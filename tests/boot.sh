@@ -126,7 +126,6 @@ begin() {
     helpers=()
     started=$SECONDS
     printf '10.190.0.5 dfw.api.rackconnect.rackspace.com\n127.0.0.1 localhost\n' >"$root/etc/hosts"
-    [[ -z ${BOOT_REGION-} ]] || echo "region = \"$BOOT_REGION\"" >>"$root/etc/rackconnect-agent/config.toml"
     printf 'ca_file = "/etc/rackconnect-agent/ca.pem"\nwait_interval = "3s"\n' >>"$root/etc/rackconnect-agent/config.toml"
 }
 # The simulated API plays the script of standard input; its CA is the guest's.
@@ -410,6 +409,37 @@ say_if "a command typed by hand is not bound" test "$(rackconnect status)" = DEP
     boot <<<"$disabled"
 }
 
+gateway() { # set at boot, kept through networkd's restart and through a rewrite like nova-agent's
+    store
+    api <<'TOML'
+[[step]]
+status = "DEPLOYED"
+gateway = "10.182.127.198"
+TOML
+    printf '[Match]\nName=eth0\n[Network]\nAddress=198.51.100.10/24\nGateway=198.51.100.1\n' >"$root/etc/systemd/network/eth0.network"
+    printf '[Match]\nName=eth1\n[Network]\nAddress=10.182.21.219/17\n[Route]\nDestination=10.176.0.0/12\nGateway=10.182.0.1\n' \
+        >"$root/etc/systemd/network/eth1.network"
+    chroot "$root" systemctl enable systemd-networkd.service rackconnect-gateway.service >/dev/null 2>&1
+    boot <<'SH'
+kept() { ip route get 203.0.113.9 | grep -q "via 10.182.127.198"; }
+say_if "the gateway is set at boot" until_true kept
+say_if "the keeper is up" until_is rackconnect-gateway.service active
+say_if "networkd is up" until_is systemd-networkd.service active
+systemctl restart systemd-networkd
+sleep 2
+say_if "it outlasts a restart of networkd" until_true kept
+for device in eth0 eth1; do ip link set $device down; ip addr flush dev $device; done
+ip addr add 198.51.100.10/24 dev eth0; ip addr add 10.182.21.219/17 dev eth1
+ip link set eth0 up; ip link set eth1 up
+ip route replace 10.176.0.0/12 via 10.182.0.1 dev eth1
+ip route replace default via 198.51.100.1 dev eth0
+say_if "it outlasts a rewrite of the network" until_true kept
+say_if "ServiceNet's router is untouched" sh -c 'ip route get 10.190.0.5 | grep -q "via 10.182.0.1"'
+systemctl stop rackconnect-gateway.service
+say_if "stopped, the route stays" kept
+SH
+}
+
 packages() {
     store
     api <<'TOML'
@@ -498,6 +528,7 @@ for suite in $suites; do
         run outages outages
         run killed killed
         run switches switches
+        run gateway gateway
     fi
     for user_data in "$here"/packaging/cloud-init/*.yaml; do
         if [[ $suite == bookworm ]]; then run "cloud-init/$(basename "$user_data" .yaml)" cloud_init; fi
