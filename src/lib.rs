@@ -16,6 +16,7 @@ pub mod duration; // Durations as people write them.
 pub mod error; // What went wrong, and in which way.
 pub mod exit; // The exit codes.
 pub mod gateway; // The default gateway: checked, set, undone, kept.
+pub mod hooks; // Programs that run once per deployment.
 pub mod netlink; // The kernel's routes.
 pub mod notify; // What systemd is told.
 pub mod output; // Standard output.

@@ -79,7 +79,7 @@ pub fn start(verbosity: Verbosity) {
 }
 
 /// Whether standard error is systemd's journal: then its device and inode stand in JOURNAL_STREAM (systemd.exec(5)).
-fn is_journal() -> bool {
+pub fn is_journal() -> bool {
     let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
     let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() else { return false };
     let Ok(metadata) = File::from(stderr).metadata() else { return false };

@@ -1,6 +1,9 @@
 //! `status.json`: what root's processes last learnt, for scripts that only want to read.
 
+use std::fs;
+use std::io::Read;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -25,12 +28,41 @@ pub fn learn(
     body: &[u8],
     region: Option<&str>,
 ) -> Result<(), String> {
-    let Some(learnt) = learnt(question, code, body) else { return Ok(()) };
+    learnt(question, code, body).map_or(Ok(()), |learnt| write(folder, &learnt, region))
+}
+
+/// Writes down the word of a wait that ended well, for the hooks: xenstore may have said it, and not the API. Only root's
+/// processes write.
+///
+/// # Errors
+/// As for [`learn`].
+pub fn waited(folder: &Path, word: &str) -> Result<(), String> {
+    write(folder, &Learnt::Waited(word.to_owned()), None)
+}
+
+/// The word of the last wait that ended well in this boot or, if there was none, the last status. What others than root could
+/// have written says nothing.
+pub fn word(folder: &Path) -> Option<String> {
+    let path = folder.join(NAME);
+    let is_roots = |path: &Path| {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        (!metadata.is_symlink() && metadata.uid() == 0 && metadata.mode() & 0o022 == 0).then_some(metadata)
+    };
+    is_roots(folder)?;
+    is_roots(&path).filter(fs::Metadata::is_file)?;
+    let mut json = Vec::new();
+    fs::File::open(&path).ok()?.take(LIMIT).read_to_end(&mut json).ok()?;
+    let known = Tree::from_json(&json).ok()?;
+    let text = |key| known.get(key).and_then(Tree::as_text);
+    (text("boot_id")? == store::boot_id()?).then(|| text("waited").or_else(|| text("status")).map(str::to_owned))?
+}
+
+fn write(folder: &Path, learnt: &Learnt, region: Option<&str>) -> Result<(), String> {
     let boot = store::boot_id().ok_or("the boot id cannot be read")?;
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     Folder::open(folder)?
         .rewrite(NAME, LIMIT, 0o644, |old| {
-            let mut text = merged(old, &learnt, region, &now, &boot).to_json().into_bytes();
+            let mut text = merged(old, learnt, region, &now, &boot).to_json().into_bytes();
             text.push(b'\n');
             text
         })
@@ -42,6 +74,7 @@ pub fn learn(
 enum Learnt {
     Status(Option<String>),
     Gateway(Option<IpAddr>),
+    Waited(String),
 }
 
 fn learnt((operation, format): (Operation, Format), code: u16, body: &[u8]) -> Option<Learnt> {
@@ -63,17 +96,24 @@ fn merged(old: &[u8], learnt: &Learnt, region: Option<&str>, now: &str, boot: &s
     let kept = |key: &str| old.as_ref()?.get(key)?.as_text().map(str::to_owned);
     let (status, gateway) = match learnt {
         Learnt::Status(status) => (status.clone(), kept("gateway")),
+        Learnt::Waited(_) => (kept("status"), kept("gateway")),
         Learnt::Gateway(gateway) => (kept("status"), gateway.map(|address| address.to_string())),
     };
     let text = |value: Option<String>| value.map_or(Tree::Nothing, Tree::Text);
     let entry = |key: &str, value: Option<String>| (key.to_owned(), text(value));
-    Tree::Map(vec![
+    let waited = match learnt {
+        Learnt::Waited(word) => Some(word.clone()),
+        _ => kept("waited"),
+    };
+    let mut entries = vec![
         entry("status", status),
         entry("gateway", gateway),
         entry("region", region.map(str::to_owned).or_else(|| kept("region"))),
         entry("learned_at", Some(now.to_owned())),
         entry("boot_id", Some(boot.to_owned())),
-    ])
+    ];
+    entries.extend(waited.map(|word| entry("waited", Some(word))));
+    Tree::Map(entries)
 }
 
 #[cfg(test)]
@@ -92,6 +132,10 @@ mod tests {
             r#"{"status":"DEPLOYING","gateway":"10.1.2.3","region":"dfw","learned_at":"T2","boot_id":"boot"}"#
         );
         let third = json(merged(second.as_bytes(), &gateway, None, "T3", "another"));
+        let waited = json(merged(second.as_bytes(), &Learnt::Waited("DEPLOYED".into()), None, "T3", "boot"));
+        assert!(waited.ends_with(r#""boot_id":"boot","waited":"DEPLOYED"}"#), "{waited}");
+        let kept = json(merged(waited.as_bytes(), &gateway, None, "T4", "boot"));
+        assert!(kept.ends_with(r#""waited":"DEPLOYED"}"#), "{kept}");
         assert_eq!(
             third,
             r#"{"status":null,"gateway":"10.1.2.3","region":null,"learned_at":"T3","boot_id":"another"}"#

@@ -28,6 +28,8 @@ pub enum Command {
     Wait,
     /// `facts`
     Facts,
+    /// `hooks`
+    Hooks,
     /// `region`
     Region,
     /// `completions`
@@ -103,7 +105,7 @@ impl Opt {
 
 use Command::{
     Details, Facts, Features, GatewayCheck, GatewayConfirm, GatewayKeep, GatewayRollback, GatewaySet, GatewayShow,
-    Region, Status, Wait,
+    Hooks, Region, Status, Wait,
 };
 
 const ASKING: &[Command] =
@@ -121,6 +123,7 @@ const STATE: &[Command] = &[
     GatewayKeep,
     Wait,
     Facts,
+    Hooks,
 ];
 
 /// All commands, in the order of the help.
@@ -227,6 +230,21 @@ pub const COMMANDS: &[CommandSpec] = &[
         more: "One object, on one line. Every fact in it is an object: value and source (api, xenstore, or the place), or \
                value null and reason. The API is asked three questions at most; what it does not answer xenstore may. Exit \
                code 0 whenever the object could be printed.",
+    },
+    CommandSpec {
+        command: Hooks,
+        name: "hooks",
+        operands: "[DIR]",
+        help: "Run the programs of a folder in order, once per deployment",
+        more: "Runs every executable regular file of DIR (/etc/rackconnect-agent/deployed.d) in the order of their names, but \
+               hidden ones and those that end in ~, .bak, .dpkg-* or .rpm*. It does not wait: rackconnect wait -- rackconnect \
+               hooks does. A hook that ended with exit code 0 is not run again on this deployment of the server: a stamp in \
+               /var/lib/rackconnect-agent holds the instance id (cloud-init's, else the UUID of DMI or Xen, else \
+               /etc/machine-id). One that failed is named, does not stop the others, makes the exit code 1, and runs again \
+               the next time. Exit code 126 means that the hook is to be passed over.\n\n\
+               Hooks see RACKCONNECT_STATUS and RACKCONNECT_REGION as far as they are known. Their standard input is empty, \
+               their folder is /. Run as root, a hook is refused if it or a folder above it is not root's or can be written \
+               by others. Under systemd their output is in the journal under the hook's name (journalctl -t NAME).",
     },
     CommandSpec {
         command: Region,
@@ -383,12 +401,39 @@ pub const THROUGH_FAILED: Opt = Opt {
     )
 };
 
+/// `--again`
+pub const AGAIN: Opt = Opt { on: &[Hooks], ..opt("again", None, "Run the hooks that are done already, too", "") };
+
+/// `--limit`
+pub const HOOK_LIMIT: Opt = Opt {
+    env: &["RACKCONNECT_HOOK_LIMIT"],
+    key: Some(("hook_limit", KeyType::Duration)),
+    default: "30m",
+    on: &[Hooks],
+    check: |value| values::duration(value).map(drop),
+    ..opt(
+        "limit",
+        Some("DURATION"),
+        "How long one hook may take",
+        "Then it and all that it has started is told to end (SIGTERM), ten seconds later it is ended (SIGKILL), and it has \
+         failed. 0 means no limit.",
+    )
+};
+
+/// `--stamp-dir`
+pub const STAMP_DIR: Opt = Opt {
+    env: &["RACKCONNECT_STAMP_DIR"],
+    default: "/var/lib/rackconnect-agent/hooks",
+    on: &[Hooks],
+    ..opt("stamp-dir", Some("DIR"), "Where it is kept which hooks are done", "It has to outlast a reboot.")
+};
+
 /// `--region`
 pub const REGION: Opt = Opt {
     env: &["RACKCONNECT_REGION"],
     key: Some(("region", KeyType::Text)),
     default: "detected: xenstore, then cloud-init's instance data",
-    on: &[Status, Details, Features, GatewayShow, GatewayCheck, GatewaySet, GatewayKeep, Wait, Facts, Region],
+    on: &[Status, Details, Features, GatewayShow, GatewayCheck, GatewaySet, GatewayKeep, Wait, Facts, Hooks, Region],
     words: &crate::region::CODES,
     check: |value| values::region(value).map(drop),
     ..opt("region", Some("CODE"), "The region of this server", "One of dfw, hkg, iad, lon, ord and syd.")
@@ -498,7 +543,7 @@ pub const AS: Opt = Opt {
 };
 
 /// `--dry-run`
-pub const DRY_RUN: Opt = Opt { on: &[GatewaySet], ..opt("dry-run", None, "Print the plan, and do nothing", "") };
+pub const DRY_RUN: Opt = Opt { on: &[GatewaySet, Hooks], ..opt("dry-run", None, "Print the plan, and do nothing", "") };
 
 /// `--force`
 pub const FORCE: Opt = Opt {
@@ -571,6 +616,7 @@ pub const CONFIG: Opt = Opt {
         GatewayKeep,
         Wait,
         Facts,
+        Hooks,
         Region,
     ],
     ..opt(
@@ -612,6 +658,9 @@ pub const OPTIONS: &[&Opt] = &[
     &INTERVAL,
     &OK_IF,
     &THROUGH_FAILED,
+    &AGAIN,
+    &HOOK_LIMIT,
+    &STAMP_DIR,
     &REGION,
     &ENDPOINT,
     &CA_FILE,

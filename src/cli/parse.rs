@@ -28,7 +28,7 @@ pub enum Invocation {
 pub struct Arguments {
     /// The command.
     pub command: Command,
-    /// Its operand: the SHELL of `completions`.
+    /// Its operand: the SHELL of `completions`, the DIR of `hooks`.
     pub operand: Option<String>,
     /// What came after `--`.
     pub program: Vec<OsString>,
@@ -146,6 +146,7 @@ fn operand(spec: &CommandSpec, rest: &[String]) -> Result<Option<String>> {
     match (spec.command, rest) {
         (Command::Completions, [shell]) => Ok(Some(shell.clone())),
         (Command::Completions, []) => Err(Error::usage("completions needs a SHELL: bash, zsh or fish")),
+        (Command::Hooks, [folder]) => Ok(Some(folder.clone())),
         (Command::Wait, [word, ..]) => Err(Error::usage(format!(
             "wait does not know what to do with {word:?}: COMMAND goes after --: rackconnect wait -- COMMAND"
         ))),

@@ -5,6 +5,7 @@ mod details;
 mod facts;
 mod features;
 mod gateway;
+mod hooks;
 mod man;
 mod once;
 mod region;
@@ -36,6 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::GatewayKeep => gateway::keep(&Settings::load(arguments)?),
         Command::Wait => wait::run(&Settings::load(arguments)?, &arguments.program),
         Command::Facts => facts::run(&Settings::load(arguments)?),
+        Command::Hooks => hooks::run(&Settings::load(arguments)?, arguments.operand.as_deref()),
         Command::Region => region::run(&Settings::load(arguments)?),
         Command::Completions => completions::run(arguments.operand.as_deref().unwrap_or_default()),
         Command::Man => man::run(),

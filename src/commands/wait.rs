@@ -11,13 +11,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::once;
 use crate::api::client::{Answer, Failure};
 use crate::api::status::Status;
 use crate::api::{Format, Operation, body};
-use crate::budget::RESERVE;
+use crate::budget::{self, RESERVE};
 use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
@@ -74,6 +74,13 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
             log::error!("{sentence}");
             notify::stopping();
         }
+    }
+    if exit == Exit::Ok
+        && policy.goal == Goal::Deployed
+        && geteuid().is_root()
+        && let Err(why) = budget::status::waited(&settings.state_dir()?, &word)
+    {
+        log::debug!("{why}");
     }
     let Some(path) = path.filter(|_| exit == Exit::Ok) else {
         if program.is_empty() && !word.is_empty() {

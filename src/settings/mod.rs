@@ -319,6 +319,23 @@ impl<'a> Settings<'a> {
         self.value(&options::INTERVAL, values::interval)
     }
 
+    /// How long one hook may take; none for no limit.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn hook_limit(&self) -> Result<Option<Duration>> {
+        let limit = self.value(&options::HOOK_LIMIT, values::duration)?;
+        Ok((!limit.is_zero()).then_some(limit))
+    }
+
+    /// Where it is kept which hooks are done.
+    ///
+    /// # Errors
+    /// A variable is not UTF-8.
+    pub fn stamp_dir(&self) -> Result<PathBuf> {
+        Ok(PathBuf::from(self.value(&options::STAMP_DIR, values::text)?))
+    }
+
     /// What a wait waits for.
     ///
     /// # Errors

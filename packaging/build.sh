@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Makes all packages from a checkout: .deb, .rpm, .tar.gz, the SBOM, and SHA256SUMS beside them.
+#
+# Usage: packaging/build.sh [FOLDER]     (default: target/packages)
+#
+# Two builds from the same commit are equal byte for byte, wherever the checkout is: all times are SOURCE_DATE_EPOCH (the
+# commit's), and the compiler is told to forget the paths. Needs cargo, gcc, python3, dpkg-deb, rpmbuild.
+set -euo pipefail
+umask 022
+export LC_ALL=C TZ=UTC
+cd "$(dirname "$0")/.."
+source=$PWD
+out=$(realpath -m "${1:-target/packages}")
+target=x86_64-unknown-linux-musl
+name=rackconnect-agent
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+for tool in cargo gcc python3 dpkg-deb rpmbuild; do
+    command -v "$tool" >/dev/null || { echo "packaging/build.sh needs $tool" >&2; exit 1; }
+done
+
+forget="'--remap-path-prefix=$source=/src','--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo'"
+CFLAGS="-ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
+    cargo build --locked --release -p rackconnect-agent --target "$target" --config "target.$target.rustflags=[$forget]"
+program=${CARGO_TARGET_DIR:-$source/target}/$target/release/rackconnect
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+rm -rf "$out"
+mkdir -p "$out"
+python3 packaging/contents.py "$target" "$SOURCE_DATE_EPOCH" "$out/$name-$version.cdx.json" "$work/licenses" "$program"
+
+# --- What all of them install.
+tree=$work/tree
+put() { install -D -m "${3:-0644}" "$1" "$tree/$2"; }
+doc=usr/share/doc/$name
+put "$program" usr/bin/rackconnect 0755
+for unit in systemd/*.service systemd/*.target; do put "$unit" "usr/lib/systemd/system/${unit##*/}"; done
+put systemd/80-$name.preset usr/lib/systemd/system-preset/80-$name.preset
+put systemd/$name.conf usr/lib/tmpfiles.d/$name.conf
+put packaging/config.toml etc/$name/config.toml
+install -d "$tree/etc/$name/deployed.d"
+"$program" man >"$work/man"
+put "$work/man" usr/share/man/man1/rackconnect.1
+"$program" completions bash >"$work/bash" && put "$work/bash" usr/share/bash-completion/completions/rackconnect
+"$program" completions zsh >"$work/zsh" && put "$work/zsh" usr/share/zsh/site-functions/_rackconnect
+"$program" completions fish >"$work/fish" && put "$work/fish" usr/share/fish/vendor_completions.d/rackconnect.fish
+put README.md "$doc/README.md"
+put packaging/MIGRATION.md "$doc/MIGRATION.md"
+put CHANGELOG.md "$doc/changelog"
+put "$work/licenses" "$doc/third-party-licenses"
+for file in packaging/cloud-init/*.yaml; do put "$file" "$doc/examples/cloud-init/${file##*/}"; done
+for folder in ansible facter ohai; do
+    for file in packaging/$folder/*; do
+        if [[ -f $file ]]; then put "$file" "$doc/examples/$folder/${file##*/}"; fi
+    done
+done
+gzip -9n "$tree/usr/share/man/man1/rackconnect.1" "$tree/$doc/changelog" "$tree/$doc/third-party-licenses"
+settle() { find "$1" -print0 | xargs -0r touch --no-dereference --date="@$SOURCE_DATE_EPOCH"; }
+settle "$tree"
+
+# --- .tar.gz
+folder=$name-$version-x86_64
+cp -a "$tree" "$work/$folder"
+cp LICENSE-MIT LICENSE-APACHE packaging/install.sh "$work/$folder/"
+settle "$work/$folder"
+tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$folder" | gzip -9n >"$out/$folder.tar.gz"
+
+# --- .rpm
+cp -a "$tree" "$work/rpm"
+install -m 0644 LICENSE-MIT LICENSE-APACHE "$work/rpm/$doc/"
+settle "$work/rpm"
+day=$(date -d "@$SOURCE_DATE_EPOCH" '+%a %b %d %Y')
+printf '* %s rackconnect-agent maintainers <maintainers@rackconnect-agent.invalid> - %s-1\n- See /%s/changelog.gz.\n' \
+    "$day" "$version" "$doc" >"$work/rpm-changelog"
+rpmbuild -bb --quiet --target x86_64 --define "_topdir $work/rpmbuild" --define "_rpmdir $work" \
+    --define '_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' --define "tree $work/rpm" \
+    --define "version_ $version" --define "changelog_ $work/rpm-changelog" packaging/rpm/$name.spec
+mv "$work/$name-$version-1.x86_64.rpm" "$out/"
+
+# --- .deb
+deb=$work/deb
+cp -a "$tree" "$deb"
+mkdir -p "$deb/usr/share/zsh/vendor-completions" "$deb/DEBIAN" "$deb/usr/share/lintian/overrides"
+mv "$deb/usr/share/zsh/site-functions/_rackconnect" "$deb/usr/share/zsh/vendor-completions/"
+rmdir "$deb/usr/share/zsh/site-functions"
+install -m 0644 packaging/deb/copyright "$deb/$doc/copyright"
+install -m 0644 packaging/deb/lintian-overrides "$deb/usr/share/lintian/overrides/$name"
+printf '%s (%s-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- rackconnect-agent maintainers <maintainers@rackconnect-agent.invalid>  %s\n' \
+    "$name" "$version" "$(date -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$deb/$doc/changelog.Debian.gz"
+install -m 0755 packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$deb/DEBIAN/"
+echo "/etc/$name/config.toml" >"$deb/DEBIAN/conffiles"
+(cd "$deb" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$deb/DEBIAN/md5sums"
+size=$(du -sk --apparent-size --exclude=DEBIAN "$deb" | cut -f1)
+sed "s/@DEB_VERSION@/$version-1/; s/@SIZE@/$size/" packaging/deb/control >"$deb/DEBIAN/control"
+chmod 0644 "$deb"/DEBIAN/{control,conffiles,md5sums}
+settle "$deb"
+dpkg-deb --root-owner-group -Zxz --build "$deb" "$out/${name}_$version-1_amd64.deb" >/dev/null
+
+(cd "$out" && sha256sum -- * >SHA256SUMS)
+ls -l "$out"

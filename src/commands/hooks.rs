@@ -1,0 +1,229 @@
+//! `hooks`: runs the programs of a folder in order, once per deployment.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+
+use crate::budget;
+use crate::cli::options;
+use crate::clock::Moment;
+use crate::duration::human;
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+use crate::hooks::choose::{self, Choice, Owned};
+use crate::hooks::identity;
+use crate::hooks::run::{self, End};
+use crate::hooks::stamp;
+use crate::output;
+use crate::settings::Settings;
+use crate::signals;
+use crate::term::visible;
+
+/// The folder of the hooks, and the one whose absence is no mistake.
+const FOLDER: &str = "/etc/rackconnect-agent/deployed.d";
+
+/// The variables that a hook sees.
+const VARIABLES: (&str, &str) = ("RACKCONNECT_STATUS", "RACKCONNECT_REGION");
+
+/// The largest stamp that is read.
+const LIMIT: u64 = 16 * 1024;
+
+/// Runs the hooks of `folder`.
+pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
+    let (dry_run, again) = (settings.has(&options::DRY_RUN), settings.has(&options::AGAIN));
+    let limit = settings.hook_limit()?;
+    let stamps = settings.stamp_dir()?;
+    let Some((folder, names)) = names(folder)? else {
+        log::info!("there is no {FOLDER}: no hooks to run");
+        return Ok(Exit::Ok);
+    };
+    // Held to the end: whoever comes second finds the stamps of the first.
+    let _lock = if dry_run { None } else { Some(lock(&stamps)?) };
+    let ids = identity::read(Path::new("/"));
+    let environment = environment(settings)?;
+    if !dry_run {
+        signals::tidy_up_first(run::end_running)?;
+    }
+
+    let mut failed = Vec::new();
+    for name in &names {
+        let path = folder.join(name);
+        let shown = visible(&name.to_string_lossy());
+        if let Choice::Skip(why) = choose::choose(name, kind(&path)) {
+            say(dry_run, &format!("skip {shown}: {why}"))?;
+            continue;
+        }
+        if let Err(why) = trusted(&path) {
+            failed.push(shown.clone());
+            match dry_run {
+                true => output::line(&format!("refuse {shown}: {why}"))?,
+                false => log::error!("{shown} is refused: {why}"),
+            }
+            continue;
+        }
+        let stamp = stamps.join(stamp::name(&path));
+        if !again && read(&stamp).is_some_and(|text| stamp::is_of(&text, &ids)) {
+            say(dry_run, &format!("skip {shown}: it is done already"))?;
+            continue;
+        }
+        say(dry_run, &format!("run {shown}"))?;
+        if dry_run {
+            continue;
+        }
+        let started = Moment::now();
+        match run::run(&path, &environment, limit) {
+            End::Done => {
+                log::info!("{shown} is done, after {}", human(Moment::now().since(started)));
+                if let Err(why) = write(&stamps, &stamp, &stamp::text(&ids)) {
+                    log::error!("{shown} is done, and will run again: {} cannot be written: {why}", stamp.display());
+                    failed.push(shown);
+                }
+            }
+            End::Skipped(why) => log::info!("skip {shown}: {why}"),
+            End::Failed(why) => {
+                log::error!("{shown} failed: {why}");
+                failed.push(shown);
+            }
+        }
+    }
+    match failed.is_empty() {
+        true => Ok(Exit::Ok),
+        false if dry_run => Ok(Exit::Other),
+        false => {
+            let names: Vec<&str> = failed.iter().map(String::as_str).collect();
+            let verb = if names.len() == 1 { "was" } else { "were" };
+            let names = crate::term::and(&names);
+            Err(Error::new(Kind::Other, format!("{names} {verb} not done; the next rackconnect hooks tries again")))
+        }
+    }
+}
+
+/// A line of the plan, or of the log.
+fn say(dry_run: bool, line: &str) -> Result<()> {
+    match dry_run {
+        true => output::line(line),
+        false => {
+            log::info!("{line}");
+            Ok(())
+        }
+    }
+}
+
+/// The folder, links resolved, and the names in it, in their order; none if nobody has made the usual one.
+fn names(folder: Option<&str>) -> Result<Option<(PathBuf, Vec<OsString>)>> {
+    let path = Path::new(folder.unwrap_or(FOLDER));
+    let read = || -> io::Result<(PathBuf, Vec<OsString>)> {
+        let names: io::Result<Vec<OsString>> =
+            fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
+        Ok((fs::canonicalize(path)?, names?))
+    };
+    match read() {
+        Ok((folder, mut names)) => {
+            names.sort();
+            Ok(Some((folder, names)))
+        }
+        Err(why) if folder.is_none() && why.kind() == ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(Error::usage(format!("the folder of the hooks {} cannot be read: {why}", path.display()))),
+    }
+}
+
+fn kind(path: &Path) -> choose::Kind {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => choose::Kind::File { executable: metadata.mode() & 0o111 != 0 },
+        Ok(_) => choose::Kind::Other,
+        Err(_) => choose::Kind::Nowhere,
+    }
+}
+
+/// Whether the one who runs the hook may. root alone has something to lose to others. The link, if it is one, and what it
+/// leads to: each could be changed by whoever can write the folders above it.
+fn trusted(path: &Path) -> Result<(), String> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let chain = || -> io::Result<Vec<Owned>> {
+        let real = fs::canonicalize(path)?;
+        let above = path.parent().into_iter().flat_map(Path::ancestors);
+        above.chain(real.ancestors()).map(owned).collect()
+    };
+    let mut chain = chain().map_err(|why| why.to_string())?;
+    // The topmost thing that is wrong is the one to put right first.
+    chain.sort_by(|a, b| a.path.cmp(&b.path));
+    choose::trust(&chain)
+}
+
+fn owned(path: &Path) -> io::Result<Owned> {
+    let metadata = fs::metadata(path)?;
+    Ok(Owned {
+        path: path.to_owned(),
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        mode: metadata.mode(),
+        folder: metadata.is_dir(),
+    })
+}
+
+/// Makes the folder of the stamps, and waits until no other process runs hooks.
+fn lock(stamps: &Path) -> Result<Flock<File>> {
+    let path = stamps.join(".lock");
+    let open = || {
+        DirBuilder::new().recursive(true).mode(0o755).create(stamps)?;
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
+    };
+    let cannot = |why: &dyn std::fmt::Display| {
+        Error::new(
+            Kind::Other,
+            format!(
+                "no hook was run, as it could not be kept which are done: {} cannot be written: {why} (--stamp-dir)",
+                path.display()
+            ),
+        )
+    };
+    let file = open().map_err(|why| cannot(&why))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+            log::info!("another rackconnect hooks is at work: waiting for its end");
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, why)| cannot(&why))
+        }
+        Err((_, why)) => Err(cannot(&why)),
+    }
+}
+
+/// What the hooks see. The word of `wait -- rackconnect hooks` comes by the environment; under systemd another process has
+/// waited, and left word in the state directory.
+fn environment(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
+    let (status, region) = VARIABLES;
+    let mut environment = Vec::new();
+    if env::var_os(status).is_none_or(|word| word.is_empty())
+        && let Some(word) = budget::status::word(&settings.state_dir()?)
+    {
+        environment.push((status, word));
+    }
+    if let Some((code, _)) = settings.region()? {
+        environment.push((region, code.code().to_owned()));
+    }
+    Ok(environment)
+}
+
+fn read(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(LIMIT).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// Replaces the stamp: written beside, synced, renamed.
+fn write(stamps: &Path, stamp: &Path, text: &str) -> io::Result<()> {
+    let beside = stamps.join(".new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, stamp)?;
+    File::open(stamps)?.sync_all()
+}

@@ -1,0 +1,75 @@
+//! The stamp of a hook: a file that says for which deployment it succeeded. No files here, only their names and texts.
+
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::identity::Ids;
+
+/// The longest name that is written out; file systems take 255 bytes.
+const LONGEST: usize = 200;
+
+/// The name of the stamp of the hook at that path.
+pub fn name(hook: &Path) -> String {
+    let mut name = String::new();
+    for byte in hook.as_os_str().as_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(*byte)),
+            _ => {
+                let _ = write!(name, "%{byte:02x}");
+            }
+        }
+    }
+    if name.len() > LONGEST {
+        // FNV-1a: the names of one server's hooks are nobody's attack.
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        name = format!("{}%{hash:016x}", &name[name.len() - LONGEST..]);
+    }
+    name
+}
+
+/// What the stamp says: an id a line.
+pub fn text(ids: &Ids) -> String {
+    ids.iter().fold(String::new(), |text, (kind, id)| text + kind + " " + id + "\n")
+}
+
+/// Whether a stamp is of this deployment. The most telling id that both know decides, so that a hook is not run again only
+/// because cloud-init was removed, or installed. Where nothing can be compared the stamp counts: a hook that is run once too
+/// seldom can be run by hand.
+pub fn is_of(stamp: &str, ids: &Ids) -> bool {
+    let stamped = |kind: &str| stamp.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+    ids.iter().find_map(|(kind, id)| Some(stamped(kind)? == id)).unwrap_or(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[(&str, &str)]) -> Ids {
+        ids.iter().map(|(kind, id)| ((*kind).to_owned(), (*id).to_owned())).collect()
+    }
+
+    #[test]
+    fn each_hook_has_its_own() {
+        assert_eq!(name(Path::new("/etc/rcrun.d/10-a b")), "%2fetc%2frcrun%2ed%2f10-a%20b");
+        let long = |end| name(Path::new(&format!("/{}/{end}", "x".repeat(300))));
+        assert!(long("a").len() < 255);
+        assert_ne!(long("a"), long("b"));
+    }
+
+    #[test]
+    fn the_most_telling_id_that_both_know_decides() {
+        let whole = ids(&[("cloud-init", "i-1"), ("dmi", "d"), ("machine-id", "m")]);
+        let stamp = text(&whole);
+        assert!(is_of(&stamp, &whole));
+        assert!(!is_of(&stamp, &ids(&[("cloud-init", "i-2"), ("dmi", "d"), ("machine-id", "m")])));
+        assert!(is_of(&stamp, &ids(&[("dmi", "d"), ("machine-id", "other")])));
+        assert!(!is_of(&stamp, &ids(&[("dmi", "e"), ("machine-id", "m")])));
+        assert!(!is_of(&text(&ids(&[("machine-id", "x")])), &whole));
+        assert!(is_of("", &whole));
+        assert!(is_of(&stamp, &ids(&[("xen", "x")])));
+        assert!(is_of("", &ids(&[])));
+    }
+}

@@ -1,0 +1,196 @@
+//! `hooks`, with the real binary. What needs a journal, a reboot or a rebuild is in tests/boot.sh.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Ended, World, bare_agent, ended};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use simulated_api::Step;
+use tempfile::TempDir;
+
+/// A folder of hooks, and one of stamps.
+struct Hooks(TempDir);
+
+impl Hooks {
+    fn new() -> Hooks {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("d")).unwrap();
+        Hooks(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn add(&self, name: &str, script: &str, mode: u32) {
+        let path = self.path("d").join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = bare_agent(&["hooks"]);
+        command.arg(self.path("d")).args(arguments).env("RACKCONNECT_STAMP_DIR", self.path("stamps"));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        ended(self.command(arguments).output().unwrap())
+    }
+}
+
+#[test]
+fn in_the_order_of_their_names_and_once() {
+    let hooks = Hooks::new();
+    hooks.add("20-b", "#!/bin/sh\necho b; pwd\n", 0o755);
+    hooks.add("10-a.sh", "#!/bin/sh\necho a; cat; echo complaint >&2\n", 0o755);
+    hooks.add("30-c", "echo 'without #!'\n", 0o700);
+    for name in [".hidden", "40~", "40.bak", "40.dpkg-old", "40.rpmsave"] {
+        hooks.add(name, "#!/bin/sh\necho never\n", 0o755);
+    }
+    hooks.add("50-data", "data", 0o644);
+    fs::create_dir(hooks.path("d/60-folder")).unwrap();
+    symlink("/nowhere", hooks.path("d/70-link")).unwrap();
+    symlink(hooks.path("d/10-a.sh"), hooks.path("d/80-link")).unwrap();
+
+    let plan = hooks.run(&["--dry-run"]);
+    plan.expect(0);
+    assert_eq!(
+        plan.text(),
+        "skip .hidden: it is hidden\nrun 10-a.sh\nrun 20-b\nrun 30-c\nskip 40.bak: it is a backup\n\
+         skip 40.dpkg-old: a package manager left it\nskip 40.rpmsave: a package manager left it\n\
+         skip 40~: it is a backup\nskip 50-data: it is not executable\nskip 60-folder: it is no regular file\n\
+         skip 70-link: it leads nowhere\nrun 80-link\n"
+    );
+    assert!(!hooks.path("stamps").exists());
+
+    let first = hooks.run(&[]);
+    first.expect(0).says("complaint").says("20-b is done").says("skip 50-data: it is not executable");
+    assert_eq!(first.text(), "a\nb\n/\nwithout #!\na\n");
+    let second = hooks.run(&[]);
+    second.expect(0).says("skip 20-b: it is done already");
+    assert_eq!(second.text(), "");
+    assert_eq!(hooks.run(&["--again", "-q"]).expect(0).text(), "a\nb\n/\nwithout #!\na\n");
+}
+
+#[test]
+fn a_failing_one_is_named_stops_nothing_and_runs_again() {
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\nexit 3\n", 0o755);
+    hooks.add("2", "#!/bin/sh\nkill -9 $$\n", 0o755);
+    hooks.add("3", "#!/no/such/interpreter\n", 0o755);
+    hooks.add("4", "#!/bin/sh\nexit 126\n", 0o755);
+    hooks.add("5", "\u{7f}ELF\0", 0o755);
+    hooks.add("6", "#!/bin/sh\necho six\n", 0o755);
+    let first = hooks.run(&[]);
+    first
+        .expect(1)
+        .says("1 failed: exit code 3")
+        .says("2 failed: ended by signal 9")
+        .says("3 failed: it cannot be started");
+    first.says("skip 4: it ended with exit code 126").says("skip 5: the kernel cannot execute it");
+    first.says("1, 2 and 3 were not done");
+    assert_eq!(first.text(), "six\n");
+    hooks.add("1", "#!/bin/sh\necho one\n", 0o755);
+    let second = hooks.run(&[]);
+    second.expect(1);
+    assert_eq!(second.text(), "one\n");
+}
+
+#[test]
+fn the_time_limit_reaches_what_a_hook_has_started() {
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\nsleep 1000 & echo $!; wait\n", 0o755);
+    let run = hooks.run(&["--limit", "1s"]);
+    run.expect(1).says("1 failed: it was ended after 1s, its time limit");
+    let child: i32 = run.text().trim().parse().unwrap();
+    assert!(is_gone(child), "{child} lives");
+}
+
+#[test]
+fn a_signal_that_ends_the_agent_reaches_the_hook() {
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho $$ > \"$PIDS.new\"; mv \"$PIDS.new\" \"$PIDS\"; sleep 1000\n", 0o755);
+    let pids = hooks.path("pid");
+    let mut agent = hooks.command(&[]).env("PIDS", &pids).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while !pids.exists() {
+        if started.elapsed() > Duration::from_secs(60) {
+            let _ = agent.kill();
+            panic!("the hook did not begin");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill(Pid::from_raw(agent.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(agent.wait().unwrap().signal(), Some(15));
+    assert!(is_gone(fs::read_to_string(&pids).unwrap().trim().parse().unwrap()));
+    assert!(!hooks.path("stamps").read_dir().unwrap().any(|entry| entry.unwrap().path().ends_with("1")));
+}
+
+#[test]
+fn two_at_once_run_each_hook_once() {
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\nsleep 1; echo one\n", 0o755);
+    let mut second = hooks.command(&[]);
+    let second = std::thread::spawn(move || ended(second.output().unwrap()));
+    let first = hooks.run(&[]);
+    let second = second.join().unwrap();
+    assert_eq!(first.expect(0).text().to_owned() + second.expect(0).text(), "one\n");
+}
+
+#[test]
+fn root_runs_only_what_root_alone_can_write() {
+    if !geteuid().is_root() {
+        eprintln!("NOT RUN: it needs root");
+        return;
+    }
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho one\n", 0o755);
+    hooks.add("2", "#!/bin/sh\necho two\n", 0o777);
+    hooks.add("3", "#!/bin/sh\necho three\n", 0o755);
+    chown(hooks.path("d/3"), Some(1000), None).unwrap();
+    let run = hooks.run(&[]);
+    run.expect(1).says("2 is refused: others than root can write").says("3 is refused:").says("is not root's");
+    assert_eq!(run.text(), "one\n");
+    fs::set_permissions(hooks.path("d"), fs::Permissions::from_mode(0o777)).unwrap();
+    hooks.run(&["--again"]).expect(1).says("1 is refused").says("/d (its mode is 0777)");
+}
+
+#[test]
+fn after_a_wait_they_see_its_word() {
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho \"$RACKCONNECT_STATUS in $RACKCONNECT_REGION\"\n", 0o755);
+    let world = World::of([Step::new("FAILED")]);
+    let mut wait = world.agent(&["wait", "--ok-if", "failed", "--region", "syd", "--"]);
+    wait.arg(common::binary()).arg("hooks").arg(hooks.path("d")).env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));
+    let run = ended(wait.output().unwrap());
+    assert_eq!(run.expect(0).text(), "FAILED in syd\n");
+}
+
+#[test]
+fn folders_that_are_not_there() {
+    let missing = ended(bare_agent(&["hooks", "/no/such/folder"]).output().unwrap());
+    missing.expect(2).says("/no/such/folder cannot be read");
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho one\n", 0o755);
+    fs::write(hooks.path("stamps"), "a file").unwrap();
+    let run = hooks.run(&[]);
+    run.expect(1).says("no hook was run");
+    assert_eq!(run.text(), "");
+}
+
+/// Whether a process has ended, be it after a while.
+fn is_gone(pid: i32) -> bool {
+    (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+    })
+}
