@@ -41,7 +41,7 @@ pub enum Exit {
 /// Every exit code with its meaning, for the help and the manual.
 pub const MEANINGS: &[(&str, &str)] = &[
     ("0", "answered; done; nothing to do; for wait: DEPLOYED (or what --for and --ok-if name)"),
-    ("1", "something else went wrong (it is said)"),
+    ("1", "something else went wrong (it is said), or a hook failed"),
     ("2", "wrong usage or configuration; nothing was asked, nothing was changed"),
     (
         "3",

@@ -142,6 +142,14 @@ fn every_shell_line_runs() {
     for line in blocks().into_iter().filter(|block| block.language == "sh").flat_map(|block| block.lines) {
         if line.starts_with("cargo ") {
             assert!(ci.contains(&line), ".ci/run does not run {line:?}");
+        } else if line.starts_with("packaging/build.sh") || line.starts_with("dpkg -i ") {
+            let scripts = ["tests/packages.sh", "tests/boot.sh"].map(|name| {
+                assert!(ci.contains(name), ".ci/run does not run {name}");
+                fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+            });
+            let command =
+                line.split(' ').take(if line.starts_with("dpkg") { 2 } else { 1 }).collect::<Vec<_>>().join(" ");
+            assert!(scripts.iter().any(|script| script.contains(&command)), "{line}");
         } else if line.starts_with("install ") {
             assert!(ci.contains("target/x86_64-unknown-linux-musl/release/rackconnect"), "{line}");
         } else {
