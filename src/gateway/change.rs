@@ -59,6 +59,8 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     store.write(&record)?;
     log::debug!("the undo is on disk");
     let limit = verify::LIMIT + SLACK + order.confirm.unwrap_or_default();
+    // The guard's own clock starts later than this.
+    let ends = Moment::now() + limit;
     let guard = match Guard::start(store, limit) {
         Ok(guard) => guard,
         Err(why) => {
@@ -68,7 +70,8 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     };
     log::debug!("the guard is armed");
     let mut said = None;
-    let failed = match still_as_planned(netlink, signals, order) {
+    let ready = still_as_planned(netlink, signals, order).and_then(|()| still_guarded(store, &record, ends, limit));
+    let failed = match ready {
         Err(why) => Some((why, false)),
         Ok(()) => match apply_and_verify(netlink, signals, order) {
             Err(why) => Some((why, true)),
@@ -76,7 +79,7 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
                 (Some(limit), Some(waiter)) => match confirmed(waiter, limit, signals) {
                     Ok(stream) => {
                         said = stream;
-                        None
+                        still_used(netlink, order).err().map(|why| (why, true))
                     }
                     Err((why, stream)) => {
                         said = stream;
@@ -105,10 +108,18 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     let idle = guard.dismiss();
     log::debug!("the guard is gone");
     let outcome = match outcome {
-        Ok(Outcome::Kept) if !idle => {
-            let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
-            Ok(Outcome::PutBack("it took too long, and the guard put everything back".to_owned()))
-        }
+        // Whatever the guard found and did: this process may have changed something after it.
+        Ok(Outcome::Kept) if !idle => match put_back(netlink, &record) {
+            Ok(()) => {
+                let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
+                Ok(Outcome::PutBack("it took too long, and the guard put everything back".to_owned()))
+            }
+            Err(why) => {
+                record.state = State::Pending;
+                let _ = store.write(&record).inspect_err(|why| log::warn!("{why}"));
+                Err(why)
+            }
+        },
         other => other,
     };
     let (done, sentence) = match &outcome {
@@ -140,6 +151,16 @@ fn still_as_planned(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) ->
     }
 }
 
+/// Whether the guard would still undo the change, and will not do so before it can be verified: a process that was held up
+/// for long must not begin.
+fn still_guarded(store: &Store, record: &Record, ends: Moment, limit: Duration) -> Result<(), String> {
+    let is_pending = |found: &Record| found.state == State::Pending && found.id == record.id;
+    if !store.read().is_some_and(|found| is_pending(&found)) || ends.since(Moment::now()) + SLACK < limit {
+        return Err("it took too long before anything was changed, and the guard is gone or about to go".to_owned());
+    }
+    Ok(())
+}
+
 fn apply_and_verify(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) -> Result<(), String> {
     for change in &order.plan.changes {
         apply(netlink, change)?;
@@ -148,6 +169,15 @@ fn apply_and_verify(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) ->
     order.checks.verify(netlink, order.gateway, order.link, &|| signals.pending().is_some())?;
     log::debug!("the change is verified");
     Ok(())
+}
+
+/// Whether what was confirmed is still what was verified before the wait.
+fn still_used(netlink: &mut Netlink, order: &Order<'_>) -> Result<(), String> {
+    match kernel::is_used(netlink, order.gateway, order.link.index) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("somebody else changed the default route before it was confirmed".to_owned()),
+        Err(why) => Err(why.to_string()),
+    }
 }
 
 /// Applies one step. Nothing is forced: a route that is not there any more, or is there already, was changed by somebody
