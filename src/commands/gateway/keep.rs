@@ -54,7 +54,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     signals::end_between_changes(notify::stopping)?;
     let store = {
         let _busy = signals::busy();
-        store(settings)?
+        store(settings, Some(&signals))?
     };
     if !kernel::may_change_routes() {
         return Err(Error::new(Kind::Refused, "keeping the gateway needs CAP_NET_ADMIN (root)"));
@@ -220,7 +220,15 @@ impl<'a> Keep<'a> {
     /// Sets what the API says, if it is not in effect.
     fn set(&mut self, keeper: &mut Keeper, found: &Found) -> Result<()> {
         let gateway = found.gateway;
+        {
+            let _busy = signals::busy();
+            change::finish_interrupted(&self.store, Some(&self.signals))?;
+        }
         let aim = match set::aim(self.settings, &mut self.netlink, gateway)? {
+            // What may still be undone is no gateway that works.
+            Task::Nothing(..) if self.store.has_pending() => {
+                return Err(set::refused("another change of the default route is under way"));
+            }
             Task::Nothing(gateway, interface) => {
                 let defaults = kernel::defaults4(&mut self.netlink)?;
                 let metric = defaults.first().map_or(0, |route| route.metric);
