@@ -62,7 +62,7 @@ pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
     Ok(())
 }
 
-/// Whether a signal ends process 1 at once.
+/// Whether a signal ends the program at once: process 1 always, others after [`Held::let_go`].
 fn armed() -> &'static Arc<AtomicBool> {
     static ARMED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     ARMED.get_or_init(|| Arc::new(AtomicBool::new(true)))
@@ -75,8 +75,8 @@ pub struct Held {
     wakeup: UnixStream,
 }
 
-/// Holds the ending signals back from now on, for as long as the process lives: nothing may end it in the middle of a
-/// change to the routes.
+/// Holds the ending signals back from now on, until they are let go: nothing may end it in the middle of a change to the
+/// routes.
 ///
 /// # Errors
 /// The handlers cannot be had.
@@ -109,6 +109,20 @@ impl Held {
     /// What becomes readable when a signal comes.
     pub fn wakeup(&self) -> &UnixStream {
         &self.wakeup
+    }
+
+    /// Ends the program by the signal that came, if one did; those to come end it at once again.
+    pub fn let_go(self) {
+        self.release();
+        armed().store(true, Ordering::SeqCst);
+        // Process 1 has its handlers from the start.
+        if process::id() != 1 {
+            for signal in heeded() {
+                let _ = flag::register_conditional_default(signal, armed().clone());
+            }
+        }
+        // One that came in between.
+        self.release();
     }
 
     /// Ends the program by the signal that came, if one did.

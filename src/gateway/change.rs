@@ -15,7 +15,7 @@ use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{Link, Netlink, Route};
-use crate::signals::Held;
+use crate::signals::{self, Held};
 
 /// How long somebody else's change is waited for where this one is no more than finishing what was left.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -59,6 +59,8 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     store.write(&record)?;
     log::debug!("the undo is on disk");
     let limit = verify::LIMIT + SLACK + order.confirm.unwrap_or_default();
+    // The guard's own clock starts later than this.
+    let ends = Moment::now() + limit;
     let guard = match Guard::start(store, limit) {
         Ok(guard) => guard,
         Err(why) => {
@@ -68,7 +70,8 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     };
     log::debug!("the guard is armed");
     let mut said = None;
-    let failed = match still_as_planned(netlink, signals, order) {
+    let ready = still_as_planned(netlink, signals, order).and_then(|()| still_guarded(store, &record, ends, limit));
+    let failed = match ready {
         Err(why) => Some((why, false)),
         Ok(()) => match apply_and_verify(netlink, signals, order) {
             Err(why) => Some((why, true)),
@@ -76,7 +79,7 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
                 (Some(limit), Some(waiter)) => match confirmed(waiter, limit, signals) {
                     Ok(stream) => {
                         said = stream;
-                        None
+                        still_used(netlink, order).err().map(|why| (why, true))
                     }
                     Err((why, stream)) => {
                         said = stream;
@@ -105,10 +108,18 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     let idle = guard.dismiss();
     log::debug!("the guard is gone");
     let outcome = match outcome {
-        Ok(Outcome::Kept) if !idle => {
-            let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
-            Ok(Outcome::PutBack("it took too long, and the guard put everything back".to_owned()))
-        }
+        // Whatever the guard found and did: this process may have changed something after it.
+        Ok(Outcome::Kept) if !idle => match put_back(netlink, &record) {
+            Ok(()) => {
+                let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
+                Ok(Outcome::PutBack("it took too long, and the guard put everything back".to_owned()))
+            }
+            Err(why) => {
+                record.state = State::Pending;
+                let _ = store.write(&record).inspect_err(|why| log::warn!("{why}"));
+                Err(why)
+            }
+        },
         other => other,
     };
     let (done, sentence) = match &outcome {
@@ -140,6 +151,16 @@ fn still_as_planned(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) ->
     }
 }
 
+/// Whether the guard would still undo the change, and will not do so before it can be verified: a process that was held up
+/// for long must not begin.
+fn still_guarded(store: &Store, record: &Record, ends: Moment, limit: Duration) -> Result<(), String> {
+    let is_pending = |found: &Record| found.state == State::Pending && found.id == record.id;
+    if !store.read().is_some_and(|found| is_pending(&found)) || ends.since(Moment::now()) + SLACK < limit {
+        return Err("it took too long before anything was changed, and the guard is gone or about to go".to_owned());
+    }
+    Ok(())
+}
+
 fn apply_and_verify(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) -> Result<(), String> {
     for change in &order.plan.changes {
         apply(netlink, change)?;
@@ -148,6 +169,15 @@ fn apply_and_verify(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) ->
     order.checks.verify(netlink, order.gateway, order.link, &|| signals.pending().is_some())?;
     log::debug!("the change is verified");
     Ok(())
+}
+
+/// Whether what was confirmed is still what was verified before the wait.
+fn still_used(netlink: &mut Netlink, order: &Order<'_>) -> Result<(), String> {
+    match kernel::is_used(netlink, order.gateway, order.link.index) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("somebody else changed the default route before it was confirmed".to_owned()),
+        Err(why) => Err(why.to_string()),
+    }
 }
 
 /// Applies one step. Nothing is forced: a route that is not there any more, or is there already, was changed by somebody
@@ -268,21 +298,27 @@ pub fn undo_abandoned(store: &Store, guarded: &Record) -> Result<bool> {
 }
 
 /// At the beginning of every gateway command: finishes what a killed process left behind. Silent where this one has no right
-/// to. Whether there was something.
+/// to. Whether there was something. `held`: the signals, where the caller holds them anyway.
 ///
 /// # Errors
 /// It could not be finished.
-pub fn finish_interrupted(store: &Store) -> Result<bool> {
-    if !kernel::may_change_routes() || !store.read().is_some_and(|record| record.state == State::Pending) {
+pub fn finish_interrupted(store: &Store, held: Option<&Held>) -> Result<bool> {
+    if !kernel::may_change_routes() || !store.has_pending() {
         return Ok(false);
     }
     // Whoever holds the lock is at work on it.
     let Some(_lock) = store.lock(Duration::ZERO)? else { return Ok(false) };
     let Some(record) = store.read().filter(|record| record.state == State::Pending) else { return Ok(false) };
     log::warn!("a change of the default route to {} was interrupted: it is undone first", record.gateway);
-    put_back(&mut kernel::open()?, &record)?;
-    store.remove()?;
-    Ok(true)
+    let own = match held {
+        Some(_) => None,
+        None => Some(signals::hold()?),
+    };
+    let done = kernel::open().and_then(|mut netlink| put_back(&mut netlink, &record)).and_then(|()| store.remove());
+    if let Some(own) = own {
+        own.let_go();
+    }
+    done.map(|()| true)
 }
 
 /// Undoes the last change, which was kept.
@@ -301,23 +337,50 @@ pub fn roll_back(store: &Store, network: &Network) -> Result<String> {
     let Some(mut record) = store.read() else { return Err(nothing()) };
     let mut netlink = kernel::open()?;
     let present = kernel::defaults4(&mut netlink)?;
-    let steps = record.undo(&present);
-    if steps.is_empty() {
+    if record.is_taken(&present) || record.undo(&present).is_empty() {
         store.remove()?;
         return Err(Error::new(
             Kind::Refused,
             format!("the default route to {} was changed since by somebody else: nothing is put back", first.gateway),
         ));
     }
-    // From here on whoever finds it finishes it.
-    record.state = State::Pending;
-    store.write(&record)?;
-    put_back(&mut netlink, &record)?;
-    store.remove()?;
+    let signals = signals::hold()?;
+    let done = undo_guarded(&mut netlink, store, &mut record);
+    signals.release();
+    done?;
     let restored: Vec<Route> = kernel::defaults4(&mut netlink)?;
     let name = |index| Some(network.name(index));
     Ok(match restored.first() {
         Some(route) => format!("put back: {}", plan::show(route, &name)),
         None => "put back: there is no default route, as before".to_owned(),
     })
+}
+
+fn undo_guarded(netlink: &mut Netlink, store: &Store, record: &mut Record) -> Result<()> {
+    // From here on whoever finds it finishes it.
+    record.state = State::Pending;
+    store.write(record)?;
+    // Without a guard it is undone all the same: it may be all that is left to someone.
+    let guard = Guard::start(store, SLACK).inspect_err(|why| log::warn!("{why}"));
+    let done = put_back(netlink, record);
+    // Before the guard goes, which leaves what is kept.
+    settle(netlink, store, record, done.is_ok());
+    if let Ok(guard) = guard {
+        let _ = guard.dismiss();
+    }
+    done
+}
+
+/// Says on disk how an undo that was asked for ended. What could not be undone, and is in effect as it was, is kept: else the
+/// next command would undo it at a time that nobody chose.
+fn settle(netlink: &mut Netlink, store: &Store, record: &mut Record, undone: bool) {
+    let written = match undone {
+        true => store.remove(),
+        false if kernel::defaults4(netlink).is_ok_and(|present| present.first() == Some(&record.plan.wanted)) => {
+            record.state = State::Kept;
+            store.write(record)
+        }
+        false => Ok(()),
+    };
+    let _ = written.inspect_err(|why| log::warn!("{why}"));
 }

@@ -202,6 +202,8 @@ pub fn say(store: &Store, word: Word) -> Result<Option<(bool, String)>> {
             // It ended before it heard the word.
             None => Ok(None),
         },
+        // The same, with the word still unread.
+        Err(why) if matches!(why.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(None),
         Err(why) => Err(Error::new(Kind::Refused, format!("the change that waits does not answer: {why}"))),
     }
 }

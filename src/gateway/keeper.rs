@@ -163,14 +163,15 @@ impl Keeper {
         self.restore.succeeded(now);
     }
 
-    /// Whether another's default route may be replaced once more; it counts as replaced.
+    /// Whether another's default route may be replaced once more.
     pub fn may_replace(&mut self, now: Moment) -> bool {
         self.replaced.retain(|then| now.since(*then) < WINDOW);
-        let may = self.replaced.len() < REPLACEMENTS;
-        if may {
-            self.replaced.push(now);
-        }
-        may
+        self.replaced.len() < REPLACEMENTS
+    }
+
+    /// Another's default route was replaced. A try that was put back is none: nobody contends for a gateway that is dead.
+    pub fn replaced(&mut self, now: Moment) {
+        self.replaced.push(now);
     }
 }
 
@@ -252,10 +253,30 @@ mod tests {
         let mut keeper = Keeper::new(at(0));
         for minute in 0..5 {
             assert!(keeper.may_replace(at(minute * 60)));
+            keeper.replaced(at(minute * 60));
         }
         assert!(!keeper.may_replace(at(599)));
         assert!(keeper.may_replace(at(600)));
+        keeper.replaced(at(600));
         assert!(!keeper.may_replace(at(601)));
+    }
+
+    /// A gateway that does not answer was taken for a contention after five tries in 40 s.
+    #[test]
+    fn a_dead_gateway_is_tried_less_and_less_often_and_never_given_up() {
+        let mut keeper = Keeper::new(at(0));
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        for _ in 0..20 {
+            assert_eq!(keeper.next(now, Sight::Elsewhere), Step::Ask);
+            keeper.asking();
+            assert!(keeper.may_replace(now));
+            keeper.failed(now, 0.0);
+            let Step::Listen(Some(until)) = keeper.next(now, Sight::Elsewhere) else { panic!("no pause") };
+            pauses.push(until.since(now).as_secs());
+            now = until;
+        }
+        assert_eq!(pauses[..6], [5, 10, 20, 40, 60, 60]);
     }
 
     proptest! {

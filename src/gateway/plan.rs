@@ -117,6 +117,14 @@ pub fn undo(changes: &[Change], wanted: &Route, before: &[Route], present: &[Rou
         .collect()
 }
 
+/// Whether ours is gone from the default routes `present`, and somebody else's, which neither was there before nor is a
+/// fallback that was added, is in effect.
+pub fn is_taken(plan: &Plan, present: &[Route]) -> bool {
+    let is_foreign =
+        |route: &Route| !plan.before.contains(route) && !plan.changes.contains(&Change::Add(route.clone()));
+    !present.contains(&plan.wanted) && present.first().is_some_and(is_foreign)
+}
+
 /// Whether the default routes are again as `changes` found them: all that was removed is there, nothing that was added is.
 pub fn is_undone(changes: &[Change], present: &[Route]) -> bool {
     changes.iter().all(|change| match change {
@@ -286,6 +294,9 @@ mod tests {
         let kept = public(0).at_metric(500);
         let undo = |present: &[Route]| undo(&plan.changes, &plan.wanted, &plan.before, present);
         assert_eq!(undo(&[other.clone(), kept.clone()]), [Remove(kept.clone())]);
+        assert!(is_taken(&plan, &[other.clone(), kept.clone()]));
+        assert!(!is_taken(&plan, &[kept.clone(), other.at_metric(700)]));
+        assert!(!is_taken(&plan, &[ours(0), other.clone()]) && !is_taken(&plan, &[]));
         // But where ours was lost, and nobody else's is in its place, the old one comes back.
         assert_eq!(undo(&[]), [Add(public(0))]);
         assert_eq!(undo(&[kept.clone(), other.at_metric(700)]), [Add(public(0)), Remove(kept)]);

@@ -78,6 +78,11 @@ impl Record {
         plan::undo(&self.plan.changes, &self.plan.wanted, &self.plan.before, present)
     }
 
+    /// Whether somebody else's default route has taken the place of ours where the default routes are `present`.
+    pub fn is_taken(&self, present: &[Route]) -> bool {
+        plan::is_taken(&self.plan, present)
+    }
+
     /// Whether it belongs to this boot and this network namespace.
     pub fn is_of_here(&self) -> bool {
         (self.boot.clone(), self.namespace.clone()) == here()
@@ -256,6 +261,11 @@ impl Store {
             log::warn!("{} cannot be understood and is passed over", path.display());
         }
         record.filter(Record::is_of_here)
+    }
+
+    /// Whether there is a change that is not known to be good.
+    pub fn has_pending(&self) -> bool {
+        self.read().is_some_and(|record| record.state == State::Pending)
     }
 
     /// Removes the record.

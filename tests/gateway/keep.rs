@@ -27,6 +27,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::the_gateway_moves", the_gateway_moves),
     ("keep::sigkill_and_a_new_start", sigkill_and_a_new_start),
     ("keep::ends_by_other_signals", ends_by_other_signals),
+    ("keep::an_ipv6_gateway_is_refused", an_ipv6_gateway_is_refused),
+    ("keep::a_dead_gateway_is_not_hurried", a_dead_gateway_is_not_hurried),
     ("keep::a_flood_of_events", a_flood_of_events),
 ];
 
@@ -245,6 +247,30 @@ fn ends_by_other_signals() {
         keep.end(signal).expect(128 + signal as i32);
         world.expect(&[(GATEWAY, 0)]);
     }
+}
+
+/// It waited for ever.
+fn an_ipv6_gateway_is_refused() {
+    let world = World::with([Step::new("DEPLOYED").gateway("fd00::1")], &[(PUBLIC, "eth0", 0)]);
+    world.run(&["gateway", "keep"]).expect(10).says("IPv6");
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+/// Its own changes were taken for news, so that it tried every five seconds, and gave up after five times.
+fn a_dead_gateway_is_not_hurried() {
+    let world = World::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
+    let mut keep = Keep::start(&world);
+    keep.until("everything is put back");
+    let asked = world.requests().len();
+    until("it tries again", || world.defaults()[0].0 != PUBLIC);
+    until("that is put back, too", || world.defaults()[0].0 == PUBLIC && guards(&world).is_empty());
+    let start = std::time::Instant::now();
+    let twice = world.requests().len();
+    assert!(twice > asked);
+    until("it asks again", || world.requests().len() > twice);
+    // The second pause: 10 s, less a tenth at most, and what passed before the clock was started.
+    assert!(start.elapsed() > Duration::from_secs(7), "{:?}", start.elapsed());
+    keep.end(SIGTERM).expect(0);
 }
 
 /// More events than the socket holds, while the process is stopped.

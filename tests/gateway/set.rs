@@ -1,6 +1,8 @@
 //! `gateway set`, `confirm` and `rollback`.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -59,6 +61,11 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::sighup_does_not_interrupt", sighup_does_not_interrupt),
     ("set::sigkill_is_undone_by_the_guard", sigkill_is_undone_by_the_guard),
     ("set::a_stopped_process_is_undone_by_nobody_but_the_guard", a_process_that_is_stopped),
+    ("set::held_up_until_the_guard_is_gone", held_up_until_the_guard_is_gone),
+    ("set::taken_by_another_before_it_is_confirmed", taken_by_another_before_it_is_confirmed),
+    ("set::a_rollback_that_fails_is_not_done_later", a_rollback_that_fails_is_not_done_later),
+    ("set::a_rollback_of_what_another_has_taken", a_rollback_of_what_another_has_taken),
+    ("set::signals_end_it_again_after_an_undo", signals_end_it_again_after_an_undo),
     ("set::sigkill_of_both_is_undone_by_the_next_command", sigkill_of_both_is_undone_by_the_next_command),
     ("set::a_folder_that_others_can_write_is_refused", a_folder_that_others_can_write_is_refused),
     ("set::standard_output_that_nobody_reads", standard_output_that_nobody_reads),
@@ -673,6 +680,100 @@ fn a_process_that_is_stopped() {
     kill(&child, nix::sys::signal::Signal::SIGCONT);
     ended(child.wait_with_output().unwrap()).expect(10).says("put back");
     world.expect(&[(PUBLIC, 0)]);
+}
+
+/// It applied its change without a guard then, and said that it was put back.
+fn held_up_until_the_guard_is_gone() {
+    let world = World::usual();
+    // Standard error takes whole messages and is full: it is held at "the guard is armed".
+    let path = world.folder.path().join("stderr");
+    let (reader, writer) = (UnixDatagram::bind(&path).unwrap(), UnixDatagram::unbound().unwrap());
+    writer.connect(&path).unwrap();
+    writer.set_nonblocking(true).unwrap();
+    while writer.send(b".").is_ok() {}
+    writer.set_nonblocking(false).unwrap();
+    let mut command = world.agent(&["gateway", "set"]);
+    command.env("RACKCONNECT_LOG", "rackconnect_agent::gateway::change=debug");
+    command.stdout(Stdio::piped()).stderr(std::os::fd::OwnedFd::from(writer));
+    let child = world.spawn(command);
+    let path = format!("/proc/{}/syscall", child.id());
+    // write(2, …), as x86-64 numbers it.
+    let held = || fs::read_to_string(&path).is_ok_and(|call| call.starts_with("1 0x2 "));
+    until("it says that the undo is on disk", held);
+    reader.recv(&mut [0; 9]).unwrap();
+    until("it says that the guard is armed", || !guards(&world).is_empty() && held());
+    world.expect(&[(PUBLIC, 0)]);
+    // What a guard leaves that has ended.
+    fs::remove_file(world.folder.path().join("gateway-undo.json")).unwrap();
+    drop(std::thread::spawn(move || while reader.recv(&mut [0; 9]).is_ok() {}));
+    ended(child.wait_with_output().unwrap()).expect(10);
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+/// Another's default route was kept as if it were the one that was confirmed.
+fn taken_by_another_before_it_is_confirmed() {
+    let world = World::usual();
+    let mut child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("the new gateway works") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
+    }
+    let ours = world.server.defaults().remove(0);
+    world.server.append(&world.server.route("default", "10.182.0.1", "eth1", 0));
+    world.server.remove(&ours);
+    world.run(&["gateway", "confirm"]).expect(10).says("somebody else");
+    line.clear();
+    stderr.read_to_string(&mut line).unwrap();
+    assert!(line.contains("before it was confirmed"), "{line}");
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+    world.expect(&[("10.182.0.1", 0)]);
+    world.run(&["gateway", "rollback"]).expect(10).says("no change");
+}
+
+/// The next command, even one that only looks, put the old route back much later.
+fn a_rollback_that_fails_is_not_done_later() {
+    let world = World::usual();
+    world.run(&["gateway", "set"]).expect(0);
+    world.server.up("eth0", false);
+    world.run(&["gateway", "rollback"]).expect(1).says("could not be put back");
+    world.server.up("eth0", true);
+    world.run(&["gateway", "check"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(PUBLIC, 0)]);
+    assert!(guards(&world).is_empty());
+}
+
+/// The fallback was removed, and that was said to be what was asked for.
+fn a_rollback_of_what_another_has_taken() {
+    let world = World::usual();
+    world.run(&["gateway", "set", "--keep-old-metric", "500"]).expect(0);
+    let ours = world.server.defaults().remove(0);
+    world.server.prepend(&world.server.route("default", "10.182.0.1", "eth1", 0));
+    world.server.remove(&ours);
+    world.run(&["gateway", "rollback"]).expect(10).says("changed since by somebody else");
+    world.expect(&[("10.182.0.1", 0), (PUBLIC, 500)]);
+}
+
+fn signals_end_it_again_after_an_undo() {
+    let world = World::usual();
+    let waits = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    until("it waits", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    for guard in guards(&world) {
+        nix::sys::signal::kill(guard, SIGKILL).unwrap();
+    }
+    kill(&waits, SIGKILL);
+    waits.wait_with_output().unwrap();
+    let api = world.api.as_ref().unwrap();
+    let asked = world.requests().len();
+    api.set_script("10.182.21.219".parse().unwrap(), simulated_api::Script::of([deployed().fault("stall")]));
+    let check = world.start(world.agent(&["gateway", "check"]));
+    until("it asks", || world.requests().len() > asked);
+    world.expect(&[(PUBLIC, 0)]);
+    kill(&check, SIGINT);
+    assert_eq!(check.wait_with_output().unwrap().status.signal(), Some(SIGINT as i32));
 }
 
 fn sigkill_of_both_is_undone_by_the_next_command() {

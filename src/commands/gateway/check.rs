@@ -24,7 +24,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         }
     };
     let named = settings.interface()?;
-    store(settings)?;
+    store(settings, None)?;
     let gateway = ask::gateway(settings)?;
     let mut netlink = kernel::open()?;
     let family = family_of(gateway);

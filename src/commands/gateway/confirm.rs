@@ -15,7 +15,7 @@ pub fn confirm(settings: &Settings) -> Result<Exit> {
     let store = Store::at(&settings.state_dir()?);
     match say(&store, Word::Confirm)? {
         Some(answer) => finish(answer),
-        None if change::finish_interrupted(&store)? => {
+        None if change::finish_interrupted(&store, None)? => {
             Err(Error::new(Kind::Refused, "too late: the change was interrupted, and everything is put back"))
         }
         None => Err(Error::new(Kind::Refused, "no change of the default route waits for a confirmation")),
@@ -27,7 +27,7 @@ pub fn rollback(settings: &Settings) -> Result<Exit> {
     let store = Store::at(&settings.state_dir()?);
     match say(&store, Word::Rollback)? {
         Some(answer) => finish(answer),
-        None if change::finish_interrupted(&store)? => finish((true, "put back".to_owned())),
+        None if change::finish_interrupted(&store, None)? => finish((true, "put back".to_owned())),
         None => {
             let network = kernel::network(&mut kernel::open()?, INET)?;
             finish((true, change::roll_back(&store, &network)?))

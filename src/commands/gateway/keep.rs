@@ -41,6 +41,8 @@ struct Keep<'a> {
     signals: Held,
     /// The gateway that was last verified, and the metric of its route.
     verified: Option<(Ipv4Addr, u32)>,
+    /// Whether routes were changed since the events were last heard.
+    changed: bool,
     ready: bool,
     said: String,
 }
@@ -54,7 +56,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     signals::end_between_changes(notify::stopping)?;
     let store = {
         let _busy = signals::busy();
-        store(settings)?
+        store(settings, Some(&signals))?
     };
     if !kernel::may_change_routes() {
         return Err(Error::new(Kind::Refused, "keeping the gateway needs CAP_NET_ADMIN (root)"));
@@ -63,12 +65,16 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     // Before the first look, so that nothing that happens after it is missed.
     let mut events = subscribe()?;
     let netlink = kernel::open()?;
-    let keep = Keep { settings, store, netlink, signals, verified: None, ready: false, said: String::new() };
+    let keep =
+        Keep { settings, store, netlink, signals, verified: None, changed: false, ready: false, said: String::new() };
     thread::scope(|scope| keep.run(scope, &mut events))
 }
 
-/// The message of the one error that ends it.
+/// The messages of the errors that end it: somebody contends …
 const GAVE_UP: &str = "contended";
+
+/// … or it cannot be set, ever.
+const IPV6: &str = "ipv6";
 
 /// What the API said, and everything else that takes its time.
 struct Found {
@@ -156,8 +162,20 @@ impl<'a> Keep<'a> {
                 Some(Err(TryRecvError::Disconnected)) => Err(Error::new(Kind::Other, "the question broke off")),
             };
             question = None;
-            match answer.and_then(|found| self.set(&mut keeper, &found)) {
+            let done = answer.and_then(|found| self.set(&mut keeper, &found));
+            // What this process did itself is no reason to hurry; what else has happened, the next look shows.
+            if std::mem::take(&mut self.changed) {
+                drain(events);
+            }
+            match done {
                 Ok(()) => keeper.verified(Moment::now()),
+                Err(why) if why.kind == Kind::Refused && why.message == IPV6 => {
+                    notify::stopping();
+                    return Err(set::refused(
+                        "the gateway is an IPv6 address: no RackConnect gateway is known to be one, and \
+                                             none is set",
+                    ));
+                }
                 Err(why) if why.kind == Kind::Refused && why.message == GAVE_UP => {
                     notify::stopping();
                     return Err(Error::new(
@@ -220,7 +238,18 @@ impl<'a> Keep<'a> {
     /// Sets what the API says, if it is not in effect.
     fn set(&mut self, keeper: &mut Keeper, found: &Found) -> Result<()> {
         let gateway = found.gateway;
+        if gateway.is_ipv6() {
+            return Err(set::refused(IPV6));
+        }
+        {
+            let _busy = signals::busy();
+            change::finish_interrupted(&self.store, Some(&self.signals))?;
+        }
         let aim = match set::aim(self.settings, &mut self.netlink, gateway)? {
+            // What may still be undone is no gateway that works.
+            Task::Nothing(..) if self.store.has_pending() => {
+                return Err(set::refused("another change of the default route is under way"));
+            }
             Task::Nothing(gateway, interface) => {
                 let defaults = kernel::defaults4(&mut self.netlink)?;
                 let metric = defaults.first().map_or(0, |route| route.metric);
@@ -252,8 +281,12 @@ impl<'a> Keep<'a> {
             log::info!("{what} {}", plan::show(route, &name));
         }
         let order = Order { plan: &plan, gateway, link: &aim.link, checks, confirm: None };
+        self.changed = true;
         match change::carry_out(&mut self.netlink, &self.store, &lock, &self.signals, &order)? {
             Outcome::Kept => {
+                if !plan.before.is_empty() {
+                    keeper.replaced(Moment::now());
+                }
                 self.verified(aim.gateway, plan.wanted.metric, &aim.link.name);
                 Ok(())
             }
@@ -296,21 +329,29 @@ fn listen(events: &mut Events, question: Option<&UnixStream>, until: Option<Mome
     }
     let end = Moment::now() + CROWD;
     loop {
-        if events.drain().is_err() {
-            // A socket that fails is replaced. What it would have said, the next look shows.
-            match subscribe() {
-                Ok(new) => *events = new,
-                Err(why) => {
-                    log::warn!("{why}");
-                    thread::sleep(TROUBLE);
-                }
-            }
+        if !drain(events) {
             return true;
         }
         if Moment::now() >= end || !wait(events, None, Some(Moment::now() + QUIET)) {
             return true;
         }
     }
+}
+
+/// Forgets the events that are there. Whether the socket is still the same: one that fails is replaced. What it would have
+/// said, the next look shows.
+fn drain(events: &mut Events) -> bool {
+    if events.drain().is_ok() {
+        return true;
+    }
+    match subscribe() {
+        Ok(new) => *events = new,
+        Err(why) => {
+            log::warn!("{why}");
+            thread::sleep(TROUBLE);
+        }
+    }
+    false
 }
 
 /// Whether there are events to hear before then, and before the question is done.

@@ -17,11 +17,12 @@ use crate::error::Result;
 use crate::gateway::change;
 use crate::gateway::record::Store;
 use crate::settings::Settings;
+use crate::signals::Held;
 
-/// The place of the undo; what a killed process left half done is undone first.
-fn store(settings: &Settings) -> Result<Store> {
+/// The place of the undo; what a killed process left half done is undone first. `held`: the signals, where they are held.
+fn store(settings: &Settings, held: Option<&Held>) -> Result<Store> {
     let store = Store::at(&settings.state_dir()?);
-    if let Err(why) = change::finish_interrupted(&store) {
+    if let Err(why) = change::finish_interrupted(&store, held) {
         log::error!("{why}");
     }
     Ok(store)

@@ -53,12 +53,18 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     };
     let keep_old = settings.keep_old_metric()?;
     let probes = settings.probes()?;
-    let store = store(settings)?;
+    let store = store(settings, None)?;
     let mut netlink = kernel::open()?;
     let aim = match task(settings, &mut netlink)? {
         None => {
             log::error!("gave up waiting: the deadline passed");
             return Ok(Exit::DeadlinePassed);
+        }
+        Some(Task::Nothing(..)) if store.has_pending() => {
+            return Err(refused(
+                "the gateway is in effect, but the change that made it so waits for \"rackconnect gateway confirm\", or was \
+                 interrupted and could not be undone; nothing was changed",
+            ));
         }
         Some(Task::Nothing(gateway, interface)) => {
             output::line(&visible(&format!("nothing to do: {gateway} on {interface} is the default gateway")))?;

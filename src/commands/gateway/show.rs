@@ -24,7 +24,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         return Err(Error::usage("--as and --format exclude each other: give one of the two"));
     }
     let named = settings.interface()?;
-    store(settings)?;
+    store(settings, None)?;
     let Answer::Body(bytes) = once::ask(settings, Operation::Gateway, format.unwrap_or(Format::Text))? else {
         return Err(Error::new(Kind::NotYet, "no gateway is assigned to this server yet: HTTP 404"));
     };
