@@ -4,13 +4,16 @@
 
 use std::fs::{self, File, Permissions};
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
 use simulated_api::{Align, Config, Script, Simulator, Step};
 use tempfile::TempDir;
@@ -118,6 +121,18 @@ impl Running {
     fn signal(&self, name: &str) {
         let pid = self.0.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// The names of the sockets where it listens for those who ask the same (proc_net_unix(5)).
+    fn names(&self) -> Vec<String> {
+        let folder = format!("/proc/{}/fd", self.0.as_ref().unwrap().id());
+        let open = fs::read_dir(folder).unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let open: Vec<String> = open.map(|path| path.to_string_lossy().into_owned()).collect();
+        let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+        let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let own = fields.filter(|fields| fields.len() > 7 && open.contains(&format!("socket:[{}]", fields[6])));
+        own.filter_map(|fields| fields[7].strip_prefix("@rackconnect-agent").map(|_| fields[7][1..].to_owned()))
+            .collect()
     }
 
     fn end(mut self) -> Run {
@@ -293,6 +308,38 @@ fn when_the_one_who_asks_is_stopped_another_takes_over() {
     assert!(leader.is_running());
     leader.signal("-CONT");
     leader.end().is_answered();
+}
+
+/// Any user of the server can connect, over and over.
+#[test]
+fn connections_without_end_keep_nobody_from_asking() {
+    let world = deploying();
+    let mut wait = world.start("wait --interval 3s --timeout 16s");
+    world.wait_for_requests(1);
+    let name = wait.names().pop().unwrap();
+    let (name, over) = (UnixAddr::new_abstract(name.as_bytes()).unwrap(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+                    let stream = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+                    let _ = connect(stream.as_raw_fd(), &name);
+                }
+            });
+        }
+        let start = Instant::now();
+        while wait.is_running() && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(50));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(start.elapsed() < PATIENCE, "it never ends");
+    });
+    let asked = world.requests();
+    let run = wait.end();
+    assert_eq!(run.code, Some(124), "{run:?}");
+    // One of them for the tasks. Not asked in time, it would have been three.
+    assert!(asked >= 4, "{asked}");
 }
 
 #[test]

@@ -127,10 +127,11 @@ impl Wire {
         let mut exchange = self.exchange();
         let Exchange { deadline, reserve, ticket, leader, budget, .. } = &mut *exchange;
         while ticket.is_none() {
-            let taken = budget.take(*deadline, *reserve).map_err(Trouble::NoPlace)?;
+            // Before the place is taken: it is good for a second only, and those who come take their time.
             if let Some(leader) = leader {
-                leader.accept();
+                leader.accept(*deadline);
             }
+            let taken = budget.take(*deadline, *reserve).map_err(Trouble::NoPlace)?;
             let now = Moment::now();
             if now >= *deadline {
                 return Err(Trouble::Broken("taking a place in the request limit", ErrorKind::TimedOut.into()));

@@ -210,7 +210,7 @@ impl All<'_> {
             Goal::Deployed | Goal::Managed => Question::Status,
             Goal::Gateway => Question::Gateway,
         });
-        self.standing = Some(Standing::new(client, operation, format, self.policy.interval));
+        self.standing = Some(Standing::new(client, operation, format, self.policy.interval, self.policy.deadline));
         Ok(())
     }
 }

@@ -32,6 +32,10 @@ const MOST: usize = 600;
 /// How long to wait in full queues. Anybody can have a name, and let nobody in.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How many to accept in a row, and for how long at most: whoever connects without end, be it any user of the server,
+/// keeps nobody from asking in time.
+const CROWD: (usize, Duration) = (4096, Duration::from_millis(50));
+
 /// How often one process may close a connection without an answer before it is passed over.
 const MOST_GONE: u32 = 3;
 
@@ -259,9 +263,10 @@ struct Member {
 }
 
 impl Leader {
-    /// Accepts all who have come.
-    pub fn accept(&mut self) {
-        loop {
+    /// Accepts those who have come, until `deadline` and no longer than a [`CROWD`] takes.
+    pub fn accept(&mut self, deadline: Moment) {
+        let end = deadline.min(Moment::now() + CROWD.1);
+        for _ in 0..CROWD.0 {
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream),
                 Err(why) if matches!(why.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
@@ -269,6 +274,9 @@ impl Leader {
                     self.full = why.kind() != ErrorKind::WouldBlock;
                     return;
                 }
+            }
+            if Moment::now() >= end {
+                return;
             }
         }
     }
@@ -324,7 +332,7 @@ impl Leader {
         self.full &= self.members.len() == before;
         self.read();
         if !self.full {
-            self.accept();
+            self.accept(Moment::now() + CROWD.1);
             self.read();
         }
         rings
@@ -351,7 +359,7 @@ impl Leader {
     pub fn tell(&mut self, heard: &Heard) {
         // That the limit is used up is true for those, too, who have come in the meantime.
         if matches!(heard.reply, Err(Failure::LimitUsedUp { .. })) {
-            self.accept();
+            self.accept(Moment::now() + CROWD.1);
         }
         self.tell_those(heard, |_| true);
     }

@@ -30,13 +30,15 @@ pub struct Standing {
     asked: Option<Moment>,
     /// When the limit allows the next request.
     not_before: Moment,
+    /// When whoever asks it is not there any more, if ever.
+    end: Option<Moment>,
     /// How much longer than wanted the leader waits, so that servers that boot together do not ask together.
     jitter: f64,
 }
 
 impl Standing {
-    /// The question, to be answered at least every `every`.
-    pub fn new(client: Client, operation: Operation, format: Format, every: Duration) -> Standing {
+    /// The question, to be answered at least every `every`, until `end` if there is one.
+    pub fn new(client: Client, operation: Operation, format: Format, every: Duration, end: Option<Moment>) -> Standing {
         let question = client.question(operation, format);
         let wish = Wish { every: Some(every), reserve: RESERVE };
         Standing {
@@ -48,6 +50,7 @@ impl Standing {
             seat: None,
             asked: None,
             not_before: Moment::default(),
+            end,
             jitter: 0.0,
         }
     }
@@ -79,8 +82,9 @@ impl Standing {
                 },
                 Seat::Leader(_) => {
                     let due = self.due();
-                    if due.is_some_and(|due| due <= now) {
-                        return Some(self.lead(now + LONGEST));
+                    let end = self.end.map_or(now + LONGEST, |end| end.min(now + LONGEST));
+                    if now < end && due.is_some_and(|due| due <= now) {
+                        return Some(self.lead(end));
                     }
                     if until <= now {
                         return None;
