@@ -360,14 +360,14 @@ impl Machine {
     }
 
     /// Whether the news comes by itself. That the API is back, or has caught up with xenstore, does not; nor does a
-    /// gateway, which xenstore does not know.
+    /// gateway, which xenstore does not know; nor does a status that the API has and xenstore has not.
     fn is_quiet(&self) -> bool {
         let told = |sighting: &&Sighting| sighting.watched && sighting.is_clear();
         let Some(sighting) = self.local.sighting.as_ref().filter(told) else { return false };
         if self.is_past_deployed() {
             return true;
         }
-        let agrees = sighting.status.is_none() || sighting.status == self.heard;
+        let agrees = sighting.status == self.heard;
         self.policy.goal != Goal::Gateway && self.last.is_some() && self.trouble.is_none() && agrees
     }
 

@@ -95,6 +95,19 @@ fn a_failing_api_and_one_that_lags_behind_are_polled_at_the_interval() {
     assert_eq!(wait.end(12), Some(End::Reached));
 }
 
+/// xenstore is written to late, or never, though it tells of changes.
+#[test]
+fn a_store_without_the_status_that_the_api_has_does_not_slow_the_polling_down() {
+    let mut wait = Wait::new(Goal::Deployed);
+    wait.local(0, &status("-")).api(0, &News::NotKnownYet);
+    assert_eq!(due(&wait.0, at(0)), 30, "both know of none");
+    wait.api(30, &says("DEPLOYING"));
+    assert!(wait.0.interval() < WATCHED_INTERVAL);
+    wait.local(31, &status("DEPLOYING"));
+    wait.api(31, &says("DEPLOYING"));
+    assert_eq!(wait.0.interval(), WATCHED_INTERVAL);
+}
+
 #[test]
 fn the_gateway_is_polled_at_the_interval_whatever_is_watched() {
     let mut machine = Machine::new(policy(Goal::Gateway), at(0));
