@@ -3,6 +3,7 @@
 //! What takes minutes or several users is in limit.sh.
 
 use std::fs::{self, File, Permissions};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
+use rackconnect_agent::share::Wish;
 use simulated_api::{Align, Config, Script, Simulator, Step};
 use tempfile::TempDir;
 
@@ -340,6 +342,34 @@ fn connections_without_end_keep_nobody_from_asking() {
     assert_eq!(run.code, Some(124), "{run:?}");
     // One of them for the tasks. Not asked in time, it would have been three.
     assert!(asked >= 4, "{asked}");
+}
+
+/// Any user of the server can want an answer at once, over and over, whatever the answer is.
+#[test]
+fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
+    let world = World::with(Config { limit: 1, script: Script::of([Step::new("DEPLOYING")]), ..Config::default() });
+    world.run("status");
+    let wait = world.start("wait --timeout 5m");
+    world.wait_for_requests(2);
+    let name = loop {
+        if let Some(name) = wait.names().pop() {
+            break name;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let name = UnixAddr::new_abstract(name.as_bytes()).unwrap();
+    let (start, mut answers) = (Instant::now(), 0_u64);
+    let mut answer = [0; 100];
+    while start.elapsed() < Duration::from_secs(4) {
+        let stream = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        connect(stream.as_raw_fd(), &name).unwrap();
+        let mut stream = File::from(stream);
+        stream.write_all(&Wish { every: None, reserve: 6 }.encode()).unwrap();
+        answers += u64::from(stream.read(&mut answer).unwrap() > 0);
+    }
+    let most = 2 * start.elapsed().as_secs() + 4;
+    assert!((1..=most).contains(&answers), "{answers} > {most}");
+    assert_eq!(world.requests(), 2);
 }
 
 #[test]

@@ -292,12 +292,12 @@ impl Leader {
     }
 
     /// When the next answer is due, `last` being when the question was last asked. Those who want one at once want it
-    /// now; the others `stretch` times as late as they said, but not before `not_before`.
-    pub fn due(&self, last: Option<Moment>, not_before: Moment, stretch: f64) -> Option<Moment> {
+    /// as soon as `at_once`; the others `stretch` times as late as they said, but not before `not_before`.
+    pub fn due(&self, last: Option<Moment>, at_once: Moment, not_before: Moment, stretch: f64) -> Option<Moment> {
         let wishes = self.members.iter().filter_map(|member| member.wish);
         let every = wishes.map(|wish| wish.every.unwrap_or_default()).min()?;
         Some(match last {
-            _ if every.is_zero() => Moment::default(),
+            _ if every.is_zero() => at_once,
             Some(last) => (last + every.mul_f64(stretch)).max(not_before),
             None => not_before,
         })

@@ -18,6 +18,9 @@ use crate::error::{Error, Kind};
 /// How long a follower waits for what the leader asks besides the question.
 const BESIDES: Duration = Duration::from_secs(2);
 
+/// How long after a failure it is asked again for those who want an answer at once.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// A standing question.
 pub struct Standing {
     client: Client,
@@ -28,8 +31,10 @@ pub struct Standing {
     seat: Option<Seat>,
     /// When it was last asked, by whomever.
     asked: Option<Moment>,
-    /// When the limit allows the next request.
+    /// When the limit allows the next request that leaves the reserve.
     not_before: Moment,
+    /// When to ask for those who want an answer at once.
+    at_once: Moment,
     /// When whoever asks it is not there any more, if ever.
     end: Option<Moment>,
     /// How much longer than wanted the leader waits, so that servers that boot together do not ask together.
@@ -50,6 +55,7 @@ impl Standing {
             seat: None,
             asked: None,
             not_before: Moment::default(),
+            at_once: Moment::default(),
             end,
             jitter: 0.0,
         }
@@ -161,7 +167,7 @@ impl Standing {
 
     fn due(&self) -> Option<Moment> {
         match &self.seat {
-            Some(Seat::Leader(leader)) => leader.due(self.asked, self.not_before, 1.0 + self.jitter),
+            Some(Seat::Leader(leader)) => leader.due(self.asked, self.at_once, self.not_before, 1.0 + self.jitter),
             _ => None,
         }
     }
@@ -181,6 +187,9 @@ impl Standing {
             self.seat = Some(Seat::Leader(leader));
         }
         self.client.learn(&heard);
+        // Whoever comes again and again to hear of a failure keeps nobody busy. (Not later, as those who leave fewer places
+        // of the limit may still have one, and the others are to hear that they have none.)
+        self.at_once = if heard.reply.is_ok() { Moment::default() } else { asked + PAUSE };
         self.note(heard)
     }
 
