@@ -172,11 +172,15 @@ impl Store {
             self.connection = Err(trouble.clone());
             Value::Unreadable(trouble.to_string())
         });
-        // Answers that come, but slowly, end here.
+        self.stop_in_time();
+        value
+    }
+
+    /// Answers that come, but slowly, end here.
+    fn stop_in_time(&mut self) {
         if Moment::now() > self.deadline && self.connection.is_ok() {
             self.connection = Err(Trouble::Broken("xenstore was not asked: no time was left (--deadline)".to_owned()));
         }
-        value
     }
 
     /// A word, as it is; `before` says why it was not found elsewhere.
@@ -190,8 +194,9 @@ impl Store {
 
     fn children(&mut self, path: &str) -> Result<Vec<String>, String> {
         let store = self.connection.as_mut().map_err(|trouble| trouble.to_string())?;
-        let children = store.directory(path).map_err(|trouble| trouble.to_string())?;
-        children.ok_or_else(|| missing(&Value::Absent, path))
+        let children = store.directory(path);
+        self.stop_in_time();
+        children.map_err(|trouble| trouble.to_string())?.ok_or_else(|| missing(&Value::Absent, path))
     }
 
     fn features(&mut self, before: &str) -> Fact {
@@ -209,11 +214,22 @@ impl Store {
         }
     }
 
+    fn servicenet_mac(&mut self) -> Result<Option<String>, String> {
+        for child in self.children(known::NETWORKING)? {
+            if let Value::Text(json) = self.value(&format!("{}/{child}", known::NETWORKING))
+                && let Some(mac) = known::servicenet_mac(&json)
+            {
+                return Ok(Some(mac));
+            }
+            // Broken, or out of time.
+            self.connection.as_ref().map_err(|trouble| trouble.to_string())?;
+        }
+        Ok(None)
+    }
+
     /// The interface whose MAC is that of the network with ServiceNet's label.
     fn servicenet(&mut self) -> Fact {
-        let store = self.connection.as_mut().map_err(|trouble| trouble.to_string())?;
-        let mac = store.servicenet_mac().map_err(|trouble| trouble.to_string())?;
-        let mac = mac.ok_or("xenstore names no network with ServiceNet's label")?;
+        let mac = self.servicenet_mac()?.ok_or("xenstore names no network with ServiceNet's label")?;
         match interface_of(&mac) {
             Some(name) => Ok((map([("name", Tree::Text(name)), ("mac", Tree::Text(mac))]), XENSTORE.to_owned())),
             None => Err(format!("xenstore names the MAC {mac}, which no interface has")),
@@ -259,7 +275,30 @@ fn default_route() -> Fact {
 
 #[cfg(test)]
 mod tests {
+    use simulated_xenstore::{Config, Simulator};
+
     use super::*;
+
+    /// Whatever xenstore has, and however many, is asked for one thing after the deadline at most.
+    #[test]
+    fn the_deadline_ends_every_row_of_questions() {
+        let row: [fn(&mut Store) -> Fact; 2] = [Store::servicenet, |store| store.features("")];
+        for facts in row {
+            let config = (0..50).fold(Config::default(), |config, number| {
+                let (folder, prefix) = known::FEATURES;
+                let config = config.with(&format!("{}/{number}", known::NETWORKING), "{}");
+                config.with(&format!("{folder}/{prefix}{number}"), "ENABLED")
+            });
+            let simulator = Simulator::start(config).unwrap();
+            let connection = Connection::open_at(simulator.path());
+            let mut store = Store { connection, deadline: Moment::default() };
+            let why = facts(&mut store).unwrap_err();
+            assert!(why.contains("no time was left") || why.contains("no features"), "{why}");
+            assert_eq!(simulator.log().len(), 1);
+            assert!(store.word(known::STATUS, "").is_err());
+            assert_eq!(simulator.log().len(), 1);
+        }
+    }
 
     #[test]
     fn a_fact_has_a_source_or_a_reason() {
