@@ -18,23 +18,32 @@ use crate::share;
 /// How long after a failure the second try comes.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks the API for `operation` in `format`.
+/// Asks the API for `operation` in `format`, by the deadline of the command.
 ///
 /// # Errors
 /// Wrong settings; no answer; no place in the request limit before the deadline.
 pub fn ask(settings: &Settings, operation: Operation, format: Format) -> Result<Answer> {
+    ask_by(settings, operation, format, settings.began() + settings.deadline()?, 0)
+}
+
+/// Asks the API for `operation` in `format` by `deadline`, leaving `reserve` places of the request limit to others.
+///
+/// # Errors
+/// Wrong settings; no answer; no place in the request limit before the deadline.
+pub fn ask_by(
+    settings: &Settings,
+    operation: Operation,
+    format: Format,
+    deadline: Moment,
+    reserve: usize,
+) -> Result<Answer> {
     let request_timeout = settings.request_timeout()?;
-    let mut tries = Tries {
-        request_timeout,
-        deadline: Moment::now() + settings.deadline()?,
-        first_failed: None,
-        failed_once: false,
-    };
-    let client = client(settings, 0)?;
+    let mut tries = Tries { request_timeout, deadline, first_failed: None, failed_once: false };
+    let client = client(settings, reserve)?;
     let mut said_until = Moment::default();
     loop {
         let began = Moment::now();
-        let heard = share::ask_now(&client, operation, format, 0, &|now| tries.deadline_of(now), tries.deadline);
+        let heard = share::ask_now(&client, operation, format, reserve, &|now| tries.deadline_of(now), tries.deadline);
         let failure = match client.judge(operation, format, heard.reply) {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::api::endpoint::Endpoint;
-use crate::cli::options::{self, Opt};
+use crate::cli::options::{self, Command, Opt};
 use crate::cli::{Arguments, OPTIONS};
 use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
@@ -49,6 +49,8 @@ pub struct Settings<'a> {
     arguments: &'a Arguments,
     file: PathBuf,
     entries: Vec<config::Entry>,
+    /// When the command began.
+    began: Moment,
     /// The region that the server itself knows; asked for once, and again only as long as it may still come.
     detected: OnceLock<Detected>,
 }
@@ -56,7 +58,7 @@ pub struct Settings<'a> {
 impl<'a> Settings<'a> {
     fn of(arguments: &'a Arguments) -> Settings<'a> {
         let file = PathBuf::from(options::CONFIG.default);
-        Settings { arguments, file, entries: Vec::new(), detected: OnceLock::new() }
+        Settings { arguments, file, entries: Vec::new(), began: Moment::now(), detected: OnceLock::new() }
     }
 
     /// Reads the configuration file, and checks all that it says and all that the command is given otherwise, even what
@@ -251,6 +253,16 @@ impl<'a> Settings<'a> {
     /// An impossible value was given.
     pub fn deadline(&self) -> Result<Duration> {
         self.value(&options::DEADLINE, values::positive)
+    }
+
+    /// When the command began.
+    pub fn began(&self) -> Moment {
+        self.began
+    }
+
+    /// The command.
+    pub fn command(&self) -> Command {
+        self.arguments.command
     }
 
     /// How long `facts` may take.

@@ -1,6 +1,7 @@
 //! What the API is asked before the gateway is touched.
 
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -8,17 +9,43 @@ use super::super::once;
 use crate::api::client::Answer;
 use crate::api::status::Status;
 use crate::api::{Format, Operation, body};
+use crate::budget::RESERVE;
+use crate::cli::options::{self, Command};
 use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
 use crate::gateway::rules::{self, NetworkStack};
 use crate::settings::Settings;
+
+/// How old the features may be that a wait goes by: they hardly change, and each question is a request.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// What a wait knows of the features, and since when.
+static STACK: Mutex<Option<(Moment, NetworkStack)>> = Mutex::new(None);
+
+/// Whether it asks over and over.
+fn waits(settings: &Settings) -> bool {
+    settings.has(&options::WAIT) || settings.command() == Command::GatewayKeep
+}
+
+/// By when a question has to be answered, and how many places of the request limit it leaves to others. What waits has
+/// as long for each, but ends in time.
+fn terms(settings: &Settings) -> Result<(Moment, usize)> {
+    let deadline = settings.deadline()?;
+    if !waits(settings) {
+        return Ok((settings.began() + deadline, 0));
+    }
+    let end = if settings.has(&options::WAIT) { settings.wait_timeout()? } else { None };
+    let deadline = Moment::now() + deadline;
+    Ok((end.map_or(deadline, |timeout| deadline.min(settings.began() + timeout)), RESERVE))
+}
 
 /// The gateway that is assigned.
 ///
 /// # Errors
 /// [`Kind::NotYet`] if none is; else why it is not known.
 pub fn gateway(settings: &Settings) -> Result<IpAddr> {
-    match once::ask(settings, Operation::Gateway, Format::Text)? {
+    let (deadline, reserve) = terms(settings)?;
+    match once::ask_by(settings, Operation::Gateway, Format::Text, deadline, reserve)? {
         Answer::Body(bytes) => body::gateway(&bytes),
         Answer::NotFound => Err(Error::new(Kind::NotYet, "no gateway is assigned to this server yet: HTTP 404")),
     }
@@ -29,7 +56,8 @@ pub fn gateway(settings: &Settings) -> Result<IpAddr> {
 /// # Errors
 /// It is not known.
 pub fn refusal(settings: &Settings) -> Result<Option<(String, bool)>> {
-    let status = match once::ask(settings, Operation::Status, Format::Text)? {
+    let (deadline, reserve) = terms(settings)?;
+    let status = match once::ask_by(settings, Operation::Status, Format::Text, deadline, reserve)? {
         Answer::Body(bytes) => Some(body::status(&bytes, Format::Text)?),
         Answer::NotFound => None,
     };
@@ -37,7 +65,18 @@ pub fn refusal(settings: &Settings) -> Result<Option<(String, bool)>> {
     if status == Some(Status::Deployed) {
         return Ok(None);
     }
-    let stack = match once::ask(settings, Operation::Features, Format::Json) {
+    let known = STACK.lock().ok().and_then(|known| *known);
+    let known = known.filter(|(since, _)| waits(settings) && Moment::now().since(*since) < FRESH);
+    let stack = match known {
+        Some((_, stack)) => stack,
+        None => network_stack(settings, deadline, reserve)?,
+    };
+    Ok(rules::refusal(status.as_ref(), stack).map(|why| (why, rules::is_passing(status.as_ref()))))
+}
+
+/// What the features say now.
+fn network_stack(settings: &Settings, deadline: Moment, reserve: usize) -> Result<NetworkStack> {
+    let stack = match once::ask_by(settings, Operation::Features, Format::Json, deadline, reserve) {
         Ok(Answer::NotFound) => NetworkStack::Unclear,
         Ok(Answer::Body(bytes)) => match body::features(&bytes) {
             Ok(features) => NetworkStack::of(&features),
@@ -52,7 +91,10 @@ pub fn refusal(settings: &Settings) -> Result<Option<(String, bool)>> {
         }
         Err(why) => return Err(why),
     };
-    Ok(rules::refusal(status.as_ref(), stack).map(|why| (why, rules::is_passing(status.as_ref()))))
+    if let Ok(mut known) = STACK.lock() {
+        *known = Some((Moment::now(), stack));
+    }
+    Ok(stack)
 }
 
 /// The patience of `--wait`.
@@ -82,5 +124,33 @@ impl Patience {
         let until = self.deadline.map_or(next, |deadline| deadline.min(next));
         thread::sleep(until.since(Moment::now()));
         self.deadline.is_none_or(|deadline| Moment::now() < deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::{Invocation, parse};
+
+    fn terms_of(line: &str) -> [(Moment, usize); 2] {
+        let Ok(Invocation::Run(arguments)) = parse(line.split(' ').map(OsString::from)) else { panic!("{line}") };
+        let settings = Settings::load(&arguments).unwrap();
+        let first = terms(&settings).unwrap();
+        thread::sleep(Duration::from_millis(2));
+        [first, terms(&settings).unwrap()]
+    }
+
+    #[test]
+    fn one_deadline_for_the_command_and_one_for_each_question_of_a_wait() {
+        let [first, second] = terms_of("gateway set --config /dev/null");
+        assert_eq!((first, first.1), (second, 0));
+        for line in ["gateway keep --config /dev/null", "gateway set --wait --config /dev/null"] {
+            let [first, second] = terms_of(line);
+            assert!(first.0 < second.0 && first.1 == RESERVE && second.1 == RESERVE, "{line}");
+        }
+        let [first, second] = terms_of("gateway set --wait --timeout 1s --config /dev/null");
+        assert_eq!(first, second);
     }
 }
