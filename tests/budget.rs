@@ -379,7 +379,9 @@ fn killed_and_started_at_random() {
     let mut running: Vec<Running> = (0..36).map(|i| world.start(lines[i % lines.len()])).collect();
     let start = Instant::now();
     let mut random = 12_345_usize;
-    while start.elapsed() < Duration::from_secs(12) {
+    // Who is killed between a place and its request wastes it; on a busy machine that may be most of a minute's places.
+    let asks_on = || world.requests() > 10 || start.elapsed() > 3 * MINUTE;
+    while start.elapsed() < Duration::from_secs(12) || !asks_on() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let one = (random >> 33) % running.len();
         // Dropped is killed.
@@ -388,7 +390,7 @@ fn killed_and_started_at_random() {
     }
     drop(running);
     world.fits_the_limit();
-    assert!(world.requests() > 10);
+    assert!(world.requests() > 10, "{}", world.requests());
 }
 
 /// What can stand where the budget should be.

@@ -263,7 +263,7 @@ struct Member {
 }
 
 impl Leader {
-    /// Accepts those who have come, until `deadline` and no longer than a crowd takes.
+    /// Accepts those who have come, until `deadline` and no longer than a crowd takes (`CROWD`).
     pub fn accept(&mut self, deadline: Moment) {
         let end = deadline.min(Moment::now() + CROWD.1);
         for _ in 0..CROWD.0 {
