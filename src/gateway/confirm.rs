@@ -86,7 +86,7 @@ impl Waiter {
     /// Waits for the word until `deadline`.
     pub fn wait(&self, deadline: Moment, signals: &Held) -> End {
         let stdin = io::stdin();
-        let mut terminal = stdin.is_terminal();
+        let mut terminal = stdin.is_terminal() && is_foreground(&stdin);
         if terminal {
             // What was typed before the question is no answer.
             let _ = tcflush(&stdin, FlushArg::TCIFLUSH);
@@ -136,14 +136,19 @@ impl Drop for Waiter {
     }
 }
 
-/// Whether a line was entered; none if the terminal is gone or another process's in the foreground, since a process in the
-/// background would be stopped by reading.
-fn entered(stdin: &io::Stdin) -> Option<bool> {
+/// Whether the terminal may be read and flushed: a process in the background would be stopped by either.
+fn is_foreground(stdin: &io::Stdin) -> bool {
     match tcgetpgrp(stdin) {
-        Ok(group) if group == getpgrp() => {}
+        Ok(group) => group == getpgrp(),
         // A terminal that is not ours to be stopped by.
-        Err(Errno::ENOTTY) => {}
-        Ok(_) | Err(_) => return None,
+        Err(why) => why == Errno::ENOTTY,
+    }
+}
+
+/// Whether a line was entered; none if the terminal is gone or another process's in the foreground.
+fn entered(stdin: &io::Stdin) -> Option<bool> {
+    if !is_foreground(stdin) {
+        return None;
     }
     let mut line = [0; 256];
     match nix::unistd::read(stdin, &mut line) {
