@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::termios::{FlushArg, tcflush};
-use nix::unistd::{getpgrp, tcgetpgrp};
+use nix::unistd::{geteuid, getpgrp, tcgetpgrp};
 
 use super::record::Store;
 use crate::clock::Moment;
@@ -114,6 +116,7 @@ impl Waiter {
             let typed = watched.get(2).and_then(PollFd::any).unwrap_or(false);
             drop(watched);
             if let Ok((stream, _)) = self.listener.accept()
+                && is_trusted(&stream)
                 && let Some(word) = heard(&stream)
             {
                 return End::Said(word, Some(stream));
@@ -159,6 +162,11 @@ fn entered(stdin: &io::Stdin) -> Option<bool> {
     }
 }
 
+/// Whether the process at the other end is root's or this very user's.
+fn is_trusted(stream: &UnixStream) -> bool {
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
+}
+
 fn heard(mut stream: &UnixStream) -> Option<Word> {
     stream.set_nonblocking(false).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
@@ -193,6 +201,10 @@ pub fn say(store: &Store, word: Word) -> Result<Option<(bool, String)>> {
         }
         Err(why) => return Err(Error::new(Kind::Refused, format!("{}: {why}", path.display()))),
     };
+    if !is_trusted(&stream) {
+        let why = format!("{}: it is another user's process that listens there", path.display());
+        return Err(Error::new(Kind::Refused, why));
+    }
     let mut exchange = || -> io::Result<String> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

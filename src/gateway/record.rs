@@ -178,7 +178,8 @@ pub struct Lock {
 impl Store {
     /// The store in that folder, which need not exist yet.
     pub fn at(folder: &Path) -> Store {
-        Store { folder: folder.to_owned() }
+        // The guard, and whoever reads a message, may be in another folder.
+        Store { folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()) }
     }
 
     /// The folder.

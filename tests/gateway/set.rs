@@ -57,6 +57,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::enter_on_the_terminal", enter_on_the_terminal),
     ("set::in_the_background_of_a_terminal", in_the_background_of_a_terminal),
     ("set::a_second_set_remembers_the_first", a_second_set_remembers_the_first),
+    ("set::a_relative_state_folder", a_relative_state_folder),
     ("set::the_terminal_goes_away", the_terminal_goes_away),
     ("set::one_change_at_a_time", one_change_at_a_time),
     ("set::sigterm_undoes_and_then_ends", sigterm_undoes_and_then_ends),
@@ -636,6 +637,16 @@ fn a_second_set_remembers_the_first() {
     world.expect(&[(GATEWAY, 0)]);
     world.run(&["gateway", "rollback"]).expect(0);
     world.expect(&[(PUBLIC, 0)]);
+}
+
+/// The guard, which is elsewhere, found nothing to guard.
+fn a_relative_state_folder() {
+    let world = World::usual();
+    let mut command = world.agent(&["gateway", "set"]);
+    command.current_dir(world.folder.path()).env("RACKCONNECT_STATE_DIR", "state");
+    ended(world.start(command).wait_with_output().unwrap()).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    assert!(world.folder.path().join("state/gateway-undo.json").exists());
 }
 
 fn the_terminal_goes_away() {
