@@ -55,6 +55,12 @@ pub enum Outcome {
 pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held, order: &Order<'_>) -> Result<Outcome> {
     let Order { plan, gateway, .. } = order;
     let waiter = order.confirm.map(|_| Waiter::listen(store)).transpose()?;
+    let earlier = store.read().filter(|earlier| earlier.state == State::Kept);
+    let forget = || match &earlier {
+        // The last change that was kept can still be undone.
+        Some(earlier) => store.write(earlier),
+        None => store.remove(),
+    };
     let mut record = Record::new((*plan).clone(), gateway.to_string());
     store.write(&record)?;
     log::debug!("the undo is on disk");
@@ -64,7 +70,7 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     let guard = match Guard::start(store, limit) {
         Ok(guard) => guard,
         Err(why) => {
-            store.remove()?;
+            forget()?;
             return Err(why);
         }
     };
@@ -93,8 +99,12 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     let outcome = match failed {
         None => {
             record.state = State::Kept;
+            let kept = match &earlier {
+                Some(earlier) => record.after(earlier),
+                None => record.clone(),
+            };
             // If that cannot be written, the change is not known to be good by whoever finds the record: undone.
-            match store.write(&record) {
+            match store.write(&kept) {
                 Ok(()) => Ok(Outcome::Kept),
                 Err(why) => put_back(netlink, &record).map(|()| Outcome::PutBack(why.message)),
             }
@@ -103,7 +113,7 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
         Some((why, true)) => put_back(netlink, &record).map(|()| Outcome::PutBack(why)),
     };
     if matches!(outcome, Ok(Outcome::Refused(_) | Outcome::PutBack(_))) {
-        let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
+        let _ = forget().inspect_err(|why| log::warn!("{why}"));
     }
     let idle = guard.dismiss();
     log::debug!("the guard is gone");

@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::termios::{FlushArg, tcflush};
-use nix::unistd::{getpgrp, tcgetpgrp};
+use nix::unistd::{geteuid, getpgrp, tcgetpgrp};
 
 use super::record::Store;
 use crate::clock::Moment;
@@ -86,7 +88,7 @@ impl Waiter {
     /// Waits for the word until `deadline`.
     pub fn wait(&self, deadline: Moment, signals: &Held) -> End {
         let stdin = io::stdin();
-        let mut terminal = stdin.is_terminal();
+        let mut terminal = stdin.is_terminal() && is_foreground(&stdin);
         if terminal {
             // What was typed before the question is no answer.
             let _ = tcflush(&stdin, FlushArg::TCIFLUSH);
@@ -114,6 +116,7 @@ impl Waiter {
             let typed = watched.get(2).and_then(PollFd::any).unwrap_or(false);
             drop(watched);
             if let Ok((stream, _)) = self.listener.accept()
+                && is_trusted(&stream)
                 && let Some(word) = heard(&stream)
             {
                 return End::Said(word, Some(stream));
@@ -136,14 +139,19 @@ impl Drop for Waiter {
     }
 }
 
-/// Whether a line was entered; none if the terminal is gone or another process's in the foreground, since a process in the
-/// background would be stopped by reading.
-fn entered(stdin: &io::Stdin) -> Option<bool> {
+/// Whether the terminal may be read and flushed: a process in the background would be stopped by either.
+fn is_foreground(stdin: &io::Stdin) -> bool {
     match tcgetpgrp(stdin) {
-        Ok(group) if group == getpgrp() => {}
+        Ok(group) => group == getpgrp(),
         // A terminal that is not ours to be stopped by.
-        Err(Errno::ENOTTY) => {}
-        Ok(_) | Err(_) => return None,
+        Err(why) => why == Errno::ENOTTY,
+    }
+}
+
+/// Whether a line was entered; none if the terminal is gone or another process's in the foreground.
+fn entered(stdin: &io::Stdin) -> Option<bool> {
+    if !is_foreground(stdin) {
+        return None;
     }
     let mut line = [0; 256];
     match nix::unistd::read(stdin, &mut line) {
@@ -152,6 +160,11 @@ fn entered(stdin: &io::Stdin) -> Option<bool> {
         Err(Errno::EINTR | Errno::EAGAIN) => Some(false),
         Err(_) => None,
     }
+}
+
+/// Whether the process at the other end is root's or this very user's.
+fn is_trusted(stream: &UnixStream) -> bool {
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
 }
 
 fn heard(mut stream: &UnixStream) -> Option<Word> {
@@ -188,6 +201,10 @@ pub fn say(store: &Store, word: Word) -> Result<Option<(bool, String)>> {
         }
         Err(why) => return Err(Error::new(Kind::Refused, format!("{}: {why}", path.display()))),
     };
+    if !is_trusted(&stream) {
+        let why = format!("{}: it is another user's process that listens there", path.display());
+        return Err(Error::new(Kind::Refused, why));
+    }
     let mut exchange = || -> io::Result<String> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

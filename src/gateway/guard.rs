@@ -83,11 +83,20 @@ impl Guard {
     /// Tells it that there is nothing left to guard. Whether it had nothing done by then.
     pub fn dismiss(mut self) -> bool {
         let told = self.child.stdin.take().map(|mut pipe| pipe.write_all(DISMISS));
-        let answer = self.hear();
+        let mut answer = self.hear();
+        if answer.is_empty() {
+            // Late, or never: at its end there is nothing to wait for.
+            answer = self.hear();
+        }
         let _ = told;
+        // One that neither answers nor ends must not keep the program. What it was about to do is not known.
+        let hangs = !readable(&self.answers, Moment::now() + PATIENCE);
+        if hangs {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
-        // One that was killed said nothing, and did nothing.
-        answer.is_empty() || answer == LEFT
+        // One that was killed by somebody else said nothing, and did nothing.
+        answer == LEFT || answer.is_empty() && !hangs
     }
 
     fn hear(&mut self) -> Vec<u8> {

@@ -78,6 +78,18 @@ impl Record {
         plan::undo(&self.plan.changes, &self.plan.wanted, &self.plan.before, present)
     }
 
+    /// The same change as it is undone after an `earlier` one to the same gateway, which was lost without being undone: what
+    /// that one removed is put back, since this one found nothing.
+    pub fn after(&self, earlier: &Record) -> Record {
+        let mut record = self.clone();
+        if self.plan.before.is_empty() && self.gateway == earlier.gateway {
+            record.plan.before.clone_from(&earlier.plan.before);
+            let removed = earlier.plan.changes.iter().filter(|change| matches!(change, Change::Remove(_)));
+            record.plan.changes.extend(removed.cloned());
+        }
+        record
+    }
+
     /// Whether somebody else's default route has taken the place of ours where the default routes are `present`.
     pub fn is_taken(&self, present: &[Route]) -> bool {
         plan::is_taken(&self.plan, present)
@@ -166,7 +178,8 @@ pub struct Lock {
 impl Store {
     /// The store in that folder, which need not exist yet.
     pub fn at(folder: &Path) -> Store {
-        Store { folder: folder.to_owned() }
+        // The guard, and whoever reads a message, may be in another folder.
+        Store { folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()) }
     }
 
     /// The folder.

@@ -222,7 +222,9 @@ impl Netlink {
         }
     }
 
-    /// Removes exactly that route. Whether it was there.
+    /// Removes that route. Whether it was there. The kernel removes the first one that has everything that is named here; a
+    /// metric of 0 and a missing preferred source are not named, and match any (fib_table_delete). So where the route itself
+    /// is gone, another that differs in those alone may be removed in its place.
     ///
     /// # Errors
     /// See [`Trouble`].

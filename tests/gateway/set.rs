@@ -55,6 +55,9 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::rolled_back_from_another_session", rolled_back_from_another_session),
     ("set::confirm_and_rollback_without_anything_to_do", confirm_and_rollback_without_anything_to_do),
     ("set::enter_on_the_terminal", enter_on_the_terminal),
+    ("set::in_the_background_of_a_terminal", in_the_background_of_a_terminal),
+    ("set::a_second_set_remembers_the_first", a_second_set_remembers_the_first),
+    ("set::a_relative_state_folder", a_relative_state_folder),
     ("set::the_terminal_goes_away", the_terminal_goes_away),
     ("set::one_change_at_a_time", one_change_at_a_time),
     ("set::sigterm_undoes_and_then_ends", sigterm_undoes_and_then_ends),
@@ -596,6 +599,54 @@ fn enter_on_the_terminal() {
     nix::unistd::write(&pty.master, b"\n").unwrap();
     ended(child.wait_with_output().unwrap()).expect(0).says("in 1m unless it is confirmed: press Enter");
     world.expect(&[(GATEWAY, 0)]);
+}
+
+/// It was stopped (SIGTTOU), with the new route in place, until the guard undid it.
+fn in_the_background_of_a_terminal() {
+    let world = World::usual();
+    let pty = nix::pty::openpty(None, None).expect("a terminal");
+    let agent = world.agent(&["gateway", "set", "--confirm", "50s"]);
+    // A session of its own on the terminal, whose shell has job control: what follows "&" is in the background.
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "sh", "-mc", "\"$@\" & wait $!", "sh"]).arg(agent.get_program()).args(agent.get_args());
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = world.spawn(command);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("the new gateway works") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
+    }
+    world.run(&["gateway", "confirm"]).expect(0);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    world.expect(&[(GATEWAY, 0)]);
+}
+
+/// The second one knew nothing of the default route that the first one had replaced.
+fn a_second_set_remembers_the_first() {
+    let world = World::usual();
+    world.run(&["gateway", "set"]).expect(0);
+    // The network is rewritten, as by a restart of its service.
+    let ours = world.server.defaults().remove(0);
+    world.server.remove(&ours);
+    // What fails in between does not lose it, either.
+    world.run(&["gateway", "set", "--confirm", "10ms"]).expect(10).says("nobody confirmed");
+    world.expect(&[]);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+/// The guard, which is elsewhere, found nothing to guard.
+fn a_relative_state_folder() {
+    let world = World::usual();
+    let mut command = world.agent(&["gateway", "set"]);
+    command.current_dir(world.folder.path()).env("RACKCONNECT_STATE_DIR", "state");
+    ended(world.start(command).wait_with_output().unwrap()).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    assert!(world.folder.path().join("state/gateway-undo.json").exists());
 }
 
 fn the_terminal_goes_away() {
