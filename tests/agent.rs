@@ -163,7 +163,7 @@ fn the_thirty_first_request_in_a_minute_is_the_limit_and_no_answer() {
     for _ in 0..30 {
         world.run(&["status"]).expect(0);
     }
-    world.run(&["status", "--deadline", "5s"]).expect(6).says("request limit is used up");
+    world.run(&["status", "--deadline", "5s"]).expect(6).says("request limit of this server is used up");
 }
 
 #[test]

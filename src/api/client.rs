@@ -20,7 +20,7 @@ use super::dial::{Dialler, NoResolver, Trouble, Wire};
 use super::endpoint::Endpoint;
 use super::roots::Roots;
 use super::{Format, Operation};
-use crate::budget::{self, Budget};
+use crate::budget::{self, Budget, NoPlace, Why};
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind};
@@ -45,13 +45,12 @@ pub enum Answer {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// No request was sent, because the limit has no place before `until`; or one was, and was answered 403.
+    /// No request was sent, because the limit has no place; or one was, and was answered 403.
     LimitUsedUp {
         /// When to try again.
         until: Moment,
-        /// How often in a row the API said so (403), with nothing asked from here for a minute before each but the
-        /// first; 0: it did not. Then something else on this server uses the limit too.
-        forbidden: u32,
+        /// What is in the way.
+        why: Why,
     },
     /// Anything else: [`Kind::Unreachable`] or [`Kind::NotUnderstood`].
     Error(Error),
@@ -170,7 +169,7 @@ impl Client {
         match (code, ticket) {
             (403, ticket) => {
                 let forbidden = ticket.map_or(1, |ticket| exchange.budget.forbidden(ticket));
-                return Err(Failure::LimitUsedUp { until: now + budget::WINDOW, forbidden });
+                return Err(Failure::LimitUsedUp { until: now + budget::WINDOW, why: Why::Forbidden(forbidden) });
             }
             (_, Some(ticket)) => exchange.budget.answered(ticket),
             (_, None) => {}
@@ -244,7 +243,7 @@ impl Client {
         };
         match why {
             ureq::Error::Other(inner) => match inner.downcast_ref::<Trouble>() {
-                Some(Trouble::NoPlace(until)) => Failure::LimitUsedUp { until: *until, forbidden: 0 },
+                Some(Trouble::NoPlace(NoPlace { until, why })) => Failure::LimitUsedUp { until: *until, why: *why },
                 Some(Trouble::Name(why)) => unreachable(why.clone()),
                 Some(Trouble::Connect(address, why)) => {
                     unreachable(format!("cannot connect to {address} for {}: {}", self.endpoint, plain(why)))
@@ -311,15 +310,17 @@ impl Client {
     }
 }
 
-/// Who uses the limit besides `rackconnect`, after so many 403s in a row (none: nobody, as far as is known).
-pub fn who_else(forbidden: u32) -> String {
-    match forbidden {
-        0 => String::new(),
-        1 => " (HTTP 403): something else on this server asks the API, too".to_owned(),
-        often => format!(
-            " (HTTP 403, {often} times in a row, with nothing asked from here for a minute before each): something else \
-             on this server keeps asking the API; look for curl in a loop, Ohai or Chef, Facter or Puppet, rcrun"
+/// What keeps a request from being sent, as the end of a sentence.
+pub fn no_place(why: Why) -> String {
+    const WHO: &str = "the request limit of this server is used up";
+    match why {
+        Why::UsedUp => WHO.to_owned(),
+        Why::Forbidden(0..=1) => format!("{WHO} (HTTP 403): something else on this server asks the API, too"),
+        Why::Forbidden(often) => format!(
+            "{WHO} (HTTP 403, {often} times in a row, with nothing asked from here for a minute before each): something \
+             else on this server keeps asking the API; look for curl in a loop, Ohai or Chef, Facter or Puppet, rcrun"
         ),
+        Why::Locked => "another process keeps the count of this server's requests locked".to_owned(),
     }
 }
 

@@ -18,7 +18,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBu
 
 use super::endpoint::bare;
 use super::lookup::Lookup;
-use crate::budget::{Budget, Ticket};
+use crate::budget::{Budget, NoPlace, Ticket};
 use crate::clock::Moment;
 use crate::share::Leader;
 
@@ -32,7 +32,7 @@ const OUTPUT: usize = 2 * 1024;
 #[derive(Debug)]
 pub enum Trouble {
     /// No place is free in the request limit before that moment.
-    NoPlace(Moment),
+    NoPlace(NoPlace),
     /// The name cannot be looked up.
     Name(String),
     /// No connection to any address.

@@ -6,7 +6,9 @@
 //! The limit is the server's, so its processes share one [`Window`]: the law, and why it holds, is in `window`. `record`
 //! is its bytes, `store` the file and the lock, `status` the file for those who only want to read.
 //!
-//! Where nothing can be shared, a process counts for itself and keeps to 6 requests a minute.
+//! Where nothing can be shared, a process counts for itself and keeps to 6 requests a minute. That the state is locked
+//! by another process is no such case at once: dozens of processes that were held up together (by a disk that is busy for
+//! two seconds) would each send one at once. Each goes on trying for as long as six a minute would keep it waiting anyway.
 
 mod record;
 pub mod status;
@@ -16,13 +18,19 @@ mod window;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use window::{LIMIT, LONGEST, Place, RESERVE, WINDOW, Window};
+pub use window::{LIMIT, LONGEST, NoPlace, Place, RESERVE, WINDOW, Why, Window};
 
 use crate::clock::Moment;
-use store::Store;
+use store::{PATIENCE, Store, Useless};
 
 /// How many requests a process sends in [`WINDOW`] that shares nothing with the others.
 pub const ALONE: usize = 6;
+
+/// What then lies between two requests of a wait; and how long a process that finds the state locked tries to have it.
+const GAP: Duration = Duration::from_secs(WINDOW.as_secs() / ALONE as u64);
+
+/// How soon it tries again. Most of the time it is trying.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The server's budget, as one process sees it.
 pub struct Budget {
@@ -35,6 +43,8 @@ pub struct Budget {
     unshared: bool,
     /// Whether the next request counts as one of a process alone.
     alone: bool,
+    /// Since when the next request tries to have the lock, and when it tried last.
+    locked: Option<(Moment, Moment)>,
     /// Whether it was said that nothing can be shared.
     said: bool,
 }
@@ -62,6 +72,7 @@ impl Budget {
             last: None,
             unshared: false,
             alone: false,
+            locked: None,
             said: false,
         }
     }
@@ -69,10 +80,10 @@ impl Budget {
     /// Whether a place could be taken now, leaving `reserve` to others.
     ///
     /// # Errors
-    /// The moment at which to try again.
-    pub fn look(&mut self, reserve: usize) -> Result<(), Moment> {
-        match self.shared(|window, now| window.look(now, reserve)) {
-            Some(looked) => looked,
+    /// When to try again.
+    pub fn look(&mut self, reserve: usize) -> Result<(), NoPlace> {
+        match self.together(|window, now| window.look(now, reserve))? {
+            Some(()) => Ok(()),
             None => {
                 // What was no use a moment ago is not tried again for the same request.
                 self.alone = true;
@@ -86,23 +97,24 @@ impl Budget {
     /// # Errors
     /// Why there is no shared state that could tell: a sentence.
     pub fn free(&mut self) -> Result<usize, String> {
-        self.store.with(|window, now| window.free(now))
+        self.store.with(|window, now| window.free(now)).map_err(|useless| useless.why)
     }
 
     /// Takes a place for a request that is sent at once and has an answer by `deadline` or never.
     ///
     /// # Errors
-    /// The moment at which to try again.
-    pub fn take(&mut self, deadline: Moment, reserve: usize) -> Result<Ticket, Moment> {
+    /// When to try again.
+    pub fn take(&mut self, deadline: Moment, reserve: usize) -> Result<Ticket, NoPlace> {
         let shared = match std::mem::take(&mut self.alone) {
             true => None,
-            false => self.shared(|window, now| window.take(now, deadline, reserve)).transpose()?,
+            false => self.together(|window, now| window.take(now, deadline, reserve))?,
         };
         let now = Moment::now();
         if shared.is_none() {
             self.look_alone(now, reserve)?;
             self.unshared = true;
         }
+        self.locked = None;
         self.last = Some(now);
         Ok(Ticket { shared, own: self.own.take(now, deadline, 0).ok() })
     }
@@ -112,53 +124,72 @@ impl Budget {
         if let Some(place) = ticket.own {
             self.own.answered(place, Moment::now());
         }
-        if let Some(place) = ticket.shared {
-            self.shared(|window, now| window.answered(place, now));
+        if let Some(place) = ticket.shared
+            && let Err(useless) = self.shared(|window, now| window.answered(place, now))
+        {
+            log::debug!("the place stays busy for longer than it has to: {}", useless.why);
         }
     }
 
     /// The answer was a 403. Answers with how many there were in a row, with nothing asked for a minute before each.
     pub fn forbidden(&mut self, ticket: Ticket) -> u32 {
         let own = ticket.own.map_or(1, |place| self.own.forbidden(place, Moment::now()));
-        let shared = ticket.shared.and_then(|place| self.shared(|window, now| window.forbidden(place, now)));
-        shared.unwrap_or(own)
+        let shared = ticket.shared.map(|place| self.shared(|window, now| window.forbidden(place, now)));
+        shared.and_then(Result::ok).unwrap_or(own)
     }
 
     /// The law of a process that counts for itself. What a wait asks is spread evenly, so that news is never long in
     /// coming.
-    fn look_alone(&self, now: Moment, reserve: usize) -> Result<(), Moment> {
-        const GAP: Duration = Duration::from_secs(WINDOW.as_secs() / ALONE as u64);
+    fn look_alone(&self, now: Moment, reserve: usize) -> Result<(), NoPlace> {
         match self.last {
-            Some(last) if reserve > 0 && last + GAP > now => Err(last + GAP),
+            Some(last) if reserve > 0 && last + GAP > now => Err(NoPlace { until: last + GAP, why: Why::UsedUp }),
             _ => self.own.look(now, LIMIT - ALONE),
         }
     }
 
-    /// What `act` makes of the shared window; none where there is none.
-    fn shared<R>(&mut self, act: impl FnOnce(&mut Window, Moment) -> R) -> Option<R> {
+    /// What `act` makes of the shared window for the next request; none if that is one of a process alone.
+    fn together<R>(
+        &mut self,
+        act: impl FnOnce(&mut Window, Moment) -> Result<R, NoPlace>,
+    ) -> Result<Option<R>, NoPlace> {
+        let Useless { is_locked, why } = match self.shared(act) {
+            Ok(result) => {
+                self.locked = None;
+                return result.map(Some);
+            }
+            Err(useless) => useless,
+        };
+        let now = Moment::now();
+        if is_locked {
+            // If it has not tried for a while, it begins anew.
+            let tried = self.locked.filter(|(_, last)| now.since(*last) < 3 * PATIENCE);
+            let since = tried.map_or(now - PATIENCE, |(since, _)| since);
+            self.locked = Some((since, now));
+            if now < since + GAP {
+                return Err(NoPlace { until: now + AGAIN, why: Why::Locked });
+            }
+        }
+        if !self.said {
+            log::warn!(
+                "the request limit cannot be shared with other processes, so this one keeps to {ALONE} requests a \
+                 minute: {why}"
+            );
+            self.said = true;
+        }
+        Ok(None)
+    }
+
+    /// What `act` makes of the shared window.
+    fn shared<R>(&mut self, act: impl FnOnce(&mut Window, Moment) -> R) -> Result<R, Useless> {
         let own = self.unshared.then_some(&self.own);
-        let done = self.store.with(|window, now| {
+        let result = self.store.with(|window, now| {
             if let Some(own) = own {
                 window.merge(own, now);
             }
             act(window, now)
-        });
-        match done {
-            Ok(result) => {
-                self.unshared = false;
-                Some(result)
-            }
-            Err(why) => {
-                if !self.said {
-                    log::warn!(
-                        "the request limit cannot be shared with other processes, so this one keeps to {ALONE} requests \
-                         a minute: {why}"
-                    );
-                    self.said = true;
-                }
-                None
-            }
-        }
+        })?;
+        self.unshared = false;
+        Ok(result)
     }
 }
 
@@ -180,7 +211,7 @@ mod tests {
             budget.answered(ticket);
         }
         let now = Moment::now();
-        let again = budget.take(deadline, 0).unwrap_err();
+        let again = budget.take(deadline, 0).unwrap_err().until;
         assert!(again > now + Duration::from_secs(30) && again <= now + WINDOW);
     }
 
@@ -190,7 +221,10 @@ mod tests {
         let start = Moment::now();
         let ticket = budget.take(start, RESERVE).unwrap();
         budget.answered(ticket);
-        assert_eq!(budget.look_alone(start, RESERVE), Err(budget.last.unwrap() + Duration::from_secs(10)));
+        assert_eq!(
+            budget.look_alone(start, RESERVE),
+            Err(NoPlace { until: budget.last.unwrap() + GAP, why: Why::UsedUp })
+        );
         assert_eq!(budget.look_alone(start + Duration::from_secs(11), RESERVE), Ok(()));
         assert_eq!(budget.look_alone(start, 0), Ok(()));
     }

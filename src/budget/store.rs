@@ -6,7 +6,7 @@
 //! that is neither root's nor one's own.
 //!
 //! The budget is locked (flock) for the microseconds of a read and a write. The lock goes with its holder, whatever
-//! becomes of him. Anybody who can open the file can hold it, so nobody waits for it longer than a second.
+//! becomes of him. Anybody who can open the file can hold it, so nobody waits for it longer than a second at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -28,8 +28,8 @@ use crate::clock::Moment;
 /// The name of the budget.
 const BUDGET: &str = "budget";
 
-/// How long to wait for a lock.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for a lock at a time.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long to wait for one where nothing depends on it.
 const SHORT_PATIENCE: Duration = Duration::from_millis(50);
@@ -40,6 +40,29 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The boot id as the kernel writes it.
 pub fn boot_id() -> Option<String> {
     fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_owned())
+}
+
+/// Why the shared window is of no use now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Useless {
+    /// Whether all that is wrong is that somebody holds the lock.
+    pub is_locked: bool,
+    /// A sentence.
+    pub why: String,
+}
+
+impl Useless {
+    fn new(why: impl Into<String>) -> Useless {
+        Useless { is_locked: false, why: why.into() }
+    }
+
+    /// What a lock that is not to be had comes to.
+    fn not_locked(why: Errno) -> Useless {
+        match why {
+            Errno::EWOULDBLOCK => Useless { is_locked: true, why: "is kept locked by another process".to_owned() },
+            why => Useless::new(format!("cannot be locked: {why}")),
+        }
+    }
 }
 
 /// The state directory, open.
@@ -120,7 +143,8 @@ impl Folder {
         if !self.own {
             return Err("the directory is not one's own".to_owned());
         }
-        let _lock = lock(self.file.try_clone().map_err(|why| why.to_string())?, SHORT_PATIENCE)?;
+        let directory = self.file.try_clone().map_err(|why| why.to_string())?;
+        let _lock = lock(directory, SHORT_PATIENCE).map_err(|why| format!("the directory cannot be locked: {why}"))?;
         let mut old = Vec::new();
         if let Ok(file) = self.open_file(name, OFlag::O_RDONLY, 0)
             && usable(&file).is_ok()
@@ -131,24 +155,26 @@ impl Folder {
     }
 
     /// Opens the budget, or makes it.
-    fn budget(&self, boot: &BootId) -> Result<File, String> {
+    fn budget(&self, boot: &BootId) -> Result<File, Useless> {
+        let opened = |file: Result<File, Errno>| file.map_err(|why| Useless::new(format!("cannot be opened: {why}")));
         let open = || self.open_file(BUDGET, OFlag::O_RDWR, 0);
         match open() {
             Err(Errno::ENOENT) if self.own => {}
-            Err(Errno::ENOENT) => return Err("does not exist yet, and is for root to make".to_owned()),
-            opened => return opened.map_err(|why| format!("cannot be opened: {why}")),
+            Err(Errno::ENOENT) => return Err(Useless::new("does not exist yet, and is for root to make")),
+            file => return opened(file),
         }
         // Of several that make it at once, the lock of the directory lets one do so: nobody replaces a budget that others
         // have already used.
-        let _lock = lock(self.file.try_clone().map_err(|why| why.to_string())?, PATIENCE)?;
+        let directory = self.file.try_clone().map_err(|why| Useless::new(why.to_string()))?;
+        let _lock = lock(directory, PATIENCE).map_err(Useless::not_locked)?;
         match open() {
             Err(Errno::ENOENT) => {}
-            opened => return opened.map_err(|why| format!("cannot be opened: {why}")),
+            file => return opened(file),
         }
         let mode = if geteuid().is_root() { 0o666 } else { 0o600 };
         let new = record::encode(&Window::default(), boot);
-        self.replace(BUDGET, &new, mode).map_err(|why| format!("cannot be made: {why}"))?;
-        open().map_err(|why| format!("cannot be opened: {why}"))
+        self.replace(BUDGET, &new, mode).map_err(|why| Useless::new(format!("cannot be made: {why}")))?;
+        opened(open())
     }
 }
 
@@ -166,17 +192,20 @@ fn usable(file: &File) -> Result<fs::Metadata, String> {
 }
 
 /// flock knows no timeout, so it is tried again and again.
-fn lock(mut file: File, patience: Duration) -> Result<Flock<File>, String> {
+///
+/// # Errors
+/// EWOULDBLOCK: somebody held it all the time.
+fn lock(mut file: File, patience: Duration) -> Result<Flock<File>, Errno> {
     let give_up = Moment::now() + patience;
     let mut pause = Duration::from_micros(200);
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(locked) => return Ok(locked),
             Err((file, Errno::EAGAIN | Errno::EINTR)) => file,
-            Err((_, why)) => return Err(format!("cannot be locked: {why}")),
+            Err((_, why)) => return Err(why),
         };
         if Moment::now() >= give_up {
-            return Err("has been locked by somebody for too long".to_owned());
+            return Err(Errno::EWOULDBLOCK);
         }
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
@@ -208,14 +237,17 @@ impl Store {
     /// Lets `act` look at the window and change it, at the moment that it is given, with nobody else doing so.
     ///
     /// # Errors
-    /// Why the state is of no use: a sentence.
-    pub fn with<R>(&mut self, act: impl FnOnce(&mut Window, Moment) -> R) -> Result<R, String> {
-        let boot = self.boot.ok_or_else(|| format!("{BOOT_ID} cannot be read"))?;
-        let wrong = |why: String| format!("{}/{BUDGET} {why}", self.folder.display());
+    /// Why the state is of no use.
+    pub fn with<R>(&mut self, act: impl FnOnce(&mut Window, Moment) -> R) -> Result<R, Useless> {
+        let boot = self.boot.ok_or_else(|| Useless::new(format!("{BOOT_ID} cannot be read")))?;
+        let name = format!("{}/{BUDGET}", self.folder.display());
+        let useless = |found: Useless| Useless { why: format!("{name} {}", found.why), ..found };
+        let wrong = |why: String| useless(Useless::new(why));
         // It may be deleted or replaced between the opening and the lock.
         for _ in 0..3 {
-            let folder = Folder::open(&self.folder)?;
-            let file = lock(folder.budget(&boot).map_err(wrong)?, PATIENCE).map_err(wrong)?;
+            let folder = Folder::open(&self.folder).map_err(Useless::new)?;
+            let file = folder.budget(&boot).map_err(useless)?;
+            let file = lock(file, PATIENCE).map_err(Useless::not_locked).map_err(useless)?;
             let metadata = usable(&file).map_err(wrong)?;
             if metadata.nlink() == 0 {
                 continue;
@@ -223,17 +255,18 @@ impl Store {
             let mut bytes = Vec::new();
             (&*file).take(record::SIZE as u64 + 1).read_to_end(&mut bytes).map_err(|why| wrong(why.to_string()))?;
             let now = Moment::now();
-            let (mut window, trouble) = match record::decode(&bytes, &boot, now) {
-                Ok(window) => (window.unwrap_or_default(), None),
-                // What was in it is gone, so it is begun anew with all places busy, and this request counts as one that
-                // is sent without shared state.
-                Err(why) => (Window::unknown(now), Some(format!("is corrupt ({why}), and is begun anew"))),
+            let mut window = match record::decode(&bytes, &boot, now) {
+                Ok(window) => window.unwrap_or_default(),
+                Err(why) => {
+                    log::warn!("{name} is corrupt ({why}): nobody asks for a minute, and it is begun anew");
+                    Window::unknown(now)
+                }
             };
             let identity = (metadata.dev(), metadata.ino());
             if self.seen.is_some_and(|seen| seen != identity) {
                 window.merge(&self.known, now);
             }
-            let result = trouble.is_none().then(|| act(&mut window, now));
+            let result = act(&mut window, now);
             let record = record::encode(&window, &boot);
             if record[..] != bytes[..] {
                 let written = match bytes.len() <= record::SIZE {
@@ -245,10 +278,7 @@ impl Store {
             }
             self.seen = Some(identity);
             self.known = window;
-            return match (result, trouble) {
-                (Some(result), _) => Ok(result),
-                (None, trouble) => Err(wrong(trouble.unwrap_or_default())),
-            };
+            return Ok(result);
         }
         Err(wrong("is replaced again and again".to_owned()))
     }

@@ -39,6 +39,27 @@ const STALE: Duration = Duration::from_secs(1);
 /// How often to look whether the one that asks for all after a 403 has its answer.
 const GLANCE: Duration = Duration::from_secs(1);
 
+/// Why a request is not sent yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPlace {
+    /// When to try again.
+    pub until: Moment,
+    /// What is in the way.
+    pub why: Why,
+}
+
+/// What is in the way of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The requests of our own processes.
+    UsedUp,
+    /// The API answered 403, so often in a row, with nothing asked from here for a minute before each but the first:
+    /// something else on this server uses the limit, too.
+    Forbidden(u32),
+    /// Another process holds the lock of the shared window.
+    Locked,
+}
+
 /// A place that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -73,10 +94,11 @@ impl Window {
     /// Whether a place could be taken, leaving `reserve` places free.
     ///
     /// # Errors
-    /// The moment at which to try again. There is no place before that; whether there is one then is not certain.
-    pub fn look(&self, now: Moment, reserve: usize) -> Result<(), Moment> {
+    /// There is no place before the moment in it; whether there is one then is not certain.
+    pub fn look(&self, now: Moment, reserve: usize) -> Result<(), NoPlace> {
         if self.held_until > now {
-            return Err(if self.asking { self.held_until.min(now + GLANCE) } else { self.held_until });
+            let until = if self.asking { self.held_until.min(now + GLANCE) } else { self.held_until };
+            return Err(NoPlace { until, why: Why::Forbidden(self.series.max(1)) });
         }
         let mut busy: Vec<Moment> = self.busy_until.iter().copied().filter(|until| *until > now).collect();
         let allowed = LIMIT - reserve;
@@ -86,7 +108,7 @@ impl Window {
         // So many must end first that fewer than `allowed` are left. One whose answer is not there yet ends earlier than
         // it says if the answer comes, but no answer frees a place in less than a window.
         busy.sort_unstable();
-        Err(busy[busy.len() - allowed].min(now + WINDOW))
+        Err(NoPlace { until: busy[busy.len() - allowed].min(now + WINDOW), why: Why::UsedUp })
     }
 
     /// How many places are free.
@@ -101,7 +123,7 @@ impl Window {
     ///
     /// # Errors
     /// As for [`Window::look`].
-    pub fn take(&mut self, now: Moment, deadline: Moment, reserve: usize) -> Result<Place, Moment> {
+    pub fn take(&mut self, now: Moment, deadline: Moment, reserve: usize) -> Result<Place, NoPlace> {
         self.look(now, reserve)?;
         let deadline = deadline.clamp(now, now + LONGEST);
         let until = deadline + WINDOW;
@@ -192,6 +214,10 @@ mod tests {
         Moment(Duration::from_secs(seconds))
     }
 
+    fn used_up(until: u64) -> Result<Place, NoPlace> {
+        Err(NoPlace { until: at(until), why: Why::UsedUp })
+    }
+
     #[test]
     fn thirty_then_wait_for_the_first_to_end() {
         let mut window = Window::default();
@@ -199,11 +225,11 @@ mod tests {
             let place = window.take(at(second), at(second + 10), 0).unwrap();
             window.answered(place, at(second + 1));
         }
-        assert_eq!(window.take(at(30), at(40), 0), Err(at(61)));
-        assert_eq!(window.take(at(60), at(70), 0), Err(at(61)));
+        assert_eq!(window.take(at(30), at(40), 0), used_up(61));
+        assert_eq!(window.take(at(60), at(70), 0), used_up(61));
         assert_eq!((window.free(at(60)), window.free(at(61))), (0, 1));
         assert!(window.take(at(61), at(71), 0).is_ok());
-        assert_eq!(window.take(at(61), at(71), 0), Err(at(62)));
+        assert_eq!(window.take(at(61), at(71), 0), used_up(62));
     }
 
     #[test]
@@ -213,11 +239,11 @@ mod tests {
             let place = window.take(at(0), at(10), RESERVE).unwrap();
             window.answered(place, at(1));
         }
-        assert_eq!(window.take(at(2), at(12), RESERVE), Err(at(61)));
+        assert_eq!(window.take(at(2), at(12), RESERVE), used_up(61));
         for _ in 0..RESERVE {
             assert!(window.take(at(2), at(12), 0).is_ok());
         }
-        assert_eq!(window.take(at(2), at(12), 0), Err(at(61)));
+        assert_eq!(window.take(at(2), at(12), 0), used_up(61));
         // The wait has to outlast the person's places too: without an answer they are busy until 12 + 60.
         assert_eq!(window.take(at(62), at(72), RESERVE).map(|_| ()), Ok(()));
     }
@@ -228,9 +254,9 @@ mod tests {
         for _ in 0..LIMIT {
             window.take(at(0), at(10), 0).unwrap();
         }
-        assert_eq!(window.take(at(60), at(70), 0), Err(at(70)));
+        assert_eq!(window.take(at(60), at(70), 0), used_up(70));
         // As long as answers may still come, that is no reason to give up a command that has the time.
-        assert_eq!(window.take(at(1), at(11), 0), Err(at(61)));
+        assert_eq!(window.take(at(1), at(11), 0), used_up(61));
     }
 
     #[test]
@@ -244,19 +270,20 @@ mod tests {
 
     #[test]
     fn after_a_403_all_hold_off_then_one_asks_for_all() {
+        let held = |until, often| Err(NoPlace { until: at(until), why: Why::Forbidden(often) });
         let mut window = Window::default();
         let early = window.take(at(0), at(10), 0).unwrap();
         let other = window.take(at(0), at(10), 0).unwrap();
         assert_eq!(window.forbidden(other, at(5)), 1);
         // What was sent before the 403 ends nothing.
         window.answered(early, at(6));
-        assert_eq!(window.take(at(6), at(16), 0), Err(at(65)));
+        assert_eq!(window.take(at(6), at(16), 0), held(65, 1));
         let first = window.take(at(65), at(75), 0).unwrap();
-        assert_eq!(window.take(at(65), at(75), 0), Err(at(66)), "somebody asks for all");
+        assert_eq!(window.take(at(65), at(75), 0), held(66, 1), "somebody asks for all");
         assert_eq!(window.forbidden(first, at(66)), 2);
         let second = window.take(at(126), at(136), 0).unwrap();
         // It dies: after its deadline the next one asks for all.
-        assert_eq!(window.take(at(135), at(145), 0), Err(at(136)));
+        assert_eq!(window.take(at(135), at(145), 0), held(136, 2));
         let third = window.take(at(136), at(146), 0).unwrap();
         assert_ne!(second, third);
         window.answered(third, at(137));
@@ -273,6 +300,6 @@ mod tests {
         new.answered(places[7], at(3));
         assert_eq!(new.busy_until.iter().filter(|until| **until > at(3)).count(), 1);
         new.merge(&old, at(4));
-        assert_eq!(new.take(at(4), at(14), 0), Err(at(64)), "31 are known, and 30 find room: the first to end goes");
+        assert_eq!(new.take(at(4), at(14), 0), used_up(64), "31 are known, and 30 find room: the first to end goes");
     }
 }

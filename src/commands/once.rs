@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use crate::api::client::{Answer, Client, Failure, who_else};
+use crate::api::client::{Answer, Client, Failure, no_place};
 use crate::api::roots;
 use crate::api::{Format, Operation};
+use crate::budget::Why;
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
@@ -40,7 +41,7 @@ pub fn ask_by(
     let request_timeout = settings.request_timeout()?;
     let mut tries = Tries { request_timeout, deadline, first_failed: None, failed_once: false };
     let client = client(settings, reserve)?;
-    let mut said_until = Moment::default();
+    let (mut said, mut said_until) = (None, Moment::default());
     loop {
         let began = Moment::now();
         let heard = share::ask_now(&client, operation, format, reserve, &|now| tries.deadline_of(now), tries.deadline);
@@ -53,14 +54,16 @@ pub fn ask_by(
         match tries.after(&failure, heard.asked.max(began), now) {
             Next::TryAgain(at) => {
                 match failure {
-                    Failure::LimitUsedUp { forbidden, .. } => {
-                        if at > said_until + PAUSE {
-                            log::info!(
-                                "the request limit of this server is used up{}: waiting for {}",
-                                who_else(forbidden),
-                                human(at.since(now))
-                            );
+                    Failure::LimitUsedUp { why, .. } => {
+                        let rest = match why {
+                            // It may be given back at any time.
+                            Why::Locked => "trying on".to_owned(),
+                            _ => format!("waiting for {}", human(at.since(now))),
+                        };
+                        if said != Some(why) || (why != Why::Locked && at > said_until + PAUSE) {
+                            log::info!("{}: {rest}", no_place(why));
                         }
+                        said = Some(why);
                         said_until = said_until.max(at);
                     }
                     Failure::Error(why) => log::debug!("{why}: trying once more"),
@@ -111,19 +114,14 @@ impl Tries {
 
     fn after(&mut self, failure: &Failure, started: Moment, now: Moment) -> Next {
         match failure {
-            Failure::LimitUsedUp { until, forbidden } => {
+            Failure::LimitUsedUp { until, why } => {
                 if *until < self.deadline {
                     self.first_failed = None;
                     return Next::TryAgain((*until).max(now));
                 }
-                let who = who_else(*forbidden);
-                let rest = human(until.since(now));
-                Next::GiveUp(Error::new(
-                    Kind::LimitUsedUp,
-                    format!(
-                        "the request limit is used up{who}; it is free again in {rest}, after the deadline (--deadline)"
-                    ),
-                ))
+                let (why, until) = (no_place(*why), human(until.since(now)));
+                let message = format!("{why}; the next try would be in {until}, after the deadline (--deadline)");
+                Next::GiveUp(Error::new(Kind::LimitUsedUp, message))
             }
             Failure::Error(error) => {
                 let again = now + PAUSE;
@@ -173,7 +171,7 @@ mod tests {
     #[test]
     fn the_limit_is_waited_for_up_to_the_deadline() {
         let mut tries = tries();
-        let used_up = |until| Failure::LimitUsedUp { until: at(until), forbidden: 0 };
+        let used_up = |until| Failure::LimitUsedUp { until: at(until), why: Why::UsedUp };
         assert_eq!(tries.after(&used_up(60_000), at(0), at(10)), Next::TryAgain(at(60_000)));
         assert_eq!(tries.deadline_of(at(60_000)), at(70_000));
         // A failure after the wait has a request timeout of its own.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::api::client::{BODY_LIMIT, Failure, Reply};
 use crate::api::{Format, Operation};
-use crate::budget::{LONGEST, RESERVE, WINDOW};
+use crate::budget::{LONGEST, RESERVE, WINDOW, Why};
 use crate::clock::Moment;
 use crate::error::{Error, Kind};
 
@@ -16,6 +16,9 @@ const HEAD: usize = 28;
 
 /// The largest packet.
 pub const LARGEST: usize = HEAD + BODY_LIMIT as usize;
+
+/// The code of [`Why::Locked`]; 0 is that of [`Why::UsedUp`], and what lies between counts the 403s.
+const LOCKED: u32 = u32::MAX;
 
 /// The longest sentence of an error that is passed on.
 const SENTENCE: usize = 1024;
@@ -30,6 +33,9 @@ pub struct Wish {
     pub every: Option<Duration>,
     /// How many places of the limit a request for it leaves free.
     pub reserve: usize,
+    /// Whether it has heard nothing yet. If it wants an answer every so often, it has the first as soon as the shortest
+    /// interval between two requests allows.
+    pub is_new: bool,
 }
 
 impl Wish {
@@ -40,6 +46,7 @@ impl Wish {
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4..8].copy_from_slice(&every.to_le_bytes());
         bytes[8] = self.reserve.min(RESERVE) as u8;
+        bytes[9] = u8::from(self.is_new);
         bytes
     }
 
@@ -48,7 +55,7 @@ impl Wish {
         let rest = bytes.strip_prefix(&MAGIC)?;
         let every = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
         let every = (every > 0).then(|| Duration::from_millis(every.into()).max(shortest));
-        Some(Wish { every, reserve: usize::from(*rest.get(4)?).min(RESERVE) })
+        Some(Wish { every, reserve: usize::from(*rest.get(4)?).min(RESERVE), is_new: *rest.get(5)? != 0 })
     }
 }
 
@@ -70,7 +77,14 @@ impl Heard {
     pub fn encode(&self) -> Vec<u8> {
         let (kind, code, number, tail): (u8, u32, Duration, &[u8]) = match &self.reply {
             Ok((code, body)) => (0, u32::from(*code), Duration::ZERO, body),
-            Err(Failure::LimitUsedUp { until, forbidden }) => (1, *forbidden, until.0, &[]),
+            Err(Failure::LimitUsedUp { until, why }) => {
+                let code = match why {
+                    Why::UsedUp => 0,
+                    Why::Locked => LOCKED,
+                    Why::Forbidden(often) => (*often).clamp(1, LOCKED - 1),
+                };
+                (1, code, until.0, &[])
+            }
             Err(Failure::Error(error)) => {
                 let kind = if error.kind == Kind::NotUnderstood { 3 } else { 2 };
                 (kind, 0, Duration::ZERO, error.message.as_bytes())
@@ -105,7 +119,12 @@ impl Heard {
             0 => Ok((u16::try_from(code).ok()?, tail.to_vec())),
             1 => {
                 let until = moment(&head[16..24])?.clamp(now, now + LONGEST + WINDOW);
-                Err(Failure::LimitUsedUp { until, forbidden: code })
+                let why = match code {
+                    0 => Why::UsedUp,
+                    LOCKED => Why::Locked,
+                    often => Why::Forbidden(often),
+                };
+                Err(Failure::LimitUsedUp { until, why })
             }
             2 => error(Kind::Unreachable),
             3 => error(Kind::NotUnderstood),
@@ -144,31 +163,35 @@ mod tests {
         for reply in [
             Ok((200, b"DEPLOYED".to_vec())),
             Ok((404, vec![])),
-            Err(Failure::LimitUsedUp { until: at(1_060), forbidden: 3 }),
+            Err(Failure::LimitUsedUp { until: at(1_060), why: Why::UsedUp }),
+            Err(Failure::LimitUsedUp { until: at(1_060), why: Why::Forbidden(3) }),
+            Err(Failure::LimitUsedUp { until: at(1_060), why: Why::Locked }),
             Err(Failure::Error(Error::new(Kind::Unreachable, "no route"))),
             Err(Failure::Error(Error::new(Kind::NotUnderstood, "HTTP 302"))),
         ] {
             assert_eq!(Heard::decode(&heard(reply.clone()).encode(), at(1_001)), Some(heard(reply)));
         }
-        for wish in
-            [Wish { every: None, reserve: 0 }, Wish { every: Some(Duration::from_millis(5_250)), reserve: RESERVE }]
-        {
+        for wish in [
+            Wish { every: None, reserve: 0, is_new: false },
+            Wish { every: Some(Duration::from_millis(5_250)), reserve: RESERVE, is_new: true },
+        ] {
             assert_eq!(Wish::decode(&wish.encode(), Duration::ZERO), Some(wish));
         }
     }
 
     #[test]
     fn no_time_is_further_away_than_a_request_can_cause() {
-        let bytes = heard(Err(Failure::LimitUsedUp { until: at(1_000_000), forbidden: 0 })).encode();
+        let bytes = heard(Err(Failure::LimitUsedUp { until: at(1_000_000), why: Why::UsedUp })).encode();
         let Some(Heard { asked, reply: Err(Failure::LimitUsedUp { until, .. }), .. }) =
             Heard::decode(&bytes, at(9_000))
         else {
             panic!()
         };
         assert_eq!((asked, until), (at(9_000 - 120), at(9_000 + 180)));
-        let often = Wish { every: Some(Duration::from_millis(1)), reserve: 200 };
+        let often = Wish { every: Some(Duration::from_millis(1)), reserve: 200, is_new: false };
         let shortest = Duration::from_secs(3);
-        assert_eq!(Wish::decode(&often.encode(), shortest), Some(Wish { every: Some(shortest), reserve: RESERVE }));
+        let bounded = Wish { every: Some(shortest), reserve: RESERVE, is_new: false };
+        assert_eq!(Wish::decode(&often.encode(), shortest), Some(bounded));
     }
 
     proptest! {

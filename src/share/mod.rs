@@ -45,7 +45,7 @@ pub fn ask_now(
     end: Moment,
 ) -> Heard {
     let mut question = client.question(operation, format);
-    let wish = Wish { every: None, reserve };
+    let wish = Wish { every: None, reserve, is_new: true };
     let patience = client.request_timeout() + GRACE;
     loop {
         let mut seat = question.join(wish, end.min(Moment::now() + patience));
@@ -75,7 +75,7 @@ pub fn ask_now(
                 Said::Nothing | Said::Bell => {
                     let now = Moment::now();
                     if now >= end {
-                        let why = "another rackconnect process asks the same, and has no answer in time";
+                        let why = "another rackconnect process asks the same for all, and had no answer in time";
                         let reply = Err(Failure::Error(Error::new(Kind::Unreachable, why)));
                         return Heard { operation, format, asked: now, reply };
                     }

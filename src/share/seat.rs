@@ -292,10 +292,15 @@ impl Leader {
     }
 
     /// When the next answer is due, `last` being when the question was last asked. Those who want one at once want it
-    /// as soon as `at_once`; the others `stretch` times as late as they said, but not before `not_before`.
+    /// as soon as `at_once`; the others `stretch` times as late as they said (who is new, the shortest interval after
+    /// `last`), but not before `not_before`.
     pub fn due(&self, last: Option<Moment>, at_once: Moment, not_before: Moment, stretch: f64) -> Option<Moment> {
         let wishes = self.members.iter().filter_map(|member| member.wish);
-        let every = wishes.map(|wish| wish.every.unwrap_or_default()).min()?;
+        let every = wishes.map(|wish| match wish.every {
+            Some(_) if wish.is_new => SHORTEST_INTERVAL,
+            every => every.unwrap_or_default(),
+        });
+        let every = every.min()?;
         Some(match last {
             _ if every.is_zero() => at_once,
             Some(last) => (last + every.mul_f64(stretch)).max(not_before),
@@ -362,6 +367,7 @@ impl Leader {
             self.accept(Moment::now() + CROWD.1);
         }
         self.tell_those(heard, |_| true);
+        self.members.iter_mut().filter_map(|member| member.wish.as_mut()).for_each(|wish| wish.is_new = false);
     }
 
     /// Tells those who stay what came of another question that is part of their wait.

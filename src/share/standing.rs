@@ -45,7 +45,7 @@ impl Standing {
     /// The question, to be answered at least every `every`, until `end` if there is one.
     pub fn new(client: Client, operation: Operation, format: Format, every: Duration, end: Option<Moment>) -> Standing {
         let question = client.question(operation, format);
-        let wish = Wish { every: Some(every), reserve: RESERVE };
+        let wish = Wish { every: Some(every), reserve: RESERVE, is_new: true };
         Standing {
             client,
             operation,
@@ -122,7 +122,7 @@ impl Standing {
                         return ask_now(&self.client, operation, format, RESERVE, &|_| deadline, deadline);
                     }
                     Said::Nothing if operation == Operation::Details || Moment::now() >= deadline => {
-                        let why = "the rackconnect process that asks for all has no answer";
+                        let why = "another rackconnect process asks for all, and had none in time";
                         let reply = Err(Failure::Error(Error::new(Kind::Unreachable, why)));
                         return Heard { operation, format, asked: now, reply };
                     }
@@ -196,6 +196,7 @@ impl Standing {
     fn note(&mut self, heard: Heard) -> Heard {
         if (heard.operation, heard.format) == (self.operation, self.format) {
             self.asked = Some(heard.asked);
+            self.wish.is_new = false;
             self.jitter = 0.1 * chance();
             if let Err(Failure::LimitUsedUp { until, .. }) = heard.reply {
                 self.not_before = until;

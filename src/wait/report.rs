@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{End, Goal, Machine};
 use crate::api::body::Named;
-use crate::api::client::{Failure, who_else};
+use crate::api::client::{Failure, no_place};
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::xenstore::Server;
@@ -115,9 +115,9 @@ impl Report {
                 let missing = if machine.goal() == Goal::Gateway { "no gateway is assigned yet; " } else { "" };
                 let last = match known {
                     (Some(trouble), Some(status)) => {
-                        format!("the last status was {status}, and the last question failed: {}", why(trouble))
+                        format!("the last status was {status}, and the last question has no answer: {}", why(trouble))
                     }
-                    (Some(trouble), None) => format!("the last question failed: {}", why(trouble)),
+                    (Some(trouble), None) => format!("the last question has no answer: {}", why(trouble)),
                     (None, Some(status)) => format!("the status is {status}"),
                     (None, None) if machine.only_unknown() => "RackConnect does not know this server (404 was the \
                          only answer): perhaps it is not a RackConnect v2 server"
@@ -169,7 +169,7 @@ fn by_xenstore(machine: &Machine) -> &'static str {
 
 fn why(trouble: &Failure) -> String {
     match trouble {
-        Failure::LimitUsedUp { forbidden, .. } => format!("the request limit is used up{}", who_else(*forbidden)),
+        Failure::LimitUsedUp { why, .. } => no_place(*why),
         Failure::Error(error) => error.message.clone(),
     }
 }

@@ -45,9 +45,9 @@ impl World {
         let deadline = self.now + REQUEST;
         match self.with(|window, now| window.take(now, deadline, reserve)) {
             Ok(place) => Process::Took(place, deadline),
-            Err(again) => {
-                assert!(again > self.now, "there is always a later moment to try again");
-                self.again = again;
+            Err(NoPlace { until, .. }) => {
+                assert!(until > self.now, "there is always a later moment to try again");
+                self.again = until;
                 Process::Idle
             }
         }

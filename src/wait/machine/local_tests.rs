@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{at, policy, unreachable};
 use super::*;
+use crate::budget::Why;
 use crate::xenstore::Value;
 
 const RACKCONNECT: &str = r#"["rack_connect", "rax_managed"]"#;
@@ -169,7 +170,7 @@ fn a_full_limit_is_no_failure() {
     let mut wait = Wait::new(Goal::Deployed);
     wait.local(0, &status("-")).local(1, &status("DEPLOYED"));
     for second in 1..10 {
-        let full = Failure::LimitUsedUp { until: at(second), forbidden: (second % 2) as u32 };
+        let full = Failure::LimitUsedUp { until: at(second), why: Why::Forbidden(1) };
         wait.api(second, &News::Failure(full));
     }
     assert_eq!(wait.end(10), None);
@@ -225,7 +226,7 @@ fn no_rackconnect_server() {
     assert_eq!(ends(&status("-"), &silent), None, "it is one");
     assert_eq!(ends(&none, &[says("DEPLOYING"), News::NotKnownYet, unreachable(), unreachable()]), None);
     assert_eq!(ends(&none, &[unreachable(), unreachable(), says("PAUSED"), unreachable()]), None);
-    let full = || News::Failure(Failure::LimitUsedUp { until: at(0), forbidden: 1 });
+    let full = || News::Failure(Failure::LimitUsedUp { until: at(0), why: Why::Forbidden(1) });
     assert_eq!(ends(&none, &[full(), full(), full()]), None, "that was not asking");
     // A status from the API always wins, also over what comes to xenstore later.
     let mut wait = Wait::new(Goal::Deployed);

@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
+use crate::budget::Why;
 use crate::error::{Error, Kind};
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -148,7 +149,7 @@ fn the_deadline_ends_it_and_nothing_is_asked_at_it() {
 #[test]
 fn a_403_is_waited_out() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
-    let failure = Failure::LimitUsedUp { until: at(61), forbidden: 1 };
+    let failure = Failure::LimitUsedUp { until: at(61), why: Why::Forbidden(1) };
     machine.hear(Question::Status, at(0), at(1), &News::Failure(failure), 0.0);
     assert_eq!(machine.step(at(1)), ask(Question::Status, at(61), deadline()));
 }
@@ -192,7 +193,7 @@ proptest! {
                 (1, _) => News::Failure(Failure::Error(Error::new(Kind::NotUnderstood, "HTML"))),
                 (2, _) => {
                     held = now + Duration::from_secs(60);
-                    News::Failure(Failure::LimitUsedUp { until: held, forbidden: 1 })
+                    News::Failure(Failure::LimitUsedUp { until: held, why: Why::Forbidden(1) })
                 }
                 (3, _) => News::NotKnownYet,
                 (4, Question::Status) => News::Status(Status::Unknown("DEPLOYED_ALMOST".into())),
