@@ -30,8 +30,10 @@ const WAITS: usize = 200;
 type Scenario = (&'static str, fn(&Path));
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("forge") {
-        forge(std::env::args().skip(2).collect());
+    match std::env::args().nth(1).as_deref() {
+        Some("forge") => forge(std::env::args().skip(2).collect()),
+        Some("crowd") => crowd(&std::env::args().nth(2).expect("limit crowd NAME")),
+        _ => {}
     }
     let program = PathBuf::from(std::env::args_os().nth(1).expect("limit PROGRAM"));
     let scenarios: [Scenario; 6] = [
@@ -397,11 +399,13 @@ fn users(program: &Path) {
     let _ = root_waits.kill();
     let _ = root_waits.wait();
     let names: Vec<String> = (0..4).map(|n| name.replacen("/0/0/", &format!("/0/{n}/"), 1)).collect();
-    let forger = world.folder.path().join("forger");
-    fs::copy(std::env::current_exe().unwrap(), &forger).unwrap();
-    let mut words = bob.split_whitespace();
-    let mut forger =
-        Command::new(words.next().unwrap()).args(words).arg(&forger).arg("forge").args(names).spawn().unwrap();
+    let myself = world.folder.path().join("limit");
+    fs::copy(std::env::current_exe().unwrap(), &myself).unwrap();
+    let as_bob = |what: &str, names: &[String]| {
+        let mut words = bob.split_whitespace();
+        Command::new(words.next().unwrap()).args(words).arg(&myself).arg(what).args(names).spawn().unwrap()
+    };
+    let mut forger = as_bob("forge", &names);
     thread::sleep(Duration::from_secs(1));
     for who in ["", alice, weak_root] {
         let had = asked();
@@ -411,6 +415,19 @@ fn users(program: &Path) {
     }
     let _ = forger.kill();
     let _ = forger.wait();
+
+    // Bob connects to root's leader without end: it asks in time, and ends in time.
+    let had = asked();
+    let root_waits = spawn("", "wait --interval 3s --timeout 16s");
+    thread::sleep(Duration::from_secs(2));
+    let mut crowd = as_bob("crowd", &[leader(root_waits.id())]);
+    let start = Instant::now();
+    assert_eq!(end(root_waits).0, Some(124));
+    assert!(start.elapsed() < MINUTE, "{:?}", start.elapsed());
+    assert!(crowd.try_wait().unwrap().is_none());
+    let _ = crowd.kill();
+    let _ = crowd.wait();
+    assert!(asked() >= had + 4, "{} questions beside a crowd", asked() - had);
 
     // All of them, killed at random.
     let who = ["", bob, alice, weak_root];
@@ -452,6 +469,24 @@ fn leader(pid: u32) -> String {
     let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let found = lines.find(|line| line.len() == 8 && inodes.iter().any(|inode| inode == line[6]));
     found.expect("it leads")[7].trim_start_matches('@').to_owned()
+}
+
+/// Connects to that name without end.
+fn crowd(name: &str) -> ! {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    use std::os::fd::AsRawFd;
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let stream =
+                        socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_NONBLOCK, None).unwrap();
+                    let _ = connect(stream.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes()).unwrap());
+                }
+            });
+        }
+    });
+    unreachable!("they never end")
 }
 
 /// Leads at those names as no leader of ours would.
