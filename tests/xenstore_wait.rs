@@ -196,6 +196,17 @@ fn managed_operations_are_waited_for_after_rackconnect() {
     ends(&run(&world, &store, &["wait", "--for", "managed"]), 0, "DEPLOYED\n");
 }
 
+/// An hour without a word, and then the deadline, was all that there was to see.
+#[test]
+fn a_wait_for_managed_operations_says_that_xenstore_cannot_be_read() {
+    let world = World::of([Step::new("DEPLOYED")]);
+    let mut agent = world.agent(&["wait", "--for", "managed", "--timeout", "2s"]);
+    agent.env("XENSTORED_PATH", "/no/such/xenstore").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = finish(agent.spawn().expect("the agent starts"));
+    ends(&ended, 124, "DEPLOYED\n");
+    assert!(ended.stderr.contains("xenstore, which would tell, cannot be read here"), "{}", ended.stderr);
+}
+
 #[test]
 fn an_account_without_managed_operations_does_not_wait_for_ever() {
     let store = Xenstore::start(store().with(ROLES, r#"["rack_connect"]"#)).unwrap();

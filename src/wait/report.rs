@@ -138,6 +138,9 @@ fn state(machine: &Machine) -> String {
                 "DEPLOYED; that Managed Operations is complete was said before that, and is left over".to_owned()
             }
             Some(word) => format!("DEPLOYED; Managed Operations: {word}"),
+            None if machine.sighting().is_none_or(|sighting| !sighting.is_clear()) => {
+                "DEPLOYED; nothing from Managed Operations yet: xenstore, which would tell, cannot be read here".to_owned()
+            }
             None => "DEPLOYED; nothing from Managed Operations yet".to_owned(),
         };
     }
