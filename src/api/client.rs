@@ -69,6 +69,8 @@ pub struct Client {
     reserve: usize,
     /// Tells trusted roots apart.
     roots: u64,
+    /// Which file of certificates was named, and where.
+    ca_file: Option<String>,
     folder: PathBuf,
     region: Option<Region>,
 }
@@ -97,8 +99,17 @@ impl Client {
             .build();
         let wire = Arc::new(Wire::new(connect_timeout, Budget::new(folder.clone())));
         let agent = Agent::with_parts(config, Dialler { wire: wire.clone(), tls: roots.config }, NoResolver);
-        let request_timeout = request_timeout.min(budget::LONGEST);
-        Client { agent, wire, endpoint, request_timeout, reserve, roots: roots.identity, folder, region: None }
+        Client {
+            agent,
+            wire,
+            endpoint,
+            request_timeout: request_timeout.min(budget::LONGEST),
+            reserve,
+            roots: roots.identity,
+            ca_file: roots.named,
+            folder,
+            region: None,
+        }
     }
 
     /// The client of a server whose region is known.
@@ -297,10 +308,16 @@ impl Client {
                     now()
                 )
             }
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
-                "the certificate of {endpoint} has an issuer that is not trusted: if it should be, name its \
-                 certificate with --ca-file"
-            ),
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => match &self.ca_file {
+                Some(file) => format!(
+                    "the certificate of {endpoint} has an issuer that is not in {file}, and no other is trusted: if it \
+                     should be, name its certificate with --ca-file"
+                ),
+                None => format!(
+                    "the certificate of {endpoint} has an issuer that is not trusted: if it should be, name its \
+                     certificate with --ca-file"
+                ),
+            },
             rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             ) => format!("the certificate of {endpoint} is for another name than its host"),

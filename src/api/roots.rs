@@ -41,6 +41,8 @@ pub struct Roots {
     pub config: Arc<ClientConfig>,
     /// Tells them from other roots.
     pub identity: u64,
+    /// The file that was named, and where.
+    pub named: Option<String>,
 }
 
 /// The roots of `file` alone or, without one, the built-in ones and then the system's. With the file comes where it was
@@ -78,7 +80,8 @@ pub fn roots(file: Option<(&Path, &str)>) -> Result<Roots> {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
         }
     };
-    Ok(Roots { config: Arc::new(config), identity: identity.finish() })
+    let named = file.map(|(path, origin)| format!("{} ({origin})", path.display()));
+    Ok(Roots { config: Arc::new(config), identity: identity.finish(), named })
 }
 
 fn system_bundle() -> Option<&'static Path> {

@@ -139,7 +139,8 @@ fn state(machine: &Machine) -> String {
             }
             Some(word) => format!("DEPLOYED; Managed Operations: {word}"),
             None if machine.sighting().is_none_or(|sighting| !sighting.is_clear()) => {
-                "DEPLOYED; nothing from Managed Operations yet: xenstore, which would tell, cannot be read here".to_owned()
+                "DEPLOYED; nothing from Managed Operations yet: xenstore, which would tell, cannot be read here"
+                    .to_owned()
             }
             None => "DEPLOYED; nothing from Managed Operations yet".to_owned(),
         };
