@@ -591,6 +591,17 @@ fn a_lock_that_is_never_given_back_ends_the_sharing() {
     assert_eq!(world.run("status").is_answered().err, "");
 }
 
+/// Any user can open the directory, and so hold a lock on it.
+#[test]
+fn a_lock_on_the_directory_kept_the_budget_and_status_json_from_being_made() {
+    let world = deployed();
+    fs::create_dir(world.state_dir()).unwrap();
+    let _lock = Flock::lock(File::open(world.state_dir()).unwrap(), FlockArg::LockExclusive).unwrap();
+    assert_eq!(world.run("status").is_answered().err, "");
+    assert!(world.budget().exists());
+    assert_eq!(world.state_dir().join("status.json").exists(), geteuid().is_root());
+}
+
 /// What takes minutes to come about, written down.
 #[test]
 fn a_series_of_403s_names_the_usual_suspects() {
@@ -652,5 +663,5 @@ fn status_json_is_written_by_root_alone() {
     }
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
     let names = fs::read_dir(world.state_dir()).unwrap().map(|entry| entry.unwrap().file_name());
-    assert_eq!(names.count(), 2, "nothing else is left behind");
+    assert_eq!(names.count(), 3, "these two, the lock, and nothing else is left behind");
 }

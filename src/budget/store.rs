@@ -28,11 +28,11 @@ use crate::clock::Moment;
 /// The name of the budget.
 const BUDGET: &str = "budget";
 
+/// The name of what is locked while another file is made or replaced.
+const LOCK: &str = "lock";
+
 /// How long to wait for a lock at a time.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long to wait for one where nothing depends on it.
-const SHORT_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Where the kernel says which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -111,6 +111,14 @@ impl Folder {
         openat(&self.file, name, flags, Mode::from_bits_truncate(mode)).map(File::from)
     }
 
+    /// Keeps others from replacing files at the same time. The file is for the owner of the directory alone to open: a
+    /// lock on the directory itself could be held by anybody.
+    fn lock(&self) -> Result<Flock<File>, Errno> {
+        let file = self.open_file(LOCK, OFlag::O_RDWR | OFlag::O_CREAT, 0o600)?;
+        usable(&file).map_err(|_| Errno::EPERM)?;
+        lock(file)
+    }
+
     /// Replaces a file as a whole. It is not synced: no state outlives a crash of the server.
     ///
     /// # Errors
@@ -143,8 +151,7 @@ impl Folder {
         if !self.own {
             return Err("the directory is not one's own".to_owned());
         }
-        let directory = self.file.try_clone().map_err(|why| why.to_string())?;
-        let _lock = lock(directory, SHORT_PATIENCE).map_err(|why| format!("the directory cannot be locked: {why}"))?;
+        let _lock = self.lock().map_err(|why| format!("{LOCK} cannot be locked: {why}"))?;
         let mut old = Vec::new();
         if let Ok(file) = self.open_file(name, OFlag::O_RDONLY, 0)
             && usable(&file).is_ok()
@@ -163,10 +170,9 @@ impl Folder {
             Err(Errno::ENOENT) => return Err(Useless::new("does not exist yet, and is for root to make")),
             file => return opened(file),
         }
-        // Of several that make it at once, the lock of the directory lets one do so: nobody replaces a budget that others
+        // Of several that make it at once, the lock lets one do so: nobody replaces a budget that others
         // have already used.
-        let directory = self.file.try_clone().map_err(|why| Useless::new(why.to_string()))?;
-        let _lock = lock(directory, PATIENCE).map_err(Useless::not_locked)?;
+        let _lock = self.lock().map_err(Useless::not_locked)?;
         match open() {
             Err(Errno::ENOENT) => {}
             file => return opened(file),
@@ -195,8 +201,8 @@ fn usable(file: &File) -> Result<fs::Metadata, String> {
 ///
 /// # Errors
 /// EWOULDBLOCK: somebody held it all the time.
-fn lock(mut file: File, patience: Duration) -> Result<Flock<File>, Errno> {
-    let give_up = Moment::now() + patience;
+fn lock(mut file: File) -> Result<Flock<File>, Errno> {
+    let give_up = Moment::now() + PATIENCE;
     let mut pause = Duration::from_micros(200);
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -247,7 +253,7 @@ impl Store {
         for _ in 0..3 {
             let folder = Folder::open(&self.folder).map_err(Useless::new)?;
             let file = folder.budget(&boot).map_err(useless)?;
-            let file = lock(file, PATIENCE).map_err(Useless::not_locked).map_err(useless)?;
+            let file = lock(file).map_err(Useless::not_locked).map_err(useless)?;
             let metadata = usable(&file).map_err(wrong)?;
             if metadata.nlink() == 0 {
                 continue;

@@ -80,7 +80,7 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         && geteuid().is_root()
         && let Err(why) = budget::status::waited(&settings.state_dir()?, &word)
     {
-        log::debug!("{why}");
+        log::warn!("status.json does not say how this wait ended, and so the hooks do not see it: {why}");
     }
     let Some(path) = path.filter(|_| exit == Exit::Ok) else {
         if program.is_empty() && !word.is_empty() {

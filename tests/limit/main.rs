@@ -539,6 +539,6 @@ fn full_disk(program: &Path) {
     command.args(["-m", "sh", "-c", script]).arg(program);
     let (code, out, err) = text(command.output().unwrap());
     println!("a full disk: {out:?}");
-    assert_eq!((code, out.as_str()), (Some(0), "DEPLOYED\nfull\nDEPLOYED\nDEPLOYED\nDEPLOYED\n"), "{err}");
+    assert_eq!((code, out.as_str()), (Some(0), "DEPLOYED\nfull\nlock\nDEPLOYED\nDEPLOYED\nDEPLOYED\n"), "{err}");
     assert_eq!(err.matches("cannot be shared").count(), 2, "{err}");
 }
