@@ -52,6 +52,8 @@ pub enum Failure {
         /// What is in the way.
         why: Why,
     },
+    /// Another process asks for this one, and said nothing in time.
+    Unheard,
     /// Anything else: [`Kind::Unreachable`] or [`Kind::NotUnderstood`].
     Error(Error),
 }
@@ -207,6 +209,11 @@ impl Client {
         }
     }
 
+    /// Another process tried to take a place for this one, and found the state locked. Whether to try on.
+    pub fn heard_locked(&self) -> bool {
+        self.wire.exchange().budget.goes_on_trying(Moment::now())
+    }
+
     /// Writes down for others what an answer says to a request that was sent from here, if this process is root's.
     pub fn learn(&self, heard: &Heard) {
         if let Ok((code, body)) = &heard.reply
@@ -327,6 +334,9 @@ impl Client {
     }
 }
 
+/// What [`Failure::Unheard`] is, as the end of a sentence.
+pub const UNHEARD: &str = "another rackconnect process asks the API for all, and said nothing in time";
+
 /// What keeps a request from being sent, as the end of a sentence.
 pub fn no_place(why: Why) -> String {
     const WHO: &str = "the request limit of this server is used up";
@@ -334,9 +344,11 @@ pub fn no_place(why: Why) -> String {
         Why::UsedUp => WHO.to_owned(),
         Why::Forbidden(0..=1) => format!("{WHO} (HTTP 403): something else on this server asks the API, too"),
         Why::Forbidden(often) => format!(
-            "{WHO} (HTTP 403, {often} times in a row, with nothing asked from here for a minute before each): something \
-             else on this server keeps asking the API; look for curl in a loop, Ohai or Chef, Facter or Puppet, rcrun"
+            "{WHO} (HTTP 403, {often} times in a row, each but the first after a minute with nothing asked from here): \
+             something else on this server keeps asking the API; look for curl in a loop, Ohai or Chef, Facter or Puppet, \
+             rcrun"
         ),
+        Why::Alone => format!("{WHO}, as far as a process that counts for itself may use it"),
         Why::Locked => "another process keeps the count of this server's requests locked".to_owned(),
     }
 }

@@ -82,6 +82,7 @@ impl Budget {
     /// # Errors
     /// When to try again.
     pub fn look(&mut self, reserve: usize) -> Result<(), NoPlace> {
+        self.alone = false;
         match self.together(|window, now| window.look(now, reserve))? {
             Some(()) => Ok(()),
             None => {
@@ -134,17 +135,30 @@ impl Budget {
     /// The answer was a 403. Answers with how many there were in a row, with nothing asked for a minute before each.
     pub fn forbidden(&mut self, ticket: Ticket) -> u32 {
         let own = ticket.own.map_or(1, |place| self.own.forbidden(place, Moment::now()));
-        let shared = ticket.shared.map(|place| self.shared(|window, now| window.forbidden(place, now)));
-        shared.and_then(Result::ok).unwrap_or(own)
+        let Some(place) = ticket.shared else { return own };
+        self.shared(|window, now| window.forbidden(place, now)).unwrap_or_else(|useless| {
+            log::debug!("the others hear later that nothing is to be asked: {}", useless.why);
+            self.unshared = true;
+            own
+        })
     }
 
     /// The law of a process that counts for itself. What a wait asks is spread evenly, so that news is never long in
     /// coming.
     fn look_alone(&self, now: Moment, reserve: usize) -> Result<(), NoPlace> {
         match self.last {
-            Some(last) if reserve > 0 && last + GAP > now => Err(NoPlace { until: last + GAP, why: Why::UsedUp }),
+            Some(last) if reserve > 0 && last + GAP > now => Err(NoPlace { until: last + GAP, why: Why::Alone }),
             _ => self.own.look(now, LIMIT - ALONE),
         }
+    }
+
+    /// It was tried, here or by a process that tried for this one, and another one held the lock. Whether to try on before
+    /// the next request is one of a process alone. If nobody has tried for a while, it begins anew.
+    pub fn goes_on_trying(&mut self, now: Moment) -> bool {
+        let tried = self.locked.filter(|(_, last)| now.since(*last) < 3 * PATIENCE);
+        let since = tried.map_or(now - PATIENCE, |(since, _)| since);
+        self.locked = Some((since, now));
+        now < since + GAP
     }
 
     /// What `act` makes of the shared window for the next request; none if that is one of a process alone.
@@ -160,14 +174,8 @@ impl Budget {
             Err(useless) => useless,
         };
         let now = Moment::now();
-        if is_locked {
-            // If it has not tried for a while, it begins anew.
-            let tried = self.locked.filter(|(_, last)| now.since(*last) < 3 * PATIENCE);
-            let since = tried.map_or(now - PATIENCE, |(since, _)| since);
-            self.locked = Some((since, now));
-            if now < since + GAP {
-                return Err(NoPlace { until: now + AGAIN, why: Why::Locked });
-            }
+        if is_locked && self.goes_on_trying(now) {
+            return Err(NoPlace { until: now + AGAIN, why: Why::Locked });
         }
         if !self.said {
             log::warn!(
@@ -223,10 +231,50 @@ mod tests {
         budget.answered(ticket);
         assert_eq!(
             budget.look_alone(start, RESERVE),
-            Err(NoPlace { until: budget.last.unwrap() + GAP, why: Why::UsedUp })
+            Err(NoPlace { until: budget.last.unwrap() + GAP, why: Why::Alone })
         );
         assert_eq!(budget.look_alone(start + Duration::from_secs(11), RESERVE), Ok(()));
         assert_eq!(budget.look_alone(start, 0), Ok(()));
+    }
+
+    /// The state came to be of use between a look that went wrong and the next one.
+    #[test]
+    fn alone_for_one_request_was_alone_for_the_next_one_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        std::fs::write(&state, "in the way").unwrap();
+        let mut budget = Budget::new(state.clone());
+        budget.look(0).unwrap();
+        std::fs::remove_file(&state).unwrap();
+        budget.look(0).unwrap();
+        let ticket = budget.take(Moment::now() + Duration::from_secs(10), 0).unwrap();
+        assert!(ticket.shared.is_some());
+        assert_eq!(budget.free(), Ok(LIMIT - 1));
+    }
+
+    #[test]
+    fn a_403_that_could_not_be_told_is_told_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let mut budget = Budget::new(state.clone());
+        let ticket = budget.take(Moment::now() + Duration::from_secs(10), 0).unwrap();
+        std::fs::rename(&state, folder.path().join("away")).unwrap();
+        std::fs::write(&state, "in the way").unwrap();
+        assert_eq!(budget.forbidden(ticket), 1);
+        std::fs::remove_file(&state).unwrap();
+        std::fs::rename(folder.path().join("away"), &state).unwrap();
+        assert_eq!(budget.look(0).unwrap_err().why, Why::Forbidden(1));
+        assert_eq!(Budget::new(state).look(0).unwrap_err().why, Why::Forbidden(1), "another process");
+    }
+
+    #[test]
+    fn a_process_goes_on_trying_to_have_the_lock_for_ten_seconds() {
+        let mut budget = alone();
+        let at = |millis| Moment(Duration::from_secs(1_000) + Duration::from_millis(millis));
+        assert!((0..9).all(|n| budget.goes_on_trying(at(n * 1_050))));
+        assert!(!budget.goes_on_trying(at(9_000)));
+        // A process that has not tried for a while begins anew.
+        assert!(budget.goes_on_trying(at(13_000)));
     }
 
     #[test]

@@ -258,13 +258,13 @@ impl Store {
             if metadata.nlink() == 0 {
                 continue;
             }
-            let mut bytes = Vec::new();
+            let (mut bytes, mut corrupt) = (Vec::new(), None);
             (&*file).take(record::SIZE as u64 + 1).read_to_end(&mut bytes).map_err(|why| wrong(why.to_string()))?;
             let now = Moment::now();
             let mut window = match record::decode(&bytes, &boot, now) {
                 Ok(window) => window.unwrap_or_default(),
                 Err(why) => {
-                    log::warn!("{name} is corrupt ({why}): nobody asks for a minute, and it is begun anew");
+                    corrupt = Some(why);
                     Window::unknown(now)
                 }
             };
@@ -281,6 +281,9 @@ impl Store {
                 };
                 let written = written.and_then(|()| file.write_all_at(&record, 0));
                 written.map_err(|why| wrong(format!("cannot be written: {why}")))?;
+            }
+            if let Some(why) = corrupt {
+                log::warn!("{name} was corrupt ({why}), and is begun anew: nobody asks for a minute");
             }
             self.seen = Some(identity);
             self.known = window;

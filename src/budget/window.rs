@@ -10,8 +10,8 @@
 //! dies leaves it busy until 60 s after the deadline. It matters nowhere who holds a place, so all processes share one
 //! window, kept by [`super::store`] on a clock that neither steps nor stops.
 //!
-//! Outside the law are a process that is stopped between its last look at the clock and the send, and the kernel's
-//! retransmissions after a deadline.
+//! Outside the law are a process that is stopped between its last look at the clock and the send, the kernel's
+//! retransmissions after a deadline and, if the state is destroyed, what was sent before that and has no answer.
 //!
 //! **After a 403** something else uses the limit too. All hold off for 60 s; then the first to take a place asks for all,
 //! and the others hold off until it has its answer (or its deadline has passed).
@@ -58,6 +58,8 @@ pub enum Why {
     Forbidden(u32),
     /// Another process holds the lock of the shared window.
     Locked,
+    /// A process that counts for itself spreads its few requests.
+    Alone,
 }
 
 /// A place that was taken.
@@ -191,9 +193,10 @@ impl Window {
         self.asking |= other.asking;
     }
 
-    /// What is to be assumed where nothing can be known: that all places were just used.
+    /// What is to be assumed where nothing can be known: that all places were taken just now, and are used by whoever took
+    /// them (and who enters them anew once the answer is read).
     pub fn unknown(now: Moment) -> Window {
-        Window { busy_until: [now + WINDOW; LIMIT], ..Window::default() }
+        Window { busy_until: [now + STALE + WINDOW; LIMIT], ..Window::default() }
     }
 
     /// Whether requests can have led to it.

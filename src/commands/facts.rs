@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::once;
 use crate::api::body::{self, Named, Tree};
-use crate::api::client::{Answer, Client, Failure};
+use crate::api::client::{Answer, Client, Failure, UNHEARD, no_place};
 use crate::api::{Format, Operation};
 use crate::budget::{Budget, LIMIT};
 use crate::cli::options;
@@ -134,7 +134,8 @@ impl Api {
         let error = match answer {
             Ok(Answer::Body(bytes)) => return read(&bytes).map_err(|error| error.message),
             Ok(Answer::NotFound) => return Err("the API answers with HTTP 404".to_owned()),
-            Err(Failure::LimitUsedUp { .. }) => Error::new(Kind::Unreachable, "the request limit is used up"),
+            Err(Failure::LimitUsedUp { why, .. }) => Error::new(Kind::Unreachable, no_place(why)),
+            Err(Failure::Unheard) => Error::new(Kind::Unreachable, UNHEARD),
             Err(Failure::Error(error)) => error,
         };
         if error.kind == Kind::Unreachable {

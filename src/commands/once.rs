@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use crate::api::client::{Answer, Client, Failure, no_place};
+use crate::api::client::{Answer, Client, Failure, UNHEARD, no_place};
 use crate::api::roots;
 use crate::api::{Format, Operation};
 use crate::budget::Why;
@@ -39,7 +39,7 @@ pub fn ask_by(
     reserve: usize,
 ) -> Result<Answer> {
     let request_timeout = settings.request_timeout()?;
-    let mut tries = Tries { request_timeout, deadline, first_failed: None, failed_once: false };
+    let mut tries = Tries { request_timeout, deadline, first_failed: None, failed_once: false, held: None };
     let client = client(settings, reserve)?;
     let (mut said, mut said_until) = (None, Moment::default());
     loop {
@@ -55,17 +55,21 @@ pub fn ask_by(
             Next::TryAgain(at) => {
                 match failure {
                     Failure::LimitUsedUp { why, .. } => {
+                        if why == Why::Locked {
+                            client.heard_locked();
+                        }
                         let rest = match why {
                             // It may be given back at any time.
                             Why::Locked => "trying on".to_owned(),
                             _ => format!("waiting for {}", human(at.since(now))),
                         };
-                        if said != Some(why) || (why != Why::Locked && at > said_until + PAUSE) {
+                        if said != Some(why) || (why != Why::Locked && at > said_until + 2 * PAUSE) {
                             log::info!("{}: {rest}", no_place(why));
                         }
                         said = Some(why);
                         said_until = said_until.max(at);
                     }
+                    Failure::Unheard => log::debug!("{UNHEARD}: trying once more"),
                     Failure::Error(why) => log::debug!("{why}: trying once more"),
                 }
                 thread::sleep(at.since(now));
@@ -104,6 +108,8 @@ struct Tries {
     first_failed: Option<Moment>,
     /// Whether one has failed, ever.
     failed_once: bool,
+    /// What the limit said, if that was the last that was heard.
+    held: Option<Why>,
 }
 
 impl Tries {
@@ -117,13 +123,22 @@ impl Tries {
             Failure::LimitUsedUp { until, why } => {
                 if *until < self.deadline {
                     self.first_failed = None;
+                    self.held = Some(*why);
                     return Next::TryAgain((*until).max(now));
                 }
                 let (why, until) = (no_place(*why), human(until.since(now)));
                 let message = format!("{why}; the next try would be in {until}, after the deadline (--deadline)");
                 Next::GiveUp(Error::new(Kind::LimitUsedUp, message))
             }
+            Failure::Unheard => Next::GiveUp(match self.held {
+                // Whoever asks for all waits for the limit, too.
+                Some(why) => {
+                    Error::new(Kind::LimitUsedUp, format!("{}, up to the deadline (--deadline)", no_place(why)))
+                }
+                None => Error::new(Kind::Unreachable, UNHEARD),
+            }),
             Failure::Error(error) => {
+                self.held = None;
                 let again = now + PAUSE;
                 let first = !self.failed_once;
                 self.failed_once = true;
@@ -146,7 +161,13 @@ mod tests {
     }
 
     fn tries() -> Tries {
-        Tries { request_timeout: Duration::from_secs(10), deadline: at(70_000), first_failed: None, failed_once: false }
+        Tries {
+            request_timeout: Duration::from_secs(10),
+            deadline: at(70_000),
+            first_failed: None,
+            failed_once: false,
+            held: None,
+        }
     }
 
     fn failure(kind: Kind) -> Failure {

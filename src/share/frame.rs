@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::api::client::{BODY_LIMIT, Failure, Reply};
+use crate::api::client::{BODY_LIMIT, Failure, Reply, UNHEARD};
 use crate::api::{Format, Operation};
 use crate::budget::{LONGEST, RESERVE, WINDOW, Why};
 use crate::clock::Moment;
 use crate::error::{Error, Kind};
 
 /// What packets begin with; it changes with the format.
-const MAGIC: [u8; 4] = *b"RCs1";
+const MAGIC: [u8; 4] = *b"RCs2";
 
 /// The length of an answer's packet in front of its body.
 const HEAD: usize = 28;
@@ -17,8 +17,9 @@ const HEAD: usize = 28;
 /// The largest packet.
 pub const LARGEST: usize = HEAD + BODY_LIMIT as usize;
 
-/// The code of [`Why::Locked`]; 0 is that of [`Why::UsedUp`], and what lies between counts the 403s.
+/// The codes of [`Why::Locked`] and [`Why::Alone`]; 0 is that of [`Why::UsedUp`], and what lies between counts the 403s.
 const LOCKED: u32 = u32::MAX;
+const ALONE: u32 = LOCKED - 1;
 
 /// The longest sentence of an error that is passed on.
 const SENTENCE: usize = 1024;
@@ -81,10 +82,13 @@ impl Heard {
                 let code = match why {
                     Why::UsedUp => 0,
                     Why::Locked => LOCKED,
-                    Why::Forbidden(often) => (*often).clamp(1, LOCKED - 1),
+                    Why::Alone => ALONE,
+                    Why::Forbidden(often) => (*often).clamp(1, ALONE - 1),
                 };
                 (1, code, until.0, &[])
             }
+            // A leader hears what it asks for itself.
+            Err(Failure::Unheard) => (2, 0, Duration::ZERO, UNHEARD.as_bytes()),
             Err(Failure::Error(error)) => {
                 let kind = if error.kind == Kind::NotUnderstood { 3 } else { 2 };
                 (kind, 0, Duration::ZERO, error.message.as_bytes())
@@ -122,6 +126,7 @@ impl Heard {
                 let why = match code {
                     0 => Why::UsedUp,
                     LOCKED => Why::Locked,
+                    ALONE => Why::Alone,
                     often => Why::Forbidden(often),
                 };
                 Err(Failure::LimitUsedUp { until, why })
@@ -166,6 +171,7 @@ mod tests {
             Err(Failure::LimitUsedUp { until: at(1_060), why: Why::UsedUp }),
             Err(Failure::LimitUsedUp { until: at(1_060), why: Why::Forbidden(3) }),
             Err(Failure::LimitUsedUp { until: at(1_060), why: Why::Locked }),
+            Err(Failure::LimitUsedUp { until: at(1_060), why: Why::Alone }),
             Err(Failure::Error(Error::new(Kind::Unreachable, "no route"))),
             Err(Failure::Error(Error::new(Kind::NotUnderstood, "HTTP 302"))),
         ] {

@@ -29,7 +29,6 @@ use std::time::Duration;
 use crate::api::client::{Client, Failure};
 use crate::api::{Format, Operation};
 use crate::clock::Moment;
-use crate::error::{Error, Kind};
 
 /// How much longer than a request's time a leader may be silent.
 const GRACE: Duration = Duration::from_secs(1);
@@ -58,7 +57,7 @@ pub fn ask_now(
             let reply = client.request(operation, format, deadline(asked), reserve, &mut leader);
             let heard = Heard { operation, format, asked, reply };
             if let Some(mut leader) = leader {
-                leader.tell(&heard);
+                leader.tell(&heard, reserve);
             }
             client.learn(&heard);
             return heard;
@@ -75,9 +74,7 @@ pub fn ask_now(
                 Said::Nothing | Said::Bell => {
                     let now = Moment::now();
                     if now >= end {
-                        let why = "another rackconnect process asks the same for all, and had no answer in time";
-                        let reply = Err(Failure::Error(Error::new(Kind::Unreachable, why)));
-                        return Heard { operation, format, asked: now, reply };
+                        return Heard { operation, format, asked: now, reply: Err(Failure::Unheard) };
                     }
                     log::debug!("process {} asks the same and is silent: asking here", follower.pid());
                     question.pass_over(follower);

@@ -16,6 +16,7 @@ use nix::unistd::geteuid;
 
 use super::frame::{self, Heard, Wish};
 use crate::api::client::Failure;
+use crate::budget::Why;
 use crate::clock::Moment;
 use crate::settings::values::SHORTEST_INTERVAL;
 
@@ -36,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// keeps nobody from asking in time.
 const CROWD: (usize, Duration) = (4096, Duration::from_millis(50));
 
+/// For how long a leader is passed over: it may have been busy, and be well again.
+const PASSED_OVER: Duration = Duration::from_secs(60);
+
 /// How often one process may close a connection without an answer before it is passed over.
 const MOST_GONE: u32 = 3;
 
@@ -43,8 +47,8 @@ const MOST_GONE: u32 = 3;
 pub struct Question {
     key: u64,
     uid: u32,
-    /// The first generation that counts, of one's own user and of root.
-    floor: [usize; 2],
+    /// The first generation that counts, of one's own user and of root, and until when it does.
+    floor: [(usize, Moment); 2],
     /// The process that last closed a connection without an answer, and how often it did so.
     gone: (i32, u32),
 }
@@ -81,7 +85,7 @@ enum Door {
 impl Question {
     /// The question of that key.
     pub fn new(key: u64) -> Question {
-        Question { key, uid: geteuid().as_raw(), floor: [0; 2], gone: (0, 0) }
+        Question { key, uid: geteuid().as_raw(), floor: [(0, Moment::default()); 2], gone: (0, 0) }
     }
 
     /// Follows, or leads where there is nobody to follow.
@@ -89,10 +93,10 @@ impl Question {
         let give_up = give_up.min(Moment::now() + PATIENCE);
         for attempt in 0..ATTEMPTS {
             let mut taken = [false; GENERATIONS];
-            if let Some(follower) = self.follow(wish, give_up, self.floor[0], &mut taken) {
+            if let Some(follower) = self.follow(wish, give_up, self.floor(0), &mut taken) {
                 return Seat::Follower(follower);
             }
-            match (self.floor[0]..GENERATIONS).find(|generation| !taken[*generation]) {
+            match (self.floor(0)..GENERATIONS).find(|generation| !taken[*generation]) {
                 None => break,
                 Some(generation) => match self.lead(generation) {
                     Ok(leader) => return Seat::Leader(leader),
@@ -114,10 +118,15 @@ impl Question {
         self.follow(wish, Moment::now() + PATIENCE / 10, leader.generation + 1, &mut [false; GENERATIONS])
     }
 
-    /// Passes over a leader from now on.
+    /// Passes over a leader for a while.
     pub fn pass_over(&mut self, follower: &Follower) {
-        let floor = &mut self.floor[usize::from(follower.uid != self.uid)];
-        *floor = (*floor).max(follower.generation + 1);
+        let whose = usize::from(follower.uid != self.uid);
+        self.floor[whose] = (self.floor(whose).max(follower.generation + 1), Moment::now() + PASSED_OVER);
+    }
+
+    fn floor(&self, whose: usize) -> usize {
+        let (generation, until) = self.floor[whose];
+        if Moment::now() < until { generation } else { 0 }
     }
 
     /// A leader went without an answer. One that does so again and again is passed over.
@@ -131,7 +140,7 @@ impl Question {
 
     fn follow(&self, wish: Wish, give_up: Moment, floor: usize, taken: &mut [bool; GENERATIONS]) -> Option<Follower> {
         if self.uid != 0 {
-            for generation in (self.floor[1]..GENERATIONS).rev() {
+            for generation in (self.floor(1)..GENERATIONS).rev() {
                 if let Door::Open(follower) = self.knock(0, generation, wish, give_up) {
                     return Some(follower);
                 }
@@ -260,6 +269,8 @@ struct Member {
     is_own: bool,
     /// None: not read yet.
     wish: Option<Wish>,
+    /// Whether it knows that nothing can be asked now.
+    is_held: bool,
 }
 
 impl Leader {
@@ -287,7 +298,7 @@ impl Leader {
         let others = self.members.iter().filter(|member| !member.is_own).count();
         let welcome = is_own || (self.uid == 0 && others < MOST / 2);
         if welcome && self.members.len() < MOST && stream.set_nonblocking(true).is_ok() {
-            self.members.push(Member { stream, is_own, wish: None });
+            self.members.push(Member { stream, is_own, wish: None, is_held: false });
         }
     }
 
@@ -360,14 +371,31 @@ impl Leader {
         });
     }
 
-    /// Tells what came of the request. Those who wanted one answer then go.
-    pub fn tell(&mut self, heard: &Heard) {
-        // That the limit is used up is true for those, too, who have come in the meantime.
-        if matches!(heard.reply, Err(Failure::LimitUsedUp { .. })) {
-            self.accept(Moment::now() + CROWD.1);
+    /// Tells what came of the request, which left `reserve` places of the limit. Those who wanted one answer then go.
+    pub fn tell(&mut self, heard: &Heard, reserve: usize) {
+        let Err(Failure::LimitUsedUp { why, .. }) = heard.reply else {
+            self.tell_those(heard, |_| true);
+            self.members.iter_mut().filter_map(|member| member.wish.as_mut()).for_each(|wish| wish.is_new = false);
+            return;
+        };
+        // That there is no place is true for those, too, who have come in the meantime, but not for those who leave fewer
+        // to others: for them it is looked again.
+        self.accept(Moment::now() + CROWD.1);
+        self.tell_those(heard, |wish| why != Why::UsedUp || wish.reserve >= reserve);
+        self.members.iter_mut().for_each(|member| member.is_held = true);
+    }
+
+    /// Tells those who have come since that nothing can be asked now.
+    pub fn tell_newcomers(&mut self, heard: &Heard) {
+        let is_there = |member: &Member| !member.is_held && member.wish.is_some_and(|wish| wish.every.is_some());
+        if self.members.iter().any(is_there) {
+            let bytes = heard.encode();
+            self.members.retain_mut(|member| {
+                let concerns = is_there(member);
+                member.is_held |= concerns;
+                !concerns || member.stream.write(&bytes).is_ok_and(|length| length == bytes.len())
+            });
         }
-        self.tell_those(heard, |_| true);
-        self.members.iter_mut().filter_map(|member| member.wish.as_mut()).for_each(|wish| wish.is_new = false);
     }
 
     /// Tells those who stay what came of another question that is part of their wait.
@@ -375,7 +403,7 @@ impl Leader {
         self.tell_those(heard, |wish| wish.every.is_some());
     }
 
-    fn tell_those(&mut self, heard: &Heard, concerns: fn(Wish) -> bool) {
+    fn tell_those(&mut self, heard: &Heard, concerns: impl Fn(Wish) -> bool) {
         self.read();
         if self.members.is_empty() {
             return;

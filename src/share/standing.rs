@@ -13,10 +13,13 @@ use crate::api::client::{Client, Failure};
 use crate::api::{Format, Operation};
 use crate::budget::{LONGEST, RESERVE};
 use crate::clock::{Moment, chance};
-use crate::error::{Error, Kind};
+use crate::settings::values::SHORTEST_INTERVAL;
 
 /// How long a follower waits for what the leader asks besides the question.
 const BESIDES: Duration = Duration::from_secs(2);
+
+/// By which part of the interval a leader is late at most.
+const JITTER: f64 = 0.1;
 
 /// How long after a failure it is asked again for those who want an answer at once.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -33,6 +36,8 @@ pub struct Standing {
     asked: Option<Moment>,
     /// When the limit allows the next request that leaves the reserve.
     not_before: Moment,
+    /// What said so.
+    hold: Option<Heard>,
     /// When to ask for those who want an answer at once.
     at_once: Moment,
     /// When whoever asks it is not there any more, if ever.
@@ -55,6 +60,7 @@ impl Standing {
             seat: None,
             asked: None,
             not_before: Moment::default(),
+            hold: None,
             at_once: Moment::default(),
             end,
             jitter: 0.0,
@@ -96,10 +102,14 @@ impl Standing {
                         return None;
                     }
                     let wake = due.map_or(until, |due| due.min(until));
-                    if let Some(Seat::Leader(leader)) = &mut self.seat
-                        && leader.attend(wake, bell)
-                    {
-                        return None;
+                    if let Some(Seat::Leader(leader)) = &mut self.seat {
+                        let rings = leader.attend(wake, bell);
+                        if let Some(hold) = self.hold.as_ref().filter(|_| Moment::now() < self.not_before) {
+                            leader.tell_newcomers(hold);
+                        }
+                        if rings {
+                            return None;
+                        }
                     }
                 }
             }
@@ -112,9 +122,15 @@ impl Standing {
         let besides = operation != self.operation;
         loop {
             let now = Moment::now();
-            let patience = self.client.request_timeout() + GRACE;
-            let give_up = deadline.min(now + if operation == Operation::Details { BESIDES } else { patience });
+            let silent_from = now.max(self.not_before) + self.patience();
+            let give_up = deadline.min(if operation == Operation::Details { now + BESIDES } else { silent_from });
+            let (is_new, in_a_hurry) = (self.wish.is_new && !besides, deadline <= now + 2 * SHORTEST_INTERVAL);
             match self.seat(give_up) {
+                // By the time the leader asks again, the wait may be over.
+                Seat::Follower(_) if is_new && in_a_hurry => {
+                    let heard = ask_now(&self.client, operation, format, RESERVE, &|_| deadline, deadline);
+                    return self.note(heard);
+                }
                 Seat::Follower(follower) => match follower.listen(give_up, None) {
                     Said::Heard(heard) => return self.note(heard),
                     Said::Gone => self.rejoin(),
@@ -122,9 +138,7 @@ impl Standing {
                         return ask_now(&self.client, operation, format, RESERVE, &|_| deadline, deadline);
                     }
                     Said::Nothing if operation == Operation::Details || Moment::now() >= deadline => {
-                        let why = "another rackconnect process asks for all, and had none in time";
-                        let reply = Err(Failure::Error(Error::new(Kind::Unreachable, why)));
-                        return Heard { operation, format, asked: now, reply };
+                        return Heard { operation, format, asked: now, reply: Err(Failure::Unheard) };
                     }
                     Said::Nothing | Said::Bell => {
                         log::debug!("process {} asks for all and is silent: asking here", follower.pid());
@@ -183,7 +197,7 @@ impl Standing {
         let reply = self.client.request(self.operation, self.format, deadline, reserve, &mut leader);
         let heard = Heard { operation: self.operation, format: self.format, asked, reply };
         if let Some(mut leader) = leader {
-            leader.tell(&heard);
+            leader.tell(&heard, reserve);
             self.seat = Some(Seat::Leader(leader));
         }
         self.client.learn(&heard);
@@ -195,14 +209,27 @@ impl Standing {
 
     fn note(&mut self, heard: Heard) -> Heard {
         if (heard.operation, heard.format) == (self.operation, self.format) {
-            self.asked = Some(heard.asked);
-            self.wish.is_new = false;
-            self.jitter = 0.1 * chance();
-            if let Err(Failure::LimitUsedUp { until, .. }) = heard.reply {
-                self.not_before = until;
+            match heard.reply {
+                // Nothing was asked, or it is to be asked again.
+                Err(Failure::LimitUsedUp { until, .. }) => {
+                    self.not_before = until;
+                    self.hold = Some(heard.clone());
+                }
+                _ => {
+                    self.asked = Some(heard.asked);
+                    self.wish.is_new = false;
+                    self.jitter = JITTER * chance();
+                }
             }
         }
         heard
+    }
+
+    /// How long a leader may be silent from the moment at which the next question is due here.
+    fn patience(&self) -> Duration {
+        let every = self.wish.every.unwrap_or_default();
+        let first = if self.wish.is_new { SHORTEST_INTERVAL.mul_f64(1.0 + JITTER) } else { Duration::ZERO };
+        self.client.request_timeout() + first + GRACE.max(every.mul_f64(2.0 * JITTER))
     }
 
     /// The client that asks.

@@ -17,6 +17,7 @@ use super::{Goal, News, OkIf, Question};
 use crate::api::body::Named;
 use crate::api::client::Failure;
 use crate::api::status::Status;
+use crate::budget::Why;
 use crate::clock::Moment;
 use crate::xenstore::{Server, Sighting};
 
@@ -225,6 +226,15 @@ impl Machine {
             }
             return;
         }
+        if let News::Failure(failure @ Failure::LimitUsedUp { until, why }) = news {
+            // Nothing was asked, or it is to be asked again: then, whatever the interval.
+            self.held = *until;
+            if *why != Why::Alone {
+                self.trouble = Some(failure.clone());
+            }
+            self.schedule(now);
+            return;
+        }
         self.asked += 1;
         self.last = Some((asked, chance.clamp(0.0, 1.0)));
         self.trouble = None;
@@ -256,7 +266,8 @@ impl Machine {
             News::Failure(failure) => {
                 self.trouble = Some(failure.clone());
                 match failure {
-                    Failure::LimitUsedUp { until, .. } => self.held = *until,
+                    // It says nothing of the API.
+                    Failure::LimitUsedUp { .. } | Failure::Unheard => {}
                     Failure::Error(_) => {
                         if question == Question::Status {
                             self.hear_silence(asked);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{End, Goal, Machine};
 use crate::api::body::Named;
-use crate::api::client::{Failure, no_place};
+use crate::api::client::{Failure, UNHEARD, no_place};
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::xenstore::Server;
@@ -174,6 +174,7 @@ fn by_xenstore(machine: &Machine) -> &'static str {
 fn why(trouble: &Failure) -> String {
     match trouble {
         Failure::LimitUsedUp { why, .. } => no_place(*why),
+        Failure::Unheard => UNHEARD.to_owned(),
         Failure::Error(error) => error.message.clone(),
     }
 }

@@ -494,7 +494,7 @@ fn forge(names: Vec<String>) -> ! {
     use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixListener;
-    let answer = [b"RCs1\0\0\0\0".as_slice(), &200_u32.to_le_bytes(), &[0; 16], b"DEPLOYED"].concat();
+    let answer = [b"RCs2\0\0\0\0".as_slice(), &200_u32.to_le_bytes(), &[0; 16], b"DEPLOYED"].concat();
     for name in names {
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).unwrap();
         bind(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes()).unwrap()).unwrap();
