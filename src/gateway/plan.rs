@@ -95,7 +95,43 @@ pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Opt
             wanted
         }
     };
-    Ok(Plan { changes, wanted, before })
+    let plan = Plan { changes, wanted, before };
+    // What cannot be undone exactly is not begun.
+    let there = after(&plan.changes, defaults)?;
+    match after(&undo(&plan.changes, &plan.wanted, &plan.before, &there), &there)? == *defaults {
+        true => Ok(plan),
+        false => Err("the default routes that are there could not be put back exactly".to_owned()),
+    }
+}
+
+/// The default routes as the kernel has them after `changes` to those of `before`.
+///
+/// # Errors
+/// A sentence that says which of them the kernel cannot remove without another, because it takes that one for the same.
+pub fn after(changes: &[Change], before: &[Route]) -> Result<Vec<Route>, String> {
+    let mut table = before.to_vec();
+    for change in changes {
+        match change {
+            Change::Add(route) if table.contains(route) => {}
+            Change::Add(route) => {
+                let place = table.iter().position(|other| other.metric >= route.metric).unwrap_or(table.len());
+                table.insert(place, route.clone());
+            }
+            Change::Remove(route) => match table.iter().position(|other| route.may_stand_for(other)) {
+                Some(place) if table[place] == *route => drop(table.remove(place)),
+                Some(place) => {
+                    let name = |_| None;
+                    return Err(format!(
+                        "{} cannot be removed: the kernel takes {} for the same",
+                        show(route, &name),
+                        show(&table[place], &name)
+                    ));
+                }
+                None => {}
+            },
+        }
+    }
+    Ok(table)
 }
 
 /// What undoes `changes`, which were made where the default routes were `before`, where they are `present` now. A route is put
@@ -123,6 +159,14 @@ pub fn is_taken(plan: &Plan, present: &[Route]) -> bool {
     let is_foreign =
         |route: &Route| !plan.before.contains(route) && !plan.changes.contains(&Change::Add(route.clone()));
     !present.contains(&plan.wanted) && present.first().is_some_and(is_foreign)
+}
+
+/// Whether `changes` are in effect among the default routes `present`.
+pub fn is_done(changes: &[Change], present: &[Route]) -> bool {
+    changes.iter().all(|change| match change {
+        Change::Add(route) => present.contains(route),
+        Change::Remove(route) => !present.contains(route),
+    })
 }
 
 /// Whether the default routes are again as `changes` found them: all that was removed is there, nothing that was added is.
@@ -238,14 +282,18 @@ mod tests {
 
     /// The table as the kernel would have it after a step.
     fn apply(table: &mut Vec<Route>, change: &Change) {
-        match change {
-            Add(route) if table.contains(route) => {}
-            Add(route) => {
-                let place = table.iter().position(|other| other.metric >= route.metric).unwrap_or(table.len());
-                table.insert(place, route.clone());
-            }
-            Remove(route) => table.retain(|other| other != route),
-        }
+        *table = after(std::slice::from_ref(change), table).unwrap();
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_tell_apart_is_not_begun() {
+        // A default without a gateway, of scope and protocol like ours: to remove it would remove ours.
+        let mut bytes =
+            vec![2, 0, 0, 0, 254, libc::RTPROT_STATIC, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0];
+        bytes.extend([8, 0, libc::RTA_OIF as u8, 0, 3, 0, 0, 0]);
+        let bare = Route::read(&bytes).unwrap();
+        assert!(changes(std::slice::from_ref(&bare), None).unwrap_err().contains("takes default via 10.182.127.198"));
+        assert_eq!(changes(&[public(0), bare], None), Ok(vec![Add(ours(0)), Remove(public(0))]));
     }
 
     fn routes() -> impl Strategy<Value = Vec<Route>> {
