@@ -199,6 +199,11 @@ pub fn say(store: &Store, word: Word) -> Result<Option<(bool, String)>> {
         {
             return Ok(None);
         }
+        Err(why) if why.kind() == ErrorKind::PermissionDenied => {
+            let why =
+                format!("only root may confirm a change of the default route, or undo it ({}: {why})", path.display());
+            return Err(Error::new(Kind::Refused, why));
+        }
         Err(why) => return Err(Error::new(Kind::Refused, format!("{}: {why}", path.display()))),
     };
     if !is_trusted(&stream) {

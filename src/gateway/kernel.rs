@@ -47,26 +47,48 @@ pub fn defaults(netlink: &mut Netlink, family: u8) -> Result<Vec<Route>> {
     netlink.defaults(family).map_err(|why| error("the kernel's routes cannot be read", why))
 }
 
+fn address_in_the_internet(family: u8) -> IpAddr {
+    match family {
+        INET6 => IpAddr::V6(INTERNET6),
+        _ => IpAddr::V4(INTERNET),
+    }
+}
+
 /// Where the kernel would send a packet for the internet; none if nowhere.
 ///
 /// # Errors
 /// The kernel does not answer.
 pub fn internet(netlink: &mut Netlink, family: u8) -> Result<Option<Hop>> {
-    let address = match family {
-        INET6 => IpAddr::V6(INTERNET6),
-        _ => IpAddr::V4(INTERNET),
-    };
-    netlink.hop(address, None).map_err(|why| error("the kernel cannot be asked for a route", why))
+    netlink
+        .hop(address_in_the_internet(family), None)
+        .map_err(|why| error("the kernel cannot be asked for a route", why))
 }
 
-/// Whether the kernel would send a packet for the internet through that gateway by that interface.
+/// Whether the kernel would send every packet for the internet through that gateway, and by that interface if one is given.
 ///
 /// # Errors
 /// The kernel does not answer.
-pub fn is_used(netlink: &mut Netlink, gateway: IpAddr, interface: u32) -> Result<bool> {
+pub fn is_used(netlink: &mut Netlink, gateway: IpAddr, interface: Option<u32>) -> Result<bool> {
     let family = crate::netlink::family_of(gateway);
     let hop = internet(netlink, family)?;
-    Ok(hop.is_some_and(|hop| hop.gateway == Some(gateway) && hop.interface == Some(interface)))
+    let is_it = hop.is_some_and(|hop| {
+        hop.gateway == Some(gateway) && interface.is_none_or(|interface| hop.interface == Some(interface))
+    });
+    Ok(is_it && !is_split(netlink, family)?)
+}
+
+/// Whether the route to the internet has several next hops, so that the answer for one packet says nothing of the next.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn is_split(netlink: &mut Netlink, family: u8) -> Result<bool> {
+    let several = |route: &Route| !route.one_hop && route.gateway.is_none();
+    let matched = netlink.matched(address_in_the_internet(family));
+    match matched.map_err(|why| error("the kernel cannot be asked for a route", why))? {
+        Some(route) => Ok(several(&route)),
+        // Linux before 4.13 does not tell which route it is.
+        None => Ok(defaults(netlink, family)?.first().is_some_and(several)),
+    }
 }
 
 /// A hop in words.

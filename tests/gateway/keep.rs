@@ -28,6 +28,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::sigkill_and_a_new_start", sigkill_and_a_new_start),
     ("keep::ends_by_other_signals", ends_by_other_signals),
     ("keep::an_ipv6_gateway_is_refused", an_ipv6_gateway_is_refused),
+    ("keep::remembers_what_was_verified", remembers_what_was_verified),
+    ("keep::one_alone", one_alone),
     ("keep::a_dead_gateway_is_not_hurried", a_dead_gateway_is_not_hurried),
     ("keep::a_flood_of_events", a_flood_of_events),
 ];
@@ -247,6 +249,29 @@ fn ends_by_other_signals() {
         keep.end(signal).expect(128 + signal as i32);
         world.expect(&[(GATEWAY, 0)]);
     }
+}
+
+/// What it had verified, it knew for as long as it ran itself.
+fn remembers_what_was_verified() {
+    let mut world = World::usual();
+    world.run(&["gateway", "set"]).expect(0);
+    world.stop_api();
+    world.server.remove(&world.server.defaults()[0]);
+    let endpoint = "https://10.191.5.5:8443";
+    let mut command = crate::common::bare_agent(&["gateway", "keep"]);
+    command.env("RACKCONNECT_ENDPOINT", endpoint).env("RACKCONNECT_STATE_DIR", world.folder.path());
+    let child = world.start(command);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    kill(&child, SIGTERM);
+    ended(child.wait_with_output().unwrap()).expect(0).says("was lost: 10.182.127.198 is put back");
+}
+
+fn one_alone() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    world.run(&["gateway", "keep"]).expect(10).says("runs already");
+    keep.end(SIGTERM).expect(0);
 }
 
 /// It waited for ever.

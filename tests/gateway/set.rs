@@ -244,7 +244,7 @@ fn other_types_of_service_and_tables_are_not_touched() {
 }
 
 /// As an ordinary user, where there are any: in a user namespace of the test's there is one user alone.
-fn as_nobody(mut command: Command) -> Option<Command> {
+pub fn as_nobody(mut command: Command) -> Option<Command> {
     let whole = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
     if !whole {
         eprintln!("NOT RUN as another user: there is none in this user namespace");
@@ -421,9 +421,9 @@ fn gives_up_waiting() {
 }
 
 /// A gateway that nobody is.
-const DEAD: &str = "10.182.127.199";
+pub const DEAD: &str = "10.182.127.199";
 
-fn dead() -> World {
+pub fn dead() -> World {
     World::with([Step::new("DEPLOYED").gateway(DEAD)], &[(PUBLIC, "eth0", 0)])
 }
 
@@ -820,7 +820,7 @@ fn signals_end_it_again_after_an_undo() {
     let api = world.api.as_ref().unwrap();
     let asked = world.requests().len();
     api.set_script("10.182.21.219".parse().unwrap(), simulated_api::Script::of([deployed().fault("stall")]));
-    let check = world.start(world.agent(&["gateway", "check"]));
+    let check = world.start(world.agent(&["gateway", "set"]));
     until("it asks", || world.requests().len() > asked);
     world.expect(&[(PUBLIC, 0)]);
     kill(&check, SIGINT);
@@ -830,7 +830,7 @@ fn signals_end_it_again_after_an_undo() {
 fn sigkill_of_both_is_undone_by_the_next_command() {
     let world = dead();
     let before = world.server.routes();
-    for command in [&["gateway", "check"][..], &["gateway", "rollback"], &["gateway", "confirm"], &["gateway"]] {
+    for command in [&["gateway", "set"][..], &["gateway", "rollback"], &["gateway", "confirm"]] {
         let mut child = world.start(world.agent(&["gateway", "set"]));
         until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
         for guard in guards(&world) {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{ask, store};
+use super::{ask, store_to_look_at};
 use crate::cli::options;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -24,7 +24,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         }
     };
     let named = settings.interface()?;
-    store(settings, None)?;
+    store_to_look_at(settings)?;
     let gateway = ask::gateway(settings)?;
     let mut netlink = kernel::open()?;
     let family = family_of(gateway);
@@ -32,13 +32,16 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let hop = kernel::internet(&mut netlink, family)?;
     let namer = kernel::namer(&mut netlink);
     let name = |index: u32| namer(index).unwrap_or_else(|| format!("#{index}"));
-    let is_used = hop.is_some_and(|hop| hop.gateway == Some(gateway))
+    let is_split = kernel::is_split(&mut netlink, family)?;
+    let is_used = !is_split
+        && hop.is_some_and(|hop| hop.gateway == Some(gateway))
         && named.is_none_or(|named| hop.and_then(|hop| hop.interface).is_some_and(|index| name(index) == named));
     if json {
         output::line(&object(gateway, hop, &defaults, is_used, &name))?;
     } else {
         output::line(&format!("API: {gateway}"))?;
-        output::line(&visible(&format!("kernel: {}", kernel::describe(hop, name))))?;
+        let hops = if is_split { "by several next hops, one of them " } else { "" };
+        output::line(&visible(&format!("kernel: {hops}{}", kernel::describe(hop, name))))?;
         for route in &defaults {
             output::line(&visible(&plan::show(route, &|index| Some(name(index)))))?;
         }
@@ -46,7 +49,15 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     match is_used {
         true => Ok(Exit::Ok),
         false => {
-            log::error!("the default gateway is not {gateway}, which the API has assigned");
+            let why = match (hop, hop.and_then(|hop| hop.interface), settings.interface()?) {
+                (None, ..) => format!("there is no default route, and the API has assigned {gateway}"),
+                (Some(hop), Some(index), Some(named)) if hop.gateway == Some(gateway) && name(index) != named => {
+                    format!("the default gateway is {gateway}, but on {}, not on {named}", name(index))
+                }
+                _ if is_split => format!("the default route has several next hops, and not {gateway} alone"),
+                _ => format!("the default gateway is not {gateway}, which the API has assigned"),
+            };
+            log::error!("{}", visible(&why));
             Ok(Exit::NotTheGateway)
         }
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::change::{self, Order, Outcome};
 use crate::gateway::keeper::{Keeper, REPLACEMENTS, Sight, Step, WINDOW};
-use crate::gateway::record::Store;
+use crate::gateway::record::{State, Store};
 use crate::gateway::verify::Checks;
 use crate::gateway::{kernel, plan};
 use crate::netlink::{Events, INET, Netlink, Route};
@@ -62,12 +62,21 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         return Err(Error::new(Kind::Refused, "keeping the gateway needs CAP_NET_ADMIN (root)"));
     }
     store.prepare()?;
+    let Some(_keeping) = store.keeping()? else {
+        return Err(Error::new(Kind::Refused, "another \"rackconnect gateway keep\" runs already"));
+    };
     // Before the first look, so that nothing that happens after it is missed.
     let mut events = subscribe()?;
     let netlink = kernel::open()?;
-    let keep =
-        Keep { settings, store, netlink, signals, verified: None, changed: false, ready: false, said: String::new() };
+    let verified = remembered(&store);
+    let keep = Keep { settings, store, netlink, signals, verified, changed: false, ready: false, said: String::new() };
     thread::scope(|scope| keep.run(scope, &mut events))
+}
+
+/// The gateway that the last change led to, by whichever process: it was verified, and not undone since.
+fn remembered(store: &Store) -> Option<(Ipv4Addr, u32)> {
+    let record = store.read().filter(|record| record.state == State::Kept)?;
+    Some((record.gateway.parse().ok()?, record.plan.wanted.metric))
 }
 
 /// The messages of the errors that end it: somebody contends …
@@ -121,7 +130,7 @@ fn find(settings: &Settings) -> Result<Found> {
 
 impl<'a> Keep<'a> {
     fn run<'scope>(mut self, scope: &'scope Scope<'scope, 'a>, events: &mut Events) -> Result<Exit> {
-        let mut keeper = Keeper::new(Moment::now());
+        let mut keeper = Keeper::new(Moment::now(), self.verified.is_some());
         let mut question: Option<Question> = None;
         loop {
             // Nothing that may pass ends what must never be given up.
@@ -201,7 +210,7 @@ impl<'a> Keep<'a> {
         let hop = kernel::internet(&mut self.netlink, INET)?;
         Ok(match (hop, self.verified) {
             (None, _) => Sight::Nowhere,
-            (Some(hop), Some((gateway, _))) if hop.gateway == Some(gateway.into()) => Sight::Ours,
+            (Some(_), Some((gateway, _))) if kernel::is_used(&mut self.netlink, gateway.into(), None)? => Sight::Ours,
             (Some(_), _) => Sight::Elsewhere,
         })
     }
@@ -217,7 +226,7 @@ impl<'a> Keep<'a> {
             Ok(Task::Set(aim)) => {
                 let route = Route::default_via(gateway, aim.link.index, metric);
                 match self.netlink.add(&route, true) {
-                    Ok(_) => kernel::is_used(&mut self.netlink, gateway.into(), aim.link.index).unwrap_or(false),
+                    Ok(_) => kernel::is_used(&mut self.netlink, gateway.into(), Some(aim.link.index)).unwrap_or(false),
                     Err(why) => {
                         self.say(log::Level::Warn, &format!("{gateway} cannot be put back: {why}"));
                         return false;
