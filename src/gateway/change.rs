@@ -167,7 +167,7 @@ fn still_guarded(
     limit: Duration,
 ) -> Result<(), String> {
     if !guard.stands_by() {
-        return Err("the process that would undo the change was killed or stopped".to_owned());
+        return Err("the process that would undo the change does not answer: it was killed or stopped".to_owned());
     }
     let is_pending = |found: &Record| found.state == State::Pending && found.id == record.id;
     if !store.read().is_some_and(|found| is_pending(&found)) || ends.since(Moment::now()) + SLACK < limit {

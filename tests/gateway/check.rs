@@ -3,6 +3,7 @@
 use serde_json::Value;
 use simulated_api::Step;
 
+use crate::common::ended;
 use crate::world::{GATEWAY, PUBLIC, World, deployed};
 
 pub const TESTS: &[(&str, fn())] = &[
@@ -61,7 +62,16 @@ fn there_is_none() {
 }
 
 fn none_is_assigned() {
-    World::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]).run(&["gateway", "check"]).expect(3);
+    let mut world = World::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]);
+    let kernel = "kernel: via 198.51.100.1 dev eth0\ndefault via 198.51.100.1 dev eth0 proto boot\n";
+    assert_eq!(world.run(&["gateway", "check"]).expect(3).text(), kernel);
+    let object = world.run(&["gateway", "check", "--format", "json"]);
+    assert!(object.expect(3).text().starts_with("{\"gateway\":null,\"matches\":false,\"used\":{\"gateway\":"));
+    // Nor does an API that cannot be reached hide it.
+    let mut command = world.agent(&["gateway", "check"]);
+    world.stop_api();
+    command.env_remove("RACKCONNECT_CA_FILE");
+    assert_eq!(ended(world.start(command).wait_with_output().unwrap()).expect(7).text(), kernel);
 }
 
 fn an_ipv6_answer() {

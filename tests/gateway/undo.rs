@@ -38,6 +38,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("undo::no_rollback_beside_keep", no_rollback_beside_keep),
     ("undo::one_of_several_next_hops_is_not_enough", one_of_several_next_hops_is_not_enough),
     ("undo::confirmed_under_a_broken_configuration", confirmed_under_a_broken_configuration),
+    ("undo::an_undo_that_waits_is_not_forgotten", an_undo_that_waits_is_not_forgotten),
     ("undo::who_only_looks_changes_nothing", who_only_looks_changes_nothing),
 ];
 
@@ -530,6 +531,22 @@ fn confirmed_under_a_broken_configuration() {
     // Where nothing names it, it is said where it was looked.
     fs::write(&config, "[").unwrap();
     run(agent(&["gateway", "confirm"])).expect(10).says("none is in /run/rackconnect-agent (--state-dir or");
+}
+
+/// The next set forgot the undo of one that was interrupted and could not be undone just then.
+fn an_undo_that_waits_is_not_forgotten() {
+    let world = dead();
+    let before = world.server.routes();
+    abandoned(&world);
+    world.server.up("eth0", false);
+    let api = world.api.as_ref().unwrap();
+    api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed()]));
+    world.run(&["gateway", "set"]).expect(10).says("could not be put back").says("is not undone yet");
+    world.expect(&[(DEAD, 0)]);
+    world.server.up("eth0", true);
+    world.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(world.server.routes(), before);
+    assert_eq!(record(&world), None);
 }
 
 fn who_only_looks_changes_nothing() {

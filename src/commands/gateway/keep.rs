@@ -278,6 +278,9 @@ impl<'a> Keep<'a> {
         let Some(lock) = self.store.lock(Duration::ZERO)? else {
             return Err(set::refused("another change of the default route is under way"));
         };
+        if self.store.has_pending() {
+            return Err(set::refused("a change of the default route was interrupted and is not undone yet"));
+        }
         if !plan.before.is_empty() && !keeper.may_replace(Moment::now()) {
             return Err(set::refused(GAVE_UP));
         }

@@ -81,12 +81,19 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         return Err(refused("changing routes needs CAP_NET_ADMIN (root); nothing was changed"));
     }
     let checks = Checks::choose(Some(target(settings)?), probes);
-    store.prepare()?;
+    store.prepare().map_err(|why| refused(&format!("{why}; nothing was changed")))?;
     let Some(lock) = store.lock(Duration::ZERO)? else {
         let why = change::unfinished(&store);
         let why = why.unwrap_or_else(|| "another change of the default route is under way".to_owned());
         return Err(refused(&format!("{why}; nothing was changed")));
     };
+    // Its undo could not be finished, and would be forgotten.
+    if store.has_pending() && !settings.has(&options::FORCE) {
+        return Err(refused(
+            "a change of the default route was interrupted and is not undone yet: \"rackconnect gateway rollback\" tries that \
+             again; nothing was changed (--force sets it all the same)",
+        ));
+    }
     let signals = signals::hold()?;
     let order = Order { plan: &plan, gateway: aim.gateway.into(), link: &aim.link, checks: &checks, confirm };
     let outcome = change::carry_out(&mut netlink, &store, &lock, &signals, &order);
