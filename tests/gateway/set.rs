@@ -669,7 +669,7 @@ fn one_change_at_a_time() {
         world.folder.path().join("gateway.sock").exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]
     });
     world.server.prepend(&world.server.route("default", "10.182.0.1", "eth1", 0));
-    world.run(&["gateway", "set"]).expect(10).says("under way");
+    world.run(&["gateway", "set"]).expect(10).says("waits for \"rackconnect gateway confirm\"");
     world.server.remove(&world.server.route("default", "10.182.0.1", "eth1", 0));
     world.run(&["gateway", "check"]).expect(0);
     world.run(&["gateway", "confirm"]).expect(0);

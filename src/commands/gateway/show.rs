@@ -62,17 +62,19 @@ fn facts(gateway: IpAddr, named: Option<&str>, store: &Store) -> Result<Facts, S
     let before = store.read().map(|record| record.plan.before).unwrap_or_default();
     let (mut others, mut replaced) = (Vec::new(), Vec::new());
     for route in network.routes.iter().chain(&before).filter(|route| route.is_default()) {
-        let name = route.interface.map(|index| network.name(index));
-        match (name, route.gateway) {
-            (Some(name), _) if name != link.name => {
-                if !others.contains(&name) {
-                    others.push(name);
-                }
-            }
-            (Some(_), Some(IpAddr::V4(old))) if old != v4 && !replaced.contains(&old) => replaced.push(old),
-            _ => {}
+        let Some(name) = route.interface.map(|index| network.name(index)) else { continue };
+        if name != link.name {
+            others.push(name);
+        } else if let Some(IpAddr::V4(old)) = route.gateway
+            && old != v4
+        {
+            replaced.push(old);
         }
     }
+    others.sort();
+    others.dedup();
+    replaced.sort();
+    replaced.dedup();
     Ok(Facts {
         interface: link.name.clone(),
         gateway: v4,
