@@ -173,7 +173,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         operands: "",
         help: "Make the API's gateway the default gateway",
         more: "Prints the plan, and then carries it out: the default route in effect is replaced, without a moment between, \
-               and nothing else is touched. The result is verified: the kernel uses the gateway, the gateway answers at the \
+               with any others of its metric, and nothing else is touched. The result is verified: the kernel uses the gateway, the gateway answers at the \
                link layer, the API and every --probe that answered before still answer. Otherwise everything is put back, \
                even if this program is killed meanwhile. Nothing to do is success.\n\n\
                It is refused (exit code 10) while the automation may be setting the gateway itself: while the status is \

@@ -15,7 +15,7 @@ use super::verify::{self, Checks};
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
-use crate::netlink::{Link, Netlink, Route};
+use crate::netlink::{Link, Netlink, Place, Route};
 use crate::signals::{self, Held};
 
 /// How long somebody else's change is waited for where this one is no more than finishing what was left.
@@ -214,7 +214,8 @@ fn still_used(netlink: &mut Netlink, order: &Order<'_>) -> Result<(), String> {
 /// else.
 fn apply(netlink: &mut Netlink, change: &Change) -> Result<(), String> {
     let (what, route, done) = match change {
-        Change::Add(route) => ("added", route, netlink.add(route, false)),
+        Change::Add(route) => ("added", route, netlink.add(route, Place::Front)),
+        Change::Append(route) => ("added", route, netlink.add(route, Place::Back)),
         Change::Remove(route) => ("removed", route, netlink.remove(route)),
     };
     let text = plan::show(route, &kernel::namer(netlink));
@@ -279,7 +280,7 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
         .iter()
         .filter_map(|change| match change {
             Change::Remove(route) => Some(format!("\"ip route add {}\"", plan::show(route, &name))),
-            Change::Add(_) => None,
+            Change::Add(_) | Change::Append(_) => None,
         })
         .collect();
     Err(Error::new(
@@ -293,11 +294,12 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
 
 fn undo_step(netlink: &mut Netlink, step: &Change) -> Result<(), String> {
     let done = match step {
-        Change::Add(route) => netlink.add(route, false),
+        Change::Add(route) => netlink.add(route, Place::Front),
+        Change::Append(route) => netlink.add(route, Place::Back),
         Change::Remove(route) => netlink.remove(route),
     };
     let (what, route) = match step {
-        Change::Add(route) => ("put back", route),
+        Change::Add(route) | Change::Append(route) => ("put back", route),
         Change::Remove(route) => ("removed", route),
     };
     let text = plan::show(route, &kernel::namer(netlink));

@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nix::libc;
+
 use super::choose::{Network, ROUTED};
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{Hop, INET, INET6, Netlink, Route, Trouble};
@@ -77,18 +79,27 @@ pub fn is_used(netlink: &mut Netlink, gateway: IpAddr, interface: Option<u32>) -
     Ok(is_it && !is_split(netlink, family)?)
 }
 
-/// Whether the route to the internet has several next hops, so that the answer for one packet says nothing of the next.
+/// Whether the answer for one packet says nothing of the next: the route to the internet has several next hops, or is one of
+/// several default routes of one metric, among which the kernel goes by what it knows of the gateways as neighbours at that
+/// moment (fib_select_default in net/ipv4).
 ///
 /// # Errors
 /// The kernel does not answer.
 pub fn is_split(netlink: &mut Netlink, family: u8) -> Result<bool> {
     let several = |route: &Route| !route.one_hop && route.gateway.is_none();
     let matched = netlink.matched(address_in_the_internet(family));
-    match matched.map_err(|why| error("the kernel cannot be asked for a route", why))? {
-        Some(route) => Ok(several(&route)),
-        // Linux before 4.13 does not tell which route it is.
-        None => Ok(defaults(netlink, family)?.first().is_some_and(several)),
-    }
+    let matched = matched.map_err(|why| error("the kernel cannot be asked for a route", why))?;
+    let defaults = defaults(netlink, family)?;
+    // Linux before 4.13 does not tell which route it is.
+    let Some(route) = matched.as_ref().or(defaults.first()) else { return Ok(false) };
+    let hop = |route: &Route| (route.gateway, route.interface);
+    let takes_turns = |other: &&Route| {
+        other.metric == route.metric
+            && other.kind == libc::RTN_UNICAST
+            && (other.gateway.is_some() || !other.one_hop)
+            && hop(other) != hop(route)
+    };
+    Ok(several(route) || route.is_default() && defaults.iter().any(|other| takes_turns(&other)))
 }
 
 /// A hop in words.

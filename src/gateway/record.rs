@@ -113,7 +113,7 @@ impl Record {
         let before = self.plan.before.iter().map(|route| Tree::Text(hex(&route.to_bytes())));
         let changes = self.plan.changes.iter().map(|change| {
             let (what, route) = match change {
-                Change::Add(route) => ("add", route),
+                Change::Add(route) | Change::Append(route) => ("add", route),
                 Change::Remove(route) => ("remove", route),
             };
             Tree::Map(vec![(what.to_owned(), Tree::Text(hex(&route.to_bytes())))])

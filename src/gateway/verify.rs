@@ -168,6 +168,9 @@ impl Checks {
 fn is_used(netlink: &mut Netlink, gateway: IpAddr, link: &Link) -> Result<(), String> {
     match kernel::is_used(netlink, gateway, Some(link.index)) {
         Ok(true) => Ok(()),
+        Ok(false) if kernel::is_split(netlink, family_of(gateway)).unwrap_or(false) => Err(format!(
+            "not every packet for the internet would go through {gateway}: there is another default route of the same metric"
+        )),
         Ok(false) => {
             let hop = kernel::internet(netlink, family_of(gateway)).ok().flatten();
             let name = kernel::namer(netlink);

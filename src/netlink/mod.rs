@@ -112,6 +112,17 @@ pub enum Destination {
     Other,
 }
 
+/// Where a route is added, among those of the same destination, type of service and metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In front of them.
+    Front,
+    /// Behind them.
+    Back,
+    /// Only where there is none.
+    Alone,
+}
+
 /// A socket that questions are asked over.
 #[derive(Debug)]
 pub struct Netlink {
@@ -227,16 +238,19 @@ impl Netlink {
         }
     }
 
-    /// Adds a route, in front of those of the same destination, type of service and metric; with `alone`, only where
-    /// there is none of them. Whether it was added: one that is there already is no error.
+    /// Adds a route. Whether it was added: one that is there already is no error.
     ///
     /// # Errors
-    /// See [`Trouble`]; [`Errno::EEXIST`] only with `alone`.
-    pub fn add(&mut self, route: &Route, alone: bool) -> Result<bool, Trouble> {
-        let how = if alone { libc::NLM_F_CREATE | libc::NLM_F_EXCL } else { libc::NLM_F_CREATE };
-        match self.change(libc::RTM_NEWROUTE, how, route) {
+    /// See [`Trouble`]; [`Errno::EEXIST`] only with [`Place::Alone`].
+    pub fn add(&mut self, route: &Route, place: Place) -> Result<bool, Trouble> {
+        let how = match place {
+            Place::Front => 0,
+            Place::Back => libc::NLM_F_APPEND,
+            Place::Alone => libc::NLM_F_EXCL,
+        };
+        match self.change(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | how, route) {
             Ok(_) => Ok(true),
-            Err(why) if why.is(Errno::EEXIST) && !alone => Ok(false),
+            Err(why) if why.is(Errno::EEXIST) && place != Place::Alone => Ok(false),
             Err(why) => Err(why),
         }
     }
@@ -271,8 +285,8 @@ impl Netlink {
                 log::debug!("the kernel removed another route in place of one that was gone: it is put back");
                 // Behind those of its metric if it was behind one of them.
                 let first = before.iter().find(|twin| *twin != route && twin.metric == other.metric);
-                let place = if first.is_none_or(|first| *first == other) { 0 } else { libc::NLM_F_APPEND };
-                self.change(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | place, &other)?;
+                let place = if first.is_none_or(|first| *first == other) { Place::Front } else { Place::Back };
+                self.add(&other, place)?;
                 Ok(false)
             }
             Ok(_) => Ok(true),

@@ -20,6 +20,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::does_not_wait_for_an_api_that_hangs", does_not_wait_for_an_api_that_hangs),
     ("keep::puts_back_when_the_link_comes_back", puts_back_when_the_link_comes_back),
     ("keep::replaces_anothers_default_and_asks", replaces_anothers_default_and_asks),
+    ("keep::one_behind_ours_goes_too", one_behind_ours_goes_too),
     ("keep::does_not_fight", does_not_fight),
     ("keep::waits_for_the_gateway", waits_for_the_gateway),
     ("keep::waits_while_deploying", waits_while_deploying),
@@ -153,6 +154,16 @@ fn replaces_anothers_default_and_asks() {
     world.server.prepend(&world.server.route("default", PUBLIC, "eth0", 0));
     until("ours is back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
     until("it has asked", || world.requests().len() == asked + 2);
+    keep.end(SIGTERM).expect(0);
+}
+
+/// It saw its own in front, and the kernel took turns between the two.
+fn one_behind_ours_goes_too() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    world.server.append(&world.server.route("default", PUBLIC, "eth0", 0));
+    until("ours is alone", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
     keep.end(SIGTERM).expect(0);
 }
 

@@ -23,6 +23,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::no_default_before", no_default_before),
     ("set::three_defaults", three_defaults),
     ("set::two_at_one_metric", two_at_one_metric),
+    ("set::ours_is_not_alone", ours_is_not_alone),
     ("set::ours_is_the_second_of_two", ours_is_the_second_of_two),
     ("set::a_default_without_a_gateway", a_default_without_a_gateway),
     ("set::every_attribute_comes_back", every_attribute_comes_back),
@@ -126,9 +127,34 @@ fn three_defaults() {
 fn two_at_one_metric() {
     let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), ("10.182.0.1", "eth1", 0)]);
     world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0), ("10.182.0.1", 0)]);
+    world.expect(&[(GATEWAY, 0)]);
     world.run(&["gateway", "rollback"]).expect(0);
     world.expect(&[(PUBLIC, 0), ("10.182.0.1", 0)]);
+}
+
+/// The kernel takes turns among routes of one metric, and was asked at a moment when it was ours' turn: networkd appends its
+/// own behind ours.
+fn ours_is_not_alone() {
+    let world = World::usual();
+    world.run(&["gateway", "set"]).expect(0);
+    let public = world.server.route("default", PUBLIC, "eth0", 0);
+    world.server.append(&public);
+    world.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
+    let check = world.run(&["gateway", "check"]);
+    assert!(check.expect(9).says("not every packet").text().contains("kernel: by turns, now "), "{}", check.text());
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "check"]).expect(0);
+    // What was behind ours comes back behind it, and what was in front in front.
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
+    world.server.prepend(&world.server.route("default", "198.51.100.9", "eth0", 0));
+    world.server.append(&world.server.route("default", "10.182.0.1", "eth1", 0));
+    let before = world.server.routes();
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(world.server.routes(), before);
 }
 
 fn ours_is_the_second_of_two() {

@@ -489,7 +489,7 @@ fn one_of_several_next_hops_is_not_enough() {
         let before = server.routes();
         let check = world.run(&["gateway", "check"]);
         check.expect(9);
-        assert!(check.text().contains("kernel: by several next hops"), "{}", check.text());
+        assert!(check.text().contains("kernel: by turns, now via"), "{}", check.text());
         world.run(&["gateway", "set"]).expect(0);
         world.expect(&[(GATEWAY, 0), ("", 100)]);
         assert!(world.run(&["gateway", "set"]).expect(0).text().contains("nothing to do"));

@@ -44,7 +44,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         if let Some(gateway) = gateway {
             output::line(&format!("API: {gateway}"))?;
         }
-        let hops = if is_split { "by several next hops, one of them " } else { "" };
+        let hops = if is_split { "by turns, now " } else { "" };
         output::line(&visible(&format!("kernel: {hops}{}", kernel::describe(hop, name))))?;
         for route in &defaults {
             output::line(&visible(&plan::show(route, &|index| Some(name(index)))))?;
@@ -57,7 +57,9 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     }
     let why = match (on, named) {
         _ if hop.is_none() => format!("there is no default route, and the API has assigned {gateway}"),
-        _ if is_through && is_split => format!("the default route has several next hops, and not {gateway} alone"),
+        _ if is_through && is_split => format!(
+            "not every packet goes through {gateway}: the default route has several next hops, or there are several of one metric"
+        ),
         (Some(on), Some(named)) if is_through => {
             format!("the default gateway is {gateway}, but on {on}, not on {named}")
         }

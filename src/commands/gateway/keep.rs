@@ -19,7 +19,7 @@ use crate::gateway::keeper::{Keeper, REPLACEMENTS, Sight, Step, WINDOW};
 use crate::gateway::record::{State, Store};
 use crate::gateway::verify::Checks;
 use crate::gateway::{kernel, plan};
-use crate::netlink::{Events, INET, Netlink, Route};
+use crate::netlink::{Events, INET, Netlink, Place, Route};
 use crate::settings::Settings;
 use crate::signals::{self, Held};
 use crate::{duration, notify};
@@ -225,7 +225,7 @@ impl<'a> Keep<'a> {
             Ok(Task::Nothing(..)) => true,
             Ok(Task::Set(aim)) => {
                 let route = Route::default_via(gateway, aim.link.index, metric);
-                match self.netlink.add(&route, true) {
+                match self.netlink.add(&route, Place::Alone) {
                     Ok(_) => kernel::is_used(&mut self.netlink, gateway.into(), Some(aim.link.index)).unwrap_or(false),
                     Err(why) => {
                         self.say(log::Level::Warn, &format!("{gateway} cannot be put back: {why}"));
@@ -287,7 +287,7 @@ impl<'a> Keep<'a> {
         let name = |index| Some(aim.network.name(index));
         for change in &plan.changes {
             let (what, route) = match change {
-                plan::Change::Add(route) => ("adding", route),
+                plan::Change::Add(route) | plan::Change::Append(route) => ("adding", route),
                 plan::Change::Remove(route) => ("removing", route),
             };
             log::info!("{what} {}", plan::show(route, &name));

@@ -232,7 +232,7 @@ fn print(plan: &Plan, aim: &Aim) -> Result<()> {
     let name = |index| Some(aim.network.name(index));
     plan.changes.iter().try_for_each(|change| {
         let (sign, route) = match change {
-            Change::Add(route) => ('+', route),
+            Change::Add(route) | Change::Append(route) => ('+', route),
             Change::Remove(route) => ('-', route),
         };
         output::line(&visible(&format!("{sign} {}", plan::show(route, &name))))
