@@ -3,11 +3,12 @@
 use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 use simulated_api::{Script, Step};
+use simulated_xenstore::{Config as Store, Simulator as Xenstore};
 
 use crate::common::{Ended, ended};
 use crate::watch::{guards, kill, until};
@@ -31,6 +32,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::an_ipv6_gateway_is_refused", an_ipv6_gateway_is_refused),
     ("keep::remembers_what_was_verified", remembers_what_was_verified),
     ("keep::one_alone", one_alone),
+    ("keep::keeps_no_boot_waiting", keeps_no_boot_waiting),
     ("keep::a_dead_gateway_is_not_hurried", a_dead_gateway_is_not_hurried),
     ("keep::a_flood_of_events", a_flood_of_events),
 ];
@@ -44,12 +46,17 @@ struct Keep {
 
 impl Keep {
     fn start(world: &World) -> Keep {
+        Keep::start_with(world, |_| {})
+    }
+
+    fn start_with(world: &World, with: impl FnOnce(&mut Command)) -> Keep {
         let path = world.folder.path().join("notify");
         let _ = std::fs::remove_file(&path);
         let notify = UnixDatagram::bind(&path).unwrap();
         notify.set_nonblocking(true).unwrap();
         let mut command = world.agent(&["gateway", "keep", "-v"]);
         command.env("NOTIFY_SOCKET", &path);
+        with(&mut command);
         if std::env::var_os("SHOW").is_some() {
             command.stderr(std::process::Stdio::inherit());
             let child = world.spawn(command);
@@ -283,6 +290,26 @@ fn one_alone() {
     keep.until("READY=1");
     world.run(&["gateway", "keep"]).expect(10).says("runs already");
     keep.end(SIGTERM).expect(0);
+}
+
+/// The boot waited for an API that hung, or for a region that did not come.
+fn keeps_no_boot_waiting() {
+    let world = World::usual();
+    let api = world.api.as_ref().unwrap();
+    api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed().fault("stall")]));
+    let store = Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Rackspace")).unwrap();
+    for region in [true, false] {
+        let mut keep = Keep::start_with(&world, |command| {
+            command.env("RACKCONNECT_DEADLINE", "1h").env("RACKCONNECT_REQUEST_TIMEOUT", "1h");
+            if !region {
+                command.env_remove("RACKCONNECT_ENDPOINT").env("XENSTORED_PATH", store.path());
+            }
+        });
+        keep.until("READY=1");
+        assert!(keep.told("STATUS=waiting for the API"), "{:?}", keep.told);
+        world.expect(&[(PUBLIC, 0)]);
+        keep.end(SIGTERM).expect(0);
+    }
 }
 
 /// It waited for ever.

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::set::{self, Task};
 use super::{ask, store};
+use crate::api::roots;
 use crate::clock::{Moment, chance};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
@@ -33,6 +34,9 @@ const CROWD: Duration = Duration::from_secs(1);
 /// How long to wait where the kernel itself does not answer.
 const TROUBLE: Duration = Duration::from_secs(1);
 
+/// How long the first answer of the API may keep those who wait for this service, such as the end of the boot.
+const STARTUP: Duration = Duration::from_secs(2);
+
 /// What is kept, and by what.
 struct Keep<'a> {
     settings: &'a Settings<'a>,
@@ -49,9 +53,7 @@ struct Keep<'a> {
 
 /// Keeps the gateway.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    // Wrong settings show before anything is kept.
-    settings.interface()?;
-    set::target(settings)?;
+    check(settings)?;
     let signals = signals::hold()?;
     signals::end_between_changes(notify::stopping)?;
     let store = {
@@ -71,6 +73,21 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let verified = remembered(&store);
     let keep = Keep { settings, store, netlink, signals, verified, changed: false, ready: false, said: String::new() };
     thread::scope(|scope| keep.run(scope, &mut events))
+}
+
+/// Wrong settings show before anything is kept. A region that may still come is waited for with the API, and keeps nobody who
+/// waits for this service.
+fn check(settings: &Settings) -> Result<()> {
+    settings.interface()?;
+    let ca_file = settings.ca_file()?;
+    roots::roots(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
+    if settings.has_endpoint()? {
+        return Ok(());
+    }
+    match settings.known_region() {
+        Err(why) if why.kind == Kind::NotYet => Ok(()),
+        known => known.map(drop),
+    }
 }
 
 /// The gateway that the last change led to, by whichever process: it was verified, and not undone since.
@@ -132,7 +149,12 @@ impl<'a> Keep<'a> {
     fn run<'scope>(mut self, scope: &'scope Scope<'scope, 'a>, events: &mut Events) -> Result<Exit> {
         let mut keeper = Keeper::new(Moment::now(), self.verified.is_some());
         let mut question: Option<Question> = None;
+        let startup = Moment::now() + STARTUP;
         loop {
+            if !self.ready && Moment::now() >= startup {
+                self.say(log::Level::Info, "waiting for the API");
+                self.ready();
+            }
             // Nothing that may pass ends what must never be given up.
             let sight = match self.sight() {
                 Ok(sight) => sight,
@@ -145,6 +167,10 @@ impl<'a> Keep<'a> {
             };
             match keeper.next(Moment::now(), sight) {
                 Step::Listen(until) => {
+                    let until = match self.ready {
+                        true => until,
+                        false => Some(until.map_or(startup, |until| until.min(startup))),
+                    };
                     let heard = listen(events, question.as_ref().map(|question| &question.done), until);
                     if heard {
                         keeper.heard();
