@@ -24,6 +24,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("undo::the_route_is_removed_by_another_in_the_middle", the_route_is_removed_by_another_in_the_middle),
     ("undo::another_route_goes_in_the_middle", another_route_goes_in_the_middle),
     ("undo::signals_in_the_middle_of_a_rollback", signals_in_the_middle_of_a_rollback),
+    ("undo::signals_in_the_middle_of_putting_back", signals_in_the_middle_of_putting_back),
     ("undo::sigkill_of_both_in_the_middle_of_a_rollback", sigkill_of_both_in_the_middle_of_a_rollback),
     ("undo::signals_in_the_middle_of_finishing", signals_in_the_middle_of_finishing),
     ("undo::the_guard_is_killed_before_the_change", the_guard_is_killed_before_the_change),
@@ -69,6 +70,21 @@ const FINISH: [&str; 4] = [
     "put back: default via 198.51.100.1",
     "removed: default via 10.182.127",
     "everything is as it was",
+];
+
+/// And those of a change that nobody confirms.
+const UNCONFIRMED: [&str; 11] = [
+    SET[0],
+    SET[1],
+    SET[2],
+    SET[3],
+    SET[4],
+    SET[5],
+    "the new gateway works",
+    ROLLBACK[2],
+    ROLLBACK[3],
+    ROLLBACK[4],
+    ROLLBACK[5],
 ];
 
 /// An agent that is held at one of those lines.
@@ -243,6 +259,31 @@ fn signals_in_the_middle_of_a_rollback() {
         }
     }
     eprintln!("whole within {longest:?} of a signal in the middle of a rollback");
+}
+
+fn signals_in_the_middle_of_putting_back() {
+    for (signal, both) in [(SIGHUP, false), (SIGTERM, false), (SIGKILL, false), (SIGKILL, true)] {
+        let world = World::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
+        let before = world.server.routes();
+        for number in 0..UNCONFIRMED.len() {
+            let step = UNCONFIRMED[number];
+            let held = Held::at(&world, &["gateway", "set", "--confirm", "10ms"], number + 1, step);
+            if both {
+                kill_guards(&world, SIGKILL);
+            }
+            signalled(held, signal, step);
+            until("the guard is gone", || guards(&world).is_empty());
+            assert!(!world.defaults().is_empty(), "{signal} at {step}");
+            if both {
+                world.run(&["gateway", "confirm"]).expect(10);
+            } else if signal == SIGKILL && number == 0 {
+                // There was no guard yet, and nothing changed.
+                world.run(&["gateway", "rollback"]).expect(0);
+            }
+            assert_eq!(world.server.routes(), before, "{signal} at {step}");
+            assert_eq!(record(&world), None, "{signal} at {step}");
+        }
+    }
 }
 
 fn sigkill_of_both_in_the_middle_of_a_rollback() {
