@@ -85,7 +85,12 @@ pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Opt
     if there.is_none() {
         changes.push(Change::Add(wanted.clone()));
     }
-    changes.extend(twins().filter(|route| **route != wanted).cloned().map(Change::Remove));
+    // From both ends towards ours, so that however far this comes, what is left is in its order and what went comes back to
+    // its place.
+    let ours = twins().position(|route| *route == wanted).unwrap_or(usize::MAX);
+    let (in_front, behind): (Vec<_>, Vec<_>) = twins().enumerate().partition(|(place, _)| *place < ours);
+    let removed = in_front.into_iter().chain(behind.into_iter().rev()).filter(|(place, _)| *place != ours);
+    changes.extend(removed.map(|(_, route)| Change::Remove(route.clone())));
     let plan = Plan { changes, wanted, before };
     // What cannot be undone exactly is not begun.
     let there = after(&plan.changes, defaults)?;
@@ -141,7 +146,7 @@ pub fn undo(changes: &[Change], wanted: &Route, before: &[Route], present: &[Rou
     // What was behind ours, which was there already, comes back behind it.
     let place = |route: &Route| before.iter().position(|other| other == route);
     let is_behind = |old: &Route| place(wanted).is_some_and(|ours| place(old).is_some_and(|place| place > ours));
-    let behind = changes.iter().filter_map(|change| match change {
+    let behind = changes.iter().rev().filter_map(|change| match change {
         Change::Remove(route) if comes_back(route) && is_behind(route) => Some(Change::Append(route.clone())),
         _ => None,
     });
@@ -282,6 +287,19 @@ mod tests {
         let mut blackhole = public(0);
         blackhole.kind = libc::RTN_BLACKHOLE;
         assert!(changes(&[blackhole], None).is_err());
+    }
+
+    /// The second of two behind ours came back in front of the first, where only one of them was gone.
+    #[test]
+    fn what_is_half_done_is_undone_in_its_order() {
+        let before = [1, 2, 3].map(|last| Route::default_via(Ipv4Addr::new(198, 51, 100, last), 2, 0));
+        let before = [&before[..1], &[ours(0)], &before[1..]].concat();
+        let plan = plan(&before, GATEWAY, 3, None).unwrap();
+        for steps in 0..=plan.changes.len() {
+            let present = after(&plan.changes[..steps], &before).unwrap();
+            let undo = undo(&plan.changes, &plan.wanted, &plan.before, &present);
+            assert_eq!(after(&undo, &present).unwrap(), before, "after {steps} steps");
+        }
     }
 
     #[test]

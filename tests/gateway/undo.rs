@@ -265,8 +265,7 @@ fn signals_in_the_middle_of_putting_back() {
     for (signal, both) in [(SIGHUP, false), (SIGTERM, false), (SIGKILL, false), (SIGKILL, true)] {
         let world = World::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
         let before = world.server.routes();
-        for number in 0..UNCONFIRMED.len() {
-            let step = UNCONFIRMED[number];
+        for (number, step) in UNCONFIRMED.into_iter().enumerate() {
             let held = Held::at(&world, &["gateway", "set", "--confirm", "10ms"], number + 1, step);
             if both {
                 kill_guards(&world, SIGKILL);

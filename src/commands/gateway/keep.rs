@@ -310,6 +310,8 @@ impl<'a> Keep<'a> {
         if !plan.before.is_empty() && !keeper.may_replace(Moment::now()) {
             return Err(set::refused(GAVE_UP));
         }
+        // Whatever follows is news.
+        self.said.clear();
         let name = |index| Some(aim.network.name(index));
         for change in &plan.changes {
             let (what, route) = match change {
