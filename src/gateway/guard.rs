@@ -111,10 +111,12 @@ impl Guard {
             let _ = pipe.write_all(DISMISS);
         }
         let mut answer = self.hear();
-        // One that neither answers nor ends keeps nobody waiting, and must not go on later.
-        if answer.is_empty() || !readable(&self.answers, Moment::now() + PATIENCE) {
-            let _ = self.child.kill();
+        if !answer.is_empty() && answer != LEFT {
+            // It says to people what it did, and ends.
+            let _ = readable(&self.answers, Moment::now() + PATIENCE);
         }
+        // One that neither answers nor ends keeps nobody waiting, and must not go on later.
+        let _ = self.child.kill();
         let _ = self.child.wait();
         if answer.is_empty() {
             // What it said at the last moment is in the pipe.
