@@ -39,6 +39,9 @@ const RESTLESS: Duration = Duration::from_secs(10);
 /// (`RTMGRP_…` in `linux/rtnetlink.h`).
 const GROUPS: u32 = 0x1 | 0x10 | 0x40;
 
+/// RTM_F_FIB_MATCH in `linux/rtnetlink.h`: since Linux 4.13, and missing in libc for musl.
+const FIB_MATCH: u32 = 0x2000;
+
 /// NTF_USE's fellow in `linux/neighbour.h`: `struct ndmsg`'s length is 12.
 const NDMSG: usize = 12;
 
@@ -206,8 +209,8 @@ impl Netlink {
     /// # Errors
     /// See [`Trouble`].
     pub fn matched(&mut self, destination: IpAddr) -> Result<Option<Route>, Trouble> {
-        let found = self.route_to(destination, None, libc::RTM_F_FIB_MATCH)?;
-        // Without RTM_F_FIB_MATCH it answers with what it would do for one packet.
+        let found = self.route_to(destination, None, FIB_MATCH)?;
+        // Where that flag is not known, the kernel answers with what it would do for one packet.
         Ok(found.filter(|route| route.flags & libc::RTM_F_CLONED == 0))
     }
 
