@@ -202,7 +202,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         operands: "",
         help: "Set the gateway, and set it again whenever it is lost",
         more: "Hears of route, address and link changes from the kernel. With no default route left at all, the last gateway \
-               that was verified since the server booted is put back at once. Another default route in its place is replaced up to five times in ten \
+               that it verified itself, or that was set since the server booted, is put back at once. Another default route in its place is replaced up to five times in ten \
                minutes; then this gives up (exit code 10), since fighting is of no use to anybody. Stopped, it leaves the \
                route.",
     },
