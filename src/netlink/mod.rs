@@ -39,8 +39,9 @@ const RESTLESS: Duration = Duration::from_secs(10);
 /// (`RTMGRP_…` in `linux/rtnetlink.h`).
 const GROUPS: u32 = 0x1 | 0x10 | 0x40;
 
-/// RTM_F_FIB_MATCH in `linux/rtnetlink.h`: since Linux 4.13, and missing in libc for musl.
-const FIB_MATCH: u32 = 0x2000;
+/// RTM_F_FIB_MATCH and RTM_F_LOOKUP_TABLE in `linux/rtnetlink.h`: answer with the route itself, and with the table that it is
+/// in (which would be called the main one). Since Linux 4.13 and 4.4, and missing in libc for musl.
+const FIB_MATCH: u32 = 0x2000 | 0x1000;
 
 /// NTF_USE's fellow in `linux/neighbour.h`: `struct ndmsg`'s length is 12.
 const NDMSG: usize = 12;

@@ -24,6 +24,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::three_defaults", three_defaults),
     ("set::two_at_one_metric", two_at_one_metric),
     ("set::ours_is_not_alone", ours_is_not_alone),
+    ("set::a_rule_goes_before_the_main_table", a_rule_goes_before_the_main_table),
     ("set::ours_is_the_second_of_two", ours_is_the_second_of_two),
     ("set::a_default_without_a_gateway", a_default_without_a_gateway),
     ("set::every_attribute_comes_back", every_attribute_comes_back),
@@ -130,6 +131,22 @@ fn two_at_one_metric() {
     world.expect(&[(GATEWAY, 0)]);
     world.run(&["gateway", "rollback"]).expect(0);
     world.expect(&[(PUBLIC, 0), ("10.182.0.1", 0)]);
+}
+
+/// It was taken for one of the main table that takes turns with ours.
+fn a_rule_goes_before_the_main_table() {
+    let world = World::usual();
+    let mut other = world.server.route("default", PUBLIC, "eth0", 0);
+    other.table = 77;
+    world.server.append(&other);
+    // struct fib_rule_hdr: packets for 198.41.0.0/16 go by table 77 (FR_ACT_TO_TBL is 1), before the main table's rule.
+    let rule = [libc::AF_INET as u8, 16, 0, 0, 77, 0, 0, 1, 0, 0, 0, 0];
+    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+    let request =
+        Writer::new(libc::RTM_NEWRULE, flags, &rule).attribute(1, &[198, 41, 0, 0]).attribute(6, &100u32.to_ne_bytes());
+    world.server.run(move || Netlink::open().unwrap().ask(&request, |_| Ok(())).expect("a rule"));
+    world.run(&["gateway", "set"]).expect(10).says("but via 198.51.100.1 dev eth0 (something goes before");
+    world.expect(&[(PUBLIC, 0)]);
 }
 
 /// The kernel takes turns among routes of one metric, and was asked at a moment when it was ours' turn: networkd appends its
