@@ -164,7 +164,8 @@ pub const COMMANDS: &[CommandSpec] = &[
         operands: "",
         help: "Compare the default route with the API's gateway; change nothing",
         more: "Prints the API's gateway, and all default routes of the kernel. What counts is where the kernel would send a \
-               packet for the internet: exit code 0 if it is the API's gateway, 9 if not, 3 if none is assigned.",
+               packet for the internet: exit code 0 if it is the API's gateway, 9 if not, 3 if none is assigned. A change \
+               that was interrupted, or waits for its confirmation, is said and left alone.",
     },
     CommandSpec {
         command: GatewaySet,
@@ -172,7 +173,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         operands: "",
         help: "Make the API's gateway the default gateway",
         more: "Prints the plan, and then carries it out: the default route in effect is replaced, without a moment between, \
-               and nothing else is touched. The result is verified: the kernel uses the gateway, the gateway answers at the \
+               with any others of its metric, and nothing else is touched. The result is verified: the kernel uses the gateway, the gateway answers at the \
                link layer, the API and every --probe that answered before still answer. Otherwise everything is put back, \
                even if this program is killed meanwhile. Nothing to do is success.\n\n\
                It is refused (exit code 10) while the automation may be setting the gateway itself: while the status is \
@@ -192,7 +193,8 @@ pub const COMMANDS: &[CommandSpec] = &[
         operands: "",
         help: "Undo the change that waits for its confirmation, or the last one",
         more: "Puts back the default route that the last gateway set replaced, if the present one is still the one that it \
-               set. The API is asked nothing.",
+               set, or if there is none. While gateway keep runs, which would set it again at once, that is refused (exit code \
+               10). The API is asked nothing.",
     },
     CommandSpec {
         command: GatewayKeep,
@@ -200,7 +202,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         operands: "",
         help: "Set the gateway, and set it again whenever it is lost",
         more: "Hears of route, address and link changes from the kernel. With no default route left at all, the last gateway \
-               that was verified is put back at once. Another default route in its place is replaced up to five times in ten \
+               that it verified itself, or that was set since the server booted, is put back at once. Another default route in its place is replaced up to five times in ten \
                minutes; then this gives up (exit code 10), since fighting is of no use to anybody. Stopped, it leaves the \
                route.",
     },

@@ -1,12 +1,13 @@
 //! A change, in its order: the undo is put on disk, the guard is armed, the routes are looked at once more, the steps are
 //! applied, the result is verified and, where that is asked for, confirmed; then it is kept, or put back and that verified.
 
+use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::choose::Network;
 use super::confirm::{self, End, Waiter, Word};
-use super::guard::Guard;
+use super::guard::{Guard, Left};
 use super::kernel;
 use super::plan::{self, Change, Plan};
 use super::record::{Lock, Record, State, Store};
@@ -14,7 +15,7 @@ use super::verify::{self, Checks};
 use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
-use crate::netlink::{Link, Netlink, Route};
+use crate::netlink::{Link, Netlink, Place, Route};
 use crate::signals::{self, Held};
 
 /// How long somebody else's change is waited for where this one is no more than finishing what was left.
@@ -56,27 +57,23 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     let Order { plan, gateway, .. } = order;
     let waiter = order.confirm.map(|_| Waiter::listen(store)).transpose()?;
     let earlier = store.read().filter(|earlier| earlier.state == State::Kept);
-    let forget = || match &earlier {
-        // The last change that was kept can still be undone.
-        Some(earlier) => store.write(earlier),
-        None => store.remove(),
-    };
-    let mut record = Record::new((*plan).clone(), gateway.to_string());
+    let record = Record::new((*plan).clone(), gateway.to_string(), earlier);
     store.write(&record)?;
     log::debug!("the undo is on disk");
     let limit = verify::LIMIT + SLACK + order.confirm.unwrap_or_default();
     // The guard's own clock starts later than this.
     let ends = Moment::now() + limit;
-    let guard = match Guard::start(store, limit) {
+    let mut guard = match Guard::start(store, limit) {
         Ok(guard) => guard,
         Err(why) => {
-            forget()?;
+            store.undone(&record)?;
             return Err(why);
         }
     };
     log::debug!("the guard is armed");
     let mut said = None;
-    let ready = still_as_planned(netlink, signals, order).and_then(|()| still_guarded(store, &record, ends, limit));
+    let ready =
+        still_as_planned(netlink, signals, order).and_then(|()| still_guarded(store, &mut guard, &record, ends, limit));
     let failed = match ready {
         Err(why) => Some((why, false)),
         Ok(()) => match apply_and_verify(netlink, signals, order) {
@@ -98,13 +95,8 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     };
     let outcome = match failed {
         None => {
-            record.state = State::Kept;
-            let kept = match &earlier {
-                Some(earlier) => record.after(earlier),
-                None => record.clone(),
-            };
             // If that cannot be written, the change is not known to be good by whoever finds the record: undone.
-            match store.write(&kept) {
+            match store.write(&record.kept()) {
                 Ok(()) => Ok(Outcome::Kept),
                 Err(why) => put_back(netlink, &record).map(|()| Outcome::PutBack(why.message)),
             }
@@ -113,19 +105,23 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
         Some((why, true)) => put_back(netlink, &record).map(|()| Outcome::PutBack(why)),
     };
     if matches!(outcome, Ok(Outcome::Refused(_) | Outcome::PutBack(_))) {
-        let _ = forget().inspect_err(|why| log::warn!("{why}"));
+        let _ = store.undone(&record).inspect_err(|why| log::warn!("{why}"));
     }
-    let idle = guard.dismiss();
+    let left = guard.dismiss();
     log::debug!("the guard is gone");
+    let undoes = match left {
+        Left::Idle => false,
+        // Whatever it found and did: this process may have changed something after it.
+        Left::Undone => true,
+        Left::Unknown => still_done(netlink, order).is_err(),
+    };
     let outcome = match outcome {
-        // Whatever the guard found and did: this process may have changed something after it.
-        Ok(Outcome::Kept) if !idle => match put_back(netlink, &record) {
+        Ok(Outcome::Kept) if undoes => match put_back(netlink, &record) {
             Ok(()) => {
-                let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
+                let _ = store.undone(&record).inspect_err(|why| log::warn!("{why}"));
                 Ok(Outcome::PutBack("it took too long, and the guard put everything back".to_owned()))
             }
             Err(why) => {
-                record.state = State::Pending;
                 let _ = store.write(&record).inspect_err(|why| log::warn!("{why}"));
                 Err(why)
             }
@@ -163,7 +159,16 @@ fn still_as_planned(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) ->
 
 /// Whether the guard would still undo the change, and will not do so before it can be verified: a process that was held up
 /// for long must not begin.
-fn still_guarded(store: &Store, record: &Record, ends: Moment, limit: Duration) -> Result<(), String> {
+fn still_guarded(
+    store: &Store,
+    guard: &mut Guard,
+    record: &Record,
+    ends: Moment,
+    limit: Duration,
+) -> Result<(), String> {
+    if !guard.stands_by() {
+        return Err("the process that would undo the change does not answer: it was killed or stopped".to_owned());
+    }
     let is_pending = |found: &Record| found.state == State::Pending && found.id == record.id;
     if !store.read().is_some_and(|found| is_pending(&found)) || ends.since(Moment::now()) + SLACK < limit {
         return Err("it took too long before anything was changed, and the guard is gone or about to go".to_owned());
@@ -175,15 +180,30 @@ fn apply_and_verify(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) ->
     for change in &order.plan.changes {
         apply(netlink, change)?;
     }
+    still_done(netlink, order)?;
     log::debug!("the routes are changed");
     order.checks.verify(netlink, order.gateway, order.link, &|| signals.pending().is_some())?;
     log::debug!("the change is verified");
     Ok(())
 }
 
+/// Whether everything is as the plan leaves it: not even a route that was not to be touched is gone.
+fn still_done(netlink: &mut Netlink, order: &Order<'_>) -> Result<(), String> {
+    let present = kernel::defaults4(netlink).map_err(|why| why.to_string())?;
+    let expected = plan::after(&order.plan.changes, &order.plan.before)?;
+    match expected.iter().find(|route| !present.contains(route)) {
+        None if plan::is_done(&order.plan.changes, &present) => Ok(()),
+        None => Err("somebody else put back a default route that was removed".to_owned()),
+        Some(gone) => {
+            let text = plan::show(gone, &kernel::namer(netlink));
+            Err(format!("somebody else changed the routes at the same time: {text} is gone"))
+        }
+    }
+}
+
 /// Whether what was confirmed is still what was verified before the wait.
 fn still_used(netlink: &mut Netlink, order: &Order<'_>) -> Result<(), String> {
-    match kernel::is_used(netlink, order.gateway, order.link.index) {
+    match kernel::is_used(netlink, order.gateway, Some(order.link.index)) {
         Ok(true) => Ok(()),
         Ok(false) => Err("somebody else changed the default route before it was confirmed".to_owned()),
         Err(why) => Err(why.to_string()),
@@ -194,7 +214,8 @@ fn still_used(netlink: &mut Netlink, order: &Order<'_>) -> Result<(), String> {
 /// else.
 fn apply(netlink: &mut Netlink, change: &Change) -> Result<(), String> {
     let (what, route, done) = match change {
-        Change::Add(route) => ("added", route, netlink.add(route, false)),
+        Change::Add(route) => ("added", route, netlink.add(route, Place::Front)),
+        Change::Append(route) => ("added", route, netlink.add(route, Place::Back)),
         Change::Remove(route) => ("removed", route, netlink.remove(route)),
     };
     let text = plan::show(route, &kernel::namer(netlink));
@@ -259,7 +280,7 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
         .iter()
         .filter_map(|change| match change {
             Change::Remove(route) => Some(format!("\"ip route add {}\"", plan::show(route, &name))),
-            Change::Add(_) => None,
+            Change::Add(_) | Change::Append(_) => None,
         })
         .collect();
     Err(Error::new(
@@ -273,15 +294,21 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
 
 fn undo_step(netlink: &mut Netlink, step: &Change) -> Result<(), String> {
     let done = match step {
-        Change::Add(route) => netlink.add(route, false),
+        Change::Add(route) => netlink.add(route, Place::Front),
+        Change::Append(route) => netlink.add(route, Place::Back),
         Change::Remove(route) => netlink.remove(route),
     };
+    let (what, route) = match step {
+        Change::Add(route) | Change::Append(route) => ("put back", route),
+        Change::Remove(route) => ("removed", route),
+    };
+    let text = plan::show(route, &kernel::namer(netlink));
     match done {
-        Ok(_) => Ok(()),
-        Err(why) => {
-            let (Change::Add(route) | Change::Remove(route)) = step;
-            Err(format!("{}: {why}", plan::show(route, &kernel::namer(netlink))))
+        Ok(_) => {
+            log::debug!("{what}: {text}");
+            Ok(())
         }
+        Err(why) => Err(format!("{text} cannot be {what}: {why}")),
     }
 }
 
@@ -303,12 +330,14 @@ pub fn undo_abandoned(store: &Store, guarded: &Record) -> Result<bool> {
         return Ok(false);
     }
     put_back(&mut kernel::open()?, &record)?;
-    let _ = store.remove().inspect_err(|why| log::warn!("{why}"));
+    // Nobody waits there any more.
+    let _ = fs::remove_file(store.socket());
+    let _ = store.undone(&record).inspect_err(|why| log::warn!("{why}"));
     Ok(true)
 }
 
-/// At the beginning of every gateway command: finishes what a killed process left behind. Silent where this one has no right
-/// to. Whether there was something. `held`: the signals, where the caller holds them anyway.
+/// At the beginning of every gateway command that changes something: finishes what a killed process left behind. Silent
+/// where this one has no right to. Whether there was something. `held`: the signals, where the caller holds them anyway.
 ///
 /// # Errors
 /// It could not be finished.
@@ -319,27 +348,56 @@ pub fn finish_interrupted(store: &Store, held: Option<&Held>) -> Result<bool> {
     // Whoever holds the lock is at work on it.
     let Some(_lock) = store.lock(Duration::ZERO)? else { return Ok(false) };
     let Some(record) = store.read().filter(|record| record.state == State::Pending) else { return Ok(false) };
-    log::warn!("a change of the default route to {} was interrupted: it is undone first", record.gateway);
     let own = match held {
         Some(_) => None,
         None => Some(signals::hold()?),
     };
-    let done = kernel::open().and_then(|mut netlink| put_back(&mut netlink, &record)).and_then(|()| store.remove());
+    log::warn!("a change of the default route to {} was interrupted: it is undone first", record.gateway);
+    let done =
+        kernel::open().and_then(|mut netlink| put_back(&mut netlink, &record)).and_then(|()| store.undone(&record));
+    let _ = fs::remove_file(store.socket());
     if let Some(own) = own {
         own.let_go();
     }
     done.map(|()| true)
 }
 
+/// What to say of a change that is not known to be good, to whoever does not finish it; none if there is none.
+pub fn unfinished(store: &Store) -> Option<String> {
+    let waits = store.socket().exists();
+    match store.read() {
+        Some(record) if record.state == State::Pending => {
+            // Whoever holds the lock is at work on it.
+            let why = match store.lock(Duration::ZERO) {
+                Ok(None) if waits => "waits for \"rackconnect gateway confirm\"",
+                Ok(None) => "is under way",
+                _ => "was interrupted: \"rackconnect gateway rollback\" undoes it",
+            };
+            Some(format!("a change of the default route to {} {why}", record.gateway))
+        }
+        Some(_) => None,
+        // The record is for root's eyes alone.
+        None => waits.then(|| "a change of the default route waits for \"rackconnect gateway confirm\"".to_owned()),
+    }
+}
+
 /// Undoes the last change, which was kept.
 ///
 /// # Errors
-/// There is none, or it is not there any more, or it could not be undone.
+/// There is none, or it is not there any more, or it could not be undone, or `gateway keep` would undo the undoing.
 pub fn roll_back(store: &Store, network: &Network) -> Result<String> {
-    let nothing = || Error::new(Kind::Refused, "there is no change of the default route to undo");
+    let nothing =
+        || Error::new(Kind::Refused, format!("there is no change of the default route to undo{}", store.searched()));
     let Some(first) = store.read() else { return Err(nothing()) };
     if !kernel::may_change_routes() {
         return Err(Error::new(Kind::Refused, "changing routes needs CAP_NET_ADMIN (root)"));
+    }
+    if store.is_kept() {
+        return Err(Error::new(
+            Kind::Refused,
+            "\"rackconnect gateway keep\" runs and would set the gateway again at once: stop it first (\"systemctl stop \
+             rackconnect-gateway\"); nothing was changed",
+        ));
     }
     let Some(_lock) = store.lock(LOCK_PATIENCE)? else {
         return Err(Error::new(Kind::Refused, "another change of the default route is under way"));
@@ -370,13 +428,16 @@ fn undo_guarded(netlink: &mut Netlink, store: &Store, record: &mut Record) -> Re
     // From here on whoever finds it finishes it.
     record.state = State::Pending;
     store.write(record)?;
+    log::debug!("the undo is on disk");
     // Without a guard it is undone all the same: it may be all that is left to someone.
     let guard = Guard::start(store, SLACK).inspect_err(|why| log::warn!("{why}"));
+    log::debug!("the guard is armed");
     let done = put_back(netlink, record);
     // Before the guard goes, which leaves what is kept.
     settle(netlink, store, record, done.is_ok());
     if let Ok(guard) = guard {
         let _ = guard.dismiss();
+        log::debug!("the guard is gone");
     }
     done
 }

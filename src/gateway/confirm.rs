@@ -164,7 +164,11 @@ fn entered(stdin: &io::Stdin) -> Option<bool> {
 
 /// Whether the process at the other end is root's or this very user's.
 fn is_trusted(stream: &UnixStream) -> bool {
-    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| is_trusted_user(peer.uid()))
+}
+
+fn is_trusted_user(user: u32) -> bool {
+    user == 0 || user == geteuid().as_raw()
 }
 
 fn heard(mut stream: &UnixStream) -> Option<Word> {
@@ -199,6 +203,11 @@ pub fn say(store: &Store, word: Word) -> Result<Option<(bool, String)>> {
         {
             return Ok(None);
         }
+        Err(why) if why.kind() == ErrorKind::PermissionDenied => {
+            let why =
+                format!("only root may confirm a change of the default route, or undo it ({}: {why})", path.display());
+            return Err(Error::new(Kind::Refused, why));
+        }
         Err(why) => return Err(Error::new(Kind::Refused, format!("{}: {why}", path.display()))),
     };
     if !is_trusted(&stream) {
@@ -222,5 +231,19 @@ pub fn say(store: &Store, word: Word) -> Result<Option<(bool, String)>> {
         // The same, with the word still unread.
         Err(why) if matches!(why.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(None),
         Err(why) => Err(Error::new(Kind::Refused, format!("the change that waits does not answer: {why}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_and_this_very_user_are_trusted() {
+        let own = geteuid().as_raw();
+        assert!(is_trusted_user(0) && is_trusted_user(own));
+        assert!(!is_trusted_user(own + 1) && !is_trusted_user(u32::MAX));
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert!(is_trusted(&ours));
     }
 }

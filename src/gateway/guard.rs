@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::setsid;
+use nix::unistd::{read, setsid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::change;
@@ -38,11 +38,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the guard says once it stands by.
 const ARMED: &[u8] = b"armed\n";
 
+/// What it is asked by whoever wants to know whether it stands by: it says again that it is armed.
+const ASK: &[u8] = b"?";
+
 /// What it is told when there is nothing left to guard.
 const DISMISS: &[u8] = b"k";
 
 /// What it says when it went without doing anything.
 const LEFT: &[u8] = b"left\n";
+
+/// What a guard did by its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing.
+    Idle,
+    /// It put everything back, or tried to.
+    Undone,
+    /// It was killed: nobody knows.
+    Unknown,
+}
 
 /// A guard that stands by.
 #[derive(Debug)]
@@ -76,27 +90,43 @@ impl Guard {
         let mut guard = Guard { child, answers };
         match guard.hear() {
             answer if answer == ARMED => Ok(guard),
-            _ => Err(error("it is not armed in time".to_owned())),
+            _ => {
+                // It must not find anything to guard later.
+                let _ = guard.child.kill();
+                let _ = guard.child.wait();
+                Err(error("it is not armed in time".to_owned()))
+            }
         }
     }
 
-    /// Tells it that there is nothing left to guard. Whether it had nothing done by then.
-    pub fn dismiss(mut self) -> bool {
-        let told = self.child.stdin.take().map(|mut pipe| pipe.write_all(DISMISS));
+    /// Whether it still stands by, neither dead nor stopped.
+    pub fn stands_by(&mut self) -> bool {
+        let asked = self.child.stdin.as_mut().is_some_and(|pipe| pipe.write_all(ASK).is_ok());
+        asked && self.hear() == ARMED
+    }
+
+    /// Tells it that there is nothing left to guard, and sees to it that it does nothing any more.
+    pub fn dismiss(mut self) -> Left {
+        if let Some(mut pipe) = self.child.stdin.take() {
+            let _ = pipe.write_all(DISMISS);
+        }
         let mut answer = self.hear();
+        if !answer.is_empty() && answer != LEFT {
+            // It says to people what it did, and ends.
+            let _ = readable(&self.answers, Moment::now() + PATIENCE);
+        }
+        // One that neither answers nor ends keeps nobody waiting, and must not go on later.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
         if answer.is_empty() {
-            // Late, or never: at its end there is nothing to wait for.
+            // What it said at the last moment is in the pipe.
             answer = self.hear();
         }
-        let _ = told;
-        // One that neither answers nor ends must not keep the program. What it was about to do is not known.
-        let hangs = !readable(&self.answers, Moment::now() + PATIENCE);
-        if hangs {
-            let _ = self.child.kill();
+        match answer.as_slice() {
+            LEFT => Left::Idle,
+            [] => Left::Unknown,
+            _ => Left::Undone,
         }
-        let _ = self.child.wait();
-        // One that was killed by somebody else said nothing, and did nothing.
-        answer == LEFT || answer.is_empty() && !hangs
     }
 
     fn hear(&mut self) -> Vec<u8> {
@@ -144,7 +174,11 @@ fn stand_by(store: &Store, limit: Duration) -> Exit {
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
+    // Whoever reads standard error may have stopped reading: nothing is said before everything is done.
+    let level = log::max_level();
+    log::set_max_level(log::LevelFilter::Off);
     let Some(guarded) = store.read() else {
+        log::set_max_level(level);
         log::error!("there is nothing to guard in {}", store.folder().display());
         return Exit::Other;
     };
@@ -153,13 +187,21 @@ fn stand_by(store: &Store, limit: Duration) -> Exit {
         let _ = out.write_all(answer).and_then(|()| out.flush());
     };
     say(ARMED);
-    let mut told = [0];
-    let dismissed = readable(&io::stdin(), deadline) && matches!(io::stdin().read(&mut told), Ok(1)) && told == DISMISS;
+    let dismissed = loop {
+        let mut told = [0];
+        let heard = readable(&io::stdin(), deadline) && read(io::stdin(), &mut told) == Ok(1);
+        match heard && told == ASK {
+            true => say(ARMED),
+            false => break heard && told == DISMISS,
+        }
+    };
     if dismissed {
         say(LEFT);
         return Exit::Ok;
     }
-    match change::undo_abandoned(store, &guarded) {
+    let done = change::undo_abandoned(store, &guarded);
+    log::set_max_level(level);
+    match done {
         Ok(false) => {
             say(LEFT);
             Exit::Ok

@@ -96,10 +96,10 @@ impl Backoff {
 }
 
 impl Keeper {
-    /// The state at the beginning.
-    pub fn new(now: Moment) -> Keeper {
+    /// The state at the beginning. `remembers`: whether a gateway is known that was verified earlier.
+    pub fn new(now: Moment, remembers: bool) -> Keeper {
         Keeper {
-            verified: false,
+            verified: remembers,
             curious: true,
             asking: false,
             ask: Backoff::new(FIRST_ASK, now),
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn at_first_the_api_is_asked_and_then_nothing_happens() {
-        let mut keeper = Keeper::new(at(0));
+        let mut keeper = Keeper::new(at(0), false);
         assert_eq!(keeper.next(at(0), Sight::Elsewhere), Step::Ask);
         keeper.verified(at(1));
         assert_eq!(keeper.next(at(1), Sight::Ours), Step::Listen(None));
@@ -196,15 +196,24 @@ mod tests {
 
     #[test]
     fn nothing_to_put_back_before_anything_was_verified() {
-        let mut keeper = Keeper::new(at(0));
+        let mut keeper = Keeper::new(at(0), false);
         assert_eq!(keeper.next(at(0), Sight::Nowhere), Step::Ask);
         keeper.failed(at(0), 0.0);
         assert_eq!(keeper.next(at(1), Sight::Nowhere), Step::Listen(Some(at(5))));
     }
 
     #[test]
+    fn what_was_verified_earlier_is_put_back_and_asked_for() {
+        let mut keeper = Keeper::new(at(0), true);
+        assert_eq!(keeper.next(at(0), Sight::Nowhere), Step::Restore);
+        keeper.restored(at(0), true, 0.0);
+        assert_eq!(keeper.next(at(0), Sight::Ours), Step::Ask);
+        assert_eq!(Keeper::new(at(0), true).next(at(0), Sight::Elsewhere), Step::Ask);
+    }
+
+    #[test]
     fn a_lost_default_is_put_back_at_once_and_the_api_asked_afterwards() {
-        let mut keeper = Keeper::new(at(0));
+        let mut keeper = Keeper::new(at(0), false);
         keeper.verified(at(0));
         assert_eq!(keeper.next(at(100), Sight::Nowhere), Step::Restore);
         keeper.restored(at(100), true, 0.0);
@@ -224,7 +233,7 @@ mod tests {
 
     #[test]
     fn putting_back_is_never_given_up() {
-        let mut keeper = Keeper::new(at(0));
+        let mut keeper = Keeper::new(at(0), false);
         keeper.verified(at(0));
         let mut now = at(10);
         let mut pauses = Vec::new();
@@ -250,7 +259,7 @@ mod tests {
 
     #[test]
     fn five_replacements_in_ten_minutes() {
-        let mut keeper = Keeper::new(at(0));
+        let mut keeper = Keeper::new(at(0), false);
         for minute in 0..5 {
             assert!(keeper.may_replace(at(minute * 60)));
             keeper.replaced(at(minute * 60));
@@ -264,7 +273,7 @@ mod tests {
     /// A gateway that does not answer was taken for a contention after five tries in 40 s.
     #[test]
     fn a_dead_gateway_is_tried_less_and_less_often_and_never_given_up() {
-        let mut keeper = Keeper::new(at(0));
+        let mut keeper = Keeper::new(at(0), false);
         let mut now = at(0);
         let mut pauses = Vec::new();
         for _ in 0..20 {
@@ -287,7 +296,7 @@ mod tests {
             sights in proptest::collection::vec((0..3u8, any::<bool>(), 0..5_000u64, any::<bool>(), 0.0..1.0f64), 1..200),
         ) {
             let mut now = Moment(Duration::from_secs(1_000));
-            let mut keeper = Keeper::new(now);
+            let mut keeper = Keeper::new(now, false);
             let (mut asked, mut tried): (Option<Moment>, Option<Moment>) = (None, None);
             for (sight, good, millis, event, chance) in sights {
                 if event {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nix::libc;
+
 use super::choose::{Network, ROUTED};
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{Hop, INET, INET6, Netlink, Route, Trouble};
@@ -47,26 +49,57 @@ pub fn defaults(netlink: &mut Netlink, family: u8) -> Result<Vec<Route>> {
     netlink.defaults(family).map_err(|why| error("the kernel's routes cannot be read", why))
 }
 
+fn address_in_the_internet(family: u8) -> IpAddr {
+    match family {
+        INET6 => IpAddr::V6(INTERNET6),
+        _ => IpAddr::V4(INTERNET),
+    }
+}
+
 /// Where the kernel would send a packet for the internet; none if nowhere.
 ///
 /// # Errors
 /// The kernel does not answer.
 pub fn internet(netlink: &mut Netlink, family: u8) -> Result<Option<Hop>> {
-    let address = match family {
-        INET6 => IpAddr::V6(INTERNET6),
-        _ => IpAddr::V4(INTERNET),
-    };
-    netlink.hop(address, None).map_err(|why| error("the kernel cannot be asked for a route", why))
+    netlink
+        .hop(address_in_the_internet(family), None)
+        .map_err(|why| error("the kernel cannot be asked for a route", why))
 }
 
-/// Whether the kernel would send a packet for the internet through that gateway by that interface.
+/// Whether the kernel would send every packet for the internet through that gateway, and by that interface if one is given.
 ///
 /// # Errors
 /// The kernel does not answer.
-pub fn is_used(netlink: &mut Netlink, gateway: IpAddr, interface: u32) -> Result<bool> {
+pub fn is_used(netlink: &mut Netlink, gateway: IpAddr, interface: Option<u32>) -> Result<bool> {
     let family = crate::netlink::family_of(gateway);
     let hop = internet(netlink, family)?;
-    Ok(hop.is_some_and(|hop| hop.gateway == Some(gateway) && hop.interface == Some(interface)))
+    let is_it = hop.is_some_and(|hop| {
+        hop.gateway == Some(gateway) && interface.is_none_or(|interface| hop.interface == Some(interface))
+    });
+    Ok(is_it && !is_split(netlink, family)?)
+}
+
+/// Whether the answer for one packet says nothing of the next: the route to the internet has several next hops, or is one of
+/// several default routes of one metric, among which the kernel goes by what it knows of the gateways as neighbours at that
+/// moment (fib_select_default in net/ipv4).
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn is_split(netlink: &mut Netlink, family: u8) -> Result<bool> {
+    let several = |route: &Route| !route.one_hop && route.gateway.is_none();
+    let matched = netlink.matched(address_in_the_internet(family));
+    let matched = matched.map_err(|why| error("the kernel cannot be asked for a route", why))?;
+    let defaults = defaults(netlink, family)?;
+    // Linux before 4.13 does not tell which route it is.
+    let Some(route) = matched.as_ref().or(defaults.first()) else { return Ok(false) };
+    let hop = |route: &Route| (route.gateway, route.interface);
+    let takes_turns = |other: &&Route| {
+        other.metric == route.metric
+            && other.kind == libc::RTN_UNICAST
+            && (other.gateway.is_some() || !other.one_hop)
+            && hop(other) != hop(route)
+    };
+    Ok(several(route) || route.is_default() && defaults.iter().any(|other| takes_turns(&other)))
 }
 
 /// A hop in words.

@@ -77,8 +77,10 @@ pub struct Facts {
     pub address: (Ipv4Addr, u8),
     /// The file of networkd's that configures the interface.
     pub network_file: Option<String>,
-    /// The other interfaces that have a default route now.
+    /// The other interfaces that have a default route now, or had one before the gateway was set.
     pub others: Vec<String>,
+    /// The other gateways that a default route of this interface leads to, or led to before.
+    pub replaced: Vec<Ipv4Addr>,
 }
 
 /// Who manages an interface, below `root`; with networkd's file for it.
@@ -148,7 +150,7 @@ pub fn warning(root: &Path, link: &Link) -> String {
 /// # Errors
 /// A sentence that says why it cannot be written.
 pub fn write(manager: Manager, facts: &Facts) -> Result<String, String> {
-    let Facts { interface, gateway, address: (address, prefix), network_file, others } = facts;
+    let Facts { interface, gateway, address: (address, prefix), network_file, others, replaced } = facts;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     for name in others.iter().chain([interface]) {
         // What these files would make of anything else depends on the program and on its version.
@@ -161,18 +163,26 @@ pub fn write(manager: Manager, facts: &Facts) -> Result<String, String> {
     let mut out = String::new();
     match manager {
         Manager::Networkd => {
-            let file = network_file.as_deref().map_or_else(
-                || format!("{interface}.network"),
-                |path| path.rsplit('/').next().unwrap_or(path).to_owned(),
-            );
-            if !file.chars().all(plain) {
-                return Err(format!("the name of networkd's file {file:?} is not plain"));
+            let file = network_file.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
+            match file {
+                Some(file) if !file.chars().all(plain) => {
+                    return Err(format!("the name of networkd's file {file:?} is not plain"));
+                }
+                Some(file) => {
+                    let _ = writeln!(
+                        out,
+                        "# /etc/systemd/network/{file}.d/rackconnect.conf (beside what {file} says of {interface})"
+                    );
+                }
+                None => {
+                    let _ = writeln!(
+                        out,
+                        "# /etc/systemd/network/NAME.network.d/rackconnect.conf, where NAME.network is the file of {interface} \
+                         that \"networkctl status {interface}\" names"
+                    );
+                }
             }
-            let _ = write!(
-                out,
-                "# /etc/systemd/network/{file}.d/rackconnect.conf (beside what {file} says of {interface})\n\
-                 [Route]\nGateway={gateway}\n"
-            );
+            let _ = write!(out, "[Route]\nGateway={gateway}\n");
         }
         Manager::Netplan => {
             let _ = write!(
@@ -209,7 +219,13 @@ pub fn write(manager: Manager, facts: &Facts) -> Result<String, String> {
             Manager::Ifupdown => "remove the gateway line of its stanza",
             _ => "DEFROUTE=no in its ifcfg file, and no GATEWAY",
         };
-        let _ = writeln!(out, "# {other} has a default route now, which would be another one: {how}");
+        let _ = writeln!(out, "# {other} has or had a default route, which would be another one: {how}");
+    }
+    for old in replaced {
+        let _ = writeln!(
+            out,
+            "# {interface} has or had a default route via {old}: replace it in its configuration, so that there is one alone"
+        );
     }
     Ok(out)
 }
@@ -226,6 +242,7 @@ mod tests {
             address: (Ipv4Addr::new(10, 182, 21, 219), 17),
             network_file: None,
             others: vec![],
+            replaced: vec![],
         }
     }
 
@@ -249,12 +266,24 @@ mod tests {
         let two = Facts { others: vec!["eth0".to_owned()], ..facts() };
         for manager in [Manager::Networkd, Manager::Netplan, Manager::Ifupdown, Manager::Sysconfig] {
             assert!(
-                write(manager, &two).unwrap().lines().last().unwrap().starts_with("# eth0 has a default route now")
+                write(manager, &two)
+                    .unwrap()
+                    .lines()
+                    .last()
+                    .unwrap()
+                    .starts_with("# eth0 has or had a default route, ")
             );
             for odd in ["eth*", "a b", "x\ny", "$(x)", "é"] {
                 assert!(write(manager, &Facts { interface: odd.to_owned(), ..facts() }).is_err());
             }
         }
+        assert!(write(Manager::Networkd, &facts()).unwrap().contains("/NAME.network.d/rackconnect.conf, where"));
+        let replaced = Facts { replaced: vec![Ipv4Addr::new(10, 182, 0, 1)], ..facts() };
+        assert!(
+            write(Manager::Sysconfig, &replaced)
+                .unwrap()
+                .contains("\n# eth1 has or had a default route via 10.182.0.1: ")
+        );
         let file = Some("/etc/systemd/network/10-eth.network".to_owned());
         let drop_in = write(Manager::Networkd, &Facts { network_file: file, ..facts() }).unwrap();
         assert!(drop_in.starts_with("# /etc/systemd/network/10-eth.network.d/rackconnect.conf"), "{drop_in}");

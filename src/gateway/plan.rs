@@ -1,7 +1,7 @@
 //! What is done to the routes, as data, and what undoes it. Pure.
 //!
 //! The plan touches the main table's default routes and nothing else. The new route is added in front of the one in effect,
-//! at the same metric, and only then is that one removed, exactly: there is no moment without a default route, and a route
+//! at the same metric, and only then is that one removed, exactly, with all others of that metric: there is no moment without a default route, and a route
 //! that somebody else changed in between is never overwritten (as REPLACE would), because its removal then fails and all is
 //! undone.
 
@@ -17,6 +17,8 @@ use crate::netlink::Route;
 pub enum Change {
     /// Adds a route, in front of its twins.
     Add(Route),
+    /// Adds a route behind its twins: only to put it back.
+    Append(Route),
     /// Removes exactly that route.
     Remove(Route),
 }
@@ -48,23 +50,25 @@ pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Opt
         let wanted = Route::default_via(gateway, interface, 0);
         return Ok(Plan { changes: vec![Change::Add(wanted.clone())], wanted, before });
     };
-    if is_through(old, gateway, interface) {
-        return Ok(Plan { changes: vec![], wanted: old.clone(), before });
-    }
-    if !old.is_understood() {
+    // The kernel takes turns among default routes of one metric (fib_select_default in net/ipv4), so that ours has to be alone.
+    let twins = || defaults.iter().filter(|route| route.metric == old.metric);
+    if let Some(strange) = twins().find(|route| !route.is_understood()) {
         // It stays where it is; ours goes in front of it if there is room.
         if old.metric == 0 {
-            return Err(
-                "the default route in effect has several next hops, or is none that sends anything: it is not \
-                        touched, and at metric 0 nothing can go in front of it"
-                    .to_owned(),
-            );
+            return Err(format!(
+                "{} has several next hops, or is none that sends anything: it is not touched, and at metric 0 nothing can go in \
+                 front of it",
+                show(strange, &|_| None)
+            ));
         }
         let wanted = Route::default_via(gateway, interface, 0);
         return Ok(Plan { changes: vec![Change::Add(wanted.clone())], wanted, before });
     }
+    // Where it is there, it stays: the kernel adds no route twice.
+    let there = twins().find(|route| is_through(route, gateway, interface));
+    let wanted = there.cloned().unwrap_or_else(|| Route::default_via(gateway, interface, old.metric));
     let mut changes = Vec::new();
-    if let Some(metric) = keep_old {
+    if let Some(metric) = keep_old.filter(|_| !is_through(old, gateway, interface)) {
         if metric <= old.metric {
             return Err(format!(
                 "--keep-old-metric {metric} does not come after metric {}, at which the new route goes",
@@ -78,24 +82,56 @@ pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Opt
             Some(_) => return Err(format!("there is another default route at metric {metric} already")),
         }
     }
-    // Where it is there, but behind its twins, they are removed: the kernel adds no route twice.
-    let there = defaults.iter().find(|route| route.metric == old.metric && is_through(route, gateway, interface));
-    let wanted = match there {
-        Some(there) => {
-            let twins = defaults.iter().take_while(|route| *route != there);
-            if let Some(strange) = twins.clone().find(|route| !route.is_understood()) {
-                return Err(format!("{} is in front of it and is not touched", show(strange, &|_| None)));
+    if there.is_none() {
+        changes.push(Change::Add(wanted.clone()));
+    }
+    // From both ends towards ours, so that however far this comes, what is left is in its order and what went comes back to
+    // its place.
+    let ours = twins().position(|route| *route == wanted).unwrap_or(usize::MAX);
+    let (in_front, behind): (Vec<_>, Vec<_>) = twins().enumerate().partition(|(place, _)| *place < ours);
+    let removed = in_front.into_iter().chain(behind.into_iter().rev()).filter(|(place, _)| *place != ours);
+    changes.extend(removed.map(|(_, route)| Change::Remove(route.clone())));
+    let plan = Plan { changes, wanted, before };
+    // What cannot be undone exactly is not begun.
+    let there = after(&plan.changes, defaults)?;
+    match after(&undo(&plan.changes, &plan.wanted, &plan.before, &there), &there)? == *defaults {
+        true => Ok(plan),
+        false => Err("the default routes that are there could not be put back exactly".to_owned()),
+    }
+}
+
+/// The default routes as the kernel has them after `changes` to those of `before`.
+///
+/// # Errors
+/// A sentence that says which of them the kernel cannot remove without another, because it takes that one for the same.
+pub fn after(changes: &[Change], before: &[Route]) -> Result<Vec<Route>, String> {
+    let mut table = before.to_vec();
+    for change in changes {
+        match change {
+            Change::Add(route) if table.contains(route) => {}
+            Change::Add(route) => {
+                let place = table.iter().position(|other| other.metric >= route.metric).unwrap_or(table.len());
+                table.insert(place, route.clone());
             }
-            changes.extend(twins.cloned().map(Change::Remove));
-            there.clone()
+            Change::Append(route) => {
+                let place = table.iter().position(|other| other.metric > route.metric).unwrap_or(table.len());
+                table.insert(place, route.clone());
+            }
+            Change::Remove(route) => match table.iter().position(|other| route.may_stand_for(other)) {
+                Some(place) if table[place] == *route => drop(table.remove(place)),
+                Some(place) => {
+                    let name = |_| None;
+                    return Err(format!(
+                        "{} cannot be removed: the kernel takes {} for the same",
+                        show(route, &name),
+                        show(&table[place], &name)
+                    ));
+                }
+                None => {}
+            },
         }
-        None => {
-            let wanted = Route::default_via(gateway, interface, old.metric);
-            changes.extend([Change::Add(wanted.clone()), Change::Remove(old.clone())]);
-            wanted
-        }
-    };
-    Ok(Plan { changes, wanted, before })
+    }
+    Ok(table)
 }
 
 /// What undoes `changes`, which were made where the default routes were `before`, where they are `present` now. A route is put
@@ -106,15 +142,20 @@ pub fn undo(changes: &[Change], wanted: &Route, before: &[Route], present: &[Rou
     let is_foreign = |route: &&Route| !before.contains(route) && !is_added(route) && *route != wanted;
     let first_foreign = present.iter().filter(is_foreign).map(|route| route.metric).min();
     let is_free = |old: &Route| present.contains(wanted) || first_foreign.is_none_or(|metric| metric > old.metric);
-    changes
-        .iter()
-        .rev()
-        .filter_map(|change| match change {
-            Change::Add(route) if present.contains(route) => Some(Change::Remove(route.clone())),
-            Change::Remove(route) if is_free(route) && !present.contains(route) => Some(Change::Add(route.clone())),
-            _ => None,
-        })
-        .collect()
+    let comes_back = |old: &Route| is_free(old) && !present.contains(old);
+    // What was behind ours, which was there already, comes back behind it.
+    let place = |route: &Route| before.iter().position(|other| other == route);
+    let is_behind = |old: &Route| place(wanted).is_some_and(|ours| place(old).is_some_and(|place| place > ours));
+    let behind = changes.iter().rev().filter_map(|change| match change {
+        Change::Remove(route) if comes_back(route) && is_behind(route) => Some(Change::Append(route.clone())),
+        _ => None,
+    });
+    let others = changes.iter().rev().filter_map(|change| match change {
+        Change::Add(route) if present.contains(route) => Some(Change::Remove(route.clone())),
+        Change::Remove(route) if comes_back(route) && !is_behind(route) => Some(Change::Add(route.clone())),
+        _ => None,
+    });
+    behind.chain(others).collect()
 }
 
 /// Whether ours is gone from the default routes `present`, and somebody else's, which neither was there before nor is a
@@ -125,10 +166,18 @@ pub fn is_taken(plan: &Plan, present: &[Route]) -> bool {
     !present.contains(&plan.wanted) && present.first().is_some_and(is_foreign)
 }
 
+/// Whether `changes` are in effect among the default routes `present`.
+pub fn is_done(changes: &[Change], present: &[Route]) -> bool {
+    changes.iter().all(|change| match change {
+        Change::Add(route) | Change::Append(route) => present.contains(route),
+        Change::Remove(route) => !present.contains(route),
+    })
+}
+
 /// Whether the default routes are again as `changes` found them: all that was removed is there, nothing that was added is.
 pub fn is_undone(changes: &[Change], present: &[Route]) -> bool {
     changes.iter().all(|change| match change {
-        Change::Add(route) => !present.contains(route),
+        Change::Add(route) | Change::Append(route) => !present.contains(route),
         Change::Remove(route) => present.contains(route),
     })
 }
@@ -207,8 +256,15 @@ mod tests {
         assert_eq!(changes(&[ours(100), public(200)], None), Ok(vec![]));
         assert_eq!(changes(&[public(0), public(100)], None), Ok(vec![Add(ours(0)), Remove(public(0))]));
         assert_eq!(changes(&[public(100), ours(200)], None), Ok(vec![Add(ours(100)), Remove(public(100))]));
-        // Twins: ours is there, but second.
+        // Twins: ours is there, but not alone.
         assert_eq!(changes(&[public(0), ours(0)], None), Ok(vec![Remove(public(0))]));
+        assert_eq!(changes(&[ours(0), public(0)], None), Ok(vec![Remove(public(0))]));
+        assert_eq!(changes(&[ours(0), public(0), public(9)], Some(500)), Ok(vec![Remove(public(0))]));
+        let other = Route::default_via(Ipv4Addr::new(192, 0, 2, 1), 2, 0);
+        assert_eq!(
+            changes(&[public(0), other.clone(), public(9)], None),
+            Ok(vec![Add(ours(0)), Remove(public(0)), Remove(other)])
+        );
         assert_eq!(
             changes(&[public(0)], Some(500)),
             Ok(vec![Add(public(0).at_metric(500)), Add(ours(0)), Remove(public(0))])
@@ -223,11 +279,27 @@ mod tests {
     fn what_is_not_understood_is_not_touched() {
         assert!(changes(&[several(0)], None).unwrap_err().contains("not touched"));
         assert_eq!(changes(&[several(100), public(200)], None), Ok(vec![Add(ours(0))]));
-        assert_eq!(changes(&[public(0), several(0)], None), Ok(vec![Add(ours(0)), Remove(public(0))]));
-        assert!(changes(&[public(0), several(0), ours(0)], None).unwrap_err().contains("not touched"));
+        assert_eq!(changes(&[public(7), several(7)], None), Ok(vec![Add(ours(0))]));
+        assert_eq!(changes(&[public(0), several(7)], None), Ok(vec![Add(ours(0)), Remove(public(0))]));
+        for strange in [&[public(0), several(0)][..], &[public(0), several(0), ours(0)], &[ours(0), several(0)]] {
+            assert!(changes(strange, None).unwrap_err().contains("not touched"));
+        }
         let mut blackhole = public(0);
         blackhole.kind = libc::RTN_BLACKHOLE;
         assert!(changes(&[blackhole], None).is_err());
+    }
+
+    /// The second of two behind ours came back in front of the first, where only one of them was gone.
+    #[test]
+    fn what_is_half_done_is_undone_in_its_order() {
+        let before = [1, 2, 3].map(|last| Route::default_via(Ipv4Addr::new(198, 51, 100, last), 2, 0));
+        let before = [&before[..1], &[ours(0)], &before[1..]].concat();
+        let plan = plan(&before, GATEWAY, 3, None).unwrap();
+        for steps in 0..=plan.changes.len() {
+            let present = after(&plan.changes[..steps], &before).unwrap();
+            let undo = undo(&plan.changes, &plan.wanted, &plan.before, &present);
+            assert_eq!(after(&undo, &present).unwrap(), before, "after {steps} steps");
+        }
     }
 
     #[test]
@@ -238,14 +310,18 @@ mod tests {
 
     /// The table as the kernel would have it after a step.
     fn apply(table: &mut Vec<Route>, change: &Change) {
-        match change {
-            Add(route) if table.contains(route) => {}
-            Add(route) => {
-                let place = table.iter().position(|other| other.metric >= route.metric).unwrap_or(table.len());
-                table.insert(place, route.clone());
-            }
-            Remove(route) => table.retain(|other| other != route),
-        }
+        *table = after(std::slice::from_ref(change), table).unwrap();
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_tell_apart_is_not_begun() {
+        // A default without a gateway, of scope and protocol like ours: to remove it would remove ours.
+        let mut bytes =
+            vec![2, 0, 0, 0, 254, libc::RTPROT_STATIC, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0];
+        bytes.extend([8, 0, libc::RTA_OIF as u8, 0, 3, 0, 0, 0]);
+        let bare = Route::read(&bytes).unwrap();
+        assert!(changes(std::slice::from_ref(&bare), None).unwrap_err().contains("takes default via 10.182.127.198"));
+        assert!(changes(&[public(0), bare], None).is_err());
     }
 
     fn routes() -> impl Strategy<Value = Vec<Route>> {
@@ -274,6 +350,7 @@ mod tests {
             }
             prop_assert!(is_through(&table[0], GATEWAY, 3));
             prop_assert_eq!(&table[0], &plan.wanted);
+            prop_assert!(table[1..].iter().all(|route| route.metric > table[0].metric), "ours is not alone: {:?}", table);
             for route in before.iter().filter(|route| !route.is_understood()) {
                 prop_assert!(table.contains(route));
             }

@@ -27,6 +27,9 @@ const FILE: &str = "gateway-undo.json";
 /// The lock: whoever holds it changes routes.
 const LOCK: &str = "gateway.lock";
 
+/// The lock that `gateway keep` holds while it runs.
+const KEEPER: &str = "gateway-keep.lock";
+
 /// Where a change that waits is confirmed.
 const SOCKET: &str = "gateway.sock";
 
@@ -63,14 +66,16 @@ pub struct Record {
     pub plan: Plan,
     /// The gateway, for people.
     pub gateway: String,
+    /// The change before it, which was kept: what a rollback undoes once this one is undone.
+    pub earlier: Option<Box<Record>>,
 }
 
 impl Record {
-    /// A pending record of now and here.
-    pub fn new(plan: Plan, gateway: String) -> Record {
+    /// A pending record of now and here, after an `earlier` change that was kept.
+    pub fn new(plan: Plan, gateway: String, earlier: Option<Record>) -> Record {
         let (boot, namespace) = here();
         let id = format!("{}-{}", std::process::id(), Moment::now().0.as_nanos());
-        Record { id, state: State::Pending, boot, namespace, plan, gateway }
+        Record { id, state: State::Pending, boot, namespace, plan, gateway, earlier: earlier.map(Box::new) }
     }
 
     /// What undoes it where the default routes are `present`.
@@ -78,11 +83,14 @@ impl Record {
         plan::undo(&self.plan.changes, &self.plan.wanted, &self.plan.before, present)
     }
 
-    /// The same change as it is undone after an `earlier` one to the same gateway, which was lost without being undone: what
-    /// that one removed is put back, since this one found nothing.
-    pub fn after(&self, earlier: &Record) -> Record {
-        let mut record = self.clone();
-        if self.plan.before.is_empty() && self.gateway == earlier.gateway {
+    /// The same change, kept. Where the earlier one led to the same gateway, and was lost without being undone, what that one
+    /// removed is put back with it, since this one found nothing.
+    pub fn kept(&self) -> Record {
+        let mut record = Record { state: State::Kept, earlier: None, ..self.clone() };
+        if let Some(earlier) = &self.earlier
+            && self.plan.before.is_empty()
+            && self.gateway == earlier.gateway
+        {
             record.plan.before.clone_from(&earlier.plan.before);
             let removed = earlier.plan.changes.iter().filter(|change| matches!(change, Change::Remove(_)));
             record.plan.changes.extend(removed.cloned());
@@ -100,12 +108,12 @@ impl Record {
         (self.boot.clone(), self.namespace.clone()) == here()
     }
 
-    fn to_json(&self) -> String {
+    fn to_tree(&self) -> Tree {
         let text = |text: &str| Tree::Text(text.to_owned());
         let before = self.plan.before.iter().map(|route| Tree::Text(hex(&route.to_bytes())));
         let changes = self.plan.changes.iter().map(|change| {
             let (what, route) = match change {
-                Change::Add(route) => ("add", route),
+                Change::Add(route) | Change::Append(route) => ("add", route),
                 Change::Remove(route) => ("remove", route),
             };
             Tree::Map(vec![(what.to_owned(), Tree::Text(hex(&route.to_bytes())))])
@@ -125,11 +133,15 @@ impl Record {
             ("before", Tree::List(before.collect())),
             ("changes", Tree::List(changes.collect())),
         ];
-        Tree::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()).to_json()
+        let earlier = self.earlier.iter().map(|earlier| ("earlier", earlier.to_tree()));
+        Tree::Map(entries.into_iter().chain(earlier).map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
     fn from_json(json: &[u8]) -> Option<Record> {
-        let tree = Tree::from_json(json).ok()?;
+        Record::from_tree(&Tree::from_json(json).ok()?)
+    }
+
+    fn from_tree(tree: &Tree) -> Option<Record> {
         let text = |key: &str| tree.get(key)?.as_text();
         let route = |hex: &Tree| Route::read(&unhex(hex.as_text()?)?).ok();
         if text("version")? != "1" {
@@ -159,6 +171,8 @@ impl Record {
             boot: text("boot_id")?.to_owned(),
             namespace: text("network_namespace")?.to_owned(),
             gateway: text("gateway")?.to_owned(),
+            // Without it this change can be undone all the same.
+            earlier: tree.get("earlier").and_then(Record::from_tree).map(Box::new),
         })
     }
 }
@@ -169,7 +183,7 @@ pub struct Store {
     folder: PathBuf,
 }
 
-/// The right to change routes, while it lives.
+/// A right that one process has at a time, while this lives.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<File>,
@@ -185,6 +199,11 @@ impl Store {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The end of a sentence about something that is not there: where it was looked for.
+    pub fn searched(&self) -> String {
+        format!(": none is in {} (--state-dir or RACKCONNECT_STATE_DIR names another folder)", self.folder.display())
     }
 
     /// Where a change that waits is confirmed.
@@ -214,7 +233,11 @@ impl Store {
     /// # Errors
     /// There can be no lock.
     pub fn lock(&self, patience: Duration) -> Result<Option<Lock>> {
-        let path = self.folder.join(LOCK);
+        self.take(LOCK, patience)
+    }
+
+    fn take(&self, name: &str, patience: Duration) -> Result<Option<Lock>> {
+        let path = self.folder.join(name);
         let open = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(O_NOFOLLOW).open(&path);
         let mut file = open.map_err(|why| self.error("cannot hold a lock", &why))?;
         let deadline = Moment::now() + patience;
@@ -243,7 +266,7 @@ impl Store {
         let new = self.folder.join(format!("{FILE}.new"));
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(record.to_json().as_bytes())?;
+        file.write_all(record.to_tree().to_json().as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, self.folder.join(FILE))?;
         File::open(&self.folder)?.sync_all()
@@ -279,6 +302,32 @@ impl Store {
     /// Whether there is a change that is not known to be good.
     pub fn has_pending(&self) -> bool {
         self.read().is_some_and(|record| record.state == State::Pending)
+    }
+
+    /// Loses the record of a change that is undone, or never came to be. The one before it can be undone again.
+    ///
+    /// # Errors
+    /// It is not certain to be gone.
+    pub fn undone(&self, record: &Record) -> Result<()> {
+        match &record.earlier {
+            Some(earlier) => self.write(earlier),
+            None => self.remove(),
+        }
+    }
+
+    /// Takes the place of the one who keeps the gateway; none if somebody else has it.
+    ///
+    /// # Errors
+    /// There can be no lock.
+    pub fn keeping(&self) -> Result<Option<Lock>> {
+        // Whoever looks, in `is_kept`, has it for a moment.
+        self.take(KEEPER, Duration::from_secs(1))
+    }
+
+    /// Whether some process keeps the gateway.
+    pub fn is_kept(&self) -> bool {
+        File::open(self.folder.join(KEEPER))
+            .is_ok_and(|file| matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK))))
     }
 
     /// Removes the record.
@@ -333,7 +382,7 @@ mod tests {
         let new = Route::default_via(Ipv4Addr::new(10, 182, 127, 198), 3, 0);
         let changes = vec![Change::Add(new.clone()), Change::Remove(old.clone())];
         let plan = Plan { changes, wanted: new, before: vec![old] };
-        Record { id: "7".to_owned(), ..Record::new(plan, "10.182.127.198".to_owned()) }
+        Record { id: "7".to_owned(), ..Record::new(plan, "10.182.127.198".to_owned(), None) }
     }
 
     #[test]
@@ -346,8 +395,14 @@ mod tests {
         assert_eq!(store.read(), Some(record()));
         let kept = Record { state: State::Kept, ..record() };
         store.write(&kept).unwrap();
-        assert_eq!(store.read(), Some(kept));
-        store.remove().unwrap();
+        assert_eq!(store.read(), Some(kept.clone()));
+        let second = Record { earlier: Some(Box::new(kept.clone())), ..record() };
+        store.write(&second).unwrap();
+        assert_eq!(store.read(), Some(second.clone()));
+        store.undone(&second).unwrap();
+        assert_eq!(store.read(), Some(kept.clone()));
+        store.undone(&kept).unwrap();
+        assert_eq!(store.read(), None);
         store.remove().unwrap();
         assert_eq!(store.read(), None);
     }
@@ -383,11 +438,22 @@ mod tests {
         assert!(store.lock(Duration::ZERO).unwrap().is_some());
     }
 
+    #[test]
+    fn whether_the_gateway_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path());
+        assert!(!store.is_kept());
+        let keeper = store.keeping().unwrap();
+        assert!(keeper.is_some() && store.is_kept() && store.keeping().unwrap().is_none());
+        drop(keeper);
+        assert!(!store.is_kept());
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_no_panic(json in "\\PC*", cut in 0..400usize) {
             let _ = Record::from_json(json.as_bytes());
-            let whole = record().to_json();
+            let whole = record().to_tree().to_json();
             let _ = Record::from_json(&whole.as_bytes()[..cut.min(whole.len())]);
         }
     }

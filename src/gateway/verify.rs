@@ -13,7 +13,7 @@ use nix::libc;
 use super::kernel;
 use crate::api::reach::Target;
 use crate::clock::Moment;
-use crate::netlink::{Link, Netlink};
+use crate::netlink::{Link, Netlink, family_of};
 
 /// How long verifying may take in all.
 pub const LIMIT: Duration = Duration::from_secs(8);
@@ -166,10 +166,20 @@ impl Checks {
 }
 
 fn is_used(netlink: &mut Netlink, gateway: IpAddr, link: &Link) -> Result<(), String> {
-    match kernel::is_used(netlink, gateway, link.index) {
+    match kernel::is_used(netlink, gateway, Some(link.index)) {
         Ok(true) => Ok(()),
+        Ok(false) if kernel::is_split(netlink, family_of(gateway)).unwrap_or(false) => Err(format!(
+            "not every packet for the internet would go through {gateway}: there is another default route of the same metric"
+        )),
         Ok(false) => {
-            Err(format!("the kernel would not send a packet for the internet through {gateway} on {}", link.name))
+            let hop = kernel::internet(netlink, family_of(gateway)).ok().flatten();
+            let name = kernel::namer(netlink);
+            let instead = kernel::describe(hop, |index| name(index).unwrap_or_else(|| format!("#{index}")));
+            Err(format!(
+                "the kernel would not send a packet for the internet through {gateway} on {}, but {instead} (something goes \
+                 before the default routes of the main table: \"ip rule\" and \"ip route\" show it)",
+                link.name
+            ))
         }
         Err(why) => Err(why.to_string()),
     }

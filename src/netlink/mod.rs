@@ -39,6 +39,10 @@ const RESTLESS: Duration = Duration::from_secs(10);
 /// (`RTMGRP_…` in `linux/rtnetlink.h`).
 const GROUPS: u32 = 0x1 | 0x10 | 0x40;
 
+/// RTM_F_FIB_MATCH and RTM_F_LOOKUP_TABLE in `linux/rtnetlink.h`: answer with the route itself, and with the table that it is
+/// in (which would be called the main one). Since Linux 4.13 and 4.4, and missing in libc for musl.
+const FIB_MATCH: u32 = 0x2000 | 0x1000;
+
 /// NTF_USE's fellow in `linux/neighbour.h`: `struct ndmsg`'s length is 12.
 const NDMSG: usize = 12;
 
@@ -57,6 +61,8 @@ pub enum Trouble {
     Restless,
     /// No answer in time.
     Silent,
+    /// A route cannot be named so that the kernel removes it and no other.
+    Alike,
 }
 
 impl Trouble {
@@ -75,6 +81,7 @@ impl fmt::Display for Trouble {
             Trouble::Truncated => f.write_str("a netlink message was cut off"),
             Trouble::Restless => f.write_str("the routes change faster than they can be read"),
             Trouble::Silent => f.write_str("the kernel does not answer over netlink"),
+            Trouble::Alike => f.write_str("the kernel would take another route, which is in front of it, for the same"),
         }
     }
 }
@@ -107,6 +114,17 @@ pub enum Destination {
     Broadcast,
     /// Anything else: nothing is sent there.
     Other,
+}
+
+/// Where a route is added, among those of the same destination, type of service and metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In front of them.
+    Front,
+    /// Behind them.
+    Back,
+    /// Only where there is none.
+    Alone,
 }
 
 /// A socket that questions are asked over.
@@ -173,10 +191,36 @@ impl Netlink {
     /// # Errors
     /// See [`Trouble`].
     pub fn hop(&mut self, destination: IpAddr, interface: Option<u32>) -> Result<Option<Hop>, Trouble> {
+        let found = self.route_to(destination, interface, 0)?;
+        Ok(found.map(|route| Hop {
+            gateway: route.gateway,
+            interface: route.interface,
+            kind: match route.kind {
+                libc::RTN_UNICAST => Destination::Unicast,
+                libc::RTN_LOCAL => Destination::Local,
+                libc::RTN_BROADCAST => Destination::Broadcast,
+                _ => Destination::Other,
+            },
+        }))
+    }
+
+    /// The route, whole, by which the kernel would send packets to `destination`; none if there is none, or if the kernel is
+    /// too old to tell.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn matched(&mut self, destination: IpAddr) -> Result<Option<Route>, Trouble> {
+        let found = self.route_to(destination, None, FIB_MATCH)?;
+        // Where that flag is not known, the kernel answers with what it would do for one packet.
+        Ok(found.filter(|route| route.flags & libc::RTM_F_CLONED == 0))
+    }
+
+    fn route_to(&mut self, destination: IpAddr, interface: Option<u32>, flags: u32) -> Result<Option<Route>, Trouble> {
         let octets = octets(destination);
         let mut fixed = [0; 12];
         fixed[0] = family_of(destination);
         fixed[1] = (octets.len() * 8) as u8;
+        fixed[8..].copy_from_slice(&flags.to_ne_bytes());
         let mut request =
             Writer::new(libc::RTM_GETROUTE, libc::NLM_F_REQUEST as u16, &fixed).attribute(libc::RTA_DST, &octets);
         if let Some(interface) = interface {
@@ -190,58 +234,95 @@ impl Netlink {
             Ok(())
         });
         match asked {
-            Ok(()) => {}
+            Ok(()) => Ok(found),
             Err(Trouble::Refused(
                 Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL | Errno::ESRCH | Errno::ENODEV,
-            )) => return Ok(None),
-            Err(why) => return Err(why),
-        }
-        Ok(found.map(|route| Hop {
-            gateway: route.gateway,
-            interface: route.interface,
-            kind: match route.kind {
-                libc::RTN_UNICAST => Destination::Unicast,
-                libc::RTN_LOCAL => Destination::Local,
-                libc::RTN_BROADCAST => Destination::Broadcast,
-                _ => Destination::Other,
-            },
-        }))
-    }
-
-    /// Adds a route, in front of those of the same destination, type of service and metric; with `alone`, only where
-    /// there is none of them. Whether it was added: one that is there already is no error.
-    ///
-    /// # Errors
-    /// See [`Trouble`]; [`Errno::EEXIST`] only with `alone`.
-    pub fn add(&mut self, route: &Route, alone: bool) -> Result<bool, Trouble> {
-        let how = if alone { libc::NLM_F_CREATE | libc::NLM_F_EXCL } else { libc::NLM_F_CREATE };
-        match self.change(libc::RTM_NEWROUTE, how, route) {
-            Ok(()) => Ok(true),
-            Err(why) if why.is(Errno::EEXIST) && !alone => Ok(false),
+            )) => Ok(None),
             Err(why) => Err(why),
         }
     }
 
-    /// Removes that route. Whether it was there. The kernel removes the first one that has everything that is named here; a
-    /// metric of 0 and a missing preferred source are not named, and match any (fib_table_delete). So where the route itself
-    /// is gone, another that differs in those alone may be removed in its place.
+    /// Adds a route. Whether it was added: one that is there already is no error.
     ///
     /// # Errors
-    /// See [`Trouble`].
+    /// See [`Trouble`]; [`Errno::EEXIST`] only with [`Place::Alone`].
+    pub fn add(&mut self, route: &Route, place: Place) -> Result<bool, Trouble> {
+        let how = match place {
+            Place::Front => 0,
+            Place::Back => libc::NLM_F_APPEND,
+            Place::Alone => libc::NLM_F_EXCL,
+        };
+        match self.change(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | how, route) {
+            Ok(_) => Ok(true),
+            Err(why) if why.is(Errno::EEXIST) && place != Place::Alone => Ok(false),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Removes that route and no other. Whether it was there.
+    ///
+    /// The kernel removes the first route that has everything that is named, and what a route has not cannot be named: a
+    /// metric of 0 or a missing preferred source match any ([`Route::may_stand_for`]). So it is looked beforehand which one
+    /// that would be; and since the table may change in between, the kernel is asked to tell which one it was (NLM_F_ECHO).
+    /// Another is put back at once.
+    ///
+    /// # Errors
+    /// See [`Trouble`]; [`Trouble::Alike`] where another is in front of it that the kernel takes for the same.
     pub fn remove(&mut self, route: &Route) -> Result<bool, Trouble> {
-        match self.change(libc::RTM_DELROUTE, 0, route) {
-            Ok(()) => Ok(true),
+        let before = self.beside(route)?;
+        self.remove_among(&before, route)
+    }
+
+    /// The same where `before` was looked up a moment ago: the routes of the same destination, in the kernel's order.
+    ///
+    /// # Errors
+    /// See [`Netlink::remove`].
+    pub fn remove_among(&mut self, before: &[Route], route: &Route) -> Result<bool, Trouble> {
+        if !before.contains(route) {
+            return Ok(false);
+        }
+        if before.iter().find(|other| route.may_stand_for(other)) != Some(route) {
+            return Err(Trouble::Alike);
+        }
+        match self.change(libc::RTM_DELROUTE, libc::NLM_F_ECHO, route) {
+            Ok(Some(other)) if other != *route => {
+                log::debug!("the kernel removed another route in place of one that was gone: it is put back");
+                // Behind those of its metric if it was behind one of them.
+                let first = before.iter().find(|twin| *twin != route && twin.metric == other.metric);
+                let place = if first.is_none_or(|first| *first == other) { Place::Front } else { Place::Back };
+                self.add(&other, place)?;
+                Ok(false)
+            }
+            Ok(_) => Ok(true),
             Err(why) if why.is(Errno::ESRCH) || why.is(Errno::ENODEV) => Ok(false),
             Err(why) => Err(why),
         }
     }
 
-    fn change(&mut self, kind: u16, how: libc::c_int, route: &Route) -> Result<(), Trouble> {
+    /// The routes among which the kernel looks for that one, in its order.
+    fn beside(&mut self, route: &Route) -> Result<Vec<Route>, Trouble> {
+        let mut fixed = [0; 12];
+        fixed[0] = route.family;
+        let request = Writer::new(libc::RTM_GETROUTE, DUMP, &fixed);
+        self.dump(&request, libc::RTM_NEWROUTE, |body| {
+            Ok(Some(Route::read(body)?).filter(|other| other.is_beside(route)))
+        })
+    }
+
+    /// Changes a route. Which one it was, where the kernel tells.
+    fn change(&mut self, kind: u16, how: libc::c_int, route: &Route) -> Result<Option<Route>, Trouble> {
         let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | how) as u16;
         let request = route
             .attributes()
             .fold(Writer::new(kind, flags, &route.fixed()), |writer, (kind, value)| writer.attribute(kind, value));
-        self.ask(&request, |_| Ok(()))
+        let mut told = None;
+        self.ask(&request, |message| {
+            if message.kind == kind {
+                told = Some(Route::read(message.body)?);
+            }
+            Ok(())
+        })?;
+        Ok(told)
     }
 
     /// How well a neighbour is known: `NUD_…`; none if not at all.

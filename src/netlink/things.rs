@@ -238,6 +238,30 @@ impl Route {
             && self.flags & libc::RTM_F_CLONED == 0
     }
 
+    /// Whether the kernel keeps it in the same list, which it goes through in its order: the same destination and type of
+    /// service in the same table.
+    pub(super) fn is_beside(&self, other: &Route) -> bool {
+        let place = |route: &Route| (route.family, route.table, route.destination, route.prefix, route.tos);
+        place(self) == place(other)
+    }
+
+    /// Whether the kernel, asked to remove this route, may remove `other`, if that comes first. What is not given matches
+    /// any; what not every kernel looks at is taken for not given. Source: `fib_table_delete` and `fib_nh_match` in
+    /// `net/ipv4`.
+    pub fn may_stand_for(&self, other: &Route) -> bool {
+        fn same<T: PartialEq>(ours: Option<T>, theirs: Option<T>) -> bool {
+            ours.is_none() || ours == theirs
+        }
+        let given = |number: u8| (number != 0).then_some(number);
+        same(given(self.kind), Some(other.kind))
+            && (self.scope == libc::RT_SCOPE_NOWHERE || self.scope == other.scope)
+            && same(given(self.protocol), Some(other.protocol))
+            && (self.metric == 0 || self.metric == other.metric)
+            && same(self.source, other.source)
+            // Of several next hops, the first may be the one that is asked for.
+            && (!other.one_hop || same(self.gateway, other.gateway) && same(self.interface, other.interface))
+    }
+
     /// Whether this program knows all there is to it, and may replace it and write it back.
     pub fn is_understood(&self) -> bool {
         self.one_hop && self.kind == libc::RTN_UNICAST

@@ -36,8 +36,26 @@ pub fn read(path: &Path, named_by: Option<&str>) -> Result<Vec<Entry>> {
 /// Reads of the file what can be read, and warns of the rest.
 pub fn read_leniently(path: &Path) -> Vec<Entry> {
     let warn = |why: &Error| log::warn!("{why}");
-    let all = text(path, None).and_then(|text| entries(&path.display().to_string(), &text)).inspect_err(warn);
-    all.into_iter().flatten().filter_map(|entry| entry.inspect_err(warn).ok()).collect()
+    let name = path.display().to_string();
+    match text(path, None).and_then(|text| entries(&name, &text)) {
+        Ok(entries) => entries.into_iter().filter_map(|entry| entry.inspect_err(warn).ok()).collect(),
+        Err(why) => {
+            warn(&why);
+            let mut bytes = Vec::new();
+            let _ = File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
+            by_line(&name, &String::from_utf8_lossy(&bytes))
+        }
+    }
+}
+
+/// The keys of what is not TOML as a whole: of every line that is, up to the first table.
+fn by_line(name: &str, text: &str) -> Vec<Entry> {
+    let lines = text.lines().enumerate().take_while(|(_, line)| !line.trim_start().starts_with('['));
+    let found = lines.flat_map(|(number, line)| {
+        let entries = entries(name, line).unwrap_or_default();
+        entries.into_iter().flatten().map(move |entry| Entry { line: number + 1, ..entry })
+    });
+    found.collect()
 }
 
 fn text(path: &Path, named_by: Option<&str>) -> Result<String> {
@@ -135,6 +153,14 @@ mod tests {
             ]
         );
         assert_eq!(read(""), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_file_that_is_no_toml() {
+        let text = "region = dfw\nregion = 'iad'\n state_dir = \"/srv/x\" # here\r\n[table\nstate_dir = 'y'\n";
+        let found = by_line("config.toml", text);
+        let entry = |key: &str, value: &str, line| Entry { key: key.to_owned(), value: value.to_owned(), line };
+        assert_eq!(found, [entry("region", "iad", 2), entry("state_dir", "/srv/x", 3)]);
     }
 
     #[test]

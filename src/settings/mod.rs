@@ -49,6 +49,8 @@ pub struct Settings<'a> {
     arguments: &'a Arguments,
     file: PathBuf,
     entries: Vec<config::Entry>,
+    /// Whether what is broken is passed over.
+    rescue: bool,
     /// When the command began.
     began: Moment,
     /// The region that the server itself knows; asked for once, and again only as long as it may still come.
@@ -58,7 +60,14 @@ pub struct Settings<'a> {
 impl<'a> Settings<'a> {
     fn of(arguments: &'a Arguments) -> Settings<'a> {
         let file = PathBuf::from(options::CONFIG.default);
-        Settings { arguments, file, entries: Vec::new(), began: Moment::now(), detected: OnceLock::new() }
+        Settings {
+            arguments,
+            file,
+            entries: Vec::new(),
+            rescue: false,
+            began: Moment::now(),
+            detected: OnceLock::new(),
+        }
     }
 
     /// Reads the configuration file, and checks all that it says and all that the command is given otherwise, even what
@@ -83,9 +92,9 @@ impl<'a> Settings<'a> {
     }
 
     /// The settings without which a change of the routes cannot be confirmed or undone. They never fail: what is broken in
-    /// the configuration file is passed over with a warning.
+    /// the environment or in the configuration file is passed over with a warning.
     pub fn for_rescue(arguments: &'a Arguments) -> Settings<'a> {
-        let mut settings = Settings::of(arguments);
+        let mut settings = Settings { rescue: true, ..Settings::of(arguments) };
         if let Ok(Some((path, _))) = settings.find(&options::CONFIG) {
             settings.file = PathBuf::from(path);
         }
@@ -112,6 +121,7 @@ impl<'a> Settings<'a> {
             // An empty variable is one that is not set, as in a unit's `Environment=RACKCONNECT_REGION=`.
             match env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.into_string()) {
                 Some(Ok(value)) => return Ok(Some((value, Origin::Environment(name)))),
+                Some(Err(_)) if self.rescue => log::warn!("{name} is not UTF-8 and is passed over"),
                 Some(Err(_)) => return Err(Error::usage(format!("{name} is not UTF-8"))),
                 None => {}
             }

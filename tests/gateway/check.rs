@@ -3,6 +3,7 @@
 use serde_json::Value;
 use simulated_api::Step;
 
+use crate::common::ended;
 use crate::world::{GATEWAY, PUBLIC, World, deployed};
 
 pub const TESTS: &[(&str, fn())] = &[
@@ -26,6 +27,12 @@ fn the_gateway_is_the_default() {
          default via 198.51.100.1 dev eth0 proto boot metric 200\n"
     );
     assert_eq!(world.requests(), ["/v1/gateway_ip"]);
+    // On the interface that is named, if one is.
+    world.run(&["gateway", "check", "--interface", "eth1"]).expect(0);
+    world
+        .run(&["gateway", "check", "--interface", "eth0"])
+        .expect(9)
+        .says("is 10.182.127.198, but on eth1, not on eth0");
 }
 
 fn another_is_the_default() {
@@ -45,7 +52,7 @@ fn another_is_the_default() {
 fn there_is_none() {
     let world = World::bare([deployed()]);
     let ended = world.run(&["gateway", "check"]);
-    ended.expect(9);
+    ended.expect(9).says("there is no default route");
     assert_eq!(ended.text(), "API: 10.182.127.198\nkernel: nowhere\n");
     let ended = world.run(&["gateway", "check", "--format", "json"]);
     assert_eq!(
@@ -55,7 +62,16 @@ fn there_is_none() {
 }
 
 fn none_is_assigned() {
-    World::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]).run(&["gateway", "check"]).expect(3);
+    let mut world = World::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]);
+    let kernel = "kernel: via 198.51.100.1 dev eth0\ndefault via 198.51.100.1 dev eth0 proto boot\n";
+    assert_eq!(world.run(&["gateway", "check"]).expect(3).text(), kernel);
+    let object = world.run(&["gateway", "check", "--format", "json"]);
+    assert!(object.expect(3).text().starts_with("{\"gateway\":null,\"matches\":false,\"used\":{\"gateway\":"));
+    // Nor does an API that cannot be reached hide it.
+    let mut command = world.agent(&["gateway", "check"]);
+    world.stop_api();
+    command.env_remove("RACKCONNECT_CA_FILE");
+    assert_eq!(ended(world.start(command).wait_with_output().unwrap()).expect(7).text(), kernel);
 }
 
 fn an_ipv6_answer() {
@@ -88,8 +104,21 @@ fn as_other_programs_are_told() {
     ] {
         let ended = world.run(&["gateway", "show", "--as", program]);
         assert!(ended.expect(0).text().contains(says), "{}", ended.text());
-        assert!(ended.text().contains("# eth0 has a default route now"), "{}", ended.text());
+        assert!(ended.text().contains("# eth0 has or had a default route"), "{}", ended.text());
     }
+    // What is gone from the kernel is not gone from what configures it.
+    world.run(&["gateway", "set"]).expect(0);
+    let ended = world.run(&["gateway", "show", "--as", "netplan"]);
+    assert!(ended.expect(0).text().contains("# eth0 has or had a default route"), "{}", ended.text());
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.server.append(&world.server.route("default", "10.182.0.1", "eth1", 100));
+    let ended = world.run(&["gateway", "show", "--as", "networkd"]);
+    assert!(
+        ended.expect(0).text().contains("# eth1 has or had a default route via 10.182.0.1: replace"),
+        "{}",
+        ended.text()
+    );
+    world.server.remove(&world.server.route("default", "10.182.0.1", "eth1", 100));
     world.run(&["gateway", "show", "--as", "wicked"]).expect(2);
     world.run(&["gateway", "show", "--as", "netplan", "--format", "text"]).expect(2);
     world.expect(&[(PUBLIC, 0)]);

@@ -3,11 +3,12 @@
 use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 use simulated_api::{Script, Step};
+use simulated_xenstore::{Config as Store, Simulator as Xenstore};
 
 use crate::common::{Ended, ended};
 use crate::watch::{guards, kill, until};
@@ -20,6 +21,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::does_not_wait_for_an_api_that_hangs", does_not_wait_for_an_api_that_hangs),
     ("keep::puts_back_when_the_link_comes_back", puts_back_when_the_link_comes_back),
     ("keep::replaces_anothers_default_and_asks", replaces_anothers_default_and_asks),
+    ("keep::one_behind_ours_goes_too", one_behind_ours_goes_too),
     ("keep::does_not_fight", does_not_fight),
     ("keep::waits_for_the_gateway", waits_for_the_gateway),
     ("keep::waits_while_deploying", waits_while_deploying),
@@ -28,6 +30,9 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::sigkill_and_a_new_start", sigkill_and_a_new_start),
     ("keep::ends_by_other_signals", ends_by_other_signals),
     ("keep::an_ipv6_gateway_is_refused", an_ipv6_gateway_is_refused),
+    ("keep::remembers_what_was_verified", remembers_what_was_verified),
+    ("keep::one_alone", one_alone),
+    ("keep::keeps_no_boot_waiting", keeps_no_boot_waiting),
     ("keep::a_dead_gateway_is_not_hurried", a_dead_gateway_is_not_hurried),
     ("keep::a_flood_of_events", a_flood_of_events),
 ];
@@ -41,12 +46,17 @@ struct Keep {
 
 impl Keep {
     fn start(world: &World) -> Keep {
+        Keep::start_with(world, |_| {})
+    }
+
+    fn start_with(world: &World, with: impl FnOnce(&mut Command)) -> Keep {
         let path = world.folder.path().join("notify");
         let _ = std::fs::remove_file(&path);
         let notify = UnixDatagram::bind(&path).unwrap();
         notify.set_nonblocking(true).unwrap();
         let mut command = world.agent(&["gateway", "keep", "-v"]);
         command.env("NOTIFY_SOCKET", &path);
+        with(&mut command);
         if std::env::var_os("SHOW").is_some() {
             command.stderr(std::process::Stdio::inherit());
             let child = world.spawn(command);
@@ -154,6 +164,16 @@ fn replaces_anothers_default_and_asks() {
     keep.end(SIGTERM).expect(0);
 }
 
+/// It saw its own in front, and the kernel took turns between the two.
+fn one_behind_ours_goes_too() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    world.server.append(&world.server.route("default", PUBLIC, "eth0", 0));
+    until("ours is alone", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    keep.end(SIGTERM).expect(0);
+}
+
 fn does_not_fight() {
     let world = World::with([deployed()], &[(GATEWAY, "eth1", 0)]);
     let mut keep = Keep::start(&world);
@@ -246,6 +266,49 @@ fn ends_by_other_signals() {
         keep.until("READY=1");
         keep.end(signal).expect(128 + signal as i32);
         world.expect(&[(GATEWAY, 0)]);
+    }
+}
+
+/// What it had verified, it knew for as long as it ran itself.
+fn remembers_what_was_verified() {
+    let mut world = World::usual();
+    world.run(&["gateway", "set"]).expect(0);
+    world.stop_api();
+    world.server.remove(&world.server.defaults()[0]);
+    let endpoint = "https://10.191.5.5:8443";
+    let mut command = crate::common::bare_agent(&["gateway", "keep"]);
+    command.env("RACKCONNECT_ENDPOINT", endpoint).env("RACKCONNECT_STATE_DIR", world.folder.path());
+    let child = world.start(command);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    kill(&child, SIGTERM);
+    ended(child.wait_with_output().unwrap()).expect(0).says("was lost: 10.182.127.198 is put back");
+}
+
+fn one_alone() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    world.run(&["gateway", "keep"]).expect(10).says("runs already");
+    keep.end(SIGTERM).expect(0);
+}
+
+/// The boot waited for an API that hung, or for a region that did not come.
+fn keeps_no_boot_waiting() {
+    let world = World::usual();
+    let api = world.api.as_ref().unwrap();
+    api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed().fault("stall")]));
+    let store = Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Rackspace")).unwrap();
+    for region in [true, false] {
+        let mut keep = Keep::start_with(&world, |command| {
+            command.env("RACKCONNECT_DEADLINE", "1h").env("RACKCONNECT_REQUEST_TIMEOUT", "1h");
+            if !region {
+                command.env_remove("RACKCONNECT_ENDPOINT").env("XENSTORED_PATH", store.path());
+            }
+        });
+        keep.until("READY=1");
+        assert!(keep.told("STATUS=waiting for the API"), "{:?}", keep.told);
+        world.expect(&[(PUBLIC, 0)]);
+        keep.end(SIGTERM).expect(0);
     }
 }
 

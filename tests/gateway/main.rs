@@ -9,6 +9,7 @@ mod notify;
 mod readme;
 mod set;
 mod space;
+mod undo;
 mod watch;
 mod world;
 
@@ -29,7 +30,8 @@ fn main() -> ExitCode {
             None => ExitCode::SUCCESS,
         };
     }
-    let tests = [check::TESTS, set::TESTS, keep::TESTS, readme::TESTS, endurance::TESTS, notify::TESTS].concat();
+    let tests =
+        [check::TESTS, set::TESTS, keep::TESTS, readme::TESTS, endurance::TESTS, notify::TESTS, undo::TESTS].concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

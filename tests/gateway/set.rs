@@ -23,6 +23,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::no_default_before", no_default_before),
     ("set::three_defaults", three_defaults),
     ("set::two_at_one_metric", two_at_one_metric),
+    ("set::ours_is_not_alone", ours_is_not_alone),
+    ("set::a_rule_goes_before_the_main_table", a_rule_goes_before_the_main_table),
     ("set::ours_is_the_second_of_two", ours_is_the_second_of_two),
     ("set::a_default_without_a_gateway", a_default_without_a_gateway),
     ("set::every_attribute_comes_back", every_attribute_comes_back),
@@ -126,9 +128,50 @@ fn three_defaults() {
 fn two_at_one_metric() {
     let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), ("10.182.0.1", "eth1", 0)]);
     world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0), ("10.182.0.1", 0)]);
+    world.expect(&[(GATEWAY, 0)]);
     world.run(&["gateway", "rollback"]).expect(0);
     world.expect(&[(PUBLIC, 0), ("10.182.0.1", 0)]);
+}
+
+/// It was taken for one of the main table that takes turns with ours.
+fn a_rule_goes_before_the_main_table() {
+    let world = World::usual();
+    let mut other = world.server.route("default", PUBLIC, "eth0", 0);
+    other.table = 77;
+    world.server.append(&other);
+    // struct fib_rule_hdr: packets for 198.41.0.0/16 go by table 77 (FR_ACT_TO_TBL is 1), before the main table's rule.
+    let rule = [libc::AF_INET as u8, 16, 0, 0, 77, 0, 0, 1, 0, 0, 0, 0];
+    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+    let request =
+        Writer::new(libc::RTM_NEWRULE, flags, &rule).attribute(1, &[198, 41, 0, 0]).attribute(6, &100u32.to_ne_bytes());
+    world.server.run(move || Netlink::open().unwrap().ask(&request, |_| Ok(())).expect("a rule"));
+    world.run(&["gateway", "set"]).expect(10).says("but via 198.51.100.1 dev eth0 (something goes before");
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+/// The kernel takes turns among routes of one metric, and was asked at a moment when it was ours' turn: networkd appends its
+/// own behind ours.
+fn ours_is_not_alone() {
+    let world = World::usual();
+    world.run(&["gateway", "set"]).expect(0);
+    let public = world.server.route("default", PUBLIC, "eth0", 0);
+    world.server.append(&public);
+    world.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
+    let check = world.run(&["gateway", "check"]);
+    assert!(check.expect(9).says("not every packet").text().contains("kernel: by turns, now "), "{}", check.text());
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "check"]).expect(0);
+    // What was behind ours comes back behind it, and what was in front in front.
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
+    world.server.prepend(&world.server.route("default", "198.51.100.9", "eth0", 0));
+    world.server.append(&world.server.route("default", "10.182.0.1", "eth1", 0));
+    let before = world.server.routes();
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(world.server.routes(), before);
 }
 
 fn ours_is_the_second_of_two() {
@@ -244,7 +287,7 @@ fn other_types_of_service_and_tables_are_not_touched() {
 }
 
 /// As an ordinary user, where there are any: in a user namespace of the test's there is one user alone.
-fn as_nobody(mut command: Command) -> Option<Command> {
+pub fn as_nobody(mut command: Command) -> Option<Command> {
     let whole = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
     if !whole {
         eprintln!("NOT RUN as another user: there is none in this user namespace");
@@ -421,9 +464,9 @@ fn gives_up_waiting() {
 }
 
 /// A gateway that nobody is.
-const DEAD: &str = "10.182.127.199";
+pub const DEAD: &str = "10.182.127.199";
 
-fn dead() -> World {
+pub fn dead() -> World {
     World::with([Step::new("DEPLOYED").gateway(DEAD)], &[(PUBLIC, "eth0", 0)])
 }
 
@@ -669,7 +712,7 @@ fn one_change_at_a_time() {
         world.folder.path().join("gateway.sock").exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]
     });
     world.server.prepend(&world.server.route("default", "10.182.0.1", "eth1", 0));
-    world.run(&["gateway", "set"]).expect(10).says("under way");
+    world.run(&["gateway", "set"]).expect(10).says("waits for \"rackconnect gateway confirm\"");
     world.server.remove(&world.server.route("default", "10.182.0.1", "eth1", 0));
     world.run(&["gateway", "check"]).expect(0);
     world.run(&["gateway", "confirm"]).expect(0);
@@ -820,7 +863,7 @@ fn signals_end_it_again_after_an_undo() {
     let api = world.api.as_ref().unwrap();
     let asked = world.requests().len();
     api.set_script("10.182.21.219".parse().unwrap(), simulated_api::Script::of([deployed().fault("stall")]));
-    let check = world.start(world.agent(&["gateway", "check"]));
+    let check = world.start(world.agent(&["gateway", "set"]));
     until("it asks", || world.requests().len() > asked);
     world.expect(&[(PUBLIC, 0)]);
     kill(&check, SIGINT);
@@ -830,7 +873,7 @@ fn signals_end_it_again_after_an_undo() {
 fn sigkill_of_both_is_undone_by_the_next_command() {
     let world = dead();
     let before = world.server.routes();
-    for command in [&["gateway", "check"][..], &["gateway", "rollback"], &["gateway", "confirm"], &["gateway"]] {
+    for command in [&["gateway", "set"][..], &["gateway", "rollback"], &["gateway", "confirm"]] {
         let mut child = world.start(world.agent(&["gateway", "set"]));
         until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
         for guard in guards(&world) {

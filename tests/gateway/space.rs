@@ -207,7 +207,7 @@ impl Space {
     /// Adds a route in front.
     pub fn prepend(&self, route: &Route) {
         let route = route.clone();
-        self.netlink(move |netlink| netlink.add(&route, false).expect("a route"));
+        self.netlink(move |netlink| netlink.add(&route, rackconnect_agent::netlink::Place::Front).expect("a route"));
     }
 
     /// All routes of the main table.

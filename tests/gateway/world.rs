@@ -25,6 +25,7 @@ pub const HOST: &str = "203.0.113.10";
 /// A host that only the public gateway leads to.
 pub const PUBLIC_HOST: &str = "203.0.113.20";
 const API: &str = "10.191.5.5";
+const API_PORT: u16 = 8443;
 
 /// All of it.
 pub struct World {
@@ -103,7 +104,7 @@ impl World {
         }
         let config = Config {
             script: Script::of(steps),
-            listen: vec![SocketAddr::new(API.parse().unwrap(), 8443)],
+            listen: vec![SocketAddr::new(API.parse().unwrap(), API_PORT)],
             limit,
             ..common::config()
         };
@@ -187,6 +188,12 @@ impl World {
     pub fn stop_api(&mut self) {
         let api = self.api.take();
         self.beyond.run(move || drop(api));
+    }
+
+    /// Puts something else in its place, at its port.
+    pub fn replace_api(&mut self, with: impl FnOnce(u16) + Send + 'static) {
+        self.stop_api();
+        self.beyond.run(move || with(API_PORT));
     }
 }
 

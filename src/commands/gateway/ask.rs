@@ -47,7 +47,10 @@ pub fn gateway(settings: &Settings) -> Result<IpAddr> {
     let (deadline, reserve) = terms(settings)?;
     match once::ask_by(settings, Operation::Gateway, Format::Text, deadline, reserve)? {
         Answer::Body(bytes) => body::gateway(&bytes),
-        Answer::NotFound => Err(Error::new(Kind::NotYet, "no gateway is assigned to this server yet: HTTP 404")),
+        Answer::NotFound => Err(Error::new(
+            Kind::NotYet,
+            "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404",
+        )),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::{ask, store};
+use super::{ask, store_to_look_at};
 use crate::cli::options;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::gateway::{kernel, plan};
-use crate::netlink::{Hop, Route, family_of};
+use crate::netlink::{Hop, INET, Route, family_of};
 use crate::output;
 use crate::settings::Settings;
 use crate::term::visible;
@@ -24,37 +24,54 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         }
     };
     let named = settings.interface()?;
-    store(settings, None)?;
-    let gateway = ask::gateway(settings)?;
+    store_to_look_at(settings)?;
+    let asked = ask::gateway(settings);
+    let gateway = asked.as_ref().ok().copied();
     let mut netlink = kernel::open()?;
-    let family = family_of(gateway);
+    let family = gateway.map_or(INET, family_of);
     let defaults = kernel::defaults(&mut netlink, family)?;
     let hop = kernel::internet(&mut netlink, family)?;
+    let is_split = kernel::is_split(&mut netlink, family)?;
     let namer = kernel::namer(&mut netlink);
     let name = |index: u32| namer(index).unwrap_or_else(|| format!("#{index}"));
-    let is_used = hop.is_some_and(|hop| hop.gateway == Some(gateway))
-        && named.is_none_or(|named| hop.and_then(|hop| hop.interface).is_some_and(|index| name(index) == named));
+    let is_through = gateway.is_some() && hop.and_then(|hop| hop.gateway) == gateway;
+    let on = hop.and_then(|hop| hop.interface).map(name);
+    let is_named = named.is_none() || named == on;
+    let is_used = is_through && is_named && !is_split;
     if json {
         output::line(&object(gateway, hop, &defaults, is_used, &name))?;
     } else {
-        output::line(&format!("API: {gateway}"))?;
-        output::line(&visible(&format!("kernel: {}", kernel::describe(hop, name))))?;
+        if let Some(gateway) = gateway {
+            output::line(&format!("API: {gateway}"))?;
+        }
+        let hops = if is_split { "by turns, now " } else { "" };
+        output::line(&visible(&format!("kernel: {hops}{}", kernel::describe(hop, name))))?;
         for route in &defaults {
             output::line(&visible(&plan::show(route, &|index| Some(name(index)))))?;
         }
     }
-    match is_used {
-        true => Ok(Exit::Ok),
-        false => {
-            log::error!("the default gateway is not {gateway}, which the API has assigned");
-            Ok(Exit::NotTheGateway)
-        }
+    // What the kernel has is of use even where the API has nothing to say.
+    let gateway = asked?;
+    if is_used {
+        return Ok(Exit::Ok);
     }
+    let why = match (on, named) {
+        _ if hop.is_none() => format!("there is no default route, and the API has assigned {gateway}"),
+        _ if is_through && is_split => format!(
+            "not every packet goes through {gateway}: the default route has several next hops, or there are several of one metric"
+        ),
+        (Some(on), Some(named)) if is_through => {
+            format!("the default gateway is {gateway}, but on {on}, not on {named}")
+        }
+        _ => format!("the default gateway is not {gateway}, which the API has assigned"),
+    };
+    log::error!("{}", visible(&why));
+    Ok(Exit::NotTheGateway)
 }
 
 /// The object. Keys are only ever added.
 fn object(
-    gateway: IpAddr,
+    gateway: Option<IpAddr>,
     hop: Option<Hop>,
     defaults: &[Route],
     is_used: bool,
@@ -80,7 +97,7 @@ fn object(
         .collect();
     format!(
         "{{\"gateway\":{},\"matches\":{is_used},\"used\":{used},\"default_routes\":[{}]}}",
-        text(&gateway.to_string()),
+        address(gateway),
         routes.join(",")
     )
 }

@@ -18,7 +18,10 @@ pub fn confirm(settings: &Settings) -> Result<Exit> {
         None if change::finish_interrupted(&store, None)? => {
             Err(Error::new(Kind::Refused, "too late: the change was interrupted, and everything is put back"))
         }
-        None => Err(Error::new(Kind::Refused, "no change of the default route waits for a confirmation")),
+        None => Err(Error::new(
+            Kind::Refused,
+            format!("no change of the default route waits for a confirmation{}", store.searched()),
+        )),
     }
 }
 

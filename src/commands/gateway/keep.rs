@@ -11,15 +11,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::set::{self, Task};
 use super::{ask, store};
+use crate::api::roots;
 use crate::clock::{Moment, chance};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::change::{self, Order, Outcome};
 use crate::gateway::keeper::{Keeper, REPLACEMENTS, Sight, Step, WINDOW};
-use crate::gateway::record::Store;
+use crate::gateway::record::{State, Store};
 use crate::gateway::verify::Checks;
 use crate::gateway::{kernel, plan};
-use crate::netlink::{Events, INET, Netlink, Route};
+use crate::netlink::{Events, INET, Netlink, Place, Route};
 use crate::settings::Settings;
 use crate::signals::{self, Held};
 use crate::{duration, notify};
@@ -32,6 +33,9 @@ const CROWD: Duration = Duration::from_secs(1);
 
 /// How long to wait where the kernel itself does not answer.
 const TROUBLE: Duration = Duration::from_secs(1);
+
+/// How long the first answer of the API may keep those who wait for this service, such as the end of the boot.
+const STARTUP: Duration = Duration::from_secs(2);
 
 /// What is kept, and by what.
 struct Keep<'a> {
@@ -49,9 +53,7 @@ struct Keep<'a> {
 
 /// Keeps the gateway.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    // Wrong settings show before anything is kept.
-    settings.interface()?;
-    set::target(settings)?;
+    check(settings)?;
     let signals = signals::hold()?;
     signals::end_between_changes(notify::stopping)?;
     let store = {
@@ -62,12 +64,36 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         return Err(Error::new(Kind::Refused, "keeping the gateway needs CAP_NET_ADMIN (root)"));
     }
     store.prepare()?;
+    let Some(_keeping) = store.keeping()? else {
+        return Err(Error::new(Kind::Refused, "another \"rackconnect gateway keep\" runs already"));
+    };
     // Before the first look, so that nothing that happens after it is missed.
     let mut events = subscribe()?;
     let netlink = kernel::open()?;
-    let keep =
-        Keep { settings, store, netlink, signals, verified: None, changed: false, ready: false, said: String::new() };
+    let verified = remembered(&store);
+    let keep = Keep { settings, store, netlink, signals, verified, changed: false, ready: false, said: String::new() };
     thread::scope(|scope| keep.run(scope, &mut events))
+}
+
+/// Wrong settings show before anything is kept. A region that may still come is waited for with the API, and keeps nobody who
+/// waits for this service.
+fn check(settings: &Settings) -> Result<()> {
+    settings.interface()?;
+    let ca_file = settings.ca_file()?;
+    roots::roots(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
+    if settings.has_endpoint()? {
+        return Ok(());
+    }
+    match settings.known_region() {
+        Err(why) if why.kind == Kind::NotYet => Ok(()),
+        known => known.map(drop),
+    }
+}
+
+/// The gateway that the last change led to, by whichever process: it was verified, and not undone since.
+fn remembered(store: &Store) -> Option<(Ipv4Addr, u32)> {
+    let record = store.read().filter(|record| record.state == State::Kept)?;
+    Some((record.gateway.parse().ok()?, record.plan.wanted.metric))
 }
 
 /// The messages of the errors that end it: somebody contends …
@@ -121,9 +147,14 @@ fn find(settings: &Settings) -> Result<Found> {
 
 impl<'a> Keep<'a> {
     fn run<'scope>(mut self, scope: &'scope Scope<'scope, 'a>, events: &mut Events) -> Result<Exit> {
-        let mut keeper = Keeper::new(Moment::now());
+        let mut keeper = Keeper::new(Moment::now(), self.verified.is_some());
         let mut question: Option<Question> = None;
+        let startup = Moment::now() + STARTUP;
         loop {
+            if !self.ready && Moment::now() >= startup {
+                self.say(log::Level::Info, "waiting for the API");
+                self.ready();
+            }
             // Nothing that may pass ends what must never be given up.
             let sight = match self.sight() {
                 Ok(sight) => sight,
@@ -136,6 +167,10 @@ impl<'a> Keep<'a> {
             };
             match keeper.next(Moment::now(), sight) {
                 Step::Listen(until) => {
+                    let until = match self.ready {
+                        true => until,
+                        false => Some(until.map_or(startup, |until| until.min(startup))),
+                    };
                     let heard = listen(events, question.as_ref().map(|question| &question.done), until);
                     if heard {
                         keeper.heard();
@@ -201,7 +236,7 @@ impl<'a> Keep<'a> {
         let hop = kernel::internet(&mut self.netlink, INET)?;
         Ok(match (hop, self.verified) {
             (None, _) => Sight::Nowhere,
-            (Some(hop), Some((gateway, _))) if hop.gateway == Some(gateway.into()) => Sight::Ours,
+            (Some(_), Some((gateway, _))) if kernel::is_used(&mut self.netlink, gateway.into(), None)? => Sight::Ours,
             (Some(_), _) => Sight::Elsewhere,
         })
     }
@@ -216,8 +251,8 @@ impl<'a> Keep<'a> {
             Ok(Task::Nothing(..)) => true,
             Ok(Task::Set(aim)) => {
                 let route = Route::default_via(gateway, aim.link.index, metric);
-                match self.netlink.add(&route, true) {
-                    Ok(_) => kernel::is_used(&mut self.netlink, gateway.into(), aim.link.index).unwrap_or(false),
+                match self.netlink.add(&route, Place::Alone) {
+                    Ok(_) => kernel::is_used(&mut self.netlink, gateway.into(), Some(aim.link.index)).unwrap_or(false),
                     Err(why) => {
                         self.say(log::Level::Warn, &format!("{gateway} cannot be put back: {why}"));
                         return false;
@@ -269,13 +304,18 @@ impl<'a> Keep<'a> {
         let Some(lock) = self.store.lock(Duration::ZERO)? else {
             return Err(set::refused("another change of the default route is under way"));
         };
+        if self.store.has_pending() {
+            return Err(set::refused("a change of the default route was interrupted and is not undone yet"));
+        }
         if !plan.before.is_empty() && !keeper.may_replace(Moment::now()) {
             return Err(set::refused(GAVE_UP));
         }
+        // Whatever follows is news.
+        self.said.clear();
         let name = |index| Some(aim.network.name(index));
         for change in &plan.changes {
             let (what, route) = match change {
-                plan::Change::Add(route) => ("adding", route),
+                plan::Change::Add(route) | plan::Change::Append(route) => ("adding", route),
                 plan::Change::Remove(route) => ("removing", route),
             };
             log::info!("{what} {}", plan::show(route, &name));

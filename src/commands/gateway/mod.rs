@@ -19,11 +19,21 @@ use crate::gateway::record::Store;
 use crate::settings::Settings;
 use crate::signals::Held;
 
-/// The place of the undo; what a killed process left half done is undone first. `held`: the signals, where they are held.
+/// The place of the undo, for what changes routes: what a killed process left half done is undone first. `held`: the signals,
+/// where they are held.
 fn store(settings: &Settings, held: Option<&Held>) -> Result<Store> {
     let store = Store::at(&settings.state_dir()?);
     if let Err(why) = change::finish_interrupted(&store, held) {
         log::error!("{why}");
+    }
+    Ok(store)
+}
+
+/// The same for what only looks, and changes nothing: it is said.
+fn store_to_look_at(settings: &Settings) -> Result<Store> {
+    let store = Store::at(&settings.state_dir()?);
+    if let Some(sentence) = change::unfinished(&store) {
+        log::warn!("{sentence}");
     }
     Ok(store)
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{ask, store};
+use super::{ask, store, store_to_look_at};
 use crate::api::reach::Target;
 use crate::api::roots;
 use crate::cli::options;
@@ -53,20 +53,20 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     };
     let keep_old = settings.keep_old_metric()?;
     let probes = settings.probes()?;
-    let store = store(settings, None)?;
+    let store = match settings.has(&options::DRY_RUN) {
+        true => store_to_look_at(settings)?,
+        false => store(settings, None)?,
+    };
     let mut netlink = kernel::open()?;
     let aim = match task(settings, &mut netlink)? {
         None => {
             log::error!("gave up waiting: the deadline passed");
             return Ok(Exit::DeadlinePassed);
         }
-        Some(Task::Nothing(..)) if store.has_pending() => {
-            return Err(refused(
-                "the gateway is in effect, but the change that made it so waits for \"rackconnect gateway confirm\", or was \
-                 interrupted and could not be undone; nothing was changed",
-            ));
-        }
         Some(Task::Nothing(gateway, interface)) => {
+            if let Some(why) = change::unfinished(&store) {
+                return Err(refused(&format!("{gateway} is the default gateway, but {why}; nothing was changed")));
+            }
             output::line(&visible(&format!("nothing to do: {gateway} on {interface} is the default gateway")))?;
             return Ok(Exit::Ok);
         }
@@ -81,13 +81,19 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         return Err(refused("changing routes needs CAP_NET_ADMIN (root); nothing was changed"));
     }
     let checks = Checks::choose(Some(target(settings)?), probes);
-    store.prepare()?;
+    store.prepare().map_err(|why| refused(&format!("{why}; nothing was changed")))?;
     let Some(lock) = store.lock(Duration::ZERO)? else {
-        return Err(refused(
-            "another change of the default route is under way, or waits for \"rackconnect gateway confirm\"; nothing was \
-             changed",
-        ));
+        let why = change::unfinished(&store);
+        let why = why.unwrap_or_else(|| "another change of the default route is under way".to_owned());
+        return Err(refused(&format!("{why}; nothing was changed")));
     };
+    // Its undo could not be finished, and would be forgotten.
+    if store.has_pending() && !settings.has(&options::FORCE) {
+        return Err(refused(
+            "a change of the default route was interrupted and is not undone yet: \"rackconnect gateway rollback\" tries that \
+             again; nothing was changed (--force sets it all the same)",
+        ));
+    }
     let signals = signals::hold()?;
     let order = Order { plan: &plan, gateway: aim.gateway.into(), link: &aim.link, checks: &checks, confirm };
     let outcome = change::carry_out(&mut netlink, &store, &lock, &signals, &order);
@@ -134,22 +140,22 @@ fn task(settings: &Settings, netlink: &mut Netlink) -> Result<Option<Task>> {
         }
         let mut waited = false;
         loop {
-            let why = match ask::refusal(settings) {
+            let (why, error) = match ask::refusal(settings) {
                 Ok(None) => break,
-                Ok(Some((why, false))) => {
-                    return Err(refused(&format!("{why}; nothing was changed (--force sets it all the same)")));
-                }
-                Ok(Some((why, true))) => refused(&format!("{why}; nothing was changed (--force sets it all the same)")),
-                Err(why) => why,
-            };
-            match &mut patience {
-                Some(patience) if why.kind == Kind::Refused || is_passing(&why) => {
-                    waited = true;
-                    if !patience.wait(&why.message) {
-                        return Ok(None);
+                Ok(Some((why, passes))) => {
+                    let error = refused(&format!("{why}; nothing was changed (--force sets it all the same)"));
+                    if !passes {
+                        return Err(error);
                     }
+                    (why, error)
                 }
-                _ => return Err(why),
+                Err(error) if is_passing(&error) => (error.message.clone(), error),
+                Err(error) => return Err(error),
+            };
+            let Some(patience) = &mut patience else { return Err(error) };
+            waited = true;
+            if !patience.wait(&why) {
+                return Ok(None);
             }
         }
         // The automation may have changed anything in the meantime.
@@ -177,6 +183,7 @@ pub fn aim(settings: &Settings, netlink: &mut Netlink, gateway: IpAddr) -> Resul
         && hop.gateway == Some(gateway)
         && let Some(index) = hop.interface
         && named.as_ref().is_none_or(|named| *named == network.name(index))
+        && !kernel::is_split(netlink, INET)?
     {
         return Ok(Task::Nothing(v4, network.name(index)));
     }
@@ -225,7 +232,7 @@ fn print(plan: &Plan, aim: &Aim) -> Result<()> {
     let name = |index| Some(aim.network.name(index));
     plan.changes.iter().try_for_each(|change| {
         let (sign, route) = match change {
-            Change::Add(route) => ('+', route),
+            Change::Add(route) | Change::Append(route) => ('+', route),
             Change::Remove(route) => ('-', route),
         };
         output::line(&visible(&format!("{sign} {}", plan::show(route, &name))))

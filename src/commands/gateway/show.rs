@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::super::{format, once};
-use super::{set, store};
+use super::{set, store_to_look_at};
 use crate::api::client::Answer;
 use crate::api::{Format, Operation, body};
 use crate::cli::options;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::native::{self, Facts, Manager};
+use crate::gateway::record::Store;
 use crate::gateway::{choose, kernel};
 use crate::netlink::INET;
 use crate::output;
@@ -24,9 +25,12 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         return Err(Error::usage("--as and --format exclude each other: give one of the two"));
     }
     let named = settings.interface()?;
-    store(settings, None)?;
+    let store = store_to_look_at(settings)?;
     let Answer::Body(bytes) = once::ask(settings, Operation::Gateway, format.unwrap_or(Format::Text))? else {
-        return Err(Error::new(Kind::NotYet, "no gateway is assigned to this server yet: HTTP 404"));
+        return Err(Error::new(
+            Kind::NotYet,
+            "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404",
+        ));
     };
     if format.is_some() {
         output::body(&bytes)?;
@@ -34,7 +38,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let address = body::gateway(&bytes)?;
     match manager {
         Some(manager) => {
-            let text = facts(address, named.as_deref()).and_then(|facts| native::write(manager, &facts));
+            let text = facts(address, named.as_deref(), &store).and_then(|facts| native::write(manager, &facts));
             output::write(text.map_err(|why| Error::new(Kind::Other, why))?.as_bytes())?;
         }
         None if format.is_none() => output::line(&address.to_string())?,
@@ -44,7 +48,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 }
 
 /// What the configuration is made of.
-fn facts(gateway: IpAddr, named: Option<&str>) -> Result<Facts, String> {
+fn facts(gateway: IpAddr, named: Option<&str>, store: &Store) -> Result<Facts, String> {
     let IpAddr::V4(v4) = gateway else { return Err(format!("{gateway} is an IPv6 address, which is never set")) };
     let mut netlink = kernel::open().map_err(|why| why.message)?;
     let network = kernel::network(&mut netlink, INET).map_err(|why| why.message)?;
@@ -54,18 +58,29 @@ fn facts(gateway: IpAddr, named: Option<&str>) -> Result<Facts, String> {
         IpAddr::V4(local) => Some((local, address.prefix)),
         IpAddr::V6(_) => None,
     });
-    let mut others: Vec<String> = network
-        .routes
-        .iter()
-        .filter(|route| route.is_default() && route.interface.is_some_and(|index| index != link.index))
-        .filter_map(|route| route.interface.map(|index| network.name(index)))
-        .collect();
+    // What was replaced is gone from the kernel, but not from what configures it.
+    let before = store.read().map(|record| record.plan.before).unwrap_or_default();
+    let (mut others, mut replaced) = (Vec::new(), Vec::new());
+    for route in network.routes.iter().chain(&before).filter(|route| route.is_default()) {
+        let Some(name) = route.interface.map(|index| network.name(index)) else { continue };
+        if name != link.name {
+            others.push(name);
+        } else if let Some(IpAddr::V4(old)) = route.gateway
+            && old != v4
+        {
+            replaced.push(old);
+        }
+    }
+    others.sort();
     others.dedup();
+    replaced.sort();
+    replaced.dedup();
     Ok(Facts {
         interface: link.name.clone(),
         gateway: v4,
         address: address.ok_or("the interface lost its address")?,
         network_file: native::manager(Path::new("/"), link).and_then(|(_, file)| file),
         others,
+        replaced,
     })
 }
