@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use common::{Ended, World, bare_agent, ended};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use simulated_api::Step;
+use simulated_xenstore::{Config as Store, Simulator as Xenstore};
 use tempfile::TempDir;
 
 /// A folder of hooks, and one of stamps.
@@ -163,6 +164,34 @@ fn root_runs_only_what_root_alone_can_write() {
     hooks.run(&["--again"]).expect(1).says("1 is refused").says("/d (its mode is 0777)");
 }
 
+/// In a folder with the sticky bit anybody could have put a link to a program of root's.
+#[test]
+fn root_follows_no_link_of_others() {
+    if !geteuid().is_root() {
+        eprintln!("NOT RUN: it needs root");
+        return;
+    }
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho one\n", 0o755);
+    symlink(hooks.path("d/1"), hooks.path("d/2")).unwrap();
+    symlink("d", hooks.path("others")).unwrap();
+    lchown(hooks.path("d/2"), Some(1000), None).unwrap();
+    let run = hooks.run(&[]);
+    run.expect(1).says("2 is refused:").says("/d/2 is not root's (its owner is 1000)");
+    assert_eq!(run.text(), "one\n");
+
+    lchown(hooks.path("others"), Some(1000), None).unwrap();
+    let mut command = bare_agent(&["hooks", "--again"]);
+    command.arg(hooks.path("others")).env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));
+    let run = ended(command.output().unwrap());
+    run.expect(1).says("1 is refused:").says("/others is not root's");
+    assert_eq!(run.text(), "");
+
+    lchown(hooks.path("d/2"), Some(0), None).unwrap();
+    fs::set_permissions(hooks.path("d"), fs::Permissions::from_mode(0o1777)).unwrap();
+    hooks.run(&["--again"]).expect(1).says("1 is refused").says("/d (its mode is 1777)");
+}
+
 #[test]
 fn after_a_wait_they_see_its_word() {
     let hooks = Hooks::new();
@@ -172,6 +201,32 @@ fn after_a_wait_they_see_its_word() {
     wait.arg(common::binary()).arg("hooks").arg(hooks.path("d")).env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));
     let run = ended(wait.output().unwrap());
     assert_eq!(run.expect(0).text(), "FAILED in syd\n");
+}
+
+/// They saw NOT-RACKCONNECT after the API had said DEPLOYING.
+#[test]
+fn they_see_what_was_learnt_last() {
+    if !geteuid().is_root() {
+        eprintln!("NOT RUN: it needs root");
+        return;
+    }
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho $RACKCONNECT_STATUS\n", 0o755);
+    let world = World::of([Step::new("DEPLOYING")]);
+    let run = |arguments: &[&str], store: Option<&Xenstore>| {
+        let mut agent = world.agent(arguments);
+        if let Some(store) = store {
+            agent.env("XENSTORED_PATH", store.path());
+        }
+        ended(agent.env("RACKCONNECT_STAMP_DIR", hooks.path("stamps")).output().unwrap())
+    };
+    let folder = hooks.path("d");
+    let seen = || run(&["hooks", "--again", folder.to_str().unwrap()], None).expect(0).text().to_owned();
+    let amazon = Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Amazon")).unwrap();
+    run(&["wait", "--ok-if", "not-rackconnect"], Some(&amazon)).expect(0);
+    assert_eq!(seen(), "NOT-RACKCONNECT\n");
+    run(&["status"], None).expect(0);
+    assert_eq!(seen(), "DEPLOYING\n");
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
@@ -16,7 +18,7 @@ use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::hooks::choose::{self, Choice, Owned};
+use crate::hooks::choose::{self, Choice, Owned, Passed};
 use crate::hooks::identity;
 use crate::hooks::run::{self, End};
 use crate::hooks::stamp;
@@ -31,6 +33,9 @@ const FOLDER: &str = "/etc/rackconnect-agent/deployed.d";
 /// The variables that a hook sees.
 const VARIABLES: (&str, &str) = ("RACKCONNECT_STATUS", "RACKCONNECT_REGION");
 
+/// How many links the kernel follows. Source: path_resolution(7).
+const LINKS: usize = 40;
+
 /// The largest stamp that is read.
 const LIMIT: u64 = 16 * 1024;
 
@@ -39,6 +44,7 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
     let (dry_run, again) = (settings.has(&options::DRY_RUN), settings.has(&options::AGAIN));
     let limit = settings.hook_limit()?;
     let stamps = settings.stamp_dir()?;
+    let typed = Path::new(folder.unwrap_or(FOLDER));
     let Some((folder, names)) = names(folder)? else {
         log::info!("there is no {FOLDER}: no hooks to run");
         return Ok(Exit::Ok);
@@ -59,7 +65,7 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
             say(dry_run, &format!("skip {shown}: {why}"))?;
             continue;
         }
-        if let Err(why) = trusted(&path) {
+        if let Err(why) = trusted(&typed.join(name)) {
             failed.push(shown.clone());
             match dry_run {
                 true => output::line(&format!("refuse {shown}: {why}"))?,
@@ -141,32 +147,43 @@ fn kind(path: &Path) -> choose::Kind {
     }
 }
 
-/// Whether the one who runs the hook may. root alone has something to lose to others. The link, if it is one, and what it
-/// leads to: each could be changed by whoever can write the folders above it.
+/// Whether the one who runs the hook may. root alone has something to lose to others.
 fn trusted(path: &Path) -> Result<(), String> {
     if !geteuid().is_root() {
         return Ok(());
     }
-    let chain = || -> io::Result<Vec<Owned>> {
-        let real = fs::canonicalize(path)?;
-        let above = path.parent().into_iter().flat_map(Path::ancestors);
-        above.chain(real.ancestors()).map(owned).collect()
-    };
-    let mut chain = chain().map_err(|why| why.to_string())?;
-    // The topmost thing that is wrong is the one to put right first.
-    chain.sort_by(|a, b| a.path.cmp(&b.path));
-    choose::trust(&chain)
+    choose::trust(&way(path).map_err(|why| why.to_string())?)
 }
 
-fn owned(path: &Path) -> io::Result<Owned> {
-    let metadata = fs::metadata(path)?;
-    Ok(Owned {
-        path: path.to_owned(),
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        mode: metadata.mode(),
-        folder: metadata.is_dir(),
-    })
+/// All that is passed on the way to a hook: whoever can change one of the folders and links can change where it leads.
+fn way(path: &Path) -> io::Result<Vec<Owned>> {
+    let steps = |path: &Path| path.iter().rev().map(OsString::from).collect::<Vec<_>>();
+    let (mut at, mut left, mut way) = (PathBuf::new(), steps(&std::path::absolute(path)?), Vec::new());
+    while let Some(step) = left.pop() {
+        match step.as_bytes() {
+            b"." => continue,
+            b".." => {
+                at.pop();
+                continue;
+            }
+            _ => at.push(step),
+        }
+        let metadata = fs::symlink_metadata(&at)?;
+        let what = match metadata.file_type() {
+            kind if kind.is_symlink() => Passed::Link,
+            kind if kind.is_dir() => Passed::Folder,
+            _ => Passed::Hook,
+        };
+        way.push(Owned { path: at.clone(), what, uid: metadata.uid(), mode: metadata.mode() });
+        if what == Passed::Link {
+            if way.iter().filter(|passed| passed.what == Passed::Link).count() > LINKS {
+                return Err(Errno::ELOOP.into());
+            }
+            left.extend(steps(&fs::read_link(&at)?));
+            at.pop();
+        }
+    }
+    Ok(way)
 }
 
 /// Makes the folder of the stamps, and waits until no other process runs hooks.
@@ -188,7 +205,7 @@ fn lock(stamps: &Path) -> Result<Flock<File>> {
     let file = open().map_err(|why| cannot(&why))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
-        Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+        Err((file, Errno::EWOULDBLOCK)) => {
             log::info!("another rackconnect hooks is at work: waiting for its end");
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, why)| cannot(&why))
         }
