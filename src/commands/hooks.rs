@@ -74,8 +74,15 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
             continue;
         }
         let stamp = stamps.join(stamp::name(&path));
-        if !again && read(&stamp).is_some_and(|text| stamp::is_of(&text, &ids)) {
+        if let Some(text) = read(&stamp).filter(|text| !again && stamp::is_of(text, &ids)) {
             say(dry_run, &format!("skip {shown}: it is done already"))?;
+            let renewed = stamp::renewed(&text, &ids);
+            if !dry_run
+                && text != renewed
+                && let Err(why) = write(&stamps, &stamp, &renewed)
+            {
+                log::warn!("{} cannot be written: {why}", stamp.display());
+            }
             continue;
         }
         say(dry_run, &format!("run {shown}"))?;
