@@ -114,10 +114,32 @@ fn the_time_limit_reaches_what_a_hook_has_started() {
     assert!(is_gone(child), "{child} lives");
 }
 
+/// A script of the shell dies of SIGTERM at once, and what it had started was killed in the same moment.
 #[test]
-fn a_signal_that_ends_the_agent_reaches_the_hook() {
+fn what_a_hook_has_started_may_tidy_up() {
     let hooks = Hooks::new();
-    hooks.add("1", "#!/bin/sh\necho $$ > \"$PIDS.new\"; mv \"$PIDS.new\" \"$PIDS\"; sleep 1000\n", 0o755);
+    let child = "trap 'sleep 0.3; echo tidied; exit' TERM; while :; do sleep 0.1; done";
+    hooks.add("1", &format!("#!/bin/sh\n({child}) & wait\n"), 0o755);
+    let run = hooks.run(&["--limit", "1s"]);
+    assert_eq!(run.expect(1).text(), "tidied\n");
+}
+
+/// There was one lock for all folders: the inner one waited for the outer one, and the other way round.
+#[test]
+fn a_hook_may_run_the_hooks_of_another_folder() {
+    let (outer, inner) = (Hooks::new(), Hooks::new());
+    inner.add("1", "#!/bin/sh\necho inner\n", 0o755);
+    outer.add("1", &format!("#!/bin/sh\n{} hooks {}\n", common::binary().display(), inner.path("d").display()), 0o755);
+    let run = outer.run(&["--limit", "20s"]);
+    assert_eq!(run.expect(0).text(), "inner\n");
+}
+
+#[test]
+fn a_signal_that_ends_the_agent_reaches_the_hook_and_waits_for_its_end() {
+    let hooks = Hooks::new();
+    let tidy = "trap 'sleep 0.3; mv \"$PIDS\" \"$PIDS.tidied\"; exit' TERM";
+    let script = format!("#!/bin/sh\n{tidy}\necho $$ > \"$PIDS.new\"; mv \"$PIDS.new\" \"$PIDS\"\nsleep 1000 & wait\n");
+    hooks.add("1", &script, 0o755);
     let pids = hooks.path("pid");
     let mut agent = hooks.command(&[]).env("PIDS", &pids).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
@@ -131,8 +153,10 @@ fn a_signal_that_ends_the_agent_reaches_the_hook() {
     kill(Pid::from_raw(agent.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     use std::os::unix::process::ExitStatusExt;
     assert_eq!(agent.wait().unwrap().signal(), Some(15));
-    assert!(is_gone(fs::read_to_string(&pids).unwrap().trim().parse().unwrap()));
-    assert!(!hooks.path("stamps").read_dir().unwrap().any(|entry| entry.unwrap().path().ends_with("1")));
+    let tidied = fs::read_to_string(hooks.path("pid.tidied")).expect("the hook has tidied up");
+    assert!(is_gone(tidied.trim().parse().unwrap()));
+    let stamps: Vec<_> = hooks.path("stamps").read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(stamps.iter().all(|name| name.to_string_lossy().starts_with(".lock")), "{stamps:?}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
         return Ok(Exit::Ok);
     };
     // Held to the end: whoever comes second finds the stamps of the first.
-    let _lock = if dry_run { None } else { Some(lock(&stamps)?) };
+    let _lock = if dry_run { None } else { Some(lock(&stamps, &folder)?) };
     let ids = identity::read(Path::new("/"));
     let environment = environment(settings)?;
     if !dry_run {
@@ -193,9 +193,10 @@ fn way(path: &Path) -> io::Result<Vec<Owned>> {
     Ok(way)
 }
 
-/// Makes the folder of the stamps, and waits until no other process runs hooks.
-fn lock(stamps: &Path) -> Result<Flock<File>> {
-    let path = stamps.join(".lock");
+/// Makes the folder of the stamps, and waits until no other process runs the hooks of this folder. (Those of another one may
+/// be what a hook of this one runs.)
+fn lock(stamps: &Path, folder: &Path) -> Result<Flock<File>> {
+    let path = stamps.join(format!(".lock-{}", stamp::name(folder)));
     let open = || {
         DirBuilder::new().recursive(true).mode(0o755).create(stamps)?;
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
@@ -213,7 +214,7 @@ fn lock(stamps: &Path) -> Result<Flock<File>> {
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
         Err((file, Errno::EWOULDBLOCK)) => {
-            log::info!("another rackconnect hooks is at work: waiting for its end");
+            log::info!("another rackconnect hooks is at work on this folder: waiting for its end");
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, why)| cannot(&why))
         }
         Err((_, why)) => Err(cannot(&why)),
@@ -244,7 +245,7 @@ fn read(path: &Path) -> Option<String> {
 
 /// Replaces the stamp: written beside, synced, renamed.
 fn write(stamps: &Path, stamp: &Path, text: &str) -> io::Result<()> {
-    let beside = stamps.join(".new");
+    let beside = stamp.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
