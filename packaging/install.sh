@@ -6,15 +6,15 @@ set -e
 umask 022
 cd "$(dirname "$0")"
 units="rackconnect-wait.service rackconnect-deployed.target rackconnect-hooks.service rackconnect-gateway.service"
-[ -e "$DESTDIR/usr/bin/rackconnect" ] && units=
-mkdir -p "$DESTDIR/etc/rackconnect-agent/deployed.d"
+# The program comes last: where it is, the rest was done before, and what is enabled is the administrator's choice.
+[ ! -e "$DESTDIR/usr/bin/rackconnect" ] || units=
+mkdir -p "$DESTDIR/etc/rackconnect-agent/deployed.d" "$DESTDIR/usr/bin"
 [ -e "$DESTDIR/etc/rackconnect-agent/config.toml" ] || cp etc/rackconnect-agent/config.toml "$DESTDIR/etc/rackconnect-agent/"
-# -f: the program may be at work.
-cp -Rf usr "$DESTDIR/"
-[ -z "$DESTDIR" ] && command -v systemctl >/dev/null || exit 0
-[ -z "$units" ] || systemctl preset $units
-if [ -d /run/systemd/system ]; then
-    systemctl daemon-reload
-    systemd-tmpfiles --create rackconnect-agent.conf
-    systemctl try-restart rackconnect-gateway.service
-fi
+cp -Rf usr/lib usr/share "$DESTDIR/usr/"
+if [ -n "$units" ] && command -v systemctl >/dev/null; then systemctl ${DESTDIR:+--root="$DESTDIR"} preset $units; fi
+# -f: it may be at work.
+cp -f usr/bin/rackconnect "$DESTDIR/usr/bin/"
+[ -z "$DESTDIR" ] && [ -d /run/systemd/system ] || exit 0
+systemctl daemon-reload
+systemd-tmpfiles --create rackconnect-agent.conf
+systemctl --no-block try-restart rackconnect-gateway.service

@@ -61,6 +61,7 @@ kept() { ip route get 203.0.113.9 | grep -q "via 10.182.127.198"; }
 gateway_is_set() {
     say_if "the gateway is set at boot" until_true kept
     say_if "the keeper is up" until_is rackconnect-gateway.service active
+    say_if "what is for all to read can be read" test "$(cd /run/rackconnect-agent && stat -c %a . budget status.json | xargs)" = "755 666 644"
 }
 # lost_and_kept WHAT COMMAND...
 lost_and_kept() {
@@ -83,6 +84,7 @@ lost_and_kept() {
 }
 
 # The packages.
+stamp=/var/lib/rackconnect-agent/hooks/%2fetc%2frackconnect-agent%2fdeployed%2ed%2f10-first
 main_pid() { systemctl show -p MainPID --value "$1"; }
 started() { systemctl show -p ExecMainStartTimestampMonotonic --value "$1"; }
 installed() {
@@ -95,7 +97,8 @@ installed() {
 with_an_application() {
     systemctl start --no-block app.service
     say_if "the application is up" until_is app.service active
-    say_if "the keeper is up" systemctl start rackconnect-gateway.service
+    say_if "the keeper is up" systemctl enable --now rackconnect-gateway.service
+    say_if "the hook is done" until_true test -e "$stamp"
     pid=$(main_pid app.service) waited=$(started rackconnect-wait.service) keeper=$(main_pid rackconnect-gateway.service)
 }
 same() {
@@ -114,12 +117,10 @@ upgraded() {
 removed() {
     same "after the removal"
     say_if "the keeper is stopped" not systemctl is-active --quiet rackconnect-gateway.service
-    say_if "nothing is left enabled" test -z "$(find /etc/systemd/system -name 'rackconnect-*' ! -path '*rackconnect-deployed.target.wants*')"
+    say_if "nothing is left enabled" test -z "$(find /etc/systemd/system -name 'rackconnect-*' ! -name rackconnect-deployed.target.wants)"
 }
 no_trace() {
-    rm -f /etc/rackconnect-agent/ca.pem
-    rmdir /etc/rackconnect-agent/deployed.d /etc/rackconnect-agent 2>/dev/null
     find / -xdev \( -path /proc -o -path /out -o -path /var/log -o -path /run/systemd -o -path /sys -o -path '/var/tmp/systemd-private-*' \) \
-        -prune -o -iname '*rackconnect*' ! -path '*/rackconnect-deployed.target.wants*' -print >/out/traces
+        -prune -o -iname '*rackconnect*' ! -path '*/rackconnect-deployed.target.wants' -print >/out/traces
     say_if "no trace is left" test ! -s /out/traces
 }

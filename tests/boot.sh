@@ -74,7 +74,6 @@ tree() {
     tar -C "$base" -xf "$tar" --exclude='./dev/*'
     : >"$base/etc/machine-id"
     cp "$package" "$base/tmp/package.deb"
-    (cd "$base" && find . -xdev | sort) >"$work/before"
     chroot "$base" dpkg -i /tmp/package.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; exit 1; }
     cat >"$base/etc/systemd/system/probe.service" <<'UNIT'
 [Unit]
@@ -354,6 +353,7 @@ TOML
     boot <<'SH'
 say_if "it waits without DNS" until_true grep_journal "look up|cannot find|no address|resolve"
 echo '10.190.0.5 dfw.api.rackconnect.rackspace.com' >/etc/hosts
+say_if "it waits while the API is down" until_true grep_journal "cannot connect"
 touch /out/api-up
 say_if "it waits while certificates are from the future" until_true grep_journal "not valid before"
 say_if "it hears DEPLOYING" until_true grep_journal "DEPLOYING"
@@ -482,6 +482,18 @@ lost_and_kept "a restart of NetworkManager" again
 SH
 }
 
+# A keeper that does not even know the region holds up no boot.
+gateway_unknown() {
+    store 'vm-data/provider_data/provider=Rackspace'
+    api_says DEPLOYED
+    enable rackconnect-gateway.service
+    boot <<'SH'
+say_if "multi-user.target is reached" until_is multi-user.target active
+say_if "the keeper is at work" not systemctl is-failed --quiet rackconnect-gateway.service
+say_if "the route is left alone" test "$(ip route show default)" = "default via 198.51.100.1 dev eth0 "
+SH
+}
+
 # A .deb and a .rpm of a later version.
 newer() {
     local tree=$work/case/new version=99.0
@@ -504,6 +516,7 @@ packages_deb() {
     store
     api_says DEPLOYED
     newer
+    hook 10-first :
     boot <<'SH'
 with_an_application
 systemctl disable rackconnect-hooks.service
@@ -515,6 +528,8 @@ say_if "the configuration outlasts it" test -e /etc/rackconnect-agent/config.tom
 say_if "installed again" dpkg -i /out/new.deb
 installed
 same "after the new installation"
+say_if "what is known of the hooks outlasts both" test -e "$stamp"
+rm /etc/rackconnect-agent/ca.pem /etc/rackconnect-agent/deployed.d/10-first
 say_if "a purge" dpkg -P rackconnect-agent
 same "after the purge"
 no_trace
@@ -530,7 +545,6 @@ packages_rpm() { # and the archive's script
     tar -C "$out/archive" --strip-components=1 -xf "$packages"/*.tar.gz
     cp "$root/etc/rackconnect-agent/ca.pem" "$out/"
     chroot "$root" dpkg -P rackconnect-agent >/dev/null 2>&1
-    # app.service is of the user's.
     boot <<'SH'
 # What rpm and its scriptlets say, but for Debian's own two lines. Its exit code tells nothing of the scriptlets.
 rpm_() { rpm --nodeps "$@" 2>&1 | grep -Ev '^rpm: (RPM should not|However assuming)' >/out/rpm; test ! -s /out/rpm; }
@@ -541,16 +555,21 @@ installed
 for unit in rackconnect-{wait,hooks,gateway}.service rackconnect-deployed.target; do is_state $unit inactive; done
 say_if "the state directory is there" test -d /run/rackconnect-agent
 configure
+printf '#!/bin/sh\n' >/etc/rackconnect-agent/deployed.d/10-first
+chmod 0755 /etc/rackconnect-agent/deployed.d/10-first
 with_an_application
 systemctl disable rackconnect-hooks.service
 say_if "an upgrade, and the scriptlets say nothing" rpm_ -U /out/new.rpm
 upgraded
 cp /etc/rackconnect-agent/config.toml /out/config
+rm /etc/rackconnect-agent/ca.pem /etc/rackconnect-agent/deployed.d/10-first
 say_if "a removal, and the scriptlets say nothing but what they kept" not rpm_ -e rackconnect-agent
 say_if "which is the configuration" test "$(cat /out/rpm)" = "warning: /etc/rackconnect-agent/config.toml saved as /etc/rackconnect-agent/config.toml.rpmsave"
 say_if "as it was" cmp /out/config /etc/rackconnect-agent/config.toml.rpmsave
 removed
-rm /etc/rackconnect-agent/config.toml.rpmsave
+say_if "what is known of the hooks outlasts it" test -e "$stamp"
+rm -r /etc/rackconnect-agent/config.toml.rpmsave /var/lib/rackconnect-agent
+rmdir /etc/rackconnect-agent
 no_trace
 
 say_if "the archive's script" /out/archive/install.sh
@@ -596,6 +615,10 @@ say_if "status: done" grep -q 'status: done' /out/cloud-init
 say_if "no unit has failed" no_failed
 $effect
 SH
+    # Where nothing answers, it holds up no boot.
+    ip -n "$net-world" link set sn down
+    seed "$(cat "$here/packaging/$name.yaml")" i-second
+    boot <<<'say_if "the boot does not wait for an API that does not answer" until_is multi-user.target active'
 }
 
 # run CASE: the function of that name, in which _ stands for -.
@@ -612,7 +635,7 @@ for suite in $suites; do
     for case in deploying xenbus packages-deb packages-rpm failed gateway-{ifupdown,networkd,networkmanager}; do run "$case"; done
     if [[ $suite == bookworm || ${#only[@]} -gt 0 ]]; then
         run timeout timeout_
-        for case in unprocessable no-rackconnect outages killed switches; do run "$case"; done
+        for case in unprocessable no-rackconnect outages killed switches gateway-unknown; do run "$case"; done
     fi
     for user_data in "$here"/packaging/cloud-init/*.yaml; do
         if [[ $suite == bookworm || ${#only[@]} -gt 0 ]]; then run "cloud-init/$(basename "$user_data" .yaml)" cloud_init; fi
