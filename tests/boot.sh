@@ -403,8 +403,7 @@ gateway_networkd() {
     store
     api_says DEPLOYED
     no_addresses
-    printf '[Match]\nName=eth0\n[Network]\nAddress=198.51.100.10/24\n[Route]\nGateway=198.51.100.1\nMetric=100\n' \
-        >"$root/etc/systemd/network/eth0.network"
+    printf '[Match]\nName=eth0\n[Network]\nAddress=198.51.100.10/24\nGateway=198.51.100.1\n' >"$root/etc/systemd/network/eth0.network"
     printf '[Match]\nName=eth1\n[Network]\nAddress=10.182.21.219/17\n[Route]\nDestination=10.176.0.0/12\nGateway=10.182.0.1\n' \
         >"$root/etc/systemd/network/eth1.network"
     enable systemd-networkd-wait-online.service systemd-networkd.service rackconnect-gateway.service
