@@ -521,6 +521,9 @@ with_an_application
 systemctl disable rackconnect-hooks.service
 say_if "an upgrade" dpkg --force-confold -i /out/new.deb
 upgraded
+for script in "prerm remove" "postinst abort-remove"; do say_if "$script" /var/lib/dpkg/info/rackconnect-agent.$script; done
+installed
+systemctl start rackconnect-gateway.service
 say_if "a removal" dpkg -r rackconnect-agent
 removed
 say_if "the configuration outlasts it" test -e /etc/rackconnect-agent/config.toml
@@ -625,7 +628,7 @@ run() {
     local case=$1
     if ((${#only[@]})) && [[ " ${only[*]} " != *" $case "* ]]; then return; fi
     begin "$case"
-    "${2:-${case//-/_}}"
+    "${2:-${case//-/_}}" </dev/null
     finish
 }
 
