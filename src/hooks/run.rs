@@ -58,13 +58,13 @@ fn running() -> MutexGuard<'static, Option<Pid>> {
 pub fn end_running() {
     let running = running();
     if let Some(group) = *running {
-        end(group);
+        end_group(group);
     }
     mem::forget(running);
 }
 
 /// Ends a process group: the hook and what it has started, which may have to tidy up even where the hook itself is gone.
-fn end(group: Pid) {
+fn end_group(group: Pid) {
     let _ = killpg(group, Signal::SIGTERM);
     // What is stopped hears of it only so.
     let _ = killpg(group, Signal::SIGCONT);
@@ -112,7 +112,7 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
     let end = match ended.recv_timeout(limit.unwrap_or(Duration::MAX)) {
         Ok(status) => how(status),
         Err(_) => {
-            end(group);
+            end_group(group);
             let _ = ended.recv_timeout(GRACE);
             End::Failed(format!("it was ended after {}, its time limit", human(limit.unwrap_or_default())))
         }
