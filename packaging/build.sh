@@ -3,14 +3,19 @@
 #
 # Usage: packaging/build.sh [FOLDER]     (default: target/packages)
 #
-# Two builds from the same commit are equal byte for byte, wherever the checkout is: all times are SOURCE_DATE_EPOCH (the
-# commit's), and the compiler is told to forget the paths. Needs cargo, gcc, python3, dpkg-deb, rpmbuild.
+# Two builds from the same commit by the same compiler are equal byte for byte, wherever the checkout is: all times are
+# SOURCE_DATE_EPOCH (the commit's), and the compiler is told to forget the paths. Needs cargo, gcc, python3, dpkg-deb, rpmbuild.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
+out=${1:+$(realpath -m "$1")}
 cd "$(dirname "$0")/.."
 source=$PWD
-out=$(realpath -m "${1:-target/packages}")
+out=${out:-$source/target/packages}
+if [[ -n $(ls -A "$out" 2>/dev/null) && ! -e $out/SHA256SUMS ]]; then
+    echo "packaging/build.sh: $out has other things in it than packages: name a folder that is empty or not there" >&2
+    exit 1
+fi
 target=x86_64-unknown-linux-musl
 name=rackconnect-agent
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
@@ -26,8 +31,8 @@ program=${CARGO_TARGET_DIR:-$source/target}/$target/release/rackconnect
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-rm -rf "$out"
 mkdir -p "$out"
+rm -f "$out/$name"[-_]*.{deb,rpm,tar.gz,cdx.json} "$out/SHA256SUMS"
 python3 packaging/contents.py "$target" "$SOURCE_DATE_EPOCH" "$out/$name-$version.cdx.json" "$work/licenses" "$program"
 
 # --- What all of them install.
@@ -62,7 +67,8 @@ settle "$tree"
 # --- .tar.gz
 folder=$name-$version-x86_64
 cp -a "$tree" "$work/$folder"
-cp LICENSE-MIT LICENSE-APACHE packaging/install.sh "$work/$folder/"
+install -m 0644 LICENSE-MIT LICENSE-APACHE "$work/$folder/"
+install -m 0755 packaging/install.sh "$work/$folder/"
 settle "$work/$folder"
 tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$folder" | gzip -9n >"$out/$folder.tar.gz"
 
@@ -91,7 +97,8 @@ printf '%s (%s-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- rackc
 install -m 0755 packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$deb/DEBIAN/"
 echo "/etc/$name/config.toml" >"$deb/DEBIAN/conffiles"
 (cd "$deb" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$deb/DEBIAN/md5sums"
-size=$(du -sk --apparent-size --exclude=DEBIAN "$deb" | cut -f1)
+# As dpkg-gencontrol counts, so that it does not depend on the file system.
+size=$(find "$deb" -path "$deb/DEBIAN" -prune -o -printf '%y %s\n' | awk '{ size += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print size }')
 sed "s/@DEB_VERSION@/$version-1/; s/@SIZE@/$size/" packaging/deb/control >"$deb/DEBIAN/control"
 chmod 0644 "$deb"/DEBIAN/{control,conffiles,md5sums}
 settle "$deb"

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::api::body::Tree;
+use crate::clock::Moment;
 use crate::xenstore::{Connection, Server, Trouble, Value, known};
 
 /// One of the regions that have a RackConnect v2.0 API.
@@ -49,15 +50,12 @@ pub enum Detected {
     Unknown(String),
 }
 
-/// Asks the server itself for its region: xenstore, then cloud-init. Asks nothing of the network.
-pub fn detect() -> Detected {
-    let found = match Connection::open().and_then(|mut store| xenstore(&mut store)) {
+/// Asks the server itself for its region: xenstore, by `until` if that is given, then cloud-init. Asks nothing of the network.
+pub fn detect(until: Option<Moment>) -> Detected {
+    let found = match Connection::open().and_then(|store| xenstore(&mut store.by(until))) {
         Ok(known @ Detected::Known(..)) => return known,
         Ok(unknown) => unknown,
-        Err(trouble) => {
-            log::debug!("{trouble}");
-            Detected::Unknown(trouble.to_string())
-        }
+        Err(trouble) => Detected::Unknown(trouble.to_string()),
     };
     match cloud_init(Path::new(INSTANCE_DATA)) {
         Some(region) => Detected::Known(region, format!("cloud-init's {INSTANCE_DATA}")),

@@ -3,15 +3,17 @@
 # the public network are network namespaces, the API and xenstore are simulated. Needs root, some minutes, and a network to
 # fetch Debian from at the first time (kept in ${XDG_CACHE_HOME:-~/.cache}/rackconnect-agent).
 #
-# Usage: boot.sh PACKAGE.deb SIMULATED-API SIMULATED-XENSTORE [CASE]...      (SUITES="bookworm bullseye")
+# Usage: boot.sh PACKAGES SIMULATED-API SIMULATED-XENSTORE [CASE]...      (SUITES="bookworm bullseye")
+# PACKAGES is where packaging/build.sh has put them.
 set -euo pipefail
 ((EUID == 0)) || { echo "boot.sh: NOT RUN: it needs root" >&2; exit 1; }
-package=$(realpath "$1") api=$(realpath "$2") xenstore=$(realpath "$3")
+packages=$(realpath "$1") api=$(realpath "$2") xenstore=$(realpath "$3")
+package=$(echo "$packages"/*.deb)
 shift 3
 only=("$@")
 suites=${SUITES:-bookworm bullseye}
 here=$(realpath "$(dirname "$0")/..")
-for tool in systemd-nspawn mmdebstrap ip dpkg-deb; do
+for tool in systemd-nspawn mmdebstrap ip dpkg-deb rpmbuild; do
     command -v "$tool" >/dev/null || { echo "boot.sh needs $tool" >&2; exit 1; }
 done
 
@@ -52,15 +54,18 @@ network() {
     ip -n "$net-guest" route add 10.176.0.0/12 via 10.182.0.1 dev eth1
     ip -n "$net-guest" route add default via 198.51.100.1 dev eth0
 }
+# The guest's own manager sets them.
+no_addresses() { ip -n "$net-guest" addr flush dev eth0 && ip -n "$net-guest" addr flush dev eth1; }
 no_network() { ip netns del "$net-guest" && ip netns del "$net-world"; }
 
 # --- The tree of a suite, with the package in it.
 tree() {
     local suite=$1 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rackconnect-agent
-    local tar=$cache/root-$suite-1.tar
+    local tar=$cache/root-$suite-2.tar
+    local systemd=systemd,systemd-sysv,udev,dbus,kmod,netbase networks=iproute2,iputils-ping,net-tools,ifupdown,network-manager
     if [[ ! -s $tar ]]; then
         mkdir -p "$cache"
-        mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,udev,dbus,iproute2,iputils-ping,ca-certificates,cloud-init,netbase,kmod \
+        mmdebstrap --quiet --variant=minbase --include="$systemd,$networks,ca-certificates,cloud-init,rpm" \
             "$suite" "$tar.new.tar" || { rm -f "$tar.new.tar"; echo "boot.sh: NOT RUN: $suite cannot be fetched" >&2; exit 1; }
         mv "$tar.new.tar" "$tar"
     fi
@@ -69,7 +74,6 @@ tree() {
     tar -C "$base" -xf "$tar" --exclude='./dev/*'
     : >"$base/etc/machine-id"
     cp "$package" "$base/tmp/package.deb"
-    (cd "$base" && find . -xdev | sort) >"$work/before"
     chroot "$base" dpkg -i /tmp/package.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; exit 1; }
     cat >"$base/etc/systemd/system/probe.service" <<'UNIT'
 [Unit]
@@ -107,7 +111,8 @@ UNIT
     chroot "$base" systemctl enable app.service >/dev/null 2>&1
     # Not needed, and slow or loud in a container.
     for unit in systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer systemd-resolved.service networking.service \
-        systemd-udev-settle.service e2scrub_all.timer e2scrub_reap.service systemd-timesyncd.service; do
+        NetworkManager.service NetworkManager-wait-online.service systemd-udev-settle.service e2scrub_all.timer e2scrub_reap.service \
+        systemd-timesyncd.service; do
         ln -sf /dev/null "$base/etc/systemd/system/$unit"
     done
     touch "$base/etc/cloud/cloud-init.disabled"
@@ -139,32 +144,47 @@ api() {
         sleep 0.05
     done
 }
-# xenstore is a socket at its usual place. A RackConnect v2 server in DFW, or what is given.
+api_says() { api <<<"$(printf '[[step]]\nstatus = "%s"\ngateway = "10.182.127.198"' "$1")"; }
+# xenstore is a socket at its usual place, or with --pty a pseudo-terminal in place of the kernel's device (which one process
+# at a time can use). A RackConnect v2 server in DFW, or what is given.
 store() {
-    local values=("$@")
+    local values=() arguments=(--path "$work/case/xenstored/socket") value
+    bind=(--bind="$work/case/xenstored:/run/xenstored")
+    if [[ ${1:-} == --pty ]]; then arguments+=(--pty) && shift; fi
+    values=("$@")
     if ((!$#)); then
         values=('vm-data/provider_data/provider=Rackspace' 'vm-data/provider_data/region=DFW'
             'vm-data/provider_data/roles=["rack_connect"]')
     fi
-    local arguments=() value
     for value in "${values[@]}"; do arguments+=(--set "$value"); done
     if [[ -p /dev/stdin || -f /dev/stdin ]]; then cat >"$work/case/store.toml"; else : >"$work/case/store.toml"; fi
-    "$xenstore" --path "$work/case/xenstored/socket" --script "$work/case/store.toml" "${arguments[@]}" >/dev/null 2>&1 &
+    "$xenstore" --script "$work/case/store.toml" "${arguments[@]}" >/dev/null 2>&1 &
     helpers+=($!)
-    until [[ -S $work/case/xenstored/socket ]]; do sleep 0.05; done
+    until [[ -e $work/case/xenstored/socket ]]; do sleep 0.05; done
+    if [[ -c $work/case/xenstored/socket ]]; then bind=(--bind="$(realpath "$work/case/xenstored/socket"):/dev/xen/xenbus"); fi
 }
-hook() { cat >"$root/etc/rackconnect-agent/deployed.d/$1" && chmod 0755 "$root/etc/rackconnect-agent/deployed.d/$1"; }
-# Boots; standard input is what the probe does. Arguments go to the kernel's command line.
+# enable UNIT...: for the next boot, masked (see above) or not.
+enable() {
+    local unit
+    for unit in "$@"; do
+        if [[ -L $root/etc/systemd/system/$unit ]]; then rm "$root/etc/systemd/system/$unit"; fi
+    done
+    chroot "$root" systemctl enable "$@" >"$work/case/enable" 2>&1 || { cat "$work/case/enable"; exit 1; }
+}
+# hook NAME COMMANDS
+hook() {
+    printf '#!/bin/sh\n%s\n' "$2" >"$root/etc/rackconnect-agent/deployed.d/$1"
+    chmod 0755 "$root/etc/rackconnect-agent/deployed.d/$1"
+}
+# Boots; standard input is what the probe does. Arguments go to the kernel's command line. systemd needs bpf(2) for DevicePolicy=.
 boot() {
     cat "$here/tests/boot-probe.bash" - >"$out/probe"
-    echo 'echo "END" >>/out/result' >>"$out/probe"
+    echo 'say END' >>"$out/probe"
     : >"$out/result"
-    : >"$root/etc/machine-id"
-    echo "${machine_id:-5f0c6e1d4f5a4d0e9d6c0b1a2f3e4d5c}" >"$root/etc/machine-id"
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 90 systemd-nspawn --quiet -D "$root" --boot \
-        --network-namespace-path="/run/netns/$net-guest" --bind="$out:/out" --bind="$work/case/xenstored:/run/xenstored" \
+    echo 5f0c6e1d4f5a4d0e9d6c0b1a2f3e4d5c >"$root/etc/machine-id"
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 120 systemd-nspawn --quiet -D "$root" --boot \
+        --network-namespace-path="/run/netns/$net-guest" --bind="$out:/out" "${bind[@]}" --system-call-filter=bpf \
         --capability=CAP_NET_ADMIN --console=read-only --register=no --keep-unit --machine="$net" -- "$@" </dev/null >"$work/case/console" 2>&1 || true
-    cp "$out/result" "$work/case/result"
     local line
     while read -r line; do
         case $line in
@@ -178,7 +198,7 @@ boot() {
     if ! grep -qx END "$out/result"; then
         failed=$((failed + 1))
         printf '%s: FAILED: the boot did not come to its end\n' "$name"
-        tail -n 5 "$out/probe.log"
+        tail -n 5 "$out/probe.log" || tail -n 5 "$work/case/console"
     fi
 }
 # check DESCRIPTION COMMAND...: on the outside.
@@ -223,13 +243,8 @@ tasks = [{ name = "Add user", status = "DEPLOYING" }]
 status = "DEPLOYED"
 gateway = "10.182.127.198"
 TOML
-    hook 10-first <<'SH'
-#!/bin/sh
-echo "hook says $RACKCONNECT_STATUS in $RACKCONNECT_REGION"
-echo x >>/var/hook-ran
-SH
-    rm -f "$root/etc/cloud/cloud-init.disabled"
-    seed '#cloud-config' ''
+    hook 10-first 'echo "hook says $RACKCONNECT_STATUS in $RACKCONNECT_REGION"; echo x >>/var/hook-ran'
+    seed '#cloud-config' i-first
     boot <<'SH'
 say_if "the wait is still at work when multi-user.target is reached" until_is multi-user.target active
 is_state rackconnect-wait.service activating
@@ -247,15 +262,36 @@ say_if "the gateway's keeper is off" test "$(systemctl is-enabled rackconnect-ga
 say_if "no unit has failed" no_failed
 SH
     check "the region came from xenstore, and the API was asked" test -s "$work/case/requests"
+    local ran='say_if "$what: the hooks are through" until_is rackconnect-hooks.service active
+say_if "$what: the hook ran $times times so far" test "$(wc -l </var/hook-ran)" = $times'
+    boot <<<"what='second boot' times=1; $ran"
+    # A server that was made from this one's image: the disk is the same, and the instance another.
+    seed '#cloud-config' i-second
+    boot <<<"what='another server of the same image' times=2; $ran"
+    # A rebuild: the instance and its id stay (Nova's "rebuild" does so), and the disk is new, that is without stamps.
+    rm -rf "$root/var/lib/rackconnect-agent" "$root"/var/lib/cloud/{instance,instances,data,sem}
+    boot <<<"what='a rebuilt server' times=3; $ran"
+}
+
+xenbus() { # the device, through the sandbox of the wait
+    store --pty
+    api_says DEPLOYED
+    hook 10-first 'echo "hook says $RACKCONNECT_STATUS in $RACKCONNECT_REGION"'
     boot <<'SH'
-say_if "second boot: the target" until_is rackconnect-deployed.target active
-say_if "second boot: the hooks" until_is rackconnect-hooks.service active
-say_if "second boot: the hook ran once" test "$(wc -l </var/hook-ran)" = 1
-SH
-    seed '#cloud-config' '' i-rebuilt
-    boot <<'SH'
-say_if "after a rebuild: the hooks" until_is rackconnect-hooks.service active
-say_if "after a rebuild: the hook ran again" test "$(wc -l </var/hook-ran)" = 2
+say_if "the wait has the region from the device" until_is rackconnect-wait.service active
+say_if "so have the hooks" until_true grep_journal "10-first.*hook says DEPLOYED in dfw"
+# A pseudo-terminal passes any DevicePolicy=. xenbus is a "misc" device, and so is fuse: it says nothing, but it is opened, or not.
+umount /dev/xen/xenbus && rm /dev/xen/xenbus && mknod -m 0600 /dev/xen/xenbus c 10 229
+try() { systemctl daemon-reload; systemctl restart "$1"; until_true grep_since "$2"; }
+for unit in rackconnect-wait.service rackconnect-gateway.service; do
+    since_now
+    say_if "$unit may open the device" try $unit 'xenbus\) does not work'
+    mkdir -p /run/systemd/system/$unit.d
+    printf '[Service]\nDeviceAllow=\n' >/run/systemd/system/$unit.d/none.conf
+    since_now
+    say_if "$unit could not if it were not allowed" try $unit 'xenbus\) can be read by root alone'
+    systemctl stop $unit
+done
 SH
 }
 
@@ -270,64 +306,30 @@ tasks = [{ name = "Add user", status = "FAILED" }]
 status = "DEPLOYED"
 TOML
     boot <<'SH'
-say_if "the wait fails" until_is rackconnect-wait.service failed
-say_if "with exit code 4" test "$(systemctl show -P ExecMainStatus rackconnect-wait.service 2>/dev/null || systemctl show -p ExecMainStatus --value rackconnect-wait.service)" = 4
-say_if "multi-user.target is reached" until_is multi-user.target active
-is_state rackconnect-deployed.target inactive
-is_state app.service inactive
+wait_fails 4
 is_state rackconnect-hooks.service inactive
-say_if "systemctl start tries again" systemctl start rackconnect-deployed.target
-is_state rackconnect-deployed.target active
-say_if "and what follows the target starts" until_is app.service active
+tries_again
 SH
 }
 
 timeout_() {
     store
     echo 'wait_timeout = "5s"' >>"$root/etc/rackconnect-agent/config.toml"
-    api <<'TOML'
-[[step]]
-status = "DEPLOYING"
-TOML
-    boot <<'SH'
-say_if "the wait fails" until_is rackconnect-wait.service failed
-say_if "with exit code 124" test "$(systemctl show -p ExecMainStatus --value rackconnect-wait.service)" = 124
-is_state rackconnect-deployed.target inactive
-is_state app.service inactive
-say_if "multi-user.target is reached" until_is multi-user.target active
-SH
+    api_says DEPLOYING
+    boot <<<'wait_fails 124'
 }
 
-unprocessable() {
-    store
-    api <<'TOML'
-[[step]]
-status = "UNPROCESSABLE"
-TOML
-    hook 10-first <<'SH'
-#!/bin/sh
-echo "$RACKCONNECT_STATUS" >/out/hook
-SH
-    boot <<'SH'
+# A server with nothing to wait for.
+nothing() {
+    hook 10-first 'echo "$RACKCONNECT_STATUS" >/out/hook'
+    boot <<SH
 say_if "the target is reached" until_is rackconnect-deployed.target active
 say_if "the hooks run" until_is rackconnect-hooks.service active
-say_if "and see the word" test "$(cat /out/hook)" = UNPROCESSABLE
+say_if "and see the word" test "\$(cat /out/hook)" = $1
 SH
 }
-
-no_rackconnect() {
-    store 'vm-data/provider_data/provider=Elsewhere' 'vm-data/provider_data/region=DFW'
-    api </dev/null
-    hook 10-first <<'SH'
-#!/bin/sh
-echo "$RACKCONNECT_STATUS" >/out/hook
-SH
-    boot <<'SH'
-say_if "the target is reached" until_is rackconnect-deployed.target active
-say_if "the hooks run" until_is rackconnect-hooks.service active
-say_if "and see the word" test "$(cat /out/hook)" = NOT-RACKCONNECT
-SH
-}
+unprocessable() { store && api_says UNPROCESSABLE && nothing UNPROCESSABLE; }
+no_rackconnect() { store 'vm-data/provider_data/provider=Elsewhere' && api </dev/null && nothing NOT-RACKCONNECT; }
 
 outages() { # DNS down, then the API down, then certificates from the future, then the network rebuilt.
     store
@@ -351,6 +353,7 @@ TOML
     boot <<'SH'
 say_if "it waits without DNS" until_true grep_journal "look up|cannot find|no address|resolve"
 echo '10.190.0.5 dfw.api.rackconnect.rackspace.com' >/etc/hosts
+say_if "it waits while the API is down" until_true grep_journal "cannot connect"
 touch /out/api-up
 say_if "it waits while certificates are from the future" until_true grep_journal "not valid before"
 say_if "it hears DEPLOYING" until_true grep_journal "DEPLOYING"
@@ -372,166 +375,272 @@ TOML
     boot <<'SH'
 say_if "it waits" until_true grep_journal DEPLOYING
 systemctl kill -s KILL rackconnect-wait.service
-say_if "killed, it has failed" until_is rackconnect-wait.service failed
-is_state rackconnect-deployed.target inactive
-is_state app.service inactive
-say_if "systemctl start tries again" systemctl start rackconnect-deployed.target
-say_if "and what follows the target starts" until_is app.service active
+wait_fails 9
+tries_again
 SH
 }
 
 switches() {
     store
-    api <<'TOML'
-[[step]]
-status = "DEPLOYED"
-gateway = "10.182.127.198"
-TOML
-    hook 10-first <<'SH'
-#!/bin/sh
-touch /out/hook
-SH
-    chroot "$root" systemctl enable rackconnect-gateway.service >/dev/null 2>&1
+    api_says DEPLOYED
+    hook 10-first 'touch /out/hook'
+    enable rackconnect-gateway.service
     local disabled='
 say_if "multi-user.target is reached" until_is multi-user.target active
 sleep 1
-is_state rackconnect-wait.service inactive
-is_state rackconnect-deployed.target inactive
-is_state rackconnect-hooks.service inactive
-is_state rackconnect-gateway.service inactive
-is_state app.service inactive
+for unit in rackconnect-{wait,hooks,gateway}.service rackconnect-deployed.target app.service; do is_state $unit inactive; done
 say_if "no hook ran" test ! -e /out/hook
 say_if "the route is left alone" test "$(ip route show default)" = "default via 198.51.100.1 dev eth0 "
-systemctl start rackconnect-deployed.target 2>/dev/null && echo "FAILED: systemctl start does not refuse" >>/out/result
+say_if "systemctl start refuses" not systemctl start rackconnect-deployed.target
 say_if "a command typed by hand is not bound" test "$(rackconnect status)" = DEPLOYED'
     boot rackconnect=disabled <<<"$disabled"
     touch "$root/etc/rackconnect-agent/disabled"
     boot <<<"$disabled"
 }
 
-gateway() { # set at boot, kept through networkd's restart and through a rewrite like nova-agent's
+# The gateway, set at boot and kept whatever the network's own manager does. lost_and_kept shows first that it is lost then.
+gateway_networkd() {
     store
-    api <<'TOML'
-[[step]]
-status = "DEPLOYED"
-gateway = "10.182.127.198"
-TOML
+    api_says DEPLOYED
+    no_addresses
     printf '[Match]\nName=eth0\n[Network]\nAddress=198.51.100.10/24\nGateway=198.51.100.1\n' >"$root/etc/systemd/network/eth0.network"
     printf '[Match]\nName=eth1\n[Network]\nAddress=10.182.21.219/17\n[Route]\nDestination=10.176.0.0/12\nGateway=10.182.0.1\n' \
         >"$root/etc/systemd/network/eth1.network"
-    chroot "$root" systemctl enable systemd-networkd.service rackconnect-gateway.service >/dev/null 2>&1
+    enable systemd-networkd-wait-online.service systemd-networkd.service rackconnect-gateway.service
     boot <<'SH'
-kept() { ip route get 203.0.113.9 | grep -q "via 10.182.127.198"; }
-say_if "the gateway is set at boot" until_true kept
-say_if "the keeper is up" until_is rackconnect-gateway.service active
+gateway_is_set
 say_if "networkd is up" until_is systemd-networkd.service active
-systemctl restart systemd-networkd
-sleep 2
-say_if "it outlasts a restart of networkd" until_true kept
-for device in eth0 eth1; do ip link set $device down; ip addr flush dev $device; done
-ip addr add 198.51.100.10/24 dev eth0; ip addr add 10.182.21.219/17 dev eth1
-ip link set eth0 up; ip link set eth1 up
-ip route replace 10.176.0.0/12 via 10.182.0.1 dev eth1
-ip route replace default via 198.51.100.1 dev eth0
-say_if "it outlasts a rewrite of the network" until_true kept
-say_if "ServiceNet's router is untouched" sh -c 'ip route get 10.190.0.5 | grep -q "via 10.182.0.1"'
-systemctl stop rackconnect-gateway.service
-say_if "stopped, the route stays" kept
+again() { systemctl restart systemd-networkd && networkctl reconfigure eth0 eth1; }
+lost_and_kept "a restart of networkd" again
 SH
 }
 
-packages() {
+gateway_ifupdown() {
     store
-    api <<'TOML'
-[[step]]
-status = "DEPLOYED"
-TOML
-    dpkg-deb -R "$package" "$work/case/new"
-    sed -i 's/^Version: .*/Version: 99.0-1/' "$work/case/new/DEBIAN/control"
-    echo '# a new default' >>"$work/case/new/etc/rackconnect-agent/config.toml"
-    dpkg-deb --root-owner-group -Zgzip -b "$work/case/new" "$out/new.deb" >/dev/null
+    api_says DEPLOYED
+    no_addresses
+    enable networking.service rackconnect-gateway.service
+    # What nova-agent writes from xenstore, and what it does then (its novaagent/libs/debian.py): no gateway for eth1.
+    cat >"$out/interfaces" <<'FILE'
+# The loopback network interface
+auto lo
+iface lo inet loopback
+
+# Label public
+
+auto eth0
+iface eth0 inet static
+	address 198.51.100.10
+	netmask 255.255.255.0
+	gateway 198.51.100.1
+
+# Label private
+
+auto eth1
+iface eth1 inet static
+	address 10.182.21.219
+	netmask 255.255.128.0
+	post-up route add -net 10.176.0.0 netmask 255.240.0.0 gw 10.182.0.1 || true
+	post-down route add -net 10.176.0.0 netmask 255.240.0.0 gw 10.182.0.1 || true
+FILE
+    cp "$out/interfaces" "$root/etc/network/interfaces"
     boot <<'SH'
-say_if "the application is up" until_is app.service active
-pid=$(systemctl show -p MainPID --value app.service)
-same() { is_state app.service active; say_if "$1: the application is the same" test "$(systemctl show -p MainPID --value app.service)" = "$pid"; }
+gateway_is_set
+say_if "networking.service is up" until_is networking.service active
+lost_and_kept "a restart of networking" systemctl restart networking
+resetnetwork() {
+    local device
+    cp /out/interfaces /etc/network/interfaces
+    for device in eth1 eth0; do
+        ifdown $device && ip addr flush dev $device && sleep 1 && ifup $device || break
+    done
+    # Where the keeper was faster, "ip route add default" of eth0 has said that there is one, and ifup that it failed.
+    ip address show eth0 | grep -q 198.51.100.10
+}
+lost_and_kept "nova-agent's rewrite" resetnetwork
+SH
+}
+
+gateway_networkmanager() {
+    store
+    api_says DEPLOYED
+    no_addresses
+    enable NetworkManager-wait-online.service NetworkManager.service rackconnect-gateway.service
+    local profile=$root/etc/NetworkManager/system-connections
+    printf '[connection]\nid=eth0\ntype=ethernet\ninterface-name=eth0\n[ipv4]\nmethod=manual\naddress1=198.51.100.10/24,198.51.100.1\n' \
+        >"$profile/eth0.nmconnection"
+    printf '[connection]\nid=eth1\ntype=ethernet\ninterface-name=eth1\n[ipv4]\nmethod=manual\naddress1=10.182.21.219/17\nroute1=10.176.0.0/12,10.182.0.1\n' \
+        >"$profile/eth1.nmconnection"
+    chmod 0600 "$profile"/*
+    boot <<'SH'
+gateway_is_set
+say_if "NetworkManager is up" until_is NetworkManager.service active
+say_if "and has the interfaces" until_true sh -c 'test "$(nmcli -g GENERAL.STATE device show eth1)" = "100 (connected)"'
+again() { systemctl restart NetworkManager && nmcli connection up eth0 && nmcli connection up eth1; }
+lost_and_kept "a restart of NetworkManager" again
+SH
+}
+
+# A keeper that does not even know the region holds up no boot.
+gateway_unknown() {
+    store 'vm-data/provider_data/provider=Rackspace'
+    api_says DEPLOYED
+    enable rackconnect-gateway.service
+    boot <<'SH'
+say_if "multi-user.target is reached" until_is multi-user.target active
+say_if "the keeper is at work" not systemctl is-failed --quiet rackconnect-gateway.service
+say_if "the route is left alone" test "$(ip route show default)" = "default via 198.51.100.1 dev eth0 "
+SH
+}
+
+# A .deb and a .rpm of a later version.
+newer() {
+    local tree=$work/case/new version=99.0
+    dpkg-deb -R "$package" "$tree"
+    sed -i "s/^Version: .*/Version: $version-1/" "$tree/DEBIAN/control"
+    echo '# a new default' >>"$tree/etc/rackconnect-agent/config.toml"
+    dpkg-deb --root-owner-group -Zgzip -b "$tree" "$out/new.deb" >/dev/null
+    cp "$packages"/*.rpm "$out/old.rpm"
+    tree=$work/case/rpm
+    rpm --root "$tree" --initdb 2>/dev/null
+    rpm --root "$tree" -i --nodeps --noscripts "$out/old.rpm" 2>/dev/null
+    find "$tree" -mindepth 1 -maxdepth 1 ! -name usr ! -name etc -exec rm -rf {} +
+    printf '* Thu Jan 01 2026 nobody <nobody@localhost> - %s-1\n- New.\n' "$version" >"$work/case/changelog"
+    rpmbuild -bb --quiet --target x86_64 --define "_topdir $work/case/rpmbuild" --define "_rpmdir $out" \
+        --define '_build_name_fmt new.rpm' --define "tree $tree" --define "version_ $version" \
+        --define "changelog_ $work/case/changelog" "$here/packaging/rpm/rackconnect-agent.spec" >/dev/null
+}
+
+packages_deb() {
+    store
+    api_says DEPLOYED
+    newer
+    hook 10-first :
+    boot <<'SH'
+with_an_application
 systemctl disable rackconnect-hooks.service
 say_if "an upgrade" dpkg --force-confold -i /out/new.deb
-same "after the upgrade"
-say_if "the configuration is kept" grep -q '^wait_interval = "3s"' /etc/rackconnect-agent/config.toml
-say_if "and so is the administrator's choice" test "$(systemctl is-enabled rackconnect-hooks.service)" = disabled
-is_state rackconnect-deployed.target active
+upgraded
+for script in "prerm remove" "postinst abort-remove"; do say_if "$script" /var/lib/dpkg/info/rackconnect-agent.$script; done
+installed
+systemctl start rackconnect-gateway.service
 say_if "a removal" dpkg -r rackconnect-agent
-same "after the removal"
+removed
 say_if "the configuration outlasts it" test -e /etc/rackconnect-agent/config.toml
-say_if "nothing is left enabled" test ! -e /etc/systemd/system/multi-user.target.wants/rackconnect-wait.service
 say_if "installed again" dpkg -i /out/new.deb
-say_if "all is enabled again" test "$(systemctl is-enabled rackconnect-hooks.service)" = enabled
+installed
 same "after the new installation"
+say_if "what is known of the hooks outlasts both" test -e "$stamp"
+rm /etc/rackconnect-agent/ca.pem /etc/rackconnect-agent/deployed.d/10-first
 say_if "a purge" dpkg -P rackconnect-agent
 same "after the purge"
-rm -f /etc/rackconnect-agent/ca.pem
-rmdir /etc/rackconnect-agent/deployed.d /etc/rackconnect-agent 2>/dev/null
-say_if "a purge leaves no trace" test -z "$(find / -xdev -path /proc -prune -o -path /out -prune -o -path /var/log -prune -o -path /run/systemd -prune -o -path /sys -prune -o -path '/var/tmp/systemd-private-*' -prune -o -iname '*rackconnect*' ! -path '*/app.service*' ! -path '/etc/systemd/system/rackconnect-deployed.target.wants*' -print | tee /out/traces)"
+no_trace
 SH
     if [[ -s $out/traces ]]; then cat "$out/traces"; fi
 }
 
-# seed USER-DATA EXTRA [INSTANCE-ID]: cloud-init's NoCloud datasource.
+packages_rpm() { # and the archive's script
+    store
+    api_says DEPLOYED
+    newer
+    mkdir "$out/archive"
+    tar -C "$out/archive" --strip-components=1 -xf "$packages"/*.tar.gz
+    cp "$root/etc/rackconnect-agent/ca.pem" "$out/"
+    chroot "$root" dpkg -P rackconnect-agent >/dev/null 2>&1
+    boot <<'SH'
+# What rpm and its scriptlets say, but for Debian's own two lines. Its exit code tells nothing of the scriptlets.
+rpm_() { rpm --nodeps "$@" 2>&1 | grep -Ev '^rpm: (RPM should not|However assuming)' >/out/rpm; test ! -s /out/rpm; }
+configure() { cp /out/ca.pem /etc/rackconnect-agent/; printf 'ca_file = "/etc/rackconnect-agent/ca.pem"\nwait_interval = "3s"\n' >>/etc/rackconnect-agent/config.toml; }
+rpm --initdb
+say_if "installed, and the scriptlets say nothing" rpm_ -i /out/old.rpm
+installed
+for unit in rackconnect-{wait,hooks,gateway}.service rackconnect-deployed.target; do is_state $unit inactive; done
+say_if "the state directory is there" test -d /run/rackconnect-agent
+configure
+printf '#!/bin/sh\n' >/etc/rackconnect-agent/deployed.d/10-first
+chmod 0755 /etc/rackconnect-agent/deployed.d/10-first
+with_an_application
+systemctl disable rackconnect-hooks.service
+say_if "an upgrade, and the scriptlets say nothing" rpm_ -U /out/new.rpm
+upgraded
+cp /etc/rackconnect-agent/config.toml /out/config
+rm /etc/rackconnect-agent/ca.pem /etc/rackconnect-agent/deployed.d/10-first
+say_if "a removal, and the scriptlets say nothing but what they kept" not rpm_ -e rackconnect-agent
+say_if "which is the configuration" test "$(cat /out/rpm)" = "warning: /etc/rackconnect-agent/config.toml saved as /etc/rackconnect-agent/config.toml.rpmsave"
+say_if "as it was" cmp /out/config /etc/rackconnect-agent/config.toml.rpmsave
+removed
+say_if "what is known of the hooks outlasts it" test -e "$stamp"
+rm -r /etc/rackconnect-agent/config.toml.rpmsave /var/lib/rackconnect-agent
+rmdir /etc/rackconnect-agent
+no_trace
+
+say_if "the archive's script" /out/archive/install.sh
+installed
+same "after it"
+configure
+systemctl disable rackconnect-hooks.service
+systemctl start rackconnect-gateway.service
+keeper=$(main_pid rackconnect-gateway.service)
+say_if "the archive's script once more, the program in use" /out/archive/install.sh
+upgraded
+SH
+    if [[ -s $out/traces ]]; then cat "$out/traces"; fi
+}
+
+# seed USER-DATA INSTANCE-ID: cloud-init, with its NoCloud datasource.
 seed() {
     local folder=$root/var/lib/cloud/seed/nocloud
-    mkdir -p "$folder"
-    printf 'instance-id: %s\n' "${3:-i-first}" >"$folder/meta-data"
+    mkdir -p "$folder" "$root/etc/cloud/cloud.cfg.d"
+    printf 'instance-id: %s\n' "$2" >"$folder/meta-data"
     printf '%s\n' "$1" >"$folder/user-data"
-    [[ -z $2 ]] || printf '%s\n' "$2" >>"$folder/user-data"
-    mkdir -p "$root/etc/cloud/cloud.cfg.d"
+    rm -f "$root/etc/cloud/cloud-init.disabled"
     printf 'datasource_list: [NoCloud, None]\nlocale: C.UTF-8\nssh_deletekeys: false\nssh_genkeytypes: []\nnetwork: {config: disabled}\napt: {preserve_sources_list: true}\n' \
         >"$root/etc/cloud/cloud.cfg.d/99-test.cfg"
 }
 
+# The user-data of that name, and what comes of it.
 cloud_init() {
+    local effect
+    case $name in
+    */gateway) effect='say_if "the gateway is set" until_true kept; say_if "the keeper is enabled" systemctl is-enabled rackconnect-gateway.service' ;;
+    */hooks) effect='say_if "the hook ran" until_true test -e /var/lib/hook-ran; say_if "under its name" until_true grep_journal "10-hello.*DEPLOYED"' ;;
+    */wait-in-the-background) effect='say_if "the unit runs after the deployment" until_is after-deployment.service active; is_state rackconnect-deployed.target active' ;;
+    */wait-then-go-on) effect='say_if "the lines after the wait ran" grep -q DEPLOYED /var/lib/after-deployment' ;;
+    *) effect='say "FAILED: boot.sh does not know what comes of it"' ;;
+    esac
     store
-    api <<'TOML'
-[[step]]
-status = "DEPLOYED"
-gateway = "10.182.127.198"
-TOML
-    rm -f "$root/etc/cloud/cloud-init.disabled"
-    seed "$(cat "$user_data")" ''
+    api_says DEPLOYED
+    seed "$(cat "$here/packaging/$name.yaml")" i-first
     boot <<SH
 say_if "cloud-init comes to its end" until_true ended
 say_if "status: done" grep -q 'status: done' /out/cloud-init
 say_if "no unit has failed" no_failed
-source <(cat <<'CHECKS'
-$(sed -n 's/^# Test: //p' "$user_data")
-CHECKS
-)
+$effect
 SH
+    # Where nothing answers, it holds up no boot.
+    ip -n "$net-world" link set sn down
+    seed "$(cat "$here/packaging/$name.yaml")" i-second
+    boot <<<'say_if "the boot does not wait for an API that does not answer" until_is multi-user.target active'
 }
 
+# run CASE: the function of that name, in which _ stands for -.
 run() {
     local case=$1
     if ((${#only[@]})) && [[ " ${only[*]} " != *" $case "* ]]; then return; fi
     begin "$case"
-    "$2"
+    "${2:-${case//-/_}}" </dev/null
     finish
 }
 
 for suite in $suites; do
     tree "$suite"
-    run deploying deploying
-    run packages packages
-    run failed failed
+    for case in deploying xenbus packages-deb packages-rpm failed gateway-{ifupdown,networkd,networkmanager}; do run "$case"; done
     if [[ $suite == bookworm || ${#only[@]} -gt 0 ]]; then
         run timeout timeout_
-        run unprocessable unprocessable
-        run no-rackconnect no_rackconnect
-        run outages outages
-        run killed killed
-        run switches switches
-        run gateway gateway
+        for case in unprocessable no-rackconnect outages killed switches gateway-unknown; do run "$case"; done
     fi
     for user_data in "$here"/packaging/cloud-init/*.yaml; do
-        if [[ $suite == bookworm ]]; then run "cloud-init/$(basename "$user_data" .yaml)" cloud_init; fi
+        if [[ $suite == bookworm || ${#only[@]} -gt 0 ]]; then run "cloud-init/$(basename "$user_data" .yaml)" cloud_init; fi
     done
     rm -rf --one-file-system "$base"
 done

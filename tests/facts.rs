@@ -7,7 +7,7 @@ use std::process::Command;
 use common::{Ended, World, bare_agent, ended};
 use serde_json::{Value, json};
 use simulated_api::Step;
-use simulated_xenstore::{Config as Store, Simulator as Xenstore, faults};
+use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore, faults};
 
 const METADATA: &str = "vm-data/user-metadata";
 
@@ -81,6 +81,7 @@ fn whatever_is_missing_is_null_with_a_reason() {
     for (name, fact) in found.as_object().unwrap() {
         assert!(fact["source"].is_string() != fact["reason"].is_string(), "{name}: {fact}");
         assert_eq!(fact["value"].is_null(), fact["reason"].is_string(), "{name}: {fact}");
+        assert!(include_str!("../README.md").contains(&format!("`{name}`")), "the README does not name {name}");
     }
     assert!(found["region"]["reason"].as_str().unwrap().contains("no xenstore"));
     assert!(found["status"]["value"].is_null());
@@ -95,6 +96,10 @@ fn nothing_that_goes_wrong_is_an_error() {
         assert!(found["gateway"]["reason"].is_string(), "{fault}: {found}");
         assert!(world.requests().len() <= 3);
     }
+    // The look for the region overran by the two seconds that any other question may take.
+    let silent = Xenstore::start(store().fault(Fault::Stall)).unwrap();
+    let found = facts(&run(bare_agent(&["facts", "--no-api", "--deadline", "900ms"]), Some(&silent)));
+    assert!(found["region"]["reason"].as_str().unwrap().contains("no answer within 0."), "{found}");
     for fault in faults() {
         let store = Xenstore::start(store().fault(fault)).unwrap();
         let found = facts(&run(bare_agent(&["facts", "--no-api"]), Some(&store)));
@@ -171,6 +176,11 @@ fn the_status_can_be_taken_from_xenstore() {
     assert_eq!(status(None, &[]).expect(3).says("no vm-data").text(), "");
     assert_eq!(status(Some("\x1b[31m two words"), &[]).expect(8).text(), "");
     status(Some("DEPLOYED"), &["--format", "json"]).expect(2);
-    run(bare_agent(&["status", "--source", "xenstore"]), None).expect(1).says("not a Xen guest");
+    run(bare_agent(&["status", "--source", "xenstore"]), None)
+        .expect(1)
+        .says("at /nonexistent, which XENSTORED_PATH names");
+    let another = Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Amazon")).unwrap();
+    let none = run(bare_agent(&["status", "--source", "xenstore"]), Some(&another));
+    assert_eq!(none.expect(5).says("no RackConnect v2 server: xenstore names the provider \"Amazon\"").text(), "");
     run(bare_agent(&["status", "--source", "heat"]), None).expect(2).says("api and xenstore");
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use common::{Ended, World, bare_agent, ended};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use simulated_api::Step;
+use simulated_xenstore::{Config as Store, Simulator as Xenstore};
 use tempfile::TempDir;
 
 /// A folder of hooks, and one of stamps.
@@ -113,10 +114,32 @@ fn the_time_limit_reaches_what_a_hook_has_started() {
     assert!(is_gone(child), "{child} lives");
 }
 
+/// A script of the shell dies of SIGTERM at once, and what it had started was killed in the same moment.
 #[test]
-fn a_signal_that_ends_the_agent_reaches_the_hook() {
+fn what_a_hook_has_started_may_tidy_up() {
     let hooks = Hooks::new();
-    hooks.add("1", "#!/bin/sh\necho $$ > \"$PIDS.new\"; mv \"$PIDS.new\" \"$PIDS\"; sleep 1000\n", 0o755);
+    let child = "trap 'sleep 0.3; echo tidied; exit' TERM; while :; do sleep 0.1; done";
+    hooks.add("1", &format!("#!/bin/sh\n({child}) & wait\n"), 0o755);
+    let run = hooks.run(&["--limit", "1s"]);
+    assert_eq!(run.expect(1).text(), "tidied\n");
+}
+
+/// There was one lock for all folders: the inner one waited for the outer one, and the other way round.
+#[test]
+fn a_hook_may_run_the_hooks_of_another_folder() {
+    let (outer, inner) = (Hooks::new(), Hooks::new());
+    inner.add("1", "#!/bin/sh\necho inner\n", 0o755);
+    outer.add("1", &format!("#!/bin/sh\n{} hooks {}\n", common::binary().display(), inner.path("d").display()), 0o755);
+    let run = outer.run(&["--limit", "20s"]);
+    assert_eq!(run.expect(0).text(), "inner\n");
+}
+
+#[test]
+fn a_signal_that_ends_the_agent_reaches_the_hook_and_waits_for_its_end() {
+    let hooks = Hooks::new();
+    let tidy = "trap 'sleep 0.3; mv \"$PIDS\" \"$PIDS.tidied\"; exit' TERM";
+    let script = format!("#!/bin/sh\n{tidy}\necho $$ > \"$PIDS.new\"; mv \"$PIDS.new\" \"$PIDS\"\nsleep 1000 & wait\n");
+    hooks.add("1", &script, 0o755);
     let pids = hooks.path("pid");
     let mut agent = hooks.command(&[]).env("PIDS", &pids).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
@@ -130,8 +153,10 @@ fn a_signal_that_ends_the_agent_reaches_the_hook() {
     kill(Pid::from_raw(agent.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     use std::os::unix::process::ExitStatusExt;
     assert_eq!(agent.wait().unwrap().signal(), Some(15));
-    assert!(is_gone(fs::read_to_string(&pids).unwrap().trim().parse().unwrap()));
-    assert!(!hooks.path("stamps").read_dir().unwrap().any(|entry| entry.unwrap().path().ends_with("1")));
+    let tidied = fs::read_to_string(hooks.path("pid.tidied")).expect("the hook has tidied up");
+    assert!(is_gone(tidied.trim().parse().unwrap()));
+    let stamps: Vec<_> = hooks.path("stamps").read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(stamps.iter().all(|name| name.to_string_lossy().starts_with(".lock")), "{stamps:?}");
 }
 
 #[test]
@@ -163,6 +188,34 @@ fn root_runs_only_what_root_alone_can_write() {
     hooks.run(&["--again"]).expect(1).says("1 is refused").says("/d (its mode is 0777)");
 }
 
+/// In a folder with the sticky bit anybody could have put a link to a program of root's.
+#[test]
+fn root_follows_no_link_of_others() {
+    if !geteuid().is_root() {
+        eprintln!("NOT RUN: it needs root");
+        return;
+    }
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho one\n", 0o755);
+    symlink(hooks.path("d/1"), hooks.path("d/2")).unwrap();
+    symlink("d", hooks.path("others")).unwrap();
+    lchown(hooks.path("d/2"), Some(1000), None).unwrap();
+    let run = hooks.run(&[]);
+    run.expect(1).says("2 is refused:").says("/d/2 is not root's (its owner is 1000)");
+    assert_eq!(run.text(), "one\n");
+
+    lchown(hooks.path("others"), Some(1000), None).unwrap();
+    let mut command = bare_agent(&["hooks", "--again"]);
+    command.arg(hooks.path("others")).env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));
+    let run = ended(command.output().unwrap());
+    run.expect(1).says("1 is refused:").says("/others is not root's");
+    assert_eq!(run.text(), "");
+
+    lchown(hooks.path("d/2"), Some(0), None).unwrap();
+    fs::set_permissions(hooks.path("d"), fs::Permissions::from_mode(0o1777)).unwrap();
+    hooks.run(&["--again"]).expect(1).says("1 is refused").says("/d (its mode is 1777)");
+}
+
 #[test]
 fn after_a_wait_they_see_its_word() {
     let hooks = Hooks::new();
@@ -172,6 +225,32 @@ fn after_a_wait_they_see_its_word() {
     wait.arg(common::binary()).arg("hooks").arg(hooks.path("d")).env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));
     let run = ended(wait.output().unwrap());
     assert_eq!(run.expect(0).text(), "FAILED in syd\n");
+}
+
+/// They saw NOT-RACKCONNECT after the API had said DEPLOYING.
+#[test]
+fn they_see_what_was_learnt_last() {
+    if !geteuid().is_root() {
+        eprintln!("NOT RUN: it needs root");
+        return;
+    }
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho $RACKCONNECT_STATUS\n", 0o755);
+    let world = World::of([Step::new("DEPLOYING")]);
+    let run = |arguments: &[&str], store: Option<&Xenstore>| {
+        let mut agent = world.agent(arguments);
+        if let Some(store) = store {
+            agent.env("XENSTORED_PATH", store.path());
+        }
+        ended(agent.env("RACKCONNECT_STAMP_DIR", hooks.path("stamps")).output().unwrap())
+    };
+    let folder = hooks.path("d");
+    let seen = || run(&["hooks", "--again", folder.to_str().unwrap()], None).expect(0).text().to_owned();
+    let amazon = Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Amazon")).unwrap();
+    run(&["wait", "--ok-if", "not-rackconnect"], Some(&amazon)).expect(0);
+    assert_eq!(seen(), "NOT-RACKCONNECT\n");
+    run(&["status"], None).expect(0);
+    assert_eq!(seen(), "DEPLOYING\n");
 }
 
 #[test]

@@ -20,10 +20,15 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 packaging/build.sh "$out"
 mkdir "$work/elsewhere"
-git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - | tar -C "$work/elsewhere" -xf -
-(umask 077; CARGO_TARGET_DIR=$work/target "$work/elsewhere/packaging/build.sh" "$work/second" >/dev/null)
+git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - |
+    (umask 077; tar -C "$work/elsewhere" --no-same-permissions -xf -)
+(umask 077; cd "$work"; TMPDIR=/dev/shm CARGO_TARGET_DIR=$work/target elsewhere/packaging/build.sh second >/dev/null)
 diff -r "$out" "$work/second" || fail "two builds differ"
 pass "two builds are equal byte for byte"
+mkdir "$work/mine"
+touch "$work/mine/precious"
+if packaging/build.sh "$work/mine" 2>/dev/null || [[ ! -e $work/mine/precious ]]; then fail "a folder with other things in it"; fi
+pass "a folder with other things in it is refused"
 (cd "$out" && sha256sum --quiet -c SHA256SUMS)
 pass "the sums are right"
 deb=$(echo "$out"/*.deb) rpm=$(echo "$out"/*.rpm) tar=$(echo "$out"/*.tar.gz)
@@ -45,6 +50,9 @@ for round in first second; do
     DESTDIR=$work/tree "$work"/rackconnect-agent-*/install.sh
     "$work/tree/usr/bin/rackconnect" --version >/dev/null
     [[ $round == second ]] || echo '# mine' >>"$work/tree/etc/rackconnect-agent/config.toml"
+    wants=$work/tree/etc/systemd/system/multi-user.target.wants
+    if [[ $round == first ]]; then rm "$wants/rackconnect-wait.service"; fi
+    [[ ! -e $wants/rackconnect-wait.service && -L $wants/rackconnect-deployed.target ]] || fail "what the archive's script enables"
 done
 grep -q '# mine' "$work/tree/etc/rackconnect-agent/config.toml" || fail "the archive's script overwrites the configuration"
 pass "the archive's script installs, twice, and keeps the configuration"
@@ -60,14 +68,20 @@ rpm --root "$root" -e --noscripts rackconnect-agent
 [[ ! -e $root/usr/bin/rackconnect && -e $root/etc/rackconnect-agent/deployed.d/10-mine ]] || fail "removal of the .rpm"
 pass "the .rpm is installed, upgraded and removed, and keeps what is the user's"
 
-# --- The units.
+# --- The units, and what the README says of them.
+grep '^[df] ' systemd/rackconnect-agent.conf | sed 's/  */ /g' >"$work/tmpfiles"
+sed 's/  */ /g' README.md | grep -Fx -f "$work/tmpfiles" | diff - "$work/tmpfiles" || fail "the README shows another tmpfiles.d"
+pass "the README shows the tmpfiles.d that is shipped"
 dpkg-deb -x "$deb" "$work/verify"
 cp -a /usr/lib/systemd/system/. "$work/system" 2>/dev/null || cp -a /lib/systemd/system/. "$work/system"
 cp -an "$work/system/." "$work/verify/usr/lib/systemd/system/"
+verify() { systemd-analyze verify --man=no --root="$work/verify" "$1" 2>&1 | grep rackconnect || true; }
 for unit in rackconnect-wait.service rackconnect-hooks.service rackconnect-gateway.service rackconnect-deployed.target; do
-    said=$(systemd-analyze verify --man=no --root="$work/verify" "$unit" 2>&1 | grep rackconnect || true)
+    said=$(verify "$unit")
     [[ -z $said ]] || fail "systemd-analyze verify $unit: $said"
 done
+printf '[Service]\nExecStart=/usr/bin/rackconnect\nNoSuchKey=1\n' >"$work/verify/usr/lib/systemd/system/rackconnect-wrong.service"
+[[ -n $(verify rackconnect-wrong.service) ]] || fail "systemd-analyze verify finds nothing anywhere"
 pass "systemd-analyze verify is silent"
 for unit in wait:19 gateway:22; do
     systemd-analyze security --offline=true --threshold="${unit#*:}" "systemd/rackconnect-${unit%:*}.service" >"$work/security" ||

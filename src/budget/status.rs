@@ -40,8 +40,8 @@ pub fn waited(folder: &Path, word: &str) -> Result<(), String> {
     write(folder, &Learnt::Waited(word.to_owned()), None)
 }
 
-/// The word of the last wait that ended well in this boot or, if there was none, the last status. What others than root could
-/// have written says nothing.
+/// What was learnt last in this boot: the word of a wait that ended well, or the status of an answer that came after it. What
+/// others than root could have written says nothing.
 pub fn word(folder: &Path) -> Option<String> {
     let path = folder.join(NAME);
     let is_roots = |path: &Path| {
@@ -89,6 +89,9 @@ fn learnt((operation, format): (Operation, Format), code: u16, body: &[u8]) -> O
     }
 }
 
+/// The word of a wait on a server without RackConnect v2.
+const NOT_RACKCONNECT: &str = "NOT-RACKCONNECT";
+
 /// The new object. What the old one says of this boot, and what was not learnt anew, stays.
 fn merged(old: &[u8], learnt: &Learnt, region: Option<&str>, now: &str, boot: &str) -> Tree {
     let old = Tree::from_json(old).ok();
@@ -103,7 +106,10 @@ fn merged(old: &[u8], learnt: &Learnt, region: Option<&str>, now: &str, boot: &s
     let entry = |key: &str, value: Option<String>| (key.to_owned(), text(value));
     let waited = match learnt {
         Learnt::Waited(word) => Some(word.clone()),
-        _ => kept("waited"),
+        Learnt::Gateway(_) => kept("waited"),
+        // An answer is newer than the wait that ended before it. A 404 says what such a wait has said.
+        Learnt::Status(None) => kept("waited").filter(|word| word == NOT_RACKCONNECT),
+        Learnt::Status(Some(_)) => None,
     };
     let mut entries = vec![
         entry("status", status),
@@ -140,6 +146,20 @@ mod tests {
             third,
             r#"{"status":null,"gateway":"10.1.2.3","region":null,"learned_at":"T3","boot_id":"another"}"#
         );
+    }
+
+    /// The hooks saw NOT-RACKCONNECT after the API had said DEPLOYING.
+    #[test]
+    fn the_word_of_a_wait_does_not_outlive_a_newer_answer() {
+        let after = |word: &str, learnt: &Learnt| {
+            let waited = merged(b"", &Learnt::Waited(word.into()), None, "T1", "boot").to_json();
+            let tree = merged(waited.as_bytes(), learnt, None, "T2", "boot");
+            tree.get("waited").and_then(Tree::as_text).map(str::to_owned)
+        };
+        assert_eq!(after("NOT-RACKCONNECT", &Learnt::Status(Some("DEPLOYING".into()))), None);
+        assert_eq!(after("DEPLOYED", &Learnt::Status(None)), None);
+        assert_eq!(after("NOT-RACKCONNECT", &Learnt::Status(None)).as_deref(), Some("NOT-RACKCONNECT"));
+        assert_eq!(after("DEPLOYED", &Learnt::Gateway(None)).as_deref(), Some("DEPLOYED"));
     }
 
     #[test]

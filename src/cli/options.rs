@@ -230,8 +230,10 @@ pub const COMMANDS: &[CommandSpec] = &[
         operands: "",
         help: "Print everything known about this server and RackConnect, as JSON",
         more: "One object, on one line. Every fact in it is an object: value and source (api, xenstore, or the place), or \
-               value null and reason. The API is asked three questions at most; what it does not answer xenstore may. Exit \
-               code 0 whenever the object could be printed.",
+               value null and reason: agent_version, region, rackconnect_version (v2, v3 or none), status, \
+               unprocessable_reason, managed_operations, features (an object), gateway, servicenet_interface (name, mac), \
+               default_route (gateway, interface, metric), request_budget (free, limit). The API is asked three questions at \
+               most; what it does not answer xenstore may. Exit code 0 whenever the object could be printed.",
     },
     CommandSpec {
         command: Hooks,
@@ -241,12 +243,15 @@ pub const COMMANDS: &[CommandSpec] = &[
         more: "Runs every executable regular file of DIR (/etc/rackconnect-agent/deployed.d) in the order of their names, but \
                hidden ones and those that end in ~, .bak, .dpkg-* or .rpm*. It does not wait: rackconnect wait -- rackconnect \
                hooks does. A hook that ended with exit code 0 is not run again on this deployment of the server: a stamp in \
-               /var/lib/rackconnect-agent holds the instance id (cloud-init's, else the UUID of DMI or Xen, else \
-               /etc/machine-id). One that failed is named, does not stop the others, makes the exit code 1, and runs again \
-               the next time. Exit code 126 means that the hook is to be passed over.\n\n\
+               /var/lib/rackconnect-agent, named by its full path, holds the instance id (cloud-init's, else the UUID of DMI \
+               or Xen, else /etc/machine-id). One that failed is named, does not stop the others, makes the exit code 1, and \
+               runs again the next time. So does one that ended with exit code 126, which means that it is to be passed over \
+               this time, and is no failure.\n\n\
                Hooks see RACKCONNECT_STATUS and RACKCONNECT_REGION as far as they are known. Their standard input is empty, \
-               their folder is /. Run as root, a hook is refused if it or a folder above it is not root's or can be written \
-               by others. Under systemd their output is in the journal under the hook's name (journalctl -t NAME).",
+               their folder is /. Run as root, a hook is refused if it, or a folder or link on the way to it, is not root's \
+               or can be written by others; of folders with the sticky bit, such as /tmp, only the hook's own counts. Their \
+               output goes where this program's goes, what is said of them to standard error; the plan of --dry-run is an \
+               answer, and goes to standard output. Under systemd their output is in the journal under the hook's name (journalctl -t NAME).",
     },
     CommandSpec {
         command: Region,
@@ -321,8 +326,9 @@ pub const SOURCE: Opt = Opt {
         "source",
         Some("SOURCE"),
         "Whom to ask: api or xenstore",
-        "xenstore costs no request, and needs root and a Xen guest. What it says may be left over from before a rebuild; the \
-         API is the judge.",
+        "xenstore costs no request, and needs root and a Xen guest; it cannot be combined with --format. What it says may be \
+         left over from before a rebuild; the API is the judge. Exit codes of its own: 1 without xenstore, 3 if no status is \
+         there (yet), 5 if xenstore says that this is no RackConnect v2 server, 8 if what is there is no status.",
     )
 };
 

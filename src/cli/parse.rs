@@ -151,7 +151,10 @@ fn operand(spec: &CommandSpec, rest: &[String]) -> Result<Option<String>> {
             "wait does not know what to do with {word:?}: COMMAND goes after --: rackconnect wait -- COMMAND"
         ))),
         (_, []) => Ok(None),
-        (_, [.., word]) => Err(Error::usage(format!("{} takes options alone, and {word:?} is none", spec.name))),
+        (_, [.., word]) => Err(Error::usage(match spec.operands.trim_matches(['[', ']']) {
+            "" => format!("{} takes options alone, and {word:?} is none", spec.name),
+            one => format!("{} takes one {one}, and {word:?} is one too many", spec.name),
+        })),
     }
 }
 
@@ -264,6 +267,8 @@ mod tests {
             ("wait --", "no COMMAND follows"),
             ("status --", "takes no --"),
             ("status now", "status takes options alone, and \"now\" is none"),
+            ("hooks /a b", "hooks takes one DIR, and \"b\" is one too many"),
+            ("completions bash zsh", "completions takes one SHELL, and \"zsh\" is one too many"),
             ("completions", "bash, zsh or fish"),
         ] {
             let error = run(line).expect_err(line);

@@ -35,14 +35,14 @@ type Fact = Result<(Tree, String), String>;
 
 /// Prints the object.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    let deadline = Moment::now() + settings.facts_deadline()?;
+    let deadline = settings.facts_deadline()?;
     // The connection is this function's own, and the region has one of its own: one after the other, as a device in a
     // test can have one reader only.
     let region = match settings.look_for_region()? {
         Detected::Known(region, source) => Ok((text(region.code()), source)),
         Detected::NotYet(why) | Detected::Unknown(why) => Err(why),
     };
-    let mut store = Store { connection: Connection::open(), deadline };
+    let mut store = Store { connection: Connection::open().map(|store| store.by(Some(deadline))), deadline };
     let server = known::server(&store.value(known::PROVIDER), &store.value(known::ROLES));
     let mut api = Api::new(settings, deadline, region.is_ok() || settings.has_endpoint()?, &server);
     let status = api.status();
@@ -276,7 +276,7 @@ fn default_route() -> Fact {
 
 #[cfg(test)]
 mod tests {
-    use simulated_xenstore::{Config, Simulator};
+    use simulated_xenstore::{Config, Fault, Simulator};
 
     use super::*;
 
@@ -299,6 +299,16 @@ mod tests {
             assert!(store.word(known::STATUS, "").is_err());
             assert_eq!(simulator.log().len(), 1);
         }
+    }
+
+    /// It overran by the two seconds that any other question may take.
+    #[test]
+    fn a_xenstore_that_says_nothing_does_not_overrun_the_deadline() {
+        let simulator = Simulator::start(Config::default().fault(Fault::Stall)).unwrap();
+        let connection = Connection::open_at(simulator.path()).map(|store| store.by(Some(Moment::default())));
+        let mut store = Store { connection, deadline: Moment::default() };
+        let Value::Unreadable(why) = store.value(known::STATUS) else { panic!("nothing was said") };
+        assert!(why.ends_with("no answer within 0s"), "{why}");
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
@@ -16,7 +18,7 @@ use crate::clock::Moment;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::hooks::choose::{self, Choice, Owned};
+use crate::hooks::choose::{self, Choice, Owned, Passed};
 use crate::hooks::identity;
 use crate::hooks::run::{self, End};
 use crate::hooks::stamp;
@@ -31,6 +33,9 @@ const FOLDER: &str = "/etc/rackconnect-agent/deployed.d";
 /// The variables that a hook sees.
 const VARIABLES: (&str, &str) = ("RACKCONNECT_STATUS", "RACKCONNECT_REGION");
 
+/// How many links the kernel follows. Source: path_resolution(7).
+const LINKS: usize = 40;
+
 /// The largest stamp that is read.
 const LIMIT: u64 = 16 * 1024;
 
@@ -39,12 +44,13 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
     let (dry_run, again) = (settings.has(&options::DRY_RUN), settings.has(&options::AGAIN));
     let limit = settings.hook_limit()?;
     let stamps = settings.stamp_dir()?;
+    let typed = Path::new(folder.unwrap_or(FOLDER));
     let Some((folder, names)) = names(folder)? else {
         log::info!("there is no {FOLDER}: no hooks to run");
         return Ok(Exit::Ok);
     };
     // Held to the end: whoever comes second finds the stamps of the first.
-    let _lock = if dry_run { None } else { Some(lock(&stamps)?) };
+    let _lock = if dry_run { None } else { Some(lock(&stamps, &folder)?) };
     let ids = identity::read(Path::new("/"));
     let environment = environment(settings)?;
     if !dry_run {
@@ -59,7 +65,7 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
             say(dry_run, &format!("skip {shown}: {why}"))?;
             continue;
         }
-        if let Err(why) = trusted(&path) {
+        if let Err(why) = trusted(&typed.join(name)) {
             failed.push(shown.clone());
             match dry_run {
                 true => output::line(&format!("refuse {shown}: {why}"))?,
@@ -68,8 +74,15 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
             continue;
         }
         let stamp = stamps.join(stamp::name(&path));
-        if !again && read(&stamp).is_some_and(|text| stamp::is_of(&text, &ids)) {
+        if let Some(text) = read(&stamp).filter(|text| !again && stamp::is_of(text, &ids)) {
             say(dry_run, &format!("skip {shown}: it is done already"))?;
+            let renewed = stamp::renewed(&text, &ids);
+            if !dry_run
+                && text != renewed
+                && let Err(why) = write(&stamps, &stamp, &renewed)
+            {
+                log::warn!("{} cannot be written: {why}", stamp.display());
+            }
             continue;
         }
         say(dry_run, &format!("run {shown}"))?;
@@ -141,37 +154,49 @@ fn kind(path: &Path) -> choose::Kind {
     }
 }
 
-/// Whether the one who runs the hook may. root alone has something to lose to others. The link, if it is one, and what it
-/// leads to: each could be changed by whoever can write the folders above it.
+/// Whether the one who runs the hook may. root alone has something to lose to others.
 fn trusted(path: &Path) -> Result<(), String> {
     if !geteuid().is_root() {
         return Ok(());
     }
-    let chain = || -> io::Result<Vec<Owned>> {
-        let real = fs::canonicalize(path)?;
-        let above = path.parent().into_iter().flat_map(Path::ancestors);
-        above.chain(real.ancestors()).map(owned).collect()
-    };
-    let mut chain = chain().map_err(|why| why.to_string())?;
-    // The topmost thing that is wrong is the one to put right first.
-    chain.sort_by(|a, b| a.path.cmp(&b.path));
-    choose::trust(&chain)
+    choose::trust(&way(path).map_err(|why| why.to_string())?)
 }
 
-fn owned(path: &Path) -> io::Result<Owned> {
-    let metadata = fs::metadata(path)?;
-    Ok(Owned {
-        path: path.to_owned(),
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        mode: metadata.mode(),
-        folder: metadata.is_dir(),
-    })
+/// All that is passed on the way to a hook: whoever can change one of the folders and links can change where it leads.
+fn way(path: &Path) -> io::Result<Vec<Owned>> {
+    let steps = |path: &Path| path.iter().rev().map(OsString::from).collect::<Vec<_>>();
+    let (mut at, mut left, mut way) = (PathBuf::new(), steps(&std::path::absolute(path)?), Vec::new());
+    while let Some(step) = left.pop() {
+        match step.as_bytes() {
+            b"." => continue,
+            b".." => {
+                at.pop();
+                continue;
+            }
+            _ => at.push(step),
+        }
+        let metadata = fs::symlink_metadata(&at)?;
+        let what = match metadata.file_type() {
+            kind if kind.is_symlink() => Passed::Link,
+            kind if kind.is_dir() => Passed::Folder,
+            _ => Passed::Hook,
+        };
+        way.push(Owned { path: at.clone(), what, uid: metadata.uid(), mode: metadata.mode() });
+        if what == Passed::Link {
+            if way.iter().filter(|passed| passed.what == Passed::Link).count() > LINKS {
+                return Err(Errno::ELOOP.into());
+            }
+            left.extend(steps(&fs::read_link(&at)?));
+            at.pop();
+        }
+    }
+    Ok(way)
 }
 
-/// Makes the folder of the stamps, and waits until no other process runs hooks.
-fn lock(stamps: &Path) -> Result<Flock<File>> {
-    let path = stamps.join(".lock");
+/// Makes the folder of the stamps, and waits until no other process runs the hooks of this folder. (Those of another one may
+/// be what a hook of this one runs.)
+fn lock(stamps: &Path, folder: &Path) -> Result<Flock<File>> {
+    let path = stamps.join(format!(".lock-{}", stamp::name(folder)));
     let open = || {
         DirBuilder::new().recursive(true).mode(0o755).create(stamps)?;
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
@@ -188,8 +213,8 @@ fn lock(stamps: &Path) -> Result<Flock<File>> {
     let file = open().map_err(|why| cannot(&why))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
-        Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
-            log::info!("another rackconnect hooks is at work: waiting for its end");
+        Err((file, Errno::EWOULDBLOCK)) => {
+            log::info!("another rackconnect hooks is at work on this folder: waiting for its end");
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, why)| cannot(&why))
         }
         Err((_, why)) => Err(cannot(&why)),
@@ -220,7 +245,7 @@ fn read(path: &Path) -> Option<String> {
 
 /// Replaces the stamp: written beside, synced, renamed.
 fn write(stamps: &Path, stamp: &Path, text: &str) -> io::Result<()> {
-    let beside = stamps.join(".new");
+    let beside = stamp.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::output;
 use crate::settings::Settings;
-use crate::xenstore::{Connection, Trouble, Value, known};
+use crate::xenstore::{Connection, Server, Trouble, Value, known};
 
 /// Asks for the status and prints it.
 pub fn run(settings: &Settings) -> Result<Exit> {
@@ -43,12 +43,24 @@ fn by_xenstore(settings: &Settings) -> Result<Exit> {
         ));
     }
     let failed = |trouble: Trouble| Error::new(Kind::Other, trouble.to_string());
-    let value = Connection::open().and_then(|mut store| store.value(known::STATUS)).map_err(failed)?;
+    let mut store = Connection::open().map_err(failed)?;
+    let value = store.value(known::STATUS).map_err(failed)?;
     let unclear = |why: String| Err(Error::new(Kind::NotUnderstood, why));
     let text = match (known::text(&value), value) {
         (Some(text), _) => text,
         (None, Value::Unreadable(why)) => return unclear(why),
-        (None, _) => return Err(Error::new(Kind::NotYet, format!("there is no {} in xenstore (yet)", known::STATUS))),
+        (None, _) => {
+            let mut value = |path| store.value(path).map_err(failed);
+            let nothing_to_wait_for = |whose: &str| {
+                log::error!("this is no RackConnect v2 server: xenstore names {whose}");
+                Ok(Exit::NothingToWaitFor)
+            };
+            return match known::server(&value(known::PROVIDER)?, &value(known::ROLES)?) {
+                Server::OtherProvider(name) => nothing_to_wait_for(&format!("the provider {name:?}")),
+                Server::V3 => nothing_to_wait_for("a role of RackConnect v3"),
+                _ => Err(Error::new(Kind::NotYet, format!("there is no {} in xenstore (yet)", known::STATUS))),
+            };
+        }
     };
     let Some(status) = Status::from_text(&text) else {
         return unclear(format!("{} in xenstore is {text:?}, which is no status", known::STATUS));

@@ -43,34 +43,45 @@ pub fn choose(name: &OsStr, kind: Kind) -> Choice {
     }
 }
 
-/// Whose a file or folder is, and who may write it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owned {
-    /// Where it is, links resolved.
-    pub path: PathBuf,
-    /// Its owner.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-    /// Its permissions.
-    pub mode: u32,
-    /// Whether it is a folder.
-    pub folder: bool,
+/// What is passed on the way to a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// The hook, at the end.
+    Hook,
 }
 
-/// Whether root may run a hook: it and all folders above it belong to root, and nobody else can write them. In a folder
-/// with the sticky bit, such as /tmp, others cannot replace what is root's.
+/// Whose something is, and who may write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub what: Passed,
+    /// Its owner.
+    pub uid: u32,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// Whether root may run a hook, given all that is passed on the way to it, from / on: everything belongs to root, and nobody
+/// else can write it. A group can, be it root's: it may have members, and an ACL shows as its permissions. In a folder with
+/// the sticky bit, such as /tmp, others cannot replace root's folders; but they can add files and links to it.
 ///
 /// # Errors
 /// The end of a sentence that names what is in the way.
-pub fn trust(chain: &[Owned]) -> Result<(), String> {
-    chain.iter().try_for_each(|Owned { path, uid, gid, mode, folder }| {
-        let by_group = mode & 0o020 != 0 && *gid != 0;
-        let by_others = mode & 0o002 != 0;
-        let sticky = *folder && mode & 0o1000 != 0;
+pub fn trust(way: &[Owned]) -> Result<(), String> {
+    let next = way.iter().skip(1).map(|next| Some(next.what)).chain([None]);
+    way.iter().zip(next).try_for_each(|(Owned { path, what, uid, mode }, next)| {
+        let sticky = mode & 0o1000 != 0 && *what == Passed::Folder && next == Some(Passed::Folder);
+        // A link's own permissions mean nothing.
+        let by_others = mode & 0o022 != 0 && *what != Passed::Link;
         match () {
             () if *uid != 0 => Err(format!("{} is not root's (its owner is {uid})", path.display())),
-            () if (by_group || by_others) && !sticky => {
+            () if by_others && !sticky => {
                 Err(format!("others than root can write {} (its mode is {:04o})", path.display(), mode & 0o7777))
             }
             () => Ok(()),
@@ -98,19 +109,29 @@ mod tests {
 
     #[test]
     fn only_what_root_alone_can_write_is_trusted() {
-        let at = |path: &str, uid, gid, mode, folder| Owned { path: path.into(), uid, gid, mode, folder };
-        let root = at("/", 0, 0, 0o755, true);
-        let hook = |uid, gid, mode| trust(&[root.clone(), at("/h", uid, gid, mode, false)]);
-        assert_eq!(hook(0, 0, 0o755), Ok(()));
-        assert_eq!(hook(0, 100, 0o755), Ok(()));
-        // Of root's group root alone is a member.
-        assert_eq!(hook(0, 0, 0o775), Ok(()));
-        assert_eq!(hook(1000, 0, 0o755), Err("/h is not root's (its owner is 1000)".to_owned()));
-        assert!(hook(0, 100, 0o775).is_err());
-        assert!(hook(0, 0, 0o757).is_err());
+        use Passed::{Folder, Hook, Link};
+        let at = |path: &str, what, uid, mode| Owned { path: path.into(), what, uid, mode };
+        let root = at("/", Folder, 0, 0o755);
+        let hook = |uid, mode| trust(&[root.clone(), at("/h", Hook, uid, mode)]);
+        assert_eq!(hook(0, 0o755), Ok(()));
+        assert_eq!(hook(1000, 0o755), Err("/h is not root's (its owner is 1000)".to_owned()));
+        assert_eq!(hook(0, 0o775), Err("others than root can write /h (its mode is 0775)".to_owned()));
+        assert!(hook(0, 0o757).is_err());
         // A file's sticky bit protects nothing.
-        assert!(hook(0, 0, 0o1757).is_err());
-        assert_eq!(trust(&[at("/tmp", 0, 0, 0o1777, true), at("/tmp/h", 0, 0, 0o755, false)]), Ok(()));
-        assert!(trust(&[at("/home/me", 1000, 1000, 0o755, true), at("/home/me/h", 0, 0, 0o755, false)]).is_err());
+        assert!(hook(0, 0o1757).is_err());
+        let folder = |uid| trust(&[root.clone(), at("/home/me", Folder, uid, 0o755), at("/home/me/h", Hook, 0, 0o755)]);
+        assert_eq!(folder(0), Ok(()));
+        assert!(folder(1000).is_err());
+
+        let tmp = at("/tmp", Folder, 0, 0o1777);
+        let (below, hook) = (at("/tmp/d", Folder, 0, 0o755), at("/tmp/d/h", Hook, 0, 0o755));
+        assert_eq!(trust(&[tmp.clone(), below.clone(), hook.clone()]), Ok(()));
+        assert!(trust(&[at("/tmp", Folder, 0, 0o777), below, hook]).is_err());
+        // A file there could be a hard link of anybody's making.
+        assert!(trust(&[tmp.clone(), at("/tmp/h", Hook, 0, 0o755)]).is_err());
+        assert!(trust(&[tmp, at("/tmp/l", Link, 0, 0o777), root.clone(), at("/h", Hook, 0, 0o755)]).is_err());
+        let link = |uid| trust(&[root.clone(), at("/l", Link, uid, 0o777), at("/h", Hook, 0, 0o755)]);
+        assert_eq!(link(0), Ok(()));
+        assert!(link(1000).is_err());
     }
 }

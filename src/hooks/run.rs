@@ -6,13 +6,13 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -20,11 +20,15 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::clock::Moment;
 use crate::duration::human;
 use crate::term;
 
 /// How long a hook that was told to end may tidy up.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has. The kernel tells of no group's end.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Where the journal takes streams. Source: systemd-journald.service(8); the header is sd_journal_stream_fd(3)'s.
 const JOURNAL: &str = "/run/systemd/journal/stdout";
@@ -43,14 +47,34 @@ pub enum End {
     Failed(String),
 }
 
-/// The process group of the hook that runs; 0 for none.
-static GROUP: AtomicI32 = AtomicI32::new(0);
+/// The process group of the hook that runs.
+static RUNNING: Mutex<Option<Pid>> = Mutex::new(None);
 
-/// Tells the hook that runs, if one does, to end: the program is about to.
+fn running() -> MutexGuard<'static, Option<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the hook that runs, if one does: the program is about to end. No other is begun.
 pub fn end_running() {
-    let group = GROUP.load(Ordering::SeqCst);
-    if group > 0 {
-        let _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
+    let running = running();
+    if let Some(group) = *running {
+        end_group(group);
+    }
+    mem::forget(running);
+}
+
+/// Ends a process group: the hook and what it has started, which may have to tidy up even where the hook itself is gone.
+fn end_group(group: Pid) {
+    let _ = killpg(group, Signal::SIGTERM);
+    // What is stopped hears of it only so.
+    let _ = killpg(group, Signal::SIGCONT);
+    let deadline = Moment::now() + GRACE;
+    while killpg(group, None).is_ok() {
+        if Moment::now() >= deadline {
+            let _ = killpg(group, Signal::SIGKILL);
+            return;
+        }
+        thread::sleep(LOOK_AGAIN);
     }
 }
 
@@ -62,6 +86,7 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
         command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
         command.current_dir("/").stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn()
     };
+    let mut running = running();
     let child = match start(path, &[]) {
         // A script without #!: whoever runs it from a shell never notices, and so did rcrun's users.
         Err(why) if is(&why, Errno::ENOEXEC) && is_text(path) => start(Path::new("/bin/sh"), &[path]),
@@ -79,30 +104,21 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
         }
         Err(why) => return End::Failed(format!("it cannot be started: {why}")),
     };
-    let group = i32::try_from(child.id()).unwrap_or(0);
-    GROUP.store(group, Ordering::SeqCst);
+    let group = Pid::from_raw(child.id().cast_signed());
+    *running = Some(group);
+    drop(running);
     let (sender, ended) = mpsc::channel();
-    thread::spawn(move || {
-        let status = child.wait();
-        GROUP.store(0, Ordering::SeqCst);
-        sender.send(status)
-    });
-    let Some(limit) = limit else {
-        return ended.recv().map_or_else(|why| End::Failed(why.to_string()), how);
+    thread::spawn(move || sender.send(child.wait()));
+    let end = match ended.recv_timeout(limit.unwrap_or(Duration::MAX)) {
+        Ok(status) => how(status),
+        Err(_) => {
+            end_group(group);
+            let _ = ended.recv_timeout(GRACE);
+            End::Failed(format!("it was ended after {}, its time limit", human(limit.unwrap_or_default())))
+        }
     };
-    match ended.recv_timeout(limit) {
-        Ok(status) => return how(status),
-        Err(RecvTimeoutError::Disconnected) => return End::Failed("it was lost".to_owned()),
-        Err(RecvTimeoutError::Timeout) => {}
-    }
-    let tell = |signal| killpg(Pid::from_raw(group), signal);
-    let _ = tell(Signal::SIGTERM);
-    let _ = ended.recv_timeout(GRACE);
-    // What it has started may be deaf to SIGTERM even where it is not itself.
-    if tell(Signal::SIGKILL).is_ok() {
-        let _ = ended.recv_timeout(GRACE);
-    }
-    End::Failed(format!("it was ended after {}, its time limit", human(limit)))
+    *self::running() = None;
+    end
 }
 
 fn how(status: io::Result<std::process::ExitStatus>) -> End {

@@ -43,6 +43,13 @@ pub fn is_of(stamp: &str, ids: &Ids) -> bool {
     ids.iter().find_map(|(kind, id)| Some(stamped(kind)? == id)).unwrap_or(true)
 }
 
+/// What a stamp of this deployment should say: the ids that are known now, and those that were known before. So a change of
+/// the instance id is noticed even where the hook ran before cloud-init was there.
+pub fn renewed(stamp: &str, ids: &Ids) -> String {
+    let is_known = |line: &&str| ids.iter().any(|(kind, _)| line.split(' ').next() == Some(kind));
+    stamp.lines().filter(|line| !is_known(line)).fold(text(ids), |text, line| text + line + "\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +78,17 @@ mod tests {
         assert!(is_of("", &whole));
         assert!(is_of(&stamp, &ids(&[("xen", "x")])));
         assert!(is_of("", &ids(&[])));
+    }
+
+    /// A stamp of before cloud-init outlived every change of cloud-init's instance id.
+    #[test]
+    fn a_stamp_learns_the_ids_that_come_later() {
+        let old = text(&ids(&[("xen", "x"), ("machine-id", "m")]));
+        let first = ids(&[("cloud-init", "i-1"), ("machine-id", "m")]);
+        assert!(is_of(&old, &first));
+        let new = renewed(&old, &first);
+        assert_eq!(new, "cloud-init i-1\nmachine-id m\nxen x\n");
+        assert_eq!(renewed(&new, &first), new);
+        assert!(!is_of(&new, &ids(&[("cloud-init", "i-2"), ("machine-id", "m")])));
     }
 }

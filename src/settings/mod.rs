@@ -162,7 +162,9 @@ impl<'a> Settings<'a> {
         if let Some(detected) = self.detected.get() {
             return Ok(detected.clone());
         }
-        let detected = region::detect();
+        // Alone of all commands facts has something to print without an answer.
+        let until = if self.command() == Command::Facts { Some(self.facts_deadline()?) } else { None };
+        let detected = region::detect(until);
         if !matches!(detected, Detected::NotYet(_)) {
             let _ = self.detected.set(detected.clone());
         }
@@ -275,12 +277,13 @@ impl<'a> Settings<'a> {
         self.arguments.command
     }
 
-    /// How long `facts` may take.
+    /// When `facts` has to be done.
     ///
     /// # Errors
     /// An impossible value was given.
-    pub fn facts_deadline(&self) -> Result<Duration> {
-        Ok(self.given(&options::DEADLINE, values::positive)?.map_or(FACTS_DEADLINE, |(deadline, _)| deadline))
+    pub fn facts_deadline(&self) -> Result<Moment> {
+        let deadline = self.given(&options::DEADLINE, values::positive)?;
+        Ok(self.began + deadline.map_or(FACTS_DEADLINE, |(deadline, _)| deadline))
     }
 
     /// The state directory.

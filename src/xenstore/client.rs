@@ -23,6 +23,7 @@ use nix::unistd::geteuid;
 
 use super::wire::{self, Decoder};
 use crate::clock::Moment;
+use crate::duration::human;
 
 /// Where xenstore is, in the order in which it is looked for: the kernel's device, the same in the older file system, and
 /// a xenstored in this very domain (Xen's `tools/libs/store`; the second path is that of Xen before 4.16).
@@ -57,7 +58,10 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Absent => f.write_str("there is no xenstore here: not a Xen guest"),
+            Trouble::Absent => match named() {
+                Some(place) => write!(f, "there is no xenstore at {}, which {VARIABLE} names", place.display()),
+                None => f.write_str("there is no xenstore here: not a Xen guest"),
+            },
             Trouble::Unreadable(place) => write!(f, "xenstore ({place}) can be read by root alone"),
             Trouble::Broken(why) => f.write_str(why),
             Trouble::Refused(path, name) => write!(f, "xenstore refuses {path}: {name}"),
@@ -74,6 +78,8 @@ pub struct Connection {
     last_id: u32,
     /// Whether a watch has fired since that was last asked for.
     fired: bool,
+    /// When all answers have to be there.
+    until: Option<Moment>,
 }
 
 impl Connection {
@@ -86,8 +92,8 @@ impl Connection {
         if let Some(why) = BROKEN.get() {
             return Err(Trouble::Broken(why.clone()));
         }
-        let opened = match env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
-            Some(path) => Connection::open_at(Path::new(&path)),
+        let opened = match named() {
+            Some(path) => Connection::open_at(&path),
             None => {
                 let mut worst = Trouble::Absent;
                 let found = PLACES.iter().find_map(|place| match Connection::open_at(Path::new(place)) {
@@ -128,7 +134,13 @@ impl Connection {
                 &format!("it belongs to user {owner}, who is neither root nor this program's user"),
             ));
         }
-        Ok(Connection { file, place: place.to_owned(), decoder: Decoder::default(), last_id: 0, fired: false })
+        let (place, decoder) = (place.to_owned(), Decoder::default());
+        Ok(Connection { file, place, decoder, last_id: 0, fired: false, until: None })
+    }
+
+    /// No answer is waited for beyond that moment, if there is one.
+    pub fn by(self, until: Option<Moment>) -> Connection {
+        Connection { until, ..self }
     }
 
     /// The device or socket.
@@ -203,6 +215,7 @@ impl Connection {
     /// Asks, and asks again as long as the answer is EAGAIN.
     fn ask(&mut self, kind: u32, path: &str, words: &[&str]) -> Result<Vec<u8>, Trouble> {
         let deadline = Moment::now() + TIMEOUT;
+        let deadline = self.until.map_or(deadline, |until| deadline.min(until));
         loop {
             let answer = self.ask_once(kind, path, words, deadline);
             match &answer {
@@ -226,7 +239,7 @@ impl Connection {
         }
         // Never 0: that is what kernels up to 4.10 put into their answers to WATCH and UNWATCH, which they give themselves.
         self.last_id = self.last_id.wrapping_add(1).max(1);
-        let id = self.last_id;
+        let (id, began) = (self.last_id, Moment::now());
         let is_watch = matches!(kind, wire::WATCH | wire::UNWATCH);
         match self.send(&wire::encode(kind, id, &payload), deadline) {
             Ok(()) => {}
@@ -238,7 +251,7 @@ impl Connection {
         }
         loop {
             let Some(message) = self.receive(deadline)? else {
-                return Err(self.broken(&format!("no answer within {} s", TIMEOUT.as_secs())));
+                return Err(self.broken(&format!("no answer within {}", human(deadline.since(began)))));
             };
             match message.kind {
                 // Its request id means nothing: kernels leave there what was there.
@@ -322,6 +335,11 @@ impl Connection {
         remember(&trouble);
         trouble
     }
+}
+
+/// The place that [`VARIABLE`] names.
+fn named() -> Option<PathBuf> {
+    env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// Why this process tries no more.

@@ -14,7 +14,7 @@ use std::{
 };
 
 const HELP: &str = "\
-Usage: simulated-api [--listen ADDR:PORT]... [--ca-out FILE] [--script FILE] [--name NAME]... [--log FILE]
+Usage: simulated-api [--listen ADDR:PORT]... [--ca-out FILE] [--script FILE] [--name NAME]... [--log FILE] [--http]
 
   --listen ADDR:PORT  listen there (port 0: a free one); default 127.0.0.1:0
   --ca-out FILE       write the CA's certificate there; default: a temporary file, named on standard error
