@@ -8,8 +8,12 @@
 //! dies, the kernel closes its sockets, which wakes all followers, and the first to bind the name leads. (No thread, no
 //! file, no disk, and no inotify, of which a user has but 128.)
 //!
+//! **Who joins** a question that stands does not wait for its interval: it has its first answer as soon as the shortest
+//! interval after the last question allows, and is told at once if nothing may be asked now. One that has not even that
+//! much time asks for an answer at once.
+//!
 //! **A leader that is stopped** keeps its socket, so names have generations. Followers whose leader says nothing for a
-//! request's time and a second go on to the next generation, and lead there. Who is new looks at the highest generation
+//! request's time and a second go on to the next generation for a minute, and lead there. Who is new looks at the highest generation
 //! first; a leader who sees a higher one steps down and follows.
 //!
 //! **Trust.** The kernel says whose the other end is (SO_PEERCRED). Users share with themselves, and root with
