@@ -8,6 +8,8 @@
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
+# They would replace what is said below and in .cargo/config.toml.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
 out=${1:+$(realpath -m "$1")}
 cd "$(dirname "$0")/.."
 source=$PWD
@@ -31,9 +33,10 @@ program=${CARGO_TARGET_DIR:-$source/target}/$target/release/rackconnect
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$out"
-rm -f "$out/$name"[-_]*.{deb,rpm,tar.gz,cdx.json} "$out/SHA256SUMS"
-python3 packaging/contents.py "$target" "$SOURCE_DATE_EPOCH" "$out/$name-$version.cdx.json" "$work/licenses" "$program"
+# What a build that fails has made by then is nobody's.
+made=$work/made
+mkdir "$made"
+python3 packaging/contents.py "$target" "$SOURCE_DATE_EPOCH" "$made/$name-$version.cdx.json" "$work/licenses" "$program"
 
 # --- What all of them install.
 tree=$work/tree
@@ -70,7 +73,7 @@ cp -a "$tree" "$work/$folder"
 install -m 0644 LICENSE-MIT LICENSE-APACHE "$work/$folder/"
 install -m 0755 packaging/install.sh "$work/$folder/"
 settle "$work/$folder"
-tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$folder" | gzip -9n >"$out/$folder.tar.gz"
+tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$folder" | gzip -9n >"$made/$folder.tar.gz"
 
 # --- .rpm
 cp -a "$tree" "$work/rpm"
@@ -82,7 +85,7 @@ printf '* %s rackconnect-agent maintainers <maintainers@rackconnect-agent.invali
 rpmbuild -bb --quiet --target x86_64 --define "_topdir $work/rpmbuild" --define "_rpmdir $work" \
     --define '_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' --define "tree $work/rpm" \
     --define "version_ $version" --define "changelog_ $work/rpm-changelog" packaging/rpm/$name.spec
-mv "$work/$name-$version-1.x86_64.rpm" "$out/"
+mv "$work/$name-$version-1.x86_64.rpm" "$made/"
 
 # --- .deb
 deb=$work/deb
@@ -102,7 +105,10 @@ size=$(find "$deb" -path "$deb/DEBIAN" -prune -o -printf '%y %s\n' | awk '{ size
 sed "s/@DEB_VERSION@/$version-1/; s/@SIZE@/$size/" packaging/deb/control >"$deb/DEBIAN/control"
 chmod 0644 "$deb"/DEBIAN/{control,conffiles,md5sums}
 settle "$deb"
-dpkg-deb --root-owner-group -Zxz --build "$deb" "$out/${name}_$version-1_amd64.deb" >/dev/null
+dpkg-deb --root-owner-group -Zxz --build "$deb" "$made/${name}_$version-1_amd64.deb" >/dev/null
 
-(cd "$out" && sha256sum -- * >SHA256SUMS)
+(cd "$made" && sha256sum -- * >"$work/SHA256SUMS")
+mkdir -p "$out"
+rm -f "$out/$name"[-_]*.{deb,rpm,tar.gz,cdx.json}
+mv "$work/SHA256SUMS" "$made"/* "$out/"
 ls -l "$out"

@@ -4,7 +4,10 @@
 # has below usr.
 set -e
 umask 022
+case $DESTDIR in '' | /*) ;; *) DESTDIR=$PWD/$DESTDIR ;; esac
 cd "$(dirname "$0")"
+# Whoever unpacked it may have a stricter umask.
+chmod -R u=rwX,go=rX usr etc
 units="rackconnect-wait.service rackconnect-deployed.target rackconnect-hooks.service rackconnect-gateway.service"
 # The program comes last: where it is, the rest was done before, and what is enabled is the administrator's choice.
 [ ! -e "$DESTDIR/usr/bin/rackconnect" ] || units=

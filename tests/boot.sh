@@ -488,7 +488,7 @@ gateway_unknown() {
     enable rackconnect-gateway.service
     boot <<'SH'
 say_if "multi-user.target is reached" until_is multi-user.target active
-say_if "the keeper is at work" not systemctl is-failed --quiet rackconnect-gateway.service
+say_if "the keeper is at work" until_true sh -c 'test "$(systemctl show -p SubState --value rackconnect-gateway.service)" = running'
 say_if "the route is left alone" test "$(ip route show default)" = "default via 198.51.100.1 dev eth0 "
 SH
 }
@@ -522,8 +522,10 @@ systemctl disable rackconnect-hooks.service
 say_if "an upgrade" dpkg --force-confold -i /out/new.deb
 upgraded
 for script in "prerm remove" "postinst abort-remove"; do say_if "$script" /var/lib/dpkg/info/rackconnect-agent.$script; done
-installed
-systemctl start rackconnect-gateway.service
+say_if "an aborted removal keeps the keeper" systemctl is-enabled --quiet rackconnect-gateway.service
+say_if "and starts it again" until_is rackconnect-gateway.service active
+say_if "and what was disabled" test "$(systemctl is-enabled rackconnect-hooks.service)" = disabled
+for unit in rackconnect-wait.service rackconnect-deployed.target; do say_if "$unit, too" systemctl is-enabled --quiet $unit; done
 say_if "a removal" dpkg -r rackconnect-agent
 removed
 say_if "the configuration outlasts it" test -e /etc/rackconnect-agent/config.toml
@@ -620,7 +622,12 @@ SH
     # Where nothing answers, it holds up no boot.
     ip -n "$net-world" link set sn down
     seed "$(cat "$here/packaging/$name.yaml")" i-second
-    boot <<<'say_if "the boot does not wait for an API that does not answer" until_is multi-user.target active'
+    local waits=
+    if [[ $name == */wait-then-go-on ]]; then waits='say_if "but its last stage does" until_is cloud-final.service activating'; fi
+    boot <<SH
+say_if "the boot does not wait for an API that does not answer" until_is multi-user.target active
+$waits
+SH
 }
 
 # run CASE: the function of that name, in which _ stands for -.

@@ -134,6 +134,18 @@ fn a_hook_may_run_the_hooks_of_another_folder() {
     assert_eq!(run.expect(0).text(), "inner\n");
 }
 
+/// It waited for itself, up to its time limit.
+#[test]
+fn a_hook_that_runs_its_own_folder_is_told_so() {
+    let hooks = Hooks::new();
+    let agent = env!("CARGO_BIN_EXE_rackconnect");
+    let (folder, stamps) = (hooks.path("d"), hooks.path("stamps"));
+    let script = format!("#!/bin/sh\nexec {agent} hooks {} --stamp-dir {}\n", folder.display(), stamps.display());
+    hooks.add("1", &script, 0o755);
+    let run = hooks.run(&["--limit", "50s"]);
+    assert!(run.expect(1).stderr.contains("would wait for itself"), "{}", run.stderr);
+}
+
 #[test]
 fn a_signal_that_ends_the_agent_reaches_the_hook_and_waits_for_its_end() {
     let hooks = Hooks::new();

@@ -22,12 +22,13 @@ packaging/build.sh "$out"
 mkdir "$work/elsewhere"
 git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - |
     (umask 077; tar -C "$work/elsewhere" --no-same-permissions -xf -)
-(umask 077; cd "$work"; TMPDIR=/dev/shm CARGO_TARGET_DIR=$work/target elsewhere/packaging/build.sh second >/dev/null)
+(umask 077; cd "$work"; RUSTFLAGS=-Dwarnings TMPDIR=/dev/shm CARGO_TARGET_DIR=$work/target elsewhere/packaging/build.sh second >/dev/null)
 diff -r "$out" "$work/second" || fail "two builds differ"
 pass "two builds are equal byte for byte"
 mkdir "$work/mine"
 touch "$work/mine/precious"
-if packaging/build.sh "$work/mine" 2>/dev/null || [[ ! -e $work/mine/precious ]]; then fail "a folder with other things in it"; fi
+if packaging/build.sh "$work/mine" 2>"$work/refusal" || [[ ! -e $work/mine/precious ]]; then fail "a folder with other things in it"; fi
+grep -q 'has other things in it than packages' "$work/refusal" || fail "a folder with other things in it: $(cat "$work/refusal")"
 pass "a folder with other things in it is refused"
 (cd "$out" && sha256sum --quiet -c SHA256SUMS)
 pass "the sums are right"
@@ -45,9 +46,11 @@ pass rpmlint
 pass "the payload of the .rpm is gzip"
 
 # --- The .tar.gz and the .rpm into trees.
-tar -C "$work" -xf "$tar"
+(umask 077; tar -C "$work" --no-same-permissions -xf "$tar")
 for round in first second; do
-    DESTDIR=$work/tree "$work"/rackconnect-agent-*/install.sh
+    (umask 077; cd "$work"; DESTDIR=tree rackconnect-agent-*/install.sh)
+    wrong=$(find "$work/tree" ! -type l ! -perm -0444 -o -type d ! -perm -0555)
+    [[ -z $wrong ]] || fail "not for others to read: $wrong"
     "$work/tree/usr/bin/rackconnect" --version >/dev/null
     [[ $round == second ]] || echo '# mine' >>"$work/tree/etc/rackconnect-agent/config.toml"
     wants=$work/tree/etc/systemd/system/multi-user.target.wants

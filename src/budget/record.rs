@@ -11,8 +11,12 @@ const MAGIC: [u8; 8] = *b"RCbudget";
 /// The size of the record: magic, boot id, `held_until`, series, asking, places, checksum.
 pub const SIZE: usize = 8 + 16 + 8 + 4 + 4 + 8 * LIMIT + 8;
 
-/// What tmpfiles.d writes into a file that no request was ever entered into.
+/// What tmpfiles.d writes into a file that no request was ever entered into. systemd 219 appends it to one that is there,
+/// too, at every run: an upgrade must not make a budget corrupt.
 const NEW: &[u8] = b"new";
+
+/// The most that is worth reading of a file.
+pub const MOST: usize = SIZE + 64 * NEW.len();
 
 /// The id of a boot (/proc/sys/kernel/random/boot_id), without its dashes.
 pub type BootId = [u8; 16];
@@ -37,7 +41,16 @@ pub fn encode(window: &Window, boot: &BootId) -> [u8; SIZE] {
 /// # Errors
 /// What is wrong with it.
 pub fn decode(bytes: &[u8], boot: &BootId, now: Moment) -> Result<Option<Window>, &'static str> {
+    let (mut bytes, mut is_new) = (bytes, false);
     if bytes.trim_ascii_end() == NEW {
+        return Ok(None);
+    }
+    while bytes.len() != SIZE
+        && let Some(before) = bytes.strip_suffix(NEW)
+    {
+        (bytes, is_new) = (before, true);
+    }
+    if is_new && bytes.is_empty() {
         return Ok(None);
     }
     if bytes.len() != SIZE {
@@ -122,6 +135,18 @@ mod tests {
         assert_eq!(decode(&encode(&used(), &BOOT), &[8; 16], at(103)), Ok(None));
         assert_eq!(decode(b"new", &BOOT, at(103)), Ok(None));
         assert_eq!(decode(b"new\n", &BOOT, at(103)), Ok(None));
+    }
+
+    /// systemd 219 appends its line to a budget in use, at every upgrade.
+    #[test]
+    fn what_tmpfiles_appended_made_a_budget_corrupt() {
+        let good = encode(&used(), &BOOT);
+        for often in 1..4 {
+            let more = b"new".repeat(often);
+            assert_eq!(decode(&[&good[..], &more].concat(), &BOOT, at(103)), Ok(Some(used())));
+            assert_eq!(decode(&more, &BOOT, at(103)), Ok(None));
+        }
+        assert!(decode(&[&good[..], b"newer"].concat(), &BOOT, at(103)).is_err());
     }
 
     #[test]

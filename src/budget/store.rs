@@ -259,7 +259,7 @@ impl Store {
                 continue;
             }
             let (mut bytes, mut corrupt) = (Vec::new(), None);
-            (&*file).take(record::SIZE as u64 + 1).read_to_end(&mut bytes).map_err(|why| wrong(why.to_string()))?;
+            (&*file).take(record::MOST as u64 + 1).read_to_end(&mut bytes).map_err(|why| wrong(why.to_string()))?;
             let now = Moment::now();
             let mut window = match record::decode(&bytes, &boot, now) {
                 Ok(window) => window.unwrap_or_default(),

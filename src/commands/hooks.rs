@@ -33,6 +33,9 @@ const FOLDER: &str = "/etc/rackconnect-agent/deployed.d";
 /// The variables that a hook sees.
 const VARIABLES: (&str, &str) = ("RACKCONNECT_STATUS", "RACKCONNECT_REGION");
 
+/// Whose hooks are at work above this process: the names of their stamps, which hold no slash.
+const ABOVE: &str = "RACKCONNECT_HOOKS_ABOVE";
+
 /// How many links the kernel follows. Source: path_resolution(7).
 const LINKS: usize = 40;
 
@@ -52,7 +55,8 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
     // Held to the end: whoever comes second finds the stamps of the first.
     let _lock = if dry_run { None } else { Some(lock(&stamps, &folder)?) };
     let ids = identity::read(Path::new("/"));
-    let environment = environment(settings)?;
+    let mut environment = environment(settings)?;
+    environment.push((ABOVE, format!("{}/{}", above(), stamp::name(&folder))));
     if !dry_run {
         signals::tidy_up_first(run::end_running)?;
     }
@@ -213,12 +217,23 @@ fn lock(stamps: &Path, folder: &Path) -> Result<Flock<File>> {
     let file = open().map_err(|why| cannot(&why))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
+        Err((_, Errno::EWOULDBLOCK)) if above().split('/').any(|name| name == stamp::name(folder)) => {
+            let folder = folder.display();
+            let why = format!(
+                "one of the hooks of {folder} runs the hooks of {folder}, and would wait for itself: none is run"
+            );
+            Err(Error::new(Kind::Other, why))
+        }
         Err((file, Errno::EWOULDBLOCK)) => {
             log::info!("another rackconnect hooks is at work on this folder: waiting for its end");
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, why)| cannot(&why))
         }
         Err((_, why)) => Err(cannot(&why)),
     }
+}
+
+fn above() -> String {
+    env::var_os(ABOVE).unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What the hooks see. The word of `wait -- rackconnect hooks` comes by the environment; under systemd another process has

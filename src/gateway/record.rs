@@ -3,9 +3,9 @@
 //! The file is replaced whole and synced, before anything is applied. It counts only in the boot and in the network
 //! namespace that it was written in, and only if nobody less privileged could have written it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -216,8 +216,12 @@ impl Store {
     /// # Errors
     /// It cannot be made, or others may write in it.
     pub fn prepare(&self) -> Result<()> {
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(&self.folder);
-        made.map_err(|why| self.error("cannot be made", &why))?;
+        if !self.folder.exists() {
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(&self.folder);
+            // Others are to find the budget in it, whatever the umask.
+            let opened = made.and_then(|()| fs::set_permissions(&self.folder, Permissions::from_mode(0o755)));
+            opened.map_err(|why| self.error("cannot be made", &why))?;
+        }
         let metadata = fs::metadata(&self.folder).map_err(|why| self.error("cannot be looked at", &why))?;
         match is_ours(&metadata) {
             true => Ok(()),
