@@ -305,10 +305,14 @@ tasks = [{ name = "Add user", status = "FAILED" }]
 [[step]]
 status = "DEPLOYED"
 TOML
+    hook 10-daemon 'sleep 1000 & echo $! >/out/daemon'
+    hook 20-fails 'exit 1'
     boot <<'SH'
 wait_fails 4
 is_state rackconnect-hooks.service inactive
 tries_again
+say_if "a hook that fails is a unit that fails" until_is rackconnect-hooks.service failed
+say_if "what another hook has left running stays" test -d "/proc/$(cat /out/daemon)"
 SH
 }
 
