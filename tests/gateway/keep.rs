@@ -11,6 +11,7 @@ use simulated_api::{Script, Step};
 use simulated_xenstore::{Config as Store, Simulator as Xenstore};
 
 use crate::common::{Ended, ended};
+use crate::set::{DEAD, dead};
 use crate::watch::{guards, kill, until};
 use crate::world::{GATEWAY, PUBLIC, World, deployed};
 
@@ -35,6 +36,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::keeps_no_boot_waiting", keeps_no_boot_waiting),
     ("keep::a_dead_gateway_is_not_hurried", a_dead_gateway_is_not_hurried),
     ("keep::a_flood_of_events", a_flood_of_events),
+    ("keep::an_undo_that_cannot_be_finished_does_not_stop_it", an_undo_that_cannot_be_finished_does_not_stop_it),
+    ("keep::it_remembers_what_was_before_an_undo_that_is_stuck", it_remembers_what_was_before_an_undo_that_is_stuck),
 ];
 
 /// `gateway keep`, and what systemd would be told.
@@ -350,4 +353,70 @@ fn a_flood_of_events() {
     kill(&keep.child, nix::sys::signal::Signal::SIGCONT);
     until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
     keep.end(SIGTERM).expect(0).says("events of the kernel were lost");
+}
+
+/// A change to the dead gateway whose process and guard are killed, and whose undo has no interface any more.
+fn stuck(world: &World) {
+    let mut set = world.start(world.agent(&["gateway", "set"]));
+    until("the dead gateway is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+    for guard in guards(world) {
+        nix::sys::signal::kill(guard, SIGKILL).unwrap();
+    }
+    kill(&set, SIGKILL);
+    set.wait().unwrap();
+    until("the guard is gone", || guards(world).is_empty());
+    world.server.up("eth0", false);
+}
+
+fn script(world: &World, step: Step) {
+    world.api.as_ref().unwrap().set_script("10.182.21.219".parse().unwrap(), Script::of([step]));
+}
+
+/// It set nothing ever again, not even where no default route was left.
+fn an_undo_that_cannot_be_finished_does_not_stop_it() {
+    for lost in [false, true] {
+        let world = dead();
+        stuck(&world);
+        script(&world, deployed());
+        if lost {
+            world.server.remove(&world.server.defaults()[0]);
+        }
+        let mut keep = Keep::start(&world);
+        keep.until("10.182.127.198 on eth1 is the default gateway");
+        world.expect(&[(GATEWAY, 0)]);
+        keep.end(SIGTERM).expect(0).says("could not be put back");
+        // What nobody could put back then is not forgotten.
+        world.server.up("eth0", true);
+        world.run(&["gateway", "rollback"]).expect(0);
+        world.expect(&[(PUBLIC, 0)]);
+    }
+    // A gateway that is dead in its turn loses nothing of it either.
+    let world = dead();
+    stuck(&world);
+    script(&world, Step::new("DEPLOYED").gateway("10.182.127.200"));
+    let mut keep = Keep::start(&world);
+    keep.until("10.182.127.200 does not answer on eth1 (ARP); everything is put back");
+    world.expect(&[(DEAD, 0)]);
+    world.server.up("eth0", true);
+    until("the undo is finished", || world.defaults() == [(PUBLIC.to_owned(), 0)]);
+    keep.end(SIGTERM).expect(0);
+}
+
+/// It knew of none, since the last change was not known to be good.
+fn it_remembers_what_was_before_an_undo_that_is_stuck() {
+    let mut world = World::usual();
+    world.run(&["gateway", "set"]).expect(0);
+    world.server.remove(&world.server.defaults()[0]);
+    world.server.append(&world.server.route("default", PUBLIC, "eth0", 0));
+    script(&world, Step::new("DEPLOYED").gateway(DEAD));
+    stuck(&world);
+    world.server.remove(&world.server.defaults()[0]);
+    // Its files go with the API.
+    let mut command = world.agent(&["gateway", "keep"]);
+    command.env_remove("RACKCONNECT_CA_FILE");
+    world.stop_api();
+    let child = world.start(command);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    kill(&child, SIGTERM);
+    ended(child.wait_with_output().unwrap()).expect(0).says("was lost: 10.182.127.198 is put back");
 }

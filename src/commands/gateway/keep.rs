@@ -1,5 +1,6 @@
 //! `gateway keep`: sets the gateway, then listens to the kernel, and sets it again when it was lost.
 
+use std::iter::successors;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -90,9 +91,11 @@ fn check(settings: &Settings) -> Result<()> {
     }
 }
 
-/// The gateway that the last change led to, by whichever process: it was verified, and not undone since.
+/// The gateway that the last change led to, by whichever process: it was verified, and not undone since. Of a change that is
+/// not known to be good, the one before it.
 fn remembered(store: &Store) -> Option<(Ipv4Addr, u32)> {
-    let record = store.read().filter(|record| record.state == State::Kept)?;
+    let mut changes = successors(store.read(), |record| record.earlier.as_deref().cloned());
+    let record = changes.find(|record| record.state == State::Kept)?;
     Some((record.gateway.parse().ok()?, record.plan.wanted.metric))
 }
 
@@ -197,7 +200,12 @@ impl<'a> Keep<'a> {
                 Some(Err(TryRecvError::Disconnected)) => Err(Error::new(Kind::Other, "the question broke off")),
             };
             question = None;
-            let done = answer.and_then(|found| self.set(&mut keeper, &found));
+            // Whatever the answer is: what was interrupted may be all that is known.
+            let undone = {
+                let _busy = signals::busy();
+                change::finish_interrupted(&self.store, Some(&self.signals))
+            };
+            let done = answer.and_then(|found| self.set(&mut keeper, &found, undone.err()));
             // What this process did itself is no reason to hurry; what else has happened, the next look shows.
             if std::mem::take(&mut self.changed) {
                 drain(events);
@@ -270,20 +278,17 @@ impl<'a> Keep<'a> {
         done
     }
 
-    /// Sets what the API says, if it is not in effect.
-    fn set(&mut self, keeper: &mut Keeper, found: &Found) -> Result<()> {
+    /// Sets what the API says, if it is not in effect. `stuck`: why an interrupted change cannot be undone, which may stay so
+    /// for ever, as where its interface is down for good: this one goes on from what that one left.
+    fn set(&mut self, keeper: &mut Keeper, found: &Found, stuck: Option<Error>) -> Result<()> {
         let gateway = found.gateway;
         if gateway.is_ipv6() {
             return Err(set::refused(IPV6));
         }
-        {
-            let _busy = signals::busy();
-            change::finish_interrupted(&self.store, Some(&self.signals))?;
-        }
         let aim = match set::aim(self.settings, &mut self.netlink, gateway)? {
             // What may still be undone is no gateway that works.
             Task::Nothing(..) if self.store.has_pending() => {
-                return Err(set::refused("another change of the default route is under way"));
+                return Err(stuck.unwrap_or_else(|| set::refused("another change of the default route is under way")));
             }
             Task::Nothing(gateway, interface) => {
                 let defaults = kernel::defaults4(&mut self.netlink)?;
@@ -304,7 +309,7 @@ impl<'a> Keep<'a> {
         let Some(lock) = self.store.lock(Duration::ZERO)? else {
             return Err(set::refused("another change of the default route is under way"));
         };
-        if self.store.has_pending() {
+        if stuck.is_none() && self.store.has_pending() {
             return Err(set::refused("a change of the default route was interrupted and is not undone yet"));
         }
         if !plan.before.is_empty() && !keeper.may_replace(Moment::now()) {
