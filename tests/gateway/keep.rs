@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 use simulated_api::{Script, Step};
 use simulated_xenstore::{Config as Store, Simulator as Xenstore};
 
@@ -37,6 +37,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::a_dead_gateway_is_not_hurried", a_dead_gateway_is_not_hurried),
     ("keep::a_flood_of_events", a_flood_of_events),
     ("keep::an_undo_that_cannot_be_finished_does_not_stop_it", an_undo_that_cannot_be_finished_does_not_stop_it),
+    ("keep::puts_back_beside_a_held_lock", puts_back_beside_a_held_lock),
+    ("keep::puts_back_without_its_folder", puts_back_without_its_folder),
     ("keep::it_remembers_what_was_before_an_undo_that_is_stuck", it_remembers_what_was_before_an_undo_that_is_stuck),
 ];
 
@@ -419,4 +421,50 @@ fn it_remembers_what_was_before_an_undo_that_is_stuck() {
     until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
     kill(&child, SIGTERM);
     ended(child.wait_with_output().unwrap()).expect(0).says("was lost: 10.182.127.198 is put back");
+}
+
+/// Whoever held the lock, the server stood without a default route for as long.
+fn puts_back_beside_a_held_lock() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    script(&world, Step::new("DEPLOYED").gateway("10.182.100.1"));
+    world.router.address("s1", "10.182.100.1", 17);
+    let mut set = world.start(world.agent(&["gateway", "set", "--confirm", "1h"]));
+    until("it waits", || world.folder.path().join("gateway.sock").exists());
+    until("the new one is there", || world.defaults() == [("10.182.100.1".to_owned(), 0)]);
+    keep.until("STATUS=waiting: another change of the default route is under way");
+    // It has a default route: nothing is put beside it.
+    world.expect(&[("10.182.100.1", 0)]);
+    world.server.remove(&world.server.defaults()[0]);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    // A process that hangs holds it, too.
+    kill(&set, SIGSTOP);
+    world.server.remove(&world.server.defaults()[0]);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    keep.end(SIGTERM).expect(0).says("is put back beside another change");
+    kill(&set, SIGKILL);
+    set.wait().unwrap();
+}
+
+/// Where the folder was gone, or spoilt, no lock could be had, and no default route came back.
+fn puts_back_without_its_folder() {
+    for spoilt in [false, true] {
+        let mut world = World::usual();
+        let folder = world.folder.path().join("state");
+        let mut keep = Keep::start_with(&world, |command| {
+            command.env("RACKCONNECT_STATE_DIR", &folder);
+        });
+        keep.until("READY=1");
+        world.stop_api();
+        std::fs::remove_dir_all(&folder).unwrap();
+        if spoilt {
+            std::fs::write(&folder, "").unwrap();
+        }
+        world.server.remove(&world.server.defaults()[0]);
+        until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+        let ended = keep.end(SIGTERM);
+        ended.expect(0).says("the default route was lost: 10.182.127.198 is put back");
+        assert_eq!(ended.stderr.contains("is put back without a lock"), spoilt, "{}", ended.stderr);
+    }
 }

@@ -35,6 +35,9 @@ const CROWD: Duration = Duration::from_secs(1);
 /// How long to wait where the kernel itself does not answer.
 const TROUBLE: Duration = Duration::from_secs(1);
 
+/// How long somebody else who changes routes is waited for where there is no default route.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long the first answer of the API may keep those who wait for this service, such as the end of the boot.
 const STARTUP: Duration = Duration::from_secs(2);
 
@@ -253,29 +256,40 @@ impl<'a> Keep<'a> {
     fn restore(&mut self) -> bool {
         let Some((gateway, metric)) = self.verified else { return false };
         let _busy = signals::busy();
-        // Somebody else changes routes right now: they come first.
-        let Ok(Some(_lock)) = self.store.lock(Duration::ZERO) else { return false };
-        let done = match set::aim(self.settings, &mut self.netlink, gateway.into()) {
-            Ok(Task::Nothing(..)) => true,
-            Ok(Task::Set(aim)) => {
-                let route = Route::default_via(gateway, aim.link.index, metric);
-                match self.netlink.add(&route, Place::Alone) {
-                    Ok(_) => kernel::is_used(&mut self.netlink, gateway.into(), Some(aim.link.index)).unwrap_or(false),
-                    Err(why) => {
-                        self.say(log::Level::Warn, &format!("{gateway} cannot be put back: {why}"));
-                        return false;
-                    }
-                }
-            }
-            Err(why) => {
-                self.say(log::Level::Warn, &format!("{gateway} cannot be put back: {why}"));
-                return false;
-            }
+        // Somebody else may change routes right now, and comes first; but who hangs, or waits to be confirmed, may hold the lock
+        // for hours, and where the folder is lost there is none. It is added only where there is none at its metric, and so
+        // takes nothing from anybody.
+        let lock = self.store.prepare().and_then(|()| self.store.lock(LOCK_PATIENCE));
+        let aside = match &lock {
+            Ok(Some(_)) => String::new(),
+            Ok(None) => " beside another change of the default route, which is under way or hangs".to_owned(),
+            Err(why) => format!(" without a lock ({why})"),
         };
-        if done {
-            self.say(log::Level::Info, &format!("the default route was lost: {gateway} is put back"));
+        match self.put_back(gateway, metric) {
+            Ok(true) => {
+                self.say(log::Level::Info, &format!("the default route was lost: {gateway} is put back{aside}"));
+                true
+            }
+            Ok(false) => true,
+            Err(why) => {
+                self.say(log::Level::Warn, &format!("{gateway} cannot be put back{aside}: {why}"));
+                false
+            }
         }
-        done
+    }
+
+    /// Adds the route, unless there is one by now. Whether it did.
+    fn put_back(&mut self, gateway: Ipv4Addr, metric: u32) -> Result<bool> {
+        if kernel::internet(&mut self.netlink, INET)?.is_some() {
+            return Ok(false);
+        }
+        let Task::Set(aim) = set::aim(self.settings, &mut self.netlink, gateway.into())? else { return Ok(false) };
+        let route = Route::default_via(gateway, aim.link.index, metric);
+        self.netlink.add(&route, Place::Alone).map_err(|why| kernel::error("the route cannot be added", why))?;
+        match kernel::is_used(&mut self.netlink, gateway.into(), Some(aim.link.index))? {
+            true => Ok(true),
+            false => Err(set::refused("the kernel does not send packets for the internet through it")),
+        }
     }
 
     /// Sets what the API says, if it is not in effect. `stuck`: why an interrupted change cannot be undone, which may stay so
@@ -306,6 +320,7 @@ impl<'a> Keep<'a> {
         };
         let plan = set::planned(&mut self.netlink, &aim, None)?;
         let _busy = signals::busy();
+        self.store.prepare()?;
         let Some(lock) = self.store.lock(Duration::ZERO)? else {
             return Err(set::refused("another change of the default route is under way"));
         };
