@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 use simulated_api::{Script, Step};
-use simulated_xenstore::{Config as Store, Simulator as Xenstore};
+use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore};
 
 use crate::common::{Ended, ended};
 use crate::set::{DEAD, dead};
@@ -39,6 +39,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::an_undo_that_cannot_be_finished_does_not_stop_it", an_undo_that_cannot_be_finished_does_not_stop_it),
     ("keep::puts_back_beside_a_held_lock", puts_back_beside_a_held_lock),
     ("keep::puts_back_without_its_folder", puts_back_without_its_folder),
+    ("keep::passing_trouble_at_the_start_is_not_its_end", passing_trouble_at_the_start_is_not_its_end),
     ("keep::it_remembers_what_was_before_an_undo_that_is_stuck", it_remembers_what_was_before_an_undo_that_is_stuck),
 ];
 
@@ -467,4 +468,50 @@ fn puts_back_without_its_folder() {
         ended.expect(0).says("the default route was lost: 10.182.127.198 is put back");
         assert_eq!(ended.stderr.contains("is put back without a lock"), spoilt, "{}", ended.stderr);
     }
+}
+
+/// A xenstore that was silent for two seconds was a wrong configuration, and a state folder that could not be made a contention:
+/// after neither does systemd start it again.
+fn passing_trouble_at_the_start_is_not_its_end() {
+    let world = World::usual();
+    let provider = "vm-data/provider_data/provider";
+    let store = Xenstore::start(Store::default().with(provider, "Rackspace").fault(Fault::Stall)).unwrap();
+    let agent = || {
+        let mut command = world.agent(&["gateway", "keep"]);
+        command.env_remove("RACKCONNECT_ENDPOINT").env("XENSTORED_PATH", store.path());
+        command
+    };
+    let mut keep = Keep::start_with(&world, |command| {
+        command
+            .env_remove("RACKCONNECT_ENDPOINT")
+            .env("XENSTORED_PATH", store.path())
+            .env("RACKCONNECT_DEADLINE", "1h");
+    });
+    keep.until("READY=1");
+    // It answers, and the question that is under way goes on with what it says.
+    store.fault(Fault::None);
+    store.set("vm-data/provider_data/region", "iad");
+    let mut stderr = std::io::BufReader::new(keep.child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("region iad (xenstore") {
+        assert_ne!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap(), 0, "{said}");
+    }
+    keep.child.stderr = Some(stderr.into_inner());
+    keep.end(SIGTERM).expect(0);
+    assert!(said.contains("the region is not known yet: xenstore"), "{said}");
+
+    let in_the_way = world.folder.path().join("file");
+    std::fs::write(&in_the_way, "").unwrap();
+    let mut command = world.agent(&["gateway", "keep"]);
+    command.env("RACKCONNECT_STATE_DIR", in_the_way.join("state"));
+    ended(world.start(command).wait_with_output().unwrap()).expect(1).says("cannot be made");
+
+    // What does not pass ends it.
+    store.remove("vm-data/provider_data/region");
+    store.set(provider, "Amazon");
+    ended(world.start(agent()).wait_with_output().unwrap()).expect(2).says("\"Amazon\"");
+    store.set(provider, "Rackspace");
+    let mut command = agent();
+    command.env("XENSTORED_PATH", in_the_way.join("none"));
+    ended(world.start(command).wait_with_output().unwrap()).expect(2).says("is not known: give one of");
 }

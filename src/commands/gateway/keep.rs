@@ -67,8 +67,10 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     if !kernel::may_change_routes() {
         return Err(Error::new(Kind::Refused, "keeping the gateway needs CAP_NET_ADMIN (root)"));
     }
-    store.prepare()?;
-    let Some(_keeping) = store.keeping()? else {
+    // Another start may find it in order: no refusal, after which none is made.
+    let passes = |why: Error| Error::new(Kind::Other, why.message);
+    store.prepare().map_err(passes)?;
+    let Some(_keeping) = store.keeping().map_err(passes)? else {
         return Err(Error::new(Kind::Refused, "another \"rackconnect gateway keep\" runs already"));
     };
     // Before the first look, so that nothing that happens after it is missed.
