@@ -44,17 +44,21 @@ impl Region {
 pub enum Detected {
     /// It, and the place it is known from.
     Known(Region, String),
-    /// Nothing yet: xenstore is there, but still empty. It is worth looking again.
+    /// Nothing yet: xenstore is there, but still empty, or does not work for who can wait until it does. It is worth looking
+    /// again.
     NotYet(String),
     /// Nothing, and why.
     Unknown(String),
 }
 
 /// Asks the server itself for its region: xenstore, by `until` if that is given, then cloud-init. Asks nothing of the network.
-pub fn detect(until: Option<Moment>) -> Detected {
-    let found = match Connection::open().and_then(|store| xenstore(&mut store.by(until))) {
+/// `patient`: whether a xenstore that does not work is worth looking at again, each time for as long as it may take.
+pub fn detect(until: Option<Moment>, patient: bool) -> Detected {
+    let open = if patient { Connection::open_again() } else { Connection::open() };
+    let found = match open.and_then(|store| xenstore(&mut store.by(until))) {
         Ok(known @ Detected::Known(..)) => return known,
         Ok(unknown) => unknown,
+        Err(Trouble::Broken(why)) if patient => Detected::NotYet(why),
         Err(trouble) => Detected::Unknown(trouble.to_string()),
     };
     match cloud_init(Path::new(INSTANCE_DATA)) {
@@ -66,6 +70,7 @@ pub fn detect(until: Option<Moment>) -> Detected {
 /// The region in xenstore. Where there is neither it nor another provider's name, it may still come.
 fn xenstore(store: &mut Connection) -> Result<Detected, Trouble> {
     let value = store.value(known::REGION)?;
+    store.works();
     let found = known::text(&value).filter(|code| !code.is_empty());
     if let Some(code) = found {
         return Ok(match Region::from_code(&code) {

@@ -56,8 +56,7 @@ pub enum Outcome {
 pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held, order: &Order<'_>) -> Result<Outcome> {
     let Order { plan, gateway, .. } = order;
     let waiter = order.confirm.map(|_| Waiter::listen(store)).transpose()?;
-    let earlier = store.read().filter(|earlier| earlier.state == State::Kept);
-    let record = Record::new((*plan).clone(), gateway.to_string(), earlier);
+    let record = Record::new((*plan).clone(), gateway.to_string(), store.read());
     store.write(&record)?;
     log::debug!("the undo is on disk");
     let limit = verify::LIMIT + SLACK + order.confirm.unwrap_or_default();

@@ -66,12 +66,12 @@ pub struct Record {
     pub plan: Plan,
     /// The gateway, for people.
     pub gateway: String,
-    /// The change before it, which was kept: what a rollback undoes once this one is undone.
+    /// The change before it, which was kept, or could not be undone: what is to be undone once this one is.
     pub earlier: Option<Box<Record>>,
 }
 
 impl Record {
-    /// A pending record of now and here, after an `earlier` change that was kept.
+    /// A pending record of now and here, after an `earlier` change.
     pub fn new(plan: Plan, gateway: String, earlier: Option<Record>) -> Record {
         let (boot, namespace) = here();
         let id = format!("{}-{}", std::process::id(), Moment::now().0.as_nanos());
@@ -84,14 +84,17 @@ impl Record {
     }
 
     /// The same change, kept. Where the earlier one led to the same gateway, and was lost without being undone, what that one
-    /// removed is put back with it, since this one found nothing.
+    /// removed is put back with it, since this one found nothing. So it is where the earlier one could not be undone, and this
+    /// one found nothing but what that one had added: that was never known to be good.
     pub fn kept(&self) -> Record {
         let mut record = Record { state: State::Kept, earlier: None, ..self.clone() };
         if let Some(earlier) = &self.earlier
-            && self.plan.before.is_empty()
-            && self.gateway == earlier.gateway
+            && let is_stuck = earlier.state == State::Pending
+            && self.plan.before.iter().all(|route| is_stuck && *route == earlier.plan.wanted)
+            && (is_stuck || self.gateway == earlier.gateway)
         {
             record.plan.before.clone_from(&earlier.plan.before);
+            record.plan.changes.retain(|change| !matches!(change, Change::Remove(_)));
             let removed = earlier.plan.changes.iter().filter(|change| matches!(change, Change::Remove(_)));
             record.plan.changes.extend(removed.cloned());
         }

@@ -164,7 +164,8 @@ impl<'a> Settings<'a> {
         }
         // Alone of all commands facts has something to print without an answer.
         let until = if self.command() == Command::Facts { Some(self.facts_deadline()?) } else { None };
-        let detected = region::detect(until);
+        // Alone of all commands this one has no end: what passes in the meantime must not be its end.
+        let detected = region::detect(until, self.command() == Command::GatewayKeep);
         if !matches!(detected, Detected::NotYet(_)) {
             let _ = self.detected.set(detected.clone());
         }

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 use std::{fmt, io};
@@ -89,9 +89,17 @@ impl Connection {
     /// # Errors
     /// See [`Trouble`].
     pub fn open() -> Result<Connection, Trouble> {
-        if let Some(why) = BROKEN.get() {
-            return Err(Trouble::Broken(why.clone()));
+        match BROKEN.lock().ok().and_then(|broken| broken.clone()) {
+            Some(why) => Err(Trouble::Broken(why)),
+            None => Connection::open_again(),
         }
+    }
+
+    /// The same for who has the time to try again: however it was found before.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn open_again() -> Result<Connection, Trouble> {
         let opened = match named() {
             Some(path) => Connection::open_at(&path),
             None => {
@@ -136,6 +144,13 @@ impl Connection {
         }
         let (place, decoder) = (place.to_owned(), Decoder::default());
         Ok(Connection { file, place, decoder, last_id: 0, fired: false, until: None })
+    }
+
+    /// It answers: whatever was found before is over.
+    pub fn works(&self) {
+        if let Ok(mut broken) = BROKEN.lock() {
+            *broken = None;
+        }
     }
 
     /// No answer is waited for beyond that moment, if there is one.
@@ -343,11 +358,13 @@ fn named() -> Option<PathBuf> {
 }
 
 /// Why this process tries no more.
-static BROKEN: OnceLock<String> = OnceLock::new();
+static BROKEN: Mutex<Option<String>> = Mutex::new(None);
 
 fn remember(trouble: &Trouble) {
-    if let Trouble::Broken(why) = trouble {
-        let _ = BROKEN.set(why.clone());
+    if let Trouble::Broken(why) = trouble
+        && let Ok(mut broken) = BROKEN.lock()
+    {
+        broken.get_or_insert_with(|| why.clone());
     }
 }
 

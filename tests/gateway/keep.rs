@@ -6,11 +6,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 use simulated_api::{Script, Step};
-use simulated_xenstore::{Config as Store, Simulator as Xenstore};
+use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore};
 
 use crate::common::{Ended, ended};
+use crate::set::{DEAD, dead};
 use crate::watch::{guards, kill, until};
 use crate::world::{GATEWAY, PUBLIC, World, deployed};
 
@@ -35,6 +36,11 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::keeps_no_boot_waiting", keeps_no_boot_waiting),
     ("keep::a_dead_gateway_is_not_hurried", a_dead_gateway_is_not_hurried),
     ("keep::a_flood_of_events", a_flood_of_events),
+    ("keep::an_undo_that_cannot_be_finished_does_not_stop_it", an_undo_that_cannot_be_finished_does_not_stop_it),
+    ("keep::puts_back_beside_a_held_lock", puts_back_beside_a_held_lock),
+    ("keep::puts_back_without_its_folder", puts_back_without_its_folder),
+    ("keep::passing_trouble_at_the_start_is_not_its_end", passing_trouble_at_the_start_is_not_its_end),
+    ("keep::it_remembers_what_was_before_an_undo_that_is_stuck", it_remembers_what_was_before_an_undo_that_is_stuck),
 ];
 
 /// `gateway keep`, and what systemd would be told.
@@ -350,4 +356,162 @@ fn a_flood_of_events() {
     kill(&keep.child, nix::sys::signal::Signal::SIGCONT);
     until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
     keep.end(SIGTERM).expect(0).says("events of the kernel were lost");
+}
+
+/// A change to the dead gateway whose process and guard are killed, and whose undo has no interface any more.
+fn stuck(world: &World) {
+    let mut set = world.start(world.agent(&["gateway", "set"]));
+    until("the dead gateway is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+    for guard in guards(world) {
+        nix::sys::signal::kill(guard, SIGKILL).unwrap();
+    }
+    kill(&set, SIGKILL);
+    set.wait().unwrap();
+    until("the guard is gone", || guards(world).is_empty());
+    world.server.up("eth0", false);
+}
+
+fn script(world: &World, step: Step) {
+    world.api.as_ref().unwrap().set_script("10.182.21.219".parse().unwrap(), Script::of([step]));
+}
+
+/// It set nothing ever again, not even where no default route was left.
+fn an_undo_that_cannot_be_finished_does_not_stop_it() {
+    for lost in [false, true] {
+        let world = dead();
+        stuck(&world);
+        script(&world, deployed());
+        if lost {
+            world.server.remove(&world.server.defaults()[0]);
+        }
+        let mut keep = Keep::start(&world);
+        keep.until("10.182.127.198 on eth1 is the default gateway");
+        world.expect(&[(GATEWAY, 0)]);
+        keep.end(SIGTERM).expect(0).says("could not be put back");
+        // What nobody could put back then is not forgotten.
+        world.server.up("eth0", true);
+        world.run(&["gateway", "rollback"]).expect(0);
+        world.expect(&[(PUBLIC, 0)]);
+    }
+    // A gateway that is dead in its turn loses nothing of it either.
+    let world = dead();
+    stuck(&world);
+    script(&world, Step::new("DEPLOYED").gateway("10.182.127.200"));
+    let mut keep = Keep::start(&world);
+    keep.until("10.182.127.200 does not answer on eth1 (ARP); everything is put back");
+    world.expect(&[(DEAD, 0)]);
+    world.server.up("eth0", true);
+    until("the undo is finished", || world.defaults() == [(PUBLIC.to_owned(), 0)]);
+    keep.end(SIGTERM).expect(0);
+}
+
+/// It knew of none, since the last change was not known to be good.
+fn it_remembers_what_was_before_an_undo_that_is_stuck() {
+    let mut world = World::usual();
+    world.run(&["gateway", "set"]).expect(0);
+    world.server.remove(&world.server.defaults()[0]);
+    world.server.append(&world.server.route("default", PUBLIC, "eth0", 0));
+    script(&world, Step::new("DEPLOYED").gateway(DEAD));
+    stuck(&world);
+    world.server.remove(&world.server.defaults()[0]);
+    // Its files go with the API.
+    let mut command = world.agent(&["gateway", "keep"]);
+    command.env_remove("RACKCONNECT_CA_FILE");
+    world.stop_api();
+    let child = world.start(command);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    kill(&child, SIGTERM);
+    ended(child.wait_with_output().unwrap()).expect(0).says("was lost: 10.182.127.198 is put back");
+}
+
+/// Whoever held the lock, the server stood without a default route for as long.
+fn puts_back_beside_a_held_lock() {
+    let world = World::usual();
+    let mut keep = Keep::start(&world);
+    keep.until("READY=1");
+    script(&world, Step::new("DEPLOYED").gateway("10.182.100.1"));
+    world.router.address("s1", "10.182.100.1", 17);
+    let mut set = world.start(world.agent(&["gateway", "set", "--confirm", "1h"]));
+    until("it waits", || world.folder.path().join("gateway.sock").exists());
+    until("the new one is there", || world.defaults() == [("10.182.100.1".to_owned(), 0)]);
+    keep.until("STATUS=waiting: another change of the default route is under way");
+    // It has a default route: nothing is put beside it.
+    world.expect(&[("10.182.100.1", 0)]);
+    world.server.remove(&world.server.defaults()[0]);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    // A process that hangs holds it, too.
+    kill(&set, SIGSTOP);
+    world.server.remove(&world.server.defaults()[0]);
+    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    keep.end(SIGTERM).expect(0).says("is put back beside another change");
+    kill(&set, SIGKILL);
+    set.wait().unwrap();
+}
+
+/// Where the folder was gone, or spoilt, no lock could be had, and no default route came back.
+fn puts_back_without_its_folder() {
+    for spoilt in [false, true] {
+        let mut world = World::usual();
+        let folder = world.folder.path().join("state");
+        let mut keep = Keep::start_with(&world, |command| {
+            command.env("RACKCONNECT_STATE_DIR", &folder);
+        });
+        keep.until("READY=1");
+        world.stop_api();
+        std::fs::remove_dir_all(&folder).unwrap();
+        if spoilt {
+            std::fs::write(&folder, "").unwrap();
+        }
+        world.server.remove(&world.server.defaults()[0]);
+        until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+        let ended = keep.end(SIGTERM);
+        ended.expect(0).says("the default route was lost: 10.182.127.198 is put back");
+        assert_eq!(ended.stderr.contains("is put back without a lock"), spoilt, "{}", ended.stderr);
+    }
+}
+
+/// A xenstore that was silent for two seconds was a wrong configuration, and a state folder that could not be made a contention:
+/// after neither does systemd start it again.
+fn passing_trouble_at_the_start_is_not_its_end() {
+    let world = World::usual();
+    let provider = "vm-data/provider_data/provider";
+    let store = Xenstore::start(Store::default().with(provider, "Rackspace").fault(Fault::Stall)).unwrap();
+    let agent = || {
+        let mut command = world.agent(&["gateway", "keep"]);
+        command.env_remove("RACKCONNECT_ENDPOINT").env("XENSTORED_PATH", store.path());
+        command
+    };
+    let mut keep = Keep::start_with(&world, |command| {
+        command
+            .env_remove("RACKCONNECT_ENDPOINT")
+            .env("XENSTORED_PATH", store.path())
+            .env("RACKCONNECT_DEADLINE", "1h");
+    });
+    keep.until("READY=1");
+    // It answers, and the question that is under way goes on with what it says.
+    store.fault(Fault::None);
+    store.set("vm-data/provider_data/region", "iad");
+    let mut stderr = std::io::BufReader::new(keep.child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("region iad (xenstore") {
+        assert_ne!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap(), 0, "{said}");
+    }
+    keep.child.stderr = Some(stderr.into_inner());
+    keep.end(SIGTERM).expect(0);
+    assert!(said.contains("the region is not known yet: xenstore"), "{said}");
+
+    let in_the_way = world.folder.path().join("file");
+    std::fs::write(&in_the_way, "").unwrap();
+    let mut command = world.agent(&["gateway", "keep"]);
+    command.env("RACKCONNECT_STATE_DIR", in_the_way.join("state"));
+    ended(world.start(command).wait_with_output().unwrap()).expect(1).says("cannot be made");
+
+    // What does not pass ends it.
+    store.remove("vm-data/provider_data/region");
+    store.set(provider, "Amazon");
+    ended(world.start(agent()).wait_with_output().unwrap()).expect(2).says("\"Amazon\"");
+    store.set(provider, "Rackspace");
+    let mut command = agent();
+    command.env("XENSTORED_PATH", in_the_way.join("none"));
+    ended(world.start(command).wait_with_output().unwrap()).expect(2).says("is not known: give one of");
 }

@@ -1,5 +1,6 @@
 //! `gateway keep`: sets the gateway, then listens to the kernel, and sets it again when it was lost.
 
+use std::iter::successors;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -34,6 +35,9 @@ const CROWD: Duration = Duration::from_secs(1);
 /// How long to wait where the kernel itself does not answer.
 const TROUBLE: Duration = Duration::from_secs(1);
 
+/// How long somebody else who changes routes is waited for where there is no default route.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long the first answer of the API may keep those who wait for this service, such as the end of the boot.
 const STARTUP: Duration = Duration::from_secs(2);
 
@@ -63,8 +67,10 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     if !kernel::may_change_routes() {
         return Err(Error::new(Kind::Refused, "keeping the gateway needs CAP_NET_ADMIN (root)"));
     }
-    store.prepare()?;
-    let Some(_keeping) = store.keeping()? else {
+    // Another start may find it in order: no refusal, after which none is made.
+    let passes = |why: Error| Error::new(Kind::Other, why.message);
+    store.prepare().map_err(passes)?;
+    let Some(_keeping) = store.keeping().map_err(passes)? else {
         return Err(Error::new(Kind::Refused, "another \"rackconnect gateway keep\" runs already"));
     };
     // Before the first look, so that nothing that happens after it is missed.
@@ -90,9 +96,11 @@ fn check(settings: &Settings) -> Result<()> {
     }
 }
 
-/// The gateway that the last change led to, by whichever process: it was verified, and not undone since.
+/// The gateway that the last change led to, by whichever process: it was verified, and not undone since. Of a change that is
+/// not known to be good, the one before it.
 fn remembered(store: &Store) -> Option<(Ipv4Addr, u32)> {
-    let record = store.read().filter(|record| record.state == State::Kept)?;
+    let mut changes = successors(store.read(), |record| record.earlier.as_deref().cloned());
+    let record = changes.find(|record| record.state == State::Kept)?;
     Some((record.gateway.parse().ok()?, record.plan.wanted.metric))
 }
 
@@ -197,7 +205,12 @@ impl<'a> Keep<'a> {
                 Some(Err(TryRecvError::Disconnected)) => Err(Error::new(Kind::Other, "the question broke off")),
             };
             question = None;
-            let done = answer.and_then(|found| self.set(&mut keeper, &found));
+            // Whatever the answer is: what was interrupted may be all that is known.
+            let undone = {
+                let _busy = signals::busy();
+                change::finish_interrupted(&self.store, Some(&self.signals))
+            };
+            let done = answer.and_then(|found| self.set(&mut keeper, &found, undone.err()));
             // What this process did itself is no reason to hurry; what else has happened, the next look shows.
             if std::mem::take(&mut self.changed) {
                 drain(events);
@@ -245,45 +258,53 @@ impl<'a> Keep<'a> {
     fn restore(&mut self) -> bool {
         let Some((gateway, metric)) = self.verified else { return false };
         let _busy = signals::busy();
-        // Somebody else changes routes right now: they come first.
-        let Ok(Some(_lock)) = self.store.lock(Duration::ZERO) else { return false };
-        let done = match set::aim(self.settings, &mut self.netlink, gateway.into()) {
-            Ok(Task::Nothing(..)) => true,
-            Ok(Task::Set(aim)) => {
-                let route = Route::default_via(gateway, aim.link.index, metric);
-                match self.netlink.add(&route, Place::Alone) {
-                    Ok(_) => kernel::is_used(&mut self.netlink, gateway.into(), Some(aim.link.index)).unwrap_or(false),
-                    Err(why) => {
-                        self.say(log::Level::Warn, &format!("{gateway} cannot be put back: {why}"));
-                        return false;
-                    }
-                }
-            }
-            Err(why) => {
-                self.say(log::Level::Warn, &format!("{gateway} cannot be put back: {why}"));
-                return false;
-            }
+        // Somebody else may change routes right now, and comes first; but who hangs, or waits to be confirmed, may hold the lock
+        // for hours, and where the folder is lost there is none. It is added only where there is none at its metric, and so
+        // takes nothing from anybody.
+        let lock = self.store.prepare().and_then(|()| self.store.lock(LOCK_PATIENCE));
+        let aside = match &lock {
+            Ok(Some(_)) => String::new(),
+            Ok(None) => " beside another change of the default route, which is under way or hangs".to_owned(),
+            Err(why) => format!(" without a lock ({why})"),
         };
-        if done {
-            self.say(log::Level::Info, &format!("the default route was lost: {gateway} is put back"));
+        match self.put_back(gateway, metric) {
+            Ok(true) => {
+                self.say(log::Level::Info, &format!("the default route was lost: {gateway} is put back{aside}"));
+                true
+            }
+            Ok(false) => true,
+            Err(why) => {
+                self.say(log::Level::Warn, &format!("{gateway} cannot be put back{aside}: {why}"));
+                false
+            }
         }
-        done
     }
 
-    /// Sets what the API says, if it is not in effect.
-    fn set(&mut self, keeper: &mut Keeper, found: &Found) -> Result<()> {
+    /// Adds the route, unless there is one by now. Whether it did.
+    fn put_back(&mut self, gateway: Ipv4Addr, metric: u32) -> Result<bool> {
+        if kernel::internet(&mut self.netlink, INET)?.is_some() {
+            return Ok(false);
+        }
+        let Task::Set(aim) = set::aim(self.settings, &mut self.netlink, gateway.into())? else { return Ok(false) };
+        let route = Route::default_via(gateway, aim.link.index, metric);
+        self.netlink.add(&route, Place::Alone).map_err(|why| kernel::error("the route cannot be added", why))?;
+        match kernel::is_used(&mut self.netlink, gateway.into(), Some(aim.link.index))? {
+            true => Ok(true),
+            false => Err(set::refused("the kernel does not send packets for the internet through it")),
+        }
+    }
+
+    /// Sets what the API says, if it is not in effect. `stuck`: why an interrupted change cannot be undone, which may stay so
+    /// for ever, as where its interface is down for good: this one goes on from what that one left.
+    fn set(&mut self, keeper: &mut Keeper, found: &Found, stuck: Option<Error>) -> Result<()> {
         let gateway = found.gateway;
         if gateway.is_ipv6() {
             return Err(set::refused(IPV6));
         }
-        {
-            let _busy = signals::busy();
-            change::finish_interrupted(&self.store, Some(&self.signals))?;
-        }
         let aim = match set::aim(self.settings, &mut self.netlink, gateway)? {
             // What may still be undone is no gateway that works.
             Task::Nothing(..) if self.store.has_pending() => {
-                return Err(set::refused("another change of the default route is under way"));
+                return Err(stuck.unwrap_or_else(|| set::refused("another change of the default route is under way")));
             }
             Task::Nothing(gateway, interface) => {
                 let defaults = kernel::defaults4(&mut self.netlink)?;
@@ -301,10 +322,11 @@ impl<'a> Keep<'a> {
         };
         let plan = set::planned(&mut self.netlink, &aim, None)?;
         let _busy = signals::busy();
+        self.store.prepare()?;
         let Some(lock) = self.store.lock(Duration::ZERO)? else {
             return Err(set::refused("another change of the default route is under way"));
         };
-        if self.store.has_pending() {
+        if stuck.is_none() && self.store.has_pending() {
             return Err(set::refused("a change of the default route was interrupted and is not undone yet"));
         }
         if !plan.before.is_empty() && !keeper.may_replace(Moment::now()) {
