@@ -71,11 +71,11 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     };
     log::debug!("the guard is armed");
     let mut said = None;
-    let ready =
-        still_as_planned(netlink, signals, order).and_then(|()| still_guarded(store, &mut guard, &record, ends, limit));
+    let mut may_go_on = || still_guarded(store, &mut guard, &record, ends, limit);
+    let ready = still_as_planned(netlink, signals, order).and_then(|()| may_go_on());
     let failed = match ready {
         Err(why) => Some((why, false)),
-        Ok(()) => match apply_and_verify(netlink, signals, order) {
+        Ok(()) => match apply_and_verify(netlink, signals, order, &mut may_go_on) {
             Err(why) => Some((why, true)),
             Ok(()) => match (order.confirm, &waiter) {
                 (Some(limit), Some(waiter)) => match confirmed(waiter, limit, signals) {
@@ -157,7 +157,7 @@ fn still_as_planned(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) ->
 }
 
 /// Whether the guard would still undo the change, and will not do so before it can be verified: a process that was held up
-/// for long must not begin.
+/// for long must not begin, nor go on where the guard may have undone what it did.
 fn still_guarded(
     store: &Store,
     guard: &mut Guard,
@@ -169,14 +169,27 @@ fn still_guarded(
         return Err("the process that would undo the change does not answer: it was killed or stopped".to_owned());
     }
     let is_pending = |found: &Record| found.state == State::Pending && found.id == record.id;
-    if !store.read().is_some_and(|found| is_pending(&found)) || ends.since(Moment::now()) + SLACK < limit {
-        return Err("it took too long before anything was changed, and the guard is gone or about to go".to_owned());
+    if !store.read().is_some_and(|found| is_pending(&found)) || ends.since(Moment::now()) + SLACK / 2 < limit {
+        return Err("it took too long, and the guard has undone it or is about to".to_owned());
     }
     Ok(())
 }
 
-fn apply_and_verify(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) -> Result<(), String> {
+/// `may_go_on`: asked before every removal, since this process may have been held up at any moment before.
+fn apply_and_verify(
+    netlink: &mut Netlink,
+    signals: &Held,
+    order: &Order<'_>,
+    may_go_on: &mut dyn FnMut() -> Result<(), String>,
+) -> Result<(), String> {
     for change in &order.plan.changes {
+        if let Change::Remove(_) = change {
+            may_go_on()?;
+            let present = kernel::defaults4(netlink).map_err(|why| why.to_string())?;
+            if !present.contains(&order.plan.wanted) {
+                return Err("somebody else removed the new default route at the same time".to_owned());
+            }
+        }
         apply(netlink, change)?;
     }
     still_done(netlink, order)?;
@@ -311,6 +324,15 @@ fn undo_step(netlink: &mut Netlink, step: &Change) -> Result<(), String> {
     }
 }
 
+/// The record of the change that was `guarded`, where it is not known to be good and no other has begun since.
+pub fn abandoned(store: &Store, guarded: &Record) -> Option<Record> {
+    match store.read() {
+        Some(record) => (record.state == State::Pending && record.id == guarded.id).then_some(record),
+        // Where the folder is lost, what is remembered has to do.
+        None => (!store.folder().is_dir()).then(|| guarded.clone()),
+    }
+}
+
 /// Finishes the undo of a change whose process is gone, unless somebody else has done so, or another change has begun since.
 /// `guarded`: the record as it was when the guard was armed. Whether there was something to undo.
 ///
@@ -319,15 +341,7 @@ fn undo_step(netlink: &mut Netlink, step: &Change) -> Result<(), String> {
 pub fn undo_abandoned(store: &Store, guarded: &Record) -> Result<bool> {
     // A process that hangs still holds the lock: the guard goes on without.
     let _lock = store.lock(LOCK_PATIENCE).ok().flatten();
-    let record = match store.read() {
-        Some(record) => record,
-        // Where the folder is lost, what is remembered has to do.
-        None if !store.folder().is_dir() => guarded.clone(),
-        None => return Ok(false),
-    };
-    if record.state != State::Pending || record.id != guarded.id {
-        return Ok(false);
-    }
+    let Some(record) = abandoned(store, guarded) else { return Ok(false) };
     put_back(&mut kernel::open()?, &record)?;
     // Nobody waits there any more.
     let _ = fs::remove_file(store.socket());

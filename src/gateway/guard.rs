@@ -2,7 +2,8 @@
 //! it dies, hangs or is stopped before it says that the change is good.
 //!
 //! It waits at the end of a pipe. The pipe's end, or the time that it was given, means: undo. It is armed before anything
-//! is applied. What it undoes is what the record on disk says at that moment.
+//! is applied. What it undoes is what the record on disk says at that moment. A process that still lives then is ended first:
+//! it may have been held up anywhere, and must not remove the old route after the new one was taken away.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{read, setsid};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getppid, read, setsid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::change;
@@ -34,6 +36,9 @@ const SELF: &str = "/proc/self/exe";
 
 /// How long the guard may take to be armed, or to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a process that is killed may take to be gone. The undo does not depend on it.
+const DYING: Duration = Duration::from_secs(1);
 
 /// What the guard says once it stands by.
 const ARMED: &[u8] = b"armed\n";
@@ -169,6 +174,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn stand_by(store: &Store, limit: Duration) -> Exit {
     let deadline = Moment::now() + limit;
+    // It waits to hear that this one is armed, and so lives.
+    let parent = getppid();
     // The end of the session or of its terminal, and what the terminal sends, are for the other one.
     let _ = setsid();
     for signal in [SIGHUP, SIGINT, SIGTERM] {
@@ -187,17 +194,23 @@ fn stand_by(store: &Store, limit: Duration) -> Exit {
         let _ = out.write_all(answer).and_then(|()| out.flush());
     };
     say(ARMED);
-    let dismissed = loop {
+    let hangs = loop {
+        if !readable(&io::stdin(), deadline) {
+            break true;
+        }
         let mut told = [0];
-        let heard = readable(&io::stdin(), deadline) && read(io::stdin(), &mut told) == Ok(1);
-        match heard && told == ASK {
-            true => say(ARMED),
-            false => break heard && told == DISMISS,
+        match read(io::stdin(), &mut told) {
+            Ok(1) if told == ASK => say(ARMED),
+            Ok(1) if told == DISMISS => {
+                say(LEFT);
+                return Exit::Ok;
+            }
+            _ => break false,
         }
     };
-    if dismissed {
-        say(LEFT);
-        return Exit::Ok;
+    // One that hangs after it was done is left alone.
+    if hangs && change::abandoned(store, &guarded).is_some() {
+        end(parent);
     }
     let done = change::undo_abandoned(store, &guarded);
     log::set_max_level(level);
@@ -216,5 +229,15 @@ fn stand_by(store: &Store, limit: Duration) -> Exit {
             log::error!("the default route could not be put back: {why}");
             Exit::Other
         }
+    }
+}
+
+/// Ends the process that started this one, and waits until it is gone, which the end of the pipe shows. It cannot be another
+/// one of the same number: as long as it lives, and no longer, it is the parent (getppid(2)). Process 1 of a container cannot
+/// be ended; it looks before each removal whether it may go on.
+fn end(parent: Pid) {
+    if parent.as_raw() > 1 && getppid() == parent {
+        let _ = kill(parent, Signal::SIGKILL);
+        let _ = readable(&io::stdin(), Moment::now() + DYING);
     }
 }

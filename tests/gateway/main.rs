@@ -4,6 +4,7 @@ mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod endurance;
+mod held;
 mod keep;
 mod notify;
 mod readme;
@@ -30,8 +31,17 @@ fn main() -> ExitCode {
             None => ExitCode::SUCCESS,
         };
     }
-    let tests =
-        [check::TESTS, set::TESTS, keep::TESTS, readme::TESTS, endurance::TESTS, notify::TESTS, undo::TESTS].concat();
+    let tests = [
+        check::TESTS,
+        set::TESTS,
+        keep::TESTS,
+        readme::TESTS,
+        endurance::TESTS,
+        notify::TESTS,
+        undo::TESTS,
+        held::TESTS,
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

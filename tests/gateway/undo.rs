@@ -44,7 +44,7 @@ pub const TESTS: &[(&str, fn())] = &[
 ];
 
 /// The steps that a change logs.
-const SET: [&str; 7] = [
+pub const SET: [&str; 7] = [
     "the undo is on disk",
     "the guard is armed",
     "added: default via 10.182.127",
@@ -88,16 +88,16 @@ const UNCONFIRMED: [&str; 11] = [
 ];
 
 /// An agent that is held at one of those lines.
-fn held(world: &World, arguments: &[&str], steps: &[&'static str], step: &str) -> Held {
+pub fn held(world: &World, arguments: &[&str], steps: &[&'static str], step: &str) -> Held {
     let number = steps.iter().position(|says| says.starts_with(step)).expect("a step");
     Held::at(world, arguments, number + 1, steps[number])
 }
 
-fn record(world: &World) -> Option<String> {
+pub fn record(world: &World) -> Option<String> {
     fs::read_to_string(world.folder.path().join("gateway-undo.json")).ok()
 }
 
-fn kill_guards(world: &World, signal: Signal) {
+pub fn kill_guards(world: &World, signal: Signal) {
     for guard in guards(world) {
         let _ = nix::sys::signal::kill(guard, signal);
     }

@@ -1,0 +1,97 @@
+//! A process that is held up in the middle of a change, by a terminal that is stopped or by a signal, for longer than the guard
+//! waits: what it would have done next must not happen any more.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+
+use nix::sys::signal::Signal::{SIGKILL, SIGSTOP};
+
+use crate::undo::{SET, held, kill_guards, record};
+use crate::watch::{guards, kill, until};
+use crate::world::{GATEWAY, PUBLIC, World};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("held::it_goes_on_after_the_guard_has_undone_it", it_goes_on_after_the_guard_has_undone_it),
+    ("held::stopped_while_it_waits_for_a_confirmation", stopped_while_it_waits_for_a_confirmation),
+    ("held::a_change_that_was_kept_is_left_alone", a_change_that_was_kept_is_left_alone),
+    ("held::the_guard_is_killed_between_the_steps", the_guard_is_killed_between_the_steps),
+    ("held::the_undo_is_forgotten_between_the_steps", the_undo_is_forgotten_between_the_steps),
+    ("held::the_new_route_goes_between_the_steps", the_new_route_goes_between_the_steps),
+];
+
+/// The guard had undone it, and then the old route was removed, the only one: neither guard nor record was left.
+fn it_goes_on_after_the_guard_has_undone_it() {
+    for step in ["added", "removed"] {
+        let world = World::usual();
+        let before = world.server.routes();
+        let mut held = held(&world, &["gateway", "set"], &SET, step);
+        assert_eq!(guards(&world).len(), 1);
+        until("the guard has undone it", || guards(&world).is_empty());
+        let status = held.child.try_wait().unwrap().expect("it is ended before it is undone");
+        assert_eq!(status.signal(), Some(SIGKILL as i32), "held at {step}");
+        assert_eq!(world.server.routes(), before, "held at {step}");
+        assert_eq!(record(&world), None);
+    }
+}
+
+/// It held the lock for ever, although its change was undone.
+fn stopped_while_it_waits_for_a_confirmation() {
+    let world = World::usual();
+    let before = world.server.routes();
+    let mut child = world.start(world.agent(&["gateway", "set", "--confirm", "1s"]));
+    until("it waits", || world.folder.path().join("gateway.sock").exists() && world.defaults().len() == 1);
+    kill(&child, SIGSTOP);
+    until("the guard has undone it", || guards(&world).is_empty());
+    assert_eq!(child.wait().unwrap().signal(), Some(SIGKILL as i32));
+    assert_eq!(world.server.routes(), before);
+    world.run(&["gateway", "set"]).expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+}
+
+/// Neither is the change undone nor its process ended, however long that takes to say so.
+fn a_change_that_was_kept_is_left_alone() {
+    let world = World::usual();
+    let mut held = held(&world, &["gateway", "set"], &SET, "the change is verified");
+    let kept = record(&world).unwrap().replace("\"pending\"", "\"kept\"");
+    fs::write(world.folder.path().join("gateway-undo.json"), &kept).unwrap();
+    until("the guard is gone", || guards(&world).is_empty());
+    assert_eq!(held.child.try_wait().unwrap(), None);
+    world.expect(&[(GATEWAY, 0)]);
+    held.resume().expect(0);
+    world.expect(&[(GATEWAY, 0)]);
+    world.run(&["gateway", "rollback"]).expect(0);
+    world.expect(&[(PUBLIC, 0)]);
+}
+
+fn the_guard_is_killed_between_the_steps() {
+    let world = World::usual();
+    let before = world.server.routes();
+    let held = held(&world, &["gateway", "set"], &SET, "added");
+    kill_guards(&world, SIGKILL);
+    held.resume().expect(10).says("killed or stopped; everything is put back");
+    assert_eq!(world.server.routes(), before);
+    assert_eq!(record(&world), None);
+}
+
+fn the_undo_is_forgotten_between_the_steps() {
+    let world = World::usual();
+    let before = world.server.routes();
+    let held = held(&world, &["gateway", "set"], &SET, "added");
+    fs::remove_file(world.folder.path().join("gateway-undo.json")).unwrap();
+    let ended = held.resume();
+    ended.expect(10).says("the guard has undone it or is about to; everything is put back");
+    assert!(!ended.stderr.contains("removed: default via 198.51.100.1"), "{}", ended.stderr);
+    assert_eq!(world.server.routes(), before);
+}
+
+/// The old route was removed then, and there was no default route until it was put back.
+fn the_new_route_goes_between_the_steps() {
+    let world = World::usual();
+    let before = world.server.routes();
+    let held = held(&world, &["gateway", "set"], &SET, "added");
+    assert!(world.server.remove(&world.server.defaults()[0]));
+    let ended = held.resume();
+    ended.expect(10).says("somebody else removed the new default route");
+    assert!(!ended.stderr.contains("removed: default via 198.51.100.1"), "{}", ended.stderr);
+    assert_eq!(world.server.routes(), before);
+}
