@@ -65,7 +65,6 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::sigterm_undoes_and_then_ends", sigterm_undoes_and_then_ends),
     ("set::sighup_does_not_interrupt", sighup_does_not_interrupt),
     ("set::sigkill_is_undone_by_the_guard", sigkill_is_undone_by_the_guard),
-    ("set::a_stopped_process_is_undone_by_nobody_but_the_guard", a_process_that_is_stopped),
     ("set::held_up_until_the_guard_is_gone", held_up_until_the_guard_is_gone),
     ("set::taken_by_another_before_it_is_confirmed", taken_by_another_before_it_is_confirmed),
     ("set::a_rollback_that_fails_is_not_done_later", a_rollback_that_fails_is_not_done_later),
@@ -763,17 +762,6 @@ fn sigkill_is_undone_by_the_guard() {
     until("the guard has undone it", || world.server.routes() == before);
     until("the guard is gone", || guards(&world).is_empty());
     world.run(&["gateway", "rollback"]).expect(10).says("no change");
-}
-
-fn a_process_that_is_stopped() {
-    let world = World::usual();
-    let child = world.start(world.agent(&["gateway", "set", "--confirm", "1s"]));
-    until("it waits", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
-    kill(&child, nix::sys::signal::Signal::SIGSTOP);
-    until("the guard has undone it", || world.defaults() == [(PUBLIC.to_owned(), 0)]);
-    kill(&child, nix::sys::signal::Signal::SIGCONT);
-    ended(child.wait_with_output().unwrap()).expect(10).says("put back");
-    world.expect(&[(PUBLIC, 0)]);
 }
 
 /// It applied its change without a guard then, and said that it was put back.
