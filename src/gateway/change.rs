@@ -259,19 +259,27 @@ fn confirmed(waiter: &Waiter, limit: Duration, signals: &Held) -> Result<Said, (
     }
 }
 
-/// Undoes what `record` says, and verifies that.
+/// Undoes what `record` says, and verifies that. What cannot come back (its interface may be down) keeps nothing else from
+/// coming back, and where anything has, what was added goes.
 fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
     let mut last = String::new();
+    let mut is_whole = true;
     // Once more where somebody changed something in between.
     for _ in 0..3 {
         let present = kernel::defaults4(netlink)?;
-        let steps = record.undo(&present);
-        match steps.iter().try_for_each(|step| undo_step(netlink, step)) {
-            Ok(()) => {}
-            Err(why) => {
-                last = why;
+        let mut failed = None;
+        for step in record.undo(&present) {
+            let goes = matches!(step, Change::Remove(_));
+            if goes && failed.is_some() && !has_any(&kernel::defaults4(netlink)?, &record.plan) {
                 continue;
             }
+            if let Err(why) = undo_step(netlink, &step) {
+                failed.get_or_insert(why);
+            }
+        }
+        if let Some(why) = failed {
+            (last, is_whole) = (why, false);
+            continue;
         }
         let present = kernel::defaults4(netlink)?;
         if plan::is_undone(&record.plan.changes, &present) {
@@ -279,7 +287,7 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
             return Ok(());
         }
         // What somebody else put in place of ours stays.
-        if !present.is_empty() && record.undo(&present).is_empty() {
+        if is_whole && !present.is_empty() && record.undo(&present).is_empty() {
             log::warn!("somebody else has changed the default route: it is left as it is");
             return Ok(());
         }
@@ -291,7 +299,8 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
         .changes
         .iter()
         .filter_map(|change| match change {
-            Change::Remove(route) => Some(format!("\"ip route add {}\"", plan::show(route, &name))),
+            // Not "add", which another default route of that metric keeps from working.
+            Change::Remove(route) => Some(format!("\"ip route prepend {}\"", plan::show(route, &name))),
             Change::Add(_) | Change::Append(_) => None,
         })
         .collect();
@@ -302,6 +311,11 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
             if by_hand.is_empty() { "\"ip route del default\"".to_owned() } else { by_hand.join(", ") }
         ),
     ))
+}
+
+/// Whether any default route of before the change, but the one that it leads to, is there.
+fn has_any(present: &[Route], plan: &Plan) -> bool {
+    plan.before.iter().any(|route| *route != plan.wanted && present.contains(route))
 }
 
 fn undo_step(netlink: &mut Netlink, step: &Change) -> Result<(), String> {
@@ -341,8 +355,16 @@ pub fn abandoned(store: &Store, guarded: &Record) -> Option<Record> {
 pub fn undo_abandoned(store: &Store, guarded: &Record) -> Result<bool> {
     // A process that hangs still holds the lock: the guard goes on without.
     let _lock = store.lock(LOCK_PATIENCE).ok().flatten();
-    let Some(record) = abandoned(store, guarded) else { return Ok(false) };
-    put_back(&mut kernel::open()?, &record)?;
+    let mut netlink = kernel::open()?;
+    let record = match abandoned(store, guarded) {
+        Some(record) => record,
+        // The record is lost; or the change was undone already, and there is nothing left to do.
+        None if store.read().is_none() && !guarded.undo(&kernel::defaults4(&mut netlink)?).is_empty() => {
+            guarded.clone()
+        }
+        None => return Ok(false),
+    };
+    put_back(&mut netlink, &record)?;
     // Nobody waits there any more.
     let _ = fs::remove_file(store.socket());
     let _ = store.undone(&record).inspect_err(|why| log::warn!("{why}"));

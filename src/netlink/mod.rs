@@ -286,11 +286,11 @@ impl Netlink {
         }
         match self.change(libc::RTM_DELROUTE, libc::NLM_F_ECHO, route) {
             Ok(Some(other)) if other != *route => {
-                log::debug!("the kernel removed another route in place of one that was gone: it is put back");
                 // Behind those of its metric if it was behind one of them.
                 let first = before.iter().find(|twin| *twin != route && twin.metric == other.metric);
                 let place = if first.is_none_or(|first| *first == other) { Place::Front } else { Place::Back };
                 self.add(&other, place)?;
+                log::debug!("the kernel removed another route in place of one that was gone: it was put back");
                 Ok(false)
             }
             Ok(_) => Ok(true),

@@ -6,7 +6,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
 
 use nix::sys::signal::Signal::{SIGKILL, SIGSTOP};
+use simulated_api::Step;
 
+use crate::common::ended;
+use crate::set::{DEAD, dead};
 use crate::undo::{SET, held, kill_guards, record};
 use crate::watch::{guards, kill, until};
 use crate::world::{GATEWAY, PUBLIC, World};
@@ -18,6 +21,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("held::the_guard_is_killed_between_the_steps", the_guard_is_killed_between_the_steps),
     ("held::the_undo_is_forgotten_between_the_steps", the_undo_is_forgotten_between_the_steps),
     ("held::the_new_route_goes_between_the_steps", the_new_route_goes_between_the_steps),
+    ("held::a_lost_record_disarmed_the_guard", a_lost_record_disarmed_the_guard),
+    ("held::one_route_that_could_not_come_back_kept_the_others", one_route_that_could_not_come_back_kept_the_others),
 ];
 
 /// Which signal ended it. One that is still stopped or held fails the test.
@@ -104,4 +109,31 @@ fn the_new_route_goes_between_the_steps() {
     ended.expect(10).says("somebody else removed the new default route");
     assert!(!ended.stderr.contains("removed: default via 198.51.100.1"), "{}", ended.stderr);
     assert_eq!(world.server.routes(), before);
+}
+
+/// The dead gateway stayed, and nobody knew what had been before it.
+fn a_lost_record_disarmed_the_guard() {
+    let world = dead();
+    let before = world.server.routes();
+    let mut child = world.start(world.agent(&["gateway", "set"]));
+    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+    fs::remove_file(world.folder.path().join("gateway-undo.json")).unwrap();
+    kill(&child, SIGKILL);
+    child.wait().unwrap();
+    until("the guard is gone", || guards(&world).is_empty());
+    assert_eq!(world.server.routes(), before);
+}
+
+/// The first that failed ended the undo: the dead gateway stayed, alone or taking turns with what came back.
+fn one_route_that_could_not_come_back_kept_the_others() {
+    let other = "10.182.0.1";
+    for before in [[(other, "eth1", 0), (PUBLIC, "eth0", 0)], [(PUBLIC, "eth0", 0), (other, "eth1", 0)]] {
+        let world = World::with([Step::new("DEPLOYED").gateway(DEAD)], &before);
+        let child = world.start(world.agent(&["gateway", "set"]));
+        until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+        world.server.up("eth0", false);
+        ended(child.wait_with_output().unwrap()).expect(1).says("could not be put back").says("ip route prepend");
+        assert_eq!(world.defaults(), [(other.to_owned(), 0)]);
+        assert!(record(&world).is_some_and(|record| record.contains("pending")));
+    }
 }
