@@ -209,9 +209,9 @@ impl Client {
         }
     }
 
-    /// Another process tried to take a place for this one, and found the state locked. Whether to try on.
-    pub fn heard_locked(&self) -> bool {
-        self.wire.exchange().budget.goes_on_trying(Moment::now())
+    /// Another process tried to take a place for this one, and found the state locked.
+    pub fn heard_locked(&self) {
+        self.wire.exchange().budget.goes_on_trying(Moment::now());
     }
 
     /// Writes down for others what an answer says to a request that was sent from here, if this process is root's.

@@ -41,22 +41,19 @@ pub fn encode(window: &Window, boot: &BootId) -> [u8; SIZE] {
 /// # Errors
 /// What is wrong with it.
 pub fn decode(bytes: &[u8], boot: &BootId, now: Moment) -> Result<Option<Window>, &'static str> {
-    let (mut bytes, mut is_new) = (bytes, false);
-    if bytes.trim_ascii_end() == NEW {
-        return Ok(None);
-    }
-    while bytes.len() != SIZE
-        && let Some(before) = bytes.strip_suffix(NEW)
+    let mut record = bytes;
+    while record.len() != SIZE
+        && let Some(before) = record.trim_ascii_end().strip_suffix(NEW)
     {
-        (bytes, is_new) = (before, true);
+        record = before;
     }
-    if is_new && bytes.is_empty() {
+    if record.is_empty() && !bytes.is_empty() {
         return Ok(None);
     }
-    if bytes.len() != SIZE {
+    if record.len() != SIZE {
         return Err("it has another length than a budget");
     }
-    let (content, sum) = bytes.split_at(SIZE - 8);
+    let (content, sum) = record.split_at(SIZE - 8);
     if content[..8] != MAGIC {
         return Err("it does not begin as a budget does");
     }

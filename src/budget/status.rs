@@ -90,7 +90,7 @@ fn learnt((operation, format): (Operation, Format), code: u16, body: &[u8]) -> O
 }
 
 /// The word of a wait on a server without RackConnect v2.
-const NOT_RACKCONNECT: &str = "NOT-RACKCONNECT";
+pub const NOT_RACKCONNECT: &str = "NOT-RACKCONNECT";
 
 /// The new object. What the old one says of this boot, and what was not learnt anew, stays.
 fn merged(old: &[u8], learnt: &Learnt, region: Option<&str>, now: &str, boot: &str) -> Tree {

@@ -170,8 +170,7 @@ impl Folder {
             Err(Errno::ENOENT) => return Err(Useless::new("does not exist yet, and is for root to make")),
             file => return opened(file),
         }
-        // Of several that make it at once, the lock lets one do so: nobody replaces a budget that others
-        // have already used.
+        // Of several that make it at once, the lock lets one do so: nobody replaces a budget that others have already used.
         let _lock = self.lock().map_err(Useless::not_locked)?;
         match open() {
             Err(Errno::ENOENT) => {}

@@ -251,7 +251,8 @@ pub const COMMANDS: &[CommandSpec] = &[
                their folder is /. Run as root, a hook is refused if it, or a folder or link on the way to it, is not root's \
                or can be written by others; of folders with the sticky bit, such as /tmp, only the hook's own counts. Their \
                output goes where this program's goes, what is said of them to standard error; the plan of --dry-run is an \
-               answer, and goes to standard output. Under systemd their output is in the journal under the hook's name (journalctl -t NAME).",
+               answer, and goes to standard output. Under systemd their output is in the journal under the hook's name \
+               (journalctl -t NAME).",
     },
     CommandSpec {
         command: Region,

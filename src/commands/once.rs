@@ -69,7 +69,8 @@ pub fn ask_by(
                         said = Some(why);
                         said_until = said_until.max(at);
                     }
-                    Failure::Unheard => log::debug!("{UNHEARD}: trying once more"),
+                    // That is the end.
+                    Failure::Unheard => {}
                     Failure::Error(why) => log::debug!("{why}: trying once more"),
                 }
                 thread::sleep(at.since(now));

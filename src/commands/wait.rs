@@ -17,6 +17,7 @@ use super::once;
 use crate::api::client::{Answer, Failure};
 use crate::api::status::Status;
 use crate::api::{Format, Operation, body};
+use crate::budget::status::NOT_RACKCONNECT;
 use crate::budget::{self, RESERVE};
 use crate::clock::Moment;
 use crate::error::{Error, Kind, Result};
@@ -30,9 +31,6 @@ use crate::signals;
 use crate::term;
 use crate::wait::{End, Goal, Heard, News, Policy, Question, Rested, Source, run as wait};
 use crate::xenstore::{self, Guest, Sighting};
-
-/// What is printed where that was concluded.
-const NOT_RACKCONNECT: &str = "NOT-RACKCONNECT";
 
 /// How often xenstore is looked at for a region that may still come.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

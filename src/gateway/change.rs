@@ -339,12 +339,16 @@ fn undo_step(netlink: &mut Netlink, step: &Change) -> Result<(), String> {
 }
 
 /// The record of the change that was `guarded`, where it is not known to be good and no other has begun since.
-pub fn abandoned(store: &Store, guarded: &Record) -> Option<Record> {
-    match store.read() {
-        Some(record) => (record.state == State::Pending && record.id == guarded.id).then_some(record),
-        // Where the folder is lost, what is remembered has to do.
-        None => (!store.folder().is_dir()).then(|| guarded.clone()),
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn abandoned(store: &Store, guarded: &Record) -> Result<Option<Record>> {
+    if let Some(record) = store.read() {
+        return Ok((record.state == State::Pending && record.id == guarded.id).then_some(record));
     }
+    // The record is lost, and what is remembered has to do; or the change was undone already, and nothing is left to do.
+    let present = kernel::defaults4(&mut kernel::open()?)?;
+    Ok((!guarded.undo(&present).is_empty()).then(|| guarded.clone()))
 }
 
 /// Finishes the undo of a change whose process is gone, unless somebody else has done so, or another change has begun since.
@@ -355,16 +359,8 @@ pub fn abandoned(store: &Store, guarded: &Record) -> Option<Record> {
 pub fn undo_abandoned(store: &Store, guarded: &Record) -> Result<bool> {
     // A process that hangs still holds the lock: the guard goes on without.
     let _lock = store.lock(LOCK_PATIENCE).ok().flatten();
-    let mut netlink = kernel::open()?;
-    let record = match abandoned(store, guarded) {
-        Some(record) => record,
-        // The record is lost; or the change was undone already, and there is nothing left to do.
-        None if store.read().is_none() && !guarded.undo(&kernel::defaults4(&mut netlink)?).is_empty() => {
-            guarded.clone()
-        }
-        None => return Ok(false),
-    };
-    put_back(&mut netlink, &record)?;
+    let Some(record) = abandoned(store, guarded)? else { return Ok(false) };
+    put_back(&mut kernel::open()?, &record)?;
     // Nobody waits there any more.
     let _ = fs::remove_file(store.socket());
     let _ = store.undone(&record).inspect_err(|why| log::warn!("{why}"));
@@ -403,10 +399,10 @@ pub fn unfinished(store: &Store) -> Option<String> {
     match store.read() {
         Some(record) if record.state == State::Pending => {
             // Whoever holds the lock is at work on it.
-            let why = match store.lock(Duration::ZERO) {
-                Ok(None) if waits => "waits for \"rackconnect gateway confirm\"",
-                Ok(None) => "is under way",
-                _ => "was interrupted: \"rackconnect gateway rollback\" undoes it",
+            let why = match store.is_locked() {
+                true if waits => "waits for \"rackconnect gateway confirm\"",
+                true => "is under way",
+                false => "was interrupted: \"rackconnect gateway rollback\" undoes it",
             };
             Some(format!("a change of the default route to {} {why}", record.gateway))
         }

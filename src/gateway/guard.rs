@@ -209,7 +209,7 @@ fn stand_by(store: &Store, limit: Duration) -> Exit {
         }
     };
     // One that hangs after it was done is left alone.
-    if hangs && change::abandoned(store, &guarded).is_some() {
+    if hangs && change::abandoned(store, &guarded).is_ok_and(|record| record.is_some()) {
         end(parent);
     }
     let done = change::undo_abandoned(store, &guarded);

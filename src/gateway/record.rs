@@ -331,9 +331,18 @@ impl Store {
         self.take(KEEPER, Duration::from_secs(1))
     }
 
+    /// Whether some process changes routes.
+    pub fn is_locked(&self) -> bool {
+        self.is_taken(LOCK)
+    }
+
     /// Whether some process keeps the gateway.
     pub fn is_kept(&self) -> bool {
-        File::open(self.folder.join(KEEPER))
+        self.is_taken(KEEPER)
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        File::open(self.folder.join(name))
             .is_ok_and(|file| matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK))))
     }
 

@@ -13,8 +13,8 @@
 //! much time asks for an answer at once.
 //!
 //! **A leader that is stopped** keeps its socket, so names have generations. Followers whose leader says nothing for a
-//! request's time and a second go on to the next generation for a minute, and lead there. Who is new looks at the highest generation
-//! first; a leader who sees a higher one steps down and follows.
+//! request's time and a second go on to the next generation for a minute, and lead there. Who is new looks at the highest
+//! generation first; a leader who sees a higher one steps down and follows.
 //!
 //! **Trust.** The kernel says whose the other end is (SO_PEERCRED). Users share with themselves, and root with
 //! everybody: others try root's leader first. A leader in another user's hands costs the sharing, nothing else; the

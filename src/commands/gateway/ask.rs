@@ -47,10 +47,7 @@ pub fn gateway(settings: &Settings) -> Result<IpAddr> {
     let (deadline, reserve) = terms(settings)?;
     match once::ask_by(settings, Operation::Gateway, Format::Text, deadline, reserve)? {
         Answer::Body(bytes) => body::gateway(&bytes),
-        Answer::NotFound => Err(Error::new(
-            Kind::NotYet,
-            "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404",
-        )),
+        Answer::NotFound => Err(not_assigned()),
     }
 }
 
@@ -156,4 +153,9 @@ mod tests {
         let [first, second] = terms_of("gateway set --wait --timeout 1s --config /dev/null");
         assert_eq!(first, second);
     }
+}
+
+/// What a 404 means.
+pub fn not_assigned() -> Error {
+    Error::new(Kind::NotYet, "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404")
 }

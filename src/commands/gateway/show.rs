@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::super::{format, once};
-use super::{set, store_to_look_at};
+use super::{ask, set, store_to_look_at};
 use crate::api::client::Answer;
 use crate::api::{Format, Operation, body};
 use crate::cli::options;
@@ -27,10 +27,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let named = settings.interface()?;
     let store = store_to_look_at(settings)?;
     let Answer::Body(bytes) = once::ask(settings, Operation::Gateway, format.unwrap_or(Format::Text))? else {
-        return Err(Error::new(
-            Kind::NotYet,
-            "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404",
-        ));
+        return Err(ask::not_assigned());
     };
     if format.is_some() {
         output::body(&bytes)?;
