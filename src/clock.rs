@@ -1,6 +1,6 @@
 //! The clock: time that neither steps nor stops over a suspend.
 //!
-//! Everything that waits or has a deadline is measured in [`Moment`]s. Deciding code is given them; only the edge
+//! Everything that waits or has a deadline is measured in [`BootInstant`]s. Deciding code is given them; only the edge
 //! reads the clock.
 
 use std::collections::hash_map::RandomState;
@@ -12,40 +12,40 @@ use nix::time::{ClockId, clock_gettime};
 
 /// A point in time: how long after the boot of the server it is (CLOCK_BOOTTIME).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(pub Duration);
+pub struct BootInstant(pub Duration);
 
-impl Moment {
+impl BootInstant {
     /// Reads the clock.
-    pub fn now() -> Moment {
+    pub fn now() -> BootInstant {
         // Linux has CLOCK_BOOTTIME since 2.6.39, so the call cannot fail on any system that Rust itself runs on.
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("the kernel has CLOCK_BOOTTIME");
         let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
         let nanos = u32::try_from(now.tv_nsec()).unwrap_or(0);
-        Moment(Duration::new(seconds, nanos))
+        BootInstant(Duration::new(seconds, nanos))
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
-    pub fn since(self, earlier: Moment) -> Duration {
+    pub fn since(self, earlier: BootInstant) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-impl Add<Duration> for Moment {
-    type Output = Moment;
-    fn add(self, duration: Duration) -> Moment {
-        Moment(self.0.saturating_add(duration))
+impl Add<Duration> for BootInstant {
+    type Output = BootInstant;
+    fn add(self, duration: Duration) -> BootInstant {
+        BootInstant(self.0.saturating_add(duration))
     }
 }
 
-impl Sub<Duration> for Moment {
-    type Output = Moment;
-    fn sub(self, duration: Duration) -> Moment {
-        Moment(self.0.saturating_sub(duration))
+impl Sub<Duration> for BootInstant {
+    type Output = BootInstant;
+    fn sub(self, duration: Duration) -> BootInstant {
+        BootInstant(self.0.saturating_sub(duration))
     }
 }
 
 /// From 0 to 1, by chance: std seeds its hashers from the kernel.
-pub fn chance() -> f64 {
+pub fn random_unit() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     random as f64 / u64::MAX as f64
 }

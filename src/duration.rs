@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn what_is_no_duration() {
         for text in [
-            "", " ", "s", "1x", "-1s", "+1", "1h30", "30m1h", "1m1m", "1 h", "1e3", ".5s", "5.s", "1..2s", "inf", "NaN",
+            "", " ", "s", "1x", "-1s", "+1", "1h30", "30m1h", "1m1m", "1 h", "1e3", ".5s", "5.s",
+            "1..2s", "inf", "NaN",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -50,7 +50,8 @@ pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
     if process::id() == 1 {
         return Ok(());
     }
-    let error = |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
+    let error =
+        |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
     let mut signals = Signals::new(heeded()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {
@@ -58,7 +59,11 @@ pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
             let _ = emulate_default_handler(signal);
         }
     };
-    thread::Builder::new().name("signals".to_owned()).stack_size(64 * 1024).spawn(run).map_err(error)?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .stack_size(64 * 1024)
+        .spawn(run)
+        .map_err(error)?;
     Ok(())
 }
 
@@ -81,7 +86,8 @@ pub struct Held {
 /// # Errors
 /// The handlers cannot be had.
 pub fn hold() -> Result<Held> {
-    let error = |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
+    let error =
+        |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
     let pending = Arc::new(AtomicUsize::new(0));
     let (wakeup, sender) = UnixStream::pair().map_err(error)?;
     wakeup.set_nonblocking(true).map_err(error)?;
@@ -147,7 +153,8 @@ pub fn busy() -> MutexGuard<'static, ()> {
 /// # Errors
 /// The handlers or their thread cannot be had.
 pub fn end_between_changes(tidy_up: fn()) -> Result<()> {
-    let error = |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
+    let error =
+        |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
     let mut signals = Signals::new(heeded()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {
@@ -159,7 +166,11 @@ pub fn end_between_changes(tidy_up: fn()) -> Result<()> {
             die_by(signal);
         }
     };
-    thread::Builder::new().name("signals".to_owned()).stack_size(64 * 1024).spawn(run).map_err(error)?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .stack_size(64 * 1024)
+        .spawn(run)
+        .map_err(error)?;
     Ok(())
 }
 

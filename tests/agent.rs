@@ -42,7 +42,10 @@ fn every_operation_in_every_format_and_shape() {
             for format in formats {
                 let ended = world.run(&[command, "--format", format]);
                 ended.expect(0);
-                assert!(!ended.stdout.is_empty() && ended.stderr.is_empty(), "{shape} {command} {format}");
+                assert!(
+                    !ended.stdout.is_empty() && ended.stderr.is_empty(),
+                    "{shape} {command} {format}"
+                );
             }
             world.run(&[command]).expect(0);
         }
@@ -62,33 +65,46 @@ fn a_terminal_gets_tables_in_every_shape() {
         assert_eq!(code, Some(0), "{shape}: {details}");
         let lines: Vec<String> = details.lines().map(str::to_lowercase).collect();
         assert_eq!(lines[0], "deploying", "{shape}");
-        assert_eq!(lines[1], "  deployed   cloud server created: add \"rackconnect\" user", "{shape}");
         assert_eq!(
-            lines[2], "  deploying  cloud server created: update access on dedicated network devices",
+            lines[1], "  deployed   cloud server created: add \"rackconnect\" user",
+            "{shape}"
+        );
+        assert_eq!(
+            lines[2],
+            "  deploying  cloud server created: update access on dedicated network devices",
             "{shape}"
         );
         assert_eq!(lines.len(), 3, "{shape}: {details}");
         let (code, features) = on_a_terminal(&world, &["features"]);
         assert_eq!(code, Some(0), "{shape}: {features}");
         let plain = features.to_lowercase().replace('_', "");
-        assert_eq!(plain, "  enabled   configurenetworkstack\r\n  disabled  managesoftwarefirewall\r\n", "{shape}");
+        assert_eq!(
+            plain, "  enabled   configurenetworkstack\r\n  disabled  managesoftwarefirewall\r\n",
+            "{shape}"
+        );
     }
 }
 
 #[test]
 fn a_terminal_gets_a_newline_and_no_control_characters() {
     let mut evil = Step::new("DEPLOYED");
-    evil.body = Some("{\"automation_status\":\"DEPLOYED\",\n \"\u{1b}[2J\u{202e}\":\t1}".to_owned());
+    evil.body =
+        Some("{\"automation_status\":\"DEPLOYED\",\n \"\u{1b}[2J\u{202e}\":\t1}".to_owned());
     let world = World::of([evil]);
     let (code, text) = on_a_terminal(&world, &["details", "--format", "json"]);
     // Control characters are not even valid in JSON's strings.
     assert_eq!(code, Some(8), "{text}");
     assert!(
-        text.starts_with("{\"automation_status\":\"DEPLOYED\",\r\n \"\\u{1b}[2J\\u{202e}\":    1}\r\n"),
+        text.starts_with(
+            "{\"automation_status\":\"DEPLOYED\",\r\n \"\\u{1b}[2J\\u{202e}\":    1}\r\n"
+        ),
         "{text:?}"
     );
     let world = World::of([Step::new("DEPLOYED")]);
-    assert_eq!(on_a_terminal(&world, &["status", "--format", "text"]), (Some(0), "DEPLOYED\r\n".to_owned()));
+    assert_eq!(
+        on_a_terminal(&world, &["status", "--format", "text"]),
+        (Some(0), "DEPLOYED\r\n".to_owned())
+    );
 }
 
 #[test]
@@ -99,12 +115,19 @@ fn a_wait_on_a_terminal_has_one_live_line() {
     assert_eq!(code, Some(0), "{text:?}");
     let live = text.split('\r').filter(|line| line.contains("next check in")).collect::<Vec<_>>();
     assert!(!live.is_empty(), "{text:?}");
-    for part in ["DEPLOYING, ", "1 of 2 tasks done, now: Cloud Server Created: Update access", "next check in"] {
+    for part in [
+        "DEPLOYING, ",
+        "1 of 2 tasks done, now: Cloud Server Created: Update access",
+        "next check in",
+    ] {
         assert!(live.iter().any(|line| line.contains(part)), "{part}: {text:?}");
     }
     // It is gone at the end, and what stays is the sentence and the word.
     let rest = text.rsplit("\x1b[K").next().unwrap_or_default();
-    assert!(rest.contains("rackconnect: DEPLOYED after") && rest.ends_with("DEPLOYED\r\n"), "{text:?}");
+    assert!(
+        rest.contains("rackconnect: DEPLOYED after") && rest.ends_with("DEPLOYED\r\n"),
+        "{text:?}"
+    );
 }
 
 #[test]
@@ -143,10 +166,14 @@ fn what_is_sent_is_a_bare_request() {
     let world = World::of([Step::new("DEPLOYED")]);
     world.run(&["status"]).expect(0);
     let log = world.api.log();
-    let mut names: Vec<String> = log[0].headers.iter().map(|(name, _)| name.to_lowercase()).collect();
+    let mut names: Vec<String> =
+        log[0].headers.iter().map(|(name, _)| name.to_lowercase()).collect();
     names.sort();
     assert_eq!(names, ["accept", "host", "user-agent"]);
-    assert_eq!(log[0].header("user-agent"), Some(concat!("rackconnect-agent/", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        log[0].header("user-agent"),
+        Some(concat!("rackconnect-agent/", env!("CARGO_PKG_VERSION")))
+    );
 }
 
 #[test]
@@ -163,7 +190,10 @@ fn the_thirty_first_request_in_a_minute_is_the_limit_and_no_answer() {
     for _ in 0..30 {
         world.run(&["status"]).expect(0);
     }
-    world.run(&["status", "--deadline", "5s"]).expect(6).says("request limit of this server is used up");
+    world
+        .run(&["status", "--deadline", "5s"])
+        .expect(6)
+        .says("request limit of this server is used up");
 }
 
 #[test]
@@ -177,11 +207,16 @@ fn a_signal_ends_a_stalled_request_at_once() {
     ];
     for (signal, arguments) in all {
         let before = world.api.counts().requests;
-        let child = world.agent(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child =
+            world.agent(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         assert!(world.api.wait_until(PATIENCE, |api| api.counts().requests > before));
         kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.signal(), Some(signal as i32), "it ends by the signal, so that a shell sees 128+n");
+        assert_eq!(
+            output.status.signal(),
+            Some(signal as i32),
+            "it ends by the signal, so that a shell sees 128+n"
+        );
         assert!(output.stdout.is_empty() && output.stderr.is_empty());
     }
 }
@@ -204,7 +239,9 @@ fn a_signal_takes_the_live_line_away() {
 #[test]
 fn standard_output_that_cannot_be_written() {
     let world = World::of([Step::new("DEPLOYED")]);
-    for arguments in [&["wait"][..], &["status"], &["status", "--format", "json"], &["--help"], &["man"]] {
+    for arguments in
+        [&["wait"][..], &["status"], &["status", "--format", "json"], &["--help"], &["man"]]
+    {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut command = world.agent(arguments);
         let ended = ended(command.stdout(full).stderr(Stdio::piped()).output().unwrap());
@@ -215,7 +252,9 @@ fn standard_output_that_cannot_be_written() {
 #[test]
 fn a_closed_pipe_ends_it_silently() {
     let world = World::of([Step::new("FAILED")]);
-    for (arguments, code) in [(&["status", "--check"][..], 4), (&["status"], 0), (&["--help"], 0), (&["man"], 0)] {
+    for (arguments, code) in
+        [(&["status", "--check"][..], 4), (&["status"], 0), (&["--help"], 0), (&["man"], 0)]
+    {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = world.agent(arguments);
@@ -259,8 +298,7 @@ fn under_the_journal_lines_carry_priorities() {
 #[test]
 fn command_gets_its_arguments_its_name_and_a_standard_environment() {
     let world = World::of([Step::new("DEPLOYED")]);
-    let script =
-        "echo \"$0|$1|$RACKCONNECT_STATUS|${RACKCONNECT_REGION-unset}\"; trap - PIPE; kill -PIPE $$; echo alive";
+    let script = "echo \"$0|$1|$RACKCONNECT_STATUS|${RACKCONNECT_REGION-unset}\"; trap - PIPE; kill -PIPE $$; echo alive";
     let ended = world.run(&["wait", "--", "sh", "-c", script, "zero", "-q --help"]);
     // SIGPIPE kills it: the ignoring of it that Rust programs begin with is not handed on.
     assert_eq!(ended.code, None);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
-use rackconnect_agent::share::Wish;
+use rackconnect_agent::coalesce::Wish;
 use simulated_api::{Align, Config, Script, Simulator, Step};
 use tempfile::TempDir;
 
@@ -83,7 +83,10 @@ impl World {
     }
 
     fn wait_for_requests(&self, at_least: u64) {
-        assert!(self.simulator.wait_until(PATIENCE, |simulator| simulator.counts_of(SERVER).requests >= at_least));
+        assert!(
+            self.simulator
+                .wait_until(PATIENCE, |simulator| simulator.counts_of(SERVER).requests >= at_least)
+        );
     }
 
     fn fits_the_limit(&self) {
@@ -128,13 +131,18 @@ impl Running {
     /// The names of the sockets where it listens for those who ask the same (proc_net_unix(5)).
     fn names(&self) -> Vec<String> {
         let folder = format!("/proc/{}/fd", self.0.as_ref().unwrap().id());
-        let open = fs::read_dir(folder).unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let open = fs::read_dir(folder)
+            .unwrap()
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         let open: Vec<String> = open.map(|path| path.to_string_lossy().into_owned()).collect();
         let sockets = fs::read_to_string("/proc/net/unix").unwrap();
         let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let own = fields.filter(|fields| fields.len() > 7 && open.contains(&format!("socket:[{}]", fields[6])));
-        own.filter_map(|fields| fields[7].strip_prefix("@rackconnect-agent").map(|_| fields[7][1..].to_owned()))
-            .collect()
+        let own = fields
+            .filter(|fields| fields.len() > 7 && open.contains(&format!("socket:[{}]", fields[6])));
+        own.filter_map(|fields| {
+            fields[7].strip_prefix("@rackconnect-agent").map(|_| fields[7][1..].to_owned())
+        })
+        .collect()
     }
 
     fn end(mut self) -> Run {
@@ -143,7 +151,8 @@ impl Running {
 
     /// Whether it says that, before it ends.
     fn says(&mut self, what: &str) -> bool {
-        let mut errors = BufReader::with_capacity(1, self.0.as_mut().unwrap().stderr.as_mut().unwrap());
+        let mut errors =
+            BufReader::with_capacity(1, self.0.as_mut().unwrap().stderr.as_mut().unwrap());
         let mut line = String::new();
         while errors.read_line(&mut line).unwrap() > 0 {
             if line.contains(what) {
@@ -202,7 +211,11 @@ fn a_wait_leaves_the_reserve_to_a_person() {
 
 #[test]
 fn a_403_holds_all_off() {
-    let world = World::with(Config { limit: 3, script: Script::of([Step::new("DEPLOYED")]), ..Config::default() });
+    let world = World::with(Config {
+        limit: 3,
+        script: Script::of([Step::new("DEPLOYED")]),
+        ..Config::default()
+    });
     for _ in 0..3 {
         world.run("status").is_answered();
     }
@@ -231,7 +244,8 @@ fn one_answer_for_all_who_asked_before_it() {
 /// One who asks after the request was sent has an answer of his own.
 #[test]
 fn no_answer_to_a_later_question() {
-    let world = World::new([Step::new("DEPLOYING").fault("slow").requests(1), Step::new("DEPLOYED")]);
+    let world =
+        World::new([Step::new("DEPLOYING").fault("slow").requests(1), Step::new("DEPLOYED")]);
     let early = world.start("status");
     world.wait_for_requests(1);
     world.run("status").is_answered();
@@ -311,7 +325,8 @@ fn a_failed_automation_names_its_tasks_in_every_wait() {
 #[test]
 fn waits_for_the_gateway_share_too() {
     let world = deploying();
-    let waits: Vec<Running> = (0..8).map(|_| world.start("wait --for gateway --interval 3s")).collect();
+    let waits: Vec<Running> =
+        (0..8).map(|_| world.start("wait --for gateway --interval 3s")).collect();
     world.wait_for_requests(2);
     world.simulator.set_script(SERVER, Script::of([Step::new("DEPLOYED").gateway("10.1.2.3")]));
     for wait in waits {
@@ -368,7 +383,8 @@ fn connections_without_end_keep_nobody_from_asking() {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-                    let stream = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+                    let stream =
+                        socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
                     let _ = connect(stream.as_raw_fd(), &name);
                 }
             });
@@ -390,7 +406,11 @@ fn connections_without_end_keep_nobody_from_asking() {
 /// Any user of the server can want an answer at once, over and over, whatever the answer is.
 #[test]
 fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
-    let world = World::with(Config { limit: 1, script: Script::of([Step::new("DEPLOYING")]), ..Config::default() });
+    let world = World::with(Config {
+        limit: 1,
+        script: Script::of([Step::new("DEPLOYING")]),
+        ..Config::default()
+    });
     world.run("status");
     let wait = world.start("wait --timeout 5m");
     world.wait_for_requests(2);
@@ -404,7 +424,8 @@ fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
     let (start, mut answers) = (Instant::now(), 0_u64);
     let mut answer = [0; 100];
     while start.elapsed() < Duration::from_secs(4) {
-        let stream = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        let stream =
+            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
         connect(stream.as_raw_fd(), &name).unwrap();
         let mut stream = File::from(stream);
         stream.write_all(&Wish { every: None, reserve: 6, is_new: true }.encode()).unwrap();
@@ -418,14 +439,22 @@ fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
 #[test]
 fn killed_and_started_at_random() {
     let world = deploying();
-    let lines = ["status", "wait --interval 3s", "details", "wait --for gateway --interval 3s", "gateway", "features"];
+    let lines = [
+        "status",
+        "wait --interval 3s",
+        "details",
+        "wait --for gateway --interval 3s",
+        "gateway",
+        "features",
+    ];
     let mut running: Vec<Running> = (0..36).map(|i| world.start(lines[i % lines.len()])).collect();
     let start = Instant::now();
     let mut random = 12_345_usize;
     // Who is killed between a place and its request wastes it; on a busy machine that may be most of a minute's places.
     let asks_on = || world.requests() > 10 || start.elapsed() > 3 * MINUTE;
     while start.elapsed() < Duration::from_secs(12) || !asks_on() {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let one = (random >> 33) % running.len();
         // Dropped is killed.
         running[one] = world.start(lines[(random >> 40) % lines.len()]);
@@ -461,7 +490,11 @@ fn corrupt_budgets_are_begun_anew_with_caution() {
         assert!(run.err.contains("was corrupt"), "{name}: {run:?}");
         assert_eq!(fs::metadata(world.budget()).unwrap().len(), 288, "{name}");
         let again = world.run("status --deadline 1s");
-        assert_eq!((again.code, again.err.contains("was corrupt")), (Some(6), false), "{name}: {again:?}");
+        assert_eq!(
+            (again.code, again.err.contains("was corrupt")),
+            (Some(6), false),
+            "{name}: {again:?}"
+        );
         assert_eq!(world.requests(), 1, "{name}");
     }
 }
@@ -469,9 +502,9 @@ fn corrupt_budgets_are_begun_anew_with_caution() {
 /// The numbers of the record, and a checksum that fits.
 fn resealed(mut record: Vec<u8>, change: impl Fn(&mut [u8])) -> Vec<u8> {
     change(&mut record);
-    let sum = record[..280]
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let sum = record[..280].iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     record[280..].copy_from_slice(&sum.to_le_bytes());
     record
 }
@@ -666,7 +699,11 @@ fn a_status_was_told_that_the_wait_beside_it_has_no_place() {
 /// A leader that may ask nothing for a minute said nothing either, and was passed over for ever.
 #[test]
 fn who_joins_while_nothing_may_be_asked_stays() {
-    let world = World::with(Config { limit: 1, script: Script::of([Step::new("DEPLOYING")]), ..Config::default() });
+    let world = World::with(Config {
+        limit: 1,
+        script: Script::of([Step::new("DEPLOYING")]),
+        ..Config::default()
+    });
     world.run("status");
     let _leader = world.start("wait --request-timeout 1s --timeout 5m");
     world.wait_for_requests(2);
@@ -681,7 +718,8 @@ fn who_joins_while_nothing_may_be_asked_stays() {
 fn a_lock_on_the_directory_kept_the_budget_and_status_json_from_being_made() {
     let world = deployed();
     fs::create_dir(world.state_dir()).unwrap();
-    let _lock = Flock::lock(File::open(world.state_dir()).unwrap(), FlockArg::LockExclusive).unwrap();
+    let _lock =
+        Flock::lock(File::open(world.state_dir()).unwrap(), FlockArg::LockExclusive).unwrap();
     assert_eq!(world.run("status").is_answered().err, "");
     assert!(world.budget().exists());
     assert_eq!(world.state_dir().join("status.json").exists(), geteuid().is_root());
@@ -702,7 +740,12 @@ fn a_series_of_403s_names_the_usual_suspects() {
     fs::write(world.budget(), series).unwrap();
     let run = world.run("gateway --deadline 1s");
     assert_eq!(run.code, Some(6), "{run:?}");
-    assert!(run.err.contains("(HTTP 403, 3 times in a row, each but the first after a minute with nothing"), "{run:?}");
+    assert!(
+        run.err.contains(
+            "(HTTP 403, 3 times in a row, each but the first after a minute with nothing"
+        ),
+        "{run:?}"
+    );
     assert!(run.err.contains("rcrun"), "{run:?}");
     assert_eq!(world.requests(), 1);
 }
@@ -741,9 +784,13 @@ fn status_json_is_written_by_root_alone() {
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let text = fs::read_to_string(&file).unwrap();
-    for part in
-        [r#""status":"DEPLOYING""#, r#""gateway":"10.1.2.3""#, r#""region":"dfw""#, r#""learned_at":"2"#, boot.trim()]
-    {
+    for part in [
+        r#""status":"DEPLOYING""#,
+        r#""gateway":"10.1.2.3""#,
+        r#""region":"dfw""#,
+        r#""learned_at":"2"#,
+        boot.trim(),
+    ] {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);

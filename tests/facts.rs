@@ -17,8 +17,14 @@ fn store() -> Store {
         .with("vm-data/provider_data/region", "DFW")
         .with("vm-data/provider_data/roles", r#"["rack_connect", "rax_managed"]"#)
         .with(&format!("{METADATA}/rackconnect_automation_status"), "\"DEPLOYED\"")
-        .with(&format!("{METADATA}/rackconnect_automation_feature_configure_network_stack"), "\"ENABLED\"")
-        .with(&format!("{METADATA}/rackconnect_automation_feature_provison_public_ip"), "\"DISABLED\"")
+        .with(
+            &format!("{METADATA}/rackconnect_automation_feature_configure_network_stack"),
+            "\"ENABLED\"",
+        )
+        .with(
+            &format!("{METADATA}/rackconnect_automation_feature_provison_public_ip"),
+            "\"DISABLED\"",
+        )
         .with(&format!("{METADATA}/rax_service_level_automation"), "\"Complete\"")
 }
 
@@ -36,7 +42,9 @@ fn facts(ended: &Ended) -> Value {
 
 #[test]
 fn everything_is_known() {
-    let api = [Step::new("DEPLOYING").gateway("10.182.127.198").feature("configure_network_stack", "ENABLED")];
+    let api = [Step::new("DEPLOYING")
+        .gateway("10.182.127.198")
+        .feature("configure_network_stack", "ENABLED")];
     let world = World::of(api);
     let store = Xenstore::start(store()).unwrap();
     let found = facts(&run(world.agent(&["facts"]), Some(&store)));
@@ -60,9 +68,13 @@ fn without_the_api_xenstore_is_taken() {
     let store = Xenstore::start(store()).unwrap();
     let found = facts(&run(world.agent(&["facts", "--no-api"]), Some(&store)));
     assert_eq!(found["status"], json!({ "value": "DEPLOYED", "source": "xenstore" }));
-    let features = json!({ "configure_network_stack": "ENABLED", "provison_public_ip": "DISABLED" });
+    let features =
+        json!({ "configure_network_stack": "ENABLED", "provison_public_ip": "DISABLED" });
     assert_eq!(found["features"], json!({ "value": features, "source": "xenstore" }));
-    assert_eq!(found["gateway"], json!({ "value": null, "reason": "--no-api: the API was not asked" }));
+    assert_eq!(
+        found["gateway"],
+        json!({ "value": null, "reason": "--no-api: the API was not asked" })
+    );
     assert!(world.requests().is_empty());
 }
 
@@ -72,7 +84,10 @@ fn an_api_that_answers_404_is_not_overruled_by_xenstore() {
     let world = World::of([Step::default()]);
     let store = Xenstore::start(store()).unwrap();
     let found = facts(&run(world.agent(&["facts"]), Some(&store)));
-    assert_eq!(found["status"], json!({ "value": null, "reason": "the API answers with HTTP 404" }));
+    assert_eq!(
+        found["status"],
+        json!({ "value": null, "reason": "the API answers with HTTP 404" })
+    );
 }
 
 #[test]
@@ -81,7 +96,10 @@ fn whatever_is_missing_is_null_with_a_reason() {
     for (name, fact) in found.as_object().unwrap() {
         assert!(fact["source"].is_string() != fact["reason"].is_string(), "{name}: {fact}");
         assert_eq!(fact["value"].is_null(), fact["reason"].is_string(), "{name}: {fact}");
-        assert!(include_str!("../README.md").contains(&format!("`{name}`")), "the README does not name {name}");
+        assert!(
+            include_str!("../README.md").contains(&format!("`{name}`")),
+            "the README does not name {name}"
+        );
     }
     assert!(found["region"]["reason"].as_str().unwrap().contains("no xenstore"));
     assert!(found["status"]["value"].is_null());
@@ -98,7 +116,8 @@ fn nothing_that_goes_wrong_is_an_error() {
     }
     // The look for the region overran by the two seconds that any other question may take.
     let silent = Xenstore::start(store().fault(Fault::Stall)).unwrap();
-    let found = facts(&run(bare_agent(&["facts", "--no-api", "--deadline", "900ms"]), Some(&silent)));
+    let found =
+        facts(&run(bare_agent(&["facts", "--no-api", "--deadline", "900ms"]), Some(&silent)));
     assert!(found["region"]["reason"].as_str().unwrap().contains("no answer within 0."), "{found}");
     for fault in faults() {
         let store = Xenstore::start(store().fault(fault)).unwrap();
@@ -120,17 +139,20 @@ fn another_provider_s_server_is_not_asked_about() {
 #[test]
 fn servicenet_is_found_by_its_label_and_its_mac() {
     let real = std::fs::read_dir("/sys/class/net").unwrap().find_map(|entry| {
-        let mac = std::fs::read_to_string(entry.ok()?.path().join("address")).ok()?.trim().to_owned();
+        let mac =
+            std::fs::read_to_string(entry.ok()?.path().join("address")).ok()?.trim().to_owned();
         (mac.len() == 17 && mac != "00:00:00:00:00:00").then_some(mac)
     });
-    let network =
-        |label: &str, mac: &str| json!({ "label": label, "mac": mac.to_uppercase(), "gateway": null }).to_string();
+    let network = |label: &str, mac: &str| {
+        json!({ "label": label, "mac": mac.to_uppercase(), "gateway": null }).to_string()
+    };
     let servicenet = |mac: &str| {
         let store = store()
             .with("vm-data/networking/BC764E000001", &network("public", "bc:76:4e:00:00:01"))
             .with("vm-data/networking/BC764E000002", &network("private", mac));
         let store = Xenstore::start(store).unwrap();
-        facts(&run(bare_agent(&["facts", "--no-api"]), Some(&store)))["servicenet_interface"].clone()
+        facts(&run(bare_agent(&["facts", "--no-api"]), Some(&store)))["servicenet_interface"]
+            .clone()
     };
     if let Some(mac) = real {
         let found = servicenet(&mac);
@@ -143,7 +165,9 @@ fn servicenet_is_found_by_its_label_and_its_mac() {
 
 #[test]
 fn the_region_comes_from_xenstore_and_says_so() {
-    let region = |arguments: &[&str], store: Store| run(bare_agent(arguments), Some(&Xenstore::start(store).unwrap()));
+    let region = |arguments: &[&str], store: Store| {
+        run(bare_agent(arguments), Some(&Xenstore::start(store).unwrap()))
+    };
     let known = region(&["region", "-v"], store());
     assert_eq!(known.expect(0).says("from xenstore, vm-data/provider_data/region").text(), "dfw\n");
     let told = region(&["region", "--region", "syd"], store());
@@ -159,8 +183,10 @@ fn the_region_comes_from_xenstore_and_says_so() {
 fn the_status_can_be_taken_from_xenstore() {
     let status = |word: Option<&str>, more: &[&str]| {
         let path = format!("{METADATA}/rackconnect_automation_status");
-        let store =
-            Xenstore::start(word.map_or_else(Store::default, |word| Store::default().with(&path, word))).unwrap();
+        let store = Xenstore::start(
+            word.map_or_else(Store::default, |word| Store::default().with(&path, word)),
+        )
+        .unwrap();
         run(bare_agent(&[&["status", "--source", "xenstore"], more].concat()), Some(&store))
     };
     for (word, shown, code) in [
@@ -179,8 +205,14 @@ fn the_status_can_be_taken_from_xenstore() {
     run(bare_agent(&["status", "--source", "xenstore"]), None)
         .expect(1)
         .says("at /nonexistent, which XENSTORED_PATH names");
-    let another = Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Amazon")).unwrap();
+    let another =
+        Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Amazon")).unwrap();
     let none = run(bare_agent(&["status", "--source", "xenstore"]), Some(&another));
-    assert_eq!(none.expect(5).says("no RackConnect v2 server: xenstore names the provider \"Amazon\"").text(), "");
+    assert_eq!(
+        none.expect(5)
+            .says("no RackConnect v2 server: xenstore names the provider \"Amazon\"")
+            .text(),
+        ""
+    );
     run(bare_agent(&["status", "--source", "heat"]), None).expect(2).says("api and xenstore");
 }

@@ -37,7 +37,10 @@ impl Hooks {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = bare_agent(&["hooks"]);
-        command.arg(self.path("d")).args(arguments).env("RACKCONNECT_STAMP_DIR", self.path("stamps"));
+        command
+            .arg(self.path("d"))
+            .args(arguments)
+            .env("RACKCONNECT_STAMP_DIR", self.path("stamps"));
         command
     }
 
@@ -72,7 +75,11 @@ fn in_the_order_of_their_names_and_once() {
     assert!(!hooks.path("stamps").exists());
 
     let first = hooks.run(&[]);
-    first.expect(0).says("complaint").says("20-b is done").says("skip 50-data: it is not executable");
+    first
+        .expect(0)
+        .says("complaint")
+        .says("20-b is done")
+        .says("skip 50-data: it is not executable");
     assert_eq!(first.text(), "a\nb\n/\nwithout #!\na\n");
     let second = hooks.run(&[]);
     second.expect(0).says("skip 20-b: it is done already");
@@ -129,7 +136,11 @@ fn what_a_hook_has_started_may_tidy_up() {
 fn a_hook_may_run_the_hooks_of_another_folder() {
     let (outer, inner) = (Hooks::new(), Hooks::new());
     inner.add("1", "#!/bin/sh\necho inner\n", 0o755);
-    outer.add("1", &format!("#!/bin/sh\n{} hooks {}\n", common::binary().display(), inner.path("d").display()), 0o755);
+    outer.add(
+        "1",
+        &format!("#!/bin/sh\n{} hooks {}\n", common::binary().display(), inner.path("d").display()),
+        0o755,
+    );
     let run = outer.run(&["--limit", "20s"]);
     assert_eq!(run.expect(0).text(), "inner\n");
 }
@@ -140,7 +151,11 @@ fn a_hook_that_runs_its_own_folder_is_told_so() {
     let hooks = Hooks::new();
     let agent = env!("CARGO_BIN_EXE_rackconnect");
     let (folder, stamps) = (hooks.path("d"), hooks.path("stamps"));
-    let script = format!("#!/bin/sh\nexec {agent} hooks {} --stamp-dir {}\n", folder.display(), stamps.display());
+    let script = format!(
+        "#!/bin/sh\nexec {agent} hooks {} --stamp-dir {}\n",
+        folder.display(),
+        stamps.display()
+    );
     hooks.add("1", &script, 0o755);
     let run = hooks.run(&["--limit", "50s"]);
     assert!(run.expect(1).stderr.contains("would wait for itself"), "{}", run.stderr);
@@ -150,10 +165,18 @@ fn a_hook_that_runs_its_own_folder_is_told_so() {
 fn a_signal_that_ends_the_agent_reaches_the_hook_and_waits_for_its_end() {
     let hooks = Hooks::new();
     let tidy = "trap 'sleep 0.3; mv \"$PIDS\" \"$PIDS.tidied\"; exit' TERM";
-    let script = format!("#!/bin/sh\n{tidy}\necho $$ > \"$PIDS.new\"; mv \"$PIDS.new\" \"$PIDS\"\nsleep 1000 & wait\n");
+    let script = format!(
+        "#!/bin/sh\n{tidy}\necho $$ > \"$PIDS.new\"; mv \"$PIDS.new\" \"$PIDS\"\nsleep 1000 & wait\n"
+    );
     hooks.add("1", &script, 0o755);
     let pids = hooks.path("pid");
-    let mut agent = hooks.command(&[]).env("PIDS", &pids).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut agent = hooks
+        .command(&[])
+        .env("PIDS", &pids)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let started = Instant::now();
     while !pids.exists() {
         if started.elapsed() > Duration::from_secs(60) {
@@ -167,7 +190,8 @@ fn a_signal_that_ends_the_agent_reaches_the_hook_and_waits_for_its_end() {
     assert_eq!(agent.wait().unwrap().signal(), Some(15));
     let tidied = fs::read_to_string(hooks.path("pid.tidied")).expect("the hook has tidied up");
     assert!(is_gone(tidied.trim().parse().unwrap()));
-    let stamps: Vec<_> = hooks.path("stamps").read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let stamps: Vec<_> =
+        hooks.path("stamps").read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(stamps.iter().all(|name| name.to_string_lossy().starts_with(".lock")), "{stamps:?}");
 }
 
@@ -194,7 +218,10 @@ fn root_runs_only_what_root_alone_can_write() {
     hooks.add("3", "#!/bin/sh\necho three\n", 0o755);
     chown(hooks.path("d/3"), Some(1000), None).unwrap();
     let run = hooks.run(&[]);
-    run.expect(1).says("2 is refused: others than root can write").says("3 is refused:").says("is not root's");
+    run.expect(1)
+        .says("2 is refused: others than root can write")
+        .says("3 is refused:")
+        .says("is not root's");
     assert_eq!(run.text(), "one\n");
     fs::set_permissions(hooks.path("d"), fs::Permissions::from_mode(0o777)).unwrap();
     hooks.run(&["--again"]).expect(1).says("1 is refused").says("/d (its mode is 0777)");
@@ -234,7 +261,10 @@ fn after_a_wait_they_see_its_word() {
     hooks.add("1", "#!/bin/sh\necho \"$RACKCONNECT_STATUS in $RACKCONNECT_REGION\"\n", 0o755);
     let world = World::of([Step::new("FAILED")]);
     let mut wait = world.agent(&["wait", "--ok-if", "failed", "--region", "syd", "--"]);
-    wait.arg(common::binary()).arg("hooks").arg(hooks.path("d")).env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));
+    wait.arg(common::binary())
+        .arg("hooks")
+        .arg(hooks.path("d"))
+        .env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));
     let run = ended(wait.output().unwrap());
     assert_eq!(run.expect(0).text(), "FAILED in syd\n");
 }
@@ -257,8 +287,10 @@ fn they_see_what_was_learnt_last() {
         ended(agent.env("RACKCONNECT_STAMP_DIR", hooks.path("stamps")).output().unwrap())
     };
     let folder = hooks.path("d");
-    let seen = || run(&["hooks", "--again", folder.to_str().unwrap()], None).expect(0).text().to_owned();
-    let amazon = Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Amazon")).unwrap();
+    let seen =
+        || run(&["hooks", "--again", folder.to_str().unwrap()], None).expect(0).text().to_owned();
+    let amazon =
+        Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Amazon")).unwrap();
     run(&["wait", "--ok-if", "not-rackconnect"], Some(&amazon)).expect(0);
     assert_eq!(seen(), "NOT-RACKCONNECT\n");
     run(&["status"], None).expect(0);

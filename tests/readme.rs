@@ -36,7 +36,11 @@ fn blocks() -> Vec<Block> {
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (Some(block), None) => block.lines.push(line.to_owned()),
             (None, Some(language)) => {
-                open = Some(Block { language: language.to_owned(), api: api.clone(), lines: Vec::new() });
+                open = Some(Block {
+                    language: language.to_owned(),
+                    api: api.clone(),
+                    lines: Vec::new(),
+                });
             }
             (None, None) => {
                 if let Some(name) = line.strip_prefix("<!-- api: ") {
@@ -59,7 +63,8 @@ fn world(api: &str) -> World {
     let deploying = Step { tasks: tasks("DEPLOYING"), ..Step::new("DEPLOYING") }
         .feature("configure_network_stack", "ENABLED")
         .feature("manage_software_firewall", "DISABLED");
-    let deployed = Step { tasks: tasks("DEPLOYED"), ..Step::new("DEPLOYED") }.gateway("10.182.127.198");
+    let deployed =
+        Step { tasks: tasks("DEPLOYED"), ..Step::new("DEPLOYED") }.gateway("10.182.127.198");
     let user = "Cloud Server Created: Add \"rackconnect\" user";
     World::of(match api {
         "deploying" => vec![deploying],
@@ -83,11 +88,21 @@ fn shell(world: &World, line: &str) -> String {
     let agent = world.agent(&[]);
     let pty = openpty(None, None).unwrap();
     let mut command = Command::new("bash");
-    command.args(["-c", line]).env_clear().current_dir(world.folder.path()).env("TERM", "dumb").env("LC_ALL", "C");
+    command
+        .args(["-c", line])
+        .env_clear()
+        .current_dir(world.folder.path())
+        .env("TERM", "dumb")
+        .env("LC_ALL", "C");
     command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
     let end = |pty: &std::os::fd::OwnedFd| Stdio::from(pty.try_clone().unwrap());
-    let mut child = command.stdin(Stdio::null()).stdout(end(&pty.slave)).stderr(end(&pty.slave)).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(end(&pty.slave))
+        .stderr(end(&pty.slave))
+        .spawn()
+        .unwrap();
     drop((command, pty.slave));
     let reader = thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -124,12 +139,16 @@ fn console(block: &Block) {
     let world = world(&block.api);
     let mut lines = block.lines.iter().peekable();
     while let Some(line) = lines.next() {
-        let command = line.strip_prefix("$ ").unwrap_or_else(|| panic!("a command is expected: {line}"));
+        let command =
+            line.strip_prefix("$ ").unwrap_or_else(|| panic!("a command is expected: {line}"));
         let shown = shell(&world, command);
         let mut shown_lines = shown.lines();
         while let Some(expected) = lines.next_if(|line| !line.starts_with("$ ")) {
             let found = shown_lines.next();
-            assert!(found.is_some_and(|found| matches(expected, found)), "$ {command}\n{shown}\nexpected: {expected}");
+            assert!(
+                found.is_some_and(|found| matches(expected, found)),
+                "$ {command}\n{shown}\nexpected: {expected}"
+            );
         }
         assert_eq!(shown_lines.next(), None, "$ {command}\n{shown}");
     }
@@ -139,7 +158,9 @@ fn console(block: &Block) {
 fn every_shell_line_runs() {
     let ci = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run")).unwrap();
     let mut ran = 0;
-    for line in blocks().into_iter().filter(|block| block.language == "sh").flat_map(|block| block.lines) {
+    for line in
+        blocks().into_iter().filter(|block| block.language == "sh").flat_map(|block| block.lines)
+    {
         if line.starts_with("cargo ") {
             assert!(ci.contains(&line), ".ci/run does not run {line:?}");
         } else if line.starts_with("packaging/build.sh") || line.starts_with("dpkg -i ") {
@@ -147,8 +168,11 @@ fn every_shell_line_runs() {
                 assert!(ci.contains(name), ".ci/run does not run {name}");
                 fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
             });
-            let command =
-                line.split(' ').take(if line.starts_with("dpkg") { 2 } else { 1 }).collect::<Vec<_>>().join(" ");
+            let command = line
+                .split(' ')
+                .take(if line.starts_with("dpkg") { 2 } else { 1 })
+                .collect::<Vec<_>>()
+                .join(" ");
             assert!(scripts.iter().any(|script| script.contains(&command)), "{line}");
         } else if line.starts_with("install ") {
             assert!(ci.contains("target/x86_64-unknown-linux-musl/release/rackconnect"), "{line}");
@@ -156,7 +180,8 @@ fn every_shell_line_runs() {
             let world = world("deployed");
             let script = world.folder.path().join("after-deployment.sh");
             fs::write(&script, "#!/bin/sh\necho \"ran with $RACKCONNECT_STATUS\"\n").unwrap();
-            let line = line.replace("/root/after-deployment.sh", &format!("sh {}", script.display()));
+            let line =
+                line.replace("/root/after-deployment.sh", &format!("sh {}", script.display()));
             let shown = shell(&world, &format!("{line}; echo \"exit code $?\""));
             assert!(shown.contains("DEPLOYED") && shown.contains("exit code 0"), "{line}: {shown}");
         }
@@ -168,7 +193,8 @@ fn every_shell_line_runs() {
 #[test]
 fn every_cloud_init_line_runs() {
     let world = world("deployed");
-    let lines = blocks().into_iter().filter(|block| block.language == "yaml").flat_map(|block| block.lines);
+    let lines =
+        blocks().into_iter().filter(|block| block.language == "yaml").flat_map(|block| block.lines);
     let commands: Vec<String> = lines
         .filter_map(|line| line.strip_prefix("  - ").map(str::to_owned))
         .filter(|line| line.contains("rackconnect"))
@@ -197,7 +223,9 @@ fn every_configuration_file_is_accepted() {
 fn every_option_command_and_exit_code_is_in_it() {
     let rows: Vec<&str> = README.lines().filter(|line| line.starts_with('|')).collect();
     for option in OPTIONS {
-        let row = rows.iter().find(|row| row.contains(&format!("--{}", option.long)) && row.matches('|').count() == 5);
+        let row = rows.iter().find(|row| {
+            row.contains(&format!("--{}", option.long)) && row.matches('|').count() == 5
+        });
         let row = row.unwrap_or_else(|| panic!("--{} is not in the README", option.long));
         let parts = option
             .env

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use rackconnect_agent::clock::Moment;
+use rackconnect_agent::clock::BootInstant;
 use rackconnect_agent::xenstore::{Connection, Trouble};
 use simulated_xenstore::{Config, Fault, Simulator, faults};
 
@@ -27,7 +27,7 @@ fn both() -> impl Iterator<Item = (Simulator, Connection)> {
 
 /// Whether something changed, in the eyes of somebody who does not count how often the watch fires.
 fn becomes(connection: &mut Connection, path: &str, value: Option<&str>) {
-    let until = Moment::now() + LONG;
+    let until = BootInstant::now() + LONG;
     while connection.read(path).unwrap().as_deref() != value {
         assert!(connection.fired(until).unwrap(), "the watch never fired for {path}");
     }
@@ -38,12 +38,23 @@ fn reads_and_lists() {
     for (_store, mut connection) in both() {
         assert_eq!(connection.read(REGION).unwrap().as_deref(), Some("DFW"));
         assert_eq!(connection.read("vm-data/nothing").unwrap(), None);
-        assert_eq!(connection.directory("vm-data").unwrap().unwrap(), ["provider_data", "user-metadata"]);
+        assert_eq!(
+            connection.directory("vm-data").unwrap().unwrap(),
+            ["provider_data", "user-metadata"]
+        );
         assert_eq!(connection.directory(REGION).unwrap().unwrap(), Vec::<String>::new());
         assert_eq!(connection.directory("vm-data/nothing").unwrap(), None);
-        assert!(matches!(connection.read("vm-data//"), Err(Trouble::Refused(_, name)) if name == "EINVAL"));
-        assert!(matches!(connection.read(&"x".repeat(5000)), Err(Trouble::Refused(_, name)) if name == "E2BIG"));
-        assert_eq!(connection.read(REGION).unwrap().as_deref(), Some("DFW"), "a refusal ends nothing");
+        assert!(
+            matches!(connection.read("vm-data//"), Err(Trouble::Refused(_, name)) if name == "EINVAL")
+        );
+        assert!(
+            matches!(connection.read(&"x".repeat(5000)), Err(Trouble::Refused(_, name)) if name == "E2BIG")
+        );
+        assert_eq!(
+            connection.read(REGION).unwrap().as_deref(),
+            Some("DFW"),
+            "a refusal ends nothing"
+        );
     }
 }
 
@@ -63,8 +74,8 @@ fn it_only_reads_and_watches() {
 fn a_watch_fires_at_once_and_then_for_every_change() {
     for (store, mut connection) in both() {
         connection.watch("vm-data", "t").unwrap();
-        assert!(connection.fired(Moment::now() + LONG).unwrap());
-        assert!(!connection.fired(Moment::now() + Duration::from_millis(20)).unwrap());
+        assert!(connection.fired(BootInstant::now() + LONG).unwrap());
+        assert!(!connection.fired(BootInstant::now() + Duration::from_millis(20)).unwrap());
         store.set(STATUS, "\"DEPLOYED\"");
         becomes(&mut connection, STATUS, Some("\"DEPLOYED\""));
         store.remove("vm-data/user-metadata");
@@ -105,7 +116,10 @@ fn every_fault_is_survived_or_named() {
                 Fault::Error("ENOENT") => assert_eq!(read, Ok(None)),
                 Fault::Error(name) => {
                     assert_eq!(read, Err(Trouble::Refused(REGION.to_owned(), name.to_owned())));
-                    assert_eq!(watched, Err(Trouble::Refused("vm-data".to_owned(), name.to_owned())));
+                    assert_eq!(
+                        watched,
+                        Err(Trouble::Refused("vm-data".to_owned(), name.to_owned()))
+                    );
                 }
                 Fault::WrongIds
                 | Fault::WrongTypes
@@ -113,10 +127,15 @@ fn every_fault_is_survived_or_named() {
                 | Fault::StallMidway
                 | Fault::Oversized
                 | Fault::Huge => {
-                    assert!(matches!(read, Err(Trouble::Broken(_))), "{fault} (pty: {pty}): {read:?}");
+                    assert!(
+                        matches!(read, Err(Trouble::Broken(_))),
+                        "{fault} (pty: {pty}): {read:?}"
+                    );
                 }
                 // The payload's bytes cannot be known from any others: but what comes after them can.
-                Fault::EventInsideReply => assert!(matches!(watched, Err(Trouble::Broken(_))), "{watched:?}"),
+                Fault::EventInsideReply => {
+                    assert!(matches!(watched, Err(Trouble::Broken(_))), "{watched:?}")
+                }
                 Fault::NoWatches => {
                     assert!(matches!(watched, Err(Trouble::Refused(_, name)) if name == "EACCES"));
                     assert_eq!(connection.read(REGION).unwrap().as_deref(), Some("DFW"));
@@ -136,9 +155,9 @@ fn every_fault_is_survived_or_named() {
 fn a_store_that_vanishes_is_noticed_while_it_is_watched() {
     for (store, mut connection) in both() {
         connection.watch("vm-data", "t").unwrap();
-        assert!(connection.fired(Moment::now() + LONG).unwrap());
+        assert!(connection.fired(BootInstant::now() + LONG).unwrap());
         store.fault(Fault::Vanish);
-        let gone = connection.fired(Moment::now() + LONG);
+        let gone = connection.fired(BootInstant::now() + LONG);
         assert!(matches!(gone, Err(Trouble::Broken(_))), "{gone:?}");
     }
 }
@@ -168,7 +187,9 @@ fn a_file_in_the_place_of_the_device_is_left_as_it_is() {
 /// A socket whose queue of connections is full lets a blocking connect() wait for ever.
 #[test]
 fn a_store_that_accepts_nobody_is_not_waited_for() {
-    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    };
     use std::os::fd::AsRawFd;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("full");

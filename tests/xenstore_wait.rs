@@ -51,13 +51,17 @@ fn ends(ended: &Ended, code: i32, stdout: &str) {
 }
 
 fn asked(api: &Simulator) -> usize {
-    api.log().iter().filter(|request| request.operation() == Some(Operation::AutomationStatus)).count()
+    api.log()
+        .iter()
+        .filter(|request| request.operation() == Some(Operation::AutomationStatus))
+        .count()
 }
 
 #[test]
 fn a_change_ends_the_wait_without_a_poll() {
     for pty in [false, true] {
-        let store = Xenstore::start(Store { pty, ..store().with(STATUS, "\"DEPLOYING\"") }).unwrap();
+        let store =
+            Xenstore::start(Store { pty, ..store().with(STATUS, "\"DEPLOYING\"") }).unwrap();
         let world = World::of([deploying(1), Step::new("DEPLOYED")]);
         let wait = start(&world, &store, &["wait", "-v", "--interval", NEVER]);
         assert!(world.api.wait_until(LONG, |api| asked(api) == 1));
@@ -75,7 +79,8 @@ fn a_change_ends_the_wait_without_a_poll() {
 fn a_change_ends_all_waits_of_the_server() {
     let store = Xenstore::start(store().with(STATUS, "\"DEPLOYING\"")).unwrap();
     let world = World::of([Step::new("DEPLOYING")]);
-    let waits: Vec<Child> = (0..3).map(|_| start(&world, &store, &["wait", "--interval", NEVER])).collect();
+    let waits: Vec<Child> =
+        (0..3).map(|_| start(&world, &store, &["wait", "--interval", NEVER])).collect();
     assert!(store.wait_until(LONG, |store| store.watches() == 3));
     assert!(world.api.wait_until(LONG, |api| asked(api) >= 1));
     // Until all have joined in.
@@ -121,7 +126,9 @@ fn a_change_that_the_wait_saw_is_believed_where_the_api_fails_and_that_is_said()
 #[test]
 fn with_every_fault_the_wait_goes_on_by_polling() {
     thread::scope(|scope| {
-        for (pty, fault) in [false, true].into_iter().flat_map(|pty| faults().map(move |fault| (pty, fault))) {
+        for (pty, fault) in
+            [false, true].into_iter().flat_map(|pty| faults().map(move |fault| (pty, fault)))
+        {
             scope.spawn(move || {
                 // What is left over from before disagrees with the API: so no working watch slows the polling down.
                 let config = Store { pty, ..store().with(STATUS, "\"DEPLOYED\"") };
@@ -160,8 +167,11 @@ fn other_servers_end_the_wait_at_once() {
         let world = World::of([Step::new("DEPLOYED")]);
         let refused = run(&world, &store, &["wait"]);
         ends(&refused, 5, "NOT-RACKCONNECT\n");
-        let allowed =
-            run(&world, &store, &["wait", "--ok-if", "not-rackconnect", "--", "sh", "-c", "echo $RACKCONNECT_STATUS"]);
+        let allowed = run(
+            &world,
+            &store,
+            &["wait", "--ok-if", "not-rackconnect", "--", "sh", "-c", "echo $RACKCONNECT_STATUS"],
+        );
         ends(&allowed, 0, "NOT-RACKCONNECT\n");
         assert!(world.api.log().is_empty());
     }
@@ -180,7 +190,9 @@ fn a_server_without_the_role_ends_after_a_minute_of_silence() {
 #[test]
 fn managed_operations_are_waited_for_after_rackconnect() {
     let metadata = |managed| store().with(STATUS, "\"DEPLOYED\"").with(MANAGED, managed);
-    for (word, code) in [("\"Complete\"", 0), ("\"Build Error\"", 4), ("\"Authentication Error\"", 4)] {
+    for (word, code) in
+        [("\"Complete\"", 0), ("\"Build Error\"", 4), ("\"Authentication Error\"", 4)]
+    {
         let store = Xenstore::start(metadata("\"Pending\"")).unwrap();
         let world = World::of([Step::new("DEPLOYED")]);
         let wait = start(&world, &store, &["wait", "--for", "managed", "--interval", NEVER]);
@@ -204,7 +216,11 @@ fn a_wait_for_managed_operations_says_that_xenstore_cannot_be_read() {
     agent.env("XENSTORED_PATH", "/no/such/xenstore").stdout(Stdio::piped()).stderr(Stdio::piped());
     let ended = finish(agent.spawn().expect("the agent starts"));
     ends(&ended, 124, "DEPLOYED\n");
-    assert!(ended.stderr.contains("xenstore, which would tell, cannot be read here"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("xenstore, which would tell, cannot be read here"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -262,7 +278,12 @@ fn from_a_change_to_the_end() {
     for pty in [false, true] {
         let mut took: Vec<Duration> = (0..25).map(|_| one_end(pty)).collect();
         took.sort();
-        println!("{}: median {:?}, longest {:?}", if pty { "pty" } else { "socket" }, took[12], took[24]);
+        println!(
+            "{}: median {:?}, longest {:?}",
+            if pty { "pty" } else { "socket" },
+            took[12],
+            took[24]
+        );
         assert!(took[24] < Duration::from_millis(100));
     }
 }

@@ -16,16 +16,16 @@ use nix::unistd::geteuid;
 use rustls::CertificateError;
 use ureq::Agent;
 
-use super::dial::{Dialler, NoResolver, Trouble, Wire};
 use super::endpoint::Endpoint;
-use super::roots::Roots;
-use super::{Format, Operation};
-use crate::budget::{self, Budget, NoPlace, Why};
-use crate::clock::Moment;
+use super::tls::Roots;
+use super::transport::{Dialler, NoResolver, Trouble, Wire};
+use crate::clock::BootInstant;
+use crate::coalesce::{Heard, Leader, Question};
 use crate::duration::human;
 use crate::error::{Error, Kind};
-use crate::region::Region;
-use crate::share::{Heard, Leader, Question};
+use crate::model::Region;
+use crate::model::{Format, Operation};
+use crate::ratelimit::{self, Budget, NoPlace, Why};
 
 /// The largest body that is read. The longest known one has a few kilobytes.
 pub const BODY_LIMIT: u64 = 64 * 1024;
@@ -48,7 +48,7 @@ pub enum Failure {
     /// No request was sent, because the limit has no place; or one was, and was answered 403.
     LimitUsedUp {
         /// When to try again.
-        until: Moment,
+        until: BootInstant,
         /// What is in the way.
         why: Why,
     },
@@ -100,12 +100,16 @@ impl Client {
             .max_idle_age(MAX_IDLE)
             .build();
         let wire = Arc::new(Wire::new(connect_timeout, Budget::new(folder.clone())));
-        let agent = Agent::with_parts(config, Dialler { wire: wire.clone(), tls: roots.config }, NoResolver);
+        let agent = Agent::with_parts(
+            config,
+            Dialler { wire: wire.clone(), tls: roots.config },
+            NoResolver,
+        );
         Client {
             agent,
             wire,
             endpoint,
-            request_timeout: request_timeout.min(budget::LONGEST),
+            request_timeout: request_timeout.min(ratelimit::LONGEST),
             reserve,
             roots: roots.identity,
             ca_file: roots.named,
@@ -136,7 +140,12 @@ impl Client {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub fn ask(&self, operation: Operation, format: Format, deadline: Moment) -> Result<Answer, Failure> {
+    pub fn ask(
+        &self,
+        operation: Operation,
+        format: Format,
+        deadline: BootInstant,
+    ) -> Result<Answer, Failure> {
         let reply = self.request(operation, format, deadline, self.reserve, &mut None);
         self.judge(operation, format, reply)
     }
@@ -149,11 +158,11 @@ impl Client {
         &self,
         operation: Operation,
         format: Format,
-        deadline: Moment,
+        deadline: BootInstant,
         reserve: usize,
         leader: &mut Option<Leader>,
     ) -> Reply {
-        let started = Moment::now();
+        let started = BootInstant::now();
         let deadline = deadline.min(started + self.request_timeout);
         let url = self.endpoint.url(&operation.path_and_query(format));
         self.wire.begin(deadline, reserve, leader.take());
@@ -167,7 +176,7 @@ impl Client {
             self.wire.begin(deadline, reserve, followers);
             outcome = self.exchange(&url);
         }
-        let now = Moment::now();
+        let now = BootInstant::now();
         let mut exchange = self.wire.exchange();
         *leader = exchange.leader.take();
         let ticket = exchange.ticket.take();
@@ -182,7 +191,10 @@ impl Client {
         match (code, ticket) {
             (403, ticket) => {
                 let forbidden = ticket.map_or(1, |ticket| exchange.budget.forbidden(ticket));
-                return Err(Failure::LimitUsedUp { until: now + budget::WINDOW, why: Why::Forbidden(forbidden) });
+                return Err(Failure::LimitUsedUp {
+                    until: now + ratelimit::WINDOW,
+                    why: Why::Forbidden(forbidden),
+                });
             }
             (_, Some(ticket)) => exchange.budget.answered(ticket),
             (_, None) => {}
@@ -194,24 +206,31 @@ impl Client {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub fn judge(&self, operation: Operation, format: Format, reply: Reply) -> Result<Answer, Failure> {
+    pub fn judge(
+        &self,
+        operation: Operation,
+        format: Format,
+        reply: Reply,
+    ) -> Result<Answer, Failure> {
         let (code, body) = reply?;
         let url = || self.endpoint.url(&operation.path_and_query(format));
         match code {
             200 => Ok(Answer::Body(body)),
             404 => Ok(Answer::NotFound),
-            500.. => {
-                Err(error(Kind::Unreachable, format!("{} answers with HTTP {code}: the API has a problem", url())))
-            }
-            _ => {
-                Err(error(Kind::NotUnderstood, format!("{} answers with HTTP {code}, which the API never does", url())))
-            }
+            500.. => Err(error(
+                Kind::Unreachable,
+                format!("{} answers with HTTP {code}: the API has a problem", url()),
+            )),
+            _ => Err(error(
+                Kind::NotUnderstood,
+                format!("{} answers with HTTP {code}, which the API never does", url()),
+            )),
         }
     }
 
     /// Another process tried to take a place for this one, and found the state locked.
     pub fn heard_locked(&self) {
-        self.wire.exchange().budget.goes_on_trying(Moment::now());
+        self.wire.exchange().budget.goes_on_trying(BootInstant::now());
     }
 
     /// Writes down for others what an answer says to a request that was sent from here, if this process is root's.
@@ -220,8 +239,13 @@ impl Client {
             && geteuid().is_root()
         {
             let region = self.region.map(Region::code);
-            if let Err(why) = budget::status::learn(&self.folder, (heard.operation, heard.format), *code, body, region)
-            {
+            if let Err(why) = crate::state::status_file::learn(
+                &self.folder,
+                (heard.operation, heard.format),
+                *code,
+                body,
+                region,
+            ) {
                 log::debug!("{why}");
             }
         }
@@ -261,18 +285,27 @@ impl Client {
         };
         match why {
             ureq::Error::Other(inner) => match inner.downcast_ref::<Trouble>() {
-                Some(Trouble::NoPlace(NoPlace { until, why })) => Failure::LimitUsedUp { until: *until, why: *why },
-                Some(Trouble::Name(why)) => unreachable(why.clone()),
-                Some(Trouble::Connect(address, why)) => {
-                    unreachable(format!("cannot connect to {address} for {}: {}", self.endpoint, plain(why)))
+                Some(Trouble::NoPlace(NoPlace { until, why })) => {
+                    Failure::LimitUsedUp { until: *until, why: *why }
                 }
+                Some(Trouble::Name(why)) => unreachable(why.clone()),
+                Some(Trouble::Connect(address, why)) => unreachable(format!(
+                    "cannot connect to {address} for {}: {}",
+                    self.endpoint,
+                    plain(why)
+                )),
                 Some(Trouble::Tls(why)) => unreachable(self.tls(why)),
                 Some(Trouble::Broken(doing, why)) if why.kind() == ErrorKind::TimedOut => {
-                    unreachable(format!("no whole answer from {url} within {}, while {doing}", human(elapsed)))
+                    unreachable(format!(
+                        "no whole answer from {url} within {}, while {doing}",
+                        human(elapsed)
+                    ))
                 }
-                Some(Trouble::Broken(doing, why)) => {
-                    unreachable(format!("the connection to {} broke while {doing}: {}", self.endpoint, plain(why)))
-                }
+                Some(Trouble::Broken(doing, why)) => unreachable(format!(
+                    "the connection to {} broke while {doing}: {}",
+                    self.endpoint,
+                    plain(why)
+                )),
                 None => unreachable(format!("{url}: {inner}")),
             },
             ureq::Error::Io(why) => unreachable(format!(
@@ -282,12 +315,19 @@ impl Client {
             )),
             ureq::Error::BodyExceedsLimit(_) => error(
                 Kind::NotUnderstood,
-                format!("{url} answers with more than {} KiB, which the API never does", BODY_LIMIT / 1024),
+                format!(
+                    "{url} answers with more than {} KiB, which the API never does",
+                    BODY_LIMIT / 1024
+                ),
             ),
-            ureq::Error::LargeResponseHeader(..) => {
-                error(Kind::NotUnderstood, format!("{url} answers with more headers than the API ever has"))
-            }
-            other => error(Kind::NotUnderstood, format!("{url} does not answer as HTTP asks for: {other}")),
+            ureq::Error::LargeResponseHeader(..) => error(
+                Kind::NotUnderstood,
+                format!("{url} answers with more headers than the API ever has"),
+            ),
+            other => error(
+                Kind::NotUnderstood,
+                format!("{url} does not answer as HTTP asks for: {other}"),
+            ),
         }
     }
 
@@ -295,36 +335,52 @@ impl Client {
         let endpoint = &self.endpoint;
         // To the minute, so that a wait that says it again says the same for a while.
         let minute = |seconds: u64| seconds - seconds % 60;
-        let now =
-            || date(minute(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()));
+        let now = || {
+            date(minute(
+                SystemTime::now()
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap_or_default()
+                    .as_secs(),
+            ))
+        };
         let clock = "if that is wrong, set the clock";
         match why {
-            rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => format!(
+            rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before,
+                ..
+            }) => format!(
                 "the certificate of {endpoint} is not valid before {}, and this server's clock says {}: {clock}",
                 date(not_before.as_secs()),
                 now(),
             ),
-            rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => format!(
+            rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+                not_after,
+                ..
+            }) => format!(
                 "the certificate of {endpoint} expired on {}, and this server's clock says {}: {clock}",
                 date(not_after.as_secs()),
                 now(),
             ),
-            rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::Expired) => {
+            rustls::Error::InvalidCertificate(
+                CertificateError::NotValidYet | CertificateError::Expired,
+            ) => {
                 format!(
                     "the certificate of {endpoint} is not valid at {}, which this server's clock says: {clock}",
                     now()
                 )
             }
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => match &self.ca_file {
-                Some(file) => format!(
-                    "the certificate of {endpoint} has an issuer that is not in {file}, and no other is trusted: if it \
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                match &self.ca_file {
+                    Some(file) => format!(
+                        "the certificate of {endpoint} has an issuer that is not in {file}, and no other is trusted: if it \
                      should be, name its certificate with --ca-file"
-                ),
-                None => format!(
-                    "the certificate of {endpoint} has an issuer that is not trusted: if it should be, name its \
+                    ),
+                    None => format!(
+                        "the certificate of {endpoint} has an issuer that is not trusted: if it should be, name its \
                      certificate with --ca-file"
-                ),
-            },
+                    ),
+                }
+            }
             rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             ) => format!("the certificate of {endpoint} is for another name than its host"),
@@ -335,21 +391,26 @@ impl Client {
 }
 
 /// What [`Failure::Unheard`] is, as the end of a sentence.
-pub const UNHEARD: &str = "another rackconnect process asks the API for all, and said nothing in time";
+pub const UNHEARD: &str =
+    "another rackconnect process asks the API for all, and said nothing in time";
 
 /// What keeps a request from being sent, as the end of a sentence.
 pub fn no_place(why: Why) -> String {
     const WHO: &str = "the request limit of this server is used up";
     match why {
         Why::UsedUp => WHO.to_owned(),
-        Why::Forbidden(0..=1) => format!("{WHO} (HTTP 403): something else on this server asks the API, too"),
+        Why::Forbidden(0..=1) => {
+            format!("{WHO} (HTTP 403): something else on this server asks the API, too")
+        }
         Why::Forbidden(often) => format!(
             "{WHO} (HTTP 403, {often} times in a row, each but the first after a minute with nothing asked from here): \
              something else on this server keeps asking the API; look for curl in a loop, Ohai or Chef, Facter or Puppet, \
              rcrun"
         ),
         Why::Alone => format!("{WHO}, as far as a process that counts for itself may use it"),
-        Why::Locked => "another process keeps the count of this server's requests locked".to_owned(),
+        Why::Locked => {
+            "another process keeps the count of this server's requests locked".to_owned()
+        }
     }
 }
 

@@ -25,7 +25,9 @@ impl Endpoint {
         }
         let uri = match url.parse::<Uri>() {
             Ok(uri) => uri,
-            Err(why) => return wrong(&format!("is not a URL ({why}): an endpoint is https://HOST[:PORT]")),
+            Err(why) => {
+                return wrong(&format!("is not a URL ({why}): an endpoint is https://HOST[:PORT]"));
+            }
         };
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return wrong("is not a whole URL: an endpoint is https://HOST[:PORT]");
@@ -48,7 +50,11 @@ impl Endpoint {
         match scheme {
             "https" => {}
             "http" if host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) => {}
-            "http" => return wrong("is plain http, which is accepted for a loopback address alone: use https"),
+            "http" => {
+                return wrong(
+                    "is plain http, which is accepted for a loopback address alone: use https",
+                );
+            }
             _ => return wrong("is neither https nor http"),
         }
         Ok(Endpoint { base: url.trim_end_matches('/').to_owned() })
@@ -87,7 +93,10 @@ mod tests {
     #[test]
     fn accepted() {
         for (url, base) in [
-            ("https://dfw.api.rackconnect.rackspace.com", "https://dfw.api.rackconnect.rackspace.com"),
+            (
+                "https://dfw.api.rackconnect.rackspace.com",
+                "https://dfw.api.rackconnect.rackspace.com",
+            ),
             ("https://10.1.2.3:8443/", "https://10.1.2.3:8443"),
             ("https://[::1]:8443/prefix/", "https://[::1]:8443/prefix"),
             ("http://127.0.0.2:80", "http://127.0.0.2:80"),

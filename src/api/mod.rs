@@ -1,85 +1,12 @@
-//! The RackConnect v2.0 API: its operations, the client that asks them, and what the answers mean.
+//! The client of the RackConnect v2.0 API: transport, endpoint, and what the responses mean.
 //!
-//! Source: "The RackConnect v2.0 API". The server is known by the source address of its requests on ServiceNet; there
-//! is no token. Thirty requests a minute are answered, then comes 403.
+//! Source: "The RackConnect v2.0 API". The server is known by the source address of its requests on
+//! ServiceNet; there is no token. Thirty requests a minute are answered, then comes 403.
 
-pub mod body;
 pub mod client;
-mod dial;
+mod dns;
 pub mod endpoint;
-mod lookup;
 pub mod reach;
-pub mod roots;
-pub mod status;
-
-use std::fmt;
-
-/// What can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// The automation status.
-    Status,
-    /// The status and the tasks behind it.
-    Details,
-    /// The address of the RackConnect gateway.
-    Gateway,
-    /// What RackConnect automates on this server.
-    Features,
-}
-
-/// A representation of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// The bare word or address.
-    Text,
-    /// JSON.
-    Json,
-    /// XML.
-    Xml,
-}
-
-impl Operation {
-    /// The path below the endpoint.
-    pub fn path(self) -> &'static str {
-        match self {
-            Operation::Status => "/v1/automation_status",
-            Operation::Details => "/v1/automation_status/details",
-            Operation::Gateway => "/v1/gateway_ip",
-            Operation::Features => "/v1/automation_features",
-        }
-    }
-
-    /// The formats it is answered in, the API's default first.
-    pub fn formats(self) -> &'static [Format] {
-        match self {
-            Operation::Status | Operation::Gateway => &[Format::Text, Format::Json, Format::Xml],
-            Operation::Details | Operation::Features => &[Format::Json, Format::Xml],
-        }
-    }
-
-    /// The path and query that ask for `format`. Text is the default wherever it exists and is asked for without a
-    /// query, as all known programs do; `format=json` is attested too.
-    pub fn path_and_query(self, format: Format) -> String {
-        match format {
-            Format::Text => self.path().to_owned(),
-            _ => format!("{}?format={format}", self.path()),
-        }
-    }
-}
-
-impl Format {
-    /// The name, as in `--format` and `?format=`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Text => "text",
-            Format::Json => "json",
-            Format::Xml => "xml",
-        }
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub mod response;
+pub mod tls;
+mod transport;

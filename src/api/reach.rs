@@ -7,10 +7,10 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use super::dial::Timed;
+use super::dns::Lookup;
 use super::endpoint::Endpoint;
-use super::lookup::Lookup;
-use crate::clock::Moment;
+use super::transport::Timed;
+use crate::clock::BootInstant;
 
 /// An endpoint to be reached. It remembers its addresses, so that a second time no name is looked up.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl Target {
     ///
     /// # Errors
     /// Why not, in words.
-    pub fn reach(&mut self, deadline: Moment) -> Result<(), String> {
+    pub fn reach(&mut self, deadline: BootInstant) -> Result<(), String> {
         if self.addresses.is_empty() {
             self.addresses = addresses(&self.host, self.port, deadline)?;
         }
@@ -40,9 +40,9 @@ impl Target {
         let mut left = self.addresses.len();
         for address in self.addresses.clone() {
             // Each address gets its share of the time.
-            let time = deadline.since(Moment::now()) / u32::try_from(left).unwrap_or(1).max(1);
+            let time = deadline.since(BootInstant::now()) / u32::try_from(left).unwrap_or(1).max(1);
             left -= 1;
-            match self.shake_hands(address, Moment::now() + time) {
+            match self.shake_hands(address, BootInstant::now() + time) {
                 Ok(()) => {
                     self.addresses = vec![address];
                     return Ok(());
@@ -53,12 +53,13 @@ impl Target {
         Err(last)
     }
 
-    fn shake_hands(&self, address: SocketAddr, deadline: Moment) -> Result<(), String> {
-        let left = deadline.since(Moment::now()).max(Duration::from_millis(1));
+    fn shake_hands(&self, address: SocketAddr, deadline: BootInstant) -> Result<(), String> {
+        let left = deadline.since(BootInstant::now()).max(Duration::from_millis(1));
         let stream = TcpStream::connect_timeout(&address, left).map_err(|why| why.to_string())?;
         let Some(tls) = &self.tls else { return Ok(()) };
         let name = ServerName::try_from(self.host.clone()).map_err(|why| why.to_string())?;
-        let mut connection = ClientConnection::new(tls.clone(), name).map_err(|why| why.to_string())?;
+        let mut connection =
+            ClientConnection::new(tls.clone(), name).map_err(|why| why.to_string())?;
         let mut timed = Timed { stream: &stream, deadline };
         while connection.is_handshaking() {
             connection.complete_io(&mut timed).map_err(|why| why.to_string())?;
@@ -71,6 +72,6 @@ impl Target {
 ///
 /// # Errors
 /// Why there is none.
-pub fn addresses(host: &str, port: u16, deadline: Moment) -> Result<Vec<SocketAddr>, String> {
+pub fn addresses(host: &str, port: u16, deadline: BootInstant) -> Result<Vec<SocketAddr>, String> {
     Lookup::default().addresses(host, port, Duration::ZERO, deadline)
 }

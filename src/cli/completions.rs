@@ -28,7 +28,10 @@ fn second_words(word: &str) -> Vec<&'static str> {
 }
 
 fn options_of(word: &str) -> impl Iterator<Item = &'static Opt> {
-    OPTIONS.iter().copied().filter(move |option| behind(word).any(|spec| option.is_on(spec.command)))
+    OPTIONS
+        .iter()
+        .copied()
+        .filter(move |option| behind(word).any(|spec| option.is_on(spec.command)))
 }
 
 /// bash, without bash-completion's help: a cloud image may not have it.
@@ -49,15 +52,19 @@ pub fn bash() -> String {
         let reply = match (option.words, option.is_file()) {
             (_, true) => "COMPREPLY=($(compgen -f -- \"$cur\"))".to_owned(),
             ([], false) => "COMPREPLY=()".to_owned(),
-            (words, false) => format!("COMPREPLY=($(compgen -W '{}' -- \"$cur\"))", words.join(" ")),
+            (words, false) => {
+                format!("COMPREPLY=($(compgen -W '{}' -- \"$cur\"))", words.join(" "))
+            }
         };
         let _ = writeln!(out, "        --{}) {reply}; return;;", option.long);
     }
     out.push_str("    esac\n    case $command in\n");
     let _ = writeln!(out, "        '') word='{} --help --version';;", first_words().join(" "));
     for word in first_words() {
-        let options: Vec<String> = options_of(word).map(|option| format!("--{}", option.long)).collect();
-        let operands = if word == "completions" { SHELLS.to_owned() } else { second_words(word).join(" ") };
+        let options: Vec<String> =
+            options_of(word).map(|option| format!("--{}", option.long)).collect();
+        let operands =
+            if word == "completions" { SHELLS.to_owned() } else { second_words(word).join(" ") };
         let _ = writeln!(out, "        {word}) word='{operands} {}';;", options.join(" "));
     }
     out.push_str(
@@ -84,7 +91,8 @@ pub fn zsh() -> String {
     for word in first_words() {
         let _ = writeln!(out, "        {word})\n            _arguments \\");
         for option in options_of(word) {
-            let help = quote(option.help).replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
+            let help =
+                quote(option.help).replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
             let action = match (option.value, option.words) {
                 (None, _) => String::new(),
                 (Some(value), []) if option.is_file() => format!(":{value}:_files"),
@@ -120,7 +128,8 @@ pub fn fish() -> String {
             "complete -c rackconnect -n 'not __fish_seen_subcommand_from {first}' -a {word} -d '{}'",
             quote(help)
         );
-        let operands = if word == "completions" { SHELLS.to_owned() } else { second_words(word).join(" ") };
+        let operands =
+            if word == "completions" { SHELLS.to_owned() } else { second_words(word).join(" ") };
         if !operands.is_empty() {
             let _ = writeln!(
                 out,
@@ -130,10 +139,16 @@ pub fn fish() -> String {
         }
     }
     for option in OPTIONS {
-        let on: Vec<&str> =
-            first_words().into_iter().filter(|word| options_of(word).any(|other| other.long == option.long)).collect();
-        let _ =
-            write!(out, "complete -c rackconnect -n '__fish_seen_subcommand_from {}' -l {}", on.join(" "), option.long);
+        let on: Vec<&str> = first_words()
+            .into_iter()
+            .filter(|word| options_of(word).any(|other| other.long == option.long))
+            .collect();
+        let _ = write!(
+            out,
+            "complete -c rackconnect -n '__fish_seen_subcommand_from {}' -l {}",
+            on.join(" "),
+            option.long
+        );
         if let Some(short) = option.short {
             let _ = write!(out, " -s {short}");
         }

@@ -21,7 +21,8 @@ pub fn text(command: Option<Command>, full: bool) -> String {
 }
 
 fn of_program(full: bool) -> String {
-    let mut out = format!("{}\n\nUsage: rackconnect COMMAND [OPTION]...\n\nCommands:\n", wrapped(ABOUT, 0));
+    let mut out =
+        format!("{}\n\nUsage: rackconnect COMMAND [OPTION]...\n\nCommands:\n", wrapped(ABOUT, 0));
     for spec in COMMANDS {
         let name = [spec.name, spec.operands].join(" ");
         let _ = writeln!(out, "  {:28}{}", name.trim_end(), spec.help);
@@ -46,8 +47,10 @@ fn of_program(full: bool) -> String {
 }
 
 fn of_command(spec: &CommandSpec, full: bool) -> String {
-    let operands = if spec.operands.is_empty() { String::new() } else { format!(" {}", spec.operands) };
-    let mut out = format!("{}\n\nUsage: rackconnect {} [OPTION]...{operands}\n", spec.help, spec.name);
+    let operands =
+        if spec.operands.is_empty() { String::new() } else { format!(" {}", spec.operands) };
+    let mut out =
+        format!("{}\n\nUsage: rackconnect {} [OPTION]...{operands}\n", spec.help, spec.name);
     if full {
         for paragraph in spec.more.split("\n\n") {
             let _ = write!(out, "\n{}\n", wrapped(paragraph, 0));

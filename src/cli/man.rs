@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::help::{ABOUT, sentences};
 use super::{COMMANDS, OPTIONS, Opt};
 use crate::exit;
-use crate::term::and;
+use crate::ui::and;
 
 /// The day on which what the page says last changed.
 const DATE: &str = "2026-11-21";
@@ -21,14 +21,26 @@ pub fn page() -> String {
         escape(ABOUT),
     );
     for spec in COMMANDS {
-        let _ = writeln!(out, ".TP\n\\fB{}\\fR {}\n{}.", escape(spec.name), escape(spec.operands), escape(spec.help));
+        let _ = writeln!(
+            out,
+            ".TP\n\\fB{}\\fR {}\n{}.",
+            escape(spec.name),
+            escape(spec.operands),
+            escape(spec.help)
+        );
         for paragraph in spec.more.split("\n\n") {
             let _ = writeln!(out, ".IP\n{}", escape(paragraph));
         }
     }
     out.push_str(".SH OPTIONS\nA \\fIDURATION\\fR is 90, 90s, 2.5s, 15m or 1h30m.\n");
     for option in OPTIONS {
-        let _ = writeln!(out, ".TP\n{}\n{}{}", name(option), escape(&sentences(option)), escape(&belongs(option)));
+        let _ = writeln!(
+            out,
+            ".TP\n{}\n{}{}",
+            name(option),
+            escape(&sentences(option)),
+            escape(&belongs(option))
+        );
     }
     out.push_str(".SH EXIT STATUS\n");
     for (code, meaning) in exit::MEANINGS {
@@ -37,7 +49,11 @@ pub fn page() -> String {
     out.push_str(".SH ENVIRONMENT\n");
     for option in OPTIONS {
         for variable in option.env {
-            let _ = writeln!(out, ".TP\n.B {variable}\nThe same as \\fB\\-\\-{}\\fR.", escape(option.long));
+            let _ = writeln!(
+                out,
+                ".TP\n.B {variable}\nThe same as \\fB\\-\\-{}\\fR.",
+                escape(option.long)
+            );
         }
     }
     out.push_str(
@@ -48,7 +64,8 @@ pub fn page() -> String {
          the API knows a server by its address.\n.SH FILES\n.TP\n.I /etc/rackconnect-agent/config.toml\nThe configuration \
          file, in TOML. A flag wins over the environment, the environment over this file. Its keys:\n",
     );
-    let keys: Vec<&str> = OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key).collect();
+    let keys: Vec<&str> =
+        OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key).collect();
     let _ = writeln!(out, "{}.", escape(&and(&keys)));
     out.push_str(
         ".SH EXAMPLES\n.TP\nWait, then install:\n.B rackconnect wait \\-\\-timeout 30m \\-\\- /root/install.sh\n.TP\nGo on \
@@ -64,8 +81,11 @@ fn name(option: &Opt) -> String {
 }
 
 fn belongs(option: &Opt) -> String {
-    let names: Vec<&str> =
-        COMMANDS.iter().filter(|spec| option.on.contains(&spec.command)).map(|spec| spec.name).collect();
+    let names: Vec<&str> = COMMANDS
+        .iter()
+        .filter(|spec| option.on.contains(&spec.command))
+        .map(|spec| spec.name)
+        .collect();
     match names.is_empty() {
         true => String::new(),
         false => format!(" (For {}.)", and(&names)),

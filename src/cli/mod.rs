@@ -1,10 +1,11 @@
 //! The command line: what the user asks for, before anything is done about it.
 
 pub mod completions;
+pub mod definitions;
 pub mod help;
 pub mod man;
-pub mod options;
-mod parse;
+mod parser;
+pub mod values;
 
-pub use options::{COMMANDS, Command, CommandSpec, OPTIONS, Opt};
-pub use parse::{Arguments, Invocation, alike, parse, verbosity};
+pub use definitions::{COMMANDS, Command, CommandSpec, OPTIONS, Opt};
+pub use parser::{Arguments, Invocation, alike, parse, verbosity};

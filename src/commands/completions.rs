@@ -3,7 +3,7 @@
 use crate::cli::completions;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::output;
+use crate::ui::output;
 
 /// Prints the completions for a shell.
 pub fn run(shell: &str) -> Result<Exit> {
@@ -11,7 +11,11 @@ pub fn run(shell: &str) -> Result<Exit> {
         "bash" => completions::bash(),
         "zsh" => completions::zsh(),
         "fish" => completions::fish(),
-        _ => return Err(Error::usage(format!("there are no completions for {shell:?}: one of bash, zsh and fish"))),
+        _ => {
+            return Err(Error::usage(format!(
+                "there are no completions for {shell:?}: one of bash, zsh and fish"
+            )));
+        }
     };
     output::write(text.as_bytes())?;
     Ok(Exit::Ok)

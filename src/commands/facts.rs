@@ -8,20 +8,21 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::once;
-use crate::api::body::{self, Named, Tree};
 use crate::api::client::{Answer, Client, Failure, UNHEARD, no_place};
-use crate::api::{Format, Operation};
-use crate::budget::{Budget, LIMIT};
-use crate::cli::options;
-use crate::clock::Moment;
+use crate::api::response;
+use crate::cli::definitions;
+use crate::clock::BootInstant;
+use crate::coalesce;
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::kernel;
-use crate::output;
+use crate::model::{Format, Operation};
+use crate::model::{NamedStatus, Tree};
+use crate::ratelimit::{Budget, LIMIT};
 use crate::region::Detected;
-use crate::settings::Settings;
-use crate::share;
-use crate::xenstore::{Connection, Server, Trouble, Value, known};
+use crate::ui::output;
+use crate::xenstore::{Connection, Server, Trouble, Value, metadata};
 
 /// The kernel's network interfaces, a folder each.
 const INTERFACES: &str = "/sys/class/net";
@@ -42,8 +43,9 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         Detected::Known(region, source) => Ok((text(region.code()), source)),
         Detected::NotYet(why) | Detected::Unknown(why) => Err(why),
     };
-    let mut store = Store { connection: Connection::open().map(|store| store.by(Some(deadline))), deadline };
-    let server = known::server(&store.value(known::PROVIDER), &store.value(known::ROLES));
+    let mut store =
+        Store { connection: Connection::open().map(|store| store.by(Some(deadline))), deadline };
+    let server = metadata::server(&store.value(metadata::PROVIDER), &store.value(metadata::ROLES));
     let mut api = Api::new(settings, deadline, region.is_ok() || settings.has_endpoint()?, &server);
     let status = api.status();
     let features = api.features();
@@ -53,9 +55,13 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         ("agent_version", Ok((text(env!("CARGO_PKG_VERSION")), "rackconnect".to_owned()))),
         ("region", region),
         ("rackconnect_version", version(&server)),
-        ("status", status.or_else(|why| if judged { Err(why) } else { store.word(known::STATUS, &why) })),
-        ("unprocessable_reason", store.word(known::UNPROCESSABLE_REASON, "")),
-        ("managed_operations", store.word(known::MANAGED, "")),
+        (
+            "status",
+            status
+                .or_else(|why| if judged { Err(why) } else { store.word(metadata::STATUS, &why) }),
+        ),
+        ("unprocessable_reason", store.word(metadata::UNPROCESSABLE_REASON, "")),
+        ("managed_operations", store.word(metadata::MANAGED, "")),
         ("features", features.or_else(|why| if judged { Err(why) } else { store.features(&why) })),
         ("gateway", api.gateway()),
         ("servicenet_interface", store.servicenet()),
@@ -83,7 +89,7 @@ fn as_tree(fact: Fact) -> Tree {
 }
 
 /// Named statuses as an object.
-fn statuses(named: Vec<Named>) -> Tree {
+fn statuses(named: Vec<NamedStatus>) -> Tree {
     Tree::Map(named.into_iter().map(|thing| (thing.name, Tree::Text(thing.status))).collect())
 }
 
@@ -109,26 +115,33 @@ fn request_budget(settings: &Settings) -> Fact {
 /// The API, asked for one thing after the other. If it could not be reached once, it is not asked again.
 struct Api {
     client: Result<Client, String>,
-    deadline: Moment,
+    deadline: BootInstant,
     /// Whether it has answered anything at all.
     answered: bool,
 }
 
 impl Api {
-    fn new(settings: &Settings, deadline: Moment, is_known: bool, server: &Server) -> Api {
-        let client = match (settings.has(&options::NO_API), is_known) {
+    fn new(settings: &Settings, deadline: BootInstant, is_known: bool, server: &Server) -> Api {
+        let client = match (settings.has(&definitions::NO_API), is_known) {
             (true, _) => Err("--no-api: the API was not asked".to_owned()),
-            _ if server.is_certainly_another() => Err("this is no RackConnect v2 server".to_owned()),
+            _ if server.is_certainly_another() => {
+                Err("this is no RackConnect v2 server".to_owned())
+            }
             (_, false) => Err("the region is not known, so neither is the API".to_owned()),
             _ => once::client(settings, 0).map_err(|error| error.message),
         };
         Api { client, deadline, answered: false }
     }
 
-    fn ask<T>(&mut self, operation: Operation, format: Format, read: fn(&[u8]) -> Result<T>) -> Result<T, String> {
+    fn ask<T>(
+        &mut self,
+        operation: Operation,
+        format: Format,
+        read: fn(&[u8]) -> Result<T>,
+    ) -> Result<T, String> {
         let client = self.client.as_ref().map_err(String::clone)?;
         let deadline = |now| self.deadline.min(now + client.request_timeout());
-        let heard = share::ask_now(client, operation, format, 0, &deadline, self.deadline);
+        let heard = coalesce::ask_now(client, operation, format, 0, &deadline, self.deadline);
         let answer = client.judge(operation, format, heard.reply);
         self.answered |= answer.is_ok();
         let error = match answer {
@@ -145,17 +158,18 @@ impl Api {
     }
 
     fn status(&mut self) -> Fact {
-        let status = self.ask(Operation::Status, Format::Text, |bytes| body::status(bytes, Format::Text))?;
+        let status = self
+            .ask(Operation::Status, Format::Text, |bytes| response::status(bytes, Format::Text))?;
         Ok((text(status.word()), API.to_owned()))
     }
 
     fn features(&mut self) -> Fact {
-        let features = self.ask(Operation::Features, Format::Json, body::features)?;
+        let features = self.ask(Operation::Features, Format::Json, response::features)?;
         Ok((statuses(features), API.to_owned()))
     }
 
     fn gateway(&mut self) -> Fact {
-        let gateway: IpAddr = self.ask(Operation::Gateway, Format::Text, body::gateway)?;
+        let gateway: IpAddr = self.ask(Operation::Gateway, Format::Text, response::gateway)?;
         Ok((text(&gateway.to_string()), API.to_owned()))
     }
 }
@@ -163,12 +177,16 @@ impl Api {
 /// xenstore, or why there is none.
 struct Store {
     connection: Result<Connection, Trouble>,
-    deadline: Moment,
+    deadline: BootInstant,
 }
 
 impl Store {
     fn value(&mut self, path: &str) -> Value {
-        let value = self.connection.as_mut().map_err(|trouble| trouble.clone()).and_then(|store| store.value(path));
+        let value = self
+            .connection
+            .as_mut()
+            .map_err(|trouble| trouble.clone())
+            .and_then(|store| store.value(path));
         let value = value.unwrap_or_else(|trouble| {
             self.connection = Err(trouble.clone());
             Value::Unreadable(trouble.to_string())
@@ -179,15 +197,17 @@ impl Store {
 
     /// Answers that come, but slowly, end here.
     fn stop_in_time(&mut self) {
-        if Moment::now() > self.deadline && self.connection.is_ok() {
-            self.connection = Err(Trouble::Broken("xenstore was not asked: no time was left (--deadline)".to_owned()));
+        if BootInstant::now() > self.deadline && self.connection.is_ok() {
+            self.connection = Err(Trouble::Broken(
+                "xenstore was not asked: no time was left (--deadline)".to_owned(),
+            ));
         }
     }
 
     /// A word, as it is; `before` says why it was not found elsewhere.
     fn word(&mut self, path: &str, before: &str) -> Fact {
         let value = self.value(path);
-        match known::text(&value).filter(|word| !word.is_empty()) {
+        match metadata::text(&value).filter(|word| !word.is_empty()) {
             Some(word) => Ok((Tree::Text(word), XENSTORE.to_owned())),
             None => Err(both(before, &missing(&value, path))),
         }
@@ -197,16 +217,18 @@ impl Store {
         let store = self.connection.as_mut().map_err(|trouble| trouble.to_string())?;
         let children = store.directory(path);
         self.stop_in_time();
-        children.map_err(|trouble| trouble.to_string())?.ok_or_else(|| missing(&Value::Absent, path))
+        children
+            .map_err(|trouble| trouble.to_string())?
+            .ok_or_else(|| missing(&Value::Absent, path))
     }
 
     fn features(&mut self, before: &str) -> Fact {
-        let (folder, prefix) = known::FEATURES;
+        let (folder, prefix) = metadata::FEATURES;
         let mut features = Vec::new();
         for child in self.children(folder).map_err(|why| both(before, &why))? {
             let Some(name) = child.strip_prefix(prefix) else { continue };
-            if let Some(status) = known::text(&self.value(&format!("{folder}/{child}"))) {
-                features.push(Named { name: name.to_owned(), status });
+            if let Some(status) = metadata::text(&self.value(&format!("{folder}/{child}"))) {
+                features.push(NamedStatus { name: name.to_owned(), status });
             }
         }
         match features.is_empty() {
@@ -216,9 +238,9 @@ impl Store {
     }
 
     fn servicenet_mac(&mut self) -> Result<Option<String>, String> {
-        for child in self.children(known::NETWORKING)? {
-            if let Value::Text(json) = self.value(&format!("{}/{child}", known::NETWORKING))
-                && let Some(mac) = known::servicenet_mac(&json)
+        for child in self.children(metadata::NETWORKING)? {
+            if let Value::Text(json) = self.value(&format!("{}/{child}", metadata::NETWORKING))
+                && let Some(mac) = metadata::servicenet_mac(&json)
             {
                 return Ok(Some(mac));
             }
@@ -230,9 +252,13 @@ impl Store {
 
     /// The interface whose MAC is that of the network with ServiceNet's label.
     fn servicenet(&mut self) -> Fact {
-        let mac = self.servicenet_mac()?.ok_or("xenstore names no network with ServiceNet's label")?;
+        let mac =
+            self.servicenet_mac()?.ok_or("xenstore names no network with ServiceNet's label")?;
         match interface_of(&mac) {
-            Some(name) => Ok((map([("name", Tree::Text(name)), ("mac", Tree::Text(mac))]), XENSTORE.to_owned())),
+            Some(name) => Ok((
+                map([("name", Tree::Text(name)), ("mac", Tree::Text(mac))]),
+                XENSTORE.to_owned(),
+            )),
             None => Err(format!("xenstore names the MAC {mac}, which no interface has")),
         }
     }
@@ -256,8 +282,12 @@ fn both(first: &str, second: &str) -> String {
 /// is a device.
 fn interface_of(mac: &str) -> Option<String> {
     let interfaces = fs::read_dir(INTERFACES).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let has_mac = |path: &PathBuf| fs::read_to_string(path.join("address")).is_ok_and(|address| address.trim() == mac);
-    let found = interfaces.filter(has_mac).min_by_key(|path| (!path.join("device").exists(), path.clone()))?;
+    let has_mac = |path: &PathBuf| {
+        fs::read_to_string(path.join("address")).is_ok_and(|address| address.trim() == mac)
+    };
+    let found = interfaces
+        .filter(has_mac)
+        .min_by_key(|path| (!path.join("device").exists(), path.clone()))?;
     Some(found.file_name()?.to_str()?.to_owned())
 }
 
@@ -270,7 +300,11 @@ fn default_route() -> Fact {
     let name = kernel::namer(&mut netlink);
     let interface = route.interface.and_then(name).map_or(Tree::Nothing, Tree::Text);
     let gateway = route.gateway.map_or(Tree::Nothing, |gateway| text(&gateway.to_string()));
-    let value = map([("gateway", gateway), ("interface", interface), ("metric", Tree::Number(route.metric.into()))]);
+    let value = map([
+        ("gateway", gateway),
+        ("interface", interface),
+        ("metric", Tree::Number(route.metric.into())),
+    ]);
     Ok((value, "kernel".to_owned()))
 }
 
@@ -286,17 +320,17 @@ mod tests {
         let row: [fn(&mut Store) -> Fact; 2] = [Store::servicenet, |store| store.features("")];
         for facts in row {
             let config = (0..50).fold(Config::default(), |config, number| {
-                let (folder, prefix) = known::FEATURES;
-                let config = config.with(&format!("{}/{number}", known::NETWORKING), "{}");
+                let (folder, prefix) = metadata::FEATURES;
+                let config = config.with(&format!("{}/{number}", metadata::NETWORKING), "{}");
                 config.with(&format!("{folder}/{prefix}{number}"), "ENABLED")
             });
             let simulator = Simulator::start(config).unwrap();
             let connection = Connection::open_at(simulator.path());
-            let mut store = Store { connection, deadline: Moment::default() };
+            let mut store = Store { connection, deadline: BootInstant::default() };
             let why = facts(&mut store).unwrap_err();
             assert!(why.contains("no time was left") || why.contains("no features"), "{why}");
             assert_eq!(simulator.log().len(), 1);
-            assert!(store.word(known::STATUS, "").is_err());
+            assert!(store.word(metadata::STATUS, "").is_err());
             assert_eq!(simulator.log().len(), 1);
         }
     }
@@ -305,15 +339,21 @@ mod tests {
     #[test]
     fn a_xenstore_that_says_nothing_does_not_overrun_the_deadline() {
         let simulator = Simulator::start(Config::default().fault(Fault::Stall)).unwrap();
-        let connection = Connection::open_at(simulator.path()).map(|store| store.by(Some(Moment::default())));
-        let mut store = Store { connection, deadline: Moment::default() };
-        let Value::Unreadable(why) = store.value(known::STATUS) else { panic!("nothing was said") };
+        let connection = Connection::open_at(simulator.path())
+            .map(|store| store.by(Some(BootInstant::default())));
+        let mut store = Store { connection, deadline: BootInstant::default() };
+        let Value::Unreadable(why) = store.value(metadata::STATUS) else {
+            panic!("nothing was said")
+        };
         assert!(why.ends_with("no answer within 0s"), "{why}");
     }
 
     #[test]
     fn a_fact_has_a_source_or_a_reason() {
-        assert_eq!(as_tree(Ok((Tree::Number(7), "x".to_owned()))).to_json(), r#"{"value":7,"source":"x"}"#);
+        assert_eq!(
+            as_tree(Ok((Tree::Number(7), "x".to_owned()))).to_json(),
+            r#"{"value":7,"source":"x"}"#
+        );
         assert_eq!(as_tree(Err("no".to_owned())).to_json(), r#"{"value":null,"reason":"no"}"#);
     }
 }

@@ -2,22 +2,25 @@
 
 use super::{format, once, print_table, unknown_server};
 use crate::api::client::Answer;
-use crate::api::{Format, Operation, body};
+use crate::api::response;
+use crate::config::Settings;
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::output;
-use crate::settings::Settings;
+use crate::model::{Format, Operation};
+use crate::ui::output;
 
 /// Asks for the features and prints them.
 pub fn run(settings: &Settings) -> Result<Exit> {
     let format = format(settings, Operation::Features)?;
-    let Answer::Body(bytes) = once::ask(settings, Operation::Features, format.unwrap_or(Format::Json))? else {
+    let Answer::Body(bytes) =
+        once::ask(settings, Operation::Features, format.unwrap_or(Format::Json))?
+    else {
         return Err(unknown_server());
     };
     if format.is_some() {
         output::body(&bytes)?;
     }
-    let features = body::features(&bytes)?;
+    let features = response::features(&bytes)?;
     match format {
         Some(_) => {}
         None if output::is_terminal() => print_table(&features)?,

@@ -12,20 +12,19 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
-use crate::budget;
-use crate::cli::options;
-use crate::clock::Moment;
+use crate::cli::definitions;
+use crate::clock::BootInstant;
+use crate::config::Settings;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::hooks::choose::{self, Choice, Owned, Passed};
 use crate::hooks::identity;
-use crate::hooks::run::{self, End};
+use crate::hooks::runner::{self, End};
+use crate::hooks::select::{self, Choice, Owned, Passed};
 use crate::hooks::stamp;
-use crate::output;
-use crate::settings::Settings;
 use crate::signals;
-use crate::term::visible;
+use crate::ui::escape_control;
+use crate::ui::output;
 
 /// The folder of the hooks, and the one whose absence is no mistake.
 const FOLDER: &str = "/etc/rackconnect-agent/deployed.d";
@@ -44,7 +43,7 @@ const LIMIT: u64 = 16 * 1024;
 
 /// Runs the hooks of `folder`.
 pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
-    let (dry_run, again) = (settings.has(&options::DRY_RUN), settings.has(&options::AGAIN));
+    let (dry_run, again) = (settings.has(&definitions::DRY_RUN), settings.has(&definitions::AGAIN));
     let limit = settings.hook_limit()?;
     let stamps = settings.stamp_dir()?;
     let typed = Path::new(folder.unwrap_or(FOLDER));
@@ -58,14 +57,14 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
     let mut environment = environment(settings)?;
     environment.push((ABOVE, format!("{}/{}", above(), stamp::name(&folder))));
     if !dry_run {
-        signals::tidy_up_first(run::end_running)?;
+        signals::tidy_up_first(runner::end_running)?;
     }
 
     let mut failed = Vec::new();
     for name in &names {
         let path = folder.join(name);
-        let shown = visible(&name.to_string_lossy());
-        if let Choice::Skip(why) = choose::choose(name, kind(&path)) {
+        let shown = escape_control(&name.to_string_lossy());
+        if let Choice::Skip(why) = select::choose(name, kind(&path)) {
             say(dry_run, &format!("skip {shown}: {why}"))?;
             continue;
         }
@@ -93,12 +92,15 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
         if dry_run {
             continue;
         }
-        let started = Moment::now();
-        match run::run(&path, &environment, limit) {
+        let started = BootInstant::now();
+        match runner::run(&path, &environment, limit) {
             End::Done => {
-                log::info!("{shown} is done, after {}", human(Moment::now().since(started)));
+                log::info!("{shown} is done, after {}", human(BootInstant::now().since(started)));
                 if let Err(why) = write(&stamps, &stamp, &stamp::text(&ids)) {
-                    log::error!("{shown} is done, and will run again: {} cannot be written: {why}", stamp.display());
+                    log::error!(
+                        "{shown} is done, and will run again: {} cannot be written: {why}",
+                        stamp.display()
+                    );
                     failed.push(shown);
                 }
             }
@@ -115,8 +117,11 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
         false => {
             let names: Vec<&str> = failed.iter().map(String::as_str).collect();
             let verb = if names.len() == 1 { "was" } else { "were" };
-            let names = crate::term::and(&names);
-            Err(Error::new(Kind::Other, format!("{names} {verb} not done; the next rackconnect hooks tries again")))
+            let names = crate::ui::and(&names);
+            Err(Error::new(
+                Kind::Other,
+                format!("{names} {verb} not done; the next rackconnect hooks tries again"),
+            ))
         }
     }
 }
@@ -146,15 +151,20 @@ fn names(folder: Option<&str>) -> Result<Option<(PathBuf, Vec<OsString>)>> {
             Ok(Some((folder, names)))
         }
         Err(why) if folder.is_none() && why.kind() == ErrorKind::NotFound => Ok(None),
-        Err(why) => Err(Error::usage(format!("the folder of the hooks {} cannot be read: {why}", path.display()))),
+        Err(why) => Err(Error::usage(format!(
+            "the folder of the hooks {} cannot be read: {why}",
+            path.display()
+        ))),
     }
 }
 
-fn kind(path: &Path) -> choose::Kind {
+fn kind(path: &Path) -> select::Kind {
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => choose::Kind::File { executable: metadata.mode() & 0o111 != 0 },
-        Ok(_) => choose::Kind::Other,
-        Err(_) => choose::Kind::Nowhere,
+        Ok(metadata) if metadata.is_file() => {
+            select::Kind::File { executable: metadata.mode() & 0o111 != 0 }
+        }
+        Ok(_) => select::Kind::Other,
+        Err(_) => select::Kind::Nowhere,
     }
 }
 
@@ -163,13 +173,14 @@ fn trusted(path: &Path) -> Result<(), String> {
     if !geteuid().is_root() {
         return Ok(());
     }
-    choose::trust(&way(path).map_err(|why| why.to_string())?)
+    select::trust(&way(path).map_err(|why| why.to_string())?)
 }
 
 /// All that is passed on the way to a hook: whoever can change one of the folders and links can change where it leads.
 fn way(path: &Path) -> io::Result<Vec<Owned>> {
     let steps = |path: &Path| path.iter().rev().map(OsString::from).collect::<Vec<_>>();
-    let (mut at, mut left, mut way) = (PathBuf::new(), steps(&std::path::absolute(path)?), Vec::new());
+    let (mut at, mut left, mut way) =
+        (PathBuf::new(), steps(&std::path::absolute(path)?), Vec::new());
     while let Some(step) = left.pop() {
         match step.as_bytes() {
             b"." => continue,
@@ -217,7 +228,9 @@ fn lock(stamps: &Path, folder: &Path) -> Result<Flock<File>> {
     let file = open().map_err(|why| cannot(&why))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
-        Err((_, Errno::EWOULDBLOCK)) if above().split('/').any(|name| name == stamp::name(folder)) => {
+        Err((_, Errno::EWOULDBLOCK))
+            if above().split('/').any(|name| name == stamp::name(folder)) =>
+        {
             let folder = folder.display();
             let why = format!(
                 "one of the hooks of {folder} runs the hooks of {folder}, and would wait for itself: none is run"
@@ -242,7 +255,7 @@ fn environment(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let (status, region) = VARIABLES;
     let mut environment = Vec::new();
     if env::var_os(status).is_none_or(|word| word.is_empty())
-        && let Some(word) = budget::status::word(&settings.state_dir()?)
+        && let Some(word) = crate::state::status_file::word(&settings.state_dir()?)
     {
         environment.push((status, word));
     }
@@ -261,7 +274,8 @@ fn read(path: &Path) -> Option<String> {
 /// Replaces the stamp: written beside, synced, renamed.
 fn write(stamps: &Path, stamp: &Path, text: &str) -> io::Result<()> {
     let beside = stamp.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, stamp)?;

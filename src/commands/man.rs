@@ -3,7 +3,7 @@
 use crate::cli::man;
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::output;
+use crate::ui::output;
 
 /// Prints the manual page in roff.
 pub fn run() -> Result<Exit> {

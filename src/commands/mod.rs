@@ -12,13 +12,13 @@ mod region;
 mod status;
 mod wait;
 
-use crate::api::body::Named;
-use crate::api::{Format, Operation};
-use crate::cli::{Arguments, Command, options};
+use crate::cli::{Arguments, Command, definitions};
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::output;
-use crate::settings::Settings;
+use crate::model::NamedStatus;
+use crate::model::{Format, Operation};
+use crate::ui::output;
 
 /// Does what was asked for.
 ///
@@ -46,13 +46,16 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
 
 /// The format that was asked for, if it is one that the operation has.
 fn format(settings: &Settings, operation: Operation) -> Result<Option<Format>> {
-    let Some(name) = settings.flag(&options::FORMAT) else { return Ok(None) };
+    let Some(name) = settings.flag(&definitions::FORMAT) else { return Ok(None) };
     let formats = operation.formats();
     match formats.iter().find(|format| format.name() == name) {
         Some(format) => Ok(Some(*format)),
         None => {
             let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
-            Err(Error::usage(format!("--format: there is no {name:?} of this, but {}", crate::term::and(&names))))
+            Err(Error::usage(format!(
+                "--format: there is no {name:?} of this, but {}",
+                crate::ui::and(&names)
+            )))
         }
     }
 }
@@ -63,10 +66,10 @@ fn unknown_server() -> Error {
 }
 
 /// A table of named things and their statuses for a terminal.
-fn print_table(things: &[Named]) -> Result<()> {
+fn print_table(things: &[NamedStatus]) -> Result<()> {
     let width = things.iter().map(|thing| thing.status.chars().count()).max().unwrap_or(0);
     things.iter().try_for_each(|thing| {
         let line = format!("  {:width$}  {}", thing.status, thing.name);
-        output::line(&crate::term::visible(&line))
+        output::line(&crate::ui::escape_control(&line))
     })
 }

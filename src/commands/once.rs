@@ -7,14 +7,14 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 
 use crate::api::client::{Answer, Client, Failure, UNHEARD, no_place};
-use crate::api::roots;
-use crate::api::{Format, Operation};
-use crate::budget::Why;
-use crate::clock::Moment;
+use crate::api::tls;
+use crate::clock::BootInstant;
+use crate::coalesce;
+use crate::config::Settings;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
-use crate::settings::Settings;
-use crate::share;
+use crate::model::{Format, Operation};
+use crate::ratelimit::Why;
 
 /// How long after a failure the second try comes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -35,21 +35,29 @@ pub fn ask_by(
     settings: &Settings,
     operation: Operation,
     format: Format,
-    deadline: Moment,
+    deadline: BootInstant,
     reserve: usize,
 ) -> Result<Answer> {
     let request_timeout = settings.request_timeout()?;
-    let mut tries = Tries { request_timeout, deadline, first_failed: None, failed_once: false, held: None };
+    let mut tries =
+        Tries { request_timeout, deadline, first_failed: None, failed_once: false, held: None };
     let client = client(settings, reserve)?;
-    let (mut said, mut said_until) = (None, Moment::default());
+    let (mut said, mut said_until) = (None, BootInstant::default());
     loop {
-        let began = Moment::now();
-        let heard = share::ask_now(&client, operation, format, reserve, &|now| tries.deadline_of(now), tries.deadline);
+        let began = BootInstant::now();
+        let heard = coalesce::ask_now(
+            &client,
+            operation,
+            format,
+            reserve,
+            &|now| tries.deadline_of(now),
+            tries.deadline,
+        );
         let failure = match client.judge(operation, format, heard.reply) {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,
         };
-        let now = Moment::now();
+        let now = BootInstant::now();
         // Others may have begun earlier.
         match tries.after(&failure, heard.asked.max(began), now) {
             Next::TryAgain(at) => {
@@ -63,7 +71,8 @@ pub fn ask_by(
                             Why::Locked => "trying on".to_owned(),
                             _ => format!("waiting for {}", human(at.since(now))),
                         };
-                        if said != Some(why) || (why != Why::Locked && at > said_until + 2 * PAUSE) {
+                        if said != Some(why) || (why != Why::Locked && at > said_until + 2 * PAUSE)
+                        {
                             log::info!("{}: {rest}", no_place(why));
                         }
                         said = Some(why);
@@ -87,9 +96,18 @@ pub fn ask_by(
 pub fn client(settings: &Settings, reserve: usize) -> Result<Client> {
     let endpoint = settings.endpoint()?;
     let ca_file = settings.ca_file()?;
-    let roots = roots::roots(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
-    let (connect_timeout, request_timeout) = (settings.connect_timeout()?, settings.request_timeout()?);
-    let client = Client::new(endpoint, roots, connect_timeout, request_timeout, reserve, settings.state_dir()?);
+    let roots =
+        tls::roots(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
+    let (connect_timeout, request_timeout) =
+        (settings.connect_timeout()?, settings.request_timeout()?);
+    let client = Client::new(
+        endpoint,
+        roots,
+        connect_timeout,
+        request_timeout,
+        reserve,
+        settings.state_dir()?,
+    );
     // It is written down by root's processes alone.
     let region = if geteuid().is_root() { settings.region()? } else { None };
     Ok(client.of(region.map(|(region, _)| region)))
@@ -97,16 +115,16 @@ pub fn client(settings: &Settings, reserve: usize) -> Result<Client> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    TryAgain(Moment),
+    TryAgain(BootInstant),
     GiveUp(Error),
 }
 
 /// The law of the tries.
 struct Tries {
     request_timeout: Duration,
-    deadline: Moment,
+    deadline: BootInstant,
     /// When the try began that failed first, if nothing was waited for since.
-    first_failed: Option<Moment>,
+    first_failed: Option<BootInstant>,
     /// Whether one has failed, ever.
     failed_once: bool,
     /// What the limit said, if that was the last that was heard.
@@ -115,11 +133,11 @@ struct Tries {
 
 impl Tries {
     /// The deadline of a try that begins at `now`.
-    fn deadline_of(&self, now: Moment) -> Moment {
+    fn deadline_of(&self, now: BootInstant) -> BootInstant {
         self.deadline.min(self.first_failed.unwrap_or(now) + self.request_timeout)
     }
 
-    fn after(&mut self, failure: &Failure, started: Moment, now: Moment) -> Next {
+    fn after(&mut self, failure: &Failure, started: BootInstant, now: BootInstant) -> Next {
         match failure {
             Failure::LimitUsedUp { until, why } => {
                 if *until < self.deadline {
@@ -128,14 +146,17 @@ impl Tries {
                     return Next::TryAgain((*until).max(now));
                 }
                 let (why, until) = (no_place(*why), human(until.since(now)));
-                let message = format!("{why}; the next try would be in {until}, after the deadline (--deadline)");
+                let message = format!(
+                    "{why}; the next try would be in {until}, after the deadline (--deadline)"
+                );
                 Next::GiveUp(Error::new(Kind::LimitUsedUp, message))
             }
             Failure::Unheard => Next::GiveUp(match self.held {
                 // Whoever asks for all waits for the limit, too.
-                Some(why) => {
-                    Error::new(Kind::LimitUsedUp, format!("{}, up to the deadline (--deadline)", no_place(why)))
-                }
+                Some(why) => Error::new(
+                    Kind::LimitUsedUp,
+                    format!("{}, up to the deadline (--deadline)", no_place(why)),
+                ),
                 None => Error::new(Kind::Unreachable, UNHEARD),
             }),
             Failure::Error(error) => {
@@ -157,8 +178,8 @@ impl Tries {
 mod tests {
     use super::*;
 
-    fn at(millis: u64) -> Moment {
-        Moment(Duration::from_millis(millis))
+    fn at(millis: u64) -> BootInstant {
+        BootInstant(Duration::from_millis(millis))
     }
 
     fn tries() -> Tries {
@@ -179,15 +200,27 @@ mod tests {
     fn two_tries_within_one_request_timeout() {
         let mut tries = tries();
         assert_eq!(tries.deadline_of(at(0)), at(10_000));
-        assert_eq!(tries.after(&failure(Kind::Unreachable), at(0), at(500)), Next::TryAgain(at(1_500)));
+        assert_eq!(
+            tries.after(&failure(Kind::Unreachable), at(0), at(500)),
+            Next::TryAgain(at(1_500))
+        );
         assert_eq!(tries.deadline_of(at(1_500)), at(10_000));
-        assert!(matches!(tries.after(&failure(Kind::Unreachable), at(1_500), at(2_000)), Next::GiveUp(_)));
+        assert!(matches!(
+            tries.after(&failure(Kind::Unreachable), at(1_500), at(2_000)),
+            Next::GiveUp(_)
+        ));
     }
 
     #[test]
     fn no_second_try_where_it_has_no_time_or_no_sense() {
-        assert!(matches!(tries().after(&failure(Kind::Unreachable), at(0), at(9_000)), Next::GiveUp(_)));
-        assert!(matches!(tries().after(&failure(Kind::NotUnderstood), at(0), at(10)), Next::GiveUp(_)));
+        assert!(matches!(
+            tries().after(&failure(Kind::Unreachable), at(0), at(9_000)),
+            Next::GiveUp(_)
+        ));
+        assert!(matches!(
+            tries().after(&failure(Kind::NotUnderstood), at(0), at(10)),
+            Next::GiveUp(_)
+        ));
     }
 
     #[test]
@@ -197,10 +230,18 @@ mod tests {
         assert_eq!(tries.after(&used_up(60_000), at(0), at(10)), Next::TryAgain(at(60_000)));
         assert_eq!(tries.deadline_of(at(60_000)), at(70_000));
         // A failure after the wait has a request timeout of its own.
-        assert_eq!(tries.after(&failure(Kind::Unreachable), at(60_000), at(60_010)), Next::TryAgain(at(61_010)));
+        assert_eq!(
+            tries.after(&failure(Kind::Unreachable), at(60_000), at(60_010)),
+            Next::TryAgain(at(61_010))
+        );
         // But two tries that fail are enough, however much was waited for between them.
-        assert!(matches!(tries.after(&failure(Kind::Unreachable), at(61_010), at(61_020)), Next::GiveUp(_)));
-        let Next::GiveUp(error) = tries.after(&used_up(70_000), at(61_010), at(61_020)) else { panic!() };
+        assert!(matches!(
+            tries.after(&failure(Kind::Unreachable), at(61_010), at(61_020)),
+            Next::GiveUp(_)
+        ));
+        let Next::GiveUp(error) = tries.after(&used_up(70_000), at(61_010), at(61_020)) else {
+            panic!()
+        };
         assert_eq!(error.kind, Kind::LimitUsedUp);
     }
 }

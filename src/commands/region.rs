@@ -1,19 +1,21 @@
 //! `region`: which region, and from where it is known.
 
-use crate::api::body::Tree;
-use crate::cli::options;
+use crate::cli::definitions;
+use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::output;
-use crate::settings::Settings;
+use crate::model::Tree;
+use crate::ui::output;
 
 /// Prints the region's code; asks nothing.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    let json = match settings.flag(&options::FORMAT) {
+    let json = match settings.flag(&definitions::FORMAT) {
         None | Some("text") => false,
         Some("json") => true,
         Some(other) => {
-            return Err(Error::usage(format!("--format: there is no {other:?} of this, but text and json")));
+            return Err(Error::usage(format!(
+                "--format: there is no {other:?} of this, but text and json"
+            )));
         }
     };
     let (region, source) = settings.known_region()?;
@@ -21,7 +23,10 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     match json {
         true => {
             let entry = |name: &str, value: &str| (name.to_owned(), Tree::Text(value.to_owned()));
-            output::line(&Tree::Map(vec![entry("region", region.code()), entry("source", &source)]).to_json())?;
+            output::line(
+                &Tree::Map(vec![entry("region", region.code()), entry("source", &source)])
+                    .to_json(),
+            )?;
         }
         false => output::line(region.code())?,
     }

@@ -2,33 +2,38 @@
 
 use super::{format, once, unknown_server};
 use crate::api::client::Answer;
-use crate::api::status::Status;
-use crate::api::{Format, Operation, body};
-use crate::cli::options;
+use crate::api::response;
+use crate::cli::definitions;
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::output;
-use crate::settings::Settings;
-use crate::xenstore::{Connection, Server, Trouble, Value, known};
+use crate::model::Status;
+use crate::model::{Format, Operation};
+use crate::ui::output;
+use crate::xenstore::{Connection, Server, Trouble, Value, metadata};
 
 /// Asks for the status and prints it.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    match settings.flag(&options::SOURCE) {
+    match settings.flag(&definitions::SOURCE) {
         None | Some("api") => {}
         Some("xenstore") => return by_xenstore(settings),
         Some(other) => {
-            let sources = crate::term::and(options::SOURCES);
-            return Err(Error::usage(format!("--source {other:?} is none that status has: it has {sources}")));
+            let sources = crate::ui::and(definitions::SOURCES);
+            return Err(Error::usage(format!(
+                "--source {other:?} is none that status has: it has {sources}"
+            )));
         }
     }
     let format = format(settings, Operation::Status)?;
-    let Answer::Body(bytes) = once::ask(settings, Operation::Status, format.unwrap_or(Format::Text))? else {
+    let Answer::Body(bytes) =
+        once::ask(settings, Operation::Status, format.unwrap_or(Format::Text))?
+    else {
         return Err(unknown_server());
     };
     if format.is_some() {
         output::body(&bytes)?;
     }
-    let status = body::status(&bytes, format.unwrap_or(Format::Text))?;
+    let status = response::status(&bytes, format.unwrap_or(Format::Text))?;
     if format.is_none() {
         output::line(status.word())?;
     }
@@ -37,16 +42,16 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 
 /// What xenstore says, whoever said it when.
 fn by_xenstore(settings: &Settings) -> Result<Exit> {
-    if settings.flag(&options::FORMAT).is_some() {
+    if settings.flag(&definitions::FORMAT).is_some() {
         return Err(Error::usage(
             "--format is how the API answers, and --source xenstore does not ask it: give one of them",
         ));
     }
     let failed = |trouble: Trouble| Error::new(Kind::Other, trouble.to_string());
     let mut store = Connection::open().map_err(failed)?;
-    let value = store.value(known::STATUS).map_err(failed)?;
+    let value = store.value(metadata::STATUS).map_err(failed)?;
     let unclear = |why: String| Err(Error::new(Kind::NotUnderstood, why));
-    let text = match (known::text(&value), value) {
+    let text = match (metadata::text(&value), value) {
         (Some(text), _) => text,
         (None, Value::Unreadable(why)) => return unclear(why),
         (None, _) => {
@@ -55,22 +60,30 @@ fn by_xenstore(settings: &Settings) -> Result<Exit> {
                 log::error!("this is no RackConnect v2 server: xenstore names {whose}");
                 Ok(Exit::NothingToWaitFor)
             };
-            return match known::server(&value(known::PROVIDER)?, &value(known::ROLES)?) {
-                Server::OtherProvider(name) => nothing_to_wait_for(&format!("the provider {name:?}")),
+            return match metadata::server(&value(metadata::PROVIDER)?, &value(metadata::ROLES)?) {
+                Server::OtherProvider(name) => {
+                    nothing_to_wait_for(&format!("the provider {name:?}"))
+                }
                 Server::V3 => nothing_to_wait_for("a role of RackConnect v3"),
-                _ => Err(Error::new(Kind::NotYet, format!("there is no {} in xenstore (yet)", known::STATUS))),
+                _ => Err(Error::new(
+                    Kind::NotYet,
+                    format!("there is no {} in xenstore (yet)", metadata::STATUS),
+                )),
             };
         }
     };
     let Some(status) = Status::from_text(&text) else {
-        return unclear(format!("{} in xenstore is {text:?}, which is no status", known::STATUS));
+        return unclear(format!(
+            "{} in xenstore is {text:?}, which is no status",
+            metadata::STATUS
+        ));
     };
     output::line(status.word())?;
     Ok(exit(settings, &status))
 }
 
 fn exit(settings: &Settings, status: &Status) -> Exit {
-    match settings.has(&options::CHECK) {
+    match settings.has(&definitions::CHECK) {
         true => checked(status),
         false => Exit::Ok,
     }

@@ -15,21 +15,23 @@ use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::once;
 use crate::api::client::{Answer, Failure};
-use crate::api::status::Status;
-use crate::api::{Format, Operation, body};
-use crate::budget::status::NOT_RACKCONNECT;
-use crate::budget::{self, RESERVE};
-use crate::clock::Moment;
+use crate::api::response;
+use crate::clock::BootInstant;
+use crate::coalesce::{self, Standing};
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::notify;
-use crate::output;
+use crate::model::Goal;
+use crate::model::Status;
+use crate::model::{Format, Operation};
+use crate::ratelimit::RESERVE;
 use crate::region::Detected;
-use crate::settings::Settings;
-use crate::share::{self, Standing};
 use crate::signals;
-use crate::term;
-use crate::wait::{End, Goal, Heard, News, Policy, Question, Rested, Source, run as wait};
+use crate::state::status_file::NOT_RACKCONNECT;
+use crate::systemd;
+use crate::ui;
+use crate::ui::output;
+use crate::wait::{End, Heard, News, Policy, Question, Rested, Source, run as wait};
 use crate::xenstore::{self, Guest, Sighting};
 
 /// How often xenstore is looked at for a region that may still come.
@@ -44,14 +46,14 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
     let policy = Policy {
         goal: settings.goal()?,
         interval: settings.wait_interval()?,
-        deadline: settings.wait_timeout()?.map(|timeout| Moment::now() + timeout),
+        deadline: settings.wait_timeout()?.map(|timeout| BootInstant::now() + timeout),
         ok_if,
         through_failed,
-        watched: term::is_watched() && log::log_enabled!(log::Level::Info),
+        watched: ui::is_watched() && log::log_enabled!(log::Level::Info),
     };
     let path = program.first().map(|name| find(name)).transpose()?;
     if policy.watched {
-        signals::tidy_up_first(term::end_live_for_good)?;
+        signals::tidy_up_first(ui::end_live_for_good)?;
     }
 
     let mut source = All { settings, policy, standing: None, guest: Guest::default() };
@@ -65,20 +67,22 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         _ => machine.status().map(|status| status.word().to_owned()).unwrap_or_default(),
     };
     let exit = exit(end);
-    notify::status(&sentence);
+    systemd::status(&sentence);
     match exit {
         Exit::Ok => log::info!("{sentence}"),
         _ => {
             log::error!("{sentence}");
-            notify::stopping();
+            systemd::stopping();
         }
     }
     if exit == Exit::Ok
         && policy.goal == Goal::Deployed
         && geteuid().is_root()
-        && let Err(why) = budget::status::waited(&settings.state_dir()?, &word)
+        && let Err(why) = crate::state::status_file::waited(&settings.state_dir()?, &word)
     {
-        log::warn!("status.json does not say how this wait ended, and so the hooks do not see it: {why}");
+        log::warn!(
+            "status.json does not say how this wait ended, and so the hooks do not see it: {why}"
+        );
     }
     let Some(path) = path.filter(|_| exit == Exit::Ok) else {
         if program.is_empty() && !word.is_empty() {
@@ -86,7 +90,7 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         }
         // Not STOPPING=1 as well: with it systemd would forget RemainAfterExit=. COMMAND speaks for itself.
         if exit == Exit::Ok && program.is_empty() {
-            notify::ready();
+            systemd::ready();
         }
         return Ok(exit);
     };
@@ -105,9 +109,10 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
     let path = path.display();
     Err(match why.kind() {
         // It was there before the wait.
-        ErrorKind::NotFound => {
-            Error::new(Kind::CommandNotFound, format!("{path} is gone, or its interpreter (#!) is not there: {why}"))
-        }
+        ErrorKind::NotFound => Error::new(
+            Kind::CommandNotFound,
+            format!("{path} is gone, or its interpreter (#!) is not there: {why}"),
+        ),
         _ => Error::new(Kind::CannotExecute, format!("{path} cannot be executed: {why}")),
     })
 }
@@ -121,7 +126,9 @@ fn exit(end: End) -> Exit {
         | End::NotManaged(true)
         | End::ManagedFailed(true) => Exit::Ok,
         End::Failed(false) | End::ManagedFailed(false) => Exit::Failed,
-        End::Unprocessable(false) | End::NotRackConnect(false) | End::NotManaged(false) => Exit::NothingToWaitFor,
+        End::Unprocessable(false) | End::NotRackConnect(false) | End::NotManaged(false) => {
+            Exit::NothingToWaitFor
+        }
         End::DeadlinePassed => Exit::DeadlinePassed,
     }
 }
@@ -164,7 +171,10 @@ fn not_found(name: &OsStr) -> Error {
 fn cannot_execute(path: &Path) -> Error {
     Error::new(
         Kind::CannotExecute,
-        format!("COMMAND {} cannot be executed: it is no file that this user may execute", path.display()),
+        format!(
+            "COMMAND {} cannot be executed: it is no file that this user may execute",
+            path.display()
+        ),
     )
 }
 
@@ -193,8 +203,9 @@ impl All<'_> {
         let deadline = self.policy.deadline;
         let mut said = false;
         while !self.settings.has_endpoint()? {
-            let mut nobody = || self.guest.look().is_some_and(|seen| seen.server.is_certainly_another());
-            let passed = deadline.is_some_and(|deadline| deadline <= Moment::now());
+            let mut nobody =
+                || self.guest.look().is_some_and(|seen| seen.server.is_certainly_another());
+            let passed = deadline.is_some_and(|deadline| deadline <= BootInstant::now());
             match self.settings.look_for_region()? {
                 Detected::Known(..) => break,
                 _ if nobody() => return Ok(()),
@@ -205,7 +216,7 @@ impl All<'_> {
                         log::info!("the region is not known yet: {why}: waiting for it");
                     }
                     said = true;
-                    let again = Moment::now() + LOOK_AGAIN;
+                    let again = BootInstant::now() + LOOK_AGAIN;
                     self.guest.rest(deadline.map_or(again, |deadline| deadline.min(again)));
                 }
             }
@@ -215,14 +226,20 @@ impl All<'_> {
             Goal::Deployed | Goal::Managed => Question::Status,
             Goal::Gateway => Question::Gateway,
         });
-        self.standing = Some(Standing::new(client, operation, format, self.policy.interval, self.policy.deadline));
+        self.standing = Some(Standing::new(
+            client,
+            operation,
+            format,
+            self.policy.interval,
+            self.policy.deadline,
+        ));
         Ok(())
     }
 }
 
 /// What came of a request, in the words of the wait; none for a request that is no question of a wait.
-fn heard(standing: &Standing, heard: share::Heard) -> Option<Heard> {
-    let share::Heard { operation, format, asked, reply } = heard;
+fn heard(standing: &Standing, heard: coalesce::Heard) -> Option<Heard> {
+    let coalesce::Heard { operation, format, asked, reply } = heard;
     let question = [Question::Status, Question::Gateway, Question::Tasks]
         .into_iter()
         .find(|question| self::asked(*question) == (operation, format))?;
@@ -230,9 +247,11 @@ fn heard(standing: &Standing, heard: share::Heard) -> Option<Heard> {
         Err(failure) => News::Failure(failure),
         Ok(Answer::NotFound) => News::NotKnownYet,
         Ok(Answer::Body(bytes)) => match question {
-            Question::Status => body::status(&bytes, format).map(|status: Status| News::Status(status)),
-            Question::Gateway => body::gateway(&bytes).map(News::Gateway),
-            Question::Tasks => body::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
+            Question::Status => {
+                response::status(&bytes, format).map(|status: Status| News::Status(status))
+            }
+            Question::Gateway => response::gateway(&bytes).map(News::Gateway),
+            Question::Tasks => response::details(&bytes).map(|(_, tasks)| News::Tasks(tasks)),
         }
         .unwrap_or_else(|error| News::Failure(Failure::Error(error))),
     };
@@ -240,12 +259,16 @@ fn heard(standing: &Standing, heard: share::Heard) -> Option<Heard> {
 }
 
 impl Source for All<'_> {
-    fn ask(&mut self, question: Question, deadline: Moment) -> Heard {
+    fn ask(&mut self, question: Question, deadline: BootInstant) -> Heard {
         let (operation, format) = asked(question);
         let Some(standing) = &mut self.standing else {
             // The wait ends before it asks.
             let why = Error::new(Kind::NotYet, "it is not known yet which API to ask");
-            return Heard { question, asked: Moment::now(), news: News::Failure(Failure::Error(why)) };
+            return Heard {
+                question,
+                asked: BootInstant::now(),
+                news: News::Failure(Failure::Error(why)),
+            };
         };
         loop {
             let answer = standing.ask(operation, format, deadline, self.policy.watched);
@@ -255,7 +278,7 @@ impl Source for All<'_> {
         }
     }
 
-    fn rest(&mut self, until: Moment) -> Rested {
+    fn rest(&mut self, until: BootInstant) -> Rested {
         loop {
             if self.guest.rings() {
                 return Rested::Look;
@@ -266,11 +289,11 @@ impl Source for All<'_> {
             match standing.rest(until, self.guest.bell()) {
                 Some(answer) => match heard(standing, answer) {
                     Some(heard) => return Rested::Heard(heard),
-                    None if Moment::now() >= until => return Rested::Nothing,
+                    None if BootInstant::now() >= until => return Rested::Nothing,
                     None => {}
                 },
                 None if self.guest.rings() => return Rested::Look,
-                None if Moment::now() >= until => return Rested::Nothing,
+                None if BootInstant::now() >= until => return Rested::Nothing,
                 None => {}
             }
         }
@@ -279,7 +302,8 @@ impl Source for All<'_> {
     fn look(&mut self) -> Option<Sighting> {
         let seen = self.guest.look();
         // There is no other place where Managed Operations could say anything.
-        let hint = || (self.policy.goal == Goal::Managed && self.guest.is_absent()).then(xenstore::marker);
+        let hint =
+            || (self.policy.goal == Goal::Managed && self.guest.is_absent()).then(xenstore::marker);
         seen.or_else(hint)
     }
 

@@ -5,14 +5,14 @@ use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::choose::Network;
 use super::confirm::{self, End, Waiter, Word};
 use super::guard::{Guard, Left};
+use super::interface::Network;
+use super::journal::{Lock, Record, State, Store};
 use super::kernel;
 use super::plan::{self, Change, Plan};
-use super::record::{Lock, Record, State, Store};
 use super::verify::{self, Checks};
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{Link, Netlink, Place, Route};
@@ -53,7 +53,13 @@ pub enum Outcome {
 ///
 /// # Errors
 /// It could not be put back: the sentence says what is to be done by hand. Or nothing was done.
-pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held, order: &Order<'_>) -> Result<Outcome> {
+pub fn carry_out(
+    netlink: &mut Netlink,
+    store: &Store,
+    _: &Lock,
+    signals: &Held,
+    order: &Order<'_>,
+) -> Result<Outcome> {
     let Order { plan, gateway, .. } = order;
     let waiter = order.confirm.map(|_| Waiter::listen(store)).transpose()?;
     let record = Record::new((*plan).clone(), gateway.to_string(), store.read());
@@ -61,7 +67,7 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     log::debug!("the undo is on disk");
     let limit = verify::LIMIT + SLACK + order.confirm.unwrap_or_default();
     // The guard's own clock starts later than this.
-    let ends = Moment::now() + limit;
+    let ends = BootInstant::now() + limit;
     let mut guard = match Guard::start(store, limit) {
         Ok(guard) => guard,
         Err(why) => {
@@ -118,7 +124,9 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
         Ok(Outcome::Kept) if undoes => match put_back(netlink, &record) {
             Ok(()) => {
                 let _ = store.undone(&record).inspect_err(|why| log::warn!("{why}"));
-                Ok(Outcome::PutBack("it took too long, and the guard put everything back".to_owned()))
+                Ok(Outcome::PutBack(
+                    "it took too long, and the guard put everything back".to_owned(),
+                ))
             }
             Err(why) => {
                 let _ = store.write(&record).inspect_err(|why| log::warn!("{why}"));
@@ -129,7 +137,9 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
     };
     let (done, sentence) = match &outcome {
         Ok(Outcome::Kept) => (true, "the change is kept".to_owned()),
-        Ok(Outcome::Refused(why) | Outcome::PutBack(why)) => (false, format!("the change was put back: {why}")),
+        Ok(Outcome::Refused(why) | Outcome::PutBack(why)) => {
+            (false, format!("the change was put back: {why}"))
+        }
         Err(why) => (false, why.to_string()),
     };
     // Who asks for a rollback gets what was asked for when it is put back.
@@ -141,7 +151,11 @@ pub fn carry_out(netlink: &mut Netlink, store: &Store, _: &Lock, signals: &Held,
 }
 
 /// Whether everything is still as it was when the plan was made.
-fn still_as_planned(netlink: &mut Netlink, signals: &Held, order: &Order<'_>) -> Result<(), String> {
+fn still_as_planned(
+    netlink: &mut Netlink,
+    signals: &Held,
+    order: &Order<'_>,
+) -> Result<(), String> {
     if signals.pending().is_some() {
         return Err("the program was told to end".to_owned());
     }
@@ -162,14 +176,19 @@ fn still_guarded(
     store: &Store,
     guard: &mut Guard,
     record: &Record,
-    ends: Moment,
+    ends: BootInstant,
     limit: Duration,
 ) -> Result<(), String> {
     if !guard.stands_by() {
-        return Err("the process that would undo the change does not answer: it was killed or stopped".to_owned());
+        return Err(
+            "the process that would undo the change does not answer: it was killed or stopped"
+                .to_owned(),
+        );
     }
     let is_pending = |found: &Record| found.state == State::Pending && found.id == record.id;
-    if !store.read().is_some_and(|found| is_pending(&found)) || ends.since(Moment::now()) + SLACK / 2 < limit {
+    if !store.read().is_some_and(|found| is_pending(&found))
+        || ends.since(BootInstant::now()) + SLACK / 2 < limit
+    {
         return Err("it took too long, and the guard has undone it or is about to".to_owned());
     }
     Ok(())
@@ -187,7 +206,9 @@ fn apply_and_verify(
             may_go_on()?;
             let present = kernel::defaults4(netlink).map_err(|why| why.to_string())?;
             if !present.contains(&order.plan.wanted) {
-                return Err("somebody else removed the new default route at the same time".to_owned());
+                return Err(
+                    "somebody else removed the new default route at the same time".to_owned()
+                );
             }
         }
         apply(netlink, change)?;
@@ -217,7 +238,9 @@ fn still_done(netlink: &mut Netlink, order: &Order<'_>) -> Result<(), String> {
 fn still_used(netlink: &mut Netlink, order: &Order<'_>) -> Result<(), String> {
     match kernel::is_used(netlink, order.gateway, Some(order.link.index)) {
         Ok(true) => Ok(()),
-        Ok(false) => Err("somebody else changed the default route before it was confirmed".to_owned()),
+        Ok(false) => {
+            Err("somebody else changed the default route before it was confirmed".to_owned())
+        }
         Err(why) => Err(why.to_string()),
     }
 }
@@ -236,7 +259,9 @@ fn apply(netlink: &mut Netlink, change: &Change) -> Result<(), String> {
             log::debug!("{what}: {text}");
             Ok(())
         }
-        Ok(false) => Err(format!("somebody else changed the routes at the same time: {text} could not be {what}")),
+        Ok(false) => Err(format!(
+            "somebody else changed the routes at the same time: {text} could not be {what}"
+        )),
         Err(why) => Err(format!("{text} cannot be {what}: {why}")),
     }
 }
@@ -249,13 +274,15 @@ fn confirmed(waiter: &Waiter, limit: Duration, signals: &Held) -> Result<Said, (
          \"rackconnect gateway confirm\" in any session",
         human(limit)
     );
-    match waiter.wait(Moment::now() + limit, signals) {
+    match waiter.wait(BootInstant::now() + limit, signals) {
         End::Said(Word::Confirm, stream) => Ok(Some((Word::Confirm, stream))),
         End::Said(Word::Rollback, stream) => {
             Err(("gateway rollback asked for it".to_owned(), Some((Word::Rollback, stream))))
         }
         End::TooLate => Err((format!("nobody confirmed it within {}", human(limit)), None)),
-        End::Interrupted => Err(("the program was told to end before it was confirmed".to_owned(), None)),
+        End::Interrupted => {
+            Err(("the program was told to end before it was confirmed".to_owned(), None))
+        }
     }
 }
 
@@ -300,7 +327,9 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
         .iter()
         .filter_map(|change| match change {
             // Not "add", which another default route of that metric keeps from working.
-            Change::Remove(route) => Some(format!("\"ip route prepend {}\"", plan::show(route, &name))),
+            Change::Remove(route) => {
+                Some(format!("\"ip route prepend {}\"", plan::show(route, &name)))
+            }
             Change::Add(_) | Change::Append(_) => None,
         })
         .collect();
@@ -308,7 +337,11 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
         Kind::Other,
         format!(
             "the default route could not be put back: {last}. \"rackconnect gateway rollback\" tries again; by hand: {}",
-            if by_hand.is_empty() { "\"ip route del default\"".to_owned() } else { by_hand.join(", ") }
+            if by_hand.is_empty() {
+                "\"ip route del default\"".to_owned()
+            } else {
+                by_hand.join(", ")
+            }
         ),
     ))
 }
@@ -378,14 +411,20 @@ pub fn finish_interrupted(store: &Store, held: Option<&Held>) -> Result<bool> {
     }
     // Whoever holds the lock is at work on it.
     let Some(_lock) = store.lock(Duration::ZERO)? else { return Ok(false) };
-    let Some(record) = store.read().filter(|record| record.state == State::Pending) else { return Ok(false) };
+    let Some(record) = store.read().filter(|record| record.state == State::Pending) else {
+        return Ok(false);
+    };
     let own = match held {
         Some(_) => None,
         None => Some(signals::hold()?),
     };
-    log::warn!("a change of the default route to {} was interrupted: it is undone first", record.gateway);
-    let done =
-        kernel::open().and_then(|mut netlink| put_back(&mut netlink, &record)).and_then(|()| store.undone(&record));
+    log::warn!(
+        "a change of the default route to {} was interrupted: it is undone first",
+        record.gateway
+    );
+    let done = kernel::open()
+        .and_then(|mut netlink| put_back(&mut netlink, &record))
+        .and_then(|()| store.undone(&record));
     let _ = fs::remove_file(store.socket());
     if let Some(own) = own {
         own.let_go();
@@ -408,7 +447,9 @@ pub fn unfinished(store: &Store) -> Option<String> {
         }
         Some(_) => None,
         // The record is for root's eyes alone.
-        None => waits.then(|| "a change of the default route waits for \"rackconnect gateway confirm\"".to_owned()),
+        None => waits.then(|| {
+            "a change of the default route waits for \"rackconnect gateway confirm\"".to_owned()
+        }),
     }
 }
 
@@ -417,8 +458,12 @@ pub fn unfinished(store: &Store) -> Option<String> {
 /// # Errors
 /// There is none, or it is not there any more, or it could not be undone, or `gateway keep` would undo the undoing.
 pub fn roll_back(store: &Store, network: &Network) -> Result<String> {
-    let nothing =
-        || Error::new(Kind::Refused, format!("there is no change of the default route to undo{}", store.searched()));
+    let nothing = || {
+        Error::new(
+            Kind::Refused,
+            format!("there is no change of the default route to undo{}", store.searched()),
+        )
+    };
     let Some(first) = store.read() else { return Err(nothing()) };
     if !kernel::may_change_routes() {
         return Err(Error::new(Kind::Refused, "changing routes needs CAP_NET_ADMIN (root)"));
@@ -440,7 +485,10 @@ pub fn roll_back(store: &Store, network: &Network) -> Result<String> {
         store.remove()?;
         return Err(Error::new(
             Kind::Refused,
-            format!("the default route to {} was changed since by somebody else: nothing is put back", first.gateway),
+            format!(
+                "the default route to {} was changed since by somebody else: nothing is put back",
+                first.gateway
+            ),
         ));
     }
     let signals = signals::hold()?;
@@ -478,7 +526,10 @@ fn undo_guarded(netlink: &mut Netlink, store: &Store, record: &mut Record) -> Re
 fn settle(netlink: &mut Netlink, store: &Store, record: &mut Record, undone: bool) {
     let written = match undone {
         true => store.remove(),
-        false if kernel::defaults4(netlink).is_ok_and(|present| present.first() == Some(&record.plan.wanted)) => {
+        false
+            if kernel::defaults4(netlink)
+                .is_ok_and(|present| present.first() == Some(&record.plan.wanted)) =>
+        {
             record.state = State::Kept;
             store.write(record)
         }

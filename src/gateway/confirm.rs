@@ -18,8 +18,8 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::termios::{FlushArg, tcflush};
 use nix::unistd::{geteuid, getpgrp, tcgetpgrp};
 
-use super::record::Store;
-use crate::clock::Moment;
+use super::journal::Store;
+use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::signals::Held;
 
@@ -80,13 +80,16 @@ impl Waiter {
             Ok(listener) => Ok(Waiter { listener, path }),
             Err(why) => Err(Error::new(
                 Kind::Refused,
-                format!("nobody could confirm the change: the socket {} cannot be made: {why}", path.display()),
+                format!(
+                    "nobody could confirm the change: the socket {} cannot be made: {why}",
+                    path.display()
+                ),
             )),
         }
     }
 
     /// Waits for the word until `deadline`.
-    pub fn wait(&self, deadline: Moment, signals: &Held) -> End {
+    pub fn wait(&self, deadline: BootInstant, signals: &Held) -> End {
         let stdin = io::stdin();
         let mut terminal = stdin.is_terminal() && is_foreground(&stdin);
         if terminal {
@@ -97,11 +100,12 @@ impl Waiter {
             if signals.pending().is_some() {
                 return End::Interrupted;
             }
-            let left = deadline.since(Moment::now());
+            let left = deadline.since(BootInstant::now());
             if left.is_zero() {
                 return End::TooLate;
             }
-            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            let timeout =
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
             let mut watched = vec![
                 PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
                 PollFd::new(signals.wakeup().as_fd(), PollFlags::POLLIN),
@@ -199,13 +203,18 @@ pub fn say(store: &Store, word: Word) -> Result<Option<(bool, String)>> {
     let mut stream = match UnixStream::connect(&path) {
         Ok(stream) => stream,
         Err(why)
-            if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory) =>
+            if matches!(
+                why.kind(),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory
+            ) =>
         {
             return Ok(None);
         }
         Err(why) if why.kind() == ErrorKind::PermissionDenied => {
-            let why =
-                format!("only root may confirm a change of the default route, or undo it ({}: {why})", path.display());
+            let why = format!(
+                "only root may confirm a change of the default route, or undo it ({}: {why})",
+                path.display()
+            );
             return Err(Error::new(Kind::Refused, why));
         }
         Err(why) => return Err(Error::new(Kind::Refused, format!("{}: {why}", path.display()))),
@@ -229,8 +238,12 @@ pub fn say(store: &Store, word: Word) -> Result<Option<(bool, String)>> {
             None => Ok(None),
         },
         // The same, with the word still unread.
-        Err(why) if matches!(why.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(None),
-        Err(why) => Err(Error::new(Kind::Refused, format!("the change that waits does not answer: {why}"))),
+        Err(why) if matches!(why.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+            Ok(None)
+        }
+        Err(why) => {
+            Err(Error::new(Kind::Refused, format!("the change that waits does not answer: {why}")))
+        }
     }
 }
 

@@ -23,8 +23,8 @@ use nix::unistd::{Pid, getppid, read, setsid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::change;
-use super::record::Store;
-use crate::clock::Moment;
+use super::journal::Store;
+use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 
@@ -76,7 +76,9 @@ impl Guard {
     /// # Errors
     /// It does not stand by.
     pub fn start(store: &Store, limit: Duration) -> Result<Guard> {
-        let error = |why: String| Error::new(Kind::Refused, format!("the process that would undo cannot start: {why}"));
+        let error = |why: String| {
+            Error::new(Kind::Refused, format!("the process that would undo cannot start: {why}"))
+        };
         let program = match Path::new(SELF).exists() {
             true => PathBuf::from(SELF),
             false => env::current_exe().map_err(|why| error(why.to_string()))?,
@@ -118,7 +120,7 @@ impl Guard {
         let mut answer = self.hear();
         if !answer.is_empty() && answer != LEFT {
             // It says to people what it did, and ends.
-            let _ = readable(&self.answers, Moment::now() + PATIENCE);
+            let _ = readable(&self.answers, BootInstant::now() + PATIENCE);
         }
         // One that neither answers nor ends keeps nobody waiting, and must not go on later.
         let _ = self.child.kill();
@@ -135,7 +137,7 @@ impl Guard {
     }
 
     fn hear(&mut self) -> Vec<u8> {
-        let deadline = Moment::now() + PATIENCE;
+        let deadline = BootInstant::now() + PATIENCE;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\n") && readable(&self.answers, deadline) {
             let mut buffer = [0; 16];
@@ -149,12 +151,13 @@ impl Guard {
 }
 
 /// Whether there is something to read (or the end) before the deadline.
-fn readable(pipe: &impl AsFd, deadline: Moment) -> bool {
+fn readable(pipe: &impl AsFd, deadline: BootInstant) -> bool {
     loop {
-        let left = deadline.since(Moment::now());
-        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        let left = deadline.since(BootInstant::now());
+        let timeout =
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) if deadline.since(Moment::now()).is_zero() => return false,
+            Ok(0) if deadline.since(BootInstant::now()).is_zero() => return false,
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return true,
             Err(_) => return false,
@@ -165,7 +168,9 @@ fn readable(pipe: &impl AsFd, deadline: Moment) -> bool {
 /// What the program does as a guard, with what follows [`ARGUMENT`].
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let mut arguments = arguments.into_iter();
-    let (Some(folder), Some(limit)) = (arguments.next(), arguments.next()) else { return Exit::Usage };
+    let (Some(folder), Some(limit)) = (arguments.next(), arguments.next()) else {
+        return Exit::Usage;
+    };
     match limit.to_str().and_then(|text| text.parse().ok()).map(Duration::from_millis) {
         Some(limit) => stand_by(&Store::at(Path::new(&folder)), limit),
         None => Exit::Usage,
@@ -173,7 +178,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 fn stand_by(store: &Store, limit: Duration) -> Exit {
-    let deadline = Moment::now() + limit;
+    let deadline = BootInstant::now() + limit;
     // It waits to hear that this one is armed, and so lives.
     let parent = getppid();
     // The end of the session or of its terminal, and what the terminal sends, are for the other one.
@@ -221,7 +226,9 @@ fn stand_by(store: &Store, limit: Duration) -> Exit {
         }
         Ok(true) => {
             say(b"undone\n");
-            log::warn!("the default route was put back, because the process that changed it is gone or hangs");
+            log::warn!(
+                "the default route was put back, because the process that changed it is gone or hangs"
+            );
             Exit::Ok
         }
         Err(why) => {
@@ -238,6 +245,6 @@ fn stand_by(store: &Store, limit: Duration) -> Exit {
 fn end(parent: Pid) {
     if parent.as_raw() > 1 && getppid() == parent {
         let _ = kill(parent, Signal::SIGKILL);
-        let _ = readable(&io::stdin(), Moment::now() + DYING);
+        let _ = readable(&io::stdin(), BootInstant::now() + DYING);
     }
 }

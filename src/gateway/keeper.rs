@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 
 /// How often another's default route is replaced in [`WINDOW`].
 pub const REPLACEMENTS: usize = 5;
@@ -39,7 +39,7 @@ pub enum Sight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Listen for events, until then at the latest.
-    Listen(Option<Moment>),
+    Listen(Option<BootInstant>),
     /// Put the last verified gateway back.
     Restore,
     /// Ask the API, and set what it says.
@@ -58,30 +58,31 @@ pub struct Keeper {
     ask: Backoff,
     restore: Backoff,
     /// When another's default route was replaced.
-    replaced: Vec<Moment>,
+    replaced: Vec<BootInstant>,
 }
 
 #[derive(Clone, Debug)]
 struct Backoff {
     first: Duration,
-    due: Moment,
-    last: Option<Moment>,
+    due: BootInstant,
+    last: Option<BootInstant>,
     failures: u32,
 }
 
 impl Backoff {
-    fn new(first: Duration, now: Moment) -> Backoff {
+    fn new(first: Duration, now: BootInstant) -> Backoff {
         Backoff { first, due: now, last: None, failures: 0 }
     }
 
-    fn failed(&mut self, now: Moment, chance: f64) {
-        let pause = self.first.saturating_mul(2u32.saturating_pow(self.failures.min(16))).min(LONGEST);
+    fn failed(&mut self, now: BootInstant, chance: f64) {
+        let pause =
+            self.first.saturating_mul(2u32.saturating_pow(self.failures.min(16))).min(LONGEST);
         self.failures += 1;
         self.last = Some(now);
         self.due = now + pause.mul_f64(1.0 - 0.1 * chance.clamp(0.0, 1.0));
     }
 
-    fn succeeded(&mut self, now: Moment) {
+    fn succeeded(&mut self, now: BootInstant) {
         self.failures = 0;
         self.last = Some(now);
         self.due = now;
@@ -97,7 +98,7 @@ impl Backoff {
 
 impl Keeper {
     /// The state at the beginning. `remembers`: whether a gateway is known that was verified earlier.
-    pub fn new(now: Moment, remembers: bool) -> Keeper {
+    pub fn new(now: BootInstant, remembers: bool) -> Keeper {
         Keeper {
             verified: remembers,
             curious: true,
@@ -109,7 +110,7 @@ impl Keeper {
     }
 
     /// What to do next.
-    pub fn next(&mut self, now: Moment, sight: Sight) -> Step {
+    pub fn next(&mut self, now: BootInstant, sight: Sight) -> Step {
         let mut due = None;
         match sight {
             Sight::Ours => self.restore.failures = 0,
@@ -136,7 +137,7 @@ impl Keeper {
     }
 
     /// The gateway was put back, or could not be.
-    pub fn restored(&mut self, now: Moment, done: bool, chance: f64) {
+    pub fn restored(&mut self, now: BootInstant, done: bool, chance: f64) {
         match done {
             true => self.restore.succeeded(now),
             false => self.restore.failed(now, chance),
@@ -149,13 +150,13 @@ impl Keeper {
     }
 
     /// Asking, or setting what was heard, brought nothing.
-    pub fn failed(&mut self, now: Moment, chance: f64) {
+    pub fn failed(&mut self, now: BootInstant, chance: f64) {
         self.asking = false;
         self.ask.failed(now, chance);
     }
 
     /// The gateway that the API says is in effect, and verified.
-    pub fn verified(&mut self, now: Moment) {
+    pub fn verified(&mut self, now: BootInstant) {
         self.verified = true;
         self.curious = false;
         self.asking = false;
@@ -164,13 +165,13 @@ impl Keeper {
     }
 
     /// Whether another's default route may be replaced once more.
-    pub fn may_replace(&mut self, now: Moment) -> bool {
+    pub fn may_replace(&mut self, now: BootInstant) -> bool {
         self.replaced.retain(|then| now.since(*then) < WINDOW);
         self.replaced.len() < REPLACEMENTS
     }
 
     /// Another's default route was replaced. A try that was put back is none: nobody contends for a gateway that is dead.
-    pub fn replaced(&mut self, now: Moment) {
+    pub fn replaced(&mut self, now: BootInstant) {
         self.replaced.push(now);
     }
 }
@@ -180,8 +181,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> BootInstant {
+        BootInstant(Duration::from_secs(seconds))
     }
 
     #[test]
@@ -281,7 +282,9 @@ mod tests {
             keeper.asking();
             assert!(keeper.may_replace(now));
             keeper.failed(now, 0.0);
-            let Step::Listen(Some(until)) = keeper.next(now, Sight::Elsewhere) else { panic!("no pause") };
+            let Step::Listen(Some(until)) = keeper.next(now, Sight::Elsewhere) else {
+                panic!("no pause")
+            };
             pauses.push(until.since(now).as_secs());
             now = until;
         }
@@ -295,9 +298,9 @@ mod tests {
         fn no_storm_and_no_sleep(
             sights in proptest::collection::vec((0..3u8, any::<bool>(), 0..5_000u64, any::<bool>(), 0.0..1.0f64), 1..200),
         ) {
-            let mut now = Moment(Duration::from_secs(1_000));
+            let mut now = BootInstant(Duration::from_secs(1_000));
             let mut keeper = Keeper::new(now, false);
-            let (mut asked, mut tried): (Option<Moment>, Option<Moment>) = (None, None);
+            let (mut asked, mut tried): (Option<BootInstant>, Option<BootInstant>) = (None, None);
             for (sight, good, millis, event, chance) in sights {
                 if event {
                     keeper.heard();

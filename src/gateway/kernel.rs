@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::libc;
 
-use super::choose::{Network, ROUTED};
+use super::interface::{Network, ROUTED};
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{Hop, INET, INET6, Netlink, Route, Trouble};
 
@@ -74,7 +74,8 @@ pub fn is_used(netlink: &mut Netlink, gateway: IpAddr, interface: Option<u32>) -
     let family = crate::netlink::family_of(gateway);
     let hop = internet(netlink, family)?;
     let is_it = hop.is_some_and(|hop| {
-        hop.gateway == Some(gateway) && interface.is_none_or(|interface| hop.interface == Some(interface))
+        hop.gateway == Some(gateway)
+            && interface.is_none_or(|interface| hop.interface == Some(interface))
     });
     Ok(is_it && !is_split(netlink, family)?)
 }

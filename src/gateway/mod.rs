@@ -6,13 +6,13 @@
 //! dies), `verify`, `change` (all of it in its order), `confirm`.
 
 pub mod change;
-pub mod choose;
 pub mod confirm;
+pub mod export;
 pub mod guard;
+pub mod interface;
+pub mod journal;
 pub mod keeper;
 pub mod kernel;
-pub mod native;
 pub mod plan;
-pub mod record;
-pub mod rules;
+pub mod policy;
 pub mod verify;

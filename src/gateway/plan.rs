@@ -36,7 +36,9 @@ pub struct Plan {
 
 /// Whether `route` sends through that gateway on that interface.
 pub fn is_through(route: &Route, gateway: Ipv4Addr, interface: u32) -> bool {
-    route.is_understood() && route.gateway == Some(gateway.into()) && route.interface == Some(interface)
+    route.is_understood()
+        && route.gateway == Some(gateway.into())
+        && route.interface == Some(interface)
 }
 
 /// Plans how `gateway` on `interface` becomes the default gateway. `defaults`: the main table's default routes, the one in
@@ -44,7 +46,12 @@ pub fn is_through(route: &Route, gateway: Ipv4Addr, interface: u32) -> bool {
 ///
 /// # Errors
 /// A sentence that says why it cannot be done.
-pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Option<u32>) -> Result<Plan, String> {
+pub fn plan(
+    defaults: &[Route],
+    gateway: Ipv4Addr,
+    interface: u32,
+    keep_old: Option<u32>,
+) -> Result<Plan, String> {
     let before = defaults.to_vec();
     let Some(old) = defaults.first() else {
         let wanted = Route::default_via(gateway, interface, 0);
@@ -66,7 +73,8 @@ pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Opt
     }
     // Where it is there, it stays: the kernel adds no route twice.
     let there = twins().find(|route| is_through(route, gateway, interface));
-    let wanted = there.cloned().unwrap_or_else(|| Route::default_via(gateway, interface, old.metric));
+    let wanted =
+        there.cloned().unwrap_or_else(|| Route::default_via(gateway, interface, old.metric));
     let mut changes = Vec::new();
     if let Some(metric) = keep_old.filter(|_| !is_through(old, gateway, interface)) {
         if metric <= old.metric {
@@ -79,7 +87,9 @@ pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Opt
         match defaults.iter().find(|route| route.metric == metric) {
             None => changes.push(Change::Add(kept)),
             Some(there) if *there == kept => {}
-            Some(_) => return Err(format!("there is another default route at metric {metric} already")),
+            Some(_) => {
+                return Err(format!("there is another default route at metric {metric} already"));
+            }
         }
     }
     if there.is_none() {
@@ -88,8 +98,10 @@ pub fn plan(defaults: &[Route], gateway: Ipv4Addr, interface: u32, keep_old: Opt
     // From both ends towards ours, so that however far this comes, what is left is in its order and what went comes back to
     // its place.
     let ours = twins().position(|route| *route == wanted).unwrap_or(usize::MAX);
-    let (in_front, behind): (Vec<_>, Vec<_>) = twins().enumerate().partition(|(place, _)| *place < ours);
-    let removed = in_front.into_iter().chain(behind.into_iter().rev()).filter(|(place, _)| *place != ours);
+    let (in_front, behind): (Vec<_>, Vec<_>) =
+        twins().enumerate().partition(|(place, _)| *place < ours);
+    let removed =
+        in_front.into_iter().chain(behind.into_iter().rev()).filter(|(place, _)| *place != ours);
     changes.extend(removed.map(|(_, route)| Change::Remove(route.clone())));
     let plan = Plan { changes, wanted, before };
     // What cannot be undone exactly is not begun.
@@ -110,25 +122,33 @@ pub fn after(changes: &[Change], before: &[Route]) -> Result<Vec<Route>, String>
         match change {
             Change::Add(route) if table.contains(route) => {}
             Change::Add(route) => {
-                let place = table.iter().position(|other| other.metric >= route.metric).unwrap_or(table.len());
+                let place = table
+                    .iter()
+                    .position(|other| other.metric >= route.metric)
+                    .unwrap_or(table.len());
                 table.insert(place, route.clone());
             }
             Change::Append(route) => {
-                let place = table.iter().position(|other| other.metric > route.metric).unwrap_or(table.len());
+                let place = table
+                    .iter()
+                    .position(|other| other.metric > route.metric)
+                    .unwrap_or(table.len());
                 table.insert(place, route.clone());
             }
-            Change::Remove(route) => match table.iter().position(|other| route.may_stand_for(other)) {
-                Some(place) if table[place] == *route => drop(table.remove(place)),
-                Some(place) => {
-                    let name = |_| None;
-                    return Err(format!(
-                        "{} cannot be removed: the kernel takes {} for the same",
-                        show(route, &name),
-                        show(&table[place], &name)
-                    ));
+            Change::Remove(route) => {
+                match table.iter().position(|other| route.may_stand_for(other)) {
+                    Some(place) if table[place] == *route => drop(table.remove(place)),
+                    Some(place) => {
+                        let name = |_| None;
+                        return Err(format!(
+                            "{} cannot be removed: the kernel takes {} for the same",
+                            show(route, &name),
+                            show(&table[place], &name)
+                        ));
+                    }
+                    None => {}
                 }
-                None => {}
-            },
+            }
         }
     }
     Ok(table)
@@ -137,22 +157,36 @@ pub fn after(changes: &[Change], before: &[Route]) -> Result<Vec<Route>, String>
 /// What undoes `changes`, which were made where the default routes were `before`, where they are `present` now. A route is put
 /// back only where the present one is still ours, or where nobody else's has taken its place; what was added is removed
 /// wherever it is still there.
-pub fn undo(changes: &[Change], wanted: &Route, before: &[Route], present: &[Route]) -> Vec<Change> {
+pub fn undo(
+    changes: &[Change],
+    wanted: &Route,
+    before: &[Route],
+    present: &[Route],
+) -> Vec<Change> {
     let is_added = |route: &Route| changes.contains(&Change::Add(route.clone()));
-    let is_foreign = |route: &&Route| !before.contains(route) && !is_added(route) && *route != wanted;
+    let is_foreign =
+        |route: &&Route| !before.contains(route) && !is_added(route) && *route != wanted;
     let first_foreign = present.iter().filter(is_foreign).map(|route| route.metric).min();
-    let is_free = |old: &Route| present.contains(wanted) || first_foreign.is_none_or(|metric| metric > old.metric);
+    let is_free = |old: &Route| {
+        present.contains(wanted) || first_foreign.is_none_or(|metric| metric > old.metric)
+    };
     let comes_back = |old: &Route| is_free(old) && !present.contains(old);
     // What was behind ours, which was there already, comes back behind it.
     let place = |route: &Route| before.iter().position(|other| other == route);
-    let is_behind = |old: &Route| place(wanted).is_some_and(|ours| place(old).is_some_and(|place| place > ours));
+    let is_behind = |old: &Route| {
+        place(wanted).is_some_and(|ours| place(old).is_some_and(|place| place > ours))
+    };
     let behind = changes.iter().rev().filter_map(|change| match change {
-        Change::Remove(route) if comes_back(route) && is_behind(route) => Some(Change::Append(route.clone())),
+        Change::Remove(route) if comes_back(route) && is_behind(route) => {
+            Some(Change::Append(route.clone()))
+        }
         _ => None,
     });
     let others = changes.iter().rev().filter_map(|change| match change {
         Change::Add(route) if present.contains(route) => Some(Change::Remove(route.clone())),
-        Change::Remove(route) if comes_back(route) && !is_behind(route) => Some(Change::Add(route.clone())),
+        Change::Remove(route) if comes_back(route) && !is_behind(route) => {
+            Some(Change::Add(route.clone()))
+        }
         _ => None,
     });
     behind.chain(others).collect()
@@ -161,8 +195,9 @@ pub fn undo(changes: &[Change], wanted: &Route, before: &[Route], present: &[Rou
 /// Whether ours is gone from the default routes `present`, and somebody else's, which neither was there before nor is a
 /// fallback that was added, is in effect.
 pub fn is_taken(plan: &Plan, present: &[Route]) -> bool {
-    let is_foreign =
-        |route: &Route| !plan.before.contains(route) && !plan.changes.contains(&Change::Add(route.clone()));
+    let is_foreign = |route: &Route| {
+        !plan.before.contains(route) && !plan.changes.contains(&Change::Add(route.clone()))
+    };
     !present.contains(&plan.wanted) && present.first().is_some_and(is_foreign)
 }
 
@@ -254,12 +289,21 @@ mod tests {
     fn plans() {
         assert_eq!(changes(&[], None), Ok(vec![Add(ours(0))]));
         assert_eq!(changes(&[ours(100), public(200)], None), Ok(vec![]));
-        assert_eq!(changes(&[public(0), public(100)], None), Ok(vec![Add(ours(0)), Remove(public(0))]));
-        assert_eq!(changes(&[public(100), ours(200)], None), Ok(vec![Add(ours(100)), Remove(public(100))]));
+        assert_eq!(
+            changes(&[public(0), public(100)], None),
+            Ok(vec![Add(ours(0)), Remove(public(0))])
+        );
+        assert_eq!(
+            changes(&[public(100), ours(200)], None),
+            Ok(vec![Add(ours(100)), Remove(public(100))])
+        );
         // Twins: ours is there, but not alone.
         assert_eq!(changes(&[public(0), ours(0)], None), Ok(vec![Remove(public(0))]));
         assert_eq!(changes(&[ours(0), public(0)], None), Ok(vec![Remove(public(0))]));
-        assert_eq!(changes(&[ours(0), public(0), public(9)], Some(500)), Ok(vec![Remove(public(0))]));
+        assert_eq!(
+            changes(&[ours(0), public(0), public(9)], Some(500)),
+            Ok(vec![Remove(public(0))])
+        );
         let other = Route::default_via(Ipv4Addr::new(192, 0, 2, 1), 2, 0);
         assert_eq!(
             changes(&[public(0), other.clone(), public(9)], None),
@@ -280,8 +324,15 @@ mod tests {
         assert!(changes(&[several(0)], None).unwrap_err().contains("not touched"));
         assert_eq!(changes(&[several(100), public(200)], None), Ok(vec![Add(ours(0))]));
         assert_eq!(changes(&[public(7), several(7)], None), Ok(vec![Add(ours(0))]));
-        assert_eq!(changes(&[public(0), several(7)], None), Ok(vec![Add(ours(0)), Remove(public(0))]));
-        for strange in [&[public(0), several(0)][..], &[public(0), several(0), ours(0)], &[ours(0), several(0)]] {
+        assert_eq!(
+            changes(&[public(0), several(7)], None),
+            Ok(vec![Add(ours(0)), Remove(public(0))])
+        );
+        for strange in [
+            &[public(0), several(0)][..],
+            &[public(0), several(0), ours(0)],
+            &[ours(0), several(0)],
+        ] {
             assert!(changes(strange, None).unwrap_err().contains("not touched"));
         }
         let mut blackhole = public(0);
@@ -292,7 +343,8 @@ mod tests {
     /// The second of two behind ours came back in front of the first, where only one of them was gone.
     #[test]
     fn what_is_half_done_is_undone_in_its_order() {
-        let before = [1, 2, 3].map(|last| Route::default_via(Ipv4Addr::new(198, 51, 100, last), 2, 0));
+        let before =
+            [1, 2, 3].map(|last| Route::default_via(Ipv4Addr::new(198, 51, 100, last), 2, 0));
         let before = [&before[..1], &[ours(0)], &before[1..]].concat();
         let plan = plan(&before, GATEWAY, 3, None).unwrap();
         for steps in 0..=plan.changes.len() {
@@ -305,7 +357,9 @@ mod tests {
     #[test]
     fn a_fallback_needs_a_place_of_its_own_behind() {
         assert!(changes(&[public(100)], Some(100)).unwrap_err().contains("does not come after"));
-        assert!(changes(&[public(0), ours(7)], Some(7)).unwrap_err().contains("another default route"));
+        assert!(
+            changes(&[public(0), ours(7)], Some(7)).unwrap_err().contains("another default route")
+        );
     }
 
     /// The table as the kernel would have it after a step.
@@ -316,11 +370,27 @@ mod tests {
     #[test]
     fn what_the_kernel_cannot_tell_apart_is_not_begun() {
         // A default without a gateway, of scope and protocol like ours: to remove it would remove ours.
-        let mut bytes =
-            vec![2, 0, 0, 0, 254, libc::RTPROT_STATIC, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0];
+        let mut bytes = vec![
+            2,
+            0,
+            0,
+            0,
+            254,
+            libc::RTPROT_STATIC,
+            libc::RT_SCOPE_UNIVERSE,
+            libc::RTN_UNICAST,
+            0,
+            0,
+            0,
+            0,
+        ];
         bytes.extend([8, 0, libc::RTA_OIF as u8, 0, 3, 0, 0, 0]);
         let bare = Route::read(&bytes).unwrap();
-        assert!(changes(std::slice::from_ref(&bare), None).unwrap_err().contains("takes default via 10.182.127.198"));
+        assert!(
+            changes(std::slice::from_ref(&bare), None)
+                .unwrap_err()
+                .contains("takes default via 10.182.127.198")
+        );
         assert!(changes(&[public(0), bare], None).is_err());
     }
 
@@ -382,7 +452,10 @@ mod tests {
     #[test]
     fn shown_as_ip_does() {
         let name = |index| (index == 2).then(|| "eth0".to_owned());
-        assert_eq!(show(&public(100), &name), "default via 198.51.100.1 dev eth0 proto static metric 100");
+        assert_eq!(
+            show(&public(100), &name),
+            "default via 198.51.100.1 dev eth0 proto static metric 100"
+        );
         assert_eq!(show(&ours(0), &name), "default via 10.182.127.198 dev #3 proto static");
     }
 }

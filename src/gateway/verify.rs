@@ -12,7 +12,7 @@ use nix::libc;
 
 use super::kernel;
 use crate::api::reach::Target;
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::netlink::{Link, Netlink, family_of};
 
 /// How long verifying may take in all.
@@ -60,16 +60,19 @@ impl Probe {
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if host.is_empty() || port == Some(0) || !(host.parse::<IpAddr>().is_ok() || host.chars().all(is_name)) {
+        if host.is_empty()
+            || port == Some(0)
+            || !(host.parse::<IpAddr>().is_ok() || host.chars().all(is_name))
+        {
             return Err(wrong());
         }
         Ok(Probe { name: text.to_owned(), host: host.to_owned(), port, addresses: Vec::new() })
     }
 
     /// Whether the host answers: with a connection; where no port was named, a refusal is an answer of the host, too.
-    fn works(&self, deadline: Moment) -> bool {
+    fn works(&self, deadline: BootInstant) -> bool {
         self.addresses.iter().any(|address| {
-            let left = deadline.since(Moment::now()).max(Duration::from_millis(1));
+            let left = deadline.since(BootInstant::now()).max(Duration::from_millis(1));
             match TcpStream::connect_timeout(address, left) {
                 Ok(_) => true,
                 Err(why) => self.port.is_none() && why.kind() == ErrorKind::ConnectionRefused,
@@ -88,22 +91,28 @@ pub struct Checks {
 impl Checks {
     /// Tries everything once, and remembers what works.
     pub fn choose(api: Option<Target>, probes: Vec<Probe>) -> Checks {
-        let deadline = Moment::now() + BEFORE;
+        let deadline = BootInstant::now() + BEFORE;
         let api = api.and_then(|mut target| match target.reach(deadline) {
             Ok(()) => Some(target),
             Err(why) => {
-                log::warn!("the API cannot be reached now ({why}), so it is not asked for after the change");
+                log::warn!(
+                    "the API cannot be reached now ({why}), so it is not asked for after the change"
+                );
                 None
             }
         });
         let mut chosen = Vec::new();
         for mut probe in probes.into_iter() {
-            let deadline = Moment::now() + BEFORE;
+            let deadline = BootInstant::now() + BEFORE;
             let port = probe.port.unwrap_or(PROBE_PORT);
-            probe.addresses = crate::api::reach::addresses(&probe.host, port, deadline).unwrap_or_default();
+            probe.addresses =
+                crate::api::reach::addresses(&probe.host, port, deadline).unwrap_or_default();
             match probe.works(deadline) {
                 true => chosen.push(probe),
-                false => log::warn!("{} does not answer now, so it is not asked for after the change", probe.name),
+                false => log::warn!(
+                    "{} does not answer now, so it is not asked for after the change",
+                    probe.name
+                ),
             }
         }
         Checks { api, probes: chosen }
@@ -120,7 +129,7 @@ impl Checks {
         link: &Link,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), String> {
-        let start = Moment::now();
+        let start = BootInstant::now();
         is_used(netlink, gateway, link)?;
         log::debug!("the kernel would send a packet for the internet through {gateway}");
         let (sender, results) = channel();
@@ -148,7 +157,9 @@ impl Checks {
                 open -= 1;
                 match result {
                     Ok(()) => log::debug!("{name} still answers"),
-                    Err(why) => return Err(format!("{name} worked before, and does not any more: {why}")),
+                    Err(why) => {
+                        return Err(format!("{name} worked before, and does not any more: {why}"));
+                    }
                 }
             }
             if open == 0 && !neighbour.is_open() {
@@ -157,7 +168,7 @@ impl Checks {
             if interrupted() {
                 return Err("the program was told to end".to_owned());
             }
-            if Moment::now().since(start) >= LIMIT {
+            if BootInstant::now().since(start) >= LIMIT {
                 return Err("not everything answered in time".to_owned());
             }
             thread::sleep(TICK);
@@ -168,13 +179,16 @@ impl Checks {
 fn is_used(netlink: &mut Netlink, gateway: IpAddr, link: &Link) -> Result<(), String> {
     match kernel::is_used(netlink, gateway, Some(link.index)) {
         Ok(true) => Ok(()),
-        Ok(false) if kernel::is_split(netlink, family_of(gateway)).unwrap_or(false) => Err(format!(
-            "not every packet for the internet would go through {gateway}: there is another default route of the same metric"
-        )),
+        Ok(false) if kernel::is_split(netlink, family_of(gateway)).unwrap_or(false) => {
+            Err(format!(
+                "not every packet for the internet would go through {gateway}: there is another default route of the same metric"
+            ))
+        }
         Ok(false) => {
             let hop = kernel::internet(netlink, family_of(gateway)).ok().flatten();
             let name = kernel::namer(netlink);
-            let instead = kernel::describe(hop, |index| name(index).unwrap_or_else(|| format!("#{index}")));
+            let instead =
+                kernel::describe(hop, |index| name(index).unwrap_or_else(|| format!("#{index}")));
             Err(format!(
                 "the kernel would not send a packet for the internet through {gateway} on {}, but {instead} (something goes \
                  before the default routes of the main table: \"ip rule\" and \"ip route\" show it)",
@@ -193,9 +207,10 @@ fn spawn(
 ) {
     let sender_there = sender.clone();
     let name_there = name.clone();
-    let started = thread::Builder::new().name("check".to_owned()).stack_size(256 * 1024).spawn(move || {
-        let _ = sender_there.send((name_there, check()));
-    });
+    let started =
+        thread::Builder::new().name("check".to_owned()).stack_size(256 * 1024).spawn(move || {
+            let _ = sender_there.send((name_there, check()));
+        });
     if let Err(why) = started {
         let _ = sender.send((name, Err(format!("it cannot be checked: {why}"))));
     }
@@ -226,7 +241,10 @@ impl NeighbourCheck {
         }
         match known.and_then(|_| netlink.probe(link.index, gateway)) {
             Ok(()) => NeighbourCheck::Asked(gateway, link.clone()),
-            Err(why) => NeighbourCheck::Failed(format!("{gateway} cannot be looked for on {}: {why}", link.name)),
+            Err(why) => NeighbourCheck::Failed(format!(
+                "{gateway} cannot be looked for on {}: {why}",
+                link.name
+            )),
         }
     }
 
@@ -234,7 +252,7 @@ impl NeighbourCheck {
         !matches!(self, NeighbourCheck::Done)
     }
 
-    fn look(&mut self, netlink: &mut Netlink, start: Moment) -> Result<(), String> {
+    fn look(&mut self, netlink: &mut Netlink, start: BootInstant) -> Result<(), String> {
         let (gateway, link) = match self {
             NeighbourCheck::Done => return Ok(()),
             NeighbourCheck::Failed(why) => return Err(why.clone()),
@@ -248,7 +266,7 @@ impl NeighbourCheck {
                 Ok(())
             }
             Ok(Some(state)) if state & libc::NUD_FAILED != 0 => Err(silent()),
-            Ok(_) if Moment::now().since(start) >= NEIGHBOUR => Err(silent()),
+            Ok(_) if BootInstant::now().since(start) >= NEIGHBOUR => Err(silent()),
             Ok(_) => Ok(()),
             Err(why) => Err(format!("the neighbours cannot be read: {why}")),
         }
@@ -272,7 +290,9 @@ mod tests {
             let probe = Probe::parse(text).unwrap();
             assert_eq!((probe.host.as_str(), probe.port), (host, port), "{text}");
         }
-        for text in ["", ":80", "host:", "host:0", "host:99999", "ho st", "http://host/", "host:80:90"] {
+        for text in
+            ["", ":80", "host:", "host:0", "host:99999", "ho st", "http://host/", "host:80:90"]
+        {
             assert!(Probe::parse(text).is_err(), "{text}");
         }
     }

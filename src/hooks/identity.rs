@@ -27,9 +27,19 @@ pub type Ids = Vec<(String, String)>;
 
 /// Reads the ids below `root`, which is `/` but for tests.
 pub fn read(root: &Path) -> Ids {
-    let uuid = |path| id(root, path).filter(|id| id.bytes().any(|byte| !matches!(byte, b'0' | b'f' | b'F' | b'-')));
-    let ids = [("cloud-init", cloud_init(root)), ("dmi", uuid(DMI)), ("xen", uuid(XEN)), ("machine-id", uuid(MACHINE))];
-    ids.into_iter().filter_map(|(kind, id)| Some((kind.to_owned(), id?.to_ascii_lowercase()))).collect()
+    let uuid = |path| {
+        id(root, path)
+            .filter(|id| id.bytes().any(|byte| !matches!(byte, b'0' | b'f' | b'F' | b'-')))
+    };
+    let ids = [
+        ("cloud-init", cloud_init(root)),
+        ("dmi", uuid(DMI)),
+        ("xen", uuid(XEN)),
+        ("machine-id", uuid(MACHINE)),
+    ];
+    ids.into_iter()
+        .filter_map(|(kind, id)| Some((kind.to_owned(), id?.to_ascii_lowercase())))
+        .collect()
 }
 
 fn cloud_init(root: &Path) -> Option<String> {
@@ -81,7 +91,10 @@ mod tests {
     fn what_a_cloud_init_of_before_left_behind_tells_nothing() {
         assert_eq!(server(&[(CLOUD_INIT_LIB, "i-1")]), [""; 0]);
         assert_eq!(server(&[(CLOUD_INIT_LIB, "i-1"), ("run/cloud-init/disabled", "")]), [""; 0]);
-        assert_eq!(server(&[(CLOUD_INIT_LIB, "i-1"), ("run/cloud-init/status.json", "")]), ["cloud-init i-1"]);
+        assert_eq!(
+            server(&[(CLOUD_INIT_LIB, "i-1"), ("run/cloud-init/status.json", "")]),
+            ["cloud-init i-1"]
+        );
         assert_eq!(server(&[(CLOUD_INIT_RUN, "iid-datasource-none\n")]), [""; 0]);
         assert_eq!(
             server(&[(CLOUD_INIT_RUN, "two words"), (MACHINE, &"x".repeat(600))]),

@@ -22,9 +22,9 @@ pub fn name(hook: &Path) -> String {
     }
     if name.len() > LONGEST {
         // FNV-1a: the names of one server's hooks are nobody's attack.
-        let hash = name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
         name = format!("{}%{hash:016x}", &name[name.len() - LONGEST..]);
     }
     name
@@ -39,7 +39,8 @@ pub fn text(ids: &Ids) -> String {
 /// because cloud-init was removed, or installed. Where nothing can be compared the stamp counts: a hook that is run once too
 /// seldom can be run by hand.
 pub fn is_of(stamp: &str, ids: &Ids) -> bool {
-    let stamped = |kind: &str| stamp.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+    let stamped =
+        |kind: &str| stamp.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
     ids.iter().find_map(|(kind, id)| Some(stamped(kind)? == id)).unwrap_or(true)
 }
 

@@ -13,12 +13,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Goal, News, OkIf, Question};
-use crate::api::body::Named;
+use super::{News, Question};
 use crate::api::client::Failure;
-use crate::api::status::Status;
-use crate::budget::Why;
-use crate::clock::Moment;
+use crate::clock::BootInstant;
+use crate::model::NamedStatus;
+use crate::model::Status;
+use crate::model::{Goal, OkIf};
+use crate::ratelimit::Why;
 use crate::xenstore::{Server, Sighting};
 
 /// How often the tasks are asked for while a person watches.
@@ -45,7 +46,7 @@ pub struct Policy {
     /// How long to let pass from one question to the next.
     pub interval: Duration,
     /// When to give up; none: never.
-    pub deadline: Option<Moment>,
+    pub deadline: Option<BootInstant>,
     /// Other ends that are a success.
     pub ok_if: OkIf,
     /// Whether to go on after FAILED.
@@ -62,12 +63,12 @@ pub enum Step {
         /// What.
         question: Question,
         /// Not before.
-        at: Moment,
+        at: BootInstant,
         /// When an answer is of no use any more.
-        deadline: Option<Moment>,
+        deadline: Option<BootInstant>,
     },
     /// Do nothing until that moment: there is nothing to ask, or no time left for it.
-    Rest(Moment),
+    Rest(BootInstant),
     /// Stop.
     End(End),
 }
@@ -96,11 +97,11 @@ pub enum End {
 pub struct Machine {
     policy: Policy,
     /// When the next question about the goal is due.
-    due: Moment,
+    due: BootInstant,
     /// When the last one was asked, with the chance that its jitter is made of.
-    last: Option<(Moment, f64)>,
+    last: Option<(BootInstant, f64)>,
     /// Before this nothing is asked: the request limit.
-    held: Moment,
+    held: BootInstant,
     /// How many questions about the goal were asked.
     asked: u32,
     /// How it ends, once that is known.
@@ -108,10 +109,10 @@ pub struct Machine {
     /// Whether the tasks are asked for next.
     tasks_due: bool,
     /// When they were last asked for.
-    tasks_asked: Option<Moment>,
+    tasks_asked: Option<BootInstant>,
     status: Option<Status>,
     gateway: Option<IpAddr>,
-    tasks: Vec<Named>,
+    tasks: Vec<NamedStatus>,
     /// Why the last question has no answer; none if it has one.
     trouble: Option<Failure>,
     /// Whether anything but 404 was ever heard.
@@ -121,7 +122,7 @@ pub struct Machine {
     /// The status that the API gave last, if it ever did.
     heard: Option<Status>,
     /// When the status was first asked for, when last, and how often, as long as the API has given none.
-    silence: Option<(Moment, Moment, u32)>,
+    silence: Option<(BootInstant, BootInstant, u32)>,
     local: Local,
 }
 
@@ -153,14 +154,14 @@ struct Change {
     /// What to.
     status: Option<Status>,
     /// When it was seen.
-    at: Moment,
+    at: BootInstant,
     /// How many requests in a row failed that were sent after it.
     failures: u32,
 }
 
 impl Machine {
     /// A wait that begins at `now`.
-    pub fn new(policy: Policy, now: Moment) -> Machine {
+    pub fn new(policy: Policy, now: BootInstant) -> Machine {
         Machine {
             policy,
             due: now,
@@ -183,7 +184,7 @@ impl Machine {
     }
 
     /// What to do next.
-    pub fn step(&self, now: Moment) -> Step {
+    pub fn step(&self, now: BootInstant) -> Step {
         let past = self.policy.deadline.filter(|deadline| *deadline <= now);
         match (self.end, past) {
             // FAILED names the tasks that did not succeed, unless the deadline is here as well.
@@ -194,7 +195,8 @@ impl Machine {
             (None, Some(_)) => Step::End(End::DeadlinePassed),
             // The tasks must not delay the next question about the goal.
             (None, None) if self.tasks_due && now < self.due => {
-                let deadline = self.policy.deadline.map_or(self.due, |deadline| deadline.min(self.due));
+                let deadline =
+                    self.policy.deadline.map_or(self.due, |deadline| deadline.min(self.due));
                 Step::Ask { question: Question::Tasks, at: now, deadline: Some(deadline) }
             }
             (None, None) if self.is_past_deployed() => {
@@ -217,7 +219,14 @@ impl Machine {
     }
 
     /// Takes in what came of `question`, which was asked at `asked`. `chance`, from 0 to 1, is what the jitter is made of.
-    pub fn hear(&mut self, question: Question, asked: Moment, now: Moment, news: &News, chance: f64) {
+    pub fn hear(
+        &mut self,
+        question: Question,
+        asked: BootInstant,
+        now: BootInstant,
+        news: &News,
+        chance: f64,
+    ) {
         if question == Question::Tasks {
             self.tasks_due = false;
             self.tasks_asked = Some(now);
@@ -242,7 +251,9 @@ impl Machine {
         let is_after = self.local.change.as_ref().is_none_or(|change| change.at <= asked);
         self.local.ask_now &= !is_after;
         // Whoever answers is believed; two failures in a row have to follow before anybody else is.
-        if let Some(change) = self.local.change.as_mut().filter(|_| !matches!(news, News::Failure(_))) {
+        if let Some(change) =
+            self.local.change.as_mut().filter(|_| !matches!(news, News::Failure(_)))
+        {
             change.failures = 0;
         }
         match news {
@@ -284,7 +295,7 @@ impl Machine {
     }
 
     /// Takes in what xenstore says now; none if there is none (any more).
-    pub fn hear_local(&mut self, sighting: Option<&Sighting>, now: Moment) {
+    pub fn hear_local(&mut self, sighting: Option<&Sighting>, now: BootInstant) {
         let Some(sighting) = sighting else {
             self.local.sighting = None;
             self.schedule(now);
@@ -294,7 +305,8 @@ impl Machine {
         if sighting.is_clear() {
             let before = self.local.status.replace(sighting.status.clone());
             if before.is_some_and(|before| before != sighting.status) && !self.is_past_deployed() {
-                self.local.change = Some(Change { status: sighting.status.clone(), at: now, failures: 0 });
+                self.local.change =
+                    Some(Change { status: sighting.status.clone(), at: now, failures: 0 });
                 self.local.ask_now = true;
             }
         }
@@ -308,13 +320,13 @@ impl Machine {
     }
 
     /// A question after which the API gave no status.
-    fn hear_silence(&mut self, asked: Moment) {
+    fn hear_silence(&mut self, asked: BootInstant) {
         let (first, count) = self.silence.map_or((asked, 0), |(first, _, count)| (first, count));
         self.silence = Some((first, asked, count + 1));
     }
 
     /// A request that failed.
-    fn hear_failure(&mut self, now: Moment) {
+    fn hear_failure(&mut self, now: BootInstant) {
         let Some(change) = &mut self.local.change else { return };
         change.failures += 1;
         if change.failures >= FAILURES_TO_BELIEVE
@@ -333,7 +345,8 @@ impl Machine {
             return;
         }
         if self.heard.is_none() && !self.local.believed {
-            let is_silent = sighting.server == Server::NoRole && sighting.status_absent && self.was_silent();
+            let is_silent =
+                sighting.server == Server::NoRole && sighting.status_absent && self.was_silent();
             if sighting.server.is_certainly_another() || is_silent {
                 self.end = Some(End::NotRackConnect(ok_if.not_rackconnect));
             }
@@ -345,7 +358,9 @@ impl Machine {
         let word = sighting.managed.as_deref().filter(|_| is_new).map(str::to_ascii_lowercase);
         self.end = match word.as_deref() {
             Some("complete") => Some(End::Reached),
-            Some("build error" | "authentication error") if !through_failed => Some(End::ManagedFailed(ok_if.failed)),
+            Some("build error" | "authentication error") if !through_failed => {
+                Some(End::ManagedFailed(ok_if.failed))
+            }
             None if sighting.managed_absent && sighting.managed_account == Some(false) => {
                 Some(End::NotManaged(ok_if.not_managed))
             }
@@ -354,7 +369,9 @@ impl Machine {
     }
 
     fn was_silent(&self) -> bool {
-        self.silence.is_some_and(|(first, last, count)| last.since(first) >= SILENCE.0 && count >= SILENCE.1)
+        self.silence.is_some_and(|(first, last, count)| {
+            last.since(first) >= SILENCE.0 && count >= SILENCE.1
+        })
     }
 
     /// Whether all that is left to wait for is Managed Operations.
@@ -383,16 +400,18 @@ impl Machine {
     }
 
     /// Says anew when the next question is due.
-    fn schedule(&mut self, now: Moment) {
+    fn schedule(&mut self, now: BootInstant) {
         let next = match self.last {
             Some(_) if self.local.ask_now => now,
-            Some((asked, chance)) => asked + self.interval() + self.policy.interval.mul_f64(0.1 * chance),
+            Some((asked, chance)) => {
+                asked + self.interval() + self.policy.interval.mul_f64(0.1 * chance)
+            }
             None => self.due,
         };
         self.due = next.max(self.held);
     }
 
-    fn hear_status(&mut self, status: &Status, now: Moment) {
+    fn hear_status(&mut self, status: &Status, now: BootInstant) {
         let Policy { goal, ok_if, through_failed, watched, .. } = self.policy;
         let changed = self.status.as_ref() != Some(status);
         self.ever_known = true;
@@ -414,7 +433,9 @@ impl Machine {
             Some(_) => false,
             // Where requests are spared, the tasks are asked for only if somebody looks at them.
             None if self.local.believed => false,
-            None => *status != Status::Deployed && ((changed && !self.is_quiet()) || (watched && stale)),
+            None => {
+                *status != Status::Deployed && ((changed && !self.is_quiet()) || (watched && stale))
+            }
         };
         self.conclude();
     }
@@ -425,7 +446,7 @@ impl Machine {
     }
 
     /// When it gives up.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub fn deadline(&self) -> Option<BootInstant> {
         self.policy.deadline
     }
 
@@ -440,7 +461,7 @@ impl Machine {
     }
 
     /// The tasks that were last heard of.
-    pub fn tasks(&self) -> &[Named] {
+    pub fn tasks(&self) -> &[NamedStatus] {
         &self.tasks
     }
 
@@ -470,7 +491,7 @@ impl Machine {
     }
 
     /// When the next question is due.
-    pub fn due(&self) -> Moment {
+    pub fn due(&self) -> BootInstant {
         self.due
     }
 }

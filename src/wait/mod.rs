@@ -13,35 +13,11 @@ use std::time::Duration;
 pub use machine::{End, Machine, Policy, Step};
 pub use run::run;
 
-use crate::api::body::Named;
 use crate::api::client::Failure;
-use crate::api::status::Status;
-use crate::clock::Moment;
+use crate::clock::BootInstant;
+use crate::model::NamedStatus;
+use crate::model::Status;
 use crate::xenstore::Sighting;
-
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Goal {
-    /// The status DEPLOYED.
-    Deployed,
-    /// A gateway's address.
-    Gateway,
-    /// The status DEPLOYED, and then Managed Operations' automation as well.
-    Managed,
-}
-
-/// The ends that are a success besides the goal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OkIf {
-    /// FAILED.
-    pub failed: bool,
-    /// UNPROCESSABLE.
-    pub unprocessable: bool,
-    /// It is no RackConnect v2 server.
-    pub not_rackconnect: bool,
-    /// The account has no Managed Operations.
-    pub not_managed: bool,
-}
 
 /// What a wait asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +38,7 @@ pub enum News {
     /// The gateway's address.
     Gateway(IpAddr),
     /// The tasks, in their order.
-    Tasks(Vec<Named>),
+    Tasks(Vec<NamedStatus>),
     /// 404.
     NotKnownYet,
     /// No answer, or one that cannot be understood.
@@ -75,7 +51,7 @@ pub struct Heard {
     /// What was asked.
     pub question: Question,
     /// When.
-    pub asked: Moment,
+    pub asked: BootInstant,
     /// The answer.
     pub news: News,
 }
@@ -94,10 +70,10 @@ pub enum Rested {
 /// Where statuses come from, and how time passes.
 pub trait Source {
     /// Asks, and answers by `deadline`; or hears in the meantime what another question brought.
-    fn ask(&mut self, question: Question, deadline: Moment) -> Heard;
+    fn ask(&mut self, question: Question, deadline: BootInstant) -> Heard;
 
     /// Sleeps until then, or until it brings something.
-    fn rest(&mut self, until: Moment) -> Rested;
+    fn rest(&mut self, until: BootInstant) -> Rested;
 
     /// What the server itself knows at this moment; none if it knows nothing. Costs no request.
     fn look(&mut self) -> Option<Sighting> {

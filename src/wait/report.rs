@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{End, Goal, Machine};
-use crate::api::body::Named;
+use super::{End, Machine};
 use crate::api::client::{Failure, UNHEARD, no_place};
-use crate::clock::Moment;
+use crate::clock::BootInstant;
 use crate::duration::human;
+use crate::model::Goal;
+use crate::model::NamedStatus;
 use crate::xenstore::Server;
 
 /// How often a log hears that the wait goes on.
@@ -15,20 +16,20 @@ const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Remembers what was said, so that nothing is said twice.
 #[derive(Debug)]
 pub struct Report {
-    started: Moment,
+    started: BootInstant,
     said: String,
-    said_at: Moment,
+    said_at: BootInstant,
     told: String,
 }
 
 impl Report {
     /// The report of a wait that begins at `now`.
-    pub fn new(now: Moment) -> Report {
+    pub fn new(now: BootInstant) -> Report {
         Report { started: now, said: String::new(), said_at: now, told: String::new() }
     }
 
     /// The line for a log, if there is something new to say or nothing was said for a minute.
-    pub fn line(&mut self, machine: &Machine, now: Moment) -> Option<String> {
+    pub fn line(&mut self, machine: &Machine, now: BootInstant) -> Option<String> {
         let state = state(machine);
         let heartbeat = now.since(self.said_at) >= HEARTBEAT;
         if state == self.said && !heartbeat {
@@ -52,15 +53,17 @@ impl Report {
     }
 
     /// When [`Report::line`] will have something to say even if nothing happens.
-    pub fn heartbeat(&self) -> Moment {
+    pub fn heartbeat(&self) -> BootInstant {
         self.said_at + HEARTBEAT
     }
 
     /// The live line.
-    pub fn live(&self, machine: &Machine, now: Moment) -> String {
+    pub fn live(&self, machine: &Machine, now: BootInstant) -> String {
         let elapsed = human(Duration::from_secs(now.since(self.started).as_secs()));
         let next = match machine.due().since(now) {
-            _ if machine.deadline().is_some_and(|deadline| deadline <= machine.due()) => "giving up".to_owned(),
+            _ if machine.deadline().is_some_and(|deadline| deadline <= machine.due()) => {
+                "giving up".to_owned()
+            }
             Duration::ZERO => "checking now".to_owned(),
             rest => format!("next check in {}s", rest.as_secs_f64().round().max(1.0)),
         };
@@ -68,7 +71,7 @@ impl Report {
     }
 
     /// The last line: how it ended. The end of a sentence that begins with the program's name.
-    pub fn end(&self, machine: &Machine, end: End, now: Moment) -> String {
+    pub fn end(&self, machine: &Machine, end: End, now: BootInstant) -> String {
         let elapsed = human(now.since(self.started));
         match end {
             End::Reached => match machine.gateway() {
@@ -79,7 +82,11 @@ impl Report {
                 None => format!("DEPLOYED after {elapsed}{}", by_xenstore(machine)),
             },
             End::Failed(_) => {
-                format!("the automation FAILED after {elapsed}{}{}", by_xenstore(machine), failed(machine.tasks()))
+                format!(
+                    "the automation FAILED after {elapsed}{}{}",
+                    by_xenstore(machine),
+                    failed(machine.tasks())
+                )
             }
             End::Unprocessable(_) => format!(
                 "UNPROCESSABLE after {elapsed}{}: RackConnect will not automate this server, usually because it is in \
@@ -88,10 +95,14 @@ impl Report {
             ),
             End::NotRackConnect(_) => {
                 let why = match machine.sighting().map(|sighting| &sighting.server) {
-                    Some(Server::OtherProvider(name)) => format!("xenstore names the provider {name:?}"),
-                    Some(Server::V3) => "its roles in xenstore are those of RackConnect v3, which does nothing in \
+                    Some(Server::OtherProvider(name)) => {
+                        format!("xenstore names the provider {name:?}")
+                    }
+                    Some(Server::V3) => {
+                        "its roles in xenstore are those of RackConnect v3, which does nothing in \
                                          the server"
-                        .to_owned(),
+                            .to_owned()
+                    }
                     _ => format!(
                         "its roles in xenstore are without RackConnect, its metadata has no automation status, and the API \
                          gave none in {elapsed}"
@@ -104,24 +115,40 @@ impl Report {
                  Managed Operations"
             ),
             End::ManagedFailed(_) => {
-                let word = machine.sighting().and_then(|sighting| sighting.managed.as_deref()).unwrap_or_default();
-                format!("DEPLOYED, but the automation of Managed Operations ended in {word:?}, after {elapsed}")
+                let word = machine
+                    .sighting()
+                    .and_then(|sighting| sighting.managed.as_deref())
+                    .unwrap_or_default();
+                format!(
+                    "DEPLOYED, but the automation of Managed Operations ended in {word:?}, after {elapsed}"
+                )
             }
             End::DeadlinePassed if machine.waits_for_managed() => {
                 format!("gave up after {elapsed}: {}", state(machine))
             }
             End::DeadlinePassed => {
                 let known = (machine.trouble(), machine.status());
-                let missing = if machine.goal() == Goal::Gateway { "no gateway is assigned yet; " } else { "" };
+                let missing = if machine.goal() == Goal::Gateway {
+                    "no gateway is assigned yet; "
+                } else {
+                    ""
+                };
                 let last = match known {
                     (Some(trouble), Some(status)) => {
-                        format!("the last status was {status}, and the last question has no answer: {}", why(trouble))
+                        format!(
+                            "the last status was {status}, and the last question has no answer: {}",
+                            why(trouble)
+                        )
                     }
-                    (Some(trouble), None) => format!("the last question has no answer: {}", why(trouble)),
+                    (Some(trouble), None) => {
+                        format!("the last question has no answer: {}", why(trouble))
+                    }
                     (None, Some(status)) => format!("the status is {status}"),
-                    (None, None) if machine.only_unknown() => "RackConnect does not know this server (404 was the \
+                    (None, None) if machine.only_unknown() => {
+                        "RackConnect does not know this server (404 was the \
                          only answer): perhaps it is not a RackConnect v2 server"
-                        .to_owned(),
+                            .to_owned()
+                    }
                     (None, None) => "no status is known".to_owned(),
                 };
                 format!("gave up after {elapsed}: {missing}{last}")
@@ -150,7 +177,9 @@ fn state(machine: &Machine) -> String {
         false => status.to_string(),
     });
     let known = match (machine.goal(), status) {
-        (Goal::Deployed | Goal::Managed, status) => status.unwrap_or_else(|| "no status yet".to_owned()),
+        (Goal::Deployed | Goal::Managed, status) => {
+            status.unwrap_or_else(|| "no status yet".to_owned())
+        }
         (Goal::Gateway, None) => "no gateway yet".to_owned(),
         (Goal::Gateway, Some(status)) => format!("no gateway yet, {status}"),
     };
@@ -166,7 +195,9 @@ fn state(machine: &Machine) -> String {
 /// Whose word it is, if it is not the API's.
 fn by_xenstore(machine: &Machine) -> &'static str {
     match machine.is_believed() {
-        true => " (it changed to that in xenstore, and the API has not answered since: xenstore is believed)",
+        true => {
+            " (it changed to that in xenstore, and the API has not answered since: xenstore is believed)"
+        }
         false => "",
     }
 }
@@ -180,9 +211,11 @@ fn why(trouble: &Failure) -> String {
 }
 
 /// ", 3 of 7 tasks done, now: …"
-fn progress(tasks: &[Named]) -> String {
+fn progress(tasks: &[NamedStatus]) -> String {
     let done = tasks.iter().filter(|task| is_done(task)).count();
-    let is_failed = |task: &Named| ["FAILED", "ERROR"].iter().any(|word| word.eq_ignore_ascii_case(task.status.trim()));
+    let is_failed = |task: &NamedStatus| {
+        ["FAILED", "ERROR"].iter().any(|word| word.eq_ignore_ascii_case(task.status.trim()))
+    };
     let current = tasks.iter().find(|task| !is_done(task) && !is_failed(task));
     let current = current.map(|task| format!(", now: {}", task.name));
     match tasks.len() {
@@ -191,9 +224,12 @@ fn progress(tasks: &[Named]) -> String {
     }
 }
 
-fn failed(tasks: &[Named]) -> String {
-    let names: Vec<String> =
-        tasks.iter().filter(|task| !is_done(task)).map(|task| format!("{} ({})", task.name, task.status)).collect();
+fn failed(tasks: &[NamedStatus]) -> String {
+    let names: Vec<String> = tasks
+        .iter()
+        .filter(|task| !is_done(task))
+        .map(|task| format!("{} ({})", task.name, task.status))
+        .collect();
     match names.is_empty() {
         true => String::new(),
         false => format!("; not successful: {}", names.join(", ")),
@@ -201,8 +237,16 @@ fn failed(tasks: &[Named]) -> String {
 }
 
 /// Whether a task's status is one of success. Which words a task can have is not documented.
-fn is_done(task: &Named) -> bool {
-    const WORDS: [&str; 8] =
-        ["DEPLOYED", "COMPLETE", "COMPLETED", "SUCCESS", "SUCCESSFUL", "SUCCEEDED", "DONE", "FINISHED"];
+fn is_done(task: &NamedStatus) -> bool {
+    const WORDS: [&str; 8] = [
+        "DEPLOYED",
+        "COMPLETE",
+        "COMPLETED",
+        "SUCCESS",
+        "SUCCESSFUL",
+        "SUCCEEDED",
+        "DONE",
+        "FINISHED",
+    ];
     WORDS.iter().any(|word| word.eq_ignore_ascii_case(task.status.trim()))
 }

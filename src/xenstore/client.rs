@@ -21,13 +21,14 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::unistd::geteuid;
 
-use super::wire::{self, Decoder};
-use crate::clock::Moment;
+use super::codec::{self, Decoder};
+use crate::clock::BootInstant;
 use crate::duration::human;
 
 /// Where xenstore is, in the order in which it is looked for: the kernel's device, the same in the older file system, and
 /// a xenstored in this very domain (Xen's `tools/libs/store`; the second path is that of Xen before 4.16).
-const PLACES: [&str; 4] = ["/dev/xen/xenbus", "/proc/xen/xenbus", "/run/xenstored/socket", "/var/run/xenstored/socket"];
+const PLACES: [&str; 4] =
+    ["/dev/xen/xenbus", "/proc/xen/xenbus", "/run/xenstored/socket", "/var/run/xenstored/socket"];
 
 /// Names one other place instead: the variable of Xen's own tools, for a socket or a device. A program's environment is
 /// made by whoever starts it; what is at that place has to belong to that user, too, or to root.
@@ -59,7 +60,9 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Absent => match named() {
-                Some(place) => write!(f, "there is no xenstore at {}, which {VARIABLE} names", place.display()),
+                Some(place) => {
+                    write!(f, "there is no xenstore at {}, which {VARIABLE} names", place.display())
+                }
                 None => f.write_str("there is no xenstore here: not a Xen guest"),
             },
             Trouble::Unreadable(place) => write!(f, "xenstore ({place}) can be read by root alone"),
@@ -79,7 +82,7 @@ pub struct Connection {
     /// Whether a watch has fired since that was last asked for.
     fired: bool,
     /// When all answers have to be there.
-    until: Option<Moment>,
+    until: Option<BootInstant>,
 }
 
 impl Connection {
@@ -104,16 +107,17 @@ impl Connection {
             Some(path) => Connection::open_at(&path),
             None => {
                 let mut worst = Trouble::Absent;
-                let found = PLACES.iter().find_map(|place| match Connection::open_at(Path::new(place)) {
-                    Ok(connection) => Some(connection),
-                    Err(trouble) => {
-                        // What the first place says that has anything to say.
-                        if worst == Trouble::Absent {
-                            worst = trouble;
+                let found =
+                    PLACES.iter().find_map(|place| match Connection::open_at(Path::new(place)) {
+                        Ok(connection) => Some(connection),
+                        Err(trouble) => {
+                            // What the first place says that has anything to say.
+                            if worst == Trouble::Absent {
+                                worst = trouble;
+                            }
+                            None
                         }
-                        None
-                    }
-                });
+                    });
                 found.ok_or(worst)
             }
         };
@@ -129,13 +133,17 @@ impl Connection {
             ErrorKind::NotFound | ErrorKind::NotADirectory => Trouble::Absent,
             ErrorKind::PermissionDenied => Trouble::Unreadable(place.display().to_string()),
             // A device of a driver that found no Xen.
-            _ if [Errno::ENXIO, Errno::ENODEV].iter().any(|none| why.raw_os_error() == Some(*none as i32)) => {
+            _ if [Errno::ENXIO, Errno::ENODEV]
+                .iter()
+                .any(|none| why.raw_os_error() == Some(*none as i32)) =>
+            {
                 Trouble::Absent
             }
             _ => broken(place, &why.to_string()),
         };
         let is_socket = fs::metadata(place).map_err(failed)?.file_type().is_socket();
-        let (file, owner) = if is_socket { dial(place) } else { open_device(place) }.map_err(failed)?;
+        let (file, owner) =
+            if is_socket { dial(place) } else { open_device(place) }.map_err(failed)?;
         if owner != 0 && owner != geteuid().as_raw() {
             return Err(broken(
                 place,
@@ -154,7 +162,7 @@ impl Connection {
     }
 
     /// No answer is waited for beyond that moment, if there is one.
-    pub fn by(self, until: Option<Moment>) -> Connection {
+    pub fn by(self, until: Option<BootInstant>) -> Connection {
         Connection { until, ..self }
     }
 
@@ -168,8 +176,8 @@ impl Connection {
     /// # Errors
     /// See [`Trouble`]; never [`Trouble::Absent`].
     pub fn read(&mut self, path: &str) -> Result<Option<String>, Trouble> {
-        let payload = self.ask_if_there(wire::READ, path)?;
-        Ok(payload.map(|payload| wire::text(&payload)))
+        let payload = self.ask_if_there(codec::READ, path)?;
+        Ok(payload.map(|payload| codec::text(&payload)))
     }
 
     /// The names of the children of a path; none if there is no such path.
@@ -177,8 +185,8 @@ impl Connection {
     /// # Errors
     /// As for [`Connection::read`].
     pub fn directory(&mut self, path: &str) -> Result<Option<Vec<String>>, Trouble> {
-        let payload = self.ask_if_there(wire::DIRECTORY, path)?;
-        Ok(payload.map(|payload| wire::names(&payload)))
+        let payload = self.ask_if_there(codec::DIRECTORY, path)?;
+        Ok(payload.map(|payload| codec::names(&payload)))
     }
 
     /// Watches a path and all below it. The watch fires at once, which is no change.
@@ -186,7 +194,7 @@ impl Connection {
     /// # Errors
     /// As for [`Connection::read`].
     pub fn watch(&mut self, path: &str, token: &str) -> Result<(), Trouble> {
-        self.ask(wire::WATCH, path, &[path, token]).map(drop)
+        self.ask(codec::WATCH, path, &[path, token]).map(drop)
     }
 
     /// Takes a watch back.
@@ -194,7 +202,7 @@ impl Connection {
     /// # Errors
     /// As for [`Connection::read`].
     pub fn unwatch(&mut self, path: &str, token: &str) -> Result<(), Trouble> {
-        self.ask(wire::UNWATCH, path, &[path, token]).map(drop)
+        self.ask(codec::UNWATCH, path, &[path, token]).map(drop)
     }
 
     /// What can be read once something comes.
@@ -207,10 +215,10 @@ impl Connection {
     ///
     /// # Errors
     /// As for [`Connection::read`].
-    pub fn fired(&mut self, until: Moment) -> Result<bool, Trouble> {
+    pub fn fired(&mut self, until: BootInstant) -> Result<bool, Trouble> {
         while !self.fired {
             match self.receive(until)? {
-                Some(message) if message.kind == wire::WATCH_EVENT => self.fired = true,
+                Some(message) if message.kind == codec::WATCH_EVENT => self.fired = true,
                 Some(message) => return Err(self.broken(&unasked(&message))),
                 None => return Ok(false),
             }
@@ -229,12 +237,14 @@ impl Connection {
 
     /// Asks, and asks again as long as the answer is EAGAIN.
     fn ask(&mut self, kind: u32, path: &str, words: &[&str]) -> Result<Vec<u8>, Trouble> {
-        let deadline = Moment::now() + TIMEOUT;
+        let deadline = BootInstant::now() + TIMEOUT;
         let deadline = self.until.map_or(deadline, |until| deadline.min(until));
         loop {
             let answer = self.ask_once(kind, path, words, deadline);
             match &answer {
-                Err(Trouble::Refused(_, name)) if name == "EAGAIN" && Moment::now() + ASK_AGAIN < deadline => {
+                Err(Trouble::Refused(_, name))
+                    if name == "EAGAIN" && BootInstant::now() + ASK_AGAIN < deadline =>
+                {
                     thread::sleep(ASK_AGAIN);
                 }
                 _ => return answer,
@@ -242,37 +252,50 @@ impl Connection {
         }
     }
 
-    fn ask_once(&mut self, kind: u32, path: &str, words: &[&str], deadline: Moment) -> Result<Vec<u8>, Trouble> {
+    fn ask_once(
+        &mut self,
+        kind: u32,
+        path: &str,
+        words: &[&str],
+        deadline: BootInstant,
+    ) -> Result<Vec<u8>, Trouble> {
         let refused = |name: String| Trouble::Refused(path.to_owned(), name);
         let mut payload = Vec::new();
         for word in words {
             payload.extend_from_slice(word.as_bytes());
             payload.push(0);
         }
-        if payload.len() > wire::PAYLOAD_MAX {
+        if payload.len() > codec::PAYLOAD_MAX {
             return Err(refused("E2BIG".to_owned()));
         }
         // Never 0: that is what kernels up to 4.10 put into their answers to WATCH and UNWATCH, which they give themselves.
         self.last_id = self.last_id.wrapping_add(1).max(1);
-        let (id, began) = (self.last_id, Moment::now());
-        let is_watch = matches!(kind, wire::WATCH | wire::UNWATCH);
-        match self.send(&wire::encode(kind, id, &payload), deadline) {
+        let (id, began) = (self.last_id, BootInstant::now());
+        let is_watch = matches!(kind, codec::WATCH | codec::UNWATCH);
+        match self.send(&codec::encode(kind, id, &payload), deadline) {
             Ok(()) => {}
             // The device refuses a watch by an error of write().
-            Err(why) if is_watch && !matches!(why.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {
+            Err(why)
+                if is_watch
+                    && !matches!(why.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) =>
+            {
                 return Err(refused(why.to_string()));
             }
             Err(why) => return Err(self.broken(&why.to_string())),
         }
         loop {
             let Some(message) = self.receive(deadline)? else {
-                return Err(self.broken(&format!("no answer within {}", human(deadline.since(began)))));
+                return Err(
+                    self.broken(&format!("no answer within {}", human(deadline.since(began))))
+                );
             };
             match message.kind {
                 // Its request id means nothing: kernels leave there what was there.
-                wire::WATCH_EVENT => self.fired = true,
-                _ if message.id != id && !(is_watch && message.id == 0) => return Err(self.broken(&unasked(&message))),
-                wire::ERROR => return Err(refused(wire::text(&message.payload))),
+                codec::WATCH_EVENT => self.fired = true,
+                _ if message.id != id && !(is_watch && message.id == 0) => {
+                    return Err(self.broken(&unasked(&message)));
+                }
+                codec::ERROR => return Err(refused(codec::text(&message.payload))),
                 answer if answer == kind => return Ok(message.payload),
                 _ => return Err(self.broken(&unasked(&message))),
             }
@@ -280,14 +303,14 @@ impl Connection {
     }
 
     /// Sends all of it. (On kernels up to 4.10 the device's write returns only when xenstored has answered.)
-    fn send(&mut self, mut bytes: &[u8], deadline: Moment) -> io::Result<()> {
+    fn send(&mut self, mut bytes: &[u8], deadline: BootInstant) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.file.write(bytes) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(length) => bytes = &bytes[length..],
                 Err(why) if why.kind() == ErrorKind::Interrupted => {}
                 Err(why) if why.kind() == ErrorKind::WouldBlock => {
-                    let rest = deadline.since(Moment::now());
+                    let rest = deadline.since(BootInstant::now());
                     if rest.is_zero() {
                         return Err(io::Error::new(ErrorKind::TimedOut, "it takes no request"));
                     }
@@ -300,20 +323,20 @@ impl Connection {
     }
 
     /// The next message; none if it does not come by `until`.
-    fn receive(&mut self, until: Moment) -> Result<Option<wire::Message>, Trouble> {
-        let mut chunk = [0; wire::HEADER + wire::PAYLOAD_MAX];
+    fn receive(&mut self, until: BootInstant) -> Result<Option<codec::Message>, Trouble> {
+        let mut chunk = [0; codec::HEADER + codec::PAYLOAD_MAX];
         loop {
             match self.decoder.take() {
                 Ok(Some(message)) => return Ok(Some(message)),
                 Ok(None) => {}
-                Err(wire::Oversized(length)) => {
+                Err(codec::Oversized(length)) => {
                     return Err(self.broken(&format!(
                         "it announces {length} bytes, and the protocol allows {}",
-                        wire::PAYLOAD_MAX
+                        codec::PAYLOAD_MAX
                     )));
                 }
             }
-            let rest = until.since(Moment::now());
+            let rest = until.since(BootInstant::now());
             let read = match self.poll(PollFlags::POLLIN, rest) {
                 Ok(true) => self.file.read(&mut chunk),
                 Ok(false) if rest.is_zero() => return Ok(None),
@@ -323,7 +346,9 @@ impl Connection {
             match read {
                 Ok(0) => return Err(self.broken("it closed the connection")),
                 Ok(length) => self.decoder.feed(&chunk[..length]),
-                Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Err(why)
+                    if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                {
                     if rest.is_zero() {
                         return Ok(None);
                     }
@@ -372,8 +397,11 @@ fn broken(place: &Path, why: &str) -> Trouble {
     Trouble::Broken(format!("xenstore ({}) does not work: {why}", place.display()))
 }
 
-fn unasked(message: &wire::Message) -> String {
-    format!("it sends a message of type {} with id {}, which answers nothing", message.kind, message.id)
+fn unasked(message: &codec::Message) -> String {
+    format!(
+        "it sends a message of type {} with id {}, which answers nothing",
+        message.kind, message.id
+    )
 }
 
 /// Opens a device, and nothing but a device: what is written to it would change a file. Answers with its owner, too.

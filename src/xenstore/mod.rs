@@ -5,13 +5,13 @@
 //! Needs root. Without xenstore (not a Xen guest, not root, broken) everything goes on without it, and says so at -v.
 
 mod client;
-mod guest;
-pub mod known;
-pub mod wire;
+pub mod codec;
+pub mod metadata;
+mod watcher;
 
 pub use client::{Connection, TIMEOUT, Trouble};
-pub use guest::{Guest, marker};
-pub use known::{Server, Sighting, Value};
+pub use metadata::{Server, Sighting, Value};
+pub use watcher::{Guest, marker};
 
 impl Connection {
     /// What is found at a path, whatever it is, as long as the connection works.
@@ -32,9 +32,9 @@ impl Connection {
     /// # Errors
     /// xenstore is broken, or does not say which networks there are.
     pub fn servicenet_mac(&mut self) -> Result<Option<String>, Trouble> {
-        for child in self.directory(known::NETWORKING)?.unwrap_or_default() {
-            if let Value::Text(json) = self.value(&format!("{}/{child}", known::NETWORKING))?
-                && let Some(mac) = known::servicenet_mac(&json)
+        for child in self.directory(metadata::NETWORKING)?.unwrap_or_default() {
+            if let Value::Text(json) = self.value(&format!("{}/{child}", metadata::NETWORKING))?
+                && let Some(mac) = metadata::servicenet_mac(&json)
             {
                 return Ok(Some(mac));
             }

@@ -58,7 +58,8 @@ fn main() {
     assert!(files.len() > 50, "the case files are there");
     files.sort();
     let trials = files.into_iter().map(|file| {
-        let name = file.strip_prefix(&root).expect("it is below").with_extension("").display().to_string();
+        let name =
+            file.strip_prefix(&root).expect("it is below").with_extension("").display().to_string();
         Trial::test(name, move || run(&file).map_err(Failed::from))
     });
     libtest_mimic::run(&arguments, trials.collect()).exit();
@@ -80,8 +81,15 @@ fn run(file: &Path) -> Result<(), String> {
     let case: Case = toml::from_str(&text).map_err(|why| why.to_string())?;
     let script = toml::to_string(&case.api).map_err(|why| why.to_string())?;
     let defaults = common::config();
-    let config = Config { align: defaults.align, ..Config::from_toml(&script).map_err(|why| why.to_string())? };
-    let config = if case.api.contains_key("minute") { config } else { Config { minute: defaults.minute, ..config } };
+    let config = Config {
+        align: defaults.align,
+        ..Config::from_toml(&script).map_err(|why| why.to_string())?
+    };
+    let config = if case.api.contains_key("minute") {
+        config
+    } else {
+        Config { minute: defaults.minute, ..config }
+    };
     let world = common::World::with(config);
     let folder = world.folder.path().display().to_string();
     let fill = |text: &str| {
@@ -112,7 +120,9 @@ fn run(file: &Path) -> Result<(), String> {
             ended.stderr
         );
         let took = started.elapsed().as_secs_f64();
-        if run.at_least.is_some_and(|least| took < least as f64) || run.at_most.is_some_and(|most| took > most as f64) {
+        if run.at_least.is_some_and(|least| took < least as f64)
+            || run.at_most.is_some_and(|most| took > most as f64)
+        {
             return Err(format!("it took {took} seconds\n{all}"));
         }
         if ended.code != Some(run.code) {
@@ -121,7 +131,8 @@ fn run(file: &Path) -> Result<(), String> {
         if run.stdout.as_ref().is_some_and(|expected| fill(expected).as_bytes() != ended.stdout) {
             return Err(format!("standard output is not as expected\n{all}"));
         }
-        if let Some(missing) = run.stderr.iter().find(|words| !ended.stderr.contains(&fill(words))) {
+        if let Some(missing) = run.stderr.iter().find(|words| !ended.stderr.contains(&fill(words)))
+        {
             return Err(format!("standard error does not say {missing:?}\n{all}"));
         }
         if (run.silent && !ended.stderr.is_empty()) || ended.stderr.contains("panicked") {
@@ -132,7 +143,9 @@ fn run(file: &Path) -> Result<(), String> {
         }
     }
     match case.requests {
-        Some(expected) if expected != world.requests() => Err(format!("the API was asked {:?}", world.requests())),
+        Some(expected) if expected != world.requests() => {
+            Err(format!("the API was asked {:?}", world.requests()))
+        }
         _ => Ok(()),
     }
 }

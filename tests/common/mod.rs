@@ -51,7 +51,11 @@ impl World {
 
     /// What the API was asked, as `METHOD PATH`.
     pub fn requests(&self) -> Vec<String> {
-        self.api.log().iter().map(|request| format!("{} {}", request.method, request.path)).collect()
+        self.api
+            .log()
+            .iter()
+            .map(|request| format!("{} {}", request.method, request.path))
+            .collect()
     }
 }
 

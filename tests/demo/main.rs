@@ -45,10 +45,13 @@ fn demo() -> Result<(), String> {
         .filter(|path| path.is_file())
         .ok_or("the program that was built is not where it should be")?;
 
-    let api =
-        Simulator::start(Config { script: Script::demo(), ..Config::default() }).map_err(|why| why.to_string())?;
+    let api = Simulator::start(Config { script: Script::demo(), ..Config::default() })
+        .map_err(|why| why.to_string())?;
     let state = std::env::temp_dir().join(format!("rackconnect-demo-{}", std::process::id()));
-    println!("A simulated RackConnect API runs at {}: it deploys this \"server\" in 20 seconds.", api.endpoint());
+    println!(
+        "A simulated RackConnect API runs at {}: it deploys this \"server\" in 20 seconds.",
+        api.endpoint()
+    );
     for (arguments, right) in SHOWN {
         println!("\n$ rackconnect {}", arguments.join(" "));
         io::stdout().flush().map_err(|why| why.to_string())?;
@@ -65,7 +68,11 @@ fn demo() -> Result<(), String> {
         }
     }
     let _ = std::fs::remove_dir_all(state);
-    println!("\nThe API was asked {} times, at most {} times in any minute.", api.log().len(), max(&api));
+    println!(
+        "\nThe API was asked {} times, at most {} times in any minute.",
+        api.log().len(),
+        max(&api)
+    );
     Ok(())
 }
 

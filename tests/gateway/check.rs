@@ -63,10 +63,16 @@ fn there_is_none() {
 
 fn none_is_assigned() {
     let mut world = World::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]);
-    let kernel = "kernel: via 198.51.100.1 dev eth0\ndefault via 198.51.100.1 dev eth0 proto boot\n";
+    let kernel =
+        "kernel: via 198.51.100.1 dev eth0\ndefault via 198.51.100.1 dev eth0 proto boot\n";
     assert_eq!(world.run(&["gateway", "check"]).expect(3).text(), kernel);
     let object = world.run(&["gateway", "check", "--format", "json"]);
-    assert!(object.expect(3).text().starts_with("{\"gateway\":null,\"matches\":false,\"used\":{\"gateway\":"));
+    assert!(
+        object
+            .expect(3)
+            .text()
+            .starts_with("{\"gateway\":null,\"matches\":false,\"used\":{\"gateway\":")
+    );
     // Nor does an API that cannot be reached hide it.
     let mut command = world.agent(&["gateway", "check"]);
     world.stop_api();
@@ -95,7 +101,10 @@ fn as_other_programs_are_told() {
     let world = World::with([deployed()], &[(PUBLIC, "eth0", 0)]);
     for (program, says) in [
         ("networkd", "[Route]\nGateway=10.182.127.198\n"),
-        ("netplan", "    eth1:\n      routes:\n        - to: 0.0.0.0/0\n          via: 10.182.127.198\n"),
+        (
+            "netplan",
+            "    eth1:\n      routes:\n        - to: 0.0.0.0/0\n          via: 10.182.127.198\n",
+        ),
         (
             "ifupdown",
             "iface eth1 inet static\n    address 10.182.21.219\n    netmask 255.255.128.0\n    gateway 10.182.127.198\n",
@@ -109,12 +118,19 @@ fn as_other_programs_are_told() {
     // What is gone from the kernel is not gone from what configures it.
     world.run(&["gateway", "set"]).expect(0);
     let ended = world.run(&["gateway", "show", "--as", "netplan"]);
-    assert!(ended.expect(0).text().contains("# eth0 has or had a default route"), "{}", ended.text());
+    assert!(
+        ended.expect(0).text().contains("# eth0 has or had a default route"),
+        "{}",
+        ended.text()
+    );
     world.run(&["gateway", "rollback"]).expect(0);
     world.server.append(&world.server.route("default", "10.182.0.1", "eth1", 100));
     let ended = world.run(&["gateway", "show", "--as", "networkd"]);
     assert!(
-        ended.expect(0).text().contains("# eth1 has or had a default route via 10.182.0.1: replace"),
+        ended
+            .expect(0)
+            .text()
+            .contains("# eth1 has or had a default route via 10.182.0.1: replace"),
         "{}",
         ended.text()
     );

@@ -14,7 +14,10 @@ use crate::watch::{guards, kill, until};
 use crate::world::{GATEWAY, PUBLIC, World};
 
 pub const TESTS: &[(&str, fn())] = &[
-    ("endurance::no_lookup_fails_and_nothing_else_changes", no_lookup_fails_and_nothing_else_changes),
+    (
+        "endurance::no_lookup_fails_and_nothing_else_changes",
+        no_lookup_fails_and_nothing_else_changes,
+    ),
     ("endurance::sigkill_at_any_step", sigkill_at_any_step),
     ("endurance::sigkill_of_both_at_any_step", sigkill_of_both_at_any_step),
 ];
@@ -71,7 +74,12 @@ fn no_lookup_fails_and_nothing_else_changes() {
     let changed = monitor.join().unwrap();
     for (_, route) in &changed {
         let gateway = route.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
-        assert!(route.is_default() && route.metric == 0 && [GATEWAY, PUBLIC].contains(&gateway.as_str()), "{route:?}");
+        assert!(
+            route.is_default()
+                && route.metric == 0
+                && [GATEWAY, PUBLIC].contains(&gateway.as_str()),
+            "{route:?}"
+        );
     }
     eprintln!(
         "{rounds} runs of set and rollback: {} look-ups, {} failed; {} events, all of planned routes",
@@ -166,7 +174,11 @@ fn sigkill_at_any_step() {
         });
         longest = longest.max(start.elapsed());
         if asked.is_some() {
-            assert!(start.elapsed() < Duration::from_secs(2), "{:?} after {last:?}", start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_secs(2),
+                "{:?} after {last:?}",
+                start.elapsed()
+            );
         }
         match world.server.routes() == before {
             true => undone += 1,
@@ -180,5 +192,8 @@ fn sigkill_at_any_step() {
         }
         assert_eq!(world.server.routes(), before, "after {last:?}");
     }
-    eprintln!("killed {} times: {undone} undone or not begun, {kept} kept, whole within {longest:?}", undone + kept);
+    eprintln!(
+        "killed {} times: {undone} undone or not begun, {kept} kept, whole within {longest:?}",
+        undone + kept
+    );
 }

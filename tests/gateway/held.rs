@@ -22,7 +22,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("held::the_undo_is_forgotten_between_the_steps", the_undo_is_forgotten_between_the_steps),
     ("held::the_new_route_goes_between_the_steps", the_new_route_goes_between_the_steps),
     ("held::a_lost_record_disarmed_the_guard", a_lost_record_disarmed_the_guard),
-    ("held::one_route_that_could_not_come_back_kept_the_others", one_route_that_could_not_come_back_kept_the_others),
+    (
+        "held::one_route_that_could_not_come_back_kept_the_others",
+        one_route_that_could_not_come_back_kept_the_others,
+    ),
 ];
 
 /// Which signal ended it. One that is still stopped or held fails the test.
@@ -127,12 +130,17 @@ fn a_lost_record_disarmed_the_guard() {
 /// The first that failed ended the undo: the dead gateway stayed, alone or taking turns with what came back.
 fn one_route_that_could_not_come_back_kept_the_others() {
     let other = "10.182.0.1";
-    for before in [[(other, "eth1", 0), (PUBLIC, "eth0", 0)], [(PUBLIC, "eth0", 0), (other, "eth1", 0)]] {
+    for before in
+        [[(other, "eth1", 0), (PUBLIC, "eth0", 0)], [(PUBLIC, "eth0", 0), (other, "eth1", 0)]]
+    {
         let world = World::with([Step::new("DEPLOYED").gateway(DEAD)], &before);
         let child = world.start(world.agent(&["gateway", "set"]));
         until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
         world.server.up("eth0", false);
-        ended(child.wait_with_output().unwrap()).expect(1).says("could not be put back").says("ip route prepend");
+        ended(child.wait_with_output().unwrap())
+            .expect(1)
+            .says("could not be put back")
+            .says("ip route prepend");
         assert_eq!(world.defaults(), [(other.to_owned(), 0)]);
         assert!(record(&world).is_some_and(|record| record.contains("pending")));
     }

@@ -36,11 +36,20 @@ pub const TESTS: &[(&str, fn())] = &[
     ("keep::keeps_no_boot_waiting", keeps_no_boot_waiting),
     ("keep::a_dead_gateway_is_not_hurried", a_dead_gateway_is_not_hurried),
     ("keep::a_flood_of_events", a_flood_of_events),
-    ("keep::an_undo_that_cannot_be_finished_does_not_stop_it", an_undo_that_cannot_be_finished_does_not_stop_it),
+    (
+        "keep::an_undo_that_cannot_be_finished_does_not_stop_it",
+        an_undo_that_cannot_be_finished_does_not_stop_it,
+    ),
     ("keep::puts_back_beside_a_held_lock", puts_back_beside_a_held_lock),
     ("keep::puts_back_without_its_folder", puts_back_without_its_folder),
-    ("keep::passing_trouble_at_the_start_is_not_its_end", passing_trouble_at_the_start_is_not_its_end),
-    ("keep::it_remembers_what_was_before_an_undo_that_is_stuck", it_remembers_what_was_before_an_undo_that_is_stuck),
+    (
+        "keep::passing_trouble_at_the_start_is_not_its_end",
+        passing_trouble_at_the_start_is_not_its_end,
+    ),
+    (
+        "keep::it_remembers_what_was_before_an_undo_that_is_stuck",
+        it_remembers_what_was_before_an_undo_that_is_stuck,
+    ),
 ];
 
 /// `gateway keep`, and what systemd would be told.
@@ -90,7 +99,11 @@ impl Keep {
         self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         let status = self.child.wait().unwrap();
         assert!(self.told("STOPPING=1"), "{:?}", self.told);
-        Ended { code: status.code().or(status.signal().map(|signal| 128 + signal)), stdout: Vec::new(), stderr }
+        Ended {
+            code: status.code().or(status.signal().map(|signal| 128 + signal)),
+            stdout: Vec::new(),
+            stderr,
+        }
     }
 }
 
@@ -186,7 +199,9 @@ fn does_not_fight() {
     keep.until("READY=1");
     let public = world.server.route("default", PUBLIC, "eth0", 0);
     for _ in 0..5 {
-        until("it is kept", || world.defaults() == [(GATEWAY.to_owned(), 0)] && guards(&world).is_empty());
+        until("it is kept", || {
+            world.defaults() == [(GATEWAY.to_owned(), 0)] && guards(&world).is_empty()
+        });
         world.server.prepend(&public);
         until("ours is back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
     }
@@ -198,7 +213,8 @@ fn does_not_fight() {
 }
 
 fn waits_for_the_gateway() {
-    let world = World::with([Step::new("DEPLOYING").requests(2), deployed()], &[(PUBLIC, "eth0", 0)]);
+    let world =
+        World::with([Step::new("DEPLOYING").requests(2), deployed()], &[(PUBLIC, "eth0", 0)]);
     let mut keep = Keep::start(&world);
     keep.until("STATUS=waiting: no gateway is assigned");
     // Up at once, while there is nothing to set yet.
@@ -210,7 +226,10 @@ fn waits_for_the_gateway() {
 }
 
 fn waits_while_deploying() {
-    let world = World::with([Step::new("DEPLOYING").gateway(GATEWAY).requests(3), deployed()], &[(PUBLIC, "eth0", 0)]);
+    let world = World::with(
+        [Step::new("DEPLOYING").gateway(GATEWAY).requests(3), deployed()],
+        &[(PUBLIC, "eth0", 0)],
+    );
     let mut keep = Keep::start(&world);
     keep.until("STATUS=waiting: the status is DEPLOYING");
     world.expect(&[(PUBLIC, 0)]);
@@ -241,7 +260,10 @@ fn the_gateway_moves() {
     keep.until("READY=1");
     world.router.address("s1", "10.182.100.1", 17);
     let api = world.api.as_ref().unwrap();
-    api.set_script("10.182.21.219".parse().unwrap(), Script::of([Step::new("DEPLOYED").gateway("10.182.100.1")]));
+    api.set_script(
+        "10.182.21.219".parse().unwrap(),
+        Script::of([Step::new("DEPLOYED").gateway("10.182.100.1")]),
+    );
     // Nothing is asked before it is lost; then the old one is put back at once, and the new one set.
     world.server.remove(&world.server.defaults()[0]);
     keep.until("10.182.127.198 is put back");
@@ -251,7 +273,8 @@ fn the_gateway_moves() {
 }
 
 fn sigkill_and_a_new_start() {
-    let world = World::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
+    let world =
+        World::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
     let mut keep = Keep::start(&world);
     until("ours is there", || world.defaults() == [("10.182.127.199".to_owned(), 0)]);
     for guard in guards(&world) {
@@ -303,7 +326,9 @@ fn keeps_no_boot_waiting() {
     let world = World::usual();
     let api = world.api.as_ref().unwrap();
     api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed().fault("stall")]));
-    let store = Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Rackspace")).unwrap();
+    let store =
+        Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Rackspace"))
+            .unwrap();
     for region in [true, false] {
         let mut keep = Keep::start_with(&world, |command| {
             command.env("RACKCONNECT_DEADLINE", "1h").env("RACKCONNECT_REQUEST_TIMEOUT", "1h");
@@ -327,7 +352,8 @@ fn an_ipv6_gateway_is_refused() {
 
 /// Its own changes were taken for news, so that it tried every five seconds, and gave up after five times.
 fn a_dead_gateway_is_not_hurried() {
-    let world = World::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
+    let world =
+        World::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
     let mut keep = Keep::start(&world);
     keep.until("everything is put back");
     let asked = world.requests().len();
@@ -350,7 +376,12 @@ fn a_flood_of_events() {
     kill(&keep.child, nix::sys::signal::Signal::SIGSTOP);
     for number in 0..4_000u32 {
         let [_, _, high, low] = number.to_be_bytes();
-        world.server.append(&world.server.route(&format!("198.18.{high}.{low}/32"), PUBLIC, "eth0", 0));
+        world.server.append(&world.server.route(
+            &format!("198.18.{high}.{low}/32"),
+            PUBLIC,
+            "eth0",
+            0,
+        ));
     }
     world.server.remove(&world.server.defaults()[0]);
     kill(&keep.child, nix::sys::signal::Signal::SIGCONT);
@@ -475,7 +506,8 @@ fn puts_back_without_its_folder() {
 fn passing_trouble_at_the_start_is_not_its_end() {
     let world = World::usual();
     let provider = "vm-data/provider_data/provider";
-    let store = Xenstore::start(Store::default().with(provider, "Rackspace").fault(Fault::Stall)).unwrap();
+    let store =
+        Xenstore::start(Store::default().with(provider, "Rackspace").fault(Fault::Stall)).unwrap();
     let agent = || {
         let mut command = world.agent(&["gateway", "keep"]);
         command.env_remove("RACKCONNECT_ENDPOINT").env("XENSTORED_PATH", store.path());
@@ -513,5 +545,7 @@ fn passing_trouble_at_the_start_is_not_its_end() {
     store.set(provider, "Rackspace");
     let mut command = agent();
     command.env("XENSTORED_PATH", in_the_way.join("none"));
-    ended(world.start(command).wait_with_output().unwrap()).expect(2).says("is not known: give one of");
+    ended(world.start(command).wait_with_output().unwrap())
+        .expect(2)
+        .says("is not known: give one of");
 }

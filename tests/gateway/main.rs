@@ -25,7 +25,9 @@ fn main() -> ExitCode {
     if let Err(why) = &entered
         && !arguments.list
     {
-        eprintln!("\n*** NOT RUN: the gateway tests, since there are no namespaces here ({why}) ***\n");
+        eprintln!(
+            "\n*** NOT RUN: the gateway tests, since there are no namespaces here ({why}) ***\n"
+        );
         return match std::env::var_os("RACKCONNECT_REQUIRE_NAMESPACES") {
             Some(_) => ExitCode::FAILURE,
             None => ExitCode::SUCCESS,

@@ -24,7 +24,10 @@ fn told(steps: &[Step], arguments: &[&str]) -> Vec<String> {
 
 fn wait_says_how_far_it_is() {
     let deploying = Step::new("DEPLOYING").requests(2);
-    let lines = told(&[deploying, Step::new("DEPLOYED")], &["wait", "--interval", "3s", "--timeout", "60s"]);
+    let lines = told(
+        &[deploying, Step::new("DEPLOYED")],
+        &["wait", "--interval", "3s", "--timeout", "60s"],
+    );
     assert_eq!(lines[0], "STATUS=DEPLOYING");
     assert!(lines[lines.len() - 2].starts_with("STATUS=DEPLOYED after"), "{lines:?}");
     assert_eq!(lines.last().unwrap(), "READY=1");

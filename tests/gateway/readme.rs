@@ -14,7 +14,9 @@ fn every_line() {
     let bin = world.folder.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(binary(), bin.join("rackconnect")).unwrap();
-    let (_, text) = README.split_once("<!-- in a network of its own -->\n```text\n").expect("the block is there");
+    let (_, text) = README
+        .split_once("<!-- in a network of its own -->\n```text\n")
+        .expect("the block is there");
     let (block, _) = text.split_once("```").expect("the block ends");
     let mut commands = 0;
     for part in format!("\n{block}").split("\n$ ").skip(1) {
@@ -32,7 +34,10 @@ fn every_line() {
         for (found, expected) in found.iter().zip(expected) {
             // What manages the interface depends on the machine.
             let parts: Vec<&str> = expected.split('…').collect();
-            assert!(found.starts_with(parts[0]) && parts.iter().all(|part| found.contains(part)), "$ {line}\n{shown}");
+            assert!(
+                found.starts_with(parts[0]) && parts.iter().all(|part| found.contains(part)),
+                "$ {line}\n{shown}"
+            );
             assert!(parts.len() > 1 || *found == expected, "$ {line}\n{shown}");
         }
         commands += 1;

@@ -29,8 +29,14 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::a_default_without_a_gateway", a_default_without_a_gateway),
     ("set::every_attribute_comes_back", every_attribute_comes_back),
     ("set::several_next_hops_are_not_touched", several_next_hops_are_not_touched),
-    ("set::other_types_of_service_and_tables_are_not_touched", other_types_of_service_and_tables_are_not_touched),
-    ("set::nothing_to_do_needs_no_privilege_and_no_status", nothing_to_do_needs_no_privilege_and_no_status),
+    (
+        "set::other_types_of_service_and_tables_are_not_touched",
+        other_types_of_service_and_tables_are_not_touched,
+    ),
+    (
+        "set::nothing_to_do_needs_no_privilege_and_no_status",
+        nothing_to_do_needs_no_privilege_and_no_status,
+    ),
     ("set::no_privilege_is_refused", no_privilege_is_refused),
     ("set::a_kernel_that_refuses_leaves_everything", a_kernel_that_refuses_leaves_everything),
     ("set::a_dry_run_only_prints", a_dry_run_only_prints),
@@ -55,7 +61,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::nobody_confirms", nobody_confirms),
     ("set::confirmed_from_another_session", confirmed_from_another_session),
     ("set::rolled_back_from_another_session", rolled_back_from_another_session),
-    ("set::confirm_and_rollback_without_anything_to_do", confirm_and_rollback_without_anything_to_do),
+    (
+        "set::confirm_and_rollback_without_anything_to_do",
+        confirm_and_rollback_without_anything_to_do,
+    ),
     ("set::enter_on_the_terminal", enter_on_the_terminal),
     ("set::in_the_background_of_a_terminal", in_the_background_of_a_terminal),
     ("set::a_second_set_remembers_the_first", a_second_set_remembers_the_first),
@@ -70,7 +79,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::a_rollback_that_fails_is_not_done_later", a_rollback_that_fails_is_not_done_later),
     ("set::a_rollback_of_what_another_has_taken", a_rollback_of_what_another_has_taken),
     ("set::signals_end_it_again_after_an_undo", signals_end_it_again_after_an_undo),
-    ("set::sigkill_of_both_is_undone_by_the_next_command", sigkill_of_both_is_undone_by_the_next_command),
+    (
+        "set::sigkill_of_both_is_undone_by_the_next_command",
+        sigkill_of_both_is_undone_by_the_next_command,
+    ),
     ("set::a_folder_that_others_can_write_is_refused", a_folder_that_others_can_write_is_refused),
     ("set::standard_output_that_nobody_reads", standard_output_that_nobody_reads),
 ];
@@ -117,7 +129,10 @@ fn no_default_before() {
 }
 
 fn three_defaults() {
-    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100), ("10.182.0.1", "eth1", 200)]);
+    let world = World::with(
+        [deployed()],
+        &[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100), ("10.182.0.1", "eth1", 200)],
+    );
     world.run(&["gateway", "set"]).expect(0);
     world.expect(&[(GATEWAY, 0), (PUBLIC, 100), ("10.182.0.1", 200)]);
     world.run(&["gateway", "rollback"]).expect(0);
@@ -140,11 +155,16 @@ fn a_rule_goes_before_the_main_table() {
     world.server.append(&other);
     // struct fib_rule_hdr: packets for 198.41.0.0/16 go by table 77 (FR_ACT_TO_TBL is 1), before the main table's rule.
     let rule = [libc::AF_INET as u8, 16, 0, 0, 77, 0, 0, 1, 0, 0, 0, 0];
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-    let request =
-        Writer::new(libc::RTM_NEWRULE, flags, &rule).attribute(1, &[198, 41, 0, 0]).attribute(6, &100u32.to_ne_bytes());
+    let flags =
+        (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+    let request = Writer::new(libc::RTM_NEWRULE, flags, &rule)
+        .attribute(1, &[198, 41, 0, 0])
+        .attribute(6, &100u32.to_ne_bytes());
     world.server.run(move || Netlink::open().unwrap().ask(&request, |_| Ok(())).expect("a rule"));
-    world.run(&["gateway", "set"]).expect(10).says("but via 198.51.100.1 dev eth0 (something goes before");
+    world
+        .run(&["gateway", "set"])
+        .expect(10)
+        .says("but via 198.51.100.1 dev eth0 (something goes before");
     world.expect(&[(PUBLIC, 0)]);
 }
 
@@ -157,7 +177,11 @@ fn ours_is_not_alone() {
     world.server.append(&public);
     world.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
     let check = world.run(&["gateway", "check"]);
-    assert!(check.expect(9).says("not every packet").text().contains("kernel: by turns, now "), "{}", check.text());
+    assert!(
+        check.expect(9).says("not every packet").text().contains("kernel: by turns, now "),
+        "{}",
+        check.text()
+    );
     world.run(&["gateway", "set"]).expect(0);
     world.expect(&[(GATEWAY, 0)]);
     world.run(&["gateway", "check"]).expect(0);
@@ -244,7 +268,9 @@ fn several_next_hops_are_not_touched() {
         hop
     };
     let hops = [hop("eth0", [198, 51, 100, 1]), hop("eth1", [10, 182, 0, 1])].concat();
-    let several = |metric| server.route_with("default", "", "", metric, &[(libc::RTA_MULTIPATH, hops.as_slice())]);
+    let several = |metric| {
+        server.route_with("default", "", "", metric, &[(libc::RTA_MULTIPATH, hops.as_slice())])
+    };
     let scoped = |metric| {
         let mut route = several(metric);
         route.scope = libc::RT_SCOPE_UNIVERSE;
@@ -287,7 +313,8 @@ fn other_types_of_service_and_tables_are_not_touched() {
 
 /// As an ordinary user, where there are any: in a user namespace of the test's there is one user alone.
 pub fn as_nobody(mut command: Command) -> Option<Command> {
-    let whole = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
+    let whole =
+        fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
     if !whole {
         eprintln!("NOT RUN as another user: there is none in this user namespace");
         return None;
@@ -325,7 +352,11 @@ fn a_kernel_that_refuses_leaves_everything() {
     let mut command = Command::new("unshare");
     command.arg("-U").arg("--").arg(agent.get_program()).args(agent.get_args()).env_clear();
     command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    if Command::new("unshare").args(["-U", "true"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    if Command::new("unshare")
+        .args(["-U", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
     {
         ended(world.start(command).wait_with_output().unwrap()).expect(10);
     }
@@ -350,8 +381,9 @@ fn a_dry_run_only_prints() {
 }
 
 fn while_the_automation_may_be_at_it() {
-    let feature =
-        |status: &str, feature: &str| Step::new(status).gateway(GATEWAY).feature("configure_network_stack", feature);
+    let feature = |status: &str, feature: &str| {
+        Step::new(status).gateway(GATEWAY).feature("configure_network_stack", feature)
+    };
     for (step, code) in [
         (Step::new("DEPLOYING").gateway(GATEWAY), 10),
         (Step::new("REBUILDING").gateway(GATEWAY), 10),
@@ -381,7 +413,10 @@ fn features_that_cannot_be_understood() {
         ..Step::new("FAILED").gateway(GATEWAY).fault("html")
     };
     let world = World::with([step], &[(PUBLIC, "eth0", 0)]);
-    world.run(&["gateway", "set"]).expect(0).says("warning: the API's answer is not the automation features");
+    world
+        .run(&["gateway", "set"])
+        .expect(0)
+        .says("warning: the API's answer is not the automation features");
     world.expect(&[(GATEWAY, 0)]);
 }
 
@@ -447,10 +482,17 @@ fn the_old_one_is_kept_if_asked() {
 }
 
 fn waits_for_the_address_and_the_automation() {
-    let steps = [Step::new("DEPLOYING").requests(1), Step::new("DEPLOYING").gateway(GATEWAY).requests(3), deployed()];
+    let steps = [
+        Step::new("DEPLOYING").requests(1),
+        Step::new("DEPLOYING").gateway(GATEWAY).requests(3),
+        deployed(),
+    ];
     let world = World::with(steps, &[(PUBLIC, "eth0", 0)]);
     let ended = world.run(&["gateway", "set", "--wait", "--interval", "3s"]);
-    ended.expect(0).says("waiting: no gateway is assigned").says("waiting: the status is DEPLOYING");
+    ended
+        .expect(0)
+        .says("waiting: no gateway is assigned")
+        .says("waiting: the status is DEPLOYING");
     world.expect(&[(GATEWAY, 0)]);
 }
 
@@ -472,7 +514,10 @@ pub fn dead() -> World {
 fn a_dead_gateway_is_put_back() {
     let world = dead();
     let before = world.server.routes();
-    world.run(&["gateway", "set"]).expect(10).says("does not answer on eth1 (ARP); everything is put back");
+    world
+        .run(&["gateway", "set"])
+        .expect(10)
+        .says("does not answer on eth1 (ARP); everything is put back");
     assert_eq!(world.server.routes(), before);
     world.run(&["gateway", "rollback"]).expect(10);
     assert!(guards(&world).is_empty());
@@ -483,7 +528,8 @@ fn neighbour(space: &Space, interface: &str, address: [u8; 4], mac: &[u8], state
     fixed[0] = libc::AF_INET as u8;
     fixed[4..8].copy_from_slice(&space.index(interface).to_ne_bytes());
     fixed[8..10].copy_from_slice(&state.to_ne_bytes());
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
+    let flags =
+        (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
     let request = Writer::new(libc::RTM_NEWNEIGH, flags, &fixed)
         .attribute(libc::NDA_DST, &address)
         .attribute(libc::NDA_LLADDR, mac);
@@ -513,18 +559,36 @@ fn an_interface_without_arp() {
     world.server.flag("eth1", libc::IFF_NOARP, true);
     // Without ARP each end has to be told of the other.
     neighbour(&world.server, "eth1", [10, 182, 0, 1], &world.router.mac("s1"), libc::NUD_PERMANENT);
-    neighbour(&world.router, "s1", [10, 182, 21, 219], &world.server.mac("eth1"), libc::NUD_PERMANENT);
+    neighbour(
+        &world.router,
+        "s1",
+        [10, 182, 21, 219],
+        &world.server.mac("eth1"),
+        libc::NUD_PERMANENT,
+    );
     world.run(&["gateway", "set"]).expect(0);
     world.expect(&[(DEAD, 0)]);
 }
 
 fn what_answered_before_must_answer_after() {
     let world = World::usual();
-    world.run(&["gateway", "set", "--probe", PUBLIC_HOST]).expect(10).says("203.0.113.20 worked before");
+    world
+        .run(&["gateway", "set", "--probe", PUBLIC_HOST])
+        .expect(10)
+        .says("203.0.113.20 worked before");
     world.expect(&[(PUBLIC, 0)]);
     let probes = [HOST, &format!("{HOST}:80"), "192.0.2.222:9"];
     world
-        .run(&["gateway", "set", "--probe", probes[0], "--probe", probes[1], "--probe", "203.0.113.10:9"])
+        .run(&[
+            "gateway",
+            "set",
+            "--probe",
+            probes[0],
+            "--probe",
+            probes[1],
+            "--probe",
+            "203.0.113.10:9",
+        ])
         .expect(0)
         .says("203.0.113.10:9 does not answer now");
     world.expect(&[(GATEWAY, 0)]);
@@ -544,7 +608,10 @@ fn the_route_is_changed_before_the_change() {
     let paused = Paused::start(&world, &["gateway", "set"]);
     let other = world.server.route("default", "10.182.0.1", "eth1", 0);
     world.server.prepend(&other);
-    paused.resume().expect(10).says("changed by somebody else in the meantime; nothing was changed");
+    paused
+        .resume()
+        .expect(10)
+        .says("changed by somebody else in the meantime; nothing was changed");
     world.expect(&[("10.182.0.1", 0), (PUBLIC, 0)]);
 }
 
@@ -583,7 +650,8 @@ fn confirmed_from_another_session() {
     let world = World::usual();
     let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
     until("it waits", || {
-        world.folder.path().join("gateway.sock").exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]
+        world.folder.path().join("gateway.sock").exists()
+            && world.defaults() == [(GATEWAY.to_owned(), 0)]
     });
     let requests = world.requests().len();
     // Whatever the configuration is like.
@@ -603,10 +671,13 @@ fn rolled_back_from_another_session() {
     let world = World::usual();
     let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
     until("it waits", || {
-        world.folder.path().join("gateway.sock").exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]
+        world.folder.path().join("gateway.sock").exists()
+            && world.defaults() == [(GATEWAY.to_owned(), 0)]
     });
     world.run(&["gateway", "rollback"]).expect(0);
-    ended(child.wait_with_output().unwrap()).expect(10).says("gateway rollback asked for it; everything is put back");
+    ended(child.wait_with_output().unwrap())
+        .expect(10)
+        .says("gateway rollback asked for it; everything is put back");
     world.expect(&[(PUBLIC, 0)]);
 }
 
@@ -639,7 +710,9 @@ fn enter_on_the_terminal() {
     std::thread::sleep(Duration::from_millis(500));
     assert!(world.folder.path().join("gateway.sock").exists(), "the early Enter counted");
     nix::unistd::write(&pty.master, b"\n").unwrap();
-    ended(child.wait_with_output().unwrap()).expect(0).says("in 1m unless it is confirmed: press Enter");
+    ended(child.wait_with_output().unwrap())
+        .expect(0)
+        .says("in 1m unless it is confirmed: press Enter");
     world.expect(&[(GATEWAY, 0)]);
 }
 
@@ -650,7 +723,10 @@ fn in_the_background_of_a_terminal() {
     let agent = world.agent(&["gateway", "set", "--confirm", "50s"]);
     // A session of its own on the terminal, whose shell has job control: what follows "&" is in the background.
     let mut command = Command::new("setsid");
-    command.args(["--ctty", "sh", "-mc", "\"$@\" & wait $!", "sh"]).arg(agent.get_program()).args(agent.get_args());
+    command
+        .args(["--ctty", "sh", "-mc", "\"$@\" & wait $!", "sh"])
+        .arg(agent.get_program())
+        .args(agent.get_args());
     command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = world.spawn(command);
@@ -708,7 +784,8 @@ fn one_change_at_a_time() {
     let world = World::usual();
     let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
     until("it waits", || {
-        world.folder.path().join("gateway.sock").exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]
+        world.folder.path().join("gateway.sock").exists()
+            && world.defaults() == [(GATEWAY.to_owned(), 0)]
     });
     world.server.prepend(&world.server.route("default", "10.182.0.1", "eth1", 0));
     world.run(&["gateway", "set"]).expect(10).says("waits for \"rackconnect gateway confirm\"");
@@ -850,7 +927,10 @@ fn signals_end_it_again_after_an_undo() {
     waits.wait_with_output().unwrap();
     let api = world.api.as_ref().unwrap();
     let asked = world.requests().len();
-    api.set_script("10.182.21.219".parse().unwrap(), simulated_api::Script::of([deployed().fault("stall")]));
+    api.set_script(
+        "10.182.21.219".parse().unwrap(),
+        simulated_api::Script::of([deployed().fault("stall")]),
+    );
     let check = world.start(world.agent(&["gateway", "set"]));
     until("it asks", || world.requests().len() > asked);
     world.expect(&[(PUBLIC, 0)]);

@@ -22,8 +22,11 @@ pub fn enter() -> Result<(), String> {
         return lo_up();
     }
     let error = |what: &str, why: String| format!("{what}: {why}");
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(|why| error("unshare", why.to_string()))?;
-    let write = |path: &str, text: String| fs::write(path, text).map_err(|why| error(path, why.to_string()));
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
+        .map_err(|why| error("unshare", why.to_string()))?;
+    let write = |path: &str, text: String| {
+        fs::write(path, text).map_err(|why| error(path, why.to_string()))
+    };
     write("/proc/self/setgroups", "deny".to_owned())?;
     write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     write("/proc/self/gid_map", format!("0 {gid} 1"))?;
@@ -35,7 +38,9 @@ fn lo_up() -> Result<(), String> {
     let up = (libc::IFF_UP as u32).to_ne_bytes();
     let fixed = [[0; 4], 1u32.to_ne_bytes(), up, up].concat();
     let request = Writer::new(libc::RTM_NEWLINK, flags(0), &fixed);
-    Netlink::open().and_then(|mut netlink| netlink.ask(&request, |_| Ok(()))).map_err(|why| format!("lo: {why}"))
+    Netlink::open()
+        .and_then(|mut netlink| netlink.ask(&request, |_| Ok(())))
+        .map_err(|why| format!("lo: {why}"))
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -53,7 +58,9 @@ impl Space {
         let (sender, receiver) = channel();
         thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-            sender.send(File::open("/proc/thread-self/ns/net").expect("a handle")).expect("somebody waits");
+            sender
+                .send(File::open("/proc/thread-self/ns/net").expect("a handle"))
+                .expect("somebody waits");
             for job in inbox {
                 job();
             }
@@ -74,7 +81,10 @@ impl Space {
         receiver.recv().expect("the job ends well")
     }
 
-    fn netlink<T: Send + 'static>(&self, job: impl FnOnce(&mut Netlink) -> T + Send + 'static) -> T {
+    fn netlink<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Netlink) -> T + Send + 'static,
+    ) -> T {
         self.run(move || job(&mut Netlink::open().expect("netlink")))
     }
 
@@ -88,10 +98,13 @@ impl Space {
         let mut info = Vec::new();
         attribute(&mut info, libc::IFLA_INFO_KIND, b"veth");
         attribute(&mut info, libc::IFLA_INFO_DATA, &data);
-        let request = Writer::new(libc::RTM_NEWLINK, flags(libc::NLM_F_CREATE | libc::NLM_F_EXCL), &[0; 16])
-            .attribute(libc::IFLA_IFNAME, &text(name))
-            .attribute(libc::IFLA_LINKINFO, &info);
-        self.netlink(move |netlink| netlink.ask(&request, |_| Ok(())).expect("a pair of interfaces"));
+        let request =
+            Writer::new(libc::RTM_NEWLINK, flags(libc::NLM_F_CREATE | libc::NLM_F_EXCL), &[0; 16])
+                .attribute(libc::IFLA_IFNAME, &text(name))
+                .attribute(libc::IFLA_LINKINFO, &info);
+        self.netlink(move |netlink| {
+            netlink.ask(&request, |_| Ok(())).expect("a pair of interfaces")
+        });
         self.up(name, true);
         other.up(other_name, true);
     }
@@ -136,9 +149,10 @@ impl Space {
         let mut fixed = [0; 8];
         fixed[..2].copy_from_slice(&[libc::AF_INET as u8, prefix]);
         fixed[4..8].copy_from_slice(&self.index(name).to_ne_bytes());
-        let request = Writer::new(libc::RTM_NEWADDR, flags(libc::NLM_F_CREATE | libc::NLM_F_EXCL), &fixed)
-            .attribute(libc::IFA_LOCAL, &address.octets())
-            .attribute(libc::IFA_ADDRESS, &address.octets());
+        let request =
+            Writer::new(libc::RTM_NEWADDR, flags(libc::NLM_F_CREATE | libc::NLM_F_EXCL), &fixed)
+                .attribute(libc::IFA_LOCAL, &address.octets())
+                .attribute(libc::IFA_ADDRESS, &address.octets());
         self.netlink(move |netlink| netlink.ask(&request, |_| Ok(())).expect("an address"));
     }
 
@@ -164,15 +178,27 @@ impl Space {
             }
         };
         let scope = if gateway.is_empty() { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
-        let fixed =
-            [libc::AF_INET as u8, prefix, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, scope, libc::RTN_UNICAST];
+        let fixed = [
+            libc::AF_INET as u8,
+            prefix,
+            0,
+            0,
+            libc::RT_TABLE_MAIN,
+            libc::RTPROT_BOOT,
+            scope,
+            libc::RTN_UNICAST,
+        ];
         let mut bytes = fixed.to_vec();
         bytes.extend([0; 4]);
         if let Some(address) = address {
             attribute(&mut bytes, libc::RTA_DST, &address.octets());
         }
         if !gateway.is_empty() {
-            attribute(&mut bytes, libc::RTA_GATEWAY, &gateway.parse::<Ipv4Addr>().unwrap().octets());
+            attribute(
+                &mut bytes,
+                libc::RTA_GATEWAY,
+                &gateway.parse::<Ipv4Addr>().unwrap().octets(),
+            );
         }
         if !interface.is_empty() {
             attribute(&mut bytes, libc::RTA_OIF, &self.index(interface).to_ne_bytes());
@@ -192,9 +218,10 @@ impl Space {
         let create = flags(libc::NLM_F_CREATE | libc::NLM_F_APPEND);
         let request = rackconnect_agent::netlink::Attributes(&bytes[12..])
             .map(|attribute| attribute.unwrap())
-            .fold(Writer::new(libc::RTM_NEWROUTE, create, &bytes[..12]), |writer, (kind, value)| {
-                writer.attribute(kind, value)
-            });
+            .fold(
+                Writer::new(libc::RTM_NEWROUTE, create, &bytes[..12]),
+                |writer, (kind, value)| writer.attribute(kind, value),
+            );
         self.netlink(move |netlink| netlink.ask(&request, |_| Ok(())).expect("a route"));
     }
 
@@ -207,7 +234,9 @@ impl Space {
     /// Adds a route in front.
     pub fn prepend(&self, route: &Route) {
         let route = route.clone();
-        self.netlink(move |netlink| netlink.add(&route, rackconnect_agent::netlink::Place::Front).expect("a route"));
+        self.netlink(move |netlink| {
+            netlink.add(&route, rackconnect_agent::netlink::Place::Front).expect("a route")
+        });
     }
 
     /// All routes of the main table.
@@ -222,7 +251,9 @@ impl Space {
 
     /// Lets packets through that are for others.
     pub fn forward(&self) {
-        self.run(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forwarding can be switched on"));
+        self.run(|| {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forwarding can be switched on")
+        });
     }
 }
 

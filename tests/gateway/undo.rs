@@ -21,11 +21,17 @@ use crate::world::{GATEWAY, PUBLIC, World, deployed};
 pub const TESTS: &[(&str, fn())] = &[
     ("undo::the_kernel_removes_what_was_foreseen", the_kernel_removes_what_was_foreseen),
     ("undo::another_route_is_not_removed", another_route_is_not_removed),
-    ("undo::the_route_is_removed_by_another_in_the_middle", the_route_is_removed_by_another_in_the_middle),
+    (
+        "undo::the_route_is_removed_by_another_in_the_middle",
+        the_route_is_removed_by_another_in_the_middle,
+    ),
     ("undo::another_route_goes_in_the_middle", another_route_goes_in_the_middle),
     ("undo::signals_in_the_middle_of_a_rollback", signals_in_the_middle_of_a_rollback),
     ("undo::signals_in_the_middle_of_putting_back", signals_in_the_middle_of_putting_back),
-    ("undo::sigkill_of_both_in_the_middle_of_a_rollback", sigkill_of_both_in_the_middle_of_a_rollback),
+    (
+        "undo::sigkill_of_both_in_the_middle_of_a_rollback",
+        sigkill_of_both_in_the_middle_of_a_rollback,
+    ),
     ("undo::signals_in_the_middle_of_finishing", signals_in_the_middle_of_finishing),
     ("undo::the_guard_is_killed_before_the_change", the_guard_is_killed_before_the_change),
     ("undo::the_guard_is_stopped_before_the_change", the_guard_is_stopped_before_the_change),
@@ -35,7 +41,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("undo::the_tls_check_fails_after_the_change", the_tls_check_fails_after_the_change),
     ("undo::another_user_cannot_confirm", another_user_cannot_confirm),
     ("undo::another_user_is_told_what_waits", another_user_is_told_what_waits),
-    ("undo::a_second_set_that_is_undone_leaves_the_first", a_second_set_that_is_undone_leaves_the_first),
+    (
+        "undo::a_second_set_that_is_undone_leaves_the_first",
+        a_second_set_that_is_undone_leaves_the_first,
+    ),
     ("undo::no_rollback_beside_keep", no_rollback_beside_keep),
     ("undo::one_of_several_next_hops_is_not_enough", one_of_several_next_hops_is_not_enough),
     ("undo::confirmed_under_a_broken_configuration", confirmed_under_a_broken_configuration),
@@ -131,7 +140,9 @@ fn the_kernel_removes_what_was_foreseen() {
     let more: &[(u16, &[u8])] = &[(libc::RTA_PRIORITY, &300u32.to_ne_bytes())];
     let mut routes = Vec::new();
     for metric in [0, 100] {
-        for (gateway, interface) in [(PUBLIC, "eth0"), ("198.51.100.9", "eth0"), (GATEWAY, "eth1"), ("", "eth0")] {
+        for (gateway, interface) in
+            [(PUBLIC, "eth0"), ("198.51.100.9", "eth0"), (GATEWAY, "eth1"), ("", "eth0")]
+        {
             routes.push(server.route_with("default", gateway, interface, metric, &[]));
             let mut other = server.route("default", gateway, interface, metric);
             other.protocol = libc::RTPROT_STATIC;
@@ -146,7 +157,8 @@ fn the_kernel_removes_what_was_foreseen() {
     let mut compared = 0;
     for first in 0..routes.len() {
         for wanted in &routes {
-            let table = [first, first * 7 + 3, first * 5 + 11].map(|number| routes[number % routes.len()].clone());
+            let table = [first, first * 7 + 3, first * 5 + 11]
+                .map(|number| routes[number % routes.len()].clone());
             let table: Vec<Route> = {
                 let there = server.defaults();
                 there.iter().for_each(|route| assert!(server.remove(route)));
@@ -173,7 +185,8 @@ fn another_route_is_not_removed() {
     let world = World::bare([deployed()]);
     let server = &world.server;
     let gone = server.route("default", PUBLIC, "eth0", 0);
-    let more: &[(u16, &[u8])] = &[(libc::RTA_PREFSRC, &[198, 51, 100, 7]), (libc::RTA_FLOW, &7u32.to_ne_bytes())];
+    let more: &[(u16, &[u8])] =
+        &[(libc::RTA_PREFSRC, &[198, 51, 100, 7]), (libc::RTA_FLOW, &7u32.to_ne_bytes())];
     for metric in [0, 100] {
         for twin in [None, Some(server.route("default", "198.51.100.9", "eth0", metric))] {
             for in_front in [true, false] {
@@ -190,7 +203,8 @@ fn another_route_is_not_removed() {
                 // It went after the last look.
                 let (wanted, mut seen) = (gone.clone(), before.clone());
                 seen.insert(0, gone.clone());
-                let done = server.run(move || Netlink::open().unwrap().remove_among(&seen, &wanted));
+                let done =
+                    server.run(move || Netlink::open().unwrap().remove_among(&seen, &wanted));
                 assert_eq!(done, Ok(false));
                 assert_eq!(server.defaults(), before);
                 before.iter().for_each(|route| assert!(server.remove(route)));
@@ -251,7 +265,10 @@ fn signals_in_the_middle_of_a_rollback() {
             // Without a guard yet, the next command does it.
             if signal == SIGKILL && step == ROLLBACK[0] {
                 world.expect(&[(GATEWAY, 0), (PUBLIC, 100)]);
-                world.run(&["gateway", "rollback"]).expect(0).says("interrupted: it is undone first");
+                world
+                    .run(&["gateway", "rollback"])
+                    .expect(0)
+                    .says("interrupted: it is undone first");
             }
             assert_eq!(world.server.routes(), before, "{signal} at {step}");
             world.run(&["gateway", "rollback"]).expect(10).says("no change");
@@ -296,7 +313,11 @@ fn sigkill_of_both_in_the_middle_of_a_rollback() {
         signalled(held, SIGKILL, step);
         assert!(!world.defaults().is_empty(), "{step}");
         let ended = world.run(&["gateway", "confirm"]);
-        ended.expect(10).says(if step == ROLLBACK[5] { "no change" } else { "everything is put back" });
+        ended.expect(10).says(if step == ROLLBACK[5] {
+            "no change"
+        } else {
+            "everything is put back"
+        });
         assert_eq!(world.server.routes(), before, "{step}");
         assert_eq!(record(&world), None);
     }
@@ -316,7 +337,10 @@ fn abandoned(world: &World) {
 fn signals_in_the_middle_of_finishing() {
     let world = World::unlimited(&[(PUBLIC, "eth0", 0)]);
     let api = world.api.as_ref().unwrap();
-    api.set_script("10.182.21.219".parse().unwrap(), Script::of([Step::new("DEPLOYED").gateway(DEAD)]));
+    api.set_script(
+        "10.182.21.219".parse().unwrap(),
+        Script::of([Step::new("DEPLOYED").gateway(DEAD)]),
+    );
     let before = world.server.routes();
     for signal in [SIGHUP, SIGTERM, SIGKILL] {
         for step in FINISH {
@@ -326,7 +350,10 @@ fn signals_in_the_middle_of_finishing() {
             signalled(held, signal, step);
             assert!(!world.defaults().is_empty());
             if signal == SIGKILL {
-                world.run(&["gateway", "rollback"]).expect(0).says("interrupted: it is undone first");
+                world
+                    .run(&["gateway", "rollback"])
+                    .expect(0)
+                    .says("interrupted: it is undone first");
             }
             assert_eq!(world.server.routes(), before, "{signal} at {step}");
             assert_eq!(record(&world), None);
@@ -361,7 +388,8 @@ fn the_guard_is_stopped_before_the_end() {
     let before = world.server.routes();
     let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
     until("it waits", || {
-        world.folder.path().join("gateway.sock").exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]
+        world.folder.path().join("gateway.sock").exists()
+            && world.defaults() == [(GATEWAY.to_owned(), 0)]
     });
     let stopped = guards(&world);
     kill_guards(&world, SIGSTOP);
@@ -393,7 +421,9 @@ fn a_guard_whose_words_nobody_reads() {
     world.expect(&[(GATEWAY, 0)]);
     held.child.kill().unwrap();
     held.child.wait().unwrap();
-    until("the guard has undone it", || world.server.routes() == before && record(&world).is_none());
+    until("the guard has undone it", || {
+        world.server.routes() == before && record(&world).is_none()
+    });
     held.resume();
     until("the guard is gone", || guards(&world).is_empty());
 }
@@ -407,7 +437,10 @@ fn the_tls_check_fails_after_the_change() {
         let listener = TcpListener::bind(("0.0.0.0", port)).expect("the API's port");
         thread::spawn(move || listener.incoming().for_each(drop));
     });
-    held.resume().expect(10).says("the API worked before, and does not any more").says("everything is put back");
+    held.resume()
+        .expect(10)
+        .says("the API worked before, and does not any more")
+        .says("everything is put back");
     assert_eq!(world.server.routes(), before);
     assert_eq!(record(&world), None);
 }
@@ -454,8 +487,12 @@ fn another_user_is_told_what_waits() {
             false => as_nobody(world.agent(arguments)).unwrap(),
         };
         let run = |command| ended(world.start(command).wait_with_output().unwrap());
-        run(agent(&["gateway", "check"])).expect(0).says("waits for \"rackconnect gateway confirm\"");
-        run(agent(&["gateway", "set"])).expect(10).says("waits for \"rackconnect gateway confirm\"");
+        run(agent(&["gateway", "check"]))
+            .expect(0)
+            .says("waits for \"rackconnect gateway confirm\"");
+        run(agent(&["gateway", "set"]))
+            .expect(10)
+            .says("waits for \"rackconnect gateway confirm\"");
     }
     // Whoever waited is gone, and so is what it waited at.
     kill(&child, SIGKILL);
@@ -472,7 +509,10 @@ fn a_second_set_that_is_undone_leaves_the_first() {
         world.run(&["gateway", "set"]).expect(0);
         let after = world.server.routes();
         let api = world.api.as_ref().unwrap();
-        api.set_script("10.182.21.219".parse().unwrap(), Script::of([Step::new("DEPLOYED").gateway(DEAD)]));
+        api.set_script(
+            "10.182.21.219".parse().unwrap(),
+            Script::of([Step::new("DEPLOYED").gateway(DEAD)]),
+        );
         match both {
             true => {
                 abandoned(&world);
@@ -497,7 +537,9 @@ fn a_second_set_that_is_undone_leaves_the_first() {
 fn no_rollback_beside_keep() {
     let world = World::usual();
     let keep = world.start(world.agent(&["gateway", "keep"]));
-    until("it is set", || record(&world).is_some_and(|text| text.contains("\"kept\"")) && guards(&world).is_empty());
+    until("it is set", || {
+        record(&world).is_some_and(|text| text.contains("\"kept\"")) && guards(&world).is_empty()
+    });
     world
         .run(&["gateway", "rollback"])
         .expect(10)
@@ -524,7 +566,8 @@ fn one_of_several_next_hops_is_not_enough() {
         };
         let hops = [hop("eth0", [198, 51, 100, 1]), hop("eth1", [10, 182, 127, 198])];
         let hops = order.map(|number| hops[number].clone()).concat();
-        let mut route = server.route_with("default", "", "", 100, &[(libc::RTA_MULTIPATH, hops.as_slice())]);
+        let mut route =
+            server.route_with("default", "", "", 100, &[(libc::RTA_MULTIPATH, hops.as_slice())]);
         route.scope = libc::RT_SCOPE_UNIVERSE;
         server.append(&route);
         let before = server.routes();
@@ -563,7 +606,12 @@ fn confirmed_under_a_broken_configuration() {
         fs::write(&config, text).unwrap();
         run(agent(&["gateway", "set"])).expect(2);
         let mut command = agent(&["gateway", "rollback"]);
-        for name in ["RACKCONNECT_STATE_DIR", "RACKCONNECT_REGION", "RACKCONNECT_INTERFACE", "RACKCONNECT_LOG"] {
+        for name in [
+            "RACKCONNECT_STATE_DIR",
+            "RACKCONNECT_REGION",
+            "RACKCONNECT_INTERFACE",
+            "RACKCONNECT_LOG",
+        ] {
             command.env(name, std::ffi::OsString::from_vec(vec![b'/', 0xff]));
         }
         run(command).expect(0).says("RACKCONNECT_STATE_DIR is not UTF-8");
@@ -571,7 +619,9 @@ fn confirmed_under_a_broken_configuration() {
     }
     // Where nothing names it, it is said where it was looked.
     fs::write(&config, "[").unwrap();
-    run(agent(&["gateway", "confirm"])).expect(10).says("none is in /run/rackconnect-agent (--state-dir or");
+    run(agent(&["gateway", "confirm"]))
+        .expect(10)
+        .says("none is in /run/rackconnect-agent (--state-dir or");
 }
 
 /// The next set forgot the undo of one that was interrupted and could not be undone just then.
@@ -582,7 +632,11 @@ fn an_undo_that_waits_is_not_forgotten() {
     world.server.up("eth0", false);
     let api = world.api.as_ref().unwrap();
     api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed()]));
-    world.run(&["gateway", "set"]).expect(10).says("could not be put back").says("is not undone yet");
+    world
+        .run(&["gateway", "set"])
+        .expect(10)
+        .says("could not be put back")
+        .says("is not undone yet");
     world.expect(&[(DEAD, 0)]);
     world.server.up("eth0", true);
     world.run(&["gateway", "rollback"]).expect(0);
@@ -593,7 +647,8 @@ fn an_undo_that_waits_is_not_forgotten() {
 fn who_only_looks_changes_nothing() {
     let world = dead();
     abandoned(&world);
-    for (arguments, code) in [(&["gateway", "check"][..], 0), (&["gateway"], 0), (&["gateway", "set", "--dry-run"], 10)]
+    for (arguments, code) in
+        [(&["gateway", "check"][..], 0), (&["gateway"], 0), (&["gateway", "set", "--dry-run"], 10)]
     {
         let ended = world.run(arguments);
         ended.expect(code).says("199 was interrupted: \"rackconnect gateway rollback\" undoes it");

@@ -28,7 +28,8 @@ pub fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 /// Sends a signal.
 pub fn kill(child: &Child, signal: Signal) {
-    nix::sys::signal::kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).expect("it lives");
+    nix::sys::signal::kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal)
+        .expect("it lives");
 }
 
 /// The guards of a world.
@@ -39,7 +40,10 @@ pub fn guards(world: &World) -> Vec<Pid> {
             .is_ok_and(|line| line.contains("--gateway-guard") && line.contains(&folder))
     };
     let all = fs::read_dir("/proc").unwrap().flatten();
-    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_guard).map(Pid::from_raw).collect()
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(is_guard)
+        .map(Pid::from_raw)
+        .collect()
 }
 
 /// An agent that is held where it prints its plan: between planning and changing. Its standard output is a pipe that is full.
@@ -58,13 +62,16 @@ impl Paused {
         for size in [4096, 1] {
             while writer.write(&vec![b'.'; size]).is_ok() {}
         }
-        fcntl(&writer, FcntlArg::F_SETFL(OFlag::from_bits_truncate(flags))).expect("a pipe that blocks");
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::from_bits_truncate(flags)))
+            .expect("a pipe that blocks");
         let mut command = world.agent(arguments);
         command.stdout(writer).stderr(Stdio::piped());
         let child = world.spawn(command);
         let path = format!("/proc/{}/syscall", child.id());
         // write(1, …), as x86-64 numbers it.
-        until("it prints its plan", || fs::read_to_string(&path).is_ok_and(|call| call.starts_with("1 0x1 ")));
+        until("it prints its plan", || {
+            fs::read_to_string(&path).is_ok_and(|call| call.starts_with("1 0x1 "))
+        });
         Paused { child, reader }
     }
 
@@ -97,7 +104,8 @@ impl Held {
     pub fn at(world: &World, arguments: &[&str], line: usize, says: &'static str) -> Held {
         let path = world.folder.path().join("stderr");
         let _ = fs::remove_file(&path);
-        let (reader, writer) = (UnixDatagram::bind(&path).unwrap(), UnixDatagram::unbound().unwrap());
+        let (reader, writer) =
+            (UnixDatagram::bind(&path).unwrap(), UnixDatagram::unbound().unwrap());
         writer.connect(&path).unwrap();
         let own = UnixDatagram::unbound().unwrap();
         own.connect(&path).unwrap();
@@ -136,7 +144,9 @@ impl Held {
             reader.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
             loop {
                 match reader.recv(&mut buffer) {
-                    Ok(length) => lines.push(String::from_utf8_lossy(&buffer[..length]).into_owned()),
+                    Ok(length) => {
+                        lines.push(String::from_utf8_lossy(&buffer[..length]).into_owned())
+                    }
                     Err(_) if child.try_wait().unwrap().is_some() => return (child, lines),
                     Err(_) => {}
                 }

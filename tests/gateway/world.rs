@@ -65,8 +65,14 @@ impl World {
         }
     }
 
-    fn build(steps: impl IntoIterator<Item = Step>, service_net: &str, prefix: u8, limit: u32) -> World {
-        let [server, public, router, beyond] = [Space::new(), Space::new(), Space::new(), Space::new()];
+    fn build(
+        steps: impl IntoIterator<Item = Step>,
+        service_net: &str,
+        prefix: u8,
+        limit: u32,
+    ) -> World {
+        let [server, public, router, beyond] =
+            [Space::new(), Space::new(), Space::new(), Space::new()];
         router.forward();
         public.forward();
         server.pair("eth0", &public, "p0");
@@ -167,14 +173,16 @@ impl World {
 
     /// The default routes as (gateway, metric).
     pub fn defaults(&self) -> Vec<(String, u32)> {
-        let gateway = |route: &Route| route.gateway.map_or(String::new(), |gateway| gateway.to_string());
+        let gateway =
+            |route: &Route| route.gateway.map_or(String::new(), |gateway| gateway.to_string());
         self.server.defaults().iter().map(|route| (gateway(route), route.metric)).collect()
     }
 
     /// Checks the default routes.
     #[track_caller]
     pub fn expect(&self, defaults: &[(&str, u32)]) {
-        let expected: Vec<_> = defaults.iter().map(|(gateway, metric)| ((*gateway).to_owned(), *metric)).collect();
+        let expected: Vec<_> =
+            defaults.iter().map(|(gateway, metric)| ((*gateway).to_owned(), *metric)).collect();
         assert_eq!(self.defaults(), expected);
     }
 

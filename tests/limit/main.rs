@@ -50,11 +50,16 @@ fn main() -> ExitCode {
         .filter(|(name, _)| chosen.as_deref().is_none_or(|chosen| chosen == *name))
         .map(|(name, run)| {
             let program = program.clone();
-            (name, thread::Builder::new().name(name.to_owned()).spawn(move || run(&program)).unwrap())
+            (
+                name,
+                thread::Builder::new().name(name.to_owned()).spawn(move || run(&program)).unwrap(),
+            )
         })
         .collect();
-    let failed: Vec<&str> =
-        threads.into_iter().filter_map(|(name, thread)| thread.join().is_err().then_some(name)).collect();
+    let failed: Vec<&str> = threads
+        .into_iter()
+        .filter_map(|(name, thread)| thread.join().is_err().then_some(name))
+        .collect();
     match failed.is_empty() {
         true => ExitCode::SUCCESS,
         false => {
@@ -73,7 +78,9 @@ struct World {
 
 impl World {
     fn new(program: &Path, tls: bool, script: Script) -> World {
-        let simulator = Simulator::start(Config { script, tls, align: Align::Clock, ..Config::default() }).unwrap();
+        let simulator =
+            Simulator::start(Config { script, tls, align: Align::Clock, ..Config::default() })
+                .unwrap();
         // In memory, as /run is.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
@@ -129,7 +136,9 @@ impl World {
 }
 
 fn deploying() -> Script {
-    Script::of([Step::new("DEPLOYING").task("Cloud Server Created: Update access", "DEPLOYING").gateway("10.1.2.3")])
+    Script::of([Step::new("DEPLOYING")
+        .task("Cloud Server Created: Update access", "DEPLOYING")
+        .gateway("10.1.2.3")])
 }
 
 fn deployed() -> Script {
@@ -219,7 +228,8 @@ fn fifty_loops(program: &Path) {
     let world = World::new(program, true, deployed());
     let (_, _, err) = text(world.run("status"));
     assert_eq!(err, "");
-    let lines = ["status", "status --check", "details", "gateway show", "features", "status --format json"];
+    let lines =
+        ["status", "status --check", "details", "gateway show", "features", "status --format json"];
     let answered = AtomicUsize::new(0);
     let start = Instant::now();
     thread::scope(|scope| {
@@ -240,7 +250,9 @@ fn fifty_loops(program: &Path) {
                     assert!(!err.contains("cannot be shared"), "{err}");
                     match code {
                         Some(0) => assert!(!out.is_empty()),
-                        Some(6) => assert!(out.is_empty() && err.contains("request limit"), "{err}"),
+                        Some(6) => {
+                            assert!(out.is_empty() && err.contains("request limit"), "{err}")
+                        }
                         code => panic!("{code:?} {out} {err}"),
                     }
                     answered.fetch_add(usize::from(code == Some(0)), Ordering::Relaxed);
@@ -248,7 +260,8 @@ fn fifty_loops(program: &Path) {
             });
         }
     });
-    let (most, refused, requests) = (world.most(), world.refused(), world.simulator.counts_of(SERVER).requests);
+    let (most, refused, requests) =
+        (world.most(), world.refused(), world.simulator.counts_of(SERVER).requests);
     println!(
         "50 loops for {LONG:?}: at most {most} requests in any 60 s, {refused} times 403; {} answers from {requests} requests",
         answered.into_inner()
@@ -280,7 +293,9 @@ fn another_program(program: &Path) {
                 while start.elapsed() < LONG {
                     match text(world.run("status")) {
                         (Some(0), out, _) => assert_eq!(out, "DEPLOYING\n"),
-                        (Some(6), out, err) => assert!(out.is_empty() && err.contains("request limit"), "{err}"),
+                        (Some(6), out, err) => {
+                            assert!(out.is_empty() && err.contains("request limit"), "{err}")
+                        }
                         other => panic!("{other:?}"),
                     }
                 }
@@ -292,9 +307,15 @@ fn another_program(program: &Path) {
         received.header("user-agent").is_some_and(|agent| agent.starts_with("rackconnect"))
     };
     let log = world.simulator.log();
-    let most = max_in_any_window(log.iter().filter(|received| own(received)).map(|received| received.at), MINUTE);
-    let refused: Vec<_> =
-        log.iter().filter(|received| own(received) && received.code == Some(403)).map(|received| received.at).collect();
+    let most = max_in_any_window(
+        log.iter().filter(|received| own(received)).map(|received| received.at),
+        MINUTE,
+    );
+    let refused: Vec<_> = log
+        .iter()
+        .filter(|received| own(received) && received.code == Some(403))
+        .map(|received| received.at)
+        .collect();
     world.simulator.set_script(SERVER, deployed());
     let ended = Instant::now();
     let outputs: Vec<_> = waits.into_iter().map(end).collect();
@@ -347,7 +368,9 @@ fn users(program: &Path) {
     assert!(err.contains("cannot be shared"), "{err}");
     assert!(!without.state_dir().exists());
     let run = |prefix: &str, line: &str| text(world.command(prefix, line).output().unwrap());
-    let mode = |name: &str| fs::metadata(world.state_dir().join(name)).unwrap().permissions().mode() & 0o777;
+    let mode = |name: &str| {
+        fs::metadata(world.state_dir().join(name)).unwrap().permissions().mode() & 0o777
+    };
     let (code, _, err) = run(weak_root, "status");
     assert_eq!(code, Some(0), "{err}");
     assert_eq!((mode(""), mode("budget"), mode("status.json")), (0o755, 0o666, 0o644));
@@ -357,11 +380,16 @@ fn users(program: &Path) {
     }
     let before = fs::read(world.state_dir().join("status.json")).unwrap();
     assert_eq!(run(bob, "gateway").0, Some(0));
-    assert_eq!(fs::read(world.state_dir().join("status.json")).unwrap(), before, "not root's, and yet written");
+    assert_eq!(
+        fs::read(world.state_dir().join("status.json")).unwrap(),
+        before,
+        "not root's, and yet written"
+    );
 
     // root's wait answers everybody's; nobody else's answers root's.
     let asked = || world.simulator.counts_of(SERVER).requests;
-    let spawn = |prefix: &str, line: &str| world.command(prefix, line).process_group(0).spawn().unwrap();
+    let spawn =
+        |prefix: &str, line: &str| world.command(prefix, line).process_group(0).spawn().unwrap();
     let root_waits = spawn("", "wait --interval 1h");
     thread::sleep(Duration::from_secs(2));
     let others = [spawn(bob, "wait --interval 1h"), spawn(alice, "wait --interval 1h")];
@@ -398,12 +426,19 @@ fn users(program: &Path) {
     let mut root_waits = root_waits;
     let _ = root_waits.kill();
     let _ = root_waits.wait();
-    let names: Vec<String> = (0..4).map(|n| name.replacen("/0/0/", &format!("/0/{n}/"), 1)).collect();
+    let names: Vec<String> =
+        (0..4).map(|n| name.replacen("/0/0/", &format!("/0/{n}/"), 1)).collect();
     let myself = world.folder.path().join("limit");
     fs::copy(std::env::current_exe().unwrap(), &myself).unwrap();
     let as_bob = |what: &str, names: &[String]| {
         let mut words = bob.split_whitespace();
-        Command::new(words.next().unwrap()).args(words).arg(&myself).arg(what).args(names).spawn().unwrap()
+        Command::new(words.next().unwrap())
+            .args(words)
+            .arg(&myself)
+            .arg(what)
+            .args(names)
+            .spawn()
+            .unwrap()
     };
     let mut forger = as_bob("forge", &names);
     thread::sleep(Duration::from_secs(1));
@@ -438,7 +473,8 @@ fn users(program: &Path) {
     let mut random = 99_usize;
     let mut killed = 0;
     while start.elapsed() < Duration::from_secs(120) {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let one = (random >> 33) % running.len();
         let mut old = std::mem::replace(&mut running[one], pick(random >> 40));
         let _ = old.kill();
@@ -463,7 +499,9 @@ fn leader(pid: u32) -> String {
     let inodes: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .filter_map(|link| {
+            Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
         .collect();
     let sockets = fs::read_to_string("/proc/net/unix").unwrap();
     let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -479,9 +517,17 @@ fn crowd(name: &str) -> ! {
         for _ in 0..4 {
             scope.spawn(|| {
                 loop {
-                    let stream =
-                        socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_NONBLOCK, None).unwrap();
-                    let _ = connect(stream.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes()).unwrap());
+                    let stream = socket(
+                        AddressFamily::Unix,
+                        SockType::SeqPacket,
+                        SockFlag::SOCK_NONBLOCK,
+                        None,
+                    )
+                    .unwrap();
+                    let _ = connect(
+                        stream.as_raw_fd(),
+                        &UnixAddr::new_abstract(name.as_bytes()).unwrap(),
+                    );
                 }
             });
         }
@@ -491,12 +537,16 @@ fn crowd(name: &str) -> ! {
 
 /// Leads at those names as no leader of ours would.
 fn forge(names: Vec<String>) -> ! {
-    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    };
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixListener;
-    let answer = [b"RCs2\0\0\0\0".as_slice(), &200_u32.to_le_bytes(), &[0; 16], b"DEPLOYED"].concat();
+    let answer =
+        [b"RCs2\0\0\0\0".as_slice(), &200_u32.to_le_bytes(), &[0; 16], b"DEPLOYED"].concat();
     for name in names {
-        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).unwrap();
+        let socket =
+            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).unwrap();
         bind(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes()).unwrap()).unwrap();
         listen(&socket, Backlog::MAXCONN).unwrap();
         let (listener, answer) = (UnixListener::from(socket), answer.clone());
@@ -539,6 +589,10 @@ fn full_disk(program: &Path) {
     command.args(["-m", "sh", "-c", script]).arg(program);
     let (code, out, err) = text(command.output().unwrap());
     println!("a full disk: {out:?}");
-    assert_eq!((code, out.as_str()), (Some(0), "DEPLOYED\nfull\nlock\nDEPLOYED\nDEPLOYED\nDEPLOYED\n"), "{err}");
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(0), "DEPLOYED\nfull\nlock\nDEPLOYED\nDEPLOYED\nDEPLOYED\n"),
+        "{err}"
+    );
     assert_eq!(err.matches("cannot be shared").count(), 2, "{err}");
 }

@@ -7,35 +7,36 @@ use std::time::Duration;
 
 use super::super::once;
 use crate::api::client::Answer;
-use crate::api::status::Status;
-use crate::api::{Format, Operation, body};
-use crate::budget::RESERVE;
-use crate::cli::options::{self, Command};
-use crate::clock::Moment;
+use crate::api::response;
+use crate::cli::definitions::{self, Command};
+use crate::clock::BootInstant;
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::gateway::rules::{self, NetworkStack};
-use crate::settings::Settings;
+use crate::gateway::policy::{self, NetworkStack};
+use crate::model::Status;
+use crate::model::{Format, Operation};
+use crate::ratelimit::RESERVE;
 
 /// How old the features may be that a wait goes by: they hardly change, and each question is a request.
 const FRESH: Duration = Duration::from_secs(60);
 
 /// What a wait knows of the features, and since when.
-static STACK: Mutex<Option<(Moment, NetworkStack)>> = Mutex::new(None);
+static STACK: Mutex<Option<(BootInstant, NetworkStack)>> = Mutex::new(None);
 
 /// Whether it asks over and over.
 fn waits(settings: &Settings) -> bool {
-    settings.has(&options::WAIT) || settings.command() == Command::GatewayKeep
+    settings.has(&definitions::WAIT) || settings.command() == Command::GatewayKeep
 }
 
 /// By when a question has to be answered, and how many places of the request limit it leaves to others. What waits has
 /// as long for each, but ends in time.
-fn terms(settings: &Settings) -> Result<(Moment, usize)> {
+fn terms(settings: &Settings) -> Result<(BootInstant, usize)> {
     let deadline = settings.deadline()?;
     if !waits(settings) {
         return Ok((settings.began() + deadline, 0));
     }
-    let end = if settings.has(&options::WAIT) { settings.wait_timeout()? } else { None };
-    let deadline = Moment::now() + deadline;
+    let end = if settings.has(&definitions::WAIT) { settings.wait_timeout()? } else { None };
+    let deadline = BootInstant::now() + deadline;
     Ok((end.map_or(deadline, |timeout| deadline.min(settings.began() + timeout)), RESERVE))
 }
 
@@ -46,7 +47,7 @@ fn terms(settings: &Settings) -> Result<(Moment, usize)> {
 pub fn gateway(settings: &Settings) -> Result<IpAddr> {
     let (deadline, reserve) = terms(settings)?;
     match once::ask_by(settings, Operation::Gateway, Format::Text, deadline, reserve)? {
-        Answer::Body(bytes) => body::gateway(&bytes),
+        Answer::Body(bytes) => response::gateway(&bytes),
         Answer::NotFound => Err(not_assigned()),
     }
 }
@@ -58,7 +59,7 @@ pub fn gateway(settings: &Settings) -> Result<IpAddr> {
 pub fn refusal(settings: &Settings) -> Result<Option<(String, bool)>> {
     let (deadline, reserve) = terms(settings)?;
     let status = match once::ask_by(settings, Operation::Status, Format::Text, deadline, reserve)? {
-        Answer::Body(bytes) => Some(body::status(&bytes, Format::Text)?),
+        Answer::Body(bytes) => Some(response::status(&bytes, Format::Text)?),
         Answer::NotFound => None,
     };
     // Then it may be set whatever the features are.
@@ -66,19 +67,25 @@ pub fn refusal(settings: &Settings) -> Result<Option<(String, bool)>> {
         return Ok(None);
     }
     let known = STACK.lock().ok().and_then(|known| *known);
-    let known = known.filter(|(since, _)| waits(settings) && Moment::now().since(*since) < FRESH);
+    let known =
+        known.filter(|(since, _)| waits(settings) && BootInstant::now().since(*since) < FRESH);
     let stack = match known {
         Some((_, stack)) => stack,
         None => network_stack(settings, deadline, reserve)?,
     };
-    Ok(rules::refusal(status.as_ref(), stack).map(|why| (why, rules::is_passing(status.as_ref()))))
+    Ok(policy::refusal(status.as_ref(), stack)
+        .map(|why| (why, policy::is_passing(status.as_ref()))))
 }
 
 /// What the features say now.
-fn network_stack(settings: &Settings, deadline: Moment, reserve: usize) -> Result<NetworkStack> {
+fn network_stack(
+    settings: &Settings,
+    deadline: BootInstant,
+    reserve: usize,
+) -> Result<NetworkStack> {
     let stack = match once::ask_by(settings, Operation::Features, Format::Json, deadline, reserve) {
         Ok(Answer::NotFound) => NetworkStack::Unclear,
-        Ok(Answer::Body(bytes)) => match body::features(&bytes) {
+        Ok(Answer::Body(bytes)) => match response::features(&bytes) {
             Ok(features) => NetworkStack::of(&features),
             Err(why) => {
                 log::warn!("{why}");
@@ -92,7 +99,7 @@ fn network_stack(settings: &Settings, deadline: Moment, reserve: usize) -> Resul
         Err(why) => return Err(why),
     };
     if let Ok(mut known) = STACK.lock() {
-        *known = Some((Moment::now(), stack));
+        *known = Some((BootInstant::now(), stack));
     }
     Ok(stack)
 }
@@ -100,7 +107,7 @@ fn network_stack(settings: &Settings, deadline: Moment, reserve: usize) -> Resul
 /// The patience of `--wait`.
 pub struct Patience {
     interval: Duration,
-    deadline: Option<Moment>,
+    deadline: Option<BootInstant>,
     said: String,
 }
 
@@ -110,7 +117,7 @@ impl Patience {
     /// # Errors
     /// An impossible value was given.
     pub fn of(settings: &Settings) -> Result<Patience> {
-        let deadline = settings.wait_timeout()?.map(|timeout| Moment::now() + timeout);
+        let deadline = settings.wait_timeout()?.map(|timeout| BootInstant::now() + timeout);
         Ok(Patience { interval: settings.wait_interval()?, deadline, said: String::new() })
     }
 
@@ -120,10 +127,10 @@ impl Patience {
             log::info!("waiting: {why}");
             why.clone_into(&mut self.said);
         }
-        let next = Moment::now() + self.interval;
+        let next = BootInstant::now() + self.interval;
         let until = self.deadline.map_or(next, |deadline| deadline.min(next));
-        thread::sleep(until.since(Moment::now()));
-        self.deadline.is_none_or(|deadline| Moment::now() < deadline)
+        thread::sleep(until.since(BootInstant::now()));
+        self.deadline.is_none_or(|deadline| BootInstant::now() < deadline)
     }
 }
 
@@ -134,8 +141,10 @@ mod tests {
     use super::*;
     use crate::cli::{Invocation, parse};
 
-    fn terms_of(line: &str) -> [(Moment, usize); 2] {
-        let Ok(Invocation::Run(arguments)) = parse(line.split(' ').map(OsString::from)) else { panic!("{line}") };
+    fn terms_of(line: &str) -> [(BootInstant, usize); 2] {
+        let Ok(Invocation::Run(arguments)) = parse(line.split(' ').map(OsString::from)) else {
+            panic!("{line}")
+        };
         let settings = Settings::load(&arguments).unwrap();
         let first = terms(&settings).unwrap();
         thread::sleep(Duration::from_millis(2));
@@ -157,5 +166,8 @@ mod tests {
 
 /// What a 404 means.
 pub fn not_assigned() -> Error {
-    Error::new(Kind::NotYet, "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404")
+    Error::new(
+        Kind::NotYet,
+        "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404",
+    )
 }

@@ -3,18 +3,18 @@
 use std::net::IpAddr;
 
 use super::{ask, store_to_look_at};
-use crate::cli::options;
+use crate::cli::definitions;
+use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::gateway::{kernel, plan};
 use crate::netlink::{Hop, INET, Route, family_of};
-use crate::output;
-use crate::settings::Settings;
-use crate::term::visible;
+use crate::ui::escape_control;
+use crate::ui::output;
 
 /// Compares, and changes nothing.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    let json = match settings.flag(&options::FORMAT) {
+    let json = match settings.flag(&definitions::FORMAT) {
         None | Some("text") => false,
         Some("json") => true,
         Some(other) => {
@@ -45,9 +45,9 @@ pub fn run(settings: &Settings) -> Result<Exit> {
             output::line(&format!("API: {gateway}"))?;
         }
         let hops = if is_split { "by turns, now " } else { "" };
-        output::line(&visible(&format!("kernel: {hops}{}", kernel::describe(hop, name))))?;
+        output::line(&escape_control(&format!("kernel: {hops}{}", kernel::describe(hop, name))))?;
         for route in &defaults {
-            output::line(&visible(&plan::show(route, &|index| Some(name(index)))))?;
+            output::line(&escape_control(&plan::show(route, &|index| Some(name(index)))))?;
         }
     }
     // What the kernel has is of use even where the API has nothing to say.
@@ -56,7 +56,9 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let why = match (on, named) {
-        _ if hop.is_none() => format!("there is no default route, and the API has assigned {gateway}"),
+        _ if hop.is_none() => {
+            format!("there is no default route, and the API has assigned {gateway}")
+        }
         _ if is_through && is_split => format!(
             "not every packet goes through {gateway}: the default route has several next hops, or there are several of one metric"
         ),
@@ -65,7 +67,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         }
         _ => format!("the default gateway is not {gateway}, which the API has assigned"),
     };
-    log::error!("{}", visible(&why));
+    log::error!("{}", escape_control(&why));
     Ok(Exit::NotTheGateway)
 }
 
@@ -78,10 +80,17 @@ fn object(
     name: &dyn Fn(u32) -> String,
 ) -> String {
     let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
-    let address = |address: Option<IpAddr>| address.map_or("null".to_owned(), |address| text(&address.to_string()));
-    let interface = |index: Option<u32>| index.map_or("null".to_owned(), |index| text(&name(index)));
+    let address = |address: Option<IpAddr>| {
+        address.map_or("null".to_owned(), |address| text(&address.to_string()))
+    };
+    let interface =
+        |index: Option<u32>| index.map_or("null".to_owned(), |index| text(&name(index)));
     let used = hop.map_or("null".to_owned(), |hop| {
-        format!("{{\"gateway\":{},\"interface\":{}}}", address(hop.gateway), interface(hop.interface))
+        format!(
+            "{{\"gateway\":{},\"interface\":{}}}",
+            address(hop.gateway),
+            interface(hop.interface)
+        )
     });
     let routes: Vec<String> = defaults
         .iter()

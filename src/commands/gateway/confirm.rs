@@ -1,23 +1,24 @@
 //! `gateway confirm` and `gateway rollback`: they ask the API nothing and work whatever the configuration is like, since
 //! they may be all that is left to someone.
 
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::confirm::{Word, say};
-use crate::gateway::record::Store;
+use crate::gateway::journal::Store;
 use crate::gateway::{change, kernel};
 use crate::netlink::INET;
-use crate::output;
-use crate::settings::Settings;
+use crate::ui::output;
 
 /// Accepts the change that waits.
 pub fn confirm(settings: &Settings) -> Result<Exit> {
     let store = Store::at(&settings.state_dir()?);
     match say(&store, Word::Confirm)? {
         Some(answer) => finish(answer),
-        None if change::finish_interrupted(&store, None)? => {
-            Err(Error::new(Kind::Refused, "too late: the change was interrupted, and everything is put back"))
-        }
+        None if change::finish_interrupted(&store, None)? => Err(Error::new(
+            Kind::Refused,
+            "too late: the change was interrupted, and everything is put back",
+        )),
         None => Err(Error::new(
             Kind::Refused,
             format!("no change of the default route waits for a confirmation{}", store.searched()),
@@ -41,7 +42,7 @@ pub fn rollback(settings: &Settings) -> Result<Exit> {
 fn finish((done, sentence): (bool, String)) -> Result<Exit> {
     match done {
         true => {
-            output::line(&crate::term::visible(&sentence))?;
+            output::line(&crate::ui::escape_control(&sentence))?;
             Ok(Exit::Ok)
         }
         false => Err(Error::new(Kind::Refused, sentence)),

@@ -12,19 +12,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::set::{self, Task};
 use super::{ask, store};
-use crate::api::roots;
-use crate::clock::{Moment, chance};
+use crate::api::tls;
+use crate::clock::{BootInstant, random_unit};
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::change::{self, Order, Outcome};
+use crate::gateway::journal::{State, Store};
 use crate::gateway::keeper::{Keeper, REPLACEMENTS, Sight, Step, WINDOW};
-use crate::gateway::record::{State, Store};
 use crate::gateway::verify::Checks;
 use crate::gateway::{kernel, plan};
 use crate::netlink::{Events, INET, Netlink, Place, Route};
-use crate::settings::Settings;
 use crate::signals::{self, Held};
-use crate::{duration, notify};
+use crate::{duration, systemd};
 
 /// Events come in crowds: so long without one means that a crowd is over.
 const QUIET: Duration = Duration::from_millis(100);
@@ -59,7 +59,7 @@ struct Keep<'a> {
 pub fn run(settings: &Settings) -> Result<Exit> {
     check(settings)?;
     let signals = signals::hold()?;
-    signals::end_between_changes(notify::stopping)?;
+    signals::end_between_changes(systemd::stopping)?;
     let store = {
         let _busy = signals::busy();
         store(settings, Some(&signals))?
@@ -77,7 +77,16 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let mut events = subscribe()?;
     let netlink = kernel::open()?;
     let verified = remembered(&store);
-    let keep = Keep { settings, store, netlink, signals, verified, changed: false, ready: false, said: String::new() };
+    let keep = Keep {
+        settings,
+        store,
+        netlink,
+        signals,
+        verified,
+        changed: false,
+        ready: false,
+        said: String::new(),
+    };
     thread::scope(|scope| keep.run(scope, &mut events))
 }
 
@@ -86,7 +95,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 fn check(settings: &Settings) -> Result<()> {
     settings.interface()?;
     let ca_file = settings.ca_file()?;
-    roots::roots(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
+    tls::roots(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
     if settings.has_endpoint()? {
         return Ok(());
     }
@@ -127,8 +136,13 @@ struct Question {
 
 impl Question {
     /// Asks in a thread: a lost default route does not wait for the API.
-    fn ask<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, settings: &'env Settings<'env>) -> Result<Question> {
-        let error = |why: std::io::Error| Error::new(Kind::Other, format!("cannot start a thread for the API: {why}"));
+    fn ask<'scope, 'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        settings: &'env Settings<'env>,
+    ) -> Result<Question> {
+        let error = |why: std::io::Error| {
+            Error::new(Kind::Other, format!("cannot start a thread for the API: {why}"))
+        };
         let (done, end) = UnixStream::pair().map_err(error)?;
         let (sender, answer) = channel();
         let run = move || {
@@ -154,12 +168,16 @@ fn find(settings: &Settings) -> Result<Found> {
 }
 
 impl<'a> Keep<'a> {
-    fn run<'scope>(mut self, scope: &'scope Scope<'scope, 'a>, events: &mut Events) -> Result<Exit> {
-        let mut keeper = Keeper::new(Moment::now(), self.verified.is_some());
+    fn run<'scope>(
+        mut self,
+        scope: &'scope Scope<'scope, 'a>,
+        events: &mut Events,
+    ) -> Result<Exit> {
+        let mut keeper = Keeper::new(BootInstant::now(), self.verified.is_some());
         let mut question: Option<Question> = None;
-        let startup = Moment::now() + STARTUP;
+        let startup = BootInstant::now() + STARTUP;
         loop {
-            if !self.ready && Moment::now() >= startup {
+            if !self.ready && BootInstant::now() >= startup {
                 self.say(log::Level::Info, "waiting for the API");
                 self.ready();
             }
@@ -173,20 +191,21 @@ impl<'a> Keep<'a> {
                     continue;
                 }
             };
-            match keeper.next(Moment::now(), sight) {
+            match keeper.next(BootInstant::now(), sight) {
                 Step::Listen(until) => {
                     let until = match self.ready {
                         true => until,
                         false => Some(until.map_or(startup, |until| until.min(startup))),
                     };
-                    let heard = listen(events, question.as_ref().map(|question| &question.done), until);
+                    let heard =
+                        listen(events, question.as_ref().map(|question| &question.done), until);
                     if heard {
                         keeper.heard();
                     }
                 }
                 Step::Restore => {
                     let done = self.restore();
-                    keeper.restored(Moment::now(), done, chance());
+                    keeper.restored(BootInstant::now(), done, random_unit());
                 }
                 Step::Ask => match Question::ask(scope, self.settings) {
                     Ok(asked) => {
@@ -195,14 +214,16 @@ impl<'a> Keep<'a> {
                     }
                     Err(why) => {
                         self.say(log::Level::Warn, &format!("waiting: {why}"));
-                        keeper.failed(Moment::now(), chance());
+                        keeper.failed(BootInstant::now(), random_unit());
                     }
                 },
             }
             let answer = match question.as_ref().map(|question| question.answer.try_recv()) {
                 None | Some(Err(TryRecvError::Empty)) => continue,
                 Some(Ok(answer)) => answer,
-                Some(Err(TryRecvError::Disconnected)) => Err(Error::new(Kind::Other, "the question broke off")),
+                Some(Err(TryRecvError::Disconnected)) => {
+                    Err(Error::new(Kind::Other, "the question broke off"))
+                }
             };
             question = None;
             // Whatever the answer is: what was interrupted may be all that is known.
@@ -216,16 +237,16 @@ impl<'a> Keep<'a> {
                 drain(events);
             }
             match done {
-                Ok(()) => keeper.verified(Moment::now()),
+                Ok(()) => keeper.verified(BootInstant::now()),
                 Err(why) if why.kind == Kind::Refused && why.message == IPV6 => {
-                    notify::stopping();
+                    systemd::stopping();
                     return Err(set::refused(
                         "the gateway is an IPv6 address: no RackConnect gateway is known to be one, and \
                                              none is set",
                     ));
                 }
                 Err(why) if why.kind == Kind::Refused && why.message == GAVE_UP => {
-                    notify::stopping();
+                    systemd::stopping();
                     return Err(Error::new(
                         Kind::Refused,
                         format!(
@@ -239,7 +260,7 @@ impl<'a> Keep<'a> {
                     self.say(log::Level::Warn, &format!("waiting: {why}"));
                     // There is nothing to set yet, or nothing that can be: the service is up, and waits.
                     self.ready();
-                    keeper.failed(Moment::now(), chance());
+                    keeper.failed(BootInstant::now(), random_unit());
                 }
             }
         }
@@ -249,7 +270,11 @@ impl<'a> Keep<'a> {
         let hop = kernel::internet(&mut self.netlink, INET)?;
         Ok(match (hop, self.verified) {
             (None, _) => Sight::Nowhere,
-            (Some(_), Some((gateway, _))) if kernel::is_used(&mut self.netlink, gateway.into(), None)? => Sight::Ours,
+            (Some(_), Some((gateway, _)))
+                if kernel::is_used(&mut self.netlink, gateway.into(), None)? =>
+            {
+                Sight::Ours
+            }
             (Some(_), _) => Sight::Elsewhere,
         })
     }
@@ -264,12 +289,16 @@ impl<'a> Keep<'a> {
         let lock = self.store.prepare().and_then(|()| self.store.lock(LOCK_PATIENCE));
         let aside = match &lock {
             Ok(Some(_)) => String::new(),
-            Ok(None) => " beside another change of the default route, which is under way or hangs".to_owned(),
+            Ok(None) => " beside another change of the default route, which is under way or hangs"
+                .to_owned(),
             Err(why) => format!(" without a lock ({why})"),
         };
         match self.put_back(gateway, metric) {
             Ok(true) => {
-                self.say(log::Level::Info, &format!("the default route was lost: {gateway} is put back{aside}"));
+                self.say(
+                    log::Level::Info,
+                    &format!("the default route was lost: {gateway} is put back{aside}"),
+                );
                 true
             }
             Ok(false) => true,
@@ -285,12 +314,18 @@ impl<'a> Keep<'a> {
         if kernel::internet(&mut self.netlink, INET)?.is_some() {
             return Ok(false);
         }
-        let Task::Set(aim) = set::aim(self.settings, &mut self.netlink, gateway.into())? else { return Ok(false) };
+        let Task::Set(aim) = set::aim(self.settings, &mut self.netlink, gateway.into())? else {
+            return Ok(false);
+        };
         let route = Route::default_via(gateway, aim.link.index, metric);
-        self.netlink.add(&route, Place::Alone).map_err(|why| kernel::error("the route cannot be added", why))?;
+        self.netlink
+            .add(&route, Place::Alone)
+            .map_err(|why| kernel::error("the route cannot be added", why))?;
         match kernel::is_used(&mut self.netlink, gateway.into(), Some(aim.link.index))? {
             true => Ok(true),
-            false => Err(set::refused("the kernel does not send packets for the internet through it")),
+            false => {
+                Err(set::refused("the kernel does not send packets for the internet through it"))
+            }
         }
     }
 
@@ -304,7 +339,9 @@ impl<'a> Keep<'a> {
         let aim = match set::aim(self.settings, &mut self.netlink, gateway)? {
             // What may still be undone is no gateway that works.
             Task::Nothing(..) if self.store.has_pending() => {
-                return Err(stuck.unwrap_or_else(|| set::refused("another change of the default route is under way")));
+                return Err(stuck.unwrap_or_else(|| {
+                    set::refused("another change of the default route is under way")
+                }));
             }
             Task::Nothing(gateway, interface) => {
                 let defaults = kernel::defaults4(&mut self.netlink)?;
@@ -327,9 +364,11 @@ impl<'a> Keep<'a> {
             return Err(set::refused("another change of the default route is under way"));
         };
         if stuck.is_none() && self.store.has_pending() {
-            return Err(set::refused("a change of the default route was interrupted and is not undone yet"));
+            return Err(set::refused(
+                "a change of the default route was interrupted and is not undone yet",
+            ));
         }
-        if !plan.before.is_empty() && !keeper.may_replace(Moment::now()) {
+        if !plan.before.is_empty() && !keeper.may_replace(BootInstant::now()) {
             return Err(set::refused(GAVE_UP));
         }
         // Whatever follows is news.
@@ -347,7 +386,7 @@ impl<'a> Keep<'a> {
         match change::carry_out(&mut self.netlink, &self.store, &lock, &self.signals, &order)? {
             Outcome::Kept => {
                 if !plan.before.is_empty() {
-                    keeper.replaced(Moment::now());
+                    keeper.replaced(BootInstant::now());
                 }
                 self.verified(aim.gateway, plan.wanted.metric, &aim.link.name);
                 Ok(())
@@ -366,7 +405,7 @@ impl<'a> Keep<'a> {
     fn ready(&mut self) {
         if !self.ready {
             self.ready = true;
-            notify::ready();
+            systemd::ready();
         }
     }
 
@@ -374,7 +413,7 @@ impl<'a> Keep<'a> {
     fn say(&mut self, level: log::Level, line: &str) {
         if self.said != line {
             log::log!(level, "{line}");
-            notify::status(line);
+            systemd::status(line);
             line.clone_into(&mut self.said);
         }
     }
@@ -385,16 +424,16 @@ fn subscribe() -> Result<Events> {
 }
 
 /// Waits for events, until then or until the question is done. Whether there were any events.
-fn listen(events: &mut Events, question: Option<&UnixStream>, until: Option<Moment>) -> bool {
+fn listen(events: &mut Events, question: Option<&UnixStream>, until: Option<BootInstant>) -> bool {
     if !wait(events, question, until) {
         return false;
     }
-    let end = Moment::now() + CROWD;
+    let end = BootInstant::now() + CROWD;
     loop {
         if !drain(events) {
             return true;
         }
-        if Moment::now() >= end || !wait(events, None, Some(Moment::now() + QUIET)) {
+        if BootInstant::now() >= end || !wait(events, None, Some(BootInstant::now() + QUIET)) {
             return true;
         }
     }
@@ -417,11 +456,11 @@ fn drain(events: &mut Events) -> bool {
 }
 
 /// Whether there are events to hear before then, and before the question is done.
-fn wait(events: &Events, question: Option<&UnixStream>, until: Option<Moment>) -> bool {
+fn wait(events: &Events, question: Option<&UnixStream>, until: Option<BootInstant>) -> bool {
     let timeout = match until {
         None => PollTimeout::NONE,
         Some(until) => {
-            let left = until.since(Moment::now());
+            let left = until.since(BootInstant::now());
             if left.is_zero() {
                 return false;
             }

@@ -13,10 +13,10 @@ pub use keep::run as keep;
 pub use set::run as set;
 pub use show::run as show;
 
+use crate::config::Settings;
 use crate::error::Result;
 use crate::gateway::change;
-use crate::gateway::record::Store;
-use crate::settings::Settings;
+use crate::gateway::journal::Store;
 use crate::signals::Held;
 
 /// The place of the undo, for what changes routes: what a killed process left half done is undone first. `held`: the signals,

@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use super::{ask, store, store_to_look_at};
 use crate::api::reach::Target;
-use crate::api::roots;
-use crate::cli::options;
+use crate::api::tls;
+use crate::cli::definitions;
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::change::{self, Order, Outcome};
-use crate::gateway::choose::{self, Network};
+use crate::gateway::interface::{self, Network};
 use crate::gateway::plan::{self, Change, Plan};
 use crate::gateway::verify::Checks;
-use crate::gateway::{kernel, native};
+use crate::gateway::{export, kernel};
 use crate::netlink::{INET, Link, Netlink};
-use crate::output;
-use crate::settings::Settings;
 use crate::signals;
-use crate::term::visible;
+use crate::ui::escape_control;
+use crate::ui::output;
 use crate::xenstore::Connection;
 
 /// How long a person has to confirm if nobody says otherwise.
@@ -53,7 +53,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     };
     let keep_old = settings.keep_old_metric()?;
     let probes = settings.probes()?;
-    let store = match settings.has(&options::DRY_RUN) {
+    let store = match settings.has(&definitions::DRY_RUN) {
         true => store_to_look_at(settings)?,
         false => store(settings, None)?,
     };
@@ -65,16 +65,20 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         }
         Some(Task::Nothing(gateway, interface)) => {
             if let Some(why) = change::unfinished(&store) {
-                return Err(refused(&format!("{gateway} is the default gateway, but {why}; nothing was changed")));
+                return Err(refused(&format!(
+                    "{gateway} is the default gateway, but {why}; nothing was changed"
+                )));
             }
-            output::line(&visible(&format!("nothing to do: {gateway} on {interface} is the default gateway")))?;
+            output::line(&escape_control(&format!(
+                "nothing to do: {gateway} on {interface} is the default gateway"
+            )))?;
             return Ok(Exit::Ok);
         }
         Some(Task::Set(aim)) => aim,
     };
     let plan = planned(&mut netlink, &aim, keep_old)?;
     print(&plan, &aim)?;
-    if settings.has(&options::DRY_RUN) {
+    if settings.has(&definitions::DRY_RUN) {
         return Ok(Exit::Ok);
     }
     if !kernel::may_change_routes() {
@@ -84,27 +88,36 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     store.prepare().map_err(|why| refused(&format!("{why}; nothing was changed")))?;
     let Some(lock) = store.lock(Duration::ZERO)? else {
         let why = change::unfinished(&store);
-        let why = why.unwrap_or_else(|| "another change of the default route is under way".to_owned());
+        let why =
+            why.unwrap_or_else(|| "another change of the default route is under way".to_owned());
         return Err(refused(&format!("{why}; nothing was changed")));
     };
     // Its undo could not be finished, and would be forgotten.
-    if store.has_pending() && !settings.has(&options::FORCE) {
+    if store.has_pending() && !settings.has(&definitions::FORCE) {
         return Err(refused(
             "a change of the default route was interrupted and is not undone yet: \"rackconnect gateway rollback\" tries that \
              again; nothing was changed (--force sets it all the same)",
         ));
     }
     let signals = signals::hold()?;
-    let order = Order { plan: &plan, gateway: aim.gateway.into(), link: &aim.link, checks: &checks, confirm };
+    let order = Order {
+        plan: &plan,
+        gateway: aim.gateway.into(),
+        link: &aim.link,
+        checks: &checks,
+        confirm,
+    };
     let outcome = change::carry_out(&mut netlink, &store, &lock, &signals, &order);
     // Standard output may keep us waiting, but nobody else.
     drop(lock);
     let exit = match outcome {
         Ok(Outcome::Kept) => {
             // From here on nothing may fail any more.
-            let _ =
-                output::line(&visible(&format!("set: {} on {} is the default gateway", aim.gateway, aim.link.name)));
-            log::info!("{}", native::warning(Path::new("/"), &aim.link));
+            let _ = output::line(&escape_control(&format!(
+                "set: {} on {} is the default gateway",
+                aim.gateway, aim.link.name
+            )));
+            log::info!("{}", export::warning(Path::new("/"), &aim.link));
             Ok(Exit::Ok)
         }
         Ok(Outcome::Refused(why)) => Err(refused(&format!("{why}; nothing was changed"))),
@@ -122,7 +135,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 
 /// Finds out what there is to do, waiting if that is asked for. None if the deadline of the wait passed.
 fn task(settings: &Settings, netlink: &mut Netlink) -> Result<Option<Task>> {
-    let mut patience = match settings.has(&options::WAIT) {
+    let mut patience = match settings.has(&definitions::WAIT) {
         true => Some(ask::Patience::of(settings)?),
         false => None,
     };
@@ -135,7 +148,7 @@ fn task(settings: &Settings, netlink: &mut Netlink) -> Result<Option<Task>> {
             },
             (Err(why), _) => return Err(why),
         };
-        if matches!(task, Task::Nothing(..)) || settings.has(&options::FORCE) {
+        if matches!(task, Task::Nothing(..)) || settings.has(&definitions::FORCE) {
             return Ok(Some(task));
         }
         let mut waited = false;
@@ -143,7 +156,9 @@ fn task(settings: &Settings, netlink: &mut Netlink) -> Result<Option<Task>> {
             let (why, error) = match ask::refusal(settings) {
                 Ok(None) => break,
                 Ok(Some((why, passes))) => {
-                    let error = refused(&format!("{why}; nothing was changed (--force sets it all the same)"));
+                    let error = refused(&format!(
+                        "{why}; nothing was changed (--force sets it all the same)"
+                    ));
                     if !passes {
                         return Err(error);
                     }
@@ -188,10 +203,13 @@ pub fn aim(settings: &Settings, netlink: &mut Netlink, gateway: IpAddr) -> Resul
         return Ok(Task::Nothing(v4, network.name(index)));
     }
     let refuse = |why: &str| refused(&format!("{why}; nothing was changed"));
-    let link = choose::interface(&network, gateway, named.as_deref(), &service_net).map_err(|why| refuse(&why))?;
+    let link = interface::interface(&network, gateway, named.as_deref(), &service_net)
+        .map_err(|why| refuse(&why))?;
     let link = link.clone();
     // The kernel has the last word.
-    let hop = netlink.hop(gateway, Some(link.index)).map_err(|why| kernel::error("the kernel cannot be asked", why))?;
+    let hop = netlink
+        .hop(gateway, Some(link.index))
+        .map_err(|why| kernel::error("the kernel cannot be asked", why))?;
     match hop {
         Some(hop) if hop.gateway.is_none() && hop.kind == crate::netlink::Destination::Unicast => {}
         _ => {
@@ -208,7 +226,9 @@ pub fn aim(settings: &Settings, netlink: &mut Netlink, gateway: IpAddr) -> Resul
 /// The link-layer address of the ServiceNet interface, where something certain knows it: xenstore.
 pub fn service_net() -> Option<Vec<u8>> {
     let mac = Connection::open().and_then(|mut store| store.servicenet_mac());
-    let mac = mac.inspect_err(|why| log::debug!("which interface is ServiceNet's is not asked of xenstore: {why}"));
+    let mac = mac.inspect_err(|why| {
+        log::debug!("which interface is ServiceNet's is not asked of xenstore: {why}")
+    });
     mac.ok()??.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
 }
 
@@ -216,7 +236,8 @@ pub fn service_net() -> Option<Vec<u8>> {
 pub fn planned(netlink: &mut Netlink, aim: &Aim, keep_old: Option<u32>) -> Result<Plan> {
     let refuse = |why: &str| refused(&format!("{why}; nothing was changed"));
     let defaults = kernel::defaults4(netlink)?;
-    let plan = plan::plan(&defaults, aim.gateway, aim.link.index, keep_old).map_err(|why| refuse(&why))?;
+    let plan =
+        plan::plan(&defaults, aim.gateway, aim.link.index, keep_old).map_err(|why| refuse(&why))?;
     match plan.changes.is_empty() {
         false => Ok(plan),
         true => Err(refuse(&format!(
@@ -228,21 +249,25 @@ pub fn planned(netlink: &mut Netlink, aim: &Aim, keep_old: Option<u32>) -> Resul
 }
 
 fn print(plan: &Plan, aim: &Aim) -> Result<()> {
-    output::line(&visible(&format!("{} on {} becomes the default gateway:", aim.gateway, aim.link.name)))?;
+    output::line(&escape_control(&format!(
+        "{} on {} becomes the default gateway:",
+        aim.gateway, aim.link.name
+    )))?;
     let name = |index| Some(aim.network.name(index));
     plan.changes.iter().try_for_each(|change| {
         let (sign, route) = match change {
             Change::Add(route) | Change::Append(route) => ('+', route),
             Change::Remove(route) => ('-', route),
         };
-        output::line(&visible(&format!("{sign} {}", plan::show(route, &name))))
+        output::line(&escape_control(&format!("{sign} {}", plan::show(route, &name))))
     })
 }
 
 /// The API, to be reached without a request.
 pub fn target(settings: &Settings) -> Result<Target> {
     let ca_file = settings.ca_file()?;
-    let roots = roots::roots(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
+    let roots =
+        tls::roots(ca_file.as_ref().map(|(path, origin)| (path.as_path(), origin.as_str())))?;
     Ok(Target::new(&settings.endpoint()?, roots.config))
 }
 

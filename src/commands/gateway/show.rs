@@ -6,36 +6,40 @@ use std::path::Path;
 use super::super::{format, once};
 use super::{ask, set, store_to_look_at};
 use crate::api::client::Answer;
-use crate::api::{Format, Operation, body};
-use crate::cli::options;
+use crate::api::response;
+use crate::cli::definitions;
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::gateway::native::{self, Facts, Manager};
-use crate::gateway::record::Store;
-use crate::gateway::{choose, kernel};
+use crate::gateway::export::{self, Facts, Manager};
+use crate::gateway::journal::Store;
+use crate::gateway::{interface, kernel};
+use crate::model::{Format, Operation};
 use crate::netlink::INET;
-use crate::output;
-use crate::settings::Settings;
+use crate::ui::output;
 
 /// Asks for the gateway and prints it.
 pub fn run(settings: &Settings) -> Result<Exit> {
     let format = format(settings, Operation::Gateway)?;
-    let manager = settings.flag(&options::AS).and_then(Manager::named);
+    let manager = settings.flag(&definitions::AS).and_then(Manager::named);
     if format.is_some() && manager.is_some() {
         return Err(Error::usage("--as and --format exclude each other: give one of the two"));
     }
     let named = settings.interface()?;
     let store = store_to_look_at(settings)?;
-    let Answer::Body(bytes) = once::ask(settings, Operation::Gateway, format.unwrap_or(Format::Text))? else {
+    let Answer::Body(bytes) =
+        once::ask(settings, Operation::Gateway, format.unwrap_or(Format::Text))?
+    else {
         return Err(ask::not_assigned());
     };
     if format.is_some() {
         output::body(&bytes)?;
     }
-    let address = body::gateway(&bytes)?;
+    let address = response::gateway(&bytes)?;
     match manager {
         Some(manager) => {
-            let text = facts(address, named.as_deref(), &store).and_then(|facts| native::write(manager, &facts));
+            let text = facts(address, named.as_deref(), &store)
+                .and_then(|facts| export::write(manager, &facts));
             output::write(text.map_err(|why| Error::new(Kind::Other, why))?.as_bytes())?;
         }
         None if format.is_none() => output::line(&address.to_string())?,
@@ -46,11 +50,16 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 
 /// What the configuration is made of.
 fn facts(gateway: IpAddr, named: Option<&str>, store: &Store) -> Result<Facts, String> {
-    let IpAddr::V4(v4) = gateway else { return Err(format!("{gateway} is an IPv6 address, which is never set")) };
+    let IpAddr::V4(v4) = gateway else {
+        return Err(format!("{gateway} is an IPv6 address, which is never set"));
+    };
     let mut netlink = kernel::open().map_err(|why| why.message)?;
     let network = kernel::network(&mut netlink, INET).map_err(|why| why.message)?;
-    let link = choose::interface(&network, gateway, named, &set::service_net)?;
-    let ours = network.addresses.iter().find(|address| address.interface == link.index && address.covers(gateway));
+    let link = interface::interface(&network, gateway, named, &set::service_net)?;
+    let ours = network
+        .addresses
+        .iter()
+        .find(|address| address.interface == link.index && address.covers(gateway));
     let address = ours.and_then(|address| match address.local {
         IpAddr::V4(local) => Some((local, address.prefix)),
         IpAddr::V6(_) => None,
@@ -76,7 +85,7 @@ fn facts(gateway: IpAddr, named: Option<&str>, store: &Store) -> Result<Facts, S
         interface: link.name.clone(),
         gateway: v4,
         address: address.ok_or("the interface lost its address")?,
-        network_file: native::manager(Path::new("/"), link).and_then(|(_, file)| file),
+        network_file: export::manager(Path::new("/"), link).and_then(|(_, file)| file),
         others,
         replaced,
     })

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{at, policy, unreachable};
 use super::*;
-use crate::budget::Why;
+use crate::ratelimit::Why;
 use crate::xenstore::Value;
 
 const RACKCONNECT: &str = r#"["rack_connect", "rax_managed"]"#;
@@ -28,7 +28,7 @@ fn says(word: &str) -> News {
 }
 
 /// When it asks next for the goal.
-fn due(machine: &Machine, now: Moment) -> u64 {
+fn due(machine: &Machine, now: BootInstant) -> u64 {
     match machine.step(now) {
         Step::Ask { question: Question::Tasks, .. } => panic!("it asks for tasks"),
         Step::Ask { at, .. } => at.since(self::at(0)).as_secs(),
@@ -224,7 +224,10 @@ fn no_rackconnect_server() {
     assert_eq!(ends(&seen("-", "-", "-"), &silent), None);
     assert_eq!(ends(&seen("{", "-", "-"), &silent), None);
     assert_eq!(ends(&status("-"), &silent), None, "it is one");
-    assert_eq!(ends(&none, &[says("DEPLOYING"), News::NotKnownYet, unreachable(), unreachable()]), None);
+    assert_eq!(
+        ends(&none, &[says("DEPLOYING"), News::NotKnownYet, unreachable(), unreachable()]),
+        None
+    );
     assert_eq!(ends(&none, &[unreachable(), unreachable(), says("PAUSED"), unreachable()]), None);
     let full = || News::Failure(Failure::LimitUsedUp { until: at(0), why: Why::Forbidden(1) });
     assert_eq!(ends(&none, &[full(), full(), full()]), None, "that was not asking");
@@ -260,19 +263,30 @@ fn managed_operations() {
     assert_eq!(ends(&[managed("\"authentication error\"")], "DEPLOYED"), failed);
     for still in ["-", "Pending", "In Progress", "!"] {
         assert_eq!(ends(&[managed(still)], "DEPLOYED"), None, "{still}");
-        assert_eq!(ends(&[managed(still), managed("Complete")], "DEPLOYED"), Some(End::Reached), "{still}");
+        assert_eq!(
+            ends(&[managed(still), managed("Complete")], "DEPLOYED"),
+            Some(End::Reached),
+            "{still}"
+        );
     }
     // What Managed Operations said before RackConnect was done is left over from before.
     assert_eq!(ends(&[managed("Complete")], "DEPLOYING"), None);
     assert_eq!(ends(&[managed("Build Error")], "DEPLOYING"), None);
     assert_eq!(ends(&[managed("Complete"), managed("!"), managed("Complete")], "DEPLOYING"), None);
-    assert_eq!(ends(&[managed("Complete"), managed("Pending"), managed("Complete")], "DEPLOYING"), Some(End::Reached));
+    assert_eq!(
+        ends(&[managed("Complete"), managed("Pending"), managed("Complete")], "DEPLOYING"),
+        Some(End::Reached)
+    );
     // Whoever has no Managed Operations.
     let unmanaged = |word: &str| seen(r#"["rack_connect"]"#, "DEPLOYED", word);
     assert_eq!(ends(&[unmanaged("-")], "DEPLOYED"), Some(End::NotManaged(false)));
     assert_eq!(ends(&[unmanaged("!")], "DEPLOYED"), None);
     assert_eq!(ends(&[unmanaged("Pending")], "DEPLOYED"), None);
-    assert_eq!(ends(&[seen("-", "DEPLOYED", "-")], "DEPLOYED"), None, "roles that are not known decide nothing");
+    assert_eq!(
+        ends(&[seen("-", "DEPLOYED", "-")], "DEPLOYED"),
+        None,
+        "roles that are not known decide nothing"
+    );
 }
 
 #[test]

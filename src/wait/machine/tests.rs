@@ -3,14 +3,14 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::budget::Why;
 use crate::error::{Error, Kind};
+use crate::ratelimit::Why;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(10);
 
-pub fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(1_000 + seconds))
+pub fn at(seconds: u64) -> BootInstant {
+    BootInstant(Duration::from_secs(1_000 + seconds))
 }
 
 pub fn policy(goal: Goal) -> Policy {
@@ -28,11 +28,11 @@ pub fn unreachable() -> News {
     News::Failure(Failure::Error(Error::new(Kind::Unreachable, "no route")))
 }
 
-fn ask(question: Question, at: Moment, deadline: Option<Moment>) -> Step {
+fn ask(question: Question, at: BootInstant, deadline: Option<BootInstant>) -> Step {
     Step::Ask { question, at, deadline }
 }
 
-fn deadline() -> Option<Moment> {
+fn deadline() -> Option<BootInstant> {
     Some(at(3_600))
 }
 
@@ -44,7 +44,10 @@ fn asks_at_once_and_then_every_interval() {
     assert_eq!(machine.step(at(1)), ask(Question::Status, at(5), deadline()));
     // A request that took longer than the interval is followed by the next one at once.
     machine.hear(Question::Status, at(5), at(15), &unreachable(), 1.0);
-    assert_eq!(machine.step(at(15)), ask(Question::Status, Moment(at(10).0 + INTERVAL / 10), deadline()));
+    assert_eq!(
+        machine.step(at(15)),
+        ask(Question::Status, BootInstant(at(10).0 + INTERVAL / 10), deadline())
+    );
 }
 
 #[test]
@@ -56,8 +59,18 @@ fn a_change_asks_for_the_tasks_until_the_next_question_is_due() {
     machine.hear(Question::Tasks, at(1), at(2), &News::Tasks(vec![]), 0.0);
     assert_eq!(machine.step(at(2)), ask(Question::Status, at(5), deadline()));
     machine.hear(Question::Status, at(5), at(6), &deploying, 0.0);
-    assert_eq!(machine.step(at(6)), ask(Question::Status, at(10), deadline()), "no change, and nobody watches");
-    machine.hear(Question::Status, at(10), at(11), &News::Status(Status::Unknown("PAUSED".into())), 0.0);
+    assert_eq!(
+        machine.step(at(6)),
+        ask(Question::Status, at(10), deadline()),
+        "no change, and nobody watches"
+    );
+    machine.hear(
+        Question::Status,
+        at(10),
+        at(11),
+        &News::Status(Status::Unknown("PAUSED".into())),
+        0.0,
+    );
     assert_eq!(
         machine.step(at(15)),
         ask(Question::Status, at(15), deadline()),
@@ -99,7 +112,8 @@ fn ends() {
         }
     };
     let plain = policy(Goal::Deployed);
-    let ok_if = Policy { ok_if: OkIf { failed: true, unprocessable: true, ..OkIf::default() }, ..plain };
+    let ok_if =
+        Policy { ok_if: OkIf { failed: true, unprocessable: true, ..OkIf::default() }, ..plain };
     let through = Policy { through_failed: true, ..plain };
     let gateway = policy(Goal::Gateway);
     let unknown = || Status::Unknown("REBUILDING".into());
@@ -122,7 +136,9 @@ fn one_question_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
     let mut machine = Machine::new(policy(Goal::Gateway), at(0));
     let mut questions = vec![];
     for round in 0..10 {
-        let Step::Ask { question, .. } = machine.step(at(round * 5)) else { panic!("it cannot end") };
+        let Step::Ask { question, .. } = machine.step(at(round * 5)) else {
+            panic!("it cannot end")
+        };
         questions.push(question);
         machine.hear(question, at(round * 5), at(round * 5), &News::NotKnownYet, 0.0);
     }
@@ -134,7 +150,8 @@ fn one_question_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
 
 #[test]
 fn the_deadline_ends_it_and_nothing_is_asked_at_it() {
-    let mut machine = Machine::new(Policy { deadline: Some(at(8)), ..policy(Goal::Deployed) }, at(0));
+    let mut machine =
+        Machine::new(Policy { deadline: Some(at(8)), ..policy(Goal::Deployed) }, at(0));
     machine.hear(Question::Status, at(0), at(1), &News::NotKnownYet, 0.0);
     assert_eq!(machine.step(at(1)), ask(Question::Status, at(5), Some(at(8))));
     machine.hear(Question::Status, at(5), at(6), &News::NotKnownYet, 0.0);
@@ -175,7 +192,7 @@ proptest! {
                 Step::End(end) => {
                     prop_assert_eq!(end, End::Reached);
                     prop_assert!(faults.is_empty());
-                    let since: Moment = true_since.expect("it ends on the truth alone");
+                    let since: BootInstant = true_since.expect("it ends on the truth alone");
                     let latest = since.max(held) + INTERVAL.mul_f64(1.1) + REQUEST + Duration::from_millis(1);
                     prop_assert!(now <= latest, "{:?} {:?}", now, latest);
                     break;

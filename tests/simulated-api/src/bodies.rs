@@ -42,7 +42,9 @@ pub fn shapes() -> &'static [&'static str] {
 pub(crate) fn body(content: &Content, format: Format, shape: &str) -> Vec<u8> {
     let mut content = content.clone();
     if shape == "lower" {
-        let lower = |items: &mut Vec<Item>| items.iter_mut().for_each(|item| item.status.make_ascii_lowercase());
+        let lower = |items: &mut Vec<Item>| {
+            items.iter_mut().for_each(|item| item.status.make_ascii_lowercase())
+        };
         match &mut content {
             Content::Status(status) => status.make_ascii_lowercase(),
             Content::Details(status, tasks) => {
@@ -86,9 +88,14 @@ struct Names {
     short: &'static str,
 }
 
-const TASKS: Names = Names { one: "task", list: "automation_tasks", camel: "automationTasks", short: "tasks" };
-const FEATURES: Names =
-    Names { one: "feature", list: "automation_features", camel: "automationFeatures", short: "features" };
+const TASKS: Names =
+    Names { one: "task", list: "automation_tasks", camel: "automationTasks", short: "tasks" };
+const FEATURES: Names = Names {
+    one: "feature",
+    list: "automation_features",
+    camel: "automationFeatures",
+    short: "features",
+};
 
 fn quote(text: &str) -> String {
     serde_json::to_string(text).expect("a string is JSON")
@@ -97,7 +104,10 @@ fn quote(text: &str) -> String {
 fn json(content: &Content, shape: &str) -> String {
     let body = match content {
         Content::Status(status) => match shape {
-            "extras" => format!(r#"{{"updated":null,"automation_status":{},"server_id":4711}}"#, quote(status)),
+            "extras" => format!(
+                r#"{{"updated":null,"automation_status":{},"server_id":4711}}"#,
+                quote(status)
+            ),
             _ => format!(r#"{{"automation_status":{}}}"#, quote(status)),
         },
         Content::Details(status, tasks) => {
@@ -107,7 +117,9 @@ fn json(content: &Content, shape: &str) -> String {
                 "extras" => format!(
                     r#"{{"server":{{"id":4711,"tags":["a","b"]}},"automation_tasks":{list},"automation_status":{status},"updated":null}}"#
                 ),
-                "nested" => format!(r#"{{"automation_status":{status},"details":{{"tasks":{{"task":{list}}}}}}}"#),
+                "nested" => format!(
+                    r#"{{"automation_status":{status},"details":{{"tasks":{{"task":{list}}}}}}}"#
+                ),
                 "short" => format!(r#"{{"automation_status":{status},"tasks":{list}}}"#),
                 _ => format!(r#"{{"automation_status":{status},"automation_tasks":{list}}}"#),
             }
@@ -117,7 +129,9 @@ fn json(content: &Content, shape: &str) -> String {
             match shape {
                 "bare" => gateway,
                 "camel" => format!(r#"{{"gatewayIp":{gateway}}}"#),
-                "extras" => format!(r#"{{"server_id":4711,"gateway_ip":{gateway},"updated":null}}"#),
+                "extras" => {
+                    format!(r#"{{"server_id":4711,"gateway_ip":{gateway},"updated":null}}"#)
+                }
                 "nested" => format!(r#"{{"gateway":{{"ip":{gateway}}}}}"#),
                 "short" => format!(r#"{{"gateway":{gateway}}}"#),
                 _ => format!(r#"{{"gateway_ip":{gateway}}}"#),
@@ -129,7 +143,9 @@ fn json(content: &Content, shape: &str) -> String {
                 "bare" => list,
                 "flat" => json_items(&FEATURES, features, "map"),
                 "camel" => format!(r#"{{"automationFeatures":{list}}}"#),
-                "extras" => format!(r#"{{"server":{{"id":4711}},"automation_features":{list},"updated":null}}"#),
+                "extras" => format!(
+                    r#"{{"server":{{"id":4711}},"automation_features":{list},"updated":null}}"#
+                ),
                 "nested" => format!(r#"{{"automation":{{"features":{{"feature":{list}}}}}}}"#),
                 "short" => format!(r#"{{"features":{list}}}"#),
                 _ => format!(r#"{{"automation_features":{list}}}"#),
@@ -154,7 +170,9 @@ fn json_items(names: &Names, items: &[Item], shape: &str) -> String {
             "map" => format!("{name}:{status}"),
             "states" => format!(r#"{{"{one}":{name},"state":{status}}}"#),
             "camel" => format!(r#"{{"{one}Name":{name},"{one}Status":{status}}}"#),
-            "extras" => format!(r#"{{"id":{},"updated":null,"status":{status},"name":{name}}}"#, i + 1),
+            "extras" => {
+                format!(r#"{{"id":{},"updated":null,"status":{status},"name":{name}}}"#, i + 1)
+            }
             _ => format!(r#"{{"name":{name},"status":{status}}}"#),
         }
     });
@@ -177,7 +195,8 @@ impl Element {
     }
 
     fn attributes(name: &str, attributes: &[(&'static str, &str)]) -> Element {
-        let attributes = attributes.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        let attributes =
+            attributes.iter().map(|(name, value)| (*name, value.to_string())).collect();
         Element { name: name.into(), attributes, ..Element::default() }
     }
 
@@ -187,12 +206,17 @@ impl Element {
 
     fn write(&self, shape: &str, depth: usize, out: &mut String) {
         let prefix = if shape == "prefixed" { "rc:" } else { "" };
-        let indent =
-            |depth: usize| if shape == "newline" { format!("\n{}", "  ".repeat(depth)) } else { String::new() };
+        let indent = |depth: usize| {
+            if shape == "newline" { format!("\n{}", "  ".repeat(depth)) } else { String::new() }
+        };
         out.push_str(&format!("<{prefix}{}", self.name));
         match (depth, shape) {
-            (0, "namespaced") => out.push_str(r#" xmlns="http://docs.rackspace.com/rackconnect/api/v1.0""#),
-            (0, "prefixed") => out.push_str(r#" xmlns:rc="http://docs.rackspace.com/rackconnect/api/v1.0""#),
+            (0, "namespaced") => {
+                out.push_str(r#" xmlns="http://docs.rackspace.com/rackconnect/api/v1.0""#)
+            }
+            (0, "prefixed") => {
+                out.push_str(r#" xmlns:rc="http://docs.rackspace.com/rackconnect/api/v1.0""#)
+            }
             _ => {}
         }
         for (name, value) in &self.attributes {
@@ -204,7 +228,8 @@ impl Element {
         out.push('>');
         match shape {
             _ if self.text.is_empty() => {}
-            "cdata" => out.push_str(&format!("<![CDATA[{}]]>", self.text.replace("]]>", "]]]]><![CDATA[>"))),
+            "cdata" => out
+                .push_str(&format!("<![CDATA[{}]]>", self.text.replace("]]>", "]]]]><![CDATA[>"))),
             "padded" => out.push_str(&format!("\n  {}\n", escape(&self.text))),
             _ => out.push_str(&escape(&self.text)),
         }
@@ -245,9 +270,10 @@ fn xml(content: &Content, shape: &str) -> String {
         Content::Status(status) => match shape {
             "attributes" => Element::attributes("automation", &[("status", status)]),
             "nested" => Element::parent("automation", vec![Element::text("status", status)]),
-            "extras" => {
-                Element::parent("server", vec![Element::text("id", "4711"), Element::text("automation_status", status)])
-            }
+            "extras" => Element::parent(
+                "server",
+                vec![Element::text("id", "4711"), Element::text("automation_status", status)],
+            ),
             _ => status_element(status),
         },
         Content::Details(status, tasks) => match shape {
@@ -262,18 +288,27 @@ fn xml(content: &Content, shape: &str) -> String {
             }
             "camel" => Element::parent(
                 "automationStatusDetails",
-                vec![status_element(status), Element::parent(TASKS.camel, xml_items(&TASKS, tasks, shape))],
+                vec![
+                    status_element(status),
+                    Element::parent(TASKS.camel, xml_items(&TASKS, tasks, shape)),
+                ],
             ),
             "nested" => Element::parent(
                 "automation",
                 vec![
                     Element::text("status", status),
-                    Element::parent("details", vec![Element::parent(TASKS.short, xml_items(&TASKS, tasks, shape))]),
+                    Element::parent(
+                        "details",
+                        vec![Element::parent(TASKS.short, xml_items(&TASKS, tasks, shape))],
+                    ),
                 ],
             ),
             "short" => Element::parent(
                 "details",
-                vec![status_element(status), Element::parent(TASKS.short, xml_items(&TASKS, tasks, shape))],
+                vec![
+                    status_element(status),
+                    Element::parent(TASKS.short, xml_items(&TASKS, tasks, shape)),
+                ],
             ),
             "extras" => Element::parent(
                 "automation_status_details",
@@ -285,16 +320,20 @@ fn xml(content: &Content, shape: &str) -> String {
             ),
             _ => Element::parent(
                 "automation_status_details",
-                vec![status_element(status), Element::parent(TASKS.list, xml_items(&TASKS, tasks, shape))],
+                vec![
+                    status_element(status),
+                    Element::parent(TASKS.list, xml_items(&TASKS, tasks, shape)),
+                ],
             ),
         },
         Content::Gateway(gateway) => match shape {
             "attributes" => Element::attributes("gateway", &[("ip", gateway)]),
             "camel" => Element::text("gatewayIp", gateway),
             "nested" => Element::parent("gateway", vec![Element::text("ip", gateway)]),
-            "extras" => {
-                Element::parent("server", vec![Element::text("id", "4711"), Element::text("gateway_ip", gateway)])
-            }
+            "extras" => Element::parent(
+                "server",
+                vec![Element::text("id", "4711"), Element::text("gateway_ip", gateway)],
+            ),
             "short" => Element::text("gateway", gateway),
             _ => Element::text("gateway_ip", gateway),
         },
@@ -302,7 +341,9 @@ fn xml(content: &Content, shape: &str) -> String {
             let items = xml_items(&FEATURES, features, shape);
             match shape {
                 "camel" => Element::parent(FEATURES.camel, items),
-                "nested" => Element::parent("automation", vec![Element::parent(FEATURES.short, items)]),
+                "nested" => {
+                    Element::parent("automation", vec![Element::parent(FEATURES.short, items)])
+                }
                 "attributes" | "short" => Element::parent(FEATURES.short, items),
                 _ => Element::parent(FEATURES.list, items),
             }
@@ -332,7 +373,10 @@ fn xml_items(names: &Names, items: &[Item], shape: &str) -> Vec<Element> {
     let element = |item: &Item| {
         let (name, status) = (item.name.as_str(), item.status.as_str());
         let pair = |outer: &str, name_element: &str, status_element: &str| {
-            Element::parent(outer, vec![Element::text(name_element, name), Element::text(status_element, status)])
+            Element::parent(
+                outer,
+                vec![Element::text(name_element, name), Element::text(status_element, status)],
+            )
         };
         match shape {
             "attributes" => Element::attributes(one, &[("name", name), ("status", status)]),
@@ -355,8 +399,13 @@ fn xml_items(names: &Names, items: &[Item], shape: &str) -> Vec<Element> {
 
 /// A name that an element can have.
 fn element_name(name: &str) -> String {
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("_{name}") } else { name }
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() {
+        format!("_{name}")
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]
@@ -364,7 +413,10 @@ mod tests {
     use super::*;
 
     fn all() -> [Content; 4] {
-        let items = vec![Item::new("Created: Add \"rackconnect\" <user>", "DEPLOYED"), Item::new("b", "PENDING")];
+        let items = vec![
+            Item::new("Created: Add \"rackconnect\" <user>", "DEPLOYED"),
+            Item::new("b", "PENDING"),
+        ];
         [
             Content::Status("DEPLOYING".into()),
             Content::Details("DEPLOYING".into(), items.clone()),
@@ -382,7 +434,8 @@ mod tests {
         for shape in shapes() {
             for content in all() {
                 let body = rendered(&content, Format::Json, shape);
-                let value: serde_json::Value = serde_json::from_str(body.trim_start_matches('\u{feff}')).unwrap();
+                let value: serde_json::Value =
+                    serde_json::from_str(body.trim_start_matches('\u{feff}')).unwrap();
                 if let Content::Status(status) | Content::Details(status, _) = &content {
                     let found = value["automation_status"].as_str().unwrap();
                     assert!(found.eq_ignore_ascii_case(status), "{shape}: {body}");
@@ -399,7 +452,9 @@ mod tests {
                     let body = rendered(&content, format, shape).to_ascii_uppercase();
                     let words: &[&str] = match &content {
                         Content::Status(_) => &["DEPLOYING"],
-                        Content::Details(..) => &["DEPLOYING", "RACKCONNECT", "DEPLOYED", "PENDING"],
+                        Content::Details(..) => {
+                            &["DEPLOYING", "RACKCONNECT", "DEPLOYED", "PENDING"]
+                        }
                         Content::Gateway(_) => &["10.182.127.198"],
                         Content::Features(_) => &["RACKCONNECT", "DEPLOYED", "PENDING"],
                     };
@@ -417,8 +472,14 @@ mod tests {
             rendered(&status, Format::Xml, "plain"),
             format!("{head}<automation_status>DEPLOYING</automation_status>")
         );
-        assert_eq!(rendered(&gateway, Format::Xml, "attributes"), format!("{head}<gateway ip=\"10.182.127.198\"/>"));
-        assert_eq!(rendered(&status, Format::Xml, "bare"), "<automation_status>DEPLOYING</automation_status>");
+        assert_eq!(
+            rendered(&gateway, Format::Xml, "attributes"),
+            format!("{head}<gateway ip=\"10.182.127.198\"/>")
+        );
+        assert_eq!(
+            rendered(&status, Format::Xml, "bare"),
+            "<automation_status>DEPLOYING</automation_status>"
+        );
         assert_eq!(
             rendered(&details, Format::Xml, "attributes"),
             format!(

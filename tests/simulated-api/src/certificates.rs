@@ -2,8 +2,8 @@
 
 use crate::script::Fault;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::{
     ServerConfig,
@@ -33,7 +33,8 @@ impl Certificates {
         let mut all: Vec<String> = vec!["localhost".into(), "::1".into()];
         all.extend((1..=9).map(|n| format!("127.0.0.{n}")));
         all.extend(
-            ["dfw", "hkg", "iad", "lon", "ord", "syd"].map(|code| format!("{code}.api.rackconnect.rackspace.com")),
+            ["dfw", "hkg", "iad", "lon", "ord", "syd"]
+                .map(|code| format!("{code}.api.rackconnect.rackspace.com")),
         );
         for name in names {
             if !all.contains(name) {

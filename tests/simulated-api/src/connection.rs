@@ -37,8 +37,16 @@ pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
             state.open.insert(number, Arc::downgrade(&tcp));
             (number, state.server(server, &shared.config).accept(Instant::now()))
         };
-        let mut connection =
-            Connection { shared: shared.clone(), tcp, local, server, number, fault, racing: false, buffer: Vec::new() };
+        let mut connection = Connection {
+            shared: shared.clone(),
+            tcp,
+            local,
+            server,
+            number,
+            fault,
+            racing: false,
+            buffer: Vec::new(),
+        };
         let thread = thread::Builder::new().stack_size(STACK).spawn(move || {
             let _ = connection.serve();
             connection.shared.state().open.remove(&number);
@@ -144,7 +152,14 @@ impl Answer {
     /// An answer of a few words.
     fn words(code: u16) -> Answer {
         let words = if code == 403 { "Over limit" } else { reason(code) };
-        Answer { step: None, code, content_type: text(), body: words.into(), fault: None, keep: true }
+        Answer {
+            step: None,
+            code,
+            content_type: text(),
+            body: words.into(),
+            fault: None,
+            keep: true,
+        }
     }
 }
 
@@ -176,8 +191,11 @@ impl Connection {
         }
         self.tcp.set_read_timeout(Some(self.shared.config.idle))?;
         let tcp = Tcp(self.tcp.clone());
-        let mut wire =
-            if self.shared.config.tls { Wire::Tls(Box::new(self.handshake(tcp)?)) } else { Wire::Plain(tcp) };
+        let mut wire = if self.shared.config.tls {
+            Wire::Tls(Box::new(self.handshake(tcp)?))
+        } else {
+            Wire::Plain(tcp)
+        };
         loop {
             let Some(request) = self.read_request(&mut wire)? else { return wire.close() };
             let answer = self.decide(&request);
@@ -193,7 +211,8 @@ impl Connection {
 
     fn handshake(&self, tcp: Tcp) -> io::Result<StreamOwned<ServerConnection, Tcp>> {
         let config = self.shared.certificates.for_fault(self.fault);
-        let mut tls = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, tcp);
+        let mut tls =
+            StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, tcp);
         let mut result = Ok(());
         while tls.conn.is_handshaking() && result.is_ok() {
             result = tls.conn.complete_io(&mut tls.sock).map(|_| ());
@@ -327,21 +346,29 @@ impl Connection {
                 wire.send(&head(chunked()))?;
                 loop {
                     piece.resize(8192, b' ');
-                    wire.send(&[format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat())?;
+                    wire.send(
+                        &[format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat(),
+                    )?;
                     piece.clear();
                 }
             }
             Some(fault @ (Fault::Slow | Fault::Drip)) => {
                 wire.send(&head(length(body.len())))?;
                 for byte in body {
-                    thread::sleep(Duration::from_millis(if fault == Fault::Slow { 100 } else { 2000 }));
+                    thread::sleep(Duration::from_millis(if fault == Fault::Slow {
+                        100
+                    } else {
+                        2000
+                    }));
                     wire.send(&[*byte])?;
                 }
             }
             Some(Fault::Chunked) => {
                 let mut out = head(chunked());
                 for piece in body.chunks(3) {
-                    out.extend([format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat());
+                    out.extend(
+                        [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat(),
+                    );
                 }
                 out.extend(b"0\r\n\r\n");
                 wire.send(&out)?;
@@ -365,8 +392,11 @@ impl Connection {
                 if !answer.keep {
                     extra.push(("Connection", "close".into()));
                 }
-                let mut out =
-                    if fault == Some(Fault::Continue) { b"HTTP/1.1 100 Continue\r\n\r\n".to_vec() } else { Vec::new() };
+                let mut out = if fault == Some(Fault::Continue) {
+                    b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()
+                } else {
+                    Vec::new()
+                };
                 out.extend(head(extra));
                 if request.method != "HEAD" && !has_no_body(answer.code) {
                     out.extend(body);
@@ -377,7 +407,9 @@ impl Connection {
         self.racing = answer.fault == Some(Fault::CloseRacing);
         let mut state = self.shared.state();
         let next = state.server(self.server, &self.shared.config).handshake_fault(Instant::now());
-        let ends = !answer.keep || answer.fault == Some(Fault::CloseAfter) || (next.is_some() && next != self.fault);
+        let ends = !answer.keep
+            || answer.fault == Some(Fault::CloseAfter)
+            || (next.is_some() && next != self.fault);
         Ok(if ends { Then::Close } else { Then::Keep })
     }
 }
@@ -397,12 +429,19 @@ fn stall(wire: &mut Wire) -> io::Result<()> {
 fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(length) = request.parse(bytes).map_err(io::Error::other)? else { return Ok(None) };
-    let pairs = request.headers.iter().map(|h| (h.name.to_string(), String::from_utf8_lossy(h.value).into_owned()));
+    let httparse::Status::Complete(length) = request.parse(bytes).map_err(io::Error::other)? else {
+        return Ok(None);
+    };
+    let pairs = request
+        .headers
+        .iter()
+        .map(|h| (h.name.to_string(), String::from_utf8_lossy(h.value).into_owned()));
     let headers: Vec<(String, String)> = pairs.collect();
     let asks_for = |name: &str, word: &str| {
         let of_name = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        of_name.flat_map(|(_, value)| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(word))
+        of_name
+            .flat_map(|(_, value)| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(word))
     };
     let has_body = headers.iter().any(|(name, value)| {
         name.eq_ignore_ascii_case("transfer-encoding")
@@ -426,7 +465,8 @@ fn answer(operation: Operation, path: &str, step: Step) -> Answer {
         None => Some(operation.formats()[0]),
         Some(name) => Format::of_name(name).filter(|format| operation.formats().contains(format)),
     };
-    let format = format.map(|format| if fault == Some(Fault::Json) { Format::Json } else { format });
+    let format =
+        format.map(|format| if fault == Some(Fault::Json) { Format::Json } else { format });
     let content = match (operation, step.status, step.gateway) {
         (Operation::AutomationStatus, Some(status), _) => Some(Content::Status(status)),
         (Operation::Details, Some(status), _) => Some(Content::Details(status, step.tasks)),
@@ -468,7 +508,9 @@ fn answer(operation: Operation, path: &str, step: Step) -> Answer {
             ..Answer::words(200)
         },
         Some(Fault::Control) => Answer {
-            body: b"\x1b]0;owned\x07\x1b[2J\x1b[31mDEPLOYED\x1b[0m\x00\x08\x7f\xc2\x9b1m\xff\r\x1b[1A".into(),
+            body:
+                b"\x1b]0;owned\x07\x1b[2J\x1b[31mDEPLOYED\x1b[0m\x00\x08\x7f\xc2\x9b1m\xff\r\x1b[1A"
+                    .into(),
             fault,
             ..Answer::words(200)
         },

@@ -176,7 +176,10 @@ impl Received {
 
     /// The first header of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -245,10 +248,13 @@ impl Simulator {
     ) -> io::Result<Simulator> {
         config.check()?;
         let mut names = config.names.clone();
-        names.extend(config.listen.iter().filter(|a| !a.ip().is_unspecified()).map(|a| a.ip().to_string()));
+        names.extend(
+            config.listen.iter().filter(|a| !a.ip().is_unspecified()).map(|a| a.ip().to_string()),
+        );
         let certificates = Certificates::make(&names, config.tls12_only).map_err(invalid)?;
         let listeners = config.listen.iter().map(listen).collect::<io::Result<Vec<_>>>()?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let addresses =
+            listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         let own_folder = if config.ca_file.is_none() { Some(temporary_folder()?) } else { None };
         let ca_file = match (&config.ca_file, &own_folder) {
             (Some(file), _) => file.clone(),
@@ -262,13 +268,16 @@ impl Simulator {
             observer: Box::new(observer),
             state: Mutex::default(),
         });
-        let mut simulator = Simulator { shared, addresses, listeners: Vec::new(), ca_file, own_folder };
+        let mut simulator =
+            Simulator { shared, addresses, listeners: Vec::new(), ca_file, own_folder };
         std::fs::write(&simulator.ca_file, &simulator.shared.certificates.ca_pem)?;
         for listener in listeners {
             let listener = Arc::new(listener);
             let (shared, listening) = (simulator.shared.clone(), listener.clone());
             let name = format!("simulated {}", listener.local_addr()?.port());
-            let thread = thread::Builder::new().name(name).spawn(move || connection::accept(&shared, &listening))?;
+            let thread = thread::Builder::new()
+                .name(name)
+                .spawn(move || connection::accept(&shared, &listening))?;
             simulator.listeners.push((listener, thread));
         }
         Ok(simulator)
@@ -339,7 +348,11 @@ impl Simulator {
     /// with 403 or not at all included.
     pub fn max_in_any_window(&self, server: IpAddr, window: Duration) -> usize {
         let state = self.shared.state();
-        let times = state.servers.get(&server).into_iter().flat_map(|server| server.arrivals.iter().copied());
+        let times = state
+            .servers
+            .get(&server)
+            .into_iter()
+            .flat_map(|server| server.arrivals.iter().copied());
         max_in_any_window(times, window)
     }
 

@@ -73,9 +73,13 @@ fn run() -> Result<(), Problem> {
     config.keep.get_or_insert(1000);
 
     let log = match &log {
-        Some(file) => {
-            Some(Mutex::new(File::options().append(true).create(true).open(file).map_err(|error| about(file, error))?))
-        }
+        Some(file) => Some(Mutex::new(
+            File::options()
+                .append(true)
+                .create(true)
+                .open(file)
+                .map_err(|error| about(file, error))?,
+        )),
         None => None,
     };
     let observe = move |received: &Received| {

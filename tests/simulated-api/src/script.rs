@@ -31,7 +31,8 @@ pub enum Format {
 
 impl Operation {
     /// All four.
-    pub const ALL: [Operation; 4] = [Self::AutomationStatus, Self::Details, Self::GatewayIp, Self::AutomationFeatures];
+    pub const ALL: [Operation; 4] =
+        [Self::AutomationStatus, Self::Details, Self::GatewayIp, Self::AutomationFeatures];
 
     /// The path it is asked at.
     pub fn path(self) -> &'static str {
@@ -184,7 +185,10 @@ impl Script {
             if let Some(shape) = &step.shape
                 && !crate::shapes().contains(&shape.as_str())
             {
-                return complain(&format!("no such shape: {shape} (there are {})", crate::shapes().join(", ")));
+                return complain(&format!(
+                    "no such shape: {shape} (there are {})",
+                    crate::shapes().join(", ")
+                ));
             }
             if step.requests == Some(0) || step.handshakes == Some(0) {
                 return complain("`requests` and `handshakes` are at least 1");
@@ -195,7 +199,9 @@ impl Script {
             if step.code.is_some_and(|code| !(200..=999).contains(&code)) {
                 return complain("`code` is between 200 and 999");
             }
-            if step.fault.is_some_and(Fault::is_of_handshake) && (step.requests.is_some() || !step.only.is_empty()) {
+            if step.fault.is_some_and(Fault::is_of_handshake)
+                && (step.requests.is_some() || !step.only.is_empty())
+            {
                 return complain(
                     "a fault of the handshake sees no request: use `handshakes` or `lasts`, and no `only`",
                 );
@@ -345,7 +351,12 @@ impl Fault {
         use Fault::*;
         matches!(
             self,
-            StallHandshake | ResetHandshake | CertExpired | CertNotYetValid | CertWrongName | CertUnknownIssuer
+            StallHandshake
+                | ResetHandshake
+                | CertExpired
+                | CertNotYetValid
+                | CertWrongName
+                | CertUnknownIssuer
         )
     }
 
@@ -419,10 +430,13 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 /// For serde: a duration as [`parse_duration`] reads it.
 pub(crate) fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
-    parse_duration(&text).ok_or_else(|| serde::de::Error::custom(format!("not a duration: {text:?} (say \"2s\")")))
+    parse_duration(&text)
+        .ok_or_else(|| serde::de::Error::custom(format!("not a duration: {text:?} (say \"2s\")")))
 }
 
-fn optional_duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+fn optional_duration<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Duration>, D::Error> {
     duration(from).map(Some)
 }
 

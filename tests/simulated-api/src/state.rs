@@ -190,15 +190,18 @@ mod tests {
     #[test]
     fn requests_use_a_step_up_and_the_last_lasts() {
         let now = Instant::now();
-        let mut server = Server::new(Script::of([Step::new("A").requests(2), Step::new("B").requests(1)]));
-        let answers: Vec<_> = (0..5).map(|_| status(server.take(Operation::Details, now))).collect();
+        let mut server =
+            Server::new(Script::of([Step::new("A").requests(2), Step::new("B").requests(1)]));
+        let answers: Vec<_> =
+            (0..5).map(|_| status(server.take(Operation::Details, now))).collect();
         assert_eq!(answers, ["A", "A", "B", "B", "B"]);
     }
 
     #[test]
     fn only_the_counted_operation_uses_a_step_up() {
         let now = Instant::now();
-        let counted = Step { count: Some(Operation::AutomationStatus), ..Step::new("A").requests(1) };
+        let counted =
+            Step { count: Some(Operation::AutomationStatus), ..Step::new("A").requests(1) };
         let mut server = Server::new(Script::of([counted, Step::new("B")]));
         assert_eq!(status(server.take(Operation::Details, now)), "A");
         assert_eq!(status(server.take(Operation::AutomationStatus, now)), "A");
@@ -208,7 +211,11 @@ mod tests {
     #[test]
     fn time_begins_with_the_first_connection_and_runs_through_several_steps() {
         let start = Instant::now();
-        let script = Script::of([Step::new("A").lasts(seconds(2)), Step::new("B").lasts(seconds(3)), Step::new("C")]);
+        let script = Script::of([
+            Step::new("A").lasts(seconds(2)),
+            Step::new("B").lasts(seconds(3)),
+            Step::new("C"),
+        ]);
         let mut server = Server::new(script);
         assert_eq!(server.step(start + seconds(100)), 0);
         let start = start + seconds(100);
@@ -222,8 +229,10 @@ mod tests {
     #[test]
     fn handshakes_use_a_step_up() {
         let now = Instant::now();
-        let mut server =
-            Server::new(Script::of([Step::new("A").fault("cert-expired").handshakes(2), Step::new("B").fault("slow")]));
+        let mut server = Server::new(Script::of([
+            Step::new("A").fault("cert-expired").handshakes(2),
+            Step::new("B").fault("slow"),
+        ]));
         assert_eq!(server.accept(now), Some(Fault::CertExpired));
         assert_eq!(server.accept(now), Some(Fault::CertExpired));
         assert_eq!(server.accept(now), None);
@@ -246,8 +255,9 @@ mod tests {
     #[test]
     fn the_counter_starts_anew_each_minute() {
         let mut server = Server::new(Script::default());
-        let count =
-            |server: &mut Server, minute| (0..40).filter(|_| server.count_request(Duration::ZERO, minute, 30)).count();
+        let count = |server: &mut Server, minute| {
+            (0..40).filter(|_| server.count_request(Duration::ZERO, minute, 30)).count()
+        };
         assert_eq!(count(&mut server, 7), 30);
         assert_eq!(count(&mut server, 8), 30);
         assert_eq!(server.counts.over_limit, 20);
@@ -255,7 +265,8 @@ mod tests {
 
     #[test]
     fn windows() {
-        let most = |times: &[u64]| max_in_any_window(times.iter().map(|&t| seconds(t)), seconds(60));
+        let most =
+            |times: &[u64]| max_in_any_window(times.iter().map(|&t| seconds(t)), seconds(60));
         assert_eq!(most(&[]), 0);
         assert_eq!(most(&[5, 5, 5]), 3);
         assert_eq!(most(&[0, 60]), 1);

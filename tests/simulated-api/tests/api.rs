@@ -5,7 +5,9 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use simulated_api::{Align, Config, Fault, Item, Operation, Script, Simulator, Step, faults, shapes};
+use simulated_api::{
+    Align, Config, Fault, Item, Operation, Script, Simulator, Step, faults, shapes,
+};
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream},
@@ -59,11 +61,12 @@ impl Client {
     fn tls(address: SocketAddr, ca_pem: &str, name: &str) -> io::Result<Client> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
         let name = ServerName::try_from(name.to_string()).unwrap();
         let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut tcp = TcpStream::connect(address)?;
@@ -108,7 +111,9 @@ impl Client {
 
     fn take_through(&mut self, end: &str) -> io::Result<String> {
         loop {
-            if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end.as_bytes()) {
+            if let Some(at) =
+                self.buffer.windows(end.len()).position(|window| window == end.as_bytes())
+            {
                 return Ok(String::from_utf8_lossy(&self.take(at + end.len())?).into_owned());
             }
             self.more()?;
@@ -118,21 +123,28 @@ impl Client {
     fn answer(&mut self) -> io::Result<Answer> {
         let (head, code) = loop {
             let head = self.take_through("\r\n\r\n")?;
-            let code = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+            let code = head
+                .strip_prefix("HTTP/1.1 ")
+                .and_then(|rest| rest.get(..3))
+                .and_then(|code| code.parse().ok());
             match code {
                 Some(100) => {}
                 Some(code) => break (head, code),
                 None => return Err(io::Error::other("not HTTP")),
             }
         };
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).map(|n| n.parse().unwrap());
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .map(|n| n.parse().unwrap());
         let body = match length {
             Some(length) => self.take(length)?,
             None if code == 204 => Vec::new(),
             None if head.contains("Transfer-Encoding: chunked") => {
                 let mut body = Vec::new();
                 loop {
-                    let length = usize::from_str_radix(self.take_through("\r\n")?.trim(), 16).unwrap();
+                    let length =
+                        usize::from_str_radix(self.take_through("\r\n")?.trim(), 16).unwrap();
                     body.extend(self.take(length)?);
                     self.take(2)?;
                     if length == 0 {
@@ -168,7 +180,12 @@ fn every_operation_in_every_format() {
     let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
     check(STATUS, 200, "text/plain", "DEPLOYED");
     check("/v1/automation_status?format=TEXT", 200, "text/plain", "DEPLOYED");
-    check("/v1/automation_status?format=JSON", 200, "application/json", r#"{"automation_status":"DEPLOYED"}"#);
+    check(
+        "/v1/automation_status?format=JSON",
+        200,
+        "application/json",
+        r#"{"automation_status":"DEPLOYED"}"#,
+    );
     check(
         "/v1/automation_status?a=b&format=xml",
         200,
@@ -191,7 +208,12 @@ fn every_operation_in_every_format() {
         ),
     );
     check("/v1/gateway_ip", 200, "text/plain", "10.182.127.198");
-    check("/v1/gateway_ip?format=json", 200, "application/json", r#"{"gateway_ip":"10.182.127.198"}"#);
+    check(
+        "/v1/gateway_ip?format=json",
+        200,
+        "application/json",
+        r#"{"gateway_ip":"10.182.127.198"}"#,
+    );
     check(
         "/v1/gateway_ip?format=xml",
         200,
@@ -213,7 +235,9 @@ fn every_operation_in_every_format() {
 fn only_get() {
     let simulator = start(Script::of([deployed()]));
     let mut client = Client::to(&simulator);
-    client.send("POST /v1/automation_status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").unwrap();
+    client
+        .send("POST /v1/automation_status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
     let answer = client.answer().unwrap();
     assert_eq!(answer.code, 405);
     assert!(answer.head.contains("Allow: GET"));
@@ -221,7 +245,11 @@ fn only_get() {
 
 #[test]
 fn an_unknown_server_and_no_gateway_yet() {
-    let simulator = start(Script::of([Step::default().requests(4), Step::new("DEPLOYING").requests(2), deployed()]));
+    let simulator = start(Script::of([
+        Step::default().requests(4),
+        Step::new("DEPLOYING").requests(2),
+        deployed(),
+    ]));
     let mut client = Client::to(&simulator);
     for operation in Operation::ALL {
         assert_eq!(client.get(operation.path()).unwrap().code, 404);
@@ -234,7 +262,8 @@ fn an_unknown_server_and_no_gateway_yet() {
 #[test]
 fn the_limit_is_each_servers_own() {
     let listen = vec![(ONE, 0).into(), (TWO, 0).into()];
-    let simulator = Simulator::start(Config { listen, limit: 30, ..config(Script::of([deployed()])) }).unwrap();
+    let simulator =
+        Simulator::start(Config { listen, limit: 30, ..config(Script::of([deployed()])) }).unwrap();
     let mut client = Client::to(&simulator);
     for n in 1..=33 {
         let expected = if n <= 30 { "200 DEPLOYED" } else { "403 Over limit" };
@@ -249,7 +278,8 @@ fn the_limit_is_each_servers_own() {
 
 #[test]
 fn handshakes_alone_do_not_count_for_the_limit() {
-    let simulator = Simulator::start(Config { limit: 1, ..config(Script::of([deployed()])) }).unwrap();
+    let simulator =
+        Simulator::start(Config { limit: 1, ..config(Script::of([deployed()])) }).unwrap();
     for _ in 0..5 {
         Client::to(&simulator);
     }
@@ -267,16 +297,25 @@ fn servers_are_told_apart_by_the_address_dialled() {
     };
     let simulator = Simulator::start(config).unwrap();
     let address = |ip| simulator.endpoint_at(ip).strip_prefix("https://").unwrap().parse().unwrap();
-    assert_eq!(status_of(&mut Client::tls(address(ONE), simulator.ca_pem(), "127.0.0.1").unwrap()), "200 DEPLOYED");
-    assert_eq!(status_of(&mut Client::tls(address(TWO), simulator.ca_pem(), "127.0.0.2").unwrap()), "200 FAILED");
+    assert_eq!(
+        status_of(&mut Client::tls(address(ONE), simulator.ca_pem(), "127.0.0.1").unwrap()),
+        "200 DEPLOYED"
+    );
+    assert_eq!(
+        status_of(&mut Client::tls(address(TWO), simulator.ca_pem(), "127.0.0.2").unwrap()),
+        "200 FAILED"
+    );
     let servers: Vec<_> = simulator.log().iter().map(|received| received.server).collect();
     assert_eq!(servers, [ONE, TWO]);
 }
 
 #[test]
 fn steps_follow_the_script_and_the_test() {
-    let simulator =
-        start(Script::of([Step::new("DEPLOYING").requests(2), Step::new("UNPROCESSABLE"), deployed().requests(1)]));
+    let simulator = start(Script::of([
+        Step::new("DEPLOYING").requests(2),
+        Step::new("UNPROCESSABLE"),
+        deployed().requests(1),
+    ]));
     let mut client = Client::to(&simulator);
     let seen: Vec<_> = (0..4).map(|_| status_of(&mut client)).collect();
     assert_eq!(seen, ["200 DEPLOYING", "200 DEPLOYING", "200 UNPROCESSABLE", "200 UNPROCESSABLE"]);
@@ -313,7 +352,8 @@ fn every_shape_of_every_operation_is_served() {
         let mut client = Client::to(&simulator);
         for operation in Operation::ALL {
             for format in operation.formats() {
-                let answer = client.get(&format!("{}?format={format:?}", operation.path())).unwrap();
+                let answer =
+                    client.get(&format!("{}?format={format:?}", operation.path())).unwrap();
                 assert_eq!(answer.code, 200, "{shape}");
                 assert_eq!(shape == &"bom", answer.body.starts_with(b"\xef\xbb\xbf"));
             }
@@ -323,7 +363,8 @@ fn every_shape_of_every_operation_is_served() {
 
 #[test]
 fn the_log_tells_what_came() {
-    let simulator = start(Script::of([Step::new("DEPLOYING").fault("http-500").requests(1), deployed()]));
+    let simulator =
+        start(Script::of([Step::new("DEPLOYING").fault("http-500").requests(1), deployed()]));
     let mut client = Client::to(&simulator);
     client.get("/v1/automation_status?format=json").unwrap();
     client.get("/v1/gateway_ip").unwrap();
@@ -341,7 +382,8 @@ fn the_log_tells_what_came() {
 
 #[test]
 fn the_log_can_be_bounded() {
-    let simulator = Simulator::start(Config { keep: Some(3), ..config(Script::of([deployed()])) }).unwrap();
+    let simulator =
+        Simulator::start(Config { keep: Some(3), ..config(Script::of([deployed()])) }).unwrap();
     let mut client = Client::to(&simulator);
     for _ in 0..10 {
         status_of(&mut client);
@@ -352,7 +394,8 @@ fn the_log_can_be_bounded() {
 
 /// A fault that strikes at a request, for one request: what a plain client makes of it.
 fn meet(fault: &str) -> (Simulator, io::Result<Answer>) {
-    let simulator = start(Script::of([Step::new("DEPLOYING").fault(fault).requests(1), deployed()]));
+    let simulator =
+        start(Script::of([Step::new("DEPLOYING").fault(fault).requests(1), deployed()]));
     let mut client = Client::to(&simulator);
     let answer = client.get(STATUS);
     drop(client);
@@ -373,13 +416,19 @@ fn after_every_fault_of_a_request_the_script_goes_on() {
             _ if fault.is_harmless() => assert_eq!(answer.unwrap().text(), "DEPLOYING", "{name}"),
             Fault::Redirect => {
                 let answer = answer.unwrap();
-                assert!(answer.head.contains(&format!("Location: {}/elsewhere\r\n", simulator.endpoint())));
+                assert!(
+                    answer
+                        .head
+                        .contains(&format!("Location: {}/elsewhere\r\n", simulator.endpoint()))
+                );
                 assert_eq!(Client::to(&simulator).get("/elsewhere").unwrap().text(), "DEPLOYED");
             }
             Fault::Html => assert!(answer.unwrap().text().contains("</html>")),
             Fault::Control => assert!(answer.unwrap().body.contains(&0x1b)),
             Fault::Empty => assert_eq!(answer.unwrap().body, b""),
-            Fault::Json => assert_eq!(answer.unwrap().text(), r#"{"automation_status":"DEPLOYING"}"#),
+            Fault::Json => {
+                assert_eq!(answer.unwrap().text(), r#"{"automation_status":"DEPLOYING"}"#)
+            }
             Fault::Huge => assert_eq!(answer.unwrap().body.len(), 2 << 20),
             Fault::BigHeaders => assert!(answer.unwrap().head.len() > 200 << 10),
             Fault::Reset => assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::ConnectionReset),
@@ -398,7 +447,8 @@ fn after_every_fault_of_a_request_the_script_goes_on() {
 #[test]
 fn stalls_last_until_the_client_leaves() {
     for fault in ["stall", "stall-head", "stall-body"] {
-        let simulator = start(Script::of([Step::new("DEPLOYING").fault(fault).requests(1), deployed()]));
+        let simulator =
+            start(Script::of([Step::new("DEPLOYING").fault(fault).requests(1), deployed()]));
         let mut client = Client::to(&simulator);
         client.send("GET /v1/automation_status HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         assert!(simulator.wait_until(HOUR, |simulator| simulator.log().len() == 1));
@@ -429,7 +479,9 @@ fn bad_handshakes_then_good_ones() {
     assert_eq!(status_of(&mut old), "200 DEPLOYING");
     // A kept connection does not live on through a step whose handshakes are bad.
     assert!(old.get(STATUS).is_err());
-    use rustls::CertificateError::{ExpiredContext, NotValidForNameContext, NotValidYetContext, UnknownIssuer};
+    use rustls::CertificateError::{
+        ExpiredContext, NotValidForNameContext, NotValidYetContext, UnknownIssuer,
+    };
     let problem = || match dial().err().unwrap().downcast::<rustls::Error>() {
         Ok(rustls::Error::InvalidCertificate(problem)) => problem,
         other => panic!("{other:?}"),
@@ -446,7 +498,8 @@ fn bad_handshakes_then_good_ones() {
 
 #[test]
 fn a_stalled_handshake() {
-    let simulator = start(Script::of([Step::default().fault("stall-handshake").handshakes(1), deployed()]));
+    let simulator =
+        start(Script::of([Step::default().fault("stall-handshake").handshakes(1), deployed()]));
     let mut stalled = TcpStream::connect(simulator.addresses()[0]).unwrap();
     stalled.write_all(b"whatever").unwrap();
     assert!(simulator.wait_until(HOUR, |simulator| simulator.counts().connections == 1));
@@ -489,9 +542,11 @@ fn the_client_may_close_and_may_pipeline() {
 
 #[test]
 fn old_tls_and_none() {
-    let old = Simulator::start(Config { tls12_only: true, ..config(Script::of([deployed()])) }).unwrap();
+    let old =
+        Simulator::start(Config { tls12_only: true, ..config(Script::of([deployed()])) }).unwrap();
     assert_eq!(status_of(&mut Client::to(&old)), "200 DEPLOYED");
-    let plain = Simulator::start(Config { tls: false, ..config(Script::of([deployed()])) }).unwrap();
+    let plain =
+        Simulator::start(Config { tls: false, ..config(Script::of([deployed()])) }).unwrap();
     assert!(plain.endpoint().starts_with("http://127.0.0.1:"));
     let tcp = TcpStream::connect(plain.addresses()[0]).unwrap();
     assert_eq!(status_of(&mut Client { wire: Box::new(tcp), buffer: Vec::new() }), "200 DEPLOYED");
@@ -500,7 +555,8 @@ fn old_tls_and_none() {
 #[test]
 fn an_idle_connection_is_closed() {
     let idle = Duration::from_millis(50);
-    let simulator = Simulator::start(Config { tls: false, idle, ..config(Script::default()) }).unwrap();
+    let simulator =
+        Simulator::start(Config { tls: false, idle, ..config(Script::default()) }).unwrap();
     let mut tcp = TcpStream::connect(simulator.addresses()[0]).unwrap();
     assert_eq!(tcp.read(&mut [0; 16]).unwrap(), 0);
 }
@@ -509,7 +565,14 @@ fn an_idle_connection_is_closed() {
 fn the_certificate_is_for_the_regions_and_names_given() {
     let names = vec!["api.example".into(), "10.1.2.3".into()];
     let simulator = Simulator::start(Config { names, ..config(Script::default()) }).unwrap();
-    let known = ["localhost", "127.0.0.9", "::1", "ord.api.rackconnect.rackspace.com", "api.example", "10.1.2.3"];
+    let known = [
+        "localhost",
+        "127.0.0.9",
+        "::1",
+        "ord.api.rackconnect.rackspace.com",
+        "api.example",
+        "10.1.2.3",
+    ];
     for name in known {
         assert!(Client::tls(simulator.addresses()[0], simulator.ca_pem(), name).is_ok(), "{name}");
     }
@@ -531,7 +594,8 @@ fn hundreds_of_connections_at_once() {
 #[test]
 fn it_stops_when_dropped() {
     let simulator = start(Script::of([deployed()]));
-    let (address, folder) = (simulator.addresses()[0], simulator.ca_file().parent().unwrap().to_owned());
+    let (address, folder) =
+        (simulator.addresses()[0], simulator.ca_file().parent().unwrap().to_owned());
     let mut client = Client::to(&simulator);
     status_of(&mut client);
     assert!(simulator.ca_file().exists());
@@ -571,12 +635,19 @@ fn a_config_in_toml() {
     assert_eq!((config.listen.len(), config.minute, config.align), (2, HOUR, Align::Start));
     assert_eq!((steps[0].requests, steps[0].count), (Some(2), Some(Operation::AutomationStatus)));
     assert_eq!(steps[0].tasks, [Item::new("Add \"rackconnect\" user", "DEPLOYING")]);
-    assert_eq!((steps[1].lasts, steps[1].fault), (Some(Duration::from_secs(90)), Some(Fault::Http(599))));
+    assert_eq!(
+        (steps[1].lasts, steps[1].fault),
+        (Some(Duration::from_secs(90)), Some(Fault::Http(599)))
+    );
     assert_eq!(steps[1].only, [Operation::Details, Operation::Details, Operation::GatewayIp]);
     assert_eq!(config.servers[&TWO], Script::of([Step::new("FAILED")]));
-    for wrong in
-        ["[[step]]\nfault = \"oops\"", "minute = \"soon\"", "[[step]]\nshape = \"x\"", "stepp = 1", "minute = \"0\""]
-    {
+    for wrong in [
+        "[[step]]\nfault = \"oops\"",
+        "minute = \"soon\"",
+        "[[step]]\nshape = \"x\"",
+        "stepp = 1",
+        "minute = \"0\"",
+    ] {
         assert!(Config::from_toml(wrong).is_err(), "{wrong}");
     }
 }

@@ -179,7 +179,8 @@ impl<'de> Deserialize<'de> for Fault {
 impl Config {
     /// Reads a config from TOML.
     pub fn from_toml(text: &str) -> io::Result<Config> {
-        toml::from_str(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
+        toml::from_str(text)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
     }
 
     /// With a value from the beginning.
@@ -244,13 +245,18 @@ impl Simulator {
         let mut own_folder = None;
         let path = match config.path {
             Some(path) => path,
-            None => own_folder.insert(temporary_folder()?).join(if config.pty { "xenbus" } else { "socket" }),
+            None => own_folder.insert(temporary_folder()?).join(if config.pty {
+                "xenbus"
+            } else {
+                "socket"
+            }),
         };
         let mut state = State::default();
         for (path, value) in &config.values {
             state.tree.set(&checked(path)?, value.as_bytes());
         }
-        let shared = Arc::new(Shared { stopping: AtomicBool::new(false), state: Mutex::new(state) });
+        let shared =
+            Arc::new(Shared { stopping: AtomicBool::new(false), state: Mutex::new(state) });
         become_faulty(&shared, config.fault);
         let mut threads = Vec::new();
         let serving = shared.clone();
@@ -269,7 +275,8 @@ impl Simulator {
         } else {
             let listener = UnixListener::bind(&path)?;
             threads.push(thread::spawn(move || {
-                while readable(&serving, &listener, || lock(&serving.state).fault == Fault::Vanish) {
+                while readable(&serving, &listener, || lock(&serving.state).fault == Fault::Vanish)
+                {
                     let Ok((stream, _)) = listener.accept() else { continue };
                     let serving = serving.clone();
                     thread::spawn(move || serve(&serving, stream.into()));
@@ -329,7 +336,11 @@ impl Simulator {
 
     /// How many watches there are.
     pub fn watches(&self) -> usize {
-        lock(&self.shared.state).connections.iter().map(|connection| lock(&connection.watches).len()).sum()
+        lock(&self.shared.state)
+            .connections
+            .iter()
+            .map(|connection| lock(&connection.watches).len())
+            .sum()
     }
 
     /// Waits until something is so, for `limit` at most; whether it became so.
@@ -359,7 +370,8 @@ impl Drop for Simulator {
 }
 
 fn checked(path: &str) -> io::Result<String> {
-    absolute(path).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is no path")))
+    absolute(path)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is no path")))
 }
 
 fn set(shared: &Shared, path: &str, value: &str) {
@@ -388,7 +400,9 @@ fn become_faulty(shared: &Arc<Shared>, fault: Fault) {
     if fault == Fault::Flood {
         let flooding = shared.clone();
         thread::spawn(move || {
-            while !flooding.stopping.load(Ordering::SeqCst) && lock(&flooding.state).fault == Fault::Flood {
+            while !flooding.stopping.load(Ordering::SeqCst)
+                && lock(&flooding.state).fault == Fault::Flood
+            {
                 lock(&flooding.state).tell("/local/domain/0/vm-data/flood", false);
                 thread::sleep(Duration::from_micros(200));
             }
@@ -405,7 +419,12 @@ impl State {
         for connection in &self.connections {
             for watch in lock(&connection.watches).iter() {
                 if let Some(path) = watch.sees(changed, removed) {
-                    connection.send(self.fault, WATCH_EVENT, self.event_id(), &words(&[&path, &watch.token]));
+                    connection.send(
+                        self.fault,
+                        WATCH_EVENT,
+                        self.event_id(),
+                        &words(&[&path, &watch.token]),
+                    );
                 }
             }
         }
@@ -463,7 +482,9 @@ fn serve(shared: &Arc<Shared>, file: OwnedFd) {
 
 /// The next whole message.
 fn take(buffer: &mut Vec<u8>) -> Option<(u32, u32, Vec<u8>)> {
-    let field = |at: usize| Some(u32::from_le_bytes(buffer.get(at..at + 4)?.try_into().expect("four bytes")));
+    let field = |at: usize| {
+        Some(u32::from_le_bytes(buffer.get(at..at + 4)?.try_into().expect("four bytes")))
+    };
     let (kind, id, length) = (field(0)?, field(4)?, field(12)? as usize);
     let payload = buffer.get(HEADER..HEADER + length)?.to_vec();
     buffer.drain(..HEADER + length);
@@ -480,7 +501,14 @@ fn words(words: &[&str]) -> Vec<u8> {
 }
 
 impl State {
-    fn answer(&mut self, connection: &Connection, answered: u32, kind: u32, id: u32, payload: &[u8]) {
+    fn answer(
+        &mut self,
+        connection: &Connection,
+        answered: u32,
+        kind: u32,
+        id: u32,
+        payload: &[u8],
+    ) {
         let fault = self.fault;
         let is_watch = matches!(kind, WATCH | UNWATCH);
         let reply = match fault {
@@ -504,11 +532,21 @@ impl State {
         connection.send(fault, kind, id, &payload);
         if fires {
             let watch = lock(&connection.watches).last().cloned().expect("it was just registered");
-            connection.send(fault, WATCH_EVENT, self.event_id(), &words(&[&watch.path, &watch.token]));
+            connection.send(
+                fault,
+                WATCH_EVENT,
+                self.event_id(),
+                &words(&[&watch.path, &watch.token]),
+            );
         }
     }
 
-    fn reply(&mut self, connection: &Connection, kind: u32, payload: &[u8]) -> Result<Vec<u8>, &'static str> {
+    fn reply(
+        &mut self,
+        connection: &Connection,
+        kind: u32,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, &'static str> {
         const OK: &[u8] = b"OK\0";
         let mut parts = payload.splitn(2, |byte| *byte == 0);
         let first = parts.next().and_then(|path| std::str::from_utf8(path).ok()).ok_or("EINVAL")?;
@@ -546,7 +584,8 @@ impl State {
                 Ok(OK.to_vec())
             }
             WATCH | UNWATCH => {
-                let token = String::from_utf8_lossy(rest.strip_suffix(&[0]).ok_or("EINVAL")?).into_owned();
+                let token =
+                    String::from_utf8_lossy(rest.strip_suffix(&[0]).ok_or("EINVAL")?).into_owned();
                 let watch = Watch { path: first.to_owned(), token };
                 let mut watches = lock(&connection.watches);
                 let known = watches.iter().position(|other| *other == watch);

@@ -39,7 +39,9 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         match argument {
             Long("path") => path = Some(PathBuf::from(arguments.value()?)),
             Long("pty") => pty = true,
-            Long("script") => config = Config::from_toml(&std::fs::read_to_string(arguments.value()?)?)?,
+            Long("script") => {
+                config = Config::from_toml(&std::fs::read_to_string(arguments.value()?)?)?
+            }
             Long("set") => values.push(arguments.value()?.string()?),
             Long("help") | Short('h') => return Ok(io::stdout().write_all(HELP.as_bytes())?),
             _ => return Err(argument.unexpected().into()),

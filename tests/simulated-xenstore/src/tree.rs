@@ -12,7 +12,9 @@ pub fn absolute(path: &str) -> Option<String> {
         _ if path.starts_with('/') => path.to_owned(),
         _ => format!("{HOME}/{path}"),
     };
-    let good = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_@:".contains(&b));
+    let good = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_@:".contains(&b))
+    };
     path[1..].split('/').all(good).then_some(path)
 }
 

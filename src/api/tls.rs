@@ -1,0 +1,205 @@
+//! The certificates that are trusted: a file that was named, alone; else the roots built into the program and, where
+//! those do not know an issuer, the system's bundle too.
+//!
+//! The system's bundle costs four times a whole request to parse. So it is read in the middle of the first handshake
+//! that needs it, and that same handshake then goes on: no second connection, no place of the limit.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::fs::File;
+use std::hash::{Hash, Hasher};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+
+use crate::error::{Error, Result};
+
+/// Where systems keep their bundle; the first that is there is read. Sources: Debian's and Ubuntu's ca-certificates,
+/// Red Hat's ca-certificates (6, then 7 and later), SUSE's, Alpine's.
+const SYSTEM_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The largest bundle that is read. Mozilla's whole list is a quarter of a megabyte.
+const BUNDLE_LIMIT: u64 = 8 << 20;
+
+/// Who is trusted.
+pub struct Roots {
+    /// To dial with.
+    pub config: Arc<ClientConfig>,
+    /// Tells them from other roots.
+    pub identity: u64,
+    /// The file that was named, and where.
+    pub named: Option<String>,
+}
+
+/// The roots of `file` alone or, without one, the built-in ones and then the system's. With the file comes where it was
+/// named.
+///
+/// # Errors
+/// `file` cannot be read or holds no certificate.
+pub fn roots(file: Option<(&Path, &str)>) -> Result<Roots> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("ring serves TLS 1.2 and 1.3");
+    let mut identity = DefaultHasher::new();
+    let config = match file {
+        Some((path, origin)) => {
+            let roots = bundle(path).map_err(|why| {
+                Error::usage(format!(
+                    "{origin}: the CA file {} {why}: name a file of PEM certificates",
+                    path.display()
+                ))
+            })?;
+            for root in &roots.roots {
+                (&*root.subject, &*root.subject_public_key_info).hash(&mut identity);
+                root.name_constraints.as_deref().hash(&mut identity);
+            }
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+        None => {
+            // Which roots are built in, the version says; of the system's, what file they are in.
+            env!("CARGO_PKG_VERSION").hash(&mut identity);
+            if let Some(metadata) = system_bundle().and_then(|path| path.metadata().ok()) {
+                (metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime())
+                    .hash(&mut identity);
+            }
+            let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+            let built_in = verifier(roots, &provider).expect("the built-in roots are there");
+            let verifier = BuiltInThenSystem { built_in, provider, system: OnceLock::new() };
+            // "Dangerous" is what rustls calls every verifier that is not its own; this one only asks two of its own.
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_no_client_auth()
+        }
+    };
+    let named = file.map(|(path, origin)| format!("{} ({origin})", path.display()));
+    Ok(Roots { config: Arc::new(config), identity: identity.finish(), named })
+}
+
+fn system_bundle() -> Option<&'static Path> {
+    SYSTEM_BUNDLES.iter().map(Path::new).find(|path| path.exists())
+}
+
+fn verifier(
+    roots: RootCertStore,
+    provider: &Arc<CryptoProvider>,
+) -> Option<Arc<WebPkiServerVerifier>> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().ok()
+}
+
+fn bundle(path: &Path) -> Result<RootCertStore, String> {
+    let mut pem = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(BUNDLE_LIMIT).read_to_end(&mut pem))
+        .map_err(|why| format!("cannot be read ({why})"))?;
+    let mut roots = RootCertStore::empty();
+    // One certificate that cannot be parsed does not make the others less trusted.
+    roots.add_parsable_certificates(
+        CertificateDer::pem_slice_iter(&pem).filter_map(|parsed| parsed.ok()),
+    );
+    match roots.is_empty() {
+        true => Err("holds no certificate".to_owned()),
+        false => Ok(roots),
+    }
+}
+
+struct BuiltInThenSystem {
+    built_in: Arc<WebPkiServerVerifier>,
+    provider: Arc<CryptoProvider>,
+    system: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+}
+
+impl BuiltInThenSystem {
+    fn system(&self) -> Option<&Arc<WebPkiServerVerifier>> {
+        let read = || {
+            let path = system_bundle()?;
+            log::debug!(
+                "the built-in roots do not know the issuer of the certificate: reading {}",
+                path.display()
+            );
+            let roots =
+                bundle(path).inspect_err(|why| log::debug!("{} {why}", path.display())).ok()?;
+            verifier(roots, &self.provider)
+        };
+        self.system.get_or_init(read).as_ref()
+    }
+}
+
+impl fmt::Debug for BuiltInThenSystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BuiltInThenSystem")
+    }
+}
+
+impl ServerCertVerifier for BuiltInThenSystem {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verdict = self.built_in.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match verdict {
+            Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                match self.system() {
+                    Some(system) => system.verify_server_cert(
+                        end_entity,
+                        intermediates,
+                        server_name,
+                        ocsp_response,
+                        now,
+                    ),
+                    None => verdict,
+                }
+            }
+            _ => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.built_in.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.built_in.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.built_in.supported_verify_schemes()
+    }
+}

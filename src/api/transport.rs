@@ -1,0 +1,376 @@
+//! The connection below HTTP: dialled, kept, watched, and bounded by the one deadline of a request.
+//!
+//! ureq speaks HTTP over it. What ureq would do by itself is done here where a booting server needs more: it would look
+//! the name up before every request, even over a kept connection, and could neither tell a request that was never
+//! answered over a kept connection from any other, nor take a place of the request limit at the one right moment,
+//! between the handshake and the first byte of the request.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+use ureq::unversioned::resolver::{ArrayVec, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
+
+use super::dns::Lookup;
+use super::endpoint::bare;
+use crate::clock::BootInstant;
+use crate::coalesce::Leader;
+use crate::ratelimit::{Budget, NoPlace, Ticket};
+
+/// The size of a connection's input buffer: the headers of an answer have to fit into it, as HTTP servers accept no more.
+const INPUT: usize = 16 * 1024;
+
+/// The size of its output buffer: a request fits into it.
+const OUTPUT: usize = 2 * 1024;
+
+/// What went wrong below HTTP. ureq carries it up unchanged, in `ureq::Error::Other`.
+#[derive(Debug)]
+pub enum Trouble {
+    /// No place is free in the request limit before that moment.
+    NoPlace(NoPlace),
+    /// The name cannot be looked up.
+    Name(String),
+    /// No connection to any address.
+    Connect(SocketAddr, io::Error),
+    /// TLS refuses.
+    Tls(rustls::Error),
+    /// The connection broke, or the deadline passed, while doing that.
+    Broken(&'static str, io::Error),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+impl From<Trouble> for ureq::Error {
+    fn from(trouble: Trouble) -> ureq::Error {
+        ureq::Error::Other(Box::new(trouble))
+    }
+}
+
+/// What the client, the connector and the connections know together.
+pub struct Wire {
+    connect_timeout: Duration,
+    lookup: Lookup,
+    exchange: Mutex<Exchange>,
+}
+
+/// One request and its answer.
+pub struct Exchange {
+    /// The end of it, whatever happens.
+    pub deadline: BootInstant,
+    /// How many places of the limit are left to others.
+    reserve: usize,
+    /// The place in the limit, once taken.
+    pub ticket: Option<Ticket>,
+    /// Those who want the same answer.
+    pub leader: Option<Leader>,
+    /// Whether a connection was dialled for it, rather than a kept one used.
+    pub dialled: bool,
+    /// Whether anything of an answer was heard.
+    pub heard: bool,
+    /// The request limit.
+    pub budget: Budget,
+}
+
+impl Wire {
+    pub fn new(connect_timeout: Duration, budget: Budget) -> Wire {
+        let exchange = Exchange {
+            deadline: BootInstant::default(),
+            reserve: 0,
+            ticket: None,
+            leader: None,
+            dialled: false,
+            heard: false,
+            budget,
+        };
+        Wire { connect_timeout, lookup: Lookup::default(), exchange: Mutex::new(exchange) }
+    }
+
+    /// Begins another exchange, which leaves `reserve` places of the limit to others.
+    pub fn begin(&self, deadline: BootInstant, reserve: usize, leader: Option<Leader>) {
+        let mut exchange = self.exchange();
+        exchange.deadline = deadline;
+        exchange.reserve = reserve;
+        exchange.ticket = None;
+        exchange.leader = leader;
+        exchange.dialled = false;
+        exchange.heard = false;
+    }
+
+    pub fn exchange(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock().expect("no panic under this lock")
+    }
+
+    fn deadline(&self) -> BootInstant {
+        self.exchange().deadline
+    }
+
+    /// Whether it makes sense to dial.
+    fn look_for_place(&self) -> Result<(), Trouble> {
+        let mut exchange = self.exchange();
+        let reserve = exchange.reserve;
+        exchange.budget.look(reserve).map_err(Trouble::NoPlace)
+    }
+
+    /// Takes the place for the request whose first byte is about to be sent.
+    fn take_place(&self) -> Result<(), Trouble> {
+        let mut exchange = self.exchange();
+        let Exchange { deadline, reserve, ticket, leader, budget, .. } = &mut *exchange;
+        while ticket.is_none() {
+            // Before the place is taken: it is good for a second only, and those who come take their time.
+            if let Some(leader) = leader {
+                leader.accept(*deadline);
+            }
+            let taken = budget.take(*deadline, *reserve).map_err(Trouble::NoPlace)?;
+            let now = BootInstant::now();
+            if now >= *deadline {
+                return Err(Trouble::Broken(
+                    "taking a place in the request limit",
+                    ErrorKind::TimedOut.into(),
+                ));
+            }
+            // The law counts from when the place was taken. A process that was held up takes another.
+            *ticket = Some(taken).filter(|taken| !taken.is_stale(now));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps ureq from looking names up: it asks before every request, even when it then uses a kept connection.
+#[derive(Debug)]
+pub struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(
+        &self,
+        _: &ureq::http::Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(ArrayVec::from_fn(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
+    }
+}
+
+/// Looks the name up, dials, and shakes hands.
+pub struct Dialler {
+    pub wire: Arc<Wire>,
+    pub tls: Arc<ClientConfig>,
+}
+
+impl fmt::Debug for Dialler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dialler")
+    }
+}
+
+impl Connector for Dialler {
+    type Out = Link;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<Link>, ureq::Error> {
+        self.wire.exchange().dialled = true;
+        self.wire.look_for_place()?;
+        let deadline = self.wire.deadline();
+        let host = bare(details.uri.host().unwrap_or_default());
+        let port = details.uri.port_u16().unwrap_or(if details.needs_tls() { 443 } else { 80 });
+        let addresses = self
+            .wire
+            .lookup
+            .addresses(host, port, self.wire.connect_timeout, deadline)
+            .map_err(Trouble::Name)?;
+        let stream = self.dial(&addresses, deadline)?;
+        // Without it a request of two segments could wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let tls = match details.needs_tls() {
+            true => Some(Box::new(self.handshake(host, &stream, deadline)?)),
+            false => None,
+        };
+        let buffers = LazyBuffers::new(INPUT, OUTPUT);
+        Ok(Some(Link { stream, tls, buffers, wire: self.wire.clone() }))
+    }
+}
+
+impl Dialler {
+    fn dial(&self, addresses: &[SocketAddr], deadline: BootInstant) -> Result<TcpStream, Trouble> {
+        let mut last = None;
+        for address in addresses {
+            let left = deadline.since(BootInstant::now()).min(self.wire.connect_timeout);
+            if left.is_zero() {
+                break;
+            }
+            log::debug!("connecting to {address}");
+            match TcpStream::connect_timeout(address, left) {
+                Ok(stream) => return Ok(stream),
+                Err(why) => last = Some(Trouble::Connect(*address, why)),
+            }
+        }
+        Err(last.unwrap_or_else(|| Trouble::Broken("connecting", ErrorKind::TimedOut.into())))
+    }
+
+    fn handshake(
+        &self,
+        host: &str,
+        stream: &TcpStream,
+        deadline: BootInstant,
+    ) -> Result<ClientConnection, Trouble> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            Trouble::Name(format!("{host:?} is not a name that a certificate could have"))
+        })?;
+        let mut tls = ClientConnection::new(self.tls.clone(), name).map_err(Trouble::Tls)?;
+        let mut timed = Timed { stream, deadline };
+        while tls.is_handshaking() {
+            tls.complete_io(&mut timed).map_err(|why| trouble("shaking hands (TLS)", why))?;
+        }
+        Ok(tls)
+    }
+}
+
+/// A socket on which nothing lasts longer than the deadline.
+pub(super) struct Timed<'a> {
+    pub stream: &'a TcpStream,
+    pub deadline: BootInstant,
+}
+
+impl Timed<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.deadline.since(BootInstant::now()) {
+            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.stream.set_read_timeout(self.left()?)?;
+            match self.stream.read(buffer) {
+                Err(why) if why.kind() == ErrorKind::Interrupted => {}
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        match self.stream.write(bytes) {
+            Err(why) if why.kind() == ErrorKind::WouldBlock => Err(ErrorKind::TimedOut.into()),
+            done => done,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// rustls's errors arrive inside an io::Error.
+fn trouble(doing: &'static str, why: io::Error) -> Trouble {
+    match why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(tls) => Trouble::Tls(tls.clone()),
+        None => Trouble::Broken(doing, why),
+    }
+}
+
+/// A connection to the API.
+pub struct Link {
+    stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
+    buffers: LazyBuffers,
+    wire: Arc<Wire>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl Transport for Link {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+        self.wire.take_place()?;
+        let mut timed = Timed { stream: &self.stream, deadline: self.wire.deadline() };
+        let output = &self.buffers.output()[..amount];
+        let sent = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls.as_mut(), &mut timed).write_all(output),
+            None => timed.write_all(output),
+        };
+        sent.map_err(|why| trouble("sending the request", why).into())
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        let mut timed = Timed { stream: &self.stream, deadline: self.wire.deadline() };
+        let input = self.buffers.input_append_buf();
+        if input.is_empty() {
+            // Only headers stay in the buffer until they are whole.
+            return Err(ureq::Error::LargeResponseHeader(INPUT, INPUT));
+        }
+        let read = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls.as_mut(), &mut timed).read(input),
+            None => timed.read(input),
+        };
+        // Never as ureq::Error::Io: of a body without a length ureq takes a broken connection for the end.
+        let amount = read.map_err(|why| trouble("waiting for the answer", why))?;
+        self.buffers.input_appended(amount);
+        self.wire.exchange().heard |= amount > 0;
+        Ok(amount > 0)
+    }
+
+    /// Looks without waiting whether the server has closed the connection. TLS 1.3 sends session tickets at any time,
+    /// so what is there to read need not be the end.
+    fn is_open(&mut self) -> bool {
+        if self.stream.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let mut byte = [0];
+        let open = match &mut self.tls {
+            Some(tls) => loop {
+                match tls.read_tls(&mut self.stream) {
+                    Ok(0) => break false,
+                    Ok(_) => match tls.process_new_packets() {
+                        Ok(state)
+                            if state.peer_has_closed() || state.plaintext_bytes_to_read() > 0 =>
+                        {
+                            break false;
+                        }
+                        Ok(_) => {}
+                        Err(_) => break false,
+                    },
+                    Err(why) => break why.kind() == ErrorKind::WouldBlock,
+                }
+            },
+            None => {
+                matches!(self.stream.peek(&mut byte), Err(why) if why.kind() == ErrorKind::WouldBlock)
+            }
+        };
+        open && self.stream.set_nonblocking(false).is_ok()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+}

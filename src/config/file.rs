@@ -1,0 +1,209 @@
+//! The configuration file: TOML, read whole and checked before anything is done.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use toml_span::Span;
+use toml_span::value::{Value, ValueInner};
+
+use crate::cli::definitions::KeyType;
+use crate::cli::{OPTIONS, alike};
+use crate::error::{Error, Result};
+
+/// The largest file that is read.
+const LIMIT: u64 = 64 * 1024;
+
+/// One key of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Its value, in the form that a flag would have.
+    pub value: String,
+    /// The line it is on.
+    pub line: usize,
+}
+
+/// Reads the file. `named_by`: where it was named; one that nobody named need not exist.
+///
+/// # Errors
+/// It cannot be read, is not TOML, or holds an impossible value.
+pub fn read(path: &Path, named_by: Option<&str>) -> Result<Vec<Entry>> {
+    entries(&path.display().to_string(), &text(path, named_by)?)?.into_iter().collect()
+}
+
+/// Reads of the file what can be read, and warns of the rest.
+pub fn read_leniently(path: &Path) -> Vec<Entry> {
+    let warn = |why: &Error| log::warn!("{why}");
+    let name = path.display().to_string();
+    match text(path, None).and_then(|text| entries(&name, &text)) {
+        Ok(entries) => {
+            entries.into_iter().filter_map(|entry| entry.inspect_err(warn).ok()).collect()
+        }
+        Err(why) => {
+            warn(&why);
+            let mut bytes = Vec::new();
+            let _ = File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
+            by_line(&name, &String::from_utf8_lossy(&bytes))
+        }
+    }
+}
+
+/// The keys of what is not TOML as a whole: of every line that is, up to the first table.
+fn by_line(name: &str, text: &str) -> Vec<Entry> {
+    let lines =
+        text.lines().enumerate().take_while(|(_, line)| !line.trim_start().starts_with('['));
+    let found = lines.flat_map(|(number, line)| {
+        let entries = entries(name, line).unwrap_or_default();
+        entries.into_iter().flatten().map(move |entry| Entry { line: number + 1, ..entry })
+    });
+    found.collect()
+}
+
+fn text(path: &Path, named_by: Option<&str>) -> Result<String> {
+    let name = path.display();
+    let mut text = String::new();
+    match File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text)) {
+        Ok(length) if length as u64 > LIMIT => {
+            Err(Error::usage(format!("{name} is larger than {} KiB", LIMIT / 1024)))
+        }
+        Ok(_) => Ok(text),
+        Err(why)
+            if named_by.is_none()
+                && matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+        {
+            Ok(String::new())
+        }
+        Err(why) => {
+            let origin = named_by.map_or(String::new(), |origin| format!("{origin}: "));
+            Err(Error::usage(format!(
+                "{origin}the configuration file {name} cannot be read: {why}"
+            )))
+        }
+    }
+}
+
+/// Its keys, each of them good or not.
+fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
+    let line = |span: Span| {
+        text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
+            + 1
+    };
+    let mut document = toml_span::parse(text).map_err(|why| {
+        Error::usage(format!("{name}:{}: not TOML: {}", line(why.span), sentence(&why.to_string())))
+    })?;
+    let ValueInner::Table(table) = document.take() else { return Ok(Vec::new()) };
+    let mut entries = Vec::new();
+    for (key, mut value) in table {
+        let here = line(key.span);
+        let key = key.name.into_owned();
+        let Some((option, key_type)) = OPTIONS.iter().find_map(|option| match option.key {
+            Some((known, key_type)) if known == key => Some((option, key_type)),
+            _ => None,
+        }) else {
+            let keys = OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key);
+            let hint =
+                alike(&key, keys).map_or(String::new(), |known| format!(": did you mean {known}?"));
+            log::warn!("{name}:{here}: unknown key {key:?}{hint}");
+            continue;
+        };
+        let good =
+            as_flag(&mut value, key_type).and_then(|value| (option.check)(&value).map(|()| value));
+        entries.push(match good {
+            Ok(value) => Ok(Entry { key, value, line: here }),
+            Err(why) => Err(Error::usage(format!("{name}:{here}: {key}: {why}"))),
+        });
+    }
+    Ok(entries)
+}
+
+/// A value as its flag would take it.
+fn as_flag(value: &mut Value<'_>, key_type: KeyType) -> Result<String, String> {
+    let inner = value.take();
+    let found = inner.type_str();
+    match (key_type, inner) {
+        (_, ValueInner::String(text)) => Ok(text.into_owned()),
+        (KeyType::Duration, ValueInner::Integer(seconds)) => Ok(seconds.to_string()),
+        (KeyType::Duration, ValueInner::Float(seconds)) => Ok(seconds.to_string()),
+        (KeyType::List, ValueInner::Array(items)) => {
+            let words: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+            words.map(|words| words.join(",")).ok_or_else(|| "needs strings in its list".to_owned())
+        }
+        (KeyType::Text, _) => Err(format!("needs a string, and is a value of type {found}")),
+        (KeyType::Duration, _) => {
+            Err(format!("needs a duration such as \"90s\", and is a value of type {found}"))
+        }
+        (KeyType::List, _) => {
+            Err(format!("needs a list of strings, and is a value of type {found}"))
+        }
+    }
+}
+
+/// toml-span's messages end with a place of their own, in bytes.
+fn sentence(why: &str) -> &str {
+    why.split(" (at ").next().unwrap_or(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<(String, String, usize)>> {
+        let entries = entries("config.toml", text)?.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(entries.into_iter().map(|entry| (entry.key, entry.value, entry.line)).collect())
+    }
+
+    #[test]
+    fn values_become_what_a_flag_would_be() {
+        let text = "# comment\nregion = \"dfw\"\n\nwait_interval = 7\nwait_timeout = 90.5\nconnect_timeout = '1500ms'\n\
+                    wait_ok_if = [\n  \"failed\",\n  'unprocessable' ]\nunknown = 1\n[table]\nregion = 'syd'\n";
+        let mut found = read(text).unwrap();
+        found.sort();
+        let entry = |key: &str, value: &str, line| (key.to_owned(), value.to_owned(), line);
+        assert_eq!(
+            found,
+            [
+                entry("connect_timeout", "1500ms", 6),
+                entry("region", "dfw", 2),
+                entry("wait_interval", "7", 4),
+                entry("wait_ok_if", "failed,unprocessable", 7),
+                entry("wait_timeout", "90.5", 5),
+            ]
+        );
+        assert_eq!(read(""), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_file_that_is_no_toml() {
+        let text = "region = dfw\nregion = 'iad'\n state_dir = \"/srv/x\" # here\r\n[table\nstate_dir = 'y'\n";
+        let found = by_line("config.toml", text);
+        let entry = |key: &str, value: &str, line| Entry {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            line,
+        };
+        assert_eq!(found, [entry("region", "iad", 2), entry("state_dir", "/srv/x", 3)]);
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        for (text, says) in [
+            ("\nregion = 7", "config.toml:2: region: needs a string"),
+            ("region = 'xyz'", "config.toml:1: region: \"xyz\" is not a region"),
+            ("\n\nwait_interval = '1s'", "config.toml:3: wait_interval: \"1s\" is too short"),
+            ("wait_interval = -7", "config.toml:1: wait_interval: \"-7\" is not a duration"),
+            ("wait_timeout = true", "config.toml:1: wait_timeout: needs a duration"),
+            ("wait_timeout = nan", "config.toml:1: wait_timeout: \"NaN\" is not a duration"),
+            ("wait_ok_if = [1]", "config.toml:1: wait_ok_if: needs strings"),
+            ("wait_ok_if = 'faild'", "config.toml:1: wait_ok_if: \"faild\""),
+            ("region = 'dfw'\nregion = 'iad'", "config.toml:2: not TOML"),
+            ("region = 'dfw'\n= 3", "config.toml:2: not TOML"),
+            ("endpoint = 'http://example.com'", "config.toml:1: endpoint: "),
+            ("request_timeout = 0", "config.toml:1: request_timeout: cannot be zero"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.message.starts_with(says), "{text}: {}", error.message);
+        }
+    }
+}

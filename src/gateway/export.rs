@@ -1,0 +1,344 @@
+//! Who else configures the network of this server, and how the gateway is told to them: the same as what `gateway set` does,
+//! but for good, in their own words. Nothing is written here.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use crate::netlink::Link;
+
+/// What systemd-networkd knows of an interface, by its number (sd-network; not documented, but stable since systemd 209).
+const NETWORKD_LINKS: &str = "run/systemd/netif/links";
+
+/// What NetworkManager knows of an interface, by its number.
+const NETWORK_MANAGER_DEVICES: &str = "run/NetworkManager/devices";
+
+/// ifupdown's configuration (interfaces(5)).
+const INTERFACES: &str = "etc/network/interfaces";
+
+/// The configuration of Red Hat's network scripts, a file for each interface.
+const NETWORK_SCRIPTS: &str = "etc/sysconfig/network-scripts";
+
+/// What netplan calls the files that it writes for networkd.
+const OF_NETPLAN: &str = "-netplan-";
+
+/// The largest file that is read.
+const LIMIT: u64 = 256 * 1024;
+
+/// Who configures an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manager {
+    /// systemd-networkd.
+    Networkd,
+    /// netplan, which tells networkd.
+    Netplan,
+    /// ifupdown: `/etc/network/interfaces`.
+    Ifupdown,
+    /// Red Hat's network scripts: `/etc/sysconfig`.
+    Sysconfig,
+    /// NetworkManager with a configuration of its own.
+    NetworkManager,
+}
+
+impl Manager {
+    /// The one of that name in `--as`.
+    pub fn named(name: &str) -> Option<Manager> {
+        match name {
+            "networkd" => Some(Manager::Networkd),
+            "netplan" => Some(Manager::Netplan),
+            "ifupdown" => Some(Manager::Ifupdown),
+            "sysconfig" => Some(Manager::Sysconfig),
+            _ => None,
+        }
+    }
+
+    /// What people call it, and its name in `--as`.
+    fn names(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Manager::Networkd => ("systemd-networkd", Some("networkd")),
+            Manager::Netplan => ("netplan", Some("netplan")),
+            Manager::Ifupdown => ("ifupdown", Some("ifupdown")),
+            Manager::Sysconfig => ("/etc/sysconfig", Some("sysconfig")),
+            Manager::NetworkManager => ("NetworkManager", None),
+        }
+    }
+}
+
+/// What a configuration is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The interface.
+    pub interface: String,
+    /// The gateway.
+    pub gateway: Ipv4Addr,
+    /// Our address in the gateway's subnet, and its prefix.
+    pub address: (Ipv4Addr, u8),
+    /// The file of networkd's that configures the interface.
+    pub network_file: Option<String>,
+    /// The other interfaces that have a default route now, or had one before the gateway was set.
+    pub others: Vec<String>,
+    /// The other gateways that a default route of this interface leads to, or led to before.
+    pub replaced: Vec<Ipv4Addr>,
+}
+
+/// Who manages an interface, below `root`; with networkd's file for it.
+pub fn manager(root: &Path, link: &Link) -> Option<(Manager, Option<String>)> {
+    let read = |folder: &str, name: &str| text(&root.join(folder).join(name));
+    let number = link.index.to_string();
+    let value = |text: &str, key: &str| {
+        text.lines().find_map(|line| {
+            line.strip_prefix(key)?.strip_prefix('=').map(|value| value.trim().to_owned())
+        })
+    };
+    if let Some(state) = read(NETWORKD_LINKS, &number)
+        && let Some(file) = value(&state, "NETWORK_FILE")
+        && value(&state, "ADMIN_STATE").is_none_or(|state| state != "unmanaged")
+    {
+        let manager = if file.contains(OF_NETPLAN) { Manager::Netplan } else { Manager::Networkd };
+        return Some((manager, Some(file)));
+    }
+    let scripts = !link.name.contains('/')
+        && root.join(NETWORK_SCRIPTS).join(format!("ifcfg-{}", link.name)).is_file();
+    if scripts {
+        return Some((Manager::Sysconfig, None));
+    }
+    if read(NETWORK_MANAGER_DEVICES, &number)
+        .is_some_and(|device| value(&device, "managed").as_deref() == Some("true"))
+    {
+        return Some((Manager::NetworkManager, None));
+    }
+    let has_stanza = |text: &str| {
+        text.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.next() == Some("iface") && words.next() == Some(&link.name)
+        })
+    };
+    let folder = root.join(format!("{INTERFACES}.d"));
+    let mut files = vec![root.join(INTERFACES)];
+    files.extend(
+        folder.read_dir().into_iter().flatten().flatten().take(100).map(|entry| entry.path()),
+    );
+    files
+        .iter()
+        .any(|file| text(file).is_some_and(|text| has_stanza(&text)))
+        .then_some((Manager::Ifupdown, None))
+}
+
+fn text(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// What a person is to know after the gateway was set.
+pub fn warning(root: &Path, link: &Link) -> String {
+    match manager(root, link) {
+        Some((manager, _)) => {
+            let (name, word) = manager.names();
+            let how = word.map_or_else(
+                || "its own configuration names the gateway, too".to_owned(),
+                |word| format!("its configuration says so, too (\"rackconnect gateway show --as {word}\" prints it)"),
+            );
+            format!(
+                "{name} manages {}: a restart of it, or of the server, loses this route unless \"rackconnect gateway keep\" \
+                 runs or {how}",
+                link.name
+            )
+        }
+        None => format!(
+            "a restart of whatever manages {}, or of the server, loses this route unless \"rackconnect gateway keep\" runs",
+            link.name
+        ),
+    }
+}
+
+/// The configuration in the words of `manager`.
+///
+/// # Errors
+/// A sentence that says why it cannot be written.
+pub fn write(manager: Manager, facts: &Facts) -> Result<String, String> {
+    let Facts { interface, gateway, address: (address, prefix), network_file, others, replaced } =
+        facts;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    for name in others.iter().chain([interface]) {
+        // What these files would make of anything else depends on the program and on its version.
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(format!(
+                "the name of the interface {name:?} cannot be written into a configuration file safely"
+            ));
+        }
+    }
+    let mut out = String::new();
+    match manager {
+        Manager::Networkd => {
+            let file = network_file.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
+            match file {
+                Some(file) if !file.chars().all(plain) => {
+                    return Err(format!("the name of networkd's file {file:?} is not plain"));
+                }
+                Some(file) => {
+                    let _ = writeln!(
+                        out,
+                        "# /etc/systemd/network/{file}.d/rackconnect.conf (beside what {file} says of {interface})"
+                    );
+                }
+                None => {
+                    let _ = writeln!(
+                        out,
+                        "# /etc/systemd/network/NAME.network.d/rackconnect.conf, where NAME.network is the file of {interface} \
+                         that \"networkctl status {interface}\" names"
+                    );
+                }
+            }
+            let _ = write!(out, "[Route]\nGateway={gateway}\n");
+        }
+        Manager::Netplan => {
+            let _ = write!(
+                out,
+                "# /etc/netplan/90-rackconnect.yaml (merged with what the other files say of {interface})\n\
+                 network:\n  version: 2\n  ethernets:\n    {interface}:\n      routes:\n        - to: 0.0.0.0/0\n          \
+                 via: {gateway}\n"
+            );
+        }
+        Manager::Ifupdown => {
+            let mask =
+                Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0));
+            let _ = write!(
+                out,
+                "# /etc/network/interfaces: the stanza of {interface}, whose other lines (static routes) stay\n\
+                 iface {interface} inet static\n    address {address}\n    netmask {mask}\n    gateway {gateway}\n"
+            );
+        }
+        Manager::Sysconfig => {
+            let _ = write!(
+                out,
+                "# /etc/sysconfig/network-scripts/ifcfg-{interface}: these lines, beside those that are there\n\
+                 DEFROUTE=yes\nGATEWAY={gateway}\n\
+                 # /etc/sysconfig/network: this line, and no GATEWAY there\nGATEWAYDEV={interface}\n"
+            );
+        }
+        Manager::NetworkManager => {
+            return Err("NetworkManager's own configuration is not written here".to_owned());
+        }
+    }
+    for other in others {
+        let how = match manager {
+            Manager::Networkd => {
+                "remove Gateway= from its configuration (with DHCP: [DHCPv4] UseRoutes=no)"
+            }
+            Manager::Netplan => {
+                "remove gateway4, and routes to 0.0.0.0/0 or default (with DHCP: dhcp4-overrides: {use-routes: false})"
+            }
+            Manager::Ifupdown => "remove the gateway line of its stanza",
+            _ => "DEFROUTE=no in its ifcfg file, and no GATEWAY",
+        };
+        let _ = writeln!(
+            out,
+            "# {other} has or had a default route, which would be another one: {how}"
+        );
+    }
+    for old in replaced {
+        let _ = writeln!(
+            out,
+            "# {interface} has or had a default route via {old}: replace it in its configuration, so that there is one alone"
+        );
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn facts() -> Facts {
+        Facts {
+            interface: "eth1".to_owned(),
+            gateway: Ipv4Addr::new(10, 182, 127, 198),
+            address: (Ipv4Addr::new(10, 182, 21, 219), 17),
+            network_file: None,
+            others: vec![],
+            replaced: vec![],
+        }
+    }
+
+    #[test]
+    fn in_the_words_of_each() {
+        let of = |manager| write(manager, &facts()).unwrap();
+        assert!(of(Manager::Networkd).ends_with("\n[Route]\nGateway=10.182.127.198\n"));
+        assert!(of(Manager::Netplan).ends_with(
+            "network:\n  version: 2\n  ethernets:\n    eth1:\n      routes:\n        - to: 0.0.0.0/0\n          via: \
+             10.182.127.198\n"
+        ));
+        assert!(of(Manager::Ifupdown).ends_with(
+            "iface eth1 inet static\n    address 10.182.21.219\n    netmask 255.255.128.0\n    gateway 10.182.127.198\n"
+        ));
+        assert!(of(Manager::Sysconfig).contains("\nDEFROUTE=yes\nGATEWAY=10.182.127.198\n"));
+        assert!(of(Manager::Sysconfig).ends_with("\nGATEWAYDEV=eth1\n"));
+    }
+
+    #[test]
+    fn the_others_are_named_and_odd_names_refused() {
+        let two = Facts { others: vec!["eth0".to_owned()], ..facts() };
+        for manager in [Manager::Networkd, Manager::Netplan, Manager::Ifupdown, Manager::Sysconfig]
+        {
+            assert!(
+                write(manager, &two)
+                    .unwrap()
+                    .lines()
+                    .last()
+                    .unwrap()
+                    .starts_with("# eth0 has or had a default route, ")
+            );
+            for odd in ["eth*", "a b", "x\ny", "$(x)", "é"] {
+                assert!(write(manager, &Facts { interface: odd.to_owned(), ..facts() }).is_err());
+            }
+        }
+        assert!(
+            write(Manager::Networkd, &facts())
+                .unwrap()
+                .contains("/NAME.network.d/rackconnect.conf, where")
+        );
+        let replaced = Facts { replaced: vec![Ipv4Addr::new(10, 182, 0, 1)], ..facts() };
+        assert!(
+            write(Manager::Sysconfig, &replaced)
+                .unwrap()
+                .contains("\n# eth1 has or had a default route via 10.182.0.1: ")
+        );
+        let file = Some("/etc/systemd/network/10-eth.network".to_owned());
+        let drop_in = write(Manager::Networkd, &Facts { network_file: file, ..facts() }).unwrap();
+        assert!(
+            drop_in.starts_with("# /etc/systemd/network/10-eth.network.d/rackconnect.conf"),
+            "{drop_in}"
+        );
+    }
+
+    #[test]
+    fn who_manages_what() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let link = Link { index: 3, name: "eth1".to_owned(), ..Link::default() };
+        let put = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        assert_eq!(manager(root, &link), None);
+        put("etc/network/interfaces.d/x", "auto eth1\niface eth10 inet dhcp\n");
+        assert_eq!(manager(root, &link), None);
+        put("etc/network/interfaces", "auto eth1\niface eth1 inet static\n");
+        assert_eq!(manager(root, &link), Some((Manager::Ifupdown, None)));
+        put("run/NetworkManager/devices/3", "[device]\nmanaged=true\n");
+        assert_eq!(manager(root, &link), Some((Manager::NetworkManager, None)));
+        put("etc/sysconfig/network-scripts/ifcfg-eth1", "DEVICE=eth1\n");
+        assert_eq!(manager(root, &link), Some((Manager::Sysconfig, None)));
+        put("run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\nNETWORK_FILE=/x\n");
+        assert_eq!(manager(root, &link), Some((Manager::Sysconfig, None)));
+        let file = "/run/systemd/network/10-netplan-eth1.network";
+        put("run/systemd/netif/links/3", &format!("ADMIN_STATE=configured\nNETWORK_FILE={file}\n"));
+        assert_eq!(manager(root, &link), Some((Manager::Netplan, Some(file.to_owned()))));
+        assert!(warning(root, &link).contains("netplan manages eth1: "));
+    }
+}

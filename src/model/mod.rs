@@ -1,0 +1,15 @@
+//! Plain values that every layer may know: no sockets, no files, no clocks.
+
+mod goal;
+mod named_status;
+mod operation;
+mod region;
+mod status;
+mod tree;
+
+pub use goal::{Goal, OkIf};
+pub use named_status::NamedStatus;
+pub use operation::{Format, Operation};
+pub use region::{REGION_CODES, Region};
+pub use status::{Status, unquoted};
+pub use tree::Tree;

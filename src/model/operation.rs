@@ -1,0 +1,75 @@
+//! What the RackConnect v2.0 API can be asked, and in which formats it answers.
+//!
+//! Source: "The RackConnect v2.0 API".
+
+use std::fmt;
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// The automation status.
+    Status,
+    /// The status and the tasks behind it.
+    Details,
+    /// The address of the RackConnect gateway.
+    Gateway,
+    /// What RackConnect automates on this server.
+    Features,
+}
+
+/// A representation of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// The bare word or address.
+    Text,
+    /// JSON.
+    Json,
+    /// XML.
+    Xml,
+}
+
+impl Operation {
+    /// The path below the endpoint.
+    pub fn path(self) -> &'static str {
+        match self {
+            Operation::Status => "/v1/automation_status",
+            Operation::Details => "/v1/automation_status/details",
+            Operation::Gateway => "/v1/gateway_ip",
+            Operation::Features => "/v1/automation_features",
+        }
+    }
+
+    /// The formats it is answered in, the API's default first.
+    pub fn formats(self) -> &'static [Format] {
+        match self {
+            Operation::Status | Operation::Gateway => &[Format::Text, Format::Json, Format::Xml],
+            Operation::Details | Operation::Features => &[Format::Json, Format::Xml],
+        }
+    }
+
+    /// The path and query that ask for `format`. Text is the default wherever it exists and is asked for without a
+    /// query, as all known programs do; `format=json` is attested too.
+    pub fn path_and_query(self, format: Format) -> String {
+        match format {
+            Format::Text => self.path().to_owned(),
+            _ => format!("{}?format={format}", self.path()),
+        }
+    }
+}
+
+impl Format {
+    /// The name, as in `--format` and `?format=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Text => "text",
+            Format::Json => "json",
+            Format::Xml => "xml",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

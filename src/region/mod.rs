@@ -1,0 +1,99 @@
+//! The region whose ServiceNet endpoint answers for this server, and how it is found where nobody named it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::clock::BootInstant;
+use crate::model::{Region, Tree};
+use crate::xenstore::{Connection, Server, Trouble, Value, metadata};
+
+/// cloud-init's record of the instance. It has no Rackspace datasource, so `v1.region` is usually null.
+const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
+
+/// No instance data that cloud-init writes comes near this many bytes.
+const INSTANCE_DATA_LIMIT: u64 = 4 << 20;
+
+/// What the server itself knows of its region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detected {
+    /// It, and the place it is known from.
+    Known(Region, String),
+    /// Nothing yet: xenstore is there, but still empty, or does not work for who can wait until it does. It is worth looking
+    /// again.
+    NotYet(String),
+    /// Nothing, and why.
+    Unknown(String),
+}
+
+/// Asks the server itself for its region: xenstore, by `until` if that is given, then cloud-init. Asks nothing of the network.
+/// `patient`: whether a xenstore that does not work is worth looking at again, each time for as long as it may take.
+pub fn detect(until: Option<BootInstant>, patient: bool) -> Detected {
+    let open = if patient { Connection::open_again() } else { Connection::open() };
+    let found = match open.and_then(|store| xenstore(&mut store.by(until))) {
+        Ok(known @ Detected::Known(..)) => return known,
+        Ok(unknown) => unknown,
+        Err(Trouble::Broken(why)) if patient => Detected::NotYet(why),
+        Err(trouble) => Detected::Unknown(trouble.to_string()),
+    };
+    match cloud_init(Path::new(INSTANCE_DATA)) {
+        Some(region) => Detected::Known(region, format!("cloud-init's {INSTANCE_DATA}")),
+        None => found,
+    }
+}
+
+/// The region in xenstore. Where there is neither it nor another provider's name, it may still come.
+fn xenstore(store: &mut Connection) -> Result<Detected, Trouble> {
+    let value = store.value(metadata::REGION)?;
+    store.works();
+    let found = metadata::text(&value).filter(|code| !code.is_empty());
+    if let Some(code) = found {
+        return Ok(match Region::from_code(&code) {
+            Some(region) => Detected::Known(region, format!("xenstore, {}", metadata::REGION)),
+            None => Detected::Unknown(format!(
+                "xenstore names the region {code:?}, which has no RackConnect v2.0 API"
+            )),
+        });
+    }
+    let roles = Value::Absent;
+    Ok(match (value, metadata::server(&store.value(metadata::PROVIDER)?, &roles)) {
+        (Value::Unreadable(why), _) => Detected::Unknown(why),
+        (_, Server::OtherProvider(name)) => {
+            Detected::Unknown(format!("xenstore names the provider {name:?}"))
+        }
+        _ => Detected::NotYet(format!("xenstore is there, but has no {} yet", metadata::REGION)),
+    })
+}
+
+fn cloud_init(path: &Path) -> Option<Region> {
+    let mut json = Vec::new();
+    File::open(path).ok()?.take(INSTANCE_DATA_LIMIT).read_to_end(&mut json).ok()?;
+    let data = Tree::from_json(&json)
+        .inspect_err(|why| log::debug!("{} cannot be understood: {why}", path.display()))
+        .ok()?;
+    Region::from_code(data.get("v1")?.get("region")?.as_text()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_data_counts_only_with_a_known_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("instance-data.json");
+        for (json, region) in [
+            (r#"{"v1": {"region": "iad"}}"#, Some("iad")),
+            (r#"{"v1": {"region": null}}"#, None),
+            (r#"{"v1": {"region": "us-east-1"}}"#, None),
+            (r#"{"v1": {"region": ["iad"]}}"#, None),
+            (r#"{"v1": 7}"#, None),
+            (r#"{"v1": {"region": "iad"}"#, None),
+            ("", None),
+        ] {
+            std::fs::write(&path, json).unwrap();
+            assert_eq!(cloud_init(&path).map(Region::code), region, "{json}");
+        }
+        assert_eq!(cloud_init(&folder.path().join("absent")), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! What is said to a person: standard error, in lines that fit where they go.
+//!
+//! On a terminal there may be one live line at the bottom, which other lines push down. Under systemd's journal lines
+//! carry a priority and no time of their own. Whatever came from outside, no control character gets through.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use log::{Level, LevelFilter};
+
+use super::escape_control;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Errors alone.
+    Quiet,
+    /// What a person or a log should know.
+    Default,
+    /// What is done, too.
+    More,
+    /// Everything, that of the libraries included.
+    Everything,
+}
+
+/// Whether the live line is on the screen.
+static LIVE: AtomicBool = AtomicBool::new(false);
+
+/// Back to the first column, and the rest of the line erased (ECMA-48: EL).
+const ERASE_LINE: &str = "\r\x1b[K";
+
+/// Starts logging to standard error. Called once, first of all.
+pub fn start(verbosity: Verbosity) {
+    let journal = is_journal();
+    let mut builder = env_logger::Builder::new();
+    let own = |level| [("rackconnect_agent", level), ("rackconnect", level)];
+    let level = match verbosity {
+        Verbosity::Quiet => LevelFilter::Error,
+        Verbosity::Default => LevelFilter::Info,
+        Verbosity::More => LevelFilter::Debug,
+        Verbosity::Everything => LevelFilter::Trace,
+    };
+    match env::var("RACKCONNECT_LOG") {
+        Ok(filters) if verbosity == Verbosity::Default && !filters.is_empty() => {
+            // Whatever the filters say of other modules, errors are said.
+            for (module, level) in own(LevelFilter::Error) {
+                builder.filter_module(module, level);
+            }
+            builder.parse_filters(&filters);
+        }
+        _ if verbosity == Verbosity::Everything => {
+            builder.filter_level(level);
+        }
+        _ => {
+            for (module, level) in own(level) {
+                builder.filter_module(module, level);
+            }
+        }
+    }
+    builder.format(move |out, record| {
+        let (priority, prefix) = match record.level() {
+            Level::Error => (3, "error: "),
+            Level::Warn => (4, "warning: "),
+            Level::Info => (6, ""),
+            Level::Debug | Level::Trace => (7, "debug: "),
+        };
+        if LIVE.swap(false, Ordering::Relaxed) {
+            out.write_all(ERASE_LINE.as_bytes())?;
+        }
+        let text = escape_control(&record.args().to_string());
+        match journal {
+            true => writeln!(out, "<{priority}>{text}"),
+            false => writeln!(out, "rackconnect: {prefix}{text}"),
+        }
+    });
+    builder.init();
+}
+
+/// Whether standard error is systemd's journal: then its device and inode stand in JOURNAL_STREAM (systemd.exec(5)).
+pub fn is_journal() -> bool {
+    let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() else { return false };
+    let Ok(metadata) = File::from(stderr).metadata() else { return false };
+    stream == format!("{}:{}", metadata.dev(), metadata.ino())
+}
+
+/// Whether a person watches standard error on a terminal that can redraw a line.
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal()
+        && env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Draws the live line anew. What does not fit into the width of the terminal is cut off by the terminal itself
+/// (DECAWM off and on again), so that nobody has to know the width.
+pub fn live(line: &str) {
+    let text = format!("{ERASE_LINE}\x1b[?7l{}\x1b[?7h", escape_control(line));
+    let mut stderr = io::stderr().lock();
+    LIVE.store(true, Ordering::Relaxed);
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// Takes the live line away.
+pub fn end_live() {
+    if LIVE.swap(false, Ordering::Relaxed) {
+        let _ = io::stderr().lock().write_all(ERASE_LINE.as_bytes());
+    }
+}
+
+/// Takes the live line away for good: nothing is written to standard error after it. For a program about to end.
+pub fn end_live_for_good() {
+    let mut stderr = io::stderr().lock();
+    if LIVE.swap(false, Ordering::Relaxed) {
+        let _ = stderr.write_all(ERASE_LINE.as_bytes());
+    }
+    // Never unlocked, so that no other thread draws it anew before the signal has ended the program.
+    std::mem::forget(stderr);
+}

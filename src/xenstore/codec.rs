@@ -1,0 +1,173 @@
+//! The messages of the xenstore protocol, to and from bytes. No sockets, no clock.
+//!
+//! Source of all numbers: Xen's `xen/include/public/io/xs_wire.h` and `docs/misc/xenstore.txt`.
+
+/// Lists the children of a path.
+pub const DIRECTORY: u32 = 1;
+/// Reads a value.
+pub const READ: u32 = 2;
+/// Registers a watch: from then on changes at or below a path are told, and at once one that is no change.
+pub const WATCH: u32 = 4;
+/// Takes a watch back.
+pub const UNWATCH: u32 = 5;
+/// Tells of a change; answers no request.
+pub const WATCH_EVENT: u32 = 15;
+/// Answers a request that failed, with the name of an errno.
+pub const ERROR: u32 = 16;
+
+/// The length of a header: four little-endian u32, of type, request id, transaction id and payload length.
+pub const HEADER: usize = 16;
+
+/// The longest payload that the protocol allows.
+pub const PAYLOAD_MAX: usize = 4096;
+
+/// One message, in either direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its type.
+    pub kind: u32,
+    /// The request it is, or answers.
+    pub id: u32,
+    /// What it says.
+    pub payload: Vec<u8>,
+}
+
+/// A message announced more than [`PAYLOAD_MAX`] bytes, this many: where it ends, and whether anything after it can be
+/// believed, is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oversized(pub u32);
+
+/// A message as bytes; outside of any transaction.
+pub fn encode(kind: u32, id: u32, payload: &[u8]) -> Vec<u8> {
+    debug_assert!(payload.len() <= PAYLOAD_MAX);
+    let mut bytes = Vec::with_capacity(HEADER + payload.len());
+    for field in [kind, id, 0, payload.len() as u32] {
+        bytes.extend_from_slice(&field.to_le_bytes());
+    }
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Takes a stream of bytes apart, however they are cut.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+}
+
+impl Decoder {
+    /// Takes in bytes as they were read. Whoever takes all messages out before the next bytes come holds no more than
+    /// one message and those bytes.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message.
+    ///
+    /// # Errors
+    /// It is too long. The stream is of no use any more.
+    pub fn take(&mut self) -> Result<Option<Message>, Oversized> {
+        let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let field =
+            |n: usize| u32::from_le_bytes([header[n], header[n + 1], header[n + 2], header[n + 3]]);
+        let (kind, id, length) = (field(0), field(4), field(12));
+        if length as usize > PAYLOAD_MAX {
+            return Err(Oversized(length));
+        }
+        let Some(payload) = rest.get(..length as usize) else { return Ok(None) };
+        let message = Message { kind, id, payload: payload.to_vec() };
+        self.buffer.drain(..HEADER + message.payload.len());
+        Ok(Some(message))
+    }
+}
+
+/// A payload's text: up to its first NUL, as not all senders agree on whether there is one at the end.
+pub fn text(payload: &[u8]) -> String {
+    let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
+    String::from_utf8_lossy(&payload[..end]).into_owned()
+}
+
+/// The names in the answer to [`DIRECTORY`], each of which ends with a NUL.
+pub fn names(payload: &[u8]) -> Vec<String> {
+    let parts = payload.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    parts.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_request_as_the_header_file_has_it() {
+        let bytes = encode(READ, 7, b"vm-data\0");
+        assert_eq!(&bytes[..HEADER], [2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0]);
+        assert_eq!(&bytes[HEADER..], b"vm-data\0");
+    }
+
+    #[test]
+    fn the_longest_payload_is_taken_and_one_more_is_not() {
+        let mut decoder = Decoder::default();
+        decoder.feed(&encode(READ, 1, &[b'x'; PAYLOAD_MAX]));
+        assert_eq!(decoder.take().unwrap().unwrap().payload.len(), PAYLOAD_MAX);
+        let mut long = encode(READ, 1, b"");
+        long[12..].copy_from_slice(&4097u32.to_le_bytes());
+        decoder.feed(&long);
+        assert_eq!(decoder.take(), Err(Oversized(4097)));
+    }
+
+    #[test]
+    fn texts_and_names() {
+        assert_eq!(text(b"ENOENT\0"), "ENOENT");
+        assert_eq!(text(b"dfw"), "dfw");
+        assert_eq!(text(b""), "");
+        assert_eq!(names(b"a\0bc\0"), ["a", "bc"]);
+        assert_eq!(names(b""), Vec::<String>::new());
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        (any::<u32>(), any::<u32>(), prop::collection::vec(any::<u8>(), 0..300))
+            .prop_map(|(kind, id, payload)| Message { kind, id, payload })
+    }
+
+    proptest! {
+        /// However the bytes are cut, the messages come out as they went in.
+        #[test]
+        fn messages_come_back(messages in prop::collection::vec(message(), 0..8), cuts in prop::collection::vec(1usize..40, 1..50)) {
+            let bytes: Vec<u8> = messages.iter().flat_map(|m| encode(m.kind, m.id, &m.payload)).collect();
+            let (mut decoder, mut found, mut rest) = (Decoder::default(), vec![], bytes.as_slice());
+            for cut in cuts.iter().cycle() {
+                let (now, later) = rest.split_at((*cut).min(rest.len()));
+                decoder.feed(now);
+                while let Some(message) = decoder.take().unwrap() {
+                    found.push(message);
+                }
+                rest = later;
+                if rest.is_empty() { break; }
+            }
+            prop_assert_eq!(found, messages);
+        }
+
+        /// Whatever comes: no panic, an end, and never more in memory than one message and what was just fed.
+        #[test]
+        fn anything_may_come(chunks in prop::collection::vec(prop::collection::vec(prop_oneof![4 => Just(0u8), 1 => any::<u8>()], 0..600), 0..40)) {
+            let mut decoder = Decoder::default();
+            for chunk in &chunks {
+                decoder.feed(chunk);
+                let mut steps = 0;
+                loop {
+                    match decoder.take() {
+                        Ok(Some(message)) => { let _ = (text(&message.payload), names(&message.payload)); }
+                        Ok(None) => break,
+                        Err(Oversized(length)) => { prop_assert!(length as usize > PAYLOAD_MAX); return Ok(()); }
+                    }
+                    steps += 1;
+                    prop_assert!(steps <= (chunk.len() + PAYLOAD_MAX) / HEADER + 1);
+                }
+                prop_assert!(decoder.buffer.len() < HEADER + PAYLOAD_MAX);
+            }
+        }
+    }
+}
