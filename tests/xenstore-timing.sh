@@ -3,4 +3,4 @@
 # server is said to be none of RackConnect's. About two minutes; the numbers need a machine that is not busy.
 set -eu
 cd "$(dirname "$0")/.."
-cargo test --test xenstore_wait -- --ignored --nocapture --test-threads 1
+cargo test --test integration xenstore_wait -- --ignored --nocapture --test-threads 1

@@ -118,7 +118,10 @@ pub fn ok_if(value: &str) -> Result<OkIf, String> {
             "not-rackconnect" => ok_if.not_rackconnect = true,
             "not-managed" => ok_if.not_managed = true,
             _ => {
-                return Err(format!("{word:?} is not an end of a wait: any of {}", ENDS.join(", ")));
+                return Err(format!(
+                    "{word:?} is not an end of a wait: any of {}",
+                    ENDS.join(", ")
+                ));
             }
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use simulated_api::Step;
 
-use crate::common::ended;
+use crate::support::ended;
 use crate::world::{GATEWAY, PUBLIC, World, deployed};
 
 pub const TESTS: &[(&str, fn())] = &[

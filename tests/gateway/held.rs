@@ -8,8 +8,8 @@ use std::process::Child;
 use nix::sys::signal::Signal::{SIGKILL, SIGSTOP};
 use simulated_api::Step;
 
-use crate::common::ended;
 use crate::set::{DEAD, dead};
+use crate::support::ended;
 use crate::undo::{SET, held, kill_guards, record};
 use crate::watch::{guards, kill, until};
 use crate::world::{GATEWAY, PUBLIC, World};

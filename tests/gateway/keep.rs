@@ -10,8 +10,8 @@ use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 use simulated_api::{Script, Step};
 use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore};
 
-use crate::common::{Ended, ended};
 use crate::set::{DEAD, dead};
+use crate::support::{Ended, ended};
 use crate::watch::{guards, kill, until};
 use crate::world::{GATEWAY, PUBLIC, World, deployed};
 
@@ -305,7 +305,7 @@ fn remembers_what_was_verified() {
     world.stop_api();
     world.server.remove(&world.server.defaults()[0]);
     let endpoint = "https://10.191.5.5:8443";
-    let mut command = crate::common::bare_agent(&["gateway", "keep"]);
+    let mut command = crate::support::bare_agent(&["gateway", "keep"]);
     command.env("RACKCONNECT_ENDPOINT", endpoint).env("RACKCONNECT_STATE_DIR", world.folder.path());
     let child = world.start(command);
     until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);

@@ -1,8 +1,6 @@
 //! The gateway commands, with the real binary, in network namespaces that the test makes itself: no root, no `ip`.
 
 mod check;
-#[path = "../common/mod.rs"]
-mod common;
 mod endurance;
 mod held;
 mod keep;
@@ -10,6 +8,8 @@ mod notify;
 mod readme;
 mod set;
 mod space;
+#[path = "../support/mod.rs"]
+mod support;
 mod undo;
 mod watch;
 mod world;

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixDatagram;
 
 use simulated_api::Step;
 
-use crate::common::{World, ended};
+use crate::support::{World, ended};
 
 pub const TESTS: &[(&str, fn())] = &[("notify::wait_says_how_far_it_is", wait_says_how_far_it_is)];
 

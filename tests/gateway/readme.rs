@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::common::binary;
+use crate::support::binary;
 use crate::world::World;
 
 pub const TESTS: &[(&str, fn())] = &[("readme::every_gateway_line_shows_what_it_says", every_line)];

@@ -12,8 +12,8 @@ use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 use rackconnect_agent::netlink::{Netlink, Writer};
 use simulated_api::Step;
 
-use crate::common::ended;
 use crate::space::Space;
+use crate::support::ended;
 use crate::watch::{Paused, guards, kill, until};
 use crate::world::{GATEWAY, GATEWAY_OF_19, HOST, PUBLIC, PUBLIC_HOST, World, deployed};
 

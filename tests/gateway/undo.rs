@@ -12,9 +12,9 @@ use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM}
 use rackconnect_agent::netlink::{Attributes, Netlink, Route, Trouble, Writer};
 use simulated_api::{Script, Step};
 
-use crate::common::ended;
 use crate::set::{DEAD, as_nobody, dead};
 use crate::space::Space;
+use crate::support::ended;
 use crate::watch::{Held, guards, kill, until};
 use crate::world::{GATEWAY, PUBLIC, World, deployed};
 

@@ -13,7 +13,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::common::{Ended, ended};
+use crate::support::{Ended, ended};
 use crate::world::World;
 
 /// Waits until something is so.

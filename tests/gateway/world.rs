@@ -13,8 +13,8 @@ use rackconnect_agent::netlink::Route;
 use simulated_api::{Config, Script, Simulator, Step};
 use tempfile::TempDir;
 
-use crate::common::{self, Ended, bare_agent, ended};
 use crate::space::Space;
+use crate::support::{self, Ended, bare_agent, ended};
 
 /// The RackConnect gateway.
 pub const GATEWAY: &str = "10.182.127.198";
@@ -49,7 +49,7 @@ impl World {
 
     /// The same, with another ServiceNet interface.
     pub fn named(steps: impl IntoIterator<Item = Step>, service_net: &str, prefix: u8) -> World {
-        World::build(steps, service_net, prefix, common::config().limit)
+        World::build(steps, service_net, prefix, support::config().limit)
     }
 
     /// The usual server, with an API that any number of requests can be made to.
@@ -112,7 +112,7 @@ impl World {
             script: Script::of(steps),
             listen: vec![SocketAddr::new(API.parse().unwrap(), API_PORT)],
             limit,
-            ..common::config()
+            ..support::config()
         };
         let api = beyond.run(move || Simulator::start(config).expect("the simulated API starts"));
         let folder = tempfile::tempdir().expect("a folder");

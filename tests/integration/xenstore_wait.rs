@@ -1,12 +1,10 @@
 //! The program itself with xenstore beside the API: both simulated, the API over TLS.
 
-mod common;
-
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Ended, World, bare_agent, finish};
+use crate::support::{self, Ended, World, bare_agent, finish};
 use simulated_api::{Operation, Script, Simulator, Step};
 use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore, faults};
 
@@ -238,7 +236,7 @@ fn an_empty_store_is_looked_at_until_the_deadline() {
     let wait = |store: &Xenstore| {
         let mut agent = bare_agent(&["wait", "--timeout", "2s"]);
         agent.env("XENSTORED_PATH", store.path());
-        common::ended(agent.output().expect("the agent starts"))
+        support::ended(agent.output().expect("the agent starts"))
     };
     let store = Xenstore::start(Store::default()).unwrap();
     ends(&wait(&store), 124, "");

@@ -5,21 +5,19 @@
 //! - A `sh` block is run by .ci/run if it is about cargo, else here.
 //! - `yaml` and `toml` blocks are checked for what the agent itself understands of them.
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use common::{World, bare_agent, binary};
+use crate::support::{self, World, bare_agent, binary};
 use nix::pty::openpty;
 use rackconnect_agent::cli::{COMMANDS, OPTIONS};
 use rackconnect_agent::exit::MEANINGS;
 use simulated_api::{Item, Step};
 
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 
 struct Block {
     language: String,
@@ -213,7 +211,7 @@ fn every_configuration_file_is_accepted() {
         let path = folder.path().join("config.toml");
         fs::write(&path, block.lines.join("\n")).unwrap();
         let mut command = bare_agent(&["region"]);
-        let ended = common::ended(command.env("RACKCONNECT_CONFIG", &path).output().unwrap());
+        let ended = support::ended(command.env("RACKCONNECT_CONFIG", &path).output().unwrap());
         ended.expect(0);
         assert_eq!((ended.text(), ended.stderr.as_str()), ("dfw\n", ""));
     }

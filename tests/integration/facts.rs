@@ -1,10 +1,8 @@
 //! `facts`: everything that is known, each with where it comes from, and what is not known with why.
 
-mod common;
-
 use std::process::Command;
 
-use common::{Ended, World, bare_agent, ended};
+use crate::support::{Ended, World, bare_agent, ended};
 use serde_json::{Value, json};
 use simulated_api::Step;
 use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore, faults};
@@ -97,7 +95,7 @@ fn whatever_is_missing_is_null_with_a_reason() {
         assert!(fact["source"].is_string() != fact["reason"].is_string(), "{name}: {fact}");
         assert_eq!(fact["value"].is_null(), fact["reason"].is_string(), "{name}: {fact}");
         assert!(
-            include_str!("../README.md").contains(&format!("`{name}`")),
+            include_str!("../../README.md").contains(&format!("`{name}`")),
             "the README does not name {name}"
         );
     }

@@ -1,8 +1,6 @@
 //! The real binary against the simulated API, where a case file cannot say it: every shape of every body, connections,
 //! signals, terminals, broken outputs.
 
-mod common;
-
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -11,7 +9,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use common::{World, bare_agent, config, ended, finish};
+use crate::support::{World, bare_agent, config, ended, finish};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -6,8 +6,8 @@
 //! (seconds; the latter an order of magnitude above what is right, so that it does not depend on the machine). In `args`, `env` and
 //! `stdout` these stand for themselves: `{endpoint}`, `{ca}`, `{folder}`. `requests` at the end is what the API was asked.
 
-#[path = "../common/mod.rs"]
-mod common;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -80,7 +80,7 @@ fn run(file: &Path) -> Result<(), String> {
     let text = fs::read_to_string(file).map_err(|why| why.to_string())?;
     let case: Case = toml::from_str(&text).map_err(|why| why.to_string())?;
     let script = toml::to_string(&case.api).map_err(|why| why.to_string())?;
-    let defaults = common::config();
+    let defaults = support::config();
     let config = Config {
         align: defaults.align,
         ..Config::from_toml(&script).map_err(|why| why.to_string())?
@@ -90,7 +90,7 @@ fn run(file: &Path) -> Result<(), String> {
     } else {
         Config { minute: defaults.minute, ..config }
     };
-    let world = common::World::with(config);
+    let world = support::World::with(config);
     let folder = world.folder.path().display().to_string();
     let fill = |text: &str| {
         text.replace("{endpoint}", &world.api.endpoint())
@@ -110,7 +110,7 @@ fn run(file: &Path) -> Result<(), String> {
             command.env(name, fill(value));
         }
         let started = Instant::now();
-        let ended = common::ended(command.output().map_err(|why| why.to_string())?);
+        let ended = support::ended(command.output().map_err(|why| why.to_string())?);
         let all = format!(
             "run {}: rackconnect {}\ncode: {:?}\nstdout: {:?}\nstderr: {}",
             number + 1,

@@ -1,14 +1,12 @@
 //! `hooks`, with the real binary. What needs a journal, a reboot or a rebuild is in tests/boot.sh.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Ended, World, bare_agent, ended};
+use crate::support::{self, Ended, World, bare_agent, ended};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use simulated_api::Step;
@@ -138,7 +136,11 @@ fn a_hook_may_run_the_hooks_of_another_folder() {
     inner.add("1", "#!/bin/sh\necho inner\n", 0o755);
     outer.add(
         "1",
-        &format!("#!/bin/sh\n{} hooks {}\n", common::binary().display(), inner.path("d").display()),
+        &format!(
+            "#!/bin/sh\n{} hooks {}\n",
+            support::binary().display(),
+            inner.path("d").display()
+        ),
         0o755,
     );
     let run = outer.run(&["--limit", "20s"]);
@@ -261,7 +263,7 @@ fn after_a_wait_they_see_its_word() {
     hooks.add("1", "#!/bin/sh\necho \"$RACKCONNECT_STATUS in $RACKCONNECT_REGION\"\n", 0o755);
     let world = World::of([Step::new("FAILED")]);
     let mut wait = world.agent(&["wait", "--ok-if", "failed", "--region", "syd", "--"]);
-    wait.arg(common::binary())
+    wait.arg(support::binary())
         .arg("hooks")
         .arg(hooks.path("d"))
         .env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));

@@ -1,0 +1,515 @@
+//! The structure of `src/`: layers, cycles, names and sizes, read from the source itself.
+//!
+//! The layer table below is the one of `docs/architecture.md`. What breaks a rule today is listed
+//! in `KNOWN_BREACHES`; an entry that is no longer true fails the test as well, so the list can
+//! only shrink.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// The modules of each layer, lowest first. A module may import from its own layer and those below.
+const LAYERS: [&[&str]; 8] = [
+    &["clock", "duration", "error", "exit", "model", "signals", "ui"],
+    &["netlink", "ratelimit", "state", "systemd", "xenstore"],
+    &["api", "cli"],
+    &["config", "region"],
+    &["coalesce"],
+    &["cloud", "doctor", "facts", "gateway", "hooks", "wait"],
+    &["commands"],
+    &["lib", "main"],
+];
+
+/// Lines of a file without its tests, and of a function.
+const MAX_FILE_LINES: usize = 400;
+const MAX_FUNCTION_LINES: usize = 60;
+
+/// Breaches that are still to be mended.
+const KNOWN_BREACHES: &[&str] = &[
+    "import between commands: src/commands/details.rs -> src/commands/once.rs",
+    "import between commands: src/commands/facts.rs -> src/commands/once.rs",
+    "import between commands: src/commands/features.rs -> src/commands/once.rs",
+    "import between commands: src/commands/gateway/ask.rs -> src/commands/once.rs",
+    "import between commands: src/commands/gateway/check.rs -> src/commands/gateway/ask.rs",
+    "import between commands: src/commands/gateway/keep.rs -> src/commands/gateway/ask.rs",
+    "import between commands: src/commands/gateway/keep.rs -> src/commands/gateway/set.rs",
+    "import between commands: src/commands/gateway/set.rs -> src/commands/gateway/ask.rs",
+    "import between commands: src/commands/gateway/show.rs -> src/commands/gateway/ask.rs",
+    "import between commands: src/commands/gateway/show.rs -> src/commands/gateway/set.rs",
+    "import between commands: src/commands/gateway/show.rs -> src/commands/once.rs",
+    "import between commands: src/commands/status.rs -> src/commands/once.rs",
+    "import between commands: src/commands/wait.rs -> src/commands/once.rs",
+    "in a cycle: src/api/client.rs -> src/api/transport.rs",
+    "in a cycle: src/api/client.rs -> src/coalesce/election.rs",
+    "in a cycle: src/api/client.rs -> src/coalesce/protocol.rs",
+    "in a cycle: src/api/transport.rs -> src/coalesce/election.rs",
+    "in a cycle: src/coalesce/election.rs -> src/api/client.rs",
+    "in a cycle: src/coalesce/election.rs -> src/coalesce/protocol.rs",
+    "in a cycle: src/coalesce/protocol.rs -> src/api/client.rs",
+    "in a cycle: src/commands/details.rs -> src/commands/mod.rs",
+    "in a cycle: src/commands/features.rs -> src/commands/mod.rs",
+    "in a cycle: src/commands/gateway/show.rs -> src/commands/mod.rs",
+    "in a cycle: src/commands/mod.rs -> src/commands/details.rs",
+    "in a cycle: src/commands/mod.rs -> src/commands/features.rs",
+    "in a cycle: src/commands/mod.rs -> src/commands/gateway/show.rs",
+    "in a cycle: src/commands/mod.rs -> src/commands/status.rs",
+    "in a cycle: src/commands/status.rs -> src/commands/mod.rs",
+    "in a cycle: src/gateway/change.rs -> src/gateway/guard.rs",
+    "in a cycle: src/gateway/guard.rs -> src/gateway/change.rs",
+    "long file: src/api/client.rs",
+    "long file: src/cli/definitions.rs",
+    "long file: src/coalesce/election.rs",
+    "long file: src/commands/gateway/keep.rs",
+    "long file: src/config/resolve.rs",
+    "long file: src/gateway/change.rs",
+    "long file: src/gateway/journal.rs",
+    "long file: src/netlink/socket.rs",
+    "long file: src/netlink/types.rs",
+    "long file: src/wait/machine.rs",
+    "long file: src/xenstore/client.rs",
+    "long function: ask in src/coalesce/subscription.rs",
+    "long function: carry_out in src/gateway/change.rs",
+    "long function: end in src/wait/report.rs",
+    "long function: hear in src/wait/machine.rs",
+    "long function: page in src/cli/man.rs",
+    "long function: parse in src/cli/parser.rs",
+    "long function: plan in src/gateway/plan.rs",
+    "long function: run in src/commands/gateway/keep.rs",
+    "long function: run in src/commands/gateway/set.rs",
+    "long function: run in src/commands/hooks.rs",
+    "long function: run in src/commands/wait.rs",
+    "long function: set in src/commands/gateway/keep.rs",
+    "long function: stand_by in src/gateway/guard.rs",
+    "long function: write in src/gateway/export.rs",
+    "type name: Change is in src/gateway/plan.rs, src/wait/machine.rs",
+    "type name: End is in src/gateway/confirm.rs, src/hooks/runner.rs, src/wait/machine.rs",
+    "type name: Heard is in src/coalesce/protocol.rs, src/wait/mod.rs",
+    "type name: Kind is in src/error.rs, src/hooks/select.rs",
+    "type name: Link is in src/api/transport.rs, src/netlink/types.rs",
+    "type name: Message is in src/netlink/codec.rs, src/xenstore/codec.rs",
+    "type name: Place is in src/netlink/socket.rs, src/ratelimit/window.rs",
+    "type name: Question is in src/coalesce/election.rs, src/commands/gateway/keep.rs, src/wait/mod.rs",
+    "type name: Step is in src/gateway/keeper.rs, src/wait/machine.rs",
+    "type name: Store is in src/commands/facts.rs, src/gateway/journal.rs, src/ratelimit/shared_file.rs",
+    "type name: Trouble is in src/api/transport.rs, src/netlink/socket.rs, src/xenstore/client.rs",
+    "upward import: src/api/client.rs -> src/coalesce/election.rs",
+    "upward import: src/api/client.rs -> src/coalesce/protocol.rs",
+    "upward import: src/api/transport.rs -> src/coalesce/election.rs",
+    "upward import: src/cli/definitions.rs -> src/gateway/verify.rs",
+    "upward import: src/config/resolve.rs -> src/gateway/verify.rs",
+    "upward import: src/state/status_file.rs -> src/api/response/mod.rs",
+];
+
+#[test]
+fn the_source_keeps_its_rules() {
+    let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(source.files.len() > 50, "the source was not found");
+    let mut found = source.upward_imports();
+    found.extend(source.imports_between_commands());
+    found.extend(source.cycles());
+    found.extend(source.types_of_one_name());
+    found.extend(source.long_files());
+    found.extend(source.long_functions());
+    let known: BTreeSet<String> = KNOWN_BREACHES.iter().map(|&breach| breach.to_owned()).collect();
+    let new: Vec<_> = found.difference(&known).collect();
+    let mended: Vec<_> = known.difference(&found).collect();
+    assert!(new.is_empty(), "new breaches of the structure: {new:#?}");
+    assert!(mended.is_empty(), "mended: remove from KNOWN_BREACHES: {mended:#?}");
+}
+
+/// A path as written, and where it leads when it is absolute.
+type Segments = Vec<String>;
+
+/// One source file that is compiled into the program.
+#[derive(Default)]
+struct SourceFile {
+    /// Below the repository, for messages.
+    name: String,
+    /// The module that it is; empty for `lib.rs` and `main.rs`.
+    module: Segments,
+    /// The modules it declares.
+    children: BTreeSet<String>,
+    /// Modules it declares for tests alone.
+    test_children: BTreeSet<String>,
+    /// What `use` brings in, by the name it has in this file.
+    imports: BTreeMap<String, Segments>,
+    /// What it re-exports, by name.
+    exports: BTreeMap<String, Segments>,
+    /// Paths in code that may lead to another module.
+    paths: BTreeSet<Segments>,
+    /// The structs, enums and traits it defines.
+    types: Vec<String>,
+    /// Its functions, with their length in lines.
+    functions: Vec<(String, usize)>,
+    /// Lines without the test modules.
+    lines: usize,
+}
+
+struct Source {
+    files: Vec<SourceFile>,
+    /// Which file a module is.
+    modules: BTreeMap<Segments, usize>,
+    /// Imports from file to file.
+    edges: BTreeSet<(usize, usize)>,
+}
+
+impl Source {
+    fn read(root: &Path) -> Source {
+        let mut paths = Vec::new();
+        find(root, &mut paths);
+        paths.sort();
+        let mut files: Vec<SourceFile> = paths.iter().map(|path| read_file(root, path)).collect();
+        let tests: BTreeSet<Segments> = files
+            .iter()
+            .flat_map(|file| file.test_children.iter().map(|child| join(&file.module, child)))
+            .collect();
+        files.retain(|file| !tests.contains(&file.module));
+        let modules = files
+            .iter()
+            .enumerate()
+            .filter(|(_, file)| file.name != "src/main.rs")
+            .map(|(index, file)| (file.module.clone(), index))
+            .collect();
+        let mut source = Source { files, modules, edges: BTreeSet::new() };
+        for index in 0..source.files.len() {
+            let targets = source.targets(index);
+            source.edges.extend(targets.into_iter().map(|target| (index, target)));
+        }
+        source.edges.retain(|(from, to)| from != to);
+        source
+    }
+
+    /// The files that a file imports from.
+    fn targets(&self, index: usize) -> BTreeSet<usize> {
+        let file = &self.files[index];
+        let used = file.paths.iter().filter_map(|path| self.resolve(file, path));
+        let imported = file.imports.values().filter_map(|path| {
+            let target = self.resolve(file, path)?;
+            // A module that was imported to be a prefix counts where the prefix is used.
+            let is_module = self.modules.contains_key(&self.absolute(file, path)?);
+            (!is_module || !self.files[target].name.ends_with("/mod.rs")).then_some(target)
+        });
+        // A re-export of a child is no use of it.
+        let exported = file
+            .exports
+            .values()
+            .filter_map(|path| self.resolve(file, path))
+            .filter(|target| top(&self.files[*target]) != top(file) && !file.module.is_empty());
+        used.chain(imported).chain(exported).collect()
+    }
+
+    /// The path from the root of the crate.
+    fn absolute(&self, file: &SourceFile, path: &[String]) -> Option<Segments> {
+        let (first, rest) = path.split_first()?;
+        let mut base = match first.as_str() {
+            "crate" | "rackconnect_agent" => Vec::new(),
+            "self" => file.module.clone(),
+            "super" => file.module[..file.module.len().checked_sub(1)?].to_vec(),
+            child if file.children.contains(child) => join(&file.module, child),
+            name => {
+                let import = file.imports.get(name)?;
+                if import.first() == Some(first) {
+                    return None;
+                }
+                self.absolute(file, import)?
+            }
+        };
+        for segment in rest {
+            if segment == "super" {
+                base.pop()?;
+            } else {
+                base.push(segment.clone());
+            }
+        }
+        Some(base)
+    }
+
+    /// The file where the item of a path is defined; re-exports are followed.
+    fn resolve(&self, file: &SourceFile, path: &[String]) -> Option<usize> {
+        self.define(&self.absolute(file, path)?, 0)
+    }
+
+    fn define(&self, absolute: &[String], depth: usize) -> Option<usize> {
+        let length = (0..=absolute.len())
+            .rev()
+            .find(|length| self.modules.contains_key(&absolute[..*length]))?;
+        let index = self.modules[&absolute[..length]];
+        let file = &self.files[index];
+        let Some(item) = absolute.get(length) else { return Some(index) };
+        match file.exports.get(item) {
+            Some(export) if depth < 8 => {
+                let target = self.absolute(file, export)?;
+                self.define(&target, depth + 1)
+            }
+            _ => Some(index),
+        }
+    }
+
+    fn upward_imports(&self) -> BTreeSet<String> {
+        let breaks =
+            |(from, to): &&(usize, usize)| layer(&self.files[*from]) < layer(&self.files[*to]);
+        self.edges.iter().filter(breaks).map(|edge| self.describe("upward import", *edge)).collect()
+    }
+
+    /// `commands/mod.rs` and `commands/gateway/mod.rs` only choose the command.
+    fn imports_between_commands(&self) -> BTreeSet<String> {
+        let is_command = |index: usize| {
+            let file = &self.files[index];
+            top(file) == "commands" && !file.name.ends_with("/mod.rs")
+        };
+        self.edges
+            .iter()
+            .filter(|(from, to)| is_command(*from) && is_command(*to))
+            .map(|edge| self.describe("import between commands", *edge))
+            .collect()
+    }
+
+    fn describe(&self, what: &str, (from, to): (usize, usize)) -> String {
+        format!("{what}: {} -> {}", self.files[from].name, self.files[to].name)
+    }
+
+    /// The imports that are part of a cycle: those whose target reaches their origin.
+    fn cycles(&self) -> BTreeSet<String> {
+        self.edges
+            .iter()
+            .filter(|(from, to)| self.reaches(*to, *from))
+            .map(|edge| self.describe("in a cycle", *edge))
+            .collect()
+    }
+
+    fn reaches(&self, from: usize, to: usize) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![from];
+        while let Some(index) = open.pop() {
+            if index == to {
+                return true;
+            }
+            if seen.insert(index) {
+                let next = self.edges.range((index, 0)..=(index, usize::MAX));
+                open.extend(next.map(|(_, target)| *target));
+            }
+        }
+        false
+    }
+
+    fn types_of_one_name(&self) -> BTreeSet<String> {
+        let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for file in &self.files {
+            for name in &file.types {
+                all.entry(name).or_default().push(&file.name);
+            }
+        }
+        all.into_iter()
+            .filter(|(_, files)| files.len() > 1)
+            .map(|(name, files)| format!("type name: {name} is in {}", files.join(", ")))
+            .collect()
+    }
+
+    fn long_files(&self) -> BTreeSet<String> {
+        let long = self.files.iter().filter(|file| file.lines >= MAX_FILE_LINES);
+        long.map(|file| format!("long file: {}", file.name)).collect()
+    }
+
+    fn long_functions(&self) -> BTreeSet<String> {
+        self.files
+            .iter()
+            .flat_map(|file| file.functions.iter().map(move |function| (file, function)))
+            .filter(|(_, (_, lines))| *lines > MAX_FUNCTION_LINES)
+            .map(|(file, (name, _))| format!("long function: {name} in {}", file.name))
+            .collect()
+    }
+}
+
+/// The top-level module that a file belongs to.
+fn top(file: &SourceFile) -> &str {
+    match file.module.first() {
+        Some(module) => module,
+        None if file.name.ends_with("main.rs") => "main",
+        None => "lib",
+    }
+}
+
+fn layer(file: &SourceFile) -> usize {
+    LAYERS
+        .iter()
+        .position(|modules| modules.contains(&top(file)))
+        .unwrap_or_else(|| panic!("{} is in no layer of tests/architecture.rs", file.name))
+}
+
+fn join(module: &[String], child: &str) -> Segments {
+    [module, &[child.to_owned()]].concat()
+}
+
+fn find(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a source directory") {
+        let path = entry.expect("a directory entry").path();
+        if path.is_dir() {
+            find(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+fn read_file(root: &Path, path: &Path) -> SourceFile {
+    let text = fs::read_to_string(path).expect("a source file");
+    let relative = path.strip_prefix(root).expect("a path below src");
+    let mut module: Segments = relative
+        .with_extension("")
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect();
+    if module.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
+        module.pop();
+    }
+    let tokens: TokenStream =
+        text.parse().unwrap_or_else(|err| panic!("{}: {err}", path.display()));
+    let mut file = SourceFile {
+        name: format!("src/{}", relative.display()),
+        module,
+        lines: text.lines().count(),
+        ..SourceFile::default()
+    };
+    file.visit(tokens);
+    file
+}
+
+impl SourceFile {
+    /// Collects what the tokens define and refer to. (Comments are no tokens.)
+    fn visit(&mut self, tokens: TokenStream) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut at = 0;
+        while at < tokens.len() {
+            at += match &tokens[at] {
+                TokenTree::Punct(punct) if punct.as_char() == '#' && is_test(&tokens[at..]) => {
+                    self.skip_item(&tokens[at..])
+                }
+                TokenTree::Group(group) => {
+                    self.visit(group.stream());
+                    1
+                }
+                TokenTree::Ident(ident) => self.word(&ident.to_string(), &tokens, at),
+                _ => 1,
+            };
+        }
+    }
+
+    /// Handles the item or path that begins with this word; returns how many tokens are done.
+    fn word(&mut self, word: &str, tokens: &[TokenTree], at: usize) -> usize {
+        let name = tokens.get(at + 1).filter(|token| matches!(token, TokenTree::Ident(_)));
+        let name = name.map(ToString::to_string);
+        match (word, name) {
+            ("use", _) => return self.import(tokens, at),
+            ("mod", Some(name)) => {
+                self.children.insert(name);
+                return 2;
+            }
+            ("struct" | "enum" | "trait", Some(name)) => {
+                self.types.push(name);
+                return 2;
+            }
+            ("fn", Some(name)) => {
+                let rest = &tokens[at..];
+                let end = rest.iter().position(|token| is_punct(token, ';') || is_block(token));
+                if let Some(TokenTree::Group(body)) = end.map(|end| &rest[end]) {
+                    let first = tokens[at].span().start().line;
+                    self.functions.push((name, body.span_close().end().line - first + 1));
+                }
+                return 2;
+            }
+            _ => {}
+        }
+        let mut path = vec![word.to_owned()];
+        let mut next = at + 1;
+        while let [TokenTree::Punct(first), TokenTree::Punct(second), TokenTree::Ident(segment)] =
+            tokens.get(next..next + 3).unwrap_or_default()
+            && first.as_char() == ':'
+            && second.as_char() == ':'
+        {
+            path.push(segment.to_string());
+            next += 3;
+        }
+        if path.len() > 1 {
+            self.paths.insert(path);
+        }
+        next - at
+    }
+
+    /// Reads a `use`, whose keyword is at that place.
+    fn import(&mut self, tokens: &[TokenTree], at: usize) -> usize {
+        let rest = &tokens[at + 1..];
+        let end = rest.iter().position(|token| is_punct(token, ';')).unwrap_or(rest.len());
+        let is_export = tokens[..at].iter().rev().take(2).any(|token| token.to_string() == "pub");
+        let mut found = Vec::new();
+        use_tree(&rest[..end], &mut Vec::new(), &mut found);
+        let into = if is_export { &mut self.exports } else { &mut self.imports };
+        into.extend(found);
+        end + 2
+    }
+
+    /// Skips an item that is compiled for tests alone.
+    fn skip_item(&mut self, tokens: &[TokenTree]) -> usize {
+        let mut at = 2;
+        while at < tokens.len() && !is_punct(&tokens[at], ';') && !is_block(&tokens[at]) {
+            if tokens[at].to_string() == "mod" {
+                self.test_children.insert(tokens[at + 1].to_string());
+            }
+            at += 1;
+        }
+        if let Some(last) = tokens.get(at) {
+            let first = tokens[0].span().start().line;
+            self.lines -= last.span().end().line - first + 1;
+        }
+        at + 1
+    }
+}
+
+/// Whether `#[cfg(test)]` or the like begins here.
+fn is_test(tokens: &[TokenTree]) -> bool {
+    let Some(TokenTree::Group(group)) = tokens.get(1) else { return false };
+    let words: Vec<String> =
+        group.to_string().split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_owned).collect();
+    let has = |word: &str| words.iter().any(|found| found == word);
+    has("cfg") && has("test") && !has("not")
+}
+
+fn is_punct(token: &TokenTree, punct: char) -> bool {
+    matches!(token, TokenTree::Punct(found) if found.as_char() == punct)
+}
+
+fn is_block(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
+}
+
+/// The names that a tree of a `use` brings in, each with its path.
+fn use_tree(tokens: &[TokenTree], prefix: &mut Segments, found: &mut Vec<(String, Segments)>) {
+    let depth = prefix.len();
+    let mut alias = None;
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Ident(ident) if ident == "as" => {
+                alias = tokens.get(at + 1).map(ToString::to_string);
+                break;
+            }
+            TokenTree::Ident(ident) => prefix.push(ident.to_string()),
+            TokenTree::Group(group) => {
+                let inner: Vec<TokenTree> = group.stream().into_iter().collect();
+                for part in inner.split(|token| is_punct(token, ',')) {
+                    use_tree(part, prefix, found);
+                }
+                prefix.truncate(depth);
+                return;
+            }
+            _ => {}
+        }
+    }
+    if prefix.len() > depth && prefix.len() > 1 && prefix.last().is_some_and(|s| s == "self") {
+        prefix.pop();
+    }
+    if let Some(last) = prefix.last() {
+        found.push((alias.unwrap_or_else(|| last.clone()), prefix.clone()));
+    }
+    prefix.truncate(depth);
+}
