@@ -89,7 +89,8 @@ impl Standing {
                 Seat::Alone => {
                     match bell {
                         Some(bell) => {
-                            drop(poll(&mut [PollFd::new(bell, PollFlags::POLLIN)], timeout(until)))
+                            let _ =
+                                poll(&mut [PollFd::new(bell, PollFlags::POLLIN)], timeout(until));
                         }
                         None => thread::sleep(until.since(now)),
                     }

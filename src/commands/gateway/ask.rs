@@ -134,6 +134,14 @@ impl Patience {
     }
 }
 
+/// What a 404 means.
+pub fn not_assigned() -> Error {
+    Error::new(
+        Kind::NotYet,
+        "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -162,12 +170,4 @@ mod tests {
         let [first, second] = terms_of("gateway set --wait --timeout 1s --config /dev/null");
         assert_eq!(first, second);
     }
-}
-
-/// What a 404 means.
-pub fn not_assigned() -> Error {
-    Error::new(
-        Kind::NotYet,
-        "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404",
-    )
 }
