@@ -1,11 +1,11 @@
 //! The gateway commands, with the real binary, in network namespaces that the test makes itself: no root, no `ip`.
 
 mod check;
+mod documents;
 mod endurance;
 mod held;
 mod keep;
 mod notify;
-mod readme;
 mod set;
 mod space;
 #[path = "../support/mod.rs"]
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         check::TESTS,
         set::TESTS,
         keep::TESTS,
-        readme::TESTS,
+        documents::TESTS,
         endurance::TESTS,
         notify::TESTS,
         undo::TESTS,

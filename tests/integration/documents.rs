@@ -1,9 +1,10 @@
-//! The README: every command in it runs, and shows what it says it shows.
+//! The pages: every command in README.md and docs/ runs, and shows what its page says.
 //!
-//! - A `console` block is run line by line on a terminal against the API that the comment above it names; `…` stands for
-//!   anything within a line.
-//! - A `sh` block is run by .ci/run if it is about cargo, else here.
-//! - `yaml` and `toml` blocks are checked for what the agent itself understands of them.
+//! - A `console` block is run line by line on a terminal; `…` stands for anything within a line. The
+//!   comment directly above it says against what: `<!-- api: NAME -->` (see `world`),
+//!   `<!-- in a network of its own -->` (run by the `gateway` target) or `<!-- not run: REASON -->`.
+//! - A `sh` block is run as a whole, or only checked for syntax where it would change the machine.
+//! - Of `yaml` and `toml` blocks, what the program itself understands is run or read.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -11,45 +12,36 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use crate::support::documents::{Block, NETWORK, blocks, matches, pages};
 use crate::support::{self, World, bare_agent, binary};
 use nix::pty::openpty;
 use rackconnect_agent::cli::{COMMANDS, OPTIONS};
 use rackconnect_agent::exit::MEANINGS;
 use simulated_api::{Item, Step};
 
-const README: &str = include_str!("../../README.md");
-
-struct Block {
-    language: String,
-    api: String,
-    lines: Vec<String>,
-}
-
-fn blocks() -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut api = String::new();
-    let mut open: Option<Block> = None;
-    for line in README.lines() {
-        match (&mut open, line.strip_prefix("```")) {
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (Some(block), None) => block.lines.push(line.to_owned()),
-            (None, Some(language)) => {
-                open = Some(Block {
-                    language: language.to_owned(),
-                    api: api.clone(),
-                    lines: Vec::new(),
-                });
-            }
-            (None, None) => {
-                if let Some(name) = line.strip_prefix("<!-- api: ") {
-                    api = name.trim_end_matches(" -->").to_owned();
-                }
-            }
-        }
-    }
-    assert!(open.is_none());
-    blocks
-}
+/// Commands that a page may name for a reader's machine, and that no test runs.
+const CHANGES_THE_MACHINE: [&str; 20] = [
+    "apt",
+    "apt-get",
+    "cargo",
+    "chmod",
+    "cp",
+    "curl",
+    "dnf",
+    "dpkg",
+    "git",
+    "install",
+    "mkdir",
+    "packaging/build.sh",
+    "rm",
+    "rpm",
+    "rustup",
+    "sudo",
+    "systemctl",
+    "tee",
+    "yum",
+    "zypper",
+];
 
 fn world(api: &str) -> World {
     let tasks = |last: &str| {
@@ -111,22 +103,21 @@ fn shell(world: &World, line: &str) -> String {
     reader.join().unwrap().replace('\r', "")
 }
 
-/// Whether `shown` is `expected`, in which `…` stands for anything.
-fn matches(expected: &str, shown: &str) -> bool {
-    let mut rest = shown;
-    for (i, part) in expected.split('…').enumerate() {
-        match rest.find(part) {
-            Some(at) if i > 0 || at == 0 => rest = &rest[at + part.len()..],
-            _ => return false,
-        }
-    }
-    rest.is_empty() || expected.ends_with('…')
-}
-
 #[test]
 fn every_console_block_shows_what_it_says() {
-    let consoles = blocks().into_iter().filter(|block| block.language == "console");
-    let threads: Vec<_> = consoles.map(|block| thread::spawn(move || console(&block))).collect();
+    let (own, others): (Vec<Block>, Vec<Block>) = blocks()
+        .into_iter()
+        .filter(|block| block.language == "console")
+        .partition(|block| block.comment.starts_with("api: "));
+    for block in others {
+        assert!(
+            block.comment == NETWORK || block.comment.starts_with("not run: "),
+            "{}: no comment above this block says how to run it",
+            block.place
+        );
+    }
+    let threads: Vec<_> =
+        own.into_iter().map(|block| thread::spawn(move || console(&block))).collect();
     assert!(threads.len() > 5);
     for thread in threads {
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -134,58 +125,57 @@ fn every_console_block_shows_what_it_says() {
 }
 
 fn console(block: &Block) {
-    let world = world(&block.api);
+    let place = &block.place;
+    let world = world(block.comment.trim_start_matches("api: "));
     let mut lines = block.lines.iter().peekable();
     while let Some(line) = lines.next() {
-        let command =
-            line.strip_prefix("$ ").unwrap_or_else(|| panic!("a command is expected: {line}"));
+        let command = line
+            .strip_prefix("$ ")
+            .unwrap_or_else(|| panic!("{place}: a command is expected: {line}"));
         let shown = shell(&world, command);
         let mut shown_lines = shown.lines();
         while let Some(expected) = lines.next_if(|line| !line.starts_with("$ ")) {
             let found = shown_lines.next();
             assert!(
                 found.is_some_and(|found| matches(expected, found)),
-                "$ {command}\n{shown}\nexpected: {expected}"
+                "{place}: $ {command}\n{shown}\nexpected: {expected}"
             );
         }
-        assert_eq!(shown_lines.next(), None, "$ {command}\n{shown}");
+        assert_eq!(shown_lines.next(), None, "{place}: $ {command}\n{shown}");
     }
 }
 
 #[test]
-fn every_shell_line_runs() {
-    let ci = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run")).unwrap();
-    let mut ran = 0;
-    for line in
-        blocks().into_iter().filter(|block| block.language == "sh").flat_map(|block| block.lines)
-    {
-        if line.starts_with("cargo ") {
-            assert!(ci.contains(&line), ".ci/run does not run {line:?}");
-        } else if line.starts_with("packaging/build.sh") || line.starts_with("dpkg -i ") {
-            let scripts = ["tests/packages.sh", "tests/boot.sh"].map(|name| {
-                assert!(ci.contains(name), ".ci/run does not run {name}");
-                fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
-            });
-            let command = line
-                .split(' ')
-                .take(if line.starts_with("dpkg") { 2 } else { 1 })
-                .collect::<Vec<_>>()
-                .join(" ");
-            assert!(scripts.iter().any(|script| script.contains(&command)), "{line}");
-        } else if line.starts_with("install ") {
-            assert!(ci.contains("target/x86_64-unknown-linux-musl/release/rackconnect"), "{line}");
-        } else {
-            let world = world("deployed");
-            let script = world.folder.path().join("after-deployment.sh");
-            fs::write(&script, "#!/bin/sh\necho \"ran with $RACKCONNECT_STATUS\"\n").unwrap();
-            let line =
-                line.replace("/root/after-deployment.sh", &format!("sh {}", script.display()));
-            let shown = shell(&world, &format!("{line}; echo \"exit code $?\""));
-            assert!(shown.contains("DEPLOYED") && shown.contains("exit code 0"), "{line}: {shown}");
+fn every_shell_block_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ci = fs::read_to_string(root.join(".ci/run")).unwrap();
+    let mut count = 0;
+    for block in blocks().into_iter().filter(|block| block.language == "sh") {
+        let (place, script) = (&block.place, block.lines.join("\n"));
+        let syntax = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
+        assert!(syntax.status.success(), "{place}: {}", String::from_utf8_lossy(&syntax.stderr));
+        for line in block.lines.iter().filter(|line| line.starts_with("cargo ")) {
+            if place.starts_with("README.md") {
+                assert!(ci.contains(line), "{place}: .ci/run does not run {line:?}");
+            }
         }
-        ran += 1;
+        let first_words = block.lines.iter().filter_map(|line| line.split_whitespace().next());
+        let is_local = |word: &str| word.contains('/') && root.join(word).exists();
+        if first_words.into_iter().any(|word| CHANGES_THE_MACHINE.contains(&word) || is_local(word))
+            || block.comment.starts_with("not run: ")
+        {
+            continue;
+        }
+        let world = world("deployed");
+        let follow_up = world.folder.path().join("after-deployment.sh");
+        fs::write(&follow_up, "#!/bin/sh\necho \"ran with $RACKCONNECT_STATUS\"\n").unwrap();
+        let script =
+            script.replace("/root/after-deployment.sh", &format!("sh {}", follow_up.display()));
+        let shown = shell(&world, &format!("{script}\necho \"exit code $?\""));
+        assert!(shown.contains("exit code 0"), "{place}: {script}: {shown}");
+        count += 1;
     }
-    assert!(ran >= 5);
+    assert!(count >= 2);
 }
 
 #[test]
@@ -218,13 +208,14 @@ fn every_configuration_file_is_accepted() {
 }
 
 #[test]
-fn every_option_command_and_exit_code_is_in_it() {
-    let rows: Vec<&str> = README.lines().filter(|line| line.starts_with('|')).collect();
+fn every_option_command_and_exit_code_is_documented() {
+    let text: String = pages().into_iter().map(|(_, text)| text).collect();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
     for option in OPTIONS {
         let row = rows.iter().find(|row| {
             row.contains(&format!("--{}", option.long)) && row.matches('|').count() == 5
         });
-        let row = row.unwrap_or_else(|| panic!("--{} is not in the README", option.long));
+        let row = row.unwrap_or_else(|| panic!("--{} is in no table of options", option.long));
         let parts = option
             .env
             .iter()
@@ -238,9 +229,9 @@ fn every_option_command_and_exit_code_is_in_it() {
     }
     for (code, meaning) in MEANINGS {
         let row = format!("| {code} | {meaning} |").replace('`', "");
-        assert!(rows.iter().any(|line| line.replace('`', "") == row), "{row} is not in the README");
+        assert!(rows.iter().any(|line| line.replace('`', "") == row), "{row} is not documented");
     }
     for spec in COMMANDS {
-        assert!(README.contains(&format!("rackconnect {}", spec.name)), "{}", spec.name);
+        assert!(text.contains(&format!("rackconnect {}", spec.name)), "{}", spec.name);
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test target uses what it needs")]
 
+pub mod documents;
+
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;

@@ -1,25 +1,30 @@
-//! The README's lines about the gateway, run.
+//! What the pages show of the gateway commands, run in namespaces.
 
 use std::process::{Command, Stdio};
 
 use crate::support::binary;
+use crate::support::documents::{Block, NETWORK, blocks, matches};
 use crate::world::World;
 
-pub const TESTS: &[(&str, fn())] = &[("readme::every_gateway_line_shows_what_it_says", every_line)];
-
-const README: &str = include_str!("../../README.md");
+pub const TESTS: &[(&str, fn())] =
+    &[("documents::every_gateway_line_shows_what_it_says", every_line)];
 
 fn every_line() {
+    let mut commands = 0;
+    for block in blocks().into_iter().filter(|block| block.comment == NETWORK) {
+        commands += run(&block);
+    }
+    assert!(commands > 5);
+}
+
+/// Runs the commands of a block and returns how many they are.
+fn run(block: &Block) -> usize {
     let world = World::usual();
     let bin = world.folder.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(binary(), bin.join("rackconnect")).unwrap();
-    let (_, text) = README
-        .split_once("<!-- in a network of its own -->\n```text\n")
-        .expect("the block is there");
-    let (block, _) = text.split_once("```").expect("the block ends");
     let mut commands = 0;
-    for part in format!("\n{block}").split("\n$ ").skip(1) {
+    for part in format!("\n{}\n", block.lines.join("\n")).split("\n$ ").skip(1) {
         let (line, expected) = part.split_once('\n').unwrap_or((part, ""));
         let agent = world.agent(&[]);
         let mut command = Command::new("bash");
@@ -30,17 +35,12 @@ fn every_line() {
         let shown = String::from_utf8(output.stdout).unwrap();
         let found: Vec<&str> = shown.lines().collect();
         let expected: Vec<&str> = expected.lines().collect();
-        assert_eq!(found.len(), expected.len(), "$ {line}\n{shown}");
+        assert_eq!(found.len(), expected.len(), "{}: $ {line}\n{shown}", block.place);
         for (found, expected) in found.iter().zip(expected) {
-            // What manages the interface depends on the machine.
-            let parts: Vec<&str> = expected.split('…').collect();
-            assert!(
-                found.starts_with(parts[0]) && parts.iter().all(|part| found.contains(part)),
-                "$ {line}\n{shown}"
-            );
-            assert!(parts.len() > 1 || *found == expected, "$ {line}\n{shown}");
+            // What manages the interface depends on the machine: `…` stands for it.
+            assert!(matches(expected, found), "{}: $ {line}\n{shown}", block.place);
         }
         commands += 1;
     }
-    assert!(commands > 5);
+    commands
 }
