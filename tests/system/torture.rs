@@ -1,0 +1,391 @@
+//! Torture: every command with a fault at a system call of a seeded choice, by strace's fault
+//! injection, and the promises that have to hold whatever fails.
+//!
+//! `torture PROGRAM [--seed N] [--runs N]`. A run takes one command, counts its system calls, and lets
+//! the nth call of one kind fail, take long, or be the program's last. Afterwards:
+//!
+//! - the program ended in time, without a panic, with an exit code of the contract;
+//! - no named file in the state directory is half written;
+//! - the API was sent no more requests than the rate limit allows;
+//! - for the gateway commands: there is a default route, the old one or the new one.
+//!
+//! Without strace or namespaces it says NOT RUN and fails, so that a check cannot pass unnoticed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+use simulated_api::{Align, Config, Script, Simulator, Step};
+use tempfile::TempDir;
+
+/// Longer than any deadline in [`COMMANDS`], with room for strace's own slowness on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The exit codes of the contract, without those of COMMAND and of signals.
+const EXIT_CODES: [i32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 124, 126];
+
+/// How many requests a minute the API answers.
+const LIMIT: usize = 30;
+
+/// A command, and whether it changes routes.
+struct Case {
+    line: &'static str,
+    changes_routes: bool,
+}
+
+const fn plain(line: &'static str) -> Case {
+    Case { line, changes_routes: false }
+}
+
+const fn gateway(line: &'static str) -> Case {
+    Case { line, changes_routes: true }
+}
+
+const COMMANDS: [Case; 14] = [
+    plain("status --deadline 5s"),
+    plain("details --deadline 5s"),
+    plain("features --format xml --deadline 5s"),
+    plain("gateway show --deadline 5s"),
+    plain("wait --timeout 8s"),
+    plain("wait --timeout 8s -- /bin/true"),
+    plain("facts --deadline 5s"),
+    plain("hooks HOOKS --stamp-dir STAMPS"),
+    plain("region --region dfw"),
+    plain("gateway check --deadline 5s"),
+    gateway("gateway set --deadline 5s --confirm 0"),
+    gateway("gateway set --deadline 5s --confirm 1s"),
+    gateway("gateway rollback"),
+    gateway("gateway confirm"),
+];
+
+/// What is injected. Source: strace(1), "Syscall Tampering".
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Error(&'static str),
+    Delay,
+    Kill,
+}
+
+const FAULTS: [Fault; 11] = [
+    Fault::Error("EIO"),
+    Fault::Error("ENOSPC"),
+    Fault::Error("ENOMEM"),
+    Fault::Error("EMFILE"),
+    Fault::Error("EACCES"),
+    Fault::Error("EINTR"),
+    Fault::Error("EAGAIN"),
+    Fault::Error("EINVAL"),
+    Fault::Error("EPERM"),
+    Fault::Delay,
+    Fault::Kill,
+];
+
+/// Calls whose failure no program can answer for: they start and end it, or never fail by definition.
+const LEFT_OUT: [&str; 14] = [
+    "execve",
+    "exit",
+    "exit_group",
+    "arch_prctl",
+    "set_tid_address",
+    "rt_sigreturn",
+    "munmap",
+    "restart_syscall",
+    "sched_yield",
+    "getpid",
+    "gettid",
+    "geteuid",
+    "brk",
+    "clock_gettime",
+];
+
+/// A small generator of numbers (SplitMix64), so that a seed names a run on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+}
+
+/// A server in a network namespace of its own, with the simulated API on loopback.
+struct World {
+    api: Simulator,
+    folder: TempDir,
+    program: PathBuf,
+}
+
+impl World {
+    fn new(program: &Path) -> World {
+        let deployed = Step {
+            status: Some("DEPLOYED".to_owned()),
+            gateway: Some("10.182.127.198".to_owned()),
+            ..Step::default()
+        };
+        let config = Config {
+            script: Script::of([deployed]),
+            align: Align::Start,
+            minute: Duration::from_secs(3_600),
+            ..Config::default()
+        };
+        let api = Simulator::start(config).expect("the simulated API starts");
+        let folder = tempfile::tempdir().expect("a folder");
+        let hooks = folder.path().join("hooks");
+        fs::create_dir(&hooks).expect("a folder");
+        fs::write(hooks.join("10-hook"), "#!/bin/sh\nexit 0\n").expect("a hook");
+        set_mode(&hooks.join("10-hook"), 0o755);
+        reset_routes();
+        World { api, folder, program: program.to_owned() }
+    }
+
+    /// strace with these options in front of the program with the words of a case.
+    fn command(&self, options: &[String], line: &str) -> Command {
+        let mut command = Command::new("strace");
+        command.args(options).arg(&self.program);
+        for word in line.split(' ') {
+            match word {
+                "HOOKS" => command.arg(self.folder.path().join("hooks")),
+                "STAMPS" => command.arg(self.folder.path().join("stamps")),
+                word => command.arg(word),
+            };
+        }
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("XENSTORED_PATH", "/nonexistent")
+            .env("RACKCONNECT_CONFIG", "/dev/null")
+            .env("RACKCONNECT_ENDPOINT", self.api.endpoint())
+            .env("RACKCONNECT_CA_FILE", self.api.ca_file())
+            .env("RACKCONNECT_STATE_DIR", self.state_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+}
+
+/// One default route that is not RackConnect's.
+fn reset_routes() {
+    ip("route flush table main");
+    ip("route replace 10.182.0.0/17 dev servicenet scope link src 10.182.21.219");
+    ip("route replace 198.51.100.0/24 dev public scope link src 198.51.100.7");
+    ip("route replace default via 198.51.100.1 dev public");
+}
+
+fn ip(line: &str) -> String {
+    let output = Command::new("ip").args(line.split(' ')).output().expect("ip starts");
+    assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A namespace with the two interfaces of a RackConnect server; what is behind them does not matter.
+fn enter_namespace() -> Result<(), String> {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|err| format!("no network namespace: {err}"))?;
+    ip("link set lo up");
+    for (name, address) in [("public", "198.51.100.7/24"), ("servicenet", "10.182.21.219/17")] {
+        ip(&format!("link add {name} type veth peer name {name}-peer"));
+        ip(&format!("address add {address} dev {name}"));
+        ip(&format!("link set {name} up"));
+        ip(&format!("link set {name}-peer up"));
+    }
+    Ok(())
+}
+
+/// How a run ended.
+struct Ended {
+    status: ExitStatus,
+    stderr: String,
+    took: Duration,
+}
+
+/// Runs to the end; none if that takes longer than anything may.
+fn run(mut command: Command) -> Option<Ended> {
+    let started = Instant::now();
+    let mut child = command.spawn().expect("strace starts");
+    let readers = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let status = loop {
+        match child.try_wait().expect("it can be waited for") {
+            Some(status) => break status,
+            None if started.elapsed() > PATIENCE => {
+                kill_tree(&mut child);
+                return None;
+            }
+            None => thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let took = started.elapsed();
+    let _ = readers.0.join();
+    let stderr = readers.1.join().unwrap_or_default();
+    Some(Ended { status, stderr, took })
+}
+
+fn drain(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            let _ = stream.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn kill_tree(child: &mut Child) {
+    let _ = Command::new("pkill").args(["-9", "-P", &child.id().to_string()]).status();
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// The names of the system calls of a case, each with how often it is called.
+fn count_calls(world: &World, case: &Case) -> BTreeMap<String, usize> {
+    let log = world.folder.path().join("calls");
+    let options = ["-f", "-qq", "-o", &log.display().to_string()].map(str::to_owned);
+    run(world.command(&options, case.line)).expect("a run without a fault ends");
+    let mut counts = BTreeMap::new();
+    for line in fs::read_to_string(&log).unwrap_or_default().lines() {
+        // "PID name(…": lines of resumed calls and of signals have another form.
+        let name = line.split_whitespace().nth(1).and_then(|word| word.split_once('('));
+        if let Some((name, _)) = name
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !LEFT_OUT.contains(&name)
+        {
+            *counts.entry(name.to_owned()).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+/// What is broken after a run; empty if nothing is.
+fn broken_promises(world: &World, case: &Case, fault: Fault, ended: Option<&Ended>) -> Vec<String> {
+    let mut broken = Vec::new();
+    match ended {
+        None => broken.push(format!("it did not end within {} s", PATIENCE.as_secs())),
+        Some(ended) => broken.extend(bad_end(fault, ended)),
+    }
+    broken.extend(half_written_files(&world.state_dir()));
+    let requests = world.api.log().len();
+    if requests > LIMIT {
+        broken.push(format!("the API was sent {requests} requests"));
+    }
+    if case.changes_routes {
+        // A guard may be at work still.
+        let until = Instant::now() + Duration::from_secs(20);
+        while !ip("route show default").contains("default") {
+            if Instant::now() > until {
+                broken.push("there is no default route".to_owned());
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    broken
+}
+
+fn bad_end(fault: Fault, ended: &Ended) -> Option<String> {
+    if ended.stderr.contains("panicked") {
+        return Some(format!("it panicked: {}", ended.stderr.trim()));
+    }
+    match (ended.status.code(), ended.status.signal(), fault) {
+        (Some(code), _, _) if EXIT_CODES.contains(&code) => None,
+        // strace ends as the program does.
+        (Some(137), _, Fault::Kill) | (_, Some(9), Fault::Kill) => None,
+        (code, signal, _) => Some(format!(
+            "it ended with code {code:?}, signal {signal:?} after {:?}: {}",
+            ended.took,
+            ended.stderr.trim()
+        )),
+    }
+}
+
+/// Named files that are not whole. Temporary files of a killed process are not named yet.
+fn half_written_files(folder: &Path) -> Vec<String> {
+    let mut broken = Vec::new();
+    for name in ["status.json", "gateway-undo.json"] {
+        if let Ok(text) = fs::read(folder.join(name))
+            && serde_json::from_slice::<serde_json::Value>(&text).is_err()
+        {
+            broken.push(format!("{name} is not whole: {:?}", String::from_utf8_lossy(&text)));
+        }
+    }
+    broken
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)?.parse::<u64>().ok()
+    };
+    let program = PathBuf::from(arguments.get(1).expect("torture PROGRAM [--seed N] [--runs N]"));
+    let (seed, runs) = (value("--seed").unwrap_or(1), value("--runs").unwrap_or(100));
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("NOT RUN: torture needs strace");
+        return ExitCode::FAILURE;
+    }
+    if let Err(err) = enter_namespace() {
+        println!("NOT RUN: torture needs root: {err}");
+        return ExitCode::FAILURE;
+    }
+    let mut random = Random(seed);
+    let mut counts: Vec<Option<BTreeMap<String, usize>>> = COMMANDS.iter().map(|_| None).collect();
+    let mut failed = 0;
+    for number in 0..runs {
+        let which = random.below(COMMANDS.len());
+        let case = &COMMANDS[which];
+        let calls = counts[which].get_or_insert_with(|| count_calls(&World::new(&program), case));
+        let (name, times) = calls.iter().nth(random.below(calls.len())).expect("it makes calls");
+        let nth = random.below(*times) + 1;
+        // The first of these are the Rust runtime's own, before main.
+        let is_runtime = name == "poll" || name == "rt_sigaction";
+        let nth = if is_runtime { nth.max(2) } else { nth };
+        let fault = FAULTS[random.below(FAULTS.len())];
+        let world = World::new(&program);
+        if case.line.starts_with("gateway rollback") || case.line.starts_with("gateway confirm") {
+            let set = "gateway set --deadline 5s --confirm 0";
+            let _ = run(world.command(&["-qq".to_owned(), "-o/dev/null".to_owned()], set));
+        }
+        let ended = run(world.command(&injection(name, nth, fault), case.line));
+        let broken = broken_promises(&world, case, fault, ended.as_ref());
+        if !broken.is_empty() {
+            failed += 1;
+            let what = format!("{name} #{nth}, {fault:?}");
+            println!("run {number} of seed {seed}: {}: {what}: {}", case.line, broken.join("; "));
+        }
+    }
+    println!("torture: {} passed, {failed} failed (seed {seed})", runs - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// strace's options for one fault. Threads and children are followed; each counts its own calls.
+fn injection(name: &str, nth: usize, fault: Fault) -> Vec<String> {
+    let what = match fault {
+        Fault::Error(errno) => format!("error={errno}"),
+        Fault::Delay => "delay_enter=300000".to_owned(),
+        Fault::Kill => "signal=KILL".to_owned(),
+    };
+    let inject = format!("inject={name}:{what}:when={nth}");
+    ["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]
+        .map(str::to_owned)
+        .to_vec()
+}

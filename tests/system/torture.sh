@@ -1,0 +1,18 @@
+#!/bin/sh
+# Every command with a fault at a system call of a seeded choice (tests/system/torture.rs). Needs root,
+# strace and ip. The static program is used, so that no fault hits the dynamic loader.
+# Usage: tests/system/torture.sh [--program FILE] [--seed N] [--runs N]
+set -eu
+cd "$(dirname "$0")/../.."
+
+program=
+if [ "${1-}" = --program ]; then
+    program=$2
+    shift 2
+fi
+if [ -z "$program" ]; then
+    cargo build --release --target x86_64-unknown-linux-musl --bin rackconnect
+    program=target/x86_64-unknown-linux-musl/release/rackconnect
+fi
+cargo build --example torture
+exec target/debug/examples/torture "$program" "$@"
