@@ -15,7 +15,7 @@ use super::verify::{self, Checks};
 use crate::clock::BootInstant;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
-use crate::netlink::{Link, Netlink, Place, Route};
+use crate::netlink::{Link, Netlink, Position, Route};
 use crate::signals::{self, Held};
 
 /// How long somebody else's change is waited for where this one is no more than finishing what was left.
@@ -163,7 +163,8 @@ fn still_as_planned(
     if defaults != order.plan.before {
         return Err("the default routes were changed by somebody else in the meantime".to_owned());
     }
-    let hop = netlink.hop(order.gateway, Some(order.link.index)).map_err(|why| why.to_string())?;
+    let hop =
+        netlink.next_hop(order.gateway, Some(order.link.index)).map_err(|why| why.to_string())?;
     match hop {
         Some(hop) if hop.gateway.is_none() && hop.interface == Some(order.link.index) => Ok(()),
         _ => Err(format!("{} is not on-link on {} any more", order.gateway, order.link.name)),
@@ -249,8 +250,8 @@ fn still_used(netlink: &mut Netlink, order: &Order<'_>) -> Result<(), String> {
 /// else.
 fn apply(netlink: &mut Netlink, change: &Change) -> Result<(), String> {
     let (what, route, done) = match change {
-        Change::Add(route) => ("added", route, netlink.add(route, Place::Front)),
-        Change::Append(route) => ("added", route, netlink.add(route, Place::Back)),
+        Change::Add(route) => ("added", route, netlink.add(route, Position::First)),
+        Change::Append(route) => ("added", route, netlink.add(route, Position::Last)),
         Change::Remove(route) => ("removed", route, netlink.remove(route)),
     };
     let text = plan::show(route, &kernel::namer(netlink));
@@ -353,8 +354,8 @@ fn has_any(present: &[Route], plan: &Plan) -> bool {
 
 fn undo_step(netlink: &mut Netlink, step: &Change) -> Result<(), String> {
     let done = match step {
-        Change::Add(route) => netlink.add(route, Place::Front),
-        Change::Append(route) => netlink.add(route, Place::Back),
+        Change::Add(route) => netlink.add(route, Position::First),
+        Change::Append(route) => netlink.add(route, Position::Last),
         Change::Remove(route) => netlink.remove(route),
     };
     let (what, route) = match step {

@@ -7,7 +7,7 @@ use nix::libc;
 
 use super::interface::{Network, ROUTED};
 use crate::error::{Error, Kind, Result};
-use crate::netlink::{Hop, INET, INET6, Netlink, Route, Trouble};
+use crate::netlink::{INET, INET6, Netlink, NetlinkError, NextHop, Route};
 
 /// An internet address: a.root-servers.net, whose addresses have not changed for decades. Nothing is sent there; the
 /// kernel is asked where it would send it. Source: <https://www.iana.org/domains/root/servers>.
@@ -60,9 +60,9 @@ fn address_in_the_internet(family: u8) -> IpAddr {
 ///
 /// # Errors
 /// The kernel does not answer.
-pub fn internet(netlink: &mut Netlink, family: u8) -> Result<Option<Hop>> {
+pub fn internet(netlink: &mut Netlink, family: u8) -> Result<Option<NextHop>> {
     netlink
-        .hop(address_in_the_internet(family), None)
+        .next_hop(address_in_the_internet(family), None)
         .map_err(|why| error("the kernel cannot be asked for a route", why))
 }
 
@@ -88,7 +88,7 @@ pub fn is_used(netlink: &mut Netlink, gateway: IpAddr, interface: Option<u32>) -
 /// The kernel does not answer.
 pub fn is_split(netlink: &mut Netlink, family: u8) -> Result<bool> {
     let several = |route: &Route| !route.one_hop && route.gateway.is_none();
-    let matched = netlink.matched(address_in_the_internet(family));
+    let matched = netlink.matching_route(address_in_the_internet(family));
     let matched = matched.map_err(|why| error("the kernel cannot be asked for a route", why))?;
     let defaults = defaults(netlink, family)?;
     // Linux before 4.13 does not tell which route it is.
@@ -104,10 +104,10 @@ pub fn is_split(netlink: &mut Netlink, family: u8) -> Result<bool> {
 }
 
 /// A hop in words.
-pub fn describe(hop: Option<Hop>, name: impl Fn(u32) -> String) -> String {
+pub fn describe(hop: Option<NextHop>, name: impl Fn(u32) -> String) -> String {
     match hop {
         None => "nowhere".to_owned(),
-        Some(Hop { gateway, interface, .. }) => {
+        Some(NextHop { gateway, interface, .. }) => {
             let via = gateway.map_or("on-link".to_owned(), |gateway| format!("via {gateway}"));
             interface.map_or(via.clone(), |interface| format!("{via} dev {}", name(interface)))
         }
@@ -131,7 +131,7 @@ pub fn namer(netlink: &mut Netlink) -> impl Fn(u32) -> Option<String> + use<> {
 }
 
 /// An error of the kernel's as one of the program's.
-pub fn error(what: &str, why: Trouble) -> Error {
+pub fn error(what: &str, why: NetlinkError) -> Error {
     Error::new(Kind::Other, format!("{what}: {why}"))
 }
 

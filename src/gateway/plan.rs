@@ -36,9 +36,7 @@ pub struct Plan {
 
 /// Whether `route` sends through that gateway on that interface.
 pub fn is_through(route: &Route, gateway: Ipv4Addr, interface: u32) -> bool {
-    route.is_understood()
-        && route.gateway == Some(gateway.into())
-        && route.interface == Some(interface)
+    route.is_plain() && route.gateway == Some(gateway.into()) && route.interface == Some(interface)
 }
 
 /// Plans how `gateway` on `interface` becomes the default gateway. `defaults`: the main table's default routes, the one in
@@ -59,7 +57,7 @@ pub fn plan(
     };
     // The kernel takes turns among default routes of one metric (fib_select_default in net/ipv4), so that ours has to be alone.
     let twins = || defaults.iter().filter(|route| route.metric == old.metric);
-    if let Some(strange) = twins().find(|route| !route.is_understood()) {
+    if let Some(strange) = twins().find(|route| !route.is_plain()) {
         // It stays where it is; ours goes in front of it if there is room.
         if old.metric == 0 {
             return Err(format!(
@@ -135,20 +133,18 @@ pub fn after(changes: &[Change], before: &[Route]) -> Result<Vec<Route>, String>
                     .unwrap_or(table.len());
                 table.insert(place, route.clone());
             }
-            Change::Remove(route) => {
-                match table.iter().position(|other| route.may_stand_for(other)) {
-                    Some(place) if table[place] == *route => drop(table.remove(place)),
-                    Some(place) => {
-                        let name = |_| None;
-                        return Err(format!(
-                            "{} cannot be removed: the kernel takes {} for the same",
-                            show(route, &name),
-                            show(&table[place], &name)
-                        ));
-                    }
-                    None => {}
+            Change::Remove(route) => match table.iter().position(|other| route.may_match(other)) {
+                Some(place) if table[place] == *route => drop(table.remove(place)),
+                Some(place) => {
+                    let name = |_| None;
+                    return Err(format!(
+                        "{} cannot be removed: the kernel takes {} for the same",
+                        show(route, &name),
+                        show(&table[place], &name)
+                    ));
                 }
-            }
+                None => {}
+            },
         }
     }
     Ok(table)
@@ -421,7 +417,7 @@ mod tests {
             prop_assert!(is_through(&table[0], GATEWAY, 3));
             prop_assert_eq!(&table[0], &plan.wanted);
             prop_assert!(table[1..].iter().all(|route| route.metric > table[0].metric), "ours is not alone: {:?}", table);
-            for route in before.iter().filter(|route| !route.is_understood()) {
+            for route in before.iter().filter(|route| !route.is_plain()) {
                 prop_assert!(table.contains(route));
             }
             let mut table = before.clone();

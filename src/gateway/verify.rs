@@ -239,7 +239,7 @@ impl NeighbourCheck {
             log::debug!("the entry of {gateway} is an administrator's: it is not asked for");
             return NeighbourCheck::Done;
         }
-        match known.and_then(|_| netlink.probe(link.index, gateway)) {
+        match known.and_then(|_| netlink.probe_neighbour(link.index, gateway)) {
             Ok(()) => NeighbourCheck::Asked(gateway, link.clone()),
             Err(why) => NeighbourCheck::Failed(format!(
                 "{gateway} cannot be looked for on {}: {why}",

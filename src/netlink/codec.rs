@@ -1,21 +1,21 @@
-//! The bytes of netlink: messages and attributes, taken apart and put together. Pure.
+//! Encoding and decoding of netlink messages and attributes.
 //!
-//! Lengths are claims of the sender: every one is checked against what is really there, and every step goes forward by
-//! at least a header, so that reading ends. Source: netlink(7), `include/uapi/linux/netlink.h`; numbers are in the
-//! byte order of the machine.
+//! Every length is checked against the bytes received, and every step advances by at least a
+//! header, so decoding ends. Numbers are in native byte order. Source: netlink(7),
+//! `include/uapi/linux/netlink.h`.
 
 use std::fmt;
 
-/// The length of a message's header (`struct nlmsghdr`).
-const HEADER: usize = 16;
+/// The size of `struct nlmsghdr`.
+const HEADER_BYTES: usize = 16;
 
-/// The length of an attribute's header (`struct nlattr`).
-const ATTRIBUTE: usize = 4;
+/// The size of `struct nlattr`.
+const ATTRIBUTE_BYTES: usize = 4;
 
-/// The bits of an attribute's type that are flags: NLA_F_NESTED and NLA_F_NET_BYTEORDER.
-const FLAGS: u16 = 0xc000;
+/// NLA_F_NESTED and NLA_F_NET_BYTEORDER, flags within an attribute's type.
+const TYPE_FLAGS: u16 = 0xc000;
 
-/// What is wrong with bytes that are not what they claim to be.
+/// Bytes that are not a valid message, and what is wrong with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
@@ -25,22 +25,22 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// One message of those that came together.
+/// One message of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// What it is: `RTM_…`, or one of the four of netlink itself.
+    /// The type: `RTM_…`, or one of the four of netlink itself (`NLMSG_…`).
     pub kind: u16,
     /// `NLM_F_…`
     pub flags: u16,
-    /// The sequence number of the request it answers; 0 for an event.
+    /// The sequence number of the request; 0 for a notification.
     pub sequence: u32,
-    /// The port of the socket it is for; 0 for an event.
+    /// The port of the receiving socket; 0 for a notification.
     pub port: u32,
-    /// What follows the header.
+    /// The bytes after the header.
     pub body: &'a [u8],
 }
 
-/// The messages in what was received at once. After a malformed one it ends.
+/// The messages of one datagram. Ends after a malformed one.
 #[derive(Clone, Debug)]
 pub struct Messages<'a>(pub &'a [u8]);
 
@@ -59,21 +59,21 @@ impl<'a> Iterator for Messages<'a> {
             u32_at(bytes, 8),
             u32_at(bytes, 12),
         ) else {
-            return Some(Err(Malformed("less than a header")));
+            return Some(Err(Malformed("shorter than a header")));
         };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if length < HEADER {
-            return Some(Err(Malformed("a length below that of its own header")));
+        if length < HEADER_BYTES {
+            return Some(Err(Malformed("a length shorter than a header")));
         }
-        let Some(body) = bytes.get(HEADER..length) else {
-            return Some(Err(Malformed("a length beyond what was received")));
+        let Some(body) = bytes.get(HEADER_BYTES..length) else {
+            return Some(Err(Malformed("a length beyond the datagram")));
         };
         self.0 = bytes.get(aligned(length)..).unwrap_or_default();
         Some(Ok(Message { kind, flags, sequence, port, body }))
     }
 }
 
-/// The attributes in the rest of a message: type without its flags, and value. After a malformed one it ends.
+/// The attributes of a message as type (without its flags) and value. Ends after a malformed one.
 #[derive(Clone, Debug)]
 pub struct Attributes<'a>(pub &'a [u8]);
 
@@ -82,30 +82,30 @@ impl<'a> Iterator for Attributes<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = std::mem::take(&mut self.0);
-        // Less than a header is padding.
+        // Fewer bytes than a header are padding.
         let (Some(length), Some(kind)) = (u16_at(bytes, 0), u16_at(bytes, 2)) else { return None };
         let length = usize::from(length);
-        if length < ATTRIBUTE {
-            return Some(Err(Malformed("an attribute shorter than its own header")));
+        if length < ATTRIBUTE_BYTES {
+            return Some(Err(Malformed("an attribute shorter than its header")));
         }
-        let Some(value) = bytes.get(ATTRIBUTE..length) else {
+        let Some(value) = bytes.get(ATTRIBUTE_BYTES..length) else {
             return Some(Err(Malformed("an attribute beyond the end of its message")));
         };
         self.0 = bytes.get(aligned(length)..).unwrap_or_default();
-        Some(Ok((kind & !FLAGS, value)))
+        Some(Ok((kind & !TYPE_FLAGS, value)))
     }
 }
 
-/// Puts a message together.
+/// Builds a message.
 #[derive(Clone, Debug)]
 pub struct Writer {
     bytes: Vec<u8>,
 }
 
 impl Writer {
-    /// A request of that kind (`RTM_…`) with those flags (`NLM_F_…`) and the fixed part of its body.
+    /// A message of type `kind` (`RTM_…`) with `flags` (`NLM_F_…`) and the fixed part of its body.
     pub fn new(kind: u16, flags: u16, fixed: &[u8]) -> Writer {
-        let mut bytes = vec![0; HEADER];
+        let mut bytes = vec![0; HEADER_BYTES];
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
         bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
         bytes.extend_from_slice(fixed);
@@ -114,10 +114,10 @@ impl Writer {
         writer
     }
 
-    /// Adds an attribute. A value too long for one is cut, which the kernel refuses.
+    /// Adds an attribute. A value that is too long is truncated, and the kernel rejects it.
     pub fn attribute(mut self, kind: u16, value: &[u8]) -> Writer {
-        let value = &value[..value.len().min(usize::from(u16::MAX) - ATTRIBUTE)];
-        let length = u16::try_from(ATTRIBUTE + value.len()).unwrap_or(u16::MAX);
+        let value = &value[..value.len().min(usize::from(u16::MAX) - ATTRIBUTE_BYTES)];
+        let length = u16::try_from(ATTRIBUTE_BYTES + value.len()).unwrap_or(u16::MAX);
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(value);
@@ -125,7 +125,12 @@ impl Writer {
         self
     }
 
-    /// The message, with that sequence number.
+    /// The message's flags.
+    pub(super) fn flags(&self) -> u16 {
+        u16::from_ne_bytes([self.bytes[6], self.bytes[7]])
+    }
+
+    /// The message's bytes with a sequence number.
     pub fn finish(mut self, sequence: u32) -> Vec<u8> {
         let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
@@ -138,18 +143,18 @@ impl Writer {
     }
 }
 
-/// A length rounded up to a multiple of four, as messages and attributes begin.
+/// A length rounded up to the alignment of messages and attributes.
 fn aligned(length: usize) -> usize {
     length.saturating_add(3) & !3
 }
 
-/// The number at that place, if there is one.
-pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+/// The number at offset `at`, if there are enough bytes.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-/// The number at that place, if there is one.
-pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+/// The number at offset `at`, if there are enough bytes.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
@@ -159,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_messages_are_read_back() {
         let bytes = Writer::new(24, 5, &[1, 2, 3, 4, 5])
             .attribute(7, b"abc")
             .attribute(0x8009, b"")
@@ -175,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_lie() {
+    fn wrong_lengths_are_malformed() {
         let one = Writer::new(24, 0, &[]).finish(1);
         for claimed in [0u32, 1, 15, 17, 4_000, u32::MAX] {
             let mut bytes = one.clone();
@@ -194,24 +199,24 @@ mod tests {
     }
 
     proptest! {
-        /// No panic, no end that never comes, nothing read that was not there.
+        /// No panic, no endless loop, nothing read past the end.
         #[test]
-        fn any_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
+        fn decoding_ends_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
             let mut total = 0;
             for message in Messages(&bytes).flatten() {
-                total += HEADER + message.body.len();
+                total += HEADER_BYTES + message.body.len();
                 let inner: usize =
-                    Attributes(message.body).flatten().map(|(_, value)| ATTRIBUTE + value.len()).sum();
+                    Attributes(message.body).flatten().map(|(_, value)| ATTRIBUTE_BYTES + value.len()).sum();
                 prop_assert!(inner <= message.body.len());
             }
             prop_assert!(total <= bytes.len());
-            prop_assert!(Messages(&bytes).count() <= bytes.len() / HEADER + 1);
-            prop_assert!(Attributes(&bytes).count() <= bytes.len() / ATTRIBUTE + 1);
+            prop_assert!(Messages(&bytes).count() <= bytes.len() / HEADER_BYTES + 1);
+            prop_assert!(Attributes(&bytes).count() <= bytes.len() / ATTRIBUTE_BYTES + 1);
         }
 
-        /// The same where the lengths are plausible, so that more than the first header is reached.
+        /// The same with plausible lengths, so that decoding passes the first header.
         #[test]
-        fn plausible_bytes_end(
+        fn decoding_ends_on_plausible_bytes(
             parts in proptest::collection::vec((0u16..64, proptest::collection::vec(any::<u8>(), 0..40)), 0..20),
             cut in 0usize..64,
         ) {

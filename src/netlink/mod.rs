@@ -1,12 +1,21 @@
-//! The kernel's routes, over netlink. The one module that knows netlink's bytes: everything above works on plain data.
+//! The kernel's routing tables over rtnetlink. Everything above this module works on plain data.
 //!
-//! Only the kernel is listened to (port 0), an answer counts only with the sequence number of its question, every
-//! question ends in [`PATIENCE`], and a dump that the kernel calls inconsistent is taken anew.
+//! Messages count only when the kernel sent them (port 0) and, for a response, when they carry the
+//! sequence number of the request. Every request ends within [`REQUEST_TIMEOUT`]. A dump that the
+//! kernel reports as inconsistent is repeated.
 
 mod codec;
+mod error;
+mod events;
+mod requests;
+mod route;
 mod socket;
 mod types;
 
 pub use codec::{Attributes, Malformed, Message, Messages, Writer};
-pub use socket::*;
-pub use types::{Address, INET, INET6, Link, Neighbour, ONLINK, Route, family_of};
+pub use error::NetlinkError;
+pub use events::Events;
+pub use requests::{Netlink, Position};
+pub use route::{ONLINK, Route};
+pub use socket::REQUEST_TIMEOUT;
+pub use types::{Address, INET, INET6, Link, Neighbour, NextHop, RouteType, family_of};

@@ -41,10 +41,10 @@ fn no_lookup_fails_and_nothing_else_changes() {
             let monitor = thread::spawn(move || {
                 let mut changed: Vec<(u16, Route)> = Vec::new();
                 loop {
-                    match events.routes() {
+                    match events.next_routes() {
                         Ok(more) => changed.extend(more),
                         Err(_) if ended.load(Ordering::SeqCst) => return changed,
-                        Err(rackconnect_agent::netlink::Trouble::Silent) => {}
+                        Err(rackconnect_agent::netlink::NetlinkError::Timeout) => {}
                         Err(why) => panic!("events are lost: {why}"),
                     }
                 }
@@ -53,7 +53,7 @@ fn no_lookup_fails_and_nothing_else_changes() {
                 let mut netlink = Netlink::open().unwrap();
                 while !done.load(Ordering::SeqCst) {
                     looked.fetch_add(1, Ordering::SeqCst);
-                    if netlink.hop("203.0.113.10".parse().unwrap(), None).unwrap().is_none() {
+                    if netlink.next_hop("203.0.113.10".parse().unwrap(), None).unwrap().is_none() {
                         failed.fetch_add(1, Ordering::SeqCst);
                     }
                 }

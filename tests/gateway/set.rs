@@ -160,7 +160,9 @@ fn a_rule_goes_before_the_main_table() {
     let request = Writer::new(libc::RTM_NEWRULE, flags, &rule)
         .attribute(1, &[198, 41, 0, 0])
         .attribute(6, &100u32.to_ne_bytes());
-    world.server.run(move || Netlink::open().unwrap().ask(&request, |_| Ok(())).expect("a rule"));
+    world
+        .server
+        .run(move || Netlink::open().unwrap().request(&request, |_| Ok(())).expect("a rule"));
     world
         .run(&["gateway", "set"])
         .expect(10)
@@ -533,7 +535,7 @@ fn neighbour(space: &Space, interface: &str, address: [u8; 4], mac: &[u8], state
     let request = Writer::new(libc::RTM_NEWNEIGH, flags, &fixed)
         .attribute(libc::NDA_DST, &address)
         .attribute(libc::NDA_LLADDR, mac);
-    space.run(move || Netlink::open().unwrap().ask(&request, |_| Ok(())).expect("a neighbour"));
+    space.run(move || Netlink::open().unwrap().request(&request, |_| Ok(())).expect("a neighbour"));
 }
 
 const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 1];

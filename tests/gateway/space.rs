@@ -39,7 +39,7 @@ fn lo_up() -> Result<(), String> {
     let fixed = [[0; 4], 1u32.to_ne_bytes(), up, up].concat();
     let request = Writer::new(libc::RTM_NEWLINK, flags(0), &fixed);
     Netlink::open()
-        .and_then(|mut netlink| netlink.ask(&request, |_| Ok(())))
+        .and_then(|mut netlink| netlink.request(&request, |_| Ok(())))
         .map_err(|why| format!("lo: {why}"))
 }
 
@@ -103,7 +103,7 @@ impl Space {
                 .attribute(libc::IFLA_IFNAME, &text(name))
                 .attribute(libc::IFLA_LINKINFO, &info);
         self.netlink(move |netlink| {
-            netlink.ask(&request, |_| Ok(())).expect("a pair of interfaces")
+            netlink.request(&request, |_| Ok(())).expect("a pair of interfaces")
         });
         self.up(name, true);
         other.up(other_name, true);
@@ -131,7 +131,7 @@ impl Space {
         fixed[8..12].copy_from_slice(&(if on { flag } else { 0 }).to_ne_bytes());
         fixed[12..16].copy_from_slice(&flag.to_ne_bytes());
         let request = Writer::new(libc::RTM_NEWLINK, flags(0), &fixed);
-        self.netlink(move |netlink| netlink.ask(&request, |_| Ok(())).expect("a flag"));
+        self.netlink(move |netlink| netlink.request(&request, |_| Ok(())).expect("a flag"));
     }
 
     /// The link-layer address of an interface.
@@ -153,7 +153,7 @@ impl Space {
             Writer::new(libc::RTM_NEWADDR, flags(libc::NLM_F_CREATE | libc::NLM_F_EXCL), &fixed)
                 .attribute(libc::IFA_LOCAL, &address.octets())
                 .attribute(libc::IFA_ADDRESS, &address.octets());
-        self.netlink(move |netlink| netlink.ask(&request, |_| Ok(())).expect("an address"));
+        self.netlink(move |netlink| netlink.request(&request, |_| Ok(())).expect("an address"));
     }
 
     /// A route of the main table.
@@ -222,7 +222,7 @@ impl Space {
                 Writer::new(libc::RTM_NEWROUTE, create, &bytes[..12]),
                 |writer, (kind, value)| writer.attribute(kind, value),
             );
-        self.netlink(move |netlink| netlink.ask(&request, |_| Ok(())).expect("a route"));
+        self.netlink(move |netlink| netlink.request(&request, |_| Ok(())).expect("a route"));
     }
 
     /// Removes a route.
@@ -235,7 +235,7 @@ impl Space {
     pub fn prepend(&self, route: &Route) {
         let route = route.clone();
         self.netlink(move |netlink| {
-            netlink.add(&route, rackconnect_agent::netlink::Place::Front).expect("a route")
+            netlink.add(&route, rackconnect_agent::netlink::Position::First).expect("a route")
         });
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM};
-use rackconnect_agent::netlink::{Attributes, Netlink, Route, Trouble, Writer};
+use rackconnect_agent::netlink::{Attributes, Netlink, NetlinkError, Route, Writer};
 use simulated_api::{Script, Step};
 
 use crate::set::{DEAD, as_nobody, dead};
@@ -123,11 +123,11 @@ fn removed(space: &Space, route: &Route) -> Option<Route> {
         });
     space.run(move || {
         let mut told = None;
-        let asked = Netlink::open().unwrap().ask(&request, |message| {
+        let asked = Netlink::open().unwrap().request(&request, |message| {
             told = Some(Route::read(message.body)?);
             Ok(())
         });
-        assert!(asked.is_ok() || asked.is_err_and(|why| matches!(why, Trouble::Refused(_))));
+        assert!(asked.is_ok() || asked.is_err_and(|why| matches!(why, NetlinkError::Rejected(_))));
         told
     })
 }
@@ -171,7 +171,7 @@ fn the_kernel_removes_what_was_foreseen() {
                 }
                 server.defaults()
             };
-            let foreseen = table.iter().find(|other| wanted.may_stand_for(other)).cloned();
+            let foreseen = table.iter().find(|other| wanted.may_match(other)).cloned();
             assert_eq!(removed(server, wanted), foreseen, "{wanted:?} of {table:?}");
             compared += usize::from(foreseen.is_some_and(|other| other != *wanted));
         }
@@ -216,7 +216,10 @@ fn another_route_is_not_removed() {
     server.append(&gone);
     let before = server.defaults();
     let wanted = gone.clone();
-    assert_eq!(server.run(move || Netlink::open().unwrap().remove(&wanted)), Err(Trouble::Alike));
+    assert_eq!(
+        server.run(move || Netlink::open().unwrap().remove(&wanted)),
+        Err(NetlinkError::Ambiguous)
+    );
     assert_eq!(server.defaults(), before);
 }
 

@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::gateway::{kernel, plan};
-use crate::netlink::{Hop, INET, Route, family_of};
+use crate::netlink::{INET, NextHop, Route, family_of};
 use crate::ui::escape_control;
 use crate::ui::output;
 
@@ -74,7 +74,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 /// The object. Keys are only ever added.
 fn object(
     gateway: Option<IpAddr>,
-    hop: Option<Hop>,
+    hop: Option<NextHop>,
     defaults: &[Route],
     is_used: bool,
     name: &dyn Fn(u32) -> String,

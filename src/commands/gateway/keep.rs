@@ -22,7 +22,7 @@ use crate::gateway::journal::{State, Store};
 use crate::gateway::keeper::{Keeper, REPLACEMENTS, Sight, Step, WINDOW};
 use crate::gateway::verify::Checks;
 use crate::gateway::{kernel, plan};
-use crate::netlink::{Events, INET, Netlink, Place, Route};
+use crate::netlink::{Events, INET, Netlink, Position, Route};
 use crate::signals::{self, Held};
 use crate::{duration, systemd};
 
@@ -319,7 +319,7 @@ impl<'a> Keep<'a> {
         };
         let route = Route::default_via(gateway, aim.link.index, metric);
         self.netlink
-            .add(&route, Place::Alone)
+            .add(&route, Position::Only)
             .map_err(|why| kernel::error("the route cannot be added", why))?;
         match kernel::is_used(&mut self.netlink, gateway.into(), Some(aim.link.index))? {
             true => Ok(true),

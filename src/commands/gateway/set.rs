@@ -208,10 +208,10 @@ pub fn aim(settings: &Settings, netlink: &mut Netlink, gateway: IpAddr) -> Resul
     let link = link.clone();
     // The kernel has the last word.
     let hop = netlink
-        .hop(gateway, Some(link.index))
+        .next_hop(gateway, Some(link.index))
         .map_err(|why| kernel::error("the kernel cannot be asked", why))?;
     match hop {
-        Some(hop) if hop.gateway.is_none() && hop.kind == crate::netlink::Destination::Unicast => {}
+        Some(hop) if hop.gateway.is_none() && hop.kind == crate::netlink::RouteType::Unicast => {}
         _ => {
             return Err(refuse(&format!(
                 "the kernel does not take {gateway} for a neighbour on {}: it would send {}",

@@ -1,0 +1,477 @@
+//! Requests to the kernel: dumps, route lookups, and changes of routes and neighbours.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::codec::{Malformed, Message, Messages, Writer, u32_at};
+use super::error::NetlinkError;
+use super::route::Route;
+use super::socket::{REQUEST_TIMEOUT, Socket};
+use super::types::{
+    Address, INET, Link, NDMSG_BYTES, Neighbour, NextHop, RouteType, family_of, octets,
+};
+use crate::clock::BootInstant;
+
+/// How long an inconsistent dump is repeated.
+const DUMP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// RTM_F_FIB_MATCH and RTM_F_LOOKUP_TABLE (`linux/rtnetlink.h`): respond with the matching route
+/// itself, and with its table (reported as main otherwise). Since Linux 4.13 and 4.4; libc for
+/// musl lacks both.
+const FIB_MATCH: u32 = 0x2000 | 0x1000;
+
+const DUMP: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+const ACK: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+
+/// Where a route is added among those of the same destination, type of service and metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// In front of them.
+    First,
+    /// Behind them.
+    Last,
+    /// Only if there are none.
+    Only,
+}
+
+/// Whether a dump is read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    /// Everything of interest has been read.
+    Stop,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Completion {
+    /// The response is complete and consistent.
+    Consistent,
+    /// The table changed during the dump (NLM_F_DUMP_INTR).
+    Interrupted,
+}
+
+/// A socket for requests.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Netlink {
+    /// Opens the socket. Needs no privilege.
+    ///
+    /// # Errors
+    /// The socket cannot be opened.
+    pub fn open() -> Result<Netlink, NetlinkError> {
+        Ok(Netlink { socket: Socket::open(0)?, sequence: 0 })
+    }
+
+    /// All interfaces.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let request = Writer::new(libc::RTM_GETLINK, DUMP, &[0; 16]);
+        self.dump(&request, libc::RTM_NEWLINK, |body| Link::read(body).map(Some))
+    }
+
+    /// All addresses of a family.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub fn addresses(&mut self, family: u8) -> Result<Vec<Address>, NetlinkError> {
+        let request = Writer::new(libc::RTM_GETADDR, DUMP, &[family, 0, 0, 0, 0, 0, 0, 0]);
+        self.dump(&request, libc::RTM_NEWADDR, Address::read)
+    }
+
+    /// The routes of the main table of a family that `keep` selects, in the kernel's order: by
+    /// destination, then by metric, the one in use first. Reads the whole table.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub fn routes(
+        &mut self,
+        family: u8,
+        keep: impl Fn(&Route) -> bool,
+    ) -> Result<Vec<Route>, NetlinkError> {
+        self.dump(&route_dump(family), libc::RTM_NEWROUTE, |body| {
+            Ok(Some(Route::read(body)?)
+                .filter(|route| route.family == family && route.is_in_main() && keep(route)))
+        })
+    }
+
+    /// The default routes of the main table, the one in use first.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub fn defaults(&mut self, family: u8) -> Result<Vec<Route>, NetlinkError> {
+        match family {
+            INET => leading_routes(Route::is_default),
+            _ => self.routes(family, Route::is_default),
+        }
+    }
+
+    /// Where the kernel would send a packet to `destination`, leaving by `interface` if given;
+    /// none if nowhere.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub fn next_hop(
+        &mut self,
+        destination: IpAddr,
+        interface: Option<u32>,
+    ) -> Result<Option<NextHop>, NetlinkError> {
+        let found = self.lookup(destination, interface, 0)?;
+        Ok(found.map(|route| NextHop {
+            gateway: route.gateway,
+            interface: route.interface,
+            kind: RouteType::from_kernel(route.kind),
+        }))
+    }
+
+    /// The route by which the kernel would send packets to `destination`; none if there is none,
+    /// or if the kernel is too old to tell.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub fn matching_route(&mut self, destination: IpAddr) -> Result<Option<Route>, NetlinkError> {
+        let found = self.lookup(destination, None, FIB_MATCH)?;
+        // A kernel that does not know the flag responds with the fate of one packet.
+        Ok(found.filter(|route| route.flags & libc::RTM_F_CLONED == 0))
+    }
+
+    fn lookup(
+        &mut self,
+        destination: IpAddr,
+        interface: Option<u32>,
+        flags: u32,
+    ) -> Result<Option<Route>, NetlinkError> {
+        let octets = octets(destination);
+        let mut fixed = [0; 12];
+        fixed[0] = family_of(destination);
+        fixed[1] = (octets.len() * 8) as u8;
+        fixed[8..].copy_from_slice(&flags.to_ne_bytes());
+        let mut request = Writer::new(libc::RTM_GETROUTE, libc::NLM_F_REQUEST as u16, &fixed)
+            .attribute(libc::RTA_DST, &octets);
+        if let Some(interface) = interface {
+            request = request.attribute(libc::RTA_OIF, &interface.to_ne_bytes());
+        }
+        let mut found = None;
+        let done = self.request(&request, |message| {
+            if message.kind == libc::RTM_NEWROUTE {
+                found = Some(Route::read(message.body)?);
+            }
+            Ok(())
+        });
+        match done {
+            Ok(()) => Ok(found),
+            Err(NetlinkError::Rejected(
+                Errno::ENETUNREACH
+                | Errno::EHOSTUNREACH
+                | Errno::EACCES
+                | Errno::EINVAL
+                | Errno::ESRCH
+                | Errno::ENODEV,
+            )) => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Adds a route. Returns false if it existed already.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`]; [`Errno::EEXIST`] only with [`Position::Only`].
+    pub fn add(&mut self, route: &Route, position: Position) -> Result<bool, NetlinkError> {
+        let how = match position {
+            Position::First => 0,
+            Position::Last => libc::NLM_F_APPEND,
+            Position::Only => libc::NLM_F_EXCL,
+        };
+        match self.change(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | how, route) {
+            Ok(_) => Ok(true),
+            Err(err) if err.is(Errno::EEXIST) && position != Position::Only => Ok(false),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Removes exactly this route. Returns false if it did not exist.
+    ///
+    /// The kernel removes the first route that has every attribute given, and what a route lacks
+    /// cannot be given: a metric of 0 or a missing source matches any ([`Route::may_match`]). So
+    /// the candidates are read first. As the table may change in between, the kernel is asked to
+    /// report which route it removed (NLM_F_ECHO), and a wrong one is added again at once.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`]; [`NetlinkError::Ambiguous`] if the kernel would remove another route.
+    pub fn remove(&mut self, route: &Route) -> Result<bool, NetlinkError> {
+        let candidates = self.siblings(route)?;
+        self.remove_among(&candidates, route)
+    }
+
+    /// [`Netlink::remove`] with the `candidates` read a moment ago: the routes of the same
+    /// destination in the kernel's order.
+    ///
+    /// # Errors
+    /// See [`Netlink::remove`].
+    pub fn remove_among(
+        &mut self,
+        candidates: &[Route],
+        route: &Route,
+    ) -> Result<bool, NetlinkError> {
+        if !candidates.contains(route) {
+            return Ok(false);
+        }
+        if candidates.iter().find(|other| route.may_match(other)) != Some(route) {
+            return Err(NetlinkError::Ambiguous);
+        }
+        match self.change(libc::RTM_DELROUTE, libc::NLM_F_ECHO, route) {
+            Ok(Some(other)) if other != *route => {
+                self.add_again(candidates, route, &other)?;
+                Ok(false)
+            }
+            Ok(_) => Ok(true),
+            Err(err) if err.is(Errno::ESRCH) || err.is(Errno::ENODEV) => Ok(false),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Adds a route again that the kernel removed in place of `route`, which was gone by then.
+    fn add_again(
+        &mut self,
+        candidates: &[Route],
+        route: &Route,
+        removed: &Route,
+    ) -> Result<(), NetlinkError> {
+        let first =
+            candidates.iter().find(|other| *other != route && other.metric == removed.metric);
+        let position = match first {
+            Some(first) if first != removed => Position::Last,
+            _ => Position::First,
+        };
+        self.add(removed, position)?;
+        log::debug!("the kernel removed another route; added it again");
+        Ok(())
+    }
+
+    /// The routes among which the kernel looks for this one, in its order.
+    fn siblings(&mut self, route: &Route) -> Result<Vec<Route>, NetlinkError> {
+        if route.family == INET && route.is_in_main() && route.prefix == 0 {
+            return leading_routes(|other| other.is_sibling(route));
+        }
+        self.dump(&route_dump(route.family), libc::RTM_NEWROUTE, |body| {
+            Ok(Some(Route::read(body)?).filter(|other| other.is_sibling(route)))
+        })
+    }
+
+    /// Changes a route. Returns the route that was changed if the kernel reports it.
+    fn change(
+        &mut self,
+        kind: u16,
+        how: libc::c_int,
+        route: &Route,
+    ) -> Result<Option<Route>, NetlinkError> {
+        let flags = ACK | how as u16;
+        let request = route
+            .attributes()
+            .fold(Writer::new(kind, flags, &route.fixed()), |writer, (kind, value)| {
+                writer.attribute(kind, value)
+            });
+        let mut changed = None;
+        self.request(&request, |message| {
+            if message.kind == kind {
+                changed = Some(Route::read(message.body)?);
+            }
+            Ok(())
+        })?;
+        Ok(changed)
+    }
+
+    /// The state of a neighbour (`NUD_…`); none if the kernel has no entry.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub fn neighbour(
+        &mut self,
+        interface: u32,
+        address: IpAddr,
+    ) -> Result<Option<u16>, NetlinkError> {
+        let mut fixed = [0; NDMSG_BYTES];
+        fixed[0] = family_of(address);
+        // A single neighbour can be requested since Linux 5.0, those of one interface since 4.4.
+        let request = Writer::new(libc::RTM_GETNEIGH, DUMP, &fixed);
+        let is_wanted =
+            |known: &Neighbour| known.interface == interface && known.address == address;
+        let found = self.dump(&request, libc::RTM_NEWNEIGH, |body| {
+            Ok(Neighbour::read(body)?.filter(is_wanted))
+        })?;
+        Ok(found.first().map(|known| known.state))
+    }
+
+    /// Makes the kernel ask a neighbour again whether it is there, whatever its entry says.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub fn probe_neighbour(&mut self, interface: u32, address: IpAddr) -> Result<(), NetlinkError> {
+        // An entry with a link-layer address is probed at once; without one this fails …
+        match self.set_neighbour(interface, address, libc::NLM_F_REPLACE, libc::NUD_PROBE, 0) {
+            Err(NetlinkError::Rejected(Errno::EINVAL | Errno::ENOENT | Errno::ESRCH)) => {}
+            other => return other,
+        }
+        // … and the address is resolved instead.
+        self.set_neighbour(interface, address, libc::NLM_F_CREATE, libc::NUD_NONE, libc::NTF_USE)
+    }
+
+    fn set_neighbour(
+        &mut self,
+        interface: u32,
+        address: IpAddr,
+        how: libc::c_int,
+        state: u16,
+        flags: u8,
+    ) -> Result<(), NetlinkError> {
+        let mut fixed = [0; NDMSG_BYTES];
+        fixed[0] = family_of(address);
+        fixed[4..8].copy_from_slice(&interface.to_ne_bytes());
+        fixed[8..10].copy_from_slice(&state.to_ne_bytes());
+        fixed[10] = flags;
+        let request = Writer::new(libc::RTM_NEWNEIGH, ACK | how as u16, &fixed)
+            .attribute(libc::NDA_DST, &octets(address));
+        self.request(&request, |_| Ok(()))
+    }
+
+    /// Sends a request and reads its response to the end.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub fn request(
+        &mut self,
+        request: &Writer,
+        mut read: impl FnMut(&Message<'_>) -> Result<(), NetlinkError>,
+    ) -> Result<(), NetlinkError> {
+        self.exchange(request, &mut |message| read(message).map(|()| Flow::Continue)).map(drop)
+    }
+
+    fn dump<T>(
+        &mut self,
+        request: &Writer,
+        kind: u16,
+        read: impl Fn(&[u8]) -> Result<Option<T>, Malformed>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        repeat_until_consistent(|| {
+            let mut found = Vec::new();
+            let completion = self.exchange(request, &mut |message| {
+                if message.kind == kind {
+                    found.extend(read(message.body)?);
+                }
+                Ok(Flow::Continue)
+            })?;
+            Ok((found, completion))
+        })
+    }
+
+    /// Sends a request and passes each message of the response to `read`.
+    fn exchange(
+        &mut self,
+        request: &Writer,
+        read: &mut dyn FnMut(&Message<'_>) -> Result<Flow, NetlinkError>,
+    ) -> Result<Completion, NetlinkError> {
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+        let deadline = BootInstant::now() + REQUEST_TIMEOUT;
+        let bytes = request.clone().finish(self.sequence);
+        self.socket.send(&bytes)?;
+        let has_end = request.flags() & (ACK | DUMP) != libc::NLM_F_REQUEST as u16;
+        let mut completion = Completion::Consistent;
+        while BootInstant::now() < deadline {
+            for message in Messages(self.socket.receive()?) {
+                let message = message?;
+                // Left over from a request that was given up.
+                if message.sequence != self.sequence {
+                    continue;
+                }
+                if message.flags & libc::NLM_F_DUMP_INTR as u16 != 0 {
+                    completion = Completion::Interrupted;
+                }
+                match libc::c_int::from(message.kind) {
+                    libc::NLMSG_ERROR => {
+                        let code = u32_at(message.body, 0)
+                            .ok_or(Malformed("an error without its number"))?;
+                        return check_code(code).map(|()| completion);
+                    }
+                    // A dump that fails says so in its last message.
+                    libc::NLMSG_DONE => {
+                        let code = u32_at(message.body, 0).unwrap_or(0);
+                        return check_code(code).map(|()| completion);
+                    }
+                    libc::NLMSG_OVERRUN => return Err(NetlinkError::Truncated),
+                    libc::NLMSG_NOOP => {}
+                    _ => {
+                        if read(&message)? == Flow::Stop || !has_end {
+                            return Ok(completion);
+                        }
+                    }
+                }
+            }
+        }
+        Err(NetlinkError::Timeout)
+    }
+}
+
+/// The routes of the IPv4 main table that `keep` selects among those with destination 0.0.0.0.
+///
+/// The kernel dumps a table in the order of destinations (`fib_table_dump` in `net/ipv4`), so the
+/// dump is given up at the first other destination: the cost does not depend on the size of the
+/// table. A socket cannot be used again while a dump is unfinished, so this one has its own.
+fn leading_routes(keep: impl Fn(&Route) -> bool) -> Result<Vec<Route>, NetlinkError> {
+    repeat_until_consistent(|| {
+        let mut netlink = Netlink::open()?;
+        let mut found = Vec::new();
+        let completion = netlink.exchange(&route_dump(INET), &mut |message| {
+            if message.kind != libc::RTM_NEWROUTE {
+                return Ok(Flow::Continue);
+            }
+            let route = Route::read(message.body)?;
+            if route.family != INET || !route.is_in_main() {
+                return Ok(Flow::Continue);
+            }
+            if route.destination.is_some_and(|destination| !destination.is_unspecified()) {
+                return Ok(Flow::Stop);
+            }
+            found.extend(Some(route).filter(&keep));
+            Ok(Flow::Continue)
+        })?;
+        Ok((found, completion))
+    })
+}
+
+/// A dump of all routes of a family. Before Linux 4.20 it cannot be narrowed.
+fn route_dump(family: u8) -> Writer {
+    let mut fixed = [0; 12];
+    fixed[0] = family;
+    Writer::new(libc::RTM_GETROUTE, DUMP, &fixed)
+}
+
+fn repeat_until_consistent<T>(
+    mut dump: impl FnMut() -> Result<(T, Completion), NetlinkError>,
+) -> Result<T, NetlinkError> {
+    let deadline = BootInstant::now() + DUMP_TIMEOUT;
+    while BootInstant::now() < deadline {
+        match dump() {
+            Ok((found, Completion::Consistent)) => return Ok(found),
+            // EBUSY is how old kernels report the same.
+            Ok((_, Completion::Interrupted)) | Err(NetlinkError::Rejected(Errno::EBUSY)) => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Err(NetlinkError::Unstable)
+}
+
+fn check_code(code: u32) -> Result<(), NetlinkError> {
+    match code.cast_signed() {
+        code if code < 0 => Err(NetlinkError::Rejected(Errno::from_raw(code.saturating_neg()))),
+        _ => Ok(()),
+    }
+}
