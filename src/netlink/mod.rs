@@ -4,6 +4,7 @@
 //! sequence number of the request. Every request ends within [`REQUEST_TIMEOUT`]. A dump that the
 //! kernel reports as inconsistent is repeated.
 
+mod changes;
 mod codec;
 mod error;
 mod events;
@@ -12,10 +13,11 @@ mod route;
 mod socket;
 mod types;
 
+pub use changes::Position;
 pub use codec::{Attributes, Malformed, Message, Messages, Writer};
 pub use error::NetlinkError;
 pub use events::Events;
-pub use requests::{Netlink, Position};
+pub use requests::Netlink;
 pub use route::{ONLINK, Route};
 pub use socket::REQUEST_TIMEOUT;
 pub use types::{Address, INET, INET6, Link, Neighbour, NextHop, RouteType, family_of};

@@ -1,5 +1,6 @@
 //! `gateway check`.
 
+use rackconnect_agent::netlink::Route;
 use serde_json::Value;
 use simulated_api::Step;
 
@@ -14,7 +15,38 @@ pub const TESTS: &[(&str, fn())] = &[
     ("check::an_ipv6_answer", an_ipv6_answer),
     ("check::as_other_programs_are_told", as_other_programs_are_told),
     ("check::a_more_specific_route_counts", a_more_specific_route_counts),
+    ("check::default_routes_of_a_large_table", default_routes_of_a_large_table),
 ];
+
+/// The dump is given up behind the default routes; what is found must be the same.
+fn default_routes_of_a_large_table() {
+    let world = World::with(
+        [deployed()],
+        &[(GATEWAY, "eth1", 100), (PUBLIC, "eth0", 200), (PUBLIC, "eth0", 4_000_000_000)],
+    );
+    let server = &world.server;
+    server.append(&server.route("0.0.0.0/8", PUBLIC, "eth0", 0));
+    server.append(&server.route("0.0.0.0/1", PUBLIC, "eth0", 0));
+    let mut other_table = server.route("default", PUBLIC, "eth0", 0);
+    other_table.table = 77;
+    server.append(&other_table);
+    let template = server.route("100.0.0.0/24", PUBLIC, "eth0", 0).to_bytes();
+    let destination = template.windows(4).position(|bytes| bytes == [100, 0, 0, 0]).unwrap();
+    server.append_many((0..20_000u32).map(|number| {
+        let mut bytes = template.clone();
+        bytes[destination + 1..destination + 3].copy_from_slice(&number.to_be_bytes()[2..]);
+        Route::read(&bytes).unwrap()
+    }));
+    let all = server.routes();
+    assert!(all.len() > 20_000);
+    let whole: Vec<_> = all.into_iter().filter(|route| route.is_default()).collect();
+    assert_eq!(server.defaults(), whole);
+    let (default, specific) = (&whole[0], server.route("100.0.7.0/24", PUBLIC, "eth0", 0));
+    // Removal reads the same list.
+    assert!(server.remove(default) && server.remove(&specific));
+    assert_eq!(server.defaults(), whole[1..]);
+    world.run(&["gateway", "check"]).expect(9);
+}
 
 fn the_gateway_is_the_default() {
     let world = World::with([deployed()], &[(GATEWAY, "eth1", 100), (PUBLIC, "eth0", 200)]);

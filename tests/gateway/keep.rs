@@ -386,7 +386,7 @@ fn a_flood_of_events() {
     world.server.remove(&world.server.defaults()[0]);
     kill(&keep.child, nix::sys::signal::Signal::SIGCONT);
     until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
-    keep.end(SIGTERM).expect(0).says("events of the kernel were lost");
+    keep.end(SIGTERM).expect(0).says("kernel notifications were lost");
 }
 
 /// A change to the dead gateway whose process and guard are killed, and whose undo has no interface any more.

@@ -214,15 +214,27 @@ impl Space {
 
     /// Adds a route behind its twins.
     pub fn append(&self, route: &Route) {
-        let bytes = route.to_bytes();
+        self.append_many([route.clone()]);
+    }
+
+    /// Adds many routes.
+    pub fn append_many(&self, routes: impl IntoIterator<Item = Route>) {
         let create = flags(libc::NLM_F_CREATE | libc::NLM_F_APPEND);
-        let request = rackconnect_agent::netlink::Attributes(&bytes[12..])
-            .map(|attribute| attribute.unwrap())
-            .fold(
-                Writer::new(libc::RTM_NEWROUTE, create, &bytes[..12]),
-                |writer, (kind, value)| writer.attribute(kind, value),
-            );
-        self.netlink(move |netlink| netlink.request(&request, |_| Ok(())).expect("a route"));
+        let request = |route: Route| {
+            let bytes = route.to_bytes();
+            rackconnect_agent::netlink::Attributes(&bytes[12..])
+                .map(|attribute| attribute.unwrap())
+                .fold(
+                    Writer::new(libc::RTM_NEWROUTE, create, &bytes[..12]),
+                    |writer, (kind, value)| writer.attribute(kind, value),
+                )
+        };
+        let requests: Vec<_> = routes.into_iter().map(request).collect();
+        self.netlink(move |netlink| {
+            for request in &requests {
+                netlink.request(request, |_| Ok(())).expect("a route");
+            }
+        });
     }
 
     /// Removes a route.
