@@ -3,186 +3,63 @@
 //! What takes minutes or several users is in limit.sh.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
 use rackconnect_agent::coalesce::Wish;
-use simulated_api::{Align, Config, Script, Simulator, Step};
-use tempfile::TempDir;
+use simulated_api::{Align, Config, Script, Step};
 
-const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+use crate::support::{Ended, PATIENCE, Running, World, binary, ended};
+
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How long anything may take that has to happen at all.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A simulated API and a state directory.
-struct World {
-    simulator: Simulator,
-    folder: TempDir,
+/// A world whose API has its own limit from the start, the stricter one being ours, and whose state
+/// directory does not exist yet.
+fn world(config: Config) -> World {
+    World::with(Config { align: Align::Start, ..config }).with_new_state_dir()
 }
 
-impl World {
-    fn new(steps: impl IntoIterator<Item = Step>) -> World {
-        World::with(Config { script: Script::of(steps), ..Config::default() })
-    }
-
-    fn with(config: Config) -> World {
-        // The limit of the simulated API follows the wall clock; our own is to be the stricter one.
-        let simulator = Simulator::start(Config { align: Align::Start, ..config }).unwrap();
-        World { simulator, folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn state_dir(&self) -> PathBuf {
-        self.folder.path().join("state")
-    }
-
-    fn budget(&self) -> PathBuf {
-        self.state_dir().join("budget")
-    }
-
-    fn command(&self, line: &str) -> Command {
-        self.prepare(Command::new(env!("CARGO_BIN_EXE_rackconnect")), line)
-    }
-
-    fn prepare(&self, mut command: Command, line: &str) -> Command {
-        command
-            .args(line.split_whitespace())
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("RACKCONNECT_CONFIG", "/dev/null")
-            .env("RACKCONNECT_ENDPOINT", self.simulator.endpoint())
-            .env("RACKCONNECT_CA_FILE", self.simulator.ca_file())
-            .env("RACKCONNECT_STATE_DIR", self.state_dir())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, line: &str) -> Run {
-        Run::of(self.command(line).output().unwrap())
-    }
-
-    fn start(&self, line: &str) -> Running {
-        Running(Some(self.command(line).spawn().unwrap()))
-    }
-
-    fn requests(&self) -> u64 {
-        self.simulator.counts_of(SERVER).requests
-    }
-
-    fn wait_for_requests(&self, at_least: u64) {
-        assert!(
-            self.simulator
-                .wait_until(PATIENCE, |simulator| simulator.counts_of(SERVER).requests >= at_least)
-        );
-    }
-
-    fn fits_the_limit(&self) {
-        assert!(self.simulator.max_in_any_window(SERVER, MINUTE) <= 30);
-    }
+fn world_of(steps: impl IntoIterator<Item = Step>) -> World {
+    world(Config { script: Script::of(steps), ..Config::default() })
 }
 
-#[derive(Debug)]
-struct Run {
-    code: Option<i32>,
-    out: String,
-    err: String,
+/// What the runs here have to show.
+trait Answered {
+    /// The status was printed.
+    fn is_answered(&self) -> &Self;
+    /// The same, and it was said once that the count is not shared.
+    fn is_alone(&self) -> &Self;
 }
 
-impl Run {
-    fn of(output: Output) -> Run {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-    }
-
-    fn is_answered(&self) -> &Run {
-        assert_eq!((self.code, self.out.trim()), (Some(0), "DEPLOYED"), "{self:?}");
+impl Answered for Ended {
+    #[track_caller]
+    fn is_answered(&self) -> &Ended {
+        assert_eq!((self.code, self.text().trim()), (Some(0), "DEPLOYED"), "{self:?}");
         self
     }
 
-    /// It answered, and said once that it counts for itself.
-    fn is_alone(&self) -> &Run {
-        assert_eq!(self.is_answered().err.matches("cannot be shared").count(), 1, "{self:?}");
+    #[track_caller]
+    fn is_alone(&self) -> &Ended {
+        assert_eq!(self.is_answered().stderr.matches("cannot be shared").count(), 1, "{self:?}");
         self
-    }
-}
-
-/// A process that does not outlive its test.
-struct Running(Option<Child>);
-
-impl Running {
-    fn signal(&self, name: &str) {
-        let pid = self.0.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-    }
-
-    /// The names of the sockets where it listens for those who ask the same (proc_net_unix(5)).
-    fn names(&self) -> Vec<String> {
-        let folder = format!("/proc/{}/fd", self.0.as_ref().unwrap().id());
-        let open = fs::read_dir(folder)
-            .unwrap()
-            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        let open: Vec<String> = open.map(|path| path.to_string_lossy().into_owned()).collect();
-        let sockets = fs::read_to_string("/proc/net/unix").unwrap();
-        let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let own = fields
-            .filter(|fields| fields.len() > 7 && open.contains(&format!("socket:[{}]", fields[6])));
-        own.filter_map(|fields| {
-            fields[7].strip_prefix("@rackconnect-agent").map(|_| fields[7][1..].to_owned())
-        })
-        .collect()
-    }
-
-    fn end(mut self) -> Run {
-        Run::of(self.0.take().unwrap().wait_with_output().unwrap())
-    }
-
-    /// Whether it says that, before it ends.
-    fn says(&mut self, what: &str) -> bool {
-        let mut errors =
-            BufReader::with_capacity(1, self.0.as_mut().unwrap().stderr.as_mut().unwrap());
-        let mut line = String::new();
-        while errors.read_line(&mut line).unwrap() > 0 {
-            if line.contains(what) {
-                return true;
-            }
-            line.clear();
-        }
-        false
-    }
-
-    fn is_running(&mut self) -> bool {
-        self.0.as_mut().unwrap().try_wait().unwrap().is_none()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 
 fn deployed() -> World {
-    World::new([Step::new("DEPLOYED").gateway("10.1.2.3")])
+    world_of([Step::new("DEPLOYED").gateway("10.1.2.3")])
 }
 
 fn deploying() -> World {
-    World::new([Step::new("DEPLOYING")])
+    world_of([Step::new("DEPLOYING")])
 }
 
 #[test]
@@ -194,8 +71,8 @@ fn thirty_requests_whoever_asks_and_then_none() {
     }
     let more = world.run("status --deadline 2s");
     assert_eq!(more.code, Some(6), "{more:?}");
-    assert!(more.err.contains("the request limit of this server is used up"), "{more:?}");
-    assert_eq!(world.requests(), 30);
+    assert!(more.stderr.contains("the request limit of this server is used up"), "{more:?}");
+    assert_eq!(world.count(), 30);
 }
 
 #[test]
@@ -205,13 +82,13 @@ fn a_wait_leaves_the_reserve_to_a_person() {
         world.run("status").is_answered();
     }
     assert_eq!(world.run("wait --timeout 1s").code, Some(124));
-    assert_eq!(world.requests(), 24);
+    assert_eq!(world.count(), 24);
     world.run("status").is_answered();
 }
 
 #[test]
 fn a_403_holds_all_off() {
-    let world = World::with(Config {
+    let world = world(Config {
         limit: 3,
         script: Script::of([Step::new("DEPLOYED")]),
         ..Config::default()
@@ -221,44 +98,43 @@ fn a_403_holds_all_off() {
     }
     let refused = world.run("status --deadline 2s");
     assert_eq!(refused.code, Some(6), "{refused:?}");
-    assert!(refused.err.contains("something else on this server"), "{refused:?}");
-    assert_eq!(world.requests(), 4);
+    assert!(refused.stderr.contains("something else on this server"), "{refused:?}");
+    assert_eq!(world.count(), 4);
     // Another question, another process: nothing is asked, and it is said whose fault that is.
     let other = world.run("features --deadline 2s");
     assert_eq!(other.code, Some(6), "{other:?}");
-    assert!(other.err.contains("(HTTP 403): something else on this server"), "{other:?}");
+    assert!(other.stderr.contains("(HTTP 403): something else on this server"), "{other:?}");
     assert_eq!(world.run("wait --timeout 1s").code, Some(124));
-    assert_eq!(world.requests(), 4);
+    assert_eq!(world.count(), 4);
 }
 
 #[test]
 fn one_answer_for_all_who_asked_before_it() {
-    let world = World::new([Step::new("DEPLOYED").fault("slow")]);
+    let world = world_of([Step::new("DEPLOYED").fault("slow")]);
     let all: Vec<Running> = (0..20).map(|_| world.start("status")).collect();
     for one in all {
         one.end().is_answered();
     }
-    assert!(world.requests() < 10, "{}", world.requests());
+    assert!(world.count() < 10, "{}", world.count());
 }
 
 /// One who asks after the request was sent has an answer of his own.
 #[test]
 fn no_answer_to_a_later_question() {
-    let world =
-        World::new([Step::new("DEPLOYING").fault("slow").requests(1), Step::new("DEPLOYED")]);
+    let world = world_of([Step::new("DEPLOYING").fault("slow").requests(1), Step::new("DEPLOYED")]);
     let early = world.start("status");
     world.wait_for_requests(1);
     world.run("status").is_answered();
-    assert_eq!(early.end().out.trim(), "DEPLOYING");
-    assert_eq!(world.requests(), 2);
+    assert_eq!(early.end().text().trim(), "DEPLOYING");
+    assert_eq!(world.count(), 2);
 }
 
 #[test]
 fn other_questions_have_other_answers() {
-    let world = World::new([Step::new("DEPLOYED").gateway("10.1.2.3").fault("slow")]);
+    let world = world_of([Step::new("DEPLOYED").gateway("10.1.2.3").fault("slow")]);
     let status = world.start("status");
     let gateway = world.start("gateway show");
-    assert_eq!(gateway.end().out.trim(), "10.1.2.3");
+    assert_eq!(gateway.end().text().trim(), "10.1.2.3");
     status.end().is_answered();
 }
 
@@ -268,15 +144,15 @@ fn waits_share_and_a_status_beside_them_is_news_for_them() {
     let waits: Vec<Running> = (0..20).map(|_| world.start("wait --interval 1h")).collect();
     world.wait_for_requests(1);
     thread::sleep(Duration::from_secs(2));
-    let asked = world.requests();
+    let asked = world.count();
     assert!(asked < 20, "{asked}");
-    world.simulator.set_script(SERVER, Script::of([Step::new("DEPLOYED")]));
+    world.play([Step::new("DEPLOYED")]);
     world.run("status").is_answered();
     for wait in waits {
         wait.end().is_answered();
     }
     // (One more, if one of them came after the first question and so had one of its own by then.)
-    assert!(world.requests() <= asked + 2, "{asked}, then {}", world.requests());
+    assert!(world.count() <= asked + 2, "{asked}, then {}", world.count());
 }
 
 /// Beside a wait that asks once an hour, one that came later used to wait for an hour, or to give up without an answer.
@@ -288,12 +164,12 @@ fn a_wait_that_joins_another_has_its_first_answer_soon() {
     world.wait_for_requests(2);
     let joins = world.start("wait --interval 1h --timeout 50s --ok-if failed");
     world.wait_for_requests(3);
-    world.simulator.set_script(SERVER, Script::of([Step::new("FAILED")]));
+    world.play([Step::new("FAILED")]);
     let later = world.start("wait --interval 1h --timeout 50s");
     assert_eq!(later.end().code, Some(4));
     assert_eq!(joins.end().code, Some(0));
     assert_eq!(first.end().code, Some(4));
-    assert!(world.requests() <= 6, "{}", world.requests());
+    assert!(world.count() <= 6, "{}", world.count());
 }
 
 /// It used to end without a question: the wait that led asks once an hour.
@@ -303,7 +179,7 @@ fn a_short_wait_beside_another_asks() {
     let _first = world.start("wait --interval 1h");
     world.wait_for_requests(2);
     let run = world.run("wait --timeout 2s");
-    assert_eq!((run.code, run.out.trim()), (Some(124), "DEPLOYING"), "{run:?}");
+    assert_eq!((run.code, run.text().trim()), (Some(124), "DEPLOYING"), "{run:?}");
 }
 
 #[test]
@@ -313,13 +189,13 @@ fn a_failed_automation_names_its_tasks_in_every_wait() {
     world.wait_for_requests(1);
     thread::sleep(Duration::from_secs(1));
     let failed = Step::new("FAILED").task("Update access", "FAILED");
-    world.simulator.set_script(SERVER, Script::of([failed]));
+    world.play([failed]);
     for wait in waits {
         let run = wait.end();
         assert_eq!(run.code, Some(4), "{run:?}");
-        assert!(run.err.contains("Update access"), "{run:?}");
+        assert!(run.stderr.contains("Update access"), "{run:?}");
     }
-    assert!(world.requests() < 12, "{}", world.requests());
+    assert!(world.count() < 12, "{}", world.count());
 }
 
 #[test]
@@ -328,11 +204,11 @@ fn waits_for_the_gateway_share_too() {
     let waits: Vec<Running> =
         (0..8).map(|_| world.start("wait --for gateway --interval 3s")).collect();
     world.wait_for_requests(2);
-    world.simulator.set_script(SERVER, Script::of([Step::new("DEPLOYED").gateway("10.1.2.3")]));
+    world.play([Step::new("DEPLOYED").gateway("10.1.2.3")]);
     for wait in waits {
-        assert_eq!(wait.end().out.trim(), "10.1.2.3");
+        assert_eq!(wait.end().text().trim(), "10.1.2.3");
     }
-    assert!(world.requests() < 20, "{}", world.requests());
+    assert!(world.count() < 20, "{}", world.count());
 }
 
 #[test]
@@ -343,13 +219,13 @@ fn when_the_one_who_asks_is_killed_another_takes_over() {
     for round in 0..5 {
         // Whichever leads is among them.
         waits.remove(0);
-        let asked = world.requests();
+        let asked = world.count();
         world.wait_for_requests(asked + 1);
-        assert!(round > 4 || world.requests() < 20);
+        assert!(round > 4 || world.count() < 20);
     }
-    world.simulator.set_script(SERVER, Script::of([Step::new("DEPLOYED")]));
+    world.play([Step::new("DEPLOYED")]);
     waits.remove(0).end().is_answered();
-    world.fits_the_limit();
+    assert!(world.most_in_a_minute() <= 30);
 }
 
 #[test]
@@ -360,13 +236,13 @@ fn when_the_one_who_asks_is_stopped_another_takes_over() {
     thread::sleep(Duration::from_millis(500));
     let follower = world.start("wait --interval 3s --request-timeout 2s");
     thread::sleep(Duration::from_millis(500));
-    leader.signal("-STOP");
-    world.simulator.set_script(SERVER, Script::of([Step::new("DEPLOYED")]));
+    leader.signal(Signal::SIGSTOP);
+    world.play([Step::new("DEPLOYED")]);
     follower.end().is_answered();
     // Who comes later sees that it is stopped.
     world.run("status --request-timeout 30s --deadline 10s").is_answered();
     assert!(leader.is_running());
-    leader.signal("-CONT");
+    leader.signal(Signal::SIGCONT);
     leader.end().is_answered();
 }
 
@@ -376,7 +252,7 @@ fn connections_without_end_keep_nobody_from_asking() {
     let world = deploying();
     let mut wait = world.start("wait --interval 3s --timeout 16s");
     world.wait_for_requests(1);
-    let name = wait.names().pop().unwrap();
+    let name = wait.sockets().pop().unwrap();
     let (name, over) = (UnixAddr::new_abstract(name.as_bytes()).unwrap(), AtomicBool::new(false));
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -396,7 +272,7 @@ fn connections_without_end_keep_nobody_from_asking() {
         over.store(true, Ordering::Relaxed);
         assert!(start.elapsed() < PATIENCE, "it never ends");
     });
-    let asked = world.requests();
+    let asked = world.count();
     let run = wait.end();
     assert_eq!(run.code, Some(124), "{run:?}");
     // One of them for the tasks. Not asked in time, it would have been three.
@@ -406,7 +282,7 @@ fn connections_without_end_keep_nobody_from_asking() {
 /// Any user of the server can want an answer at once, over and over, whatever the answer is.
 #[test]
 fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
-    let world = World::with(Config {
+    let world = world(Config {
         limit: 1,
         script: Script::of([Step::new("DEPLOYING")]),
         ..Config::default()
@@ -415,7 +291,7 @@ fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
     let wait = world.start("wait --timeout 5m");
     world.wait_for_requests(2);
     let name = loop {
-        if let Some(name) = wait.names().pop() {
+        if let Some(name) = wait.sockets().pop() {
             break name;
         }
         thread::sleep(Duration::from_millis(10));
@@ -433,7 +309,7 @@ fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
     }
     let most = 2 * start.elapsed().as_secs() + 4;
     assert!((1..=most).contains(&answers), "{answers} > {most}");
-    assert_eq!(world.requests(), 2);
+    assert_eq!(world.count(), 2);
 }
 
 #[test]
@@ -451,7 +327,7 @@ fn killed_and_started_at_random() {
     let start = Instant::now();
     let mut random = 12_345_usize;
     // Who is killed between a place and its request wastes it; on a busy machine that may be most of a minute's places.
-    let asks_on = || world.requests() > 10 || start.elapsed() > 3 * MINUTE;
+    let asks_on = || world.count() > 10 || start.elapsed() > 3 * MINUTE;
     while start.elapsed() < Duration::from_secs(12) || !asks_on() {
         random =
             random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -461,8 +337,8 @@ fn killed_and_started_at_random() {
         thread::sleep(Duration::from_millis((random >> 50) as u64 % 20));
     }
     drop(running);
-    world.fits_the_limit();
-    assert!(world.requests() > 10, "{}", world.requests());
+    assert!(world.most_in_a_minute() <= 30);
+    assert!(world.count() > 10, "{}", world.count());
 }
 
 /// What can stand where the budget should be.
@@ -487,15 +363,15 @@ fn corrupt_budgets_are_begun_anew_with_caution() {
         // Nobody knows what was in it, so for a minute it is taken for used up.
         let run = world.run("status --deadline 1s");
         assert_eq!(run.code, Some(6), "{name}: {run:?}");
-        assert!(run.err.contains("was corrupt"), "{name}: {run:?}");
+        assert!(run.stderr.contains("was corrupt"), "{name}: {run:?}");
         assert_eq!(fs::metadata(world.budget()).unwrap().len(), 288, "{name}");
         let again = world.run("status --deadline 1s");
         assert_eq!(
-            (again.code, again.err.contains("was corrupt")),
+            (again.code, again.stderr.contains("was corrupt")),
             (Some(6), false),
             "{name}: {again:?}"
         );
-        assert_eq!(world.requests(), 1, "{name}");
+        assert_eq!(world.count(), 1, "{name}");
     }
 }
 
@@ -523,7 +399,7 @@ fn budgets_from_the_future_from_another_boot_and_of_another_byte_order() {
         fs::write(world.budget(), bytes).unwrap();
         let run = world.run("status --deadline 1s");
         assert_eq!(run.code, Some(6), "{name}: {run:?}");
-        assert!(run.err.contains("was corrupt"), "{name}: {run:?}");
+        assert!(run.stderr.contains("was corrupt"), "{name}: {run:?}");
     }
     // From before a reboot: it counts for nothing.
     let full = resealed(good, |record| {
@@ -531,15 +407,15 @@ fn budgets_from_the_future_from_another_boot_and_of_another_byte_order() {
         record[40..280].fill(0x11);
     });
     fs::write(world.budget(), full).unwrap();
-    assert_eq!(world.run("status").is_answered().err, "");
+    assert_eq!(world.run("status").is_answered().stderr, "");
     fs::write(world.budget(), "new").unwrap();
-    assert_eq!(world.run("status").is_answered().err, "");
+    assert_eq!(world.run("status").is_answered().stderr, "");
 }
 
 #[test]
 fn what_is_no_file_is_not_touched() {
     let world = deployed();
-    fs::create_dir(world.state_dir()).unwrap();
+    fs::create_dir(&world.state_dir).unwrap();
     let precious = world.folder.path().join("precious");
     fs::write(&precious, "precious").unwrap();
     symlink(&precious, world.budget()).unwrap();
@@ -560,7 +436,7 @@ fn what_is_no_file_is_not_touched() {
 #[test]
 fn state_directories_that_are_of_no_use() {
     let world = deployed();
-    let state = world.state_dir();
+    let state = world.state_dir.clone();
     fs::write(&state, "a file").unwrap();
     world.run("status").is_alone();
     fs::remove_file(&state).unwrap();
@@ -570,9 +446,9 @@ fn state_directories_that_are_of_no_use() {
     fs::create_dir(&state).unwrap();
     fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
     world.run("status").is_alone();
-    let mut absent = world.command("status");
+    let mut absent = world.agent("status");
     absent.env("RACKCONNECT_STATE_DIR", world.folder.path().join("no/such/folder"));
-    Run::of(absent.output().unwrap()).is_alone();
+    ended(absent.output().unwrap()).is_alone();
     assert_eq!(world.run("status --state-dir=").code, Some(2));
 }
 
@@ -580,10 +456,10 @@ fn state_directories_that_are_of_no_use() {
 #[test]
 fn a_wait_alone_says_nothing_of_how_it_spreads_its_requests() {
     let world = deploying();
-    fs::write(world.state_dir(), "a file").unwrap();
+    fs::write(&world.state_dir, "a file").unwrap();
     let run = world.run("wait --interval 3s --timeout 5s");
     assert_eq!(run.code, Some(124), "{run:?}");
-    assert!(!run.err.contains("used up"), "{run:?}");
+    assert!(!run.stderr.contains("used up"), "{run:?}");
 }
 
 #[test]
@@ -592,15 +468,17 @@ fn a_file_that_cannot_be_written() {
     let limited = |limit: &str| {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -f {limit} && exec \"$0\" \"$@\"")]);
-        shell.arg(env!("CARGO_BIN_EXE_rackconnect"));
-        Run::of(world.prepare(shell, "status").output().unwrap())
+        shell.arg(binary()).arg("status").env_clear();
+        let agent = world.agent("");
+        shell.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        ended(shell.output().unwrap())
     };
     // As on a full disk: first it cannot be made, then not be changed.
     limited("0").is_alone();
     assert!(!world.budget().exists());
     world.run("status").is_answered();
     limited("0").is_alone();
-    assert_eq!(world.run("status").is_answered().err, "", "what was there is still good");
+    assert_eq!(world.run("status").is_answered().stderr, "", "what was there is still good");
     if !geteuid().is_root() {
         fs::set_permissions(world.budget(), Permissions::from_mode(0o444)).unwrap();
         world.run("status").is_alone();
@@ -623,9 +501,9 @@ fn a_lock_that_was_held_for_seconds_broke_the_limit() {
     let lock = holder(&world);
     let run = world.run("status --deadline 4s");
     assert_eq!(run.code, Some(6), "{run:?}");
-    assert!(run.err.contains("keeps the count of this server's requests locked"), "{run:?}");
+    assert!(run.stderr.contains("keeps the count of this server's requests locked"), "{run:?}");
     assert_eq!(world.run("wait --timeout 4s").code, Some(124));
-    assert_eq!(world.requests(), 30);
+    assert_eq!(world.count(), 30);
     drop(lock);
 }
 
@@ -636,10 +514,10 @@ fn a_lock_that_is_held_for_two_seconds_is_waited_for() {
     let lock = holder(&world);
     let mut waiting = world.start("status");
     assert!(waiting.says("locked: trying on"));
-    assert_eq!(world.requests(), 1);
+    assert_eq!(world.count(), 1);
     drop(lock);
     let run = waiting.end();
-    assert_eq!(run.is_answered().err, "", "it was said once");
+    assert_eq!(run.is_answered().stderr, "", "it was said once");
 }
 
 /// Anybody who can read the budget can hold its lock for ever.
@@ -649,7 +527,7 @@ fn a_lock_that_is_never_given_back_ends_the_sharing() {
     world.run("status").is_answered();
     let lock = holder(&world);
     let start = Instant::now();
-    assert!(world.run("status --deadline 60s").is_alone().err.contains("locked"));
+    assert!(world.run("status --deadline 60s").is_alone().stderr.contains("locked"));
     // So a loop of such commands, too, stays at six a minute.
     assert!(start.elapsed() >= Duration::from_secs(9), "{:?}", start.elapsed());
     // So many that they share; whoever tries, all have tried.
@@ -658,9 +536,9 @@ fn a_lock_that_is_never_given_back_ends_the_sharing() {
     for one in many {
         assert_eq!(one.end().code, Some(0));
     }
-    assert!(world.requests() <= 6, "{}", world.requests());
+    assert!(world.count() <= 6, "{}", world.count());
     drop(lock);
-    assert_eq!(world.run("status").is_answered().err, "");
+    assert_eq!(world.run("status").is_answered().stderr, "");
 }
 
 /// Whoever asked for all was told that there is no place, or told others so, and then asked in an hour only.
@@ -686,7 +564,7 @@ fn a_status_was_told_that_the_wait_beside_it_has_no_place() {
     }
     let lock = holder(&world);
     let wait = world.start("wait --timeout 5m");
-    while wait.names().is_empty() {
+    while wait.sockets().is_empty() {
         thread::sleep(Duration::from_millis(1));
     }
     // It comes while the wait looks for a place.
@@ -699,7 +577,7 @@ fn a_status_was_told_that_the_wait_beside_it_has_no_place() {
 /// A leader that may ask nothing for a minute said nothing either, and was passed over for ever.
 #[test]
 fn who_joins_while_nothing_may_be_asked_stays() {
-    let world = World::with(Config {
+    let world = world(Config {
         limit: 1,
         script: Script::of([Step::new("DEPLOYING")]),
         ..Config::default()
@@ -709,20 +587,20 @@ fn who_joins_while_nothing_may_be_asked_stays() {
     world.wait_for_requests(2);
     let run = world.run("wait -v --request-timeout 1s --timeout 12s");
     assert_eq!(run.code, Some(124), "{run:?}");
-    assert!(run.err.contains("(HTTP 403)") && !run.err.contains("silent"), "{run:?}");
-    assert_eq!(world.requests(), 2);
+    assert!(run.stderr.contains("(HTTP 403)") && !run.stderr.contains("silent"), "{run:?}");
+    assert_eq!(world.count(), 2);
 }
 
 /// Any user can open the directory, and so hold a lock on it.
 #[test]
 fn a_lock_on_the_directory_kept_the_budget_and_status_json_from_being_made() {
     let world = deployed();
-    fs::create_dir(world.state_dir()).unwrap();
+    fs::create_dir(&world.state_dir).unwrap();
     let _lock =
-        Flock::lock(File::open(world.state_dir()).unwrap(), FlockArg::LockExclusive).unwrap();
-    assert_eq!(world.run("status").is_answered().err, "");
+        Flock::lock(File::open(&world.state_dir).unwrap(), FlockArg::LockExclusive).unwrap();
+    assert_eq!(world.run("status").is_answered().stderr, "");
     assert!(world.budget().exists());
-    assert_eq!(world.state_dir().join("status.json").exists(), geteuid().is_root());
+    assert_eq!(world.state_dir.join("status.json").exists(), geteuid().is_root());
 }
 
 /// What takes minutes to come about, written down.
@@ -741,13 +619,13 @@ fn a_series_of_403s_names_the_usual_suspects() {
     let run = world.run("gateway --deadline 1s");
     assert_eq!(run.code, Some(6), "{run:?}");
     assert!(
-        run.err.contains(
+        run.stderr.contains(
             "(HTTP 403, 3 times in a row, each but the first after a minute with nothing"
         ),
         "{run:?}"
     );
-    assert!(run.err.contains("rcrun"), "{run:?}");
-    assert_eq!(world.requests(), 1);
+    assert!(run.stderr.contains("rcrun"), "{run:?}");
+    assert_eq!(world.count(), 1);
 }
 
 #[test]
@@ -760,7 +638,7 @@ fn deleted_while_in_use_it_is_made_again_and_what_is_known_goes_into_it() {
     // The status, and the tasks.
     world.wait_for_requests(22);
     thread::sleep(Duration::from_millis(500));
-    fs::remove_dir_all(world.state_dir()).unwrap();
+    fs::remove_dir_all(&world.state_dir).unwrap();
     world.wait_for_requests(23);
     thread::sleep(Duration::from_millis(500));
     let mut more = 0;
@@ -769,15 +647,15 @@ fn deleted_while_in_use_it_is_made_again_and_what_is_known_goes_into_it() {
     }
     drop(wait);
     assert!(more < 10, "{more}");
-    world.fits_the_limit();
+    assert!(world.most_in_a_minute() <= 30);
 }
 
 #[test]
 fn status_json_is_written_by_root_alone() {
-    let world = World::new([Step::new("DEPLOYING").gateway("10.1.2.3")]);
+    let world = world_of([Step::new("DEPLOYING").gateway("10.1.2.3")]);
     assert_eq!(world.run("status --region dfw").code, Some(0));
     assert_eq!(world.run("gateway").code, Some(0));
-    let file = world.state_dir().join("status.json");
+    let file = world.state_dir.join("status.json");
     if !geteuid().is_root() {
         assert!(!file.exists());
         return;
@@ -794,6 +672,6 @@ fn status_json_is_written_by_root_alone() {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
-    let names = fs::read_dir(world.state_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = fs::read_dir(world.state_dir).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.count(), 3, "these two, the lock, and nothing else is left behind");
 }

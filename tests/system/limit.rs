@@ -1,6 +1,9 @@
 //! The request limit over minutes, with hundreds of processes and several users, at the simulated API, whose own count
 //! is the judge. Started by limit.sh; prints its figures, and fails if one is not what is promised.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -14,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
-use simulated_api::{Align, Config, Script, Simulator, Step, max_in_any_window};
-use tempfile::TempDir;
+use simulated_api::{Align, Config, Script, Step, max_in_any_window};
+use support::World;
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -69,28 +72,29 @@ fn main() -> ExitCode {
     }
 }
 
-/// A simulated API and a state directory.
-struct World {
-    simulator: Simulator,
-    folder: TempDir,
+/// A server: a world, and the program where every user can execute it.
+struct Server {
+    world: World,
     program: PathBuf,
 }
 
-impl World {
-    fn new(program: &Path, tls: bool, script: Script) -> World {
-        let simulator =
-            Simulator::start(Config { script, tls, align: Align::Clock, ..Config::default() })
-                .unwrap();
+impl std::ops::Deref for Server {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl Server {
+    fn new(program: &Path, tls: bool, script: Script) -> Server {
         // In memory, as /run is.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
-        let ca_file = folder.path().join("ca.pem");
-        fs::write(&ca_file, simulator.ca_pem()).unwrap();
-        World { simulator, folder, program: program.to_owned() }
-    }
-
-    fn state_dir(&self) -> PathBuf {
-        self.folder.path().join("state")
+        let config = Config { script, tls, align: Align::Clock, ..Config::default() };
+        let world = World::in_folder(config, folder).with_new_state_dir();
+        fs::write(world.folder.path().join("ca.pem"), world.api.ca_pem()).unwrap();
+        Server { world, program: program.to_owned() }
     }
 
     /// The program with those arguments, as that user.
@@ -108,10 +112,9 @@ impl World {
             .args(line.split_whitespace())
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("RACKCONNECT_CONFIG", "/dev/null")
-            .env("RACKCONNECT_ENDPOINT", self.simulator.endpoint())
+            .env("RACKCONNECT_ENDPOINT", self.api.endpoint())
             .env("RACKCONNECT_CA_FILE", self.folder.path().join("ca.pem"))
-            .env("RACKCONNECT_STATE_DIR", self.state_dir())
+            .env("RACKCONNECT_STATE_DIR", &self.state_dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -127,11 +130,11 @@ impl World {
     }
 
     fn most(&self) -> usize {
-        self.simulator.max_in_any_window(SERVER, MINUTE)
+        self.most_in_a_minute()
     }
 
     fn refused(&self) -> u64 {
-        self.simulator.counts_of(SERVER).over_limit
+        self.api.counts_of(SERVER).over_limit
     }
 }
 
@@ -183,8 +186,8 @@ fn spread(mut children: Vec<Child>, limit: Duration) -> Duration {
 }
 
 fn two_hundred_waits(program: &Path) {
-    let world = World::new(program, true, deploying());
-    let mut waits: Vec<Child> = (0..WAITS).map(|_| world.start("-q wait")).collect();
+    let server = Server::new(program, true, deploying());
+    let mut waits: Vec<Child> = (0..WAITS).map(|_| server.start("-q wait")).collect();
     let start = Instant::now();
     thread::sleep(Duration::from_secs(20));
     let before: Vec<_> = waits.iter().map(|wait| usage(wait.id())).collect();
@@ -193,7 +196,7 @@ fn two_hundred_waits(program: &Path) {
     while start.elapsed() < LONG {
         thread::sleep(Duration::from_secs(65).min(LONG.saturating_sub(start.elapsed())));
         let asked = Instant::now();
-        let (code, out, err) = text(world.run("status"));
+        let (code, out, err) = text(server.run("status"));
         assert_eq!((code, out.trim()), (Some(0), "DEPLOYING"), "{err}");
         typed.push(asked.elapsed());
     }
@@ -207,9 +210,9 @@ fn two_hundred_waits(program: &Path) {
     }
     let cpu = cpu as f64 / 1e9 / elapsed * 100.0;
     assert!(waits.iter_mut().all(|wait| wait.try_wait().unwrap().is_none()), "a wait ended early");
-    world.simulator.set_script(SERVER, deployed());
+    server.api.set_script(SERVER, deployed());
     let spread = spread(waits, Duration::from_secs(30));
-    let (most, refused) = (world.most(), world.refused());
+    let (most, refused) = (server.most(), server.refused());
     println!(
         "{WAITS} waits for {LONG:?}: at most {most} requests in any 60 s, {refused} times 403, all ended within {spread:?} \
          of the first; {cpu:.2} % of a core, at most {most_switches:.2} wake-ups a second each; status beside them took \
@@ -225,15 +228,15 @@ fn two_hundred_waits(program: &Path) {
 
 /// With a disk that every now and then keeps whoever writes for three seconds, and so the lock.
 fn fifty_loops(program: &Path) {
-    let world = World::new(program, true, deployed());
-    let (_, _, err) = text(world.run("status"));
+    let server = Server::new(program, true, deployed());
+    let (_, _, err) = text(server.run("status"));
     assert_eq!(err, "");
     let lines =
         ["status", "status --check", "details", "gateway show", "features", "status --format json"];
     let answered = AtomicUsize::new(0);
     let start = Instant::now();
     thread::scope(|scope| {
-        let state_dir = world.state_dir();
+        let state_dir = server.state_dir.clone();
         scope.spawn(move || {
             while start.elapsed() < LONG {
                 thread::sleep(Duration::from_secs(17));
@@ -243,10 +246,10 @@ fn fifty_loops(program: &Path) {
             }
         });
         for n in 0..50 {
-            let (world, answered) = (&world, &answered);
+            let (server, answered) = (&server, &answered);
             scope.spawn(move || {
                 while start.elapsed() < LONG {
-                    let (code, out, err) = text(world.run(lines[n % lines.len()]));
+                    let (code, out, err) = text(server.run(lines[n % lines.len()]));
                     assert!(!err.contains("cannot be shared"), "{err}");
                     match code {
                         Some(0) => assert!(!out.is_empty()),
@@ -261,7 +264,7 @@ fn fifty_loops(program: &Path) {
         }
     });
     let (most, refused, requests) =
-        (world.most(), world.refused(), world.simulator.counts_of(SERVER).requests);
+        (server.most(), server.refused(), server.api.counts_of(SERVER).requests);
     println!(
         "50 loops for {LONG:?}: at most {most} requests in any 60 s, {refused} times 403; {} answers from {requests} requests",
         answered.into_inner()
@@ -273,15 +276,15 @@ fn fifty_loops(program: &Path) {
 /// Another program uses half of the limit, then all of it, then nothing.
 fn another_program(program: &Path) {
     // Plain HTTP, so that the other program is three lines.
-    let world = World::new(program, false, deploying());
-    let mut waits: Vec<Child> = (0..50).map(|_| world.start("wait")).collect();
+    let server = Server::new(program, false, deploying());
+    let mut waits: Vec<Child> = (0..50).map(|_| server.start("wait")).collect();
     let start = Instant::now();
     thread::scope(|scope| {
-        let world = &world;
+        let server = &server;
         scope.spawn(move || {
             while start.elapsed() < LONG {
                 let pause = if start.elapsed() < LONG / 2 { 4_000 } else { 500 };
-                if let Ok(mut stream) = TcpStream::connect(world.simulator.addresses()[0]) {
+                if let Ok(mut stream) = TcpStream::connect(server.api.addresses()[0]) {
                     let request = b"GET /v1/automation_status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
                     let _ = stream.write_all(request).and_then(|()| stream.read_to_end(&mut Vec::new()));
                 }
@@ -291,7 +294,7 @@ fn another_program(program: &Path) {
         for _ in 0..5 {
             scope.spawn(move || {
                 while start.elapsed() < LONG {
-                    match text(world.run("status")) {
+                    match text(server.run("status")) {
                         (Some(0), out, _) => assert_eq!(out, "DEPLOYING\n"),
                         (Some(6), out, err) => {
                             assert!(out.is_empty() && err.contains("request limit"), "{err}")
@@ -306,7 +309,7 @@ fn another_program(program: &Path) {
     let own = |received: &simulated_api::Received| {
         received.header("user-agent").is_some_and(|agent| agent.starts_with("rackconnect"))
     };
-    let log = world.simulator.log();
+    let log = server.api.log();
     let most = max_in_any_window(
         log.iter().filter(|received| own(received)).map(|received| received.at),
         MINUTE,
@@ -316,7 +319,7 @@ fn another_program(program: &Path) {
         .filter(|received| own(received) && received.code == Some(403))
         .map(|received| received.at)
         .collect();
-    world.simulator.set_script(SERVER, deployed());
+    server.api.set_script(SERVER, deployed());
     let ended = Instant::now();
     let outputs: Vec<_> = waits.into_iter().map(end).collect();
     println!(
@@ -339,13 +342,13 @@ fn another_program(program: &Path) {
 }
 
 fn alone(program: &Path) {
-    let world = World::new(program, true, deploying());
-    fs::write(world.state_dir(), "no directory").unwrap();
-    let mut wait = world.start("wait --interval 3s");
+    let server = Server::new(program, true, deploying());
+    fs::write(&server.state_dir, "no directory").unwrap();
+    let mut wait = server.start("wait --interval 3s");
     thread::sleep(Duration::from_secs(130));
     wait.kill().unwrap();
     let (_, _, err) = end(wait);
-    let most = world.most();
+    let most = server.most();
     println!("a wait without a state directory: at most {most} requests in any 60 s");
     assert!((4..=6).contains(&most));
     assert_eq!(err.matches("cannot be shared").count(), 1, "{err}");
@@ -357,19 +360,19 @@ fn users(program: &Path) {
         println!("NOT RUN: several users (it needs root)");
         return;
     }
-    let world = World::new(program, true, deploying());
+    let server = Server::new(program, true, deploying());
     let bob = "setpriv --reuid=2001 --regid=2001 --clear-groups";
     let alice = "setpriv --reuid=2002 --regid=2002 --clear-groups";
     let weak_root = "setpriv --bounding-set=-dac_override,-dac_read_search,-fowner --inh-caps=-all";
     // Nobody but root makes it. (At an API of its own: what is sent without a budget is in none.)
-    let without = World::new(program, true, deploying());
+    let without = Server::new(program, true, deploying());
     let (code, _, err) = text(without.command(bob, "status").output().unwrap());
     assert_eq!(code, Some(0), "{err}");
     assert!(err.contains("cannot be shared"), "{err}");
-    assert!(!without.state_dir().exists());
-    let run = |prefix: &str, line: &str| text(world.command(prefix, line).output().unwrap());
+    assert!(!without.state_dir.exists());
+    let run = |prefix: &str, line: &str| text(server.command(prefix, line).output().unwrap());
     let mode = |name: &str| {
-        fs::metadata(world.state_dir().join(name)).unwrap().permissions().mode() & 0o777
+        fs::metadata(server.state_dir.join(name)).unwrap().permissions().mode() & 0o777
     };
     let (code, _, err) = run(weak_root, "status");
     assert_eq!(code, Some(0), "{err}");
@@ -378,18 +381,18 @@ fn users(program: &Path) {
         let (code, _, err) = run(who, "status");
         assert_eq!((code, err.as_str()), (Some(0), ""), "{who}");
     }
-    let before = fs::read(world.state_dir().join("status.json")).unwrap();
+    let before = fs::read(server.state_dir.join("status.json")).unwrap();
     assert_eq!(run(bob, "gateway").0, Some(0));
     assert_eq!(
-        fs::read(world.state_dir().join("status.json")).unwrap(),
+        fs::read(server.state_dir.join("status.json")).unwrap(),
         before,
         "not root's, and yet written"
     );
 
     // root's wait answers everybody's; nobody else's answers root's.
-    let asked = || world.simulator.counts_of(SERVER).requests;
+    let asked = || server.api.counts_of(SERVER).requests;
     let spawn =
-        |prefix: &str, line: &str| world.command(prefix, line).process_group(0).spawn().unwrap();
+        |prefix: &str, line: &str| server.command(prefix, line).process_group(0).spawn().unwrap();
     let root_waits = spawn("", "wait --interval 1h");
     thread::sleep(Duration::from_secs(2));
     let others = [spawn(bob, "wait --interval 1h"), spawn(alice, "wait --interval 1h")];
@@ -398,14 +401,14 @@ fn users(program: &Path) {
     let had = asked();
     assert_eq!(run(bob, "status").0, Some(0));
     assert_eq!(asked(), had + 1);
-    world.simulator.set_script(SERVER, deployed());
+    server.api.set_script(SERVER, deployed());
     // By bob's question root's wait asks, and its answer ends all three.
     assert_eq!(run(bob, "status").1.trim(), "DEPLOYED");
     assert_eq!(end(root_waits).1.trim(), "DEPLOYED");
     for other in others {
         assert_eq!(end(other).1.trim(), "DEPLOYED");
     }
-    world.simulator.set_script(SERVER, deploying());
+    server.api.set_script(SERVER, deploying());
     let bob_waits = spawn(bob, "wait --interval 1h");
     thread::sleep(Duration::from_secs(1));
     let had = asked();
@@ -428,7 +431,7 @@ fn users(program: &Path) {
     let _ = root_waits.wait();
     let names: Vec<String> =
         (0..4).map(|n| name.replacen("/0/0/", &format!("/0/{n}/"), 1)).collect();
-    let myself = world.folder.path().join("limit");
+    let myself = server.folder.path().join("limit");
     fs::copy(std::env::current_exe().unwrap(), &myself).unwrap();
     let as_bob = |what: &str, names: &[String]| {
         let mut words = bob.split_whitespace();
@@ -486,7 +489,7 @@ fn users(program: &Path) {
         let _ = child.kill();
         let _ = child.wait();
     }
-    let (most, refused) = (world.most(), world.refused());
+    let (most, refused) = (server.most(), server.refused());
     println!(
         "four users, {killed} processes killed in 120 s: at most {most} requests in any 60 s, {refused} times 403"
     );
@@ -569,8 +572,8 @@ fn full_disk(program: &Path) {
         println!("NOT RUN: a full disk (it needs root)");
         return;
     }
-    let world = World::new(program, true, deployed());
-    fs::create_dir(world.state_dir()).unwrap();
+    let server = Server::new(program, true, deployed());
+    fs::create_dir(&server.state_dir).unwrap();
     let script = r#"
         mount -t tmpfs -o size=8k,mode=755 tmpfs "$RACKCONNECT_STATE_DIR"
         head -c 8192 /dev/zero > "$RACKCONNECT_STATE_DIR/full"
@@ -584,7 +587,7 @@ fn full_disk(program: &Path) {
         "$0" status
     "#;
     let mut command = Command::new("unshare");
-    let environment = world.command("", "");
+    let environment = server.command("", "");
     command.env_clear().envs(environment.get_envs().filter_map(|(key, value)| Some((key, value?))));
     command.args(["-m", "sh", "-c", script]).arg(program);
     let (code, out, err) = text(command.output().unwrap());

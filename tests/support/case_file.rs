@@ -1,0 +1,269 @@
+//! The format of the case files and how they are run.
+//!
+//! A file has `about`, one sentence; `[api]`, the configuration of the simulated API (its README has
+//! all keys), and perhaps `[xenstore]`, that of the simulated xenstore; `setup`, a shell script that
+//! is run first, in the temporary directory; and `[[run]]`, in turn. In the end `requests` is what
+//! the API was asked.
+//!
+//! A file can hold many cases: its `[[row]]` tables and the `[matrix]` arrays are multiplied, and
+//! `{key}` in any string stands for the value that the case has of that key. A string that is only
+//! `{key}` becomes the value itself, whatever its type, and an array of them becomes part of the
+//! array around it. `name` is then the name of each case; without it, a case has its file's name.
+//!
+//! In `args`, `env`, `config`, `setup` and `stdout` there are also `{endpoint}`, `{ca}`, `{folder}`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use serde::Deserialize;
+use simulated_api::Config;
+use toml::{Table, Value};
+
+use super::{Ended, World, config, ended};
+
+/// One case.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// For the reader.
+    #[serde(rename = "about")]
+    _about: String,
+    #[serde(default)]
+    api: Table,
+    xenstore: Option<Table>,
+    setup: Option<String>,
+    run: Vec<Run>,
+    requests: Option<Vec<String>>,
+}
+
+/// One run of the program.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Run {
+    /// Split at white space.
+    args: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// The text of the configuration file.
+    config: Option<String>,
+    /// The exit code.
+    code: i32,
+    /// The whole of standard output.
+    stdout: Option<String>,
+    /// Each must be in standard error.
+    #[serde(default)]
+    stderr: Vec<String>,
+    /// Standard error must be empty.
+    #[serde(default)]
+    silent: bool,
+    /// Seconds.
+    at_least: Option<u64>,
+    /// Seconds; an order of magnitude above what is right, so that a busy machine passes.
+    at_most: Option<u64>,
+}
+
+/// All cases of the files below `root/directory`, by name.
+pub fn read_all(root: &Path, directory: &str) -> Vec<(String, Case)> {
+    let root = root.join(directory);
+    let mut files = Vec::new();
+    find(&root, &mut files);
+    files.sort();
+    files
+        .iter()
+        .flat_map(|file| {
+            let text = fs::read_to_string(file).expect("a readable case file");
+            let name = file.strip_prefix(&root).expect("a file below").with_extension("");
+            cases_of(&name.display().to_string(), &text)
+                .unwrap_or_else(|err| panic!("{}: {err}", file.display()))
+        })
+        .collect()
+}
+
+fn find(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory of case files") {
+        let path = entry.expect("a directory entry").path();
+        if path.is_dir() {
+            find(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+}
+
+fn cases_of(name: &str, text: &str) -> Result<Vec<(String, Case)>, String> {
+    let mut file: Table = toml::from_str(text).map_err(|err| err.to_string())?;
+    let mut rows: Vec<Table> = match file.remove("row") {
+        Some(rows) => rows.try_into().map_err(|err| format!("row: {err}"))?,
+        None => vec![Table::new()],
+    };
+    if let Some(matrix) = file.remove("matrix") {
+        let matrix: BTreeMap<String, Vec<Value>> =
+            matrix.try_into().map_err(|err| format!("matrix: {err}"))?;
+        for (key, values) in &matrix {
+            rows = rows
+                .iter()
+                .flat_map(|row| values.iter().map(move |value| with(row, key, value)))
+                .collect();
+        }
+    }
+    let template = file.remove("name");
+    let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+    rows.iter()
+        .map(|row| {
+            let name = match &template {
+                Some(template) => {
+                    let own = fill(template, row)?;
+                    format!("{directory}/{}", own.as_str().unwrap_or_default())
+                }
+                None => name.to_owned(),
+            };
+            let case = fill(&Value::Table(file.clone()), row)?;
+            Ok((name, case.try_into().map_err(|err| err.to_string())?))
+        })
+        .collect()
+}
+
+/// A row with one more value. A value that is a table brings its own keys.
+fn with(row: &Table, key: &str, value: &Value) -> Table {
+    let mut row = row.clone();
+    match value {
+        Value::Table(table) => row.extend(table.clone()),
+        value => drop(row.insert(key.to_owned(), value.clone())),
+    }
+    row
+}
+
+/// Puts the values of a row in the place of their keys.
+fn fill(value: &Value, row: &Table) -> Result<Value, String> {
+    let whole = |text: &str| row.get(text.strip_prefix('{')?.strip_suffix('}')?).cloned();
+    Ok(match value {
+        Value::String(text) => match whole(text) {
+            Some(value) => value,
+            None => Value::String(row.iter().fold(text.clone(), |text, (key, value)| {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                text.replace(&format!("{{{key}}}"), &value)
+            })),
+        },
+        Value::Array(items) => {
+            let mut filled = Vec::new();
+            for item in items {
+                match (item.as_str().and_then(whole), fill(item, row)?) {
+                    (Some(Value::Array(part)), _) => filled.extend(part),
+                    (_, item) => filled.push(item),
+                }
+            }
+            Value::Array(filled)
+        }
+        Value::Table(table) => Value::Table(
+            table
+                .iter()
+                .map(|(key, value)| Ok((key.clone(), fill(value, row)?)))
+                .collect::<Result<Table, String>>()?,
+        ),
+        other => other.clone(),
+    })
+}
+
+/// Runs a case; an error says what was not as expected.
+pub fn run(case: &Case) -> Result<(), String> {
+    let world = World::with(api(&case.api)?);
+    let xenstore = case.xenstore.as_ref().map(xenstore).transpose()?;
+    let folder = world.folder.path().display().to_string();
+    let fill = |text: &str| {
+        text.replace("{endpoint}", &world.api.endpoint())
+            .replace("{ca}", &world.api.ca_file().display().to_string())
+            .replace("{folder}", &folder)
+    };
+    if let Some(script) = &case.setup {
+        let script = fill(script);
+        let mut command = Command::new("sh");
+        command.args(["-euc", &script]).current_dir(&folder);
+        let setup = ended(command.output().map_err(|err| err.to_string())?);
+        if setup.code != Some(0) {
+            return Err(format!("setup: {}", setup.stderr));
+        }
+    }
+    for (index, run) in case.run.iter().enumerate() {
+        let arguments: Vec<String> = run.args.split_whitespace().map(fill).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = world.agent(&arguments);
+        if let Some(xenstore) = &xenstore {
+            command.env("XENSTORED_PATH", xenstore.path());
+        }
+        if let Some(text) = &run.config {
+            let path = world.folder.path().join("config.toml");
+            fs::write(&path, fill(text)).map_err(|err| err.to_string())?;
+            command.env("RACKCONNECT_CONFIG", path);
+        }
+        for (name, value) in &run.env {
+            command.env(name, fill(value));
+        }
+        let started = Instant::now();
+        let ended = ended(command.output().map_err(|err| err.to_string())?);
+        run.check(&ended, started.elapsed().as_secs_f64(), &fill).map_err(|err| {
+            format!(
+                "{err}\nrun {}: rackconnect {}\ncode: {:?}\nstdout: {:?}\nstderr: {}",
+                index + 1,
+                run.args,
+                ended.code,
+                String::from_utf8_lossy(&ended.stdout),
+                ended.stderr
+            )
+        })?;
+    }
+    match &case.requests {
+        Some(expected) if *expected != world.requests() => {
+            Err(format!("the API was asked {:?}", world.requests()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Run {
+    fn check(
+        &self,
+        ended: &Ended,
+        seconds: f64,
+        fill: &impl Fn(&str) -> String,
+    ) -> Result<(), String> {
+        if self.at_least.is_some_and(|least| seconds < least as f64)
+            || self.at_most.is_some_and(|most| seconds > most as f64)
+        {
+            return Err(format!("it took {seconds} seconds"));
+        }
+        if ended.code != Some(self.code) {
+            return Err(format!("the exit code is not {}", self.code));
+        }
+        if self.stdout.as_ref().is_some_and(|expected| fill(expected).as_bytes() != ended.stdout) {
+            return Err("standard output is not as expected".to_owned());
+        }
+        if let Some(words) = self.stderr.iter().find(|words| !ended.stderr.contains(&fill(words))) {
+            return Err(format!("standard error does not say {words:?}"));
+        }
+        if (self.silent && !ended.stderr.is_empty()) || ended.stderr.contains("panicked") {
+            return Err("standard error says more than it should".to_owned());
+        }
+        if ended.stderr.bytes().any(|byte| byte.is_ascii_control() && byte != b'\n') {
+            return Err("standard error carries control characters".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The API's configuration; its minute does not follow the wall clock.
+fn api(table: &Table) -> Result<Config, String> {
+    let text = toml::to_string(table).map_err(|err| err.to_string())?;
+    let own = Config::from_toml(&text).map_err(|err| err.to_string())?;
+    let minute = if table.contains_key("minute") { own.minute } else { config().minute };
+    Ok(Config { align: config().align, minute, ..own })
+}
+
+fn xenstore(table: &Table) -> Result<simulated_xenstore::Simulator, String> {
+    let text = toml::to_string(table).map_err(|err| err.to_string())?;
+    simulated_xenstore::Config::from_toml(&text)
+        .and_then(simulated_xenstore::Simulator::start)
+        .map_err(|err| err.to_string())
+}

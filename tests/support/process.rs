@@ -1,0 +1,170 @@
+//! Running the program and looking at how it ended.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::{SigHandler, Signal};
+use nix::unistd::Pid;
+
+use super::Arguments;
+
+/// The program with an environment that holds PATH alone, and with signals as an interactive shell
+/// sets them: where the tests were started to ignore one (nohup, a shell's background), the program
+/// would ignore it, too, and tests that send it would wait for ever.
+pub fn bare_agent<A: Arguments + ?Sized>(arguments: &A) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments.list()).env_clear().stdin(Stdio::null());
+    // SAFETY: between fork and exec it calls sigaction(2) alone, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+                nix::sys::signal::signal(signal, SigHandler::SigDfl)?;
+            }
+            Ok(())
+        });
+    }
+    // Never the xenstore of the machine that the tests run on.
+    command.env("XENSTORED_PATH", "/nonexistent");
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    command
+}
+
+/// The program under test; for an example, which Cargo builds no program for, the installed one.
+pub fn binary() -> PathBuf {
+    PathBuf::from(option_env!("CARGO_BIN_EXE_rackconnect").unwrap_or("rackconnect"))
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Standard output as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("UTF-8 on standard output")
+    }
+
+    /// Checks the exit code, and that no panic is behind it.
+    #[track_caller]
+    pub fn expect(&self, code: i32) -> &Ended {
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout: {:?}\nstderr: {}",
+            String::from_utf8_lossy(&self.stdout),
+            self.stderr
+        );
+        self
+    }
+
+    /// Checks that standard error contains that.
+    #[track_caller]
+    pub fn says(&self, words: &str) -> &Ended {
+        assert!(self.stderr.contains(words), "{words:?} is not in {}", self.stderr);
+        self
+    }
+}
+
+/// How a process ended, from its output.
+pub fn ended(output: Output) -> Ended {
+    Ended {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Reads a child's output to its end and waits for it.
+pub fn finish(child: Child) -> Ended {
+    ended(child.wait_with_output().expect("the child ends"))
+}
+
+/// A process that does not outlive its test.
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Starts a command.
+    pub fn start(command: &mut Command) -> Running {
+        Running(Some(command.spawn().expect("the program starts")))
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it is only taken at its end")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        let id = self.0.as_ref().expect("it is only taken at its end").id();
+        Pid::from_raw(id.cast_signed())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        nix::sys::signal::kill(self.pid(), signal).expect("it is running");
+    }
+
+    /// The abstract names of the sockets where it accepts followers (proc_net_unix(5)).
+    pub fn sockets(&self) -> Vec<String> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its descriptors");
+        let open: Vec<String> = open
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
+        let sockets = fs::read_to_string("/proc/net/unix").expect("the sockets");
+        sockets
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|fields| fields.len() > 7 && open.contains(&format!("socket:[{}]", fields[6])))
+            .filter_map(|fields| fields[7].strip_prefix('@'))
+            .filter(|name| name.starts_with("rackconnect-agent"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        finish(self.0.take().expect("it is only taken at its end"))
+    }
+
+    /// Waits until it says that on standard error; false if it ends without.
+    pub fn says(&mut self, what: &str) -> bool {
+        let stderr = self.child().stderr.as_mut().expect("standard error is piped");
+        // What is buffered is lost to whoever reads next, so nothing is.
+        let mut stderr = BufReader::with_capacity(1, stderr);
+        let mut line = String::new();
+        while stderr.read_line(&mut line).expect("standard error can be read") > 0 {
+            if line.contains(what) {
+                return true;
+            }
+            line.clear();
+        }
+        false
+    }
+
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
+        self.child().try_wait().expect("its state").is_none()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
