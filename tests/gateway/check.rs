@@ -4,8 +4,8 @@ use rackconnect_agent::netlink::Route;
 use serde_json::Value;
 use simulated_api::Step;
 
+use crate::network::{GATEWAY, Network, PUBLIC, deployed};
 use crate::support::ended;
-use crate::world::{GATEWAY, PUBLIC, World, deployed};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("check::the_gateway_is_the_default", the_gateway_is_the_default),
@@ -20,11 +20,11 @@ pub const TESTS: &[(&str, fn())] = &[
 
 /// The dump is given up behind the default routes; what is found must be the same.
 fn default_routes_of_a_large_table() {
-    let world = World::with(
+    let network = Network::with(
         [deployed()],
         &[(GATEWAY, "eth1", 100), (PUBLIC, "eth0", 200), (PUBLIC, "eth0", 4_000_000_000)],
     );
-    let server = &world.server;
+    let server = &network.server;
     server.append(&server.route("0.0.0.0/8", PUBLIC, "eth0", 0));
     server.append(&server.route("0.0.0.0/1", PUBLIC, "eth0", 0));
     let mut other_table = server.route("default", PUBLIC, "eth0", 0);
@@ -45,12 +45,12 @@ fn default_routes_of_a_large_table() {
     // Removal reads the same list.
     assert!(server.remove(default) && server.remove(&specific));
     assert_eq!(server.defaults(), whole[1..]);
-    world.run(&["gateway", "check"]).expect(9);
+    network.run(&["gateway", "check"]).expect(9);
 }
 
 fn the_gateway_is_the_default() {
-    let world = World::with([deployed()], &[(GATEWAY, "eth1", 100), (PUBLIC, "eth0", 200)]);
-    let ended = world.run(&["gateway", "check"]);
+    let network = Network::with([deployed()], &[(GATEWAY, "eth1", 100), (PUBLIC, "eth0", 200)]);
+    let ended = network.run(&["gateway", "check"]);
     ended.expect(0);
     assert_eq!(
         ended.text(),
@@ -58,19 +58,19 @@ fn the_gateway_is_the_default() {
          default via 10.182.127.198 dev eth1 proto boot metric 100\n\
          default via 198.51.100.1 dev eth0 proto boot metric 200\n"
     );
-    assert_eq!(world.requests(), ["/v1/gateway_ip"]);
+    assert_eq!(network.requests(), ["/v1/gateway_ip"]);
     // On the interface that is named, if one is.
-    world.run(&["gateway", "check", "--interface", "eth1"]).expect(0);
-    world
+    network.run(&["gateway", "check", "--interface", "eth1"]).expect(0);
+    network
         .run(&["gateway", "check", "--interface", "eth0"])
         .expect(9)
         .says("is 10.182.127.198, but on eth1, not on eth0");
 }
 
 fn another_is_the_default() {
-    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), (GATEWAY, "eth1", 100)]);
-    world.run(&["gateway", "check"]).expect(9);
-    let ended = world.run(&["gateway", "check", "--format", "json"]);
+    let network = Network::with([deployed()], &[(PUBLIC, "eth0", 0), (GATEWAY, "eth1", 100)]);
+    network.run(&["gateway", "check"]).expect(9);
+    let ended = network.run(&["gateway", "check", "--format", "json"]);
     ended.expect(9);
     let object: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(object["gateway"], GATEWAY);
@@ -82,11 +82,11 @@ fn another_is_the_default() {
 }
 
 fn there_is_none() {
-    let world = World::bare([deployed()]);
-    let ended = world.run(&["gateway", "check"]);
+    let network = Network::bare([deployed()]);
+    let ended = network.run(&["gateway", "check"]);
     ended.expect(9).says("there is no default route");
     assert_eq!(ended.text(), "API: 10.182.127.198\nkernel: nowhere\n");
-    let ended = world.run(&["gateway", "check", "--format", "json"]);
+    let ended = network.run(&["gateway", "check", "--format", "json"]);
     assert_eq!(
         ended.text(),
         "{\"gateway\":\"10.182.127.198\",\"matches\":false,\"used\":null,\"default_routes\":[]}\n"
@@ -94,11 +94,11 @@ fn there_is_none() {
 }
 
 fn none_is_assigned() {
-    let mut world = World::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]);
+    let mut network = Network::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]);
     let kernel =
         "kernel: via 198.51.100.1 dev eth0\ndefault via 198.51.100.1 dev eth0 proto boot\n";
-    assert_eq!(world.run(&["gateway", "check"]).expect(3).text(), kernel);
-    let object = world.run(&["gateway", "check", "--format", "json"]);
+    assert_eq!(network.run(&["gateway", "check"]).expect(3).text(), kernel);
+    let object = network.run(&["gateway", "check", "--format", "json"]);
     assert!(
         object
             .expect(3)
@@ -106,31 +106,32 @@ fn none_is_assigned() {
             .starts_with("{\"gateway\":null,\"matches\":false,\"used\":{\"gateway\":")
     );
     // Nor does an API that cannot be reached hide it.
-    let mut command = world.agent(&["gateway", "check"]);
-    world.stop_api();
+    let mut command = network.agent(&["gateway", "check"]);
+    network.stop_api();
     command.env_remove("RACKCONNECT_CA_FILE");
-    assert_eq!(ended(world.start(command).wait_with_output().unwrap()).expect(7).text(), kernel);
+    assert_eq!(ended(network.start(command).wait_with_output().unwrap()).expect(7).text(), kernel);
 }
 
 fn an_ipv6_answer() {
-    let world = World::with([Step::new("DEPLOYED").gateway("2001:db8::1")], &[(PUBLIC, "eth0", 0)]);
-    let ended = world.run(&["gateway", "check"]);
+    let network =
+        Network::with([Step::new("DEPLOYED").gateway("2001:db8::1")], &[(PUBLIC, "eth0", 0)]);
+    let ended = network.run(&["gateway", "check"]);
     ended.expect(9);
     assert_eq!(ended.text(), "API: 2001:db8::1\nkernel: nowhere\n");
-    world.run(&["gateway", "set"]).expect(10).says("IPv6");
-    world.expect(&[(PUBLIC, 0)]);
+    network.run(&["gateway", "set"]).expect(10).says("IPv6");
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn a_more_specific_route_counts() {
-    let world = World::with([deployed()], &[(GATEWAY, "eth1", 0)]);
-    world.server.append(&world.server.route("128.0.0.0/1", PUBLIC, "eth0", 0));
-    world.run(&["gateway", "check"]).expect(9);
-    world.run(&["gateway", "set"]).expect(10).says("more specific route");
-    world.expect(&[(GATEWAY, 0)]);
+    let network = Network::with([deployed()], &[(GATEWAY, "eth1", 0)]);
+    network.server.append(&network.server.route("128.0.0.0/1", PUBLIC, "eth0", 0));
+    network.run(&["gateway", "check"]).expect(9);
+    network.run(&["gateway", "set"]).expect(10).says("more specific route");
+    network.expect(&[(GATEWAY, 0)]);
 }
 
 fn as_other_programs_are_told() {
-    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0)]);
+    let network = Network::with([deployed()], &[(PUBLIC, "eth0", 0)]);
     for (program, says) in [
         ("networkd", "[Route]\nGateway=10.182.127.198\n"),
         (
@@ -143,21 +144,21 @@ fn as_other_programs_are_told() {
         ),
         ("sysconfig", "GATEWAY=10.182.127.198\n"),
     ] {
-        let ended = world.run(&["gateway", "show", "--as", program]);
+        let ended = network.run(&["gateway", "show", "--as", program]);
         assert!(ended.expect(0).text().contains(says), "{}", ended.text());
         assert!(ended.text().contains("# eth0 has or had a default route"), "{}", ended.text());
     }
     // What is gone from the kernel is not gone from what configures it.
-    world.run(&["gateway", "set"]).expect(0);
-    let ended = world.run(&["gateway", "show", "--as", "netplan"]);
+    network.run(&["gateway", "set"]).expect(0);
+    let ended = network.run(&["gateway", "show", "--as", "netplan"]);
     assert!(
         ended.expect(0).text().contains("# eth0 has or had a default route"),
         "{}",
         ended.text()
     );
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.server.append(&world.server.route("default", "10.182.0.1", "eth1", 100));
-    let ended = world.run(&["gateway", "show", "--as", "networkd"]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.server.append(&network.server.route("default", "10.182.0.1", "eth1", 100));
+    let ended = network.run(&["gateway", "show", "--as", "networkd"]);
     assert!(
         ended
             .expect(0)
@@ -166,8 +167,8 @@ fn as_other_programs_are_told() {
         "{}",
         ended.text()
     );
-    world.server.remove(&world.server.route("default", "10.182.0.1", "eth1", 100));
-    world.run(&["gateway", "show", "--as", "wicked"]).expect(2);
-    world.run(&["gateway", "show", "--as", "netplan", "--format", "text"]).expect(2);
-    world.expect(&[(PUBLIC, 0)]);
+    network.server.remove(&network.server.route("default", "10.182.0.1", "eth1", 100));
+    network.run(&["gateway", "show", "--as", "wicked"]).expect(2);
+    network.run(&["gateway", "show", "--as", "netplan", "--format", "text"]).expect(2);
+    network.expect(&[(PUBLIC, 0)]);
 }

@@ -2,9 +2,9 @@
 
 use std::process::{Command, Stdio};
 
+use crate::network::Network;
 use crate::support::binary;
 use crate::support::documents::{Block, NETWORK, blocks, matches};
-use crate::world::World;
 
 pub const TESTS: &[(&str, fn())] =
     &[("documents::every_gateway_line_shows_what_it_says", every_line)];
@@ -19,19 +19,19 @@ fn every_line() {
 
 /// Runs the commands of a block and returns how many they are.
 fn run(block: &Block) -> usize {
-    let world = World::usual();
-    let bin = world.folder.path().join("bin");
+    let network = Network::usual();
+    let bin = network.folder.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(binary(), bin.join("rackconnect")).unwrap();
     let mut commands = 0;
     for part in format!("\n{}\n", block.lines.join("\n")).split("\n$ ").skip(1) {
         let (line, expected) = part.split_once('\n').unwrap_or((part, ""));
-        let agent = world.agent(&[]);
+        let agent = network.agent(&[]);
         let mut command = Command::new("bash");
         command.args(["-c", &format!("({line}) 2>&1")]).env_clear().stdin(Stdio::null());
         command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
-        let output = world.start(command).wait_with_output().unwrap();
+        let output = network.start(command).wait_with_output().unwrap();
         let shown = String::from_utf8(output.stdout).unwrap();
         let found: Vec<&str> = shown.lines().collect();
         let expected: Vec<&str> = expected.lines().collect();

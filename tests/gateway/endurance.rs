@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal::SIGKILL;
 use rackconnect_agent::netlink::{Events, Netlink, Route};
 
+use crate::network::{GATEWAY, Network, PUBLIC};
 use crate::watch::{guards, kill, until};
-use crate::world::{GATEWAY, PUBLIC, World};
 
 pub const TESTS: &[(&str, fn())] = &[
     (
@@ -28,14 +28,14 @@ fn runs() -> Option<usize> {
 }
 
 fn no_lookup_fails_and_nothing_else_changes() {
-    let world = World::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
-    let before = world.server.routes();
+    let network = Network::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
+    let before = network.server.routes();
     let done = Arc::new(AtomicBool::new(false));
     let (looked, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let watchers = {
         let (done, looked, failed) = (done.clone(), looked.clone(), failed.clone());
         // Threads that are started in the namespace are in it.
-        world.server.run(move || {
+        network.server.run(move || {
             let mut events = Events::subscribe().unwrap();
             let ended = done.clone();
             let monitor = thread::spawn(move || {
@@ -63,10 +63,10 @@ fn no_lookup_fails_and_nothing_else_changes() {
     };
     let rounds = runs().unwrap_or(5);
     for round in 0..rounds {
-        world.run_of_run(round, &["gateway", "set"]).expect(0);
-        assert_eq!(world.defaults()[0].0, GATEWAY);
-        world.run_of_run(round, &["gateway", "rollback"]).expect(0);
-        assert_eq!(world.server.routes(), before);
+        network.run_of_run(round, &["gateway", "set"]).expect(0);
+        assert_eq!(network.defaults()[0].0, GATEWAY);
+        network.run_of_run(round, &["gateway", "rollback"]).expect(0);
+        assert_eq!(network.server.routes(), before);
     }
     done.store(true, Ordering::SeqCst);
     let (monitor, looker) = watchers;
@@ -93,35 +93,35 @@ fn no_lookup_fails_and_nothing_else_changes() {
 
 /// A control group's SIGKILL: neither the process nor its guard can undo anything.
 fn sigkill_of_both_at_any_step() {
-    let world = World::unlimited(&[(PUBLIC, "eth0", 0)]);
-    let before = world.server.routes();
-    let whole = world.run(&["gateway", "set", "-v"]);
+    let network = Network::unlimited(&[(PUBLIC, "eth0", 0)]);
+    let before = network.server.routes();
+    let whole = network.run(&["gateway", "set", "-v"]);
     let all = whole.expect(0).stderr.lines().count();
-    let after = world.server.routes();
-    world.run(&["gateway", "rollback"]).expect(0);
+    let after = network.server.routes();
+    network.run(&["gateway", "rollback"]).expect(0);
     let (mut healed, mut kept) = (0, 0);
     for run in 0..runs().unwrap_or(all) {
-        let mut command = world.agent_of_run(run, &["gateway", "set", "-v"]);
+        let mut command = network.agent_of_run(run, &["gateway", "set", "-v"]);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = world.spawn(command);
+        let mut child = network.spawn(command);
         let delay = Duration::from_micros((run / all * 300 % 5_000) as u64);
         let last = kill_after(&mut child, 1 + run % all, delay, || {
-            for guard in guards(&world) {
+            for guard in guards(&network) {
                 let _ = nix::sys::signal::kill(guard, SIGKILL);
             }
         });
-        until("the guard is gone", || guards(&world).is_empty());
+        until("the guard is gone", || guards(&network).is_empty());
         // There is a default route at every moment, whatever it is.
-        assert!(!world.defaults().is_empty(), "after {last:?}");
-        world.run_of_run(run, &["gateway", "confirm"]).expect(10);
-        match world.server.routes() == after {
+        assert!(!network.defaults().is_empty(), "after {last:?}");
+        network.run_of_run(run, &["gateway", "confirm"]).expect(10);
+        match network.server.routes() == after {
             false => healed += 1,
             true => {
                 kept += 1;
-                world.run_of_run(run, &["gateway", "rollback"]).expect(0);
+                network.run_of_run(run, &["gateway", "rollback"]).expect(0);
             }
         }
-        assert_eq!(world.server.routes(), before, "after {last:?}");
+        assert_eq!(network.server.routes(), before, "after {last:?}");
     }
     eprintln!(
         "killed with its guard {} times: {healed} undone by the next command or not begun, {kept} kept",
@@ -151,26 +151,26 @@ fn kill_after(child: &mut Child, lines: usize, delay: Duration, others: impl Fn(
 }
 
 fn sigkill_at_any_step() {
-    let world = World::unlimited(&[(PUBLIC, "eth0", 0)]);
-    let before = world.server.routes();
+    let network = Network::unlimited(&[(PUBLIC, "eth0", 0)]);
+    let before = network.server.routes();
     // How many lines a whole run says.
-    let whole = world.run(&["gateway", "set", "-v"]);
+    let whole = network.run(&["gateway", "set", "-v"]);
     let all = whole.expect(0).stderr.lines().count();
-    let after = world.server.routes();
-    world.run(&["gateway", "rollback"]).expect(0);
+    let after = network.server.routes();
+    network.run(&["gateway", "rollback"]).expect(0);
     let asked = runs();
     let (mut undone, mut kept, mut longest) = (0, 0, Duration::ZERO);
     for run in 0..asked.unwrap_or(all) {
-        let mut command = world.agent_of_run(run, &["gateway", "set", "-v"]);
+        let mut command = network.agent_of_run(run, &["gateway", "set", "-v"]);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = world.spawn(command);
+        let mut child = network.spawn(command);
         // Over the runs: every step, and different moments after it.
         let delay = Duration::from_micros((run / all * 300 % 5_000) as u64);
         let last = kill_after(&mut child, 1 + run % all, delay, || {});
         let start = Instant::now();
         until("the routing is whole, and stays so", || {
-            let routes = world.server.routes();
-            guards(&world).is_empty() && (routes == before || routes == after)
+            let routes = network.server.routes();
+            guards(&network).is_empty() && (routes == before || routes == after)
         });
         longest = longest.max(start.elapsed());
         if asked.is_some() {
@@ -180,17 +180,17 @@ fn sigkill_at_any_step() {
                 start.elapsed()
             );
         }
-        match world.server.routes() == before {
+        match network.server.routes() == before {
             true => undone += 1,
             false => {
                 kept += 1;
                 // It was verified: the next command leaves it, and it can be rolled back.
-                let check = world.run_of_run(run, &["gateway", "check"]);
+                let check = network.run_of_run(run, &["gateway", "check"]);
                 assert_eq!(check.expect(0).stderr, "", "after {last:?}");
-                world.run_of_run(run, &["gateway", "rollback"]).expect(0);
+                network.run_of_run(run, &["gateway", "rollback"]).expect(0);
             }
         }
-        assert_eq!(world.server.routes(), before, "after {last:?}");
+        assert_eq!(network.server.routes(), before, "after {last:?}");
     }
     eprintln!(
         "killed {} times: {undone} undone or not begun, {kept} kept, whole within {longest:?}",

@@ -8,11 +8,11 @@ use std::process::Child;
 use nix::sys::signal::Signal::{SIGKILL, SIGSTOP};
 use simulated_api::Step;
 
+use crate::network::{GATEWAY, Network, PUBLIC};
 use crate::set::{DEAD, dead};
 use crate::support::ended;
 use crate::undo::{SET, held, kill_guards, record};
 use crate::watch::{guards, kill, until};
-use crate::world::{GATEWAY, PUBLIC, World};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("held::it_goes_on_after_the_guard_has_undone_it", it_goes_on_after_the_guard_has_undone_it),
@@ -41,90 +41,90 @@ fn ended_by(child: &mut Child) -> Option<i32> {
 /// The guard had undone it, and then the old route was removed, the only one: neither guard nor record was left.
 fn it_goes_on_after_the_guard_has_undone_it() {
     for step in ["added", "removed"] {
-        let world = World::usual();
-        let before = world.server.routes();
-        let mut held = held(&world, &["gateway", "set"], &SET, step);
-        assert_eq!(guards(&world).len(), 1);
-        until("the guard has undone it", || guards(&world).is_empty());
+        let network = Network::usual();
+        let before = network.server.routes();
+        let mut held = held(&network, &["gateway", "set"], &SET, step);
+        assert_eq!(guards(&network).len(), 1);
+        until("the guard has undone it", || guards(&network).is_empty());
         assert_eq!(ended_by(&mut held.child), Some(SIGKILL as i32), "held at {step}");
-        assert_eq!(world.server.routes(), before, "held at {step}");
-        assert_eq!(record(&world), None);
+        assert_eq!(network.server.routes(), before, "held at {step}");
+        assert_eq!(record(&network), None);
     }
 }
 
 /// It held the lock for ever, although its change was undone.
 fn stopped_while_it_waits_for_a_confirmation() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let mut child = world.start(world.agent(&["gateway", "set", "--confirm", "1s"]));
-    until("ours is there", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    let network = Network::usual();
+    let before = network.server.routes();
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "1s"]));
+    until("ours is there", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     kill(&child, SIGSTOP);
-    until("the guard has undone it", || guards(&world).is_empty());
+    until("the guard has undone it", || guards(&network).is_empty());
     assert_eq!(ended_by(&mut child), Some(SIGKILL as i32));
-    assert_eq!(world.server.routes(), before);
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
+    assert_eq!(network.server.routes(), before);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
 }
 
 /// Neither is the change undone nor its process ended, however long that takes to say so.
 fn a_change_that_was_kept_is_left_alone() {
-    let world = World::usual();
-    let mut held = held(&world, &["gateway", "set"], &SET, "the change is verified");
-    let kept = record(&world).unwrap().replace("\"pending\"", "\"kept\"");
-    fs::write(world.folder.path().join("gateway-undo.json"), &kept).unwrap();
-    until("the guard is gone", || guards(&world).is_empty());
+    let network = Network::usual();
+    let mut held = held(&network, &["gateway", "set"], &SET, "the change is verified");
+    let kept = record(&network).unwrap().replace("\"pending\"", "\"kept\"");
+    fs::write(network.folder.path().join("gateway-undo.json"), &kept).unwrap();
+    until("the guard is gone", || guards(&network).is_empty());
     assert_eq!(held.child.try_wait().unwrap(), None);
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
     held.resume().expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn the_guard_is_killed_between_the_steps() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let held = held(&world, &["gateway", "set"], &SET, "added");
-    kill_guards(&world, SIGKILL);
+    let network = Network::usual();
+    let before = network.server.routes();
+    let held = held(&network, &["gateway", "set"], &SET, "added");
+    kill_guards(&network, SIGKILL);
     held.resume().expect(10).says("killed or stopped; everything is put back");
-    assert_eq!(world.server.routes(), before);
-    assert_eq!(record(&world), None);
+    assert_eq!(network.server.routes(), before);
+    assert_eq!(record(&network), None);
 }
 
 fn the_undo_is_forgotten_between_the_steps() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let held = held(&world, &["gateway", "set"], &SET, "added");
-    fs::remove_file(world.folder.path().join("gateway-undo.json")).unwrap();
+    let network = Network::usual();
+    let before = network.server.routes();
+    let held = held(&network, &["gateway", "set"], &SET, "added");
+    fs::remove_file(network.folder.path().join("gateway-undo.json")).unwrap();
     let ended = held.resume();
     ended.expect(10).says("the guard has undone it or is about to; everything is put back");
     assert!(!ended.stderr.contains("removed: default via 198.51.100.1"), "{}", ended.stderr);
-    assert_eq!(world.server.routes(), before);
+    assert_eq!(network.server.routes(), before);
 }
 
 /// The old route was removed then, and there was no default route until it was put back.
 fn the_new_route_goes_between_the_steps() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let held = held(&world, &["gateway", "set"], &SET, "added");
-    assert!(world.server.remove(&world.server.defaults()[0]));
+    let network = Network::usual();
+    let before = network.server.routes();
+    let held = held(&network, &["gateway", "set"], &SET, "added");
+    assert!(network.server.remove(&network.server.defaults()[0]));
     let ended = held.resume();
     ended.expect(10).says("somebody else removed the new default route");
     assert!(!ended.stderr.contains("removed: default via 198.51.100.1"), "{}", ended.stderr);
-    assert_eq!(world.server.routes(), before);
+    assert_eq!(network.server.routes(), before);
 }
 
 /// The dead gateway stayed, and nobody knew what had been before it.
 fn a_lost_record_disarmed_the_guard() {
-    let world = dead();
-    let before = world.server.routes();
-    let mut child = world.start(world.agent(&["gateway", "set"]));
-    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
-    fs::remove_file(world.folder.path().join("gateway-undo.json")).unwrap();
+    let network = dead();
+    let before = network.server.routes();
+    let mut child = network.start(network.agent(&["gateway", "set"]));
+    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+    fs::remove_file(network.folder.path().join("gateway-undo.json")).unwrap();
     kill(&child, SIGKILL);
     child.wait().unwrap();
-    until("the guard is gone", || guards(&world).is_empty());
-    assert_eq!(world.server.routes(), before);
+    until("the guard is gone", || guards(&network).is_empty());
+    assert_eq!(network.server.routes(), before);
 }
 
 /// The first that failed ended the undo: the dead gateway stayed, alone or taking turns with what came back.
@@ -133,15 +133,15 @@ fn one_route_that_could_not_come_back_kept_the_others() {
     for before in
         [[(other, "eth1", 0), (PUBLIC, "eth0", 0)], [(PUBLIC, "eth0", 0), (other, "eth1", 0)]]
     {
-        let world = World::with([Step::new("DEPLOYED").gateway(DEAD)], &before);
-        let child = world.start(world.agent(&["gateway", "set"]));
-        until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
-        world.server.up("eth0", false);
+        let network = Network::with([Step::new("DEPLOYED").gateway(DEAD)], &before);
+        let child = network.start(network.agent(&["gateway", "set"]));
+        until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+        network.server.up("eth0", false);
         ended(child.wait_with_output().unwrap())
             .expect(1)
             .says("could not be put back")
             .says("ip route prepend");
-        assert_eq!(world.defaults(), [(other.to_owned(), 0)]);
-        assert!(record(&world).is_some_and(|record| record.contains("pending")));
+        assert_eq!(network.defaults(), [(other.to_owned(), 0)]);
+        assert!(record(&network).is_some_and(|record| record.contains("pending")));
     }
 }

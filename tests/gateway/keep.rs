@@ -10,10 +10,10 @@ use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 use simulated_api::{Script, Step};
 use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore};
 
+use crate::network::{GATEWAY, Network, PUBLIC, deployed};
 use crate::set::{DEAD, dead};
 use crate::support::{Ended, ended};
 use crate::watch::{guards, kill, until};
-use crate::world::{GATEWAY, PUBLIC, World, deployed};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("keep::sets_and_leaves", sets_and_leaves),
@@ -60,24 +60,24 @@ struct Keep {
 }
 
 impl Keep {
-    fn start(world: &World) -> Keep {
-        Keep::start_with(world, |_| {})
+    fn start(network: &Network) -> Keep {
+        Keep::start_with(network, |_| {})
     }
 
-    fn start_with(world: &World, with: impl FnOnce(&mut Command)) -> Keep {
-        let path = world.folder.path().join("notify");
+    fn start_with(network: &Network, with: impl FnOnce(&mut Command)) -> Keep {
+        let path = network.folder.path().join("notify");
         let _ = std::fs::remove_file(&path);
         let notify = UnixDatagram::bind(&path).unwrap();
         notify.set_nonblocking(true).unwrap();
-        let mut command = world.agent(&["gateway", "keep", "-v"]);
+        let mut command = network.agent(&["gateway", "keep", "-v"]);
         command.env("NOTIFY_SOCKET", &path);
         with(&mut command);
         if std::env::var_os("SHOW").is_some() {
             command.stderr(std::process::Stdio::inherit());
-            let child = world.spawn(command);
+            let child = network.spawn(command);
             return Keep { child, notify, told: Vec::new() };
         }
-        Keep { child: world.start(command), notify, told: Vec::new() }
+        Keep { child: network.start(command), notify, told: Vec::new() }
     }
 
     fn told(&mut self, what: &str) -> bool {
@@ -108,229 +108,232 @@ impl Keep {
 }
 
 fn sets_and_leaves() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
     assert!(keep.told("STATUS=10.182.127.198 on eth1 is the default gateway"));
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
     keep.end(SIGTERM).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
 }
 
 fn a_right_default_is_only_kept() {
-    let world = World::with([Step::new("DEPLOYING").gateway(GATEWAY)], &[(GATEWAY, "eth1", 100)]);
-    let mut keep = Keep::start(&world);
+    let network =
+        Network::with([Step::new("DEPLOYING").gateway(GATEWAY)], &[(GATEWAY, "eth1", 100)]);
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    world.server.remove(&world.server.defaults()[0]);
-    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 100)]);
+    network.server.remove(&network.server.defaults()[0]);
+    until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 100)]);
     keep.end(SIGTERM).expect(0);
 }
 
 fn puts_back_without_the_api() {
-    let mut world = World::usual();
-    let mut keep = Keep::start(&world);
+    let mut network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    world.stop_api();
+    network.stop_api();
     for _ in 0..3 {
-        world.server.remove(&world.server.defaults()[0]);
-        until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+        network.server.remove(&network.server.defaults()[0]);
+        until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     }
     keep.end(SIGTERM).expect(0).says("was lost: 10.182.127.198 is put back");
 }
 
 /// Asking took all of its attention once, for as long as the API took to answer.
 fn does_not_wait_for_an_api_that_hangs() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    let asked = world.requests().len();
-    let api = world.api.as_ref().unwrap();
+    let asked = network.requests().len();
+    let api = network.api.as_ref().unwrap();
     api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed().fault("stall")]));
-    world.server.remove(&world.server.defaults()[0]);
-    until("it asks", || world.requests().len() > asked);
+    network.server.remove(&network.server.defaults()[0]);
+    until("it asks", || network.requests().len() > asked);
     for _ in 0..3 {
-        world.server.remove(&world.server.defaults()[0]);
-        until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+        network.server.remove(&network.server.defaults()[0]);
+        until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     }
-    assert_eq!(world.requests().len(), asked + 1, "the first question is still open");
+    assert_eq!(network.requests().len(), asked + 1, "the first question is still open");
     // SIGTERM ends it in the middle of the question.
     keep.end(SIGTERM).expect(0);
 }
 
 fn puts_back_when_the_link_comes_back() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    world.server.up("eth1", false);
+    network.server.up("eth1", false);
     keep.until("cannot be put back");
-    world.expect(&[]);
-    world.server.up("eth1", true);
-    for network in ["10.176.0.0/12", "10.208.0.0/12"] {
-        world.server.append(&world.server.route(network, "10.182.0.1", "eth1", 0));
+    network.expect(&[]);
+    network.server.up("eth1", true);
+    for servicenet in ["10.176.0.0/12", "10.208.0.0/12"] {
+        network.server.append(&network.server.route(servicenet, "10.182.0.1", "eth1", 0));
     }
-    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     keep.end(SIGTERM).expect(0);
 }
 
 fn replaces_anothers_default_and_asks() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    let asked = world.requests().len();
-    world.server.prepend(&world.server.route("default", PUBLIC, "eth0", 0));
-    until("ours is back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
-    until("it has asked", || world.requests().len() == asked + 2);
+    let asked = network.requests().len();
+    network.server.prepend(&network.server.route("default", PUBLIC, "eth0", 0));
+    until("ours is back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
+    until("it has asked", || network.requests().len() == asked + 2);
     keep.end(SIGTERM).expect(0);
 }
 
 /// It saw its own in front, and the kernel took turns between the two.
 fn one_behind_ours_goes_too() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    world.server.append(&world.server.route("default", PUBLIC, "eth0", 0));
-    until("ours is alone", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    network.server.append(&network.server.route("default", PUBLIC, "eth0", 0));
+    until("ours is alone", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     keep.end(SIGTERM).expect(0);
 }
 
 fn does_not_fight() {
-    let world = World::with([deployed()], &[(GATEWAY, "eth1", 0)]);
-    let mut keep = Keep::start(&world);
+    let network = Network::with([deployed()], &[(GATEWAY, "eth1", 0)]);
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    let public = world.server.route("default", PUBLIC, "eth0", 0);
+    let public = network.server.route("default", PUBLIC, "eth0", 0);
     for _ in 0..5 {
         until("it is kept", || {
-            world.defaults() == [(GATEWAY.to_owned(), 0)] && guards(&world).is_empty()
+            network.defaults() == [(GATEWAY.to_owned(), 0)] && guards(&network).is_empty()
         });
-        world.server.prepend(&public);
-        until("ours is back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+        network.server.prepend(&public);
+        until("ours is back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     }
-    until("it is kept", || guards(&world).is_empty());
-    world.server.prepend(&public);
+    until("it is kept", || guards(&network).is_empty());
+    network.server.prepend(&public);
     let ended = ended(keep.child.wait_with_output().unwrap());
     ended.expect(10).says("again and again");
-    assert_eq!(world.defaults()[0].0, PUBLIC);
+    assert_eq!(network.defaults()[0].0, PUBLIC);
 }
 
 fn waits_for_the_gateway() {
-    let world =
-        World::with([Step::new("DEPLOYING").requests(2), deployed()], &[(PUBLIC, "eth0", 0)]);
-    let mut keep = Keep::start(&world);
+    let network =
+        Network::with([Step::new("DEPLOYING").requests(2), deployed()], &[(PUBLIC, "eth0", 0)]);
+    let mut keep = Keep::start(&network);
     keep.until("STATUS=waiting: no gateway is assigned");
     // Up at once, while there is nothing to set yet.
     keep.until("READY=1");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
     keep.until("is the default gateway");
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
     keep.end(SIGTERM).expect(0);
 }
 
 fn waits_while_deploying() {
-    let world = World::with(
+    let network = Network::with(
         [Step::new("DEPLOYING").gateway(GATEWAY).requests(3), deployed()],
         &[(PUBLIC, "eth0", 0)],
     );
-    let mut keep = Keep::start(&world);
+    let mut keep = Keep::start(&network);
     keep.until("STATUS=waiting: the status is DEPLOYING");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
     keep.until("is the default gateway");
     keep.end(SIGTERM).expect(0);
 }
 
 fn events_that_do_not_matter_ask_nothing() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    let asked = world.requests().len();
+    let asked = network.requests().len();
     for number in 0..50 {
-        let route = world.server.route(&format!("192.0.2.{number}/32"), PUBLIC, "eth0", 0);
-        world.server.append(&route);
-        world.server.remove(&route);
+        let route = network.server.route(&format!("192.0.2.{number}/32"), PUBLIC, "eth0", 0);
+        network.server.append(&route);
+        network.server.remove(&route);
     }
-    world.server.append(&world.server.route("default", PUBLIC, "eth0", 500));
+    network.server.append(&network.server.route("default", PUBLIC, "eth0", 500));
     std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(world.requests().len(), asked);
-    world.expect(&[(GATEWAY, 0), (PUBLIC, 500)]);
+    assert_eq!(network.requests().len(), asked);
+    network.expect(&[(GATEWAY, 0), (PUBLIC, 500)]);
     keep.end(SIGTERM).expect(0);
 }
 
 fn the_gateway_moves() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    world.router.address("s1", "10.182.100.1", 17);
-    let api = world.api.as_ref().unwrap();
+    network.router.address("s1", "10.182.100.1", 17);
+    let api = network.api.as_ref().unwrap();
     api.set_script(
         "10.182.21.219".parse().unwrap(),
         Script::of([Step::new("DEPLOYED").gateway("10.182.100.1")]),
     );
     // Nothing is asked before it is lost; then the old one is put back at once, and the new one set.
-    world.server.remove(&world.server.defaults()[0]);
+    network.server.remove(&network.server.defaults()[0]);
     keep.until("10.182.127.198 is put back");
     keep.until("10.182.100.1 on eth1 is the default gateway");
-    world.expect(&[("10.182.100.1", 0)]);
+    network.expect(&[("10.182.100.1", 0)]);
     keep.end(SIGTERM).expect(0);
 }
 
 fn sigkill_and_a_new_start() {
-    let world =
-        World::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
-    let mut keep = Keep::start(&world);
-    until("ours is there", || world.defaults() == [("10.182.127.199".to_owned(), 0)]);
-    for guard in guards(&world) {
+    let network =
+        Network::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
+    let mut keep = Keep::start(&network);
+    until("ours is there", || network.defaults() == [("10.182.127.199".to_owned(), 0)]);
+    for guard in guards(&network) {
         nix::sys::signal::kill(guard, SIGKILL).unwrap();
     }
     kill(&keep.child, SIGKILL);
     keep.child.wait().unwrap();
-    let mut keep = Keep::start(&world);
+    let mut keep = Keep::start(&network);
     keep.until("waiting: 10.182.127.199 does not answer on eth1 (ARP); everything is put back");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
     keep.end(SIGTERM).expect(0).says("interrupted: it is undone first");
 }
 
 fn ends_by_other_signals() {
     for signal in [SIGINT, SIGHUP] {
-        let world = World::usual();
-        let mut keep = Keep::start(&world);
+        let network = Network::usual();
+        let mut keep = Keep::start(&network);
         keep.until("READY=1");
         keep.end(signal).expect(128 + signal as i32);
-        world.expect(&[(GATEWAY, 0)]);
+        network.expect(&[(GATEWAY, 0)]);
     }
 }
 
 /// What it had verified, it knew for as long as it ran itself.
 fn remembers_what_was_verified() {
-    let mut world = World::usual();
-    world.run(&["gateway", "set"]).expect(0);
-    world.stop_api();
-    world.server.remove(&world.server.defaults()[0]);
+    let mut network = Network::usual();
+    network.run(&["gateway", "set"]).expect(0);
+    network.stop_api();
+    network.server.remove(&network.server.defaults()[0]);
     let endpoint = "https://10.191.5.5:8443";
     let mut command = crate::support::bare_agent(&["gateway", "keep"]);
-    command.env("RACKCONNECT_ENDPOINT", endpoint).env("RACKCONNECT_STATE_DIR", world.folder.path());
-    let child = world.start(command);
-    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    command
+        .env("RACKCONNECT_ENDPOINT", endpoint)
+        .env("RACKCONNECT_STATE_DIR", network.folder.path());
+    let child = network.start(command);
+    until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     kill(&child, SIGTERM);
     ended(child.wait_with_output().unwrap()).expect(0).says("was lost: 10.182.127.198 is put back");
 }
 
 fn one_alone() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    world.run(&["gateway", "keep"]).expect(10).says("runs already");
+    network.run(&["gateway", "keep"]).expect(10).says("runs already");
     keep.end(SIGTERM).expect(0);
 }
 
 /// The boot waited for an API that hung, or for a region that did not come.
 fn keeps_no_boot_waiting() {
-    let world = World::usual();
-    let api = world.api.as_ref().unwrap();
+    let network = Network::usual();
+    let api = network.api.as_ref().unwrap();
     api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed().fault("stall")]));
     let store =
         Xenstore::start(Store::default().with("vm-data/provider_data/provider", "Rackspace"))
             .unwrap();
     for region in [true, false] {
-        let mut keep = Keep::start_with(&world, |command| {
+        let mut keep = Keep::start_with(&network, |command| {
             command.env("RACKCONNECT_DEADLINE", "1h").env("RACKCONNECT_REQUEST_TIMEOUT", "1h");
             if !region {
                 command.env_remove("RACKCONNECT_ENDPOINT").env("XENSTORED_PATH", store.path());
@@ -338,31 +341,33 @@ fn keeps_no_boot_waiting() {
         });
         keep.until("READY=1");
         assert!(keep.told("STATUS=waiting for the API"), "{:?}", keep.told);
-        world.expect(&[(PUBLIC, 0)]);
+        network.expect(&[(PUBLIC, 0)]);
         keep.end(SIGTERM).expect(0);
     }
 }
 
 /// It waited for ever.
 fn an_ipv6_gateway_is_refused() {
-    let world = World::with([Step::new("DEPLOYED").gateway("fd00::1")], &[(PUBLIC, "eth0", 0)]);
-    world.run(&["gateway", "keep"]).expect(10).says("IPv6");
-    world.expect(&[(PUBLIC, 0)]);
+    let network = Network::with([Step::new("DEPLOYED").gateway("fd00::1")], &[(PUBLIC, "eth0", 0)]);
+    network.run(&["gateway", "keep"]).expect(10).says("IPv6");
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// Its own changes were taken for news, so that it tried every five seconds, and gave up after five times.
 fn a_dead_gateway_is_not_hurried() {
-    let world =
-        World::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
-    let mut keep = Keep::start(&world);
+    let network =
+        Network::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
+    let mut keep = Keep::start(&network);
     keep.until("everything is put back");
-    let asked = world.requests().len();
-    until("it tries again", || world.defaults()[0].0 != PUBLIC);
-    until("that is put back, too", || world.defaults()[0].0 == PUBLIC && guards(&world).is_empty());
+    let asked = network.requests().len();
+    until("it tries again", || network.defaults()[0].0 != PUBLIC);
+    until("that is put back, too", || {
+        network.defaults()[0].0 == PUBLIC && guards(&network).is_empty()
+    });
     let start = std::time::Instant::now();
-    let twice = world.requests().len();
+    let twice = network.requests().len();
     assert!(twice > asked);
-    until("it asks again", || world.requests().len() > twice);
+    until("it asks again", || network.requests().len() > twice);
     // The second pause: 10 s, less a tenth at most, and what passed before the clock was started.
     assert!(start.elapsed() > Duration::from_secs(7), "{:?}", start.elapsed());
     keep.end(SIGTERM).expect(0);
@@ -370,110 +375,110 @@ fn a_dead_gateway_is_not_hurried() {
 
 /// More events than the socket holds, while the process is stopped.
 fn a_flood_of_events() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
     kill(&keep.child, nix::sys::signal::Signal::SIGSTOP);
     for number in 0..4_000u32 {
         let [_, _, high, low] = number.to_be_bytes();
-        world.server.append(&world.server.route(
+        network.server.append(&network.server.route(
             &format!("198.18.{high}.{low}/32"),
             PUBLIC,
             "eth0",
             0,
         ));
     }
-    world.server.remove(&world.server.defaults()[0]);
+    network.server.remove(&network.server.defaults()[0]);
     kill(&keep.child, nix::sys::signal::Signal::SIGCONT);
-    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     keep.end(SIGTERM).expect(0).says("kernel notifications were lost");
 }
 
 /// A change to the dead gateway whose process and guard are killed, and whose undo has no interface any more.
-fn stuck(world: &World) {
-    let mut set = world.start(world.agent(&["gateway", "set"]));
-    until("the dead gateway is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
-    for guard in guards(world) {
+fn stuck(network: &Network) {
+    let mut set = network.start(network.agent(&["gateway", "set"]));
+    until("the dead gateway is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+    for guard in guards(network) {
         nix::sys::signal::kill(guard, SIGKILL).unwrap();
     }
     kill(&set, SIGKILL);
     set.wait().unwrap();
-    until("the guard is gone", || guards(world).is_empty());
-    world.server.up("eth0", false);
+    until("the guard is gone", || guards(network).is_empty());
+    network.server.up("eth0", false);
 }
 
-fn script(world: &World, step: Step) {
-    world.api.as_ref().unwrap().set_script("10.182.21.219".parse().unwrap(), Script::of([step]));
+fn script(network: &Network, step: Step) {
+    network.api.as_ref().unwrap().set_script("10.182.21.219".parse().unwrap(), Script::of([step]));
 }
 
 /// It set nothing ever again, not even where no default route was left.
 fn an_undo_that_cannot_be_finished_does_not_stop_it() {
     for lost in [false, true] {
-        let world = dead();
-        stuck(&world);
-        script(&world, deployed());
+        let network = dead();
+        stuck(&network);
+        script(&network, deployed());
         if lost {
-            world.server.remove(&world.server.defaults()[0]);
+            network.server.remove(&network.server.defaults()[0]);
         }
-        let mut keep = Keep::start(&world);
+        let mut keep = Keep::start(&network);
         keep.until("10.182.127.198 on eth1 is the default gateway");
-        world.expect(&[(GATEWAY, 0)]);
+        network.expect(&[(GATEWAY, 0)]);
         keep.end(SIGTERM).expect(0).says("could not be put back");
         // What nobody could put back then is not forgotten.
-        world.server.up("eth0", true);
-        world.run(&["gateway", "rollback"]).expect(0);
-        world.expect(&[(PUBLIC, 0)]);
+        network.server.up("eth0", true);
+        network.run(&["gateway", "rollback"]).expect(0);
+        network.expect(&[(PUBLIC, 0)]);
     }
     // A gateway that is dead in its turn loses nothing of it either.
-    let world = dead();
-    stuck(&world);
-    script(&world, Step::new("DEPLOYED").gateway("10.182.127.200"));
-    let mut keep = Keep::start(&world);
+    let network = dead();
+    stuck(&network);
+    script(&network, Step::new("DEPLOYED").gateway("10.182.127.200"));
+    let mut keep = Keep::start(&network);
     keep.until("10.182.127.200 does not answer on eth1 (ARP); everything is put back");
-    world.expect(&[(DEAD, 0)]);
-    world.server.up("eth0", true);
-    until("the undo is finished", || world.defaults() == [(PUBLIC.to_owned(), 0)]);
+    network.expect(&[(DEAD, 0)]);
+    network.server.up("eth0", true);
+    until("the undo is finished", || network.defaults() == [(PUBLIC.to_owned(), 0)]);
     keep.end(SIGTERM).expect(0);
 }
 
 /// It knew of none, since the last change was not known to be good.
 fn it_remembers_what_was_before_an_undo_that_is_stuck() {
-    let mut world = World::usual();
-    world.run(&["gateway", "set"]).expect(0);
-    world.server.remove(&world.server.defaults()[0]);
-    world.server.append(&world.server.route("default", PUBLIC, "eth0", 0));
-    script(&world, Step::new("DEPLOYED").gateway(DEAD));
-    stuck(&world);
-    world.server.remove(&world.server.defaults()[0]);
+    let mut network = Network::usual();
+    network.run(&["gateway", "set"]).expect(0);
+    network.server.remove(&network.server.defaults()[0]);
+    network.server.append(&network.server.route("default", PUBLIC, "eth0", 0));
+    script(&network, Step::new("DEPLOYED").gateway(DEAD));
+    stuck(&network);
+    network.server.remove(&network.server.defaults()[0]);
     // Its files go with the API.
-    let mut command = world.agent(&["gateway", "keep"]);
+    let mut command = network.agent(&["gateway", "keep"]);
     command.env_remove("RACKCONNECT_CA_FILE");
-    world.stop_api();
-    let child = world.start(command);
-    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    network.stop_api();
+    let child = network.start(command);
+    until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     kill(&child, SIGTERM);
     ended(child.wait_with_output().unwrap()).expect(0).says("was lost: 10.182.127.198 is put back");
 }
 
 /// Whoever held the lock, the server stood without a default route for as long.
 fn puts_back_beside_a_held_lock() {
-    let world = World::usual();
-    let mut keep = Keep::start(&world);
+    let network = Network::usual();
+    let mut keep = Keep::start(&network);
     keep.until("READY=1");
-    script(&world, Step::new("DEPLOYED").gateway("10.182.100.1"));
-    world.router.address("s1", "10.182.100.1", 17);
-    let mut set = world.start(world.agent(&["gateway", "set", "--confirm", "1h"]));
-    until("it waits", || world.folder.path().join("gateway.sock").exists());
-    until("the new one is there", || world.defaults() == [("10.182.100.1".to_owned(), 0)]);
+    script(&network, Step::new("DEPLOYED").gateway("10.182.100.1"));
+    network.router.address("s1", "10.182.100.1", 17);
+    let mut set = network.start(network.agent(&["gateway", "set", "--confirm", "1h"]));
+    until("it waits", || network.folder.path().join("gateway.sock").exists());
+    until("the new one is there", || network.defaults() == [("10.182.100.1".to_owned(), 0)]);
     keep.until("STATUS=waiting: another change of the default route is under way");
     // It has a default route: nothing is put beside it.
-    world.expect(&[("10.182.100.1", 0)]);
-    world.server.remove(&world.server.defaults()[0]);
-    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    network.expect(&[("10.182.100.1", 0)]);
+    network.server.remove(&network.server.defaults()[0]);
+    until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     // A process that hangs holds it, too.
     kill(&set, SIGSTOP);
-    world.server.remove(&world.server.defaults()[0]);
-    until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    network.server.remove(&network.server.defaults()[0]);
+    until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     keep.end(SIGTERM).expect(0).says("is put back beside another change");
     kill(&set, SIGKILL);
     set.wait().unwrap();
@@ -482,19 +487,19 @@ fn puts_back_beside_a_held_lock() {
 /// Where the folder was gone, or spoilt, no lock could be had, and no default route came back.
 fn puts_back_without_its_folder() {
     for spoilt in [false, true] {
-        let mut world = World::usual();
-        let folder = world.folder.path().join("state");
-        let mut keep = Keep::start_with(&world, |command| {
+        let mut network = Network::usual();
+        let folder = network.folder.path().join("state");
+        let mut keep = Keep::start_with(&network, |command| {
             command.env("RACKCONNECT_STATE_DIR", &folder);
         });
         keep.until("READY=1");
-        world.stop_api();
+        network.stop_api();
         std::fs::remove_dir_all(&folder).unwrap();
         if spoilt {
             std::fs::write(&folder, "").unwrap();
         }
-        world.server.remove(&world.server.defaults()[0]);
-        until("it is put back", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+        network.server.remove(&network.server.defaults()[0]);
+        until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
         let ended = keep.end(SIGTERM);
         ended.expect(0).says("the default route was lost: 10.182.127.198 is put back");
         assert_eq!(ended.stderr.contains("is put back without a lock"), spoilt, "{}", ended.stderr);
@@ -504,16 +509,16 @@ fn puts_back_without_its_folder() {
 /// A xenstore that was silent for two seconds was a wrong configuration, and a state folder that could not be made a contention:
 /// after neither does systemd start it again.
 fn passing_trouble_at_the_start_is_not_its_end() {
-    let world = World::usual();
+    let network = Network::usual();
     let provider = "vm-data/provider_data/provider";
     let store =
         Xenstore::start(Store::default().with(provider, "Rackspace").fault(Fault::Stall)).unwrap();
     let agent = || {
-        let mut command = world.agent(&["gateway", "keep"]);
+        let mut command = network.agent(&["gateway", "keep"]);
         command.env_remove("RACKCONNECT_ENDPOINT").env("XENSTORED_PATH", store.path());
         command
     };
-    let mut keep = Keep::start_with(&world, |command| {
+    let mut keep = Keep::start_with(&network, |command| {
         command
             .env_remove("RACKCONNECT_ENDPOINT")
             .env("XENSTORED_PATH", store.path())
@@ -532,20 +537,20 @@ fn passing_trouble_at_the_start_is_not_its_end() {
     keep.end(SIGTERM).expect(0);
     assert!(said.contains("the region is not known yet: xenstore"), "{said}");
 
-    let in_the_way = world.folder.path().join("file");
+    let in_the_way = network.folder.path().join("file");
     std::fs::write(&in_the_way, "").unwrap();
-    let mut command = world.agent(&["gateway", "keep"]);
+    let mut command = network.agent(&["gateway", "keep"]);
     command.env("RACKCONNECT_STATE_DIR", in_the_way.join("state"));
-    ended(world.start(command).wait_with_output().unwrap()).expect(1).says("cannot be made");
+    ended(network.start(command).wait_with_output().unwrap()).expect(1).says("cannot be made");
 
     // What does not pass ends it.
     store.remove("vm-data/provider_data/region");
     store.set(provider, "Amazon");
-    ended(world.start(agent()).wait_with_output().unwrap()).expect(2).says("\"Amazon\"");
+    ended(network.start(agent()).wait_with_output().unwrap()).expect(2).says("\"Amazon\"");
     store.set(provider, "Rackspace");
     let mut command = agent();
     command.env("XENSTORED_PATH", in_the_way.join("none"));
-    ended(world.start(command).wait_with_output().unwrap())
+    ended(network.start(command).wait_with_output().unwrap())
         .expect(2)
         .says("is not known: give one of");
 }

@@ -5,14 +5,14 @@ mod documents;
 mod endurance;
 mod held;
 mod keep;
+mod namespace;
+mod network;
 mod notify;
 mod set;
-mod space;
 #[path = "../support/mod.rs"]
 mod support;
 mod undo;
 mod watch;
-mod world;
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     // Before any thread: a process with more than one cannot take a user namespace.
-    let entered = space::enter();
+    let entered = namespace::enter();
     let arguments = Arguments::from_args();
     if let Err(why) = &entered
         && !arguments.list

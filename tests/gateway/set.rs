@@ -12,10 +12,10 @@ use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 use rackconnect_agent::netlink::{Netlink, Writer};
 use simulated_api::Step;
 
-use crate::space::Space;
+use crate::namespace::Namespace;
+use crate::network::{GATEWAY, GATEWAY_OF_19, HOST, Network, PUBLIC, PUBLIC_HOST, deployed};
 use crate::support::ended;
 use crate::watch::{Paused, guards, kill, until};
-use crate::world::{GATEWAY, GATEWAY_OF_19, HOST, PUBLIC, PUBLIC_HOST, World, deployed};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("set::replaces_the_default_and_rolls_back", replaces_the_default_and_rolls_back),
@@ -88,9 +88,9 @@ pub const TESTS: &[(&str, fn())] = &[
 ];
 
 fn replaces_the_default_and_rolls_back() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let ended = world.run(&["gateway", "set"]);
+    let network = Network::usual();
+    let before = network.server.routes();
+    let ended = network.run(&["gateway", "set"]);
     ended.expect(0);
     assert_eq!(
         ended.text(),
@@ -99,60 +99,60 @@ fn replaces_the_default_and_rolls_back() {
          - default via 198.51.100.1 dev eth0 proto boot\n\
          set: 10.182.127.198 on eth1 is the default gateway\n"
     );
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "check"]).expect(0);
-    let requests = world.requests().len();
-    assert!(world.run(&["gateway", "set"]).expect(0).text().contains("nothing to do"));
-    assert_eq!(world.requests().len(), requests + 1);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "check"]).expect(0);
+    let requests = network.requests().len();
+    assert!(network.run(&["gateway", "set"]).expect(0).text().contains("nothing to do"));
+    assert_eq!(network.requests().len(), requests + 1);
     assert_eq!(
-        world.run(&["gateway", "rollback"]).expect(0).text(),
+        network.run(&["gateway", "rollback"]).expect(0).text(),
         "put back: default via 198.51.100.1 dev eth0 proto boot\n"
     );
-    assert_eq!(world.server.routes(), before);
-    world.run(&["gateway", "rollback"]).expect(10).says("no change");
+    assert_eq!(network.server.routes(), before);
+    network.run(&["gateway", "rollback"]).expect(10).says("no change");
 }
 
 fn replaces_at_the_same_metric() {
-    let world = World::with([deployed()], &[(PUBLIC, "eth0", 100)]);
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 100)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 100)]);
+    let network = Network::with([deployed()], &[(PUBLIC, "eth0", 100)]);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 100)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 100)]);
 }
 
 fn no_default_before() {
-    let world = World::bare([deployed()]);
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    assert!(world.run(&["gateway", "rollback"]).expect(0).text().contains("no default route"));
-    world.expect(&[]);
+    let network = Network::bare([deployed()]);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    assert!(network.run(&["gateway", "rollback"]).expect(0).text().contains("no default route"));
+    network.expect(&[]);
 }
 
 fn three_defaults() {
-    let world = World::with(
+    let network = Network::with(
         [deployed()],
         &[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100), ("10.182.0.1", "eth1", 200)],
     );
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0), (PUBLIC, 100), ("10.182.0.1", 200)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 0), (PUBLIC, 100), ("10.182.0.1", 200)]);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0), (PUBLIC, 100), ("10.182.0.1", 200)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 0), (PUBLIC, 100), ("10.182.0.1", 200)]);
 }
 
 fn two_at_one_metric() {
-    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), ("10.182.0.1", "eth1", 0)]);
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 0), ("10.182.0.1", 0)]);
+    let network = Network::with([deployed()], &[(PUBLIC, "eth0", 0), ("10.182.0.1", "eth1", 0)]);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 0), ("10.182.0.1", 0)]);
 }
 
 /// It was taken for one of the main table that takes turns with ours.
 fn a_rule_goes_before_the_main_table() {
-    let world = World::usual();
-    let mut other = world.server.route("default", PUBLIC, "eth0", 0);
+    let network = Network::usual();
+    let mut other = network.server.route("default", PUBLIC, "eth0", 0);
     other.table = 77;
-    world.server.append(&other);
+    network.server.append(&other);
     // struct fib_rule_hdr: packets for 198.41.0.0/16 go by table 77 (FR_ACT_TO_TBL is 1), before the main table's rule.
     let rule = [libc::AF_INET as u8, 16, 0, 0, 77, 0, 0, 1, 0, 0, 0, 0];
     let flags =
@@ -160,70 +160,70 @@ fn a_rule_goes_before_the_main_table() {
     let request = Writer::new(libc::RTM_NEWRULE, flags, &rule)
         .attribute(1, &[198, 41, 0, 0])
         .attribute(6, &100u32.to_ne_bytes());
-    world
+    network
         .server
         .run(move || Netlink::open().unwrap().request(&request, |_| Ok(())).expect("a rule"));
-    world
+    network
         .run(&["gateway", "set"])
         .expect(10)
         .says("but via 198.51.100.1 dev eth0 (something goes before");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// The kernel takes turns among routes of one metric, and was asked at a moment when it was ours' turn: networkd appends its
 /// own behind ours.
 fn ours_is_not_alone() {
-    let world = World::usual();
-    world.run(&["gateway", "set"]).expect(0);
-    let public = world.server.route("default", PUBLIC, "eth0", 0);
-    world.server.append(&public);
-    world.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
-    let check = world.run(&["gateway", "check"]);
+    let network = Network::usual();
+    network.run(&["gateway", "set"]).expect(0);
+    let public = network.server.route("default", PUBLIC, "eth0", 0);
+    network.server.append(&public);
+    network.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
+    let check = network.run(&["gateway", "check"]);
     assert!(
         check.expect(9).says("not every packet").text().contains("kernel: by turns, now "),
         "{}",
         check.text()
     );
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "check"]).expect(0);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "check"]).expect(0);
     // What was behind ours comes back behind it, and what was in front in front.
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
-    world.server.prepend(&world.server.route("default", "198.51.100.9", "eth0", 0));
-    world.server.append(&world.server.route("default", "10.182.0.1", "eth1", 0));
-    let before = world.server.routes();
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    assert_eq!(world.server.routes(), before);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
+    network.server.prepend(&network.server.route("default", "198.51.100.9", "eth0", 0));
+    network.server.append(&network.server.route("default", "10.182.0.1", "eth1", 0));
+    let before = network.server.routes();
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(network.server.routes(), before);
 }
 
 fn ours_is_the_second_of_two() {
-    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0)]);
-    world.run(&["gateway", "set"]).expect(0);
-    let public = world.server.route("default", PUBLIC, "eth0", 0);
-    world.server.prepend(&public);
-    world.expect(&[(PUBLIC, 0), (GATEWAY, 0)]);
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 0), (GATEWAY, 0)]);
+    let network = Network::with([deployed()], &[(PUBLIC, "eth0", 0)]);
+    network.run(&["gateway", "set"]).expect(0);
+    let public = network.server.route("default", PUBLIC, "eth0", 0);
+    network.server.prepend(&public);
+    network.expect(&[(PUBLIC, 0), (GATEWAY, 0)]);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 0), (GATEWAY, 0)]);
 }
 
 fn a_default_without_a_gateway() {
-    let world = World::bare([deployed()]);
-    world.server.append(&world.server.route("default", "", "eth0", 0));
-    let before = world.server.routes();
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    assert_eq!(world.server.routes(), before);
+    let network = Network::bare([deployed()]);
+    network.server.append(&network.server.route("default", "", "eth0", 0));
+    let before = network.server.routes();
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(network.server.routes(), before);
 }
 
 fn every_attribute_comes_back() {
-    let world = World::bare([deployed()]);
-    let server = &world.server;
+    let network = Network::bare([deployed()]);
+    let server = &network.server;
     // advmss and mtu (RTAX_ADVMSS, RTAX_MTU), a preferred source, a realm.
     let metrics = [8u16.to_ne_bytes(), 8u16.to_ne_bytes()].concat();
     let metrics = [
@@ -244,9 +244,9 @@ fn every_attribute_comes_back() {
     let before = server.routes();
     assert_eq!((before[0].metric, before[0].protocol), (42, 16), "{before:?}");
     assert_eq!(before[0].source, Some("198.51.100.7".parse().unwrap()));
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 42)]);
-    world.run(&["gateway", "rollback"]).expect(0);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 42)]);
+    network.run(&["gateway", "rollback"]).expect(0);
     assert_eq!(server.routes(), before);
     // A gateway that is on-link because somebody said so.
     assert!(server.remove(&before[0]));
@@ -254,19 +254,19 @@ fn every_attribute_comes_back() {
     onlink.flags = rackconnect_agent::netlink::ONLINK;
     server.append(&onlink);
     let before = server.routes();
-    world.run(&["gateway", "set"]).expect(0);
-    world.run(&["gateway", "rollback"]).expect(0);
+    network.run(&["gateway", "set"]).expect(0);
+    network.run(&["gateway", "rollback"]).expect(0);
     assert_eq!(server.routes(), before);
 }
 
 fn several_next_hops_are_not_touched() {
-    let world = World::bare([deployed()]);
-    let server = &world.server;
+    let network = Network::bare([deployed()]);
+    let server = &network.server;
     // struct rtnexthop, twice, each with a gateway.
     let hop = |interface: &str, gateway: [u8; 4]| {
         let mut hop = vec![16, 0, 0, 0];
         hop.extend(server.index(interface).to_ne_bytes());
-        crate::space::attribute(&mut hop, libc::RTA_GATEWAY, &gateway);
+        crate::namespace::attribute(&mut hop, libc::RTA_GATEWAY, &gateway);
         hop
     };
     let hops = [hop("eth0", [198, 51, 100, 1]), hop("eth1", [10, 182, 0, 1])].concat();
@@ -280,37 +280,37 @@ fn several_next_hops_are_not_touched() {
     };
     server.append(&scoped(0));
     let before = server.routes();
-    world.run(&["gateway", "set"]).expect(10).says("not touched");
+    network.run(&["gateway", "set"]).expect(10).says("not touched");
     assert_eq!(server.routes(), before);
     server.append(&scoped(100));
     let multipath = server.defaults();
     assert!(server.remove(&multipath[0]));
     let before = server.routes();
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0), ("", 100)]);
-    world.run(&["gateway", "rollback"]).expect(0);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0), ("", 100)]);
+    network.run(&["gateway", "rollback"]).expect(0);
     assert_eq!(server.routes(), before);
 }
 
 fn other_types_of_service_and_tables_are_not_touched() {
-    let world = World::usual();
-    let server = &world.server;
+    let network = Network::usual();
+    let server = &network.server;
     let mut tos = server.route("default", PUBLIC, "eth0", 0);
     tos.tos = 0x10;
     server.append(&tos);
     let mut other = server.route("default", PUBLIC, "eth0", 0);
     other.table = 77;
     server.append(&other);
-    let strangers = |world: &World| {
-        let mut routes = world.server.routes();
+    let strangers = |network: &Network| {
+        let mut routes = network.server.routes();
         routes.retain(|route| route.prefix > 0 || route.tos != 0);
         routes
     };
-    let before = strangers(&world);
-    world.run(&["gateway", "set"]).expect(0);
-    assert_eq!(strangers(&world), before);
+    let before = strangers(&network);
+    network.run(&["gateway", "set"]).expect(0);
+    assert_eq!(strangers(&network), before);
     assert!(server.remove(&other), "the route of the other table is still there");
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
 }
 
 /// As an ordinary user, where there are any: in a user namespace of the test's there is one user alone.
@@ -326,31 +326,32 @@ pub fn as_nobody(mut command: Command) -> Option<Command> {
 }
 
 fn nothing_to_do_needs_no_privilege_and_no_status() {
-    let world = World::with([Step::new("DEPLOYING").gateway(GATEWAY)], &[(GATEWAY, "eth1", 100)]);
+    let network =
+        Network::with([Step::new("DEPLOYING").gateway(GATEWAY)], &[(GATEWAY, "eth1", 100)]);
     assert_eq!(
-        world.run(&["gateway", "set"]).expect(0).text(),
+        network.run(&["gateway", "set"]).expect(0).text(),
         "nothing to do: 10.182.127.198 on eth1 is the default gateway\n"
     );
-    let Some(command) = as_nobody(world.agent(&["gateway", "set"])) else { return };
-    ended(world.start(command).wait_with_output().unwrap()).expect(0);
-    assert_eq!(world.requests(), ["/v1/gateway_ip", "/v1/gateway_ip"]);
+    let Some(command) = as_nobody(network.agent(&["gateway", "set"])) else { return };
+    ended(network.start(command).wait_with_output().unwrap()).expect(0);
+    assert_eq!(network.requests(), ["/v1/gateway_ip", "/v1/gateway_ip"]);
 }
 
 fn no_privilege_is_refused() {
-    let world = World::usual();
-    let Some(command) = as_nobody(world.agent(&["gateway", "set"])) else { return };
-    ended(world.start(command).wait_with_output().unwrap()).expect(10).says("CAP_NET_ADMIN");
-    let Some(command) = as_nobody(world.agent(&["gateway", "set", "--dry-run"])) else { return };
-    ended(world.start(command).wait_with_output().unwrap()).expect(0);
-    let Some(command) = as_nobody(world.agent(&["gateway", "check"])) else { return };
-    ended(world.start(command).wait_with_output().unwrap()).expect(9);
-    world.expect(&[(PUBLIC, 0)]);
+    let network = Network::usual();
+    let Some(command) = as_nobody(network.agent(&["gateway", "set"])) else { return };
+    ended(network.start(command).wait_with_output().unwrap()).expect(10).says("CAP_NET_ADMIN");
+    let Some(command) = as_nobody(network.agent(&["gateway", "set", "--dry-run"])) else { return };
+    ended(network.start(command).wait_with_output().unwrap()).expect(0);
+    let Some(command) = as_nobody(network.agent(&["gateway", "check"])) else { return };
+    ended(network.start(command).wait_with_output().unwrap()).expect(9);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// In a user namespace of its own a process has every capability, but none over the network around it.
 fn a_kernel_that_refuses_leaves_everything() {
-    let world = World::usual();
-    let agent = world.agent(&["gateway", "set"]);
+    let network = Network::usual();
+    let agent = network.agent(&["gateway", "set"]);
     let mut command = Command::new("unshare");
     command.arg("-U").arg("--").arg(agent.get_program()).args(agent.get_args()).env_clear();
     command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -360,15 +361,15 @@ fn a_kernel_that_refuses_leaves_everything() {
         .status()
         .is_ok_and(|status| status.success())
     {
-        ended(world.start(command).wait_with_output().unwrap()).expect(10);
+        ended(network.start(command).wait_with_output().unwrap()).expect(10);
     }
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn a_dry_run_only_prints() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let ended = world.run(&["gateway", "set", "--dry-run", "--keep-old-metric", "500"]);
+    let network = Network::usual();
+    let before = network.server.routes();
+    let ended = network.run(&["gateway", "set", "--dry-run", "--keep-old-metric", "500"]);
     ended.expect(0);
     assert_eq!(
         ended.text(),
@@ -377,9 +378,9 @@ fn a_dry_run_only_prints() {
          + default via 10.182.127.198 dev eth1 proto static\n\
          - default via 198.51.100.1 dev eth0 proto boot\n"
     );
-    assert_eq!(world.server.routes(), before);
+    assert_eq!(network.server.routes(), before);
     let is_ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("gateway");
-    assert_eq!(fs::read_dir(world.folder.path()).unwrap().flatten().filter(is_ours).count(), 0);
+    assert_eq!(fs::read_dir(network.folder.path()).unwrap().flatten().filter(is_ours).count(), 0);
 }
 
 fn while_the_automation_may_be_at_it() {
@@ -398,13 +399,13 @@ fn while_the_automation_may_be_at_it() {
         (feature("DEPLOYED", "ENABLED"), 0),
     ] {
         let about = format!("{step:?}");
-        let world = World::with([step], &[(PUBLIC, "eth0", 0)]);
-        let ended = world.run(&["gateway", "set"]);
+        let network = Network::with([step], &[(PUBLIC, "eth0", 0)]);
+        let ended = network.run(&["gateway", "set"]);
         assert_eq!(ended.code, Some(code), "{about}: {}", ended.stderr);
-        world.expect(&[(if code == 0 { GATEWAY } else { PUBLIC }, 0)]);
+        network.expect(&[(if code == 0 { GATEWAY } else { PUBLIC }, 0)]);
         if code != 0 {
-            world.run(&["gateway", "set", "--force"]).expect(0);
-            world.expect(&[(GATEWAY, 0)]);
+            network.run(&["gateway", "set", "--force"]).expect(0);
+            network.expect(&[(GATEWAY, 0)]);
         }
     }
 }
@@ -414,12 +415,12 @@ fn features_that_cannot_be_understood() {
         only: vec![simulated_api::Operation::AutomationFeatures],
         ..Step::new("FAILED").gateway(GATEWAY).fault("html")
     };
-    let world = World::with([step], &[(PUBLIC, "eth0", 0)]);
-    world
+    let network = Network::with([step], &[(PUBLIC, "eth0", 0)]);
+    network
         .run(&["gateway", "set"])
         .expect(0)
         .says("warning: the API's answer is not the automation features");
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
 }
 
 fn addresses_that_cannot_be() {
@@ -429,58 +430,67 @@ fn addresses_that_cannot_be() {
         ("10.182.21.219", "own address"),
         ("10.182.127.255", "broadcast"),
     ] {
-        let world = World::with([Step::new("DEPLOYED").gateway(gateway)], &[(PUBLIC, "eth0", 0)]);
-        world.run(&["gateway", "set", "--force"]).expect(10).says(says).says("nothing was changed");
-        world.expect(&[(PUBLIC, 0)]);
+        let network =
+            Network::with([Step::new("DEPLOYED").gateway(gateway)], &[(PUBLIC, "eth0", 0)]);
+        network
+            .run(&["gateway", "set", "--force"])
+            .expect(10)
+            .says(says)
+            .says("nothing was changed");
+        network.expect(&[(PUBLIC, 0)]);
     }
     for (answer, code) in [("224.0.0.1", 8), ("0.0.0.0", 8), ("nonsense", 8)] {
-        let world = World::with([Step::new("DEPLOYED").gateway(answer)], &[(PUBLIC, "eth0", 0)]);
-        world.run(&["gateway", "set"]).expect(code);
-        world.expect(&[(PUBLIC, 0)]);
+        let network =
+            Network::with([Step::new("DEPLOYED").gateway(answer)], &[(PUBLIC, "eth0", 0)]);
+        network.run(&["gateway", "set"]).expect(code);
+        network.expect(&[(PUBLIC, 0)]);
     }
 }
 
 fn a_gateway_ending_in_255() {
-    let world = World::named([Step::new("DEPLOYED").gateway(GATEWAY_OF_19)], "eth1", 19);
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY_OF_19, 0)]);
+    let network = Network::named([Step::new("DEPLOYED").gateway(GATEWAY_OF_19)], "eth1", 19);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY_OF_19, 0)]);
 }
 
 fn a_named_interface() {
-    let world = World::usual();
-    world.run(&["gateway", "set", "--interface", "eth0"]).expect(10).says("not on-link on eth0");
-    world.run(&["gateway", "set", "--interface", "eth7"]).expect(10).says("no interface");
-    world.run(&["gateway", "set", "--interface", "a/b"]).expect(2);
+    let network = Network::usual();
+    network.run(&["gateway", "set", "--interface", "eth0"]).expect(10).says("not on-link on eth0");
+    network.run(&["gateway", "set", "--interface", "eth7"]).expect(10).says("no interface");
+    network.run(&["gateway", "set", "--interface", "a/b"]).expect(2);
     // The public interface has the same addresses: the routes of ServiceNet tell them apart.
-    world.server.address("eth0", "10.182.99.99", 17);
-    world.run(&["gateway", "set", "--interface", "eth1"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.run(&["gateway", "set"]).expect(0);
-    assert_eq!(world.server.defaults()[0].interface, Some(world.server.index("eth1")));
+    network.server.address("eth0", "10.182.99.99", 17);
+    network.run(&["gateway", "set", "--interface", "eth1"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.run(&["gateway", "set"]).expect(0);
+    assert_eq!(network.server.defaults()[0].interface, Some(network.server.index("eth1")));
 }
 
 fn an_interface_of_odd_characters() {
-    let world = World::named([deployed()], "é\u{1b}[1m-;$x", 17);
-    let ended = world.run(&["gateway", "set"]);
+    let network = Network::named([deployed()], "é\u{1b}[1m-;$x", 17);
+    let ended = network.run(&["gateway", "set"]);
     ended.expect(0);
     assert!(ended.text().contains("dev é\\u{1b}[1m-;$x"), "{}", ended.text());
-    world.expect(&[(GATEWAY, 0)]);
-    let ended = world.run(&["gateway", "check", "--format", "json"]);
+    network.expect(&[(GATEWAY, 0)]);
+    let ended = network.run(&["gateway", "check", "--format", "json"]);
     ended.expect(0);
     let object: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(object["used"]["interface"], "é\u{1b}[1m-;$x");
-    world.run(&["gateway", "set", "--interface", "é\u{1b}[1m-;$x"]).expect(0);
+    network.run(&["gateway", "set", "--interface", "é\u{1b}[1m-;$x"]).expect(0);
 }
 
 fn the_old_one_is_kept_if_asked() {
-    let world = World::usual();
-    world.run(&["gateway", "set", "--keep-old-metric", "0"]).expect(10).says("does not come after");
-    world.run(&["gateway", "set", "--keep-old-metric", "-1"]).expect(2);
-    world.run(&["gateway", "set", "--keep-old-metric", "500"]).expect(0);
-    world.expect(&[(GATEWAY, 0), (PUBLIC, 500)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 0)]);
+    let network = Network::usual();
+    network
+        .run(&["gateway", "set", "--keep-old-metric", "0"])
+        .expect(10)
+        .says("does not come after");
+    network.run(&["gateway", "set", "--keep-old-metric", "-1"]).expect(2);
+    network.run(&["gateway", "set", "--keep-old-metric", "500"]).expect(0);
+    network.expect(&[(GATEWAY, 0), (PUBLIC, 500)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn waits_for_the_address_and_the_automation() {
@@ -489,98 +499,105 @@ fn waits_for_the_address_and_the_automation() {
         Step::new("DEPLOYING").gateway(GATEWAY).requests(3),
         deployed(),
     ];
-    let world = World::with(steps, &[(PUBLIC, "eth0", 0)]);
-    let ended = world.run(&["gateway", "set", "--wait", "--interval", "3s"]);
+    let network = Network::with(steps, &[(PUBLIC, "eth0", 0)]);
+    let ended = network.run(&["gateway", "set", "--wait", "--interval", "3s"]);
     ended
         .expect(0)
         .says("waiting: no gateway is assigned")
         .says("waiting: the status is DEPLOYING");
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
 }
 
 fn gives_up_waiting() {
-    let world = World::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]);
-    world.run(&["gateway", "set", "--wait", "--timeout", "1s"]).expect(124);
-    let world = World::with([Step::new("DEPLOYING").gateway(GATEWAY)], &[(PUBLIC, "eth0", 0)]);
-    world.run(&["gateway", "set", "--wait", "--timeout", "1s"]).expect(124);
-    world.expect(&[(PUBLIC, 0)]);
+    let network = Network::with([Step::new("DEPLOYING")], &[(PUBLIC, "eth0", 0)]);
+    network.run(&["gateway", "set", "--wait", "--timeout", "1s"]).expect(124);
+    let network = Network::with([Step::new("DEPLOYING").gateway(GATEWAY)], &[(PUBLIC, "eth0", 0)]);
+    network.run(&["gateway", "set", "--wait", "--timeout", "1s"]).expect(124);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// A gateway that nobody is.
 pub const DEAD: &str = "10.182.127.199";
 
-pub fn dead() -> World {
-    World::with([Step::new("DEPLOYED").gateway(DEAD)], &[(PUBLIC, "eth0", 0)])
+pub fn dead() -> Network {
+    Network::with([Step::new("DEPLOYED").gateway(DEAD)], &[(PUBLIC, "eth0", 0)])
 }
 
 fn a_dead_gateway_is_put_back() {
-    let world = dead();
-    let before = world.server.routes();
-    world
+    let network = dead();
+    let before = network.server.routes();
+    network
         .run(&["gateway", "set"])
         .expect(10)
         .says("does not answer on eth1 (ARP); everything is put back");
-    assert_eq!(world.server.routes(), before);
-    world.run(&["gateway", "rollback"]).expect(10);
-    assert!(guards(&world).is_empty());
+    assert_eq!(network.server.routes(), before);
+    network.run(&["gateway", "rollback"]).expect(10);
+    assert!(guards(&network).is_empty());
 }
 
-fn neighbour(space: &Space, interface: &str, address: [u8; 4], mac: &[u8], state: u16) {
+fn neighbour(namespace: &Namespace, interface: &str, address: [u8; 4], mac: &[u8], state: u16) {
     let mut fixed = [0; 12];
     fixed[0] = libc::AF_INET as u8;
-    fixed[4..8].copy_from_slice(&space.index(interface).to_ne_bytes());
+    fixed[4..8].copy_from_slice(&namespace.index(interface).to_ne_bytes());
     fixed[8..10].copy_from_slice(&state.to_ne_bytes());
     let flags =
         (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
     let request = Writer::new(libc::RTM_NEWNEIGH, flags, &fixed)
         .attribute(libc::NDA_DST, &address)
         .attribute(libc::NDA_LLADDR, mac);
-    space.run(move || Netlink::open().unwrap().request(&request, |_| Ok(())).expect("a neighbour"));
+    namespace
+        .run(move || Netlink::open().unwrap().request(&request, |_| Ok(())).expect("a neighbour"));
 }
 
 const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 fn an_old_neighbour_entry_proves_nothing() {
     for state in [libc::NUD_REACHABLE, libc::NUD_STALE] {
-        let world = dead();
-        neighbour(&world.server, "eth1", [10, 182, 127, 199], &NOBODY, state);
-        world.run(&["gateway", "set"]).expect(10).says("(ARP)");
-        world.expect(&[(PUBLIC, 0)]);
+        let network = dead();
+        neighbour(&network.server, "eth1", [10, 182, 127, 199], &NOBODY, state);
+        network.run(&["gateway", "set"]).expect(10).says("(ARP)");
+        network.expect(&[(PUBLIC, 0)]);
     }
 }
 
 fn an_entry_of_the_administrator_is_believed() {
-    let world = dead();
-    neighbour(&world.server, "eth1", [10, 182, 127, 199], &NOBODY, libc::NUD_PERMANENT);
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(DEAD, 0)]);
+    let network = dead();
+    neighbour(&network.server, "eth1", [10, 182, 127, 199], &NOBODY, libc::NUD_PERMANENT);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(DEAD, 0)]);
 }
 
 fn an_interface_without_arp() {
-    let world = dead();
-    world.server.flag("eth1", libc::IFF_NOARP, true);
+    let network = dead();
+    network.server.flag("eth1", libc::IFF_NOARP, true);
     // Without ARP each end has to be told of the other.
-    neighbour(&world.server, "eth1", [10, 182, 0, 1], &world.router.mac("s1"), libc::NUD_PERMANENT);
     neighbour(
-        &world.router,
-        "s1",
-        [10, 182, 21, 219],
-        &world.server.mac("eth1"),
+        &network.server,
+        "eth1",
+        [10, 182, 0, 1],
+        &network.router.mac("s1"),
         libc::NUD_PERMANENT,
     );
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(DEAD, 0)]);
+    neighbour(
+        &network.router,
+        "s1",
+        [10, 182, 21, 219],
+        &network.server.mac("eth1"),
+        libc::NUD_PERMANENT,
+    );
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(DEAD, 0)]);
 }
 
 fn what_answered_before_must_answer_after() {
-    let world = World::usual();
-    world
+    let network = Network::usual();
+    network
         .run(&["gateway", "set", "--probe", PUBLIC_HOST])
         .expect(10)
         .says("203.0.113.20 worked before");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
     let probes = [HOST, &format!("{HOST}:80"), "192.0.2.222:9"];
-    world
+    network
         .run(&[
             "gateway",
             "set",
@@ -593,136 +610,136 @@ fn what_answered_before_must_answer_after() {
         ])
         .expect(0)
         .says("203.0.113.10:9 does not answer now");
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "set", "--probe", "a b"]).expect(2);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "set", "--probe", "a b"]).expect(2);
 }
 
 fn the_interface_goes_down_before_the_change() {
-    let world = World::usual();
-    let paused = Paused::start(&world, &["gateway", "set"]);
-    world.server.up("eth1", false);
+    let network = Network::usual();
+    let paused = Paused::start(&network, &["gateway", "set"]);
+    network.server.up("eth1", false);
     paused.resume().expect(10).says("nothing was changed");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn the_route_is_changed_before_the_change() {
-    let world = World::usual();
-    let paused = Paused::start(&world, &["gateway", "set"]);
-    let other = world.server.route("default", "10.182.0.1", "eth1", 0);
-    world.server.prepend(&other);
+    let network = Network::usual();
+    let paused = Paused::start(&network, &["gateway", "set"]);
+    let other = network.server.route("default", "10.182.0.1", "eth1", 0);
+    network.server.prepend(&other);
     paused
         .resume()
         .expect(10)
         .says("changed by somebody else in the meantime; nothing was changed");
-    world.expect(&[("10.182.0.1", 0), (PUBLIC, 0)]);
+    network.expect(&[("10.182.0.1", 0), (PUBLIC, 0)]);
 }
 
 fn the_interface_goes_down_after_the_change() {
-    let world = dead();
-    let mut child = world.start(world.agent(&["gateway", "set"]));
-    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
-    world.server.up("eth1", false);
+    let network = dead();
+    let mut child = network.start(network.agent(&["gateway", "set"]));
+    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+    network.server.up("eth1", false);
     assert_eq!(child.wait().unwrap().code(), Some(10));
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn what_another_put_there_stays() {
-    let world = dead();
-    let child = world.start(world.agent(&["gateway", "set"]));
-    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
-    let ours = world.server.defaults().remove(0);
-    let other = world.server.route("default", "10.182.0.1", "eth1", 0);
-    world.server.prepend(&other);
-    world.server.remove(&ours);
+    let network = dead();
+    let child = network.start(network.agent(&["gateway", "set"]));
+    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+    let ours = network.server.defaults().remove(0);
+    let other = network.server.route("default", "10.182.0.1", "eth1", 0);
+    network.server.prepend(&other);
+    network.server.remove(&ours);
     ended(child.wait_with_output().unwrap()).expect(10).says("left as it is");
-    world.expect(&[("10.182.0.1", 0)]);
+    network.expect(&[("10.182.0.1", 0)]);
 }
 
 fn nobody_confirms() {
-    let world = World::usual();
-    world
+    let network = Network::usual();
+    network
         .run(&["gateway", "set", "--confirm", "1s"])
         .expect(10)
         .says("nobody confirmed it within 1s; everything is put back");
-    world.expect(&[(PUBLIC, 0)]);
-    world.run(&["gateway", "confirm"]).expect(10);
+    network.expect(&[(PUBLIC, 0)]);
+    network.run(&["gateway", "confirm"]).expect(10);
 }
 
 fn confirmed_from_another_session() {
-    let world = World::usual();
-    let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    let network = Network::usual();
+    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
     until("it waits", || {
-        world.folder.path().join("gateway.sock").exists()
-            && world.defaults() == [(GATEWAY.to_owned(), 0)]
+        network.folder.path().join("gateway.sock").exists()
+            && network.defaults() == [(GATEWAY.to_owned(), 0)]
     });
-    let requests = world.requests().len();
+    let requests = network.requests().len();
     // Whatever the configuration is like.
-    let broken = world.folder.path().join("broken.toml");
+    let broken = network.folder.path().join("broken.toml");
     fs::write(&broken, "region = 7\nstate_dir = '/nowhere'\n[").unwrap();
-    let mut confirm = world.agent(&["gateway", "confirm"]);
+    let mut confirm = network.agent(&["gateway", "confirm"]);
     confirm.env("RACKCONNECT_CONFIG", &broken).env("RACKCONNECT_REGION", "nowhere");
-    let answer = ended(world.start(confirm).wait_with_output().unwrap());
+    let answer = ended(network.start(confirm).wait_with_output().unwrap());
     assert_eq!(answer.expect(0).text(), "the change is kept\n");
     ended(child.wait_with_output().unwrap()).expect(0);
-    assert_eq!(world.requests().len(), requests);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "confirm"]).expect(10).says("waits for a confirmation");
+    assert_eq!(network.requests().len(), requests);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "confirm"]).expect(10).says("waits for a confirmation");
 }
 
 fn rolled_back_from_another_session() {
-    let world = World::usual();
-    let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    let network = Network::usual();
+    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
     until("it waits", || {
-        world.folder.path().join("gateway.sock").exists()
-            && world.defaults() == [(GATEWAY.to_owned(), 0)]
+        network.folder.path().join("gateway.sock").exists()
+            && network.defaults() == [(GATEWAY.to_owned(), 0)]
     });
-    world.run(&["gateway", "rollback"]).expect(0);
+    network.run(&["gateway", "rollback"]).expect(0);
     ended(child.wait_with_output().unwrap())
         .expect(10)
         .says("gateway rollback asked for it; everything is put back");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn confirm_and_rollback_without_anything_to_do() {
-    let world = World::usual();
-    world.run(&["gateway", "confirm"]).expect(10);
-    world.run(&["gateway", "rollback"]).expect(10);
-    let mut lost = world.agent(&["gateway", "rollback"]);
+    let network = Network::usual();
+    network.run(&["gateway", "confirm"]).expect(10);
+    network.run(&["gateway", "rollback"]).expect(10);
+    let mut lost = network.agent(&["gateway", "rollback"]);
     lost.env("RACKCONNECT_STATE_DIR", "/nowhere/at/all");
-    ended(world.start(lost).wait_with_output().unwrap()).expect(10);
-    assert!(world.requests().is_empty());
+    ended(network.start(lost).wait_with_output().unwrap()).expect(10);
+    assert!(network.requests().is_empty());
     // A change that somebody else has replaced since is not undone.
-    world.run(&["gateway", "set"]).expect(0);
-    let ours = world.server.defaults().remove(0);
-    world.server.prepend(&world.server.route("default", "10.182.0.1", "eth1", 0));
-    world.server.remove(&ours);
-    world.run(&["gateway", "rollback"]).expect(10).says("somebody else");
-    world.expect(&[("10.182.0.1", 0)]);
+    network.run(&["gateway", "set"]).expect(0);
+    let ours = network.server.defaults().remove(0);
+    network.server.prepend(&network.server.route("default", "10.182.0.1", "eth1", 0));
+    network.server.remove(&ours);
+    network.run(&["gateway", "rollback"]).expect(10).says("somebody else");
+    network.expect(&[("10.182.0.1", 0)]);
 }
 
 fn enter_on_the_terminal() {
-    let world = World::usual();
+    let network = Network::usual();
     let pty = nix::pty::openpty(None, None).expect("a terminal");
-    let mut command = world.agent(&["gateway", "set"]);
+    let mut command = network.agent(&["gateway", "set"]);
     command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = world.spawn(command);
+    let child = network.spawn(command);
     // Without --confirm: a terminal is enough. What is typed before the question does not count.
     nix::unistd::write(&pty.master, b"\n").unwrap();
-    until("it waits", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    until("it waits", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     std::thread::sleep(Duration::from_millis(500));
-    assert!(world.folder.path().join("gateway.sock").exists(), "the early Enter counted");
+    assert!(network.folder.path().join("gateway.sock").exists(), "the early Enter counted");
     nix::unistd::write(&pty.master, b"\n").unwrap();
     ended(child.wait_with_output().unwrap())
         .expect(0)
         .says("in 1m unless it is confirmed: press Enter");
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
 }
 
 /// It was stopped (SIGTTOU), with the new route in place, until the guard undid it.
 fn in_the_background_of_a_terminal() {
-    let world = World::usual();
+    let network = Network::usual();
     let pty = nix::pty::openpty(None, None).expect("a terminal");
-    let agent = world.agent(&["gateway", "set", "--confirm", "50s"]);
+    let agent = network.agent(&["gateway", "set", "--confirm", "50s"]);
     // A session of its own on the terminal, whose shell has job control: what follows "&" is in the background.
     let mut command = Command::new("setsid");
     command
@@ -731,69 +748,69 @@ fn in_the_background_of_a_terminal() {
         .args(agent.get_args());
     command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = world.spawn(command);
+    let mut child = network.spawn(command);
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("the new gateway works") {
         line.clear();
         assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
     }
-    world.run(&["gateway", "confirm"]).expect(0);
+    network.run(&["gateway", "confirm"]).expect(0);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
 }
 
 /// The second one knew nothing of the default route that the first one had replaced.
 fn a_second_set_remembers_the_first() {
-    let world = World::usual();
-    world.run(&["gateway", "set"]).expect(0);
+    let network = Network::usual();
+    network.run(&["gateway", "set"]).expect(0);
     // The network is rewritten, as by a restart of its service.
-    let ours = world.server.defaults().remove(0);
-    world.server.remove(&ours);
+    let ours = network.server.defaults().remove(0);
+    network.server.remove(&ours);
     // What fails in between does not lose it, either.
-    world.run(&["gateway", "set", "--confirm", "10ms"]).expect(10).says("nobody confirmed");
-    world.expect(&[]);
-    world.run(&["gateway", "set"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 0)]);
+    network.run(&["gateway", "set", "--confirm", "10ms"]).expect(10).says("nobody confirmed");
+    network.expect(&[]);
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// The guard, which is elsewhere, found nothing to guard.
 fn a_relative_state_folder() {
-    let world = World::usual();
-    let mut command = world.agent(&["gateway", "set"]);
-    command.current_dir(world.folder.path()).env("RACKCONNECT_STATE_DIR", "state");
-    ended(world.start(command).wait_with_output().unwrap()).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    assert!(world.folder.path().join("state/gateway-undo.json").exists());
+    let network = Network::usual();
+    let mut command = network.agent(&["gateway", "set"]);
+    command.current_dir(network.folder.path()).env("RACKCONNECT_STATE_DIR", "state");
+    ended(network.start(command).wait_with_output().unwrap()).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    assert!(network.folder.path().join("state/gateway-undo.json").exists());
 }
 
 fn the_terminal_goes_away() {
-    let world = World::usual();
+    let network = Network::usual();
     let pty = nix::pty::openpty(None, None).expect("a terminal");
-    let mut command = world.agent(&["gateway", "set", "--confirm", "3s"]);
+    let mut command = network.agent(&["gateway", "set", "--confirm", "3s"]);
     command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = world.spawn(command);
-    until("it waits", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    let child = network.spawn(command);
+    until("it waits", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     drop(pty.master);
     kill(&child, SIGHUP);
     ended(child.wait_with_output().unwrap()).expect(10).says("nobody confirmed");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn one_change_at_a_time() {
-    let world = World::usual();
-    let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    let network = Network::usual();
+    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
     until("it waits", || {
-        world.folder.path().join("gateway.sock").exists()
-            && world.defaults() == [(GATEWAY.to_owned(), 0)]
+        network.folder.path().join("gateway.sock").exists()
+            && network.defaults() == [(GATEWAY.to_owned(), 0)]
     });
-    world.server.prepend(&world.server.route("default", "10.182.0.1", "eth1", 0));
-    world.run(&["gateway", "set"]).expect(10).says("waits for \"rackconnect gateway confirm\"");
-    world.server.remove(&world.server.route("default", "10.182.0.1", "eth1", 0));
-    world.run(&["gateway", "check"]).expect(0);
-    world.run(&["gateway", "confirm"]).expect(0);
+    network.server.prepend(&network.server.route("default", "10.182.0.1", "eth1", 0));
+    network.run(&["gateway", "set"]).expect(10).says("waits for \"rackconnect gateway confirm\"");
+    network.server.remove(&network.server.route("default", "10.182.0.1", "eth1", 0));
+    network.run(&["gateway", "check"]).expect(0);
+    network.run(&["gateway", "confirm"]).expect(0);
     ended(child.wait_with_output().unwrap()).expect(0);
 }
 
@@ -803,179 +820,179 @@ fn sigterm_undoes_and_then_ends() {
         (SIGINT, &["gateway", "set"]),
         (SIGTERM, &["gateway", "set", "--confirm", "60s"]),
     ] {
-        let world = if arguments.len() == 2 { dead() } else { World::usual() };
-        let child = world.start(world.agent(arguments));
+        let network = if arguments.len() == 2 { dead() } else { Network::usual() };
+        let child = network.start(network.agent(arguments));
         until("ours is there", || {
-            let defaults = world.defaults();
+            let defaults = network.defaults();
             defaults.len() == 1 && defaults[0].0 != PUBLIC
         });
         kill(&child, signal);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.signal(), Some(signal as i32));
-        world.expect(&[(PUBLIC, 0)]);
+        network.expect(&[(PUBLIC, 0)]);
     }
 }
 
 fn sighup_does_not_interrupt() {
-    let world = dead();
-    let child = world.start(world.agent(&["gateway", "set"]));
-    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+    let network = dead();
+    let child = network.start(network.agent(&["gateway", "set"]));
+    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
     kill(&child, SIGHUP);
     ended(child.wait_with_output().unwrap()).expect(10).says("(ARP)");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn sigkill_is_undone_by_the_guard() {
-    let world = dead();
-    let before = world.server.routes();
-    let mut child = world.start(world.agent(&["gateway", "set"]));
-    until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+    let network = dead();
+    let before = network.server.routes();
+    let mut child = network.start(network.agent(&["gateway", "set"]));
+    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
     // The guard is not reached by what reaches a whole session or process group.
-    for guard in guards(&world) {
+    for guard in guards(&network) {
         for signal in [SIGHUP, SIGINT, SIGTERM] {
             nix::sys::signal::kill(guard, signal).unwrap();
         }
     }
     kill(&child, SIGKILL);
     child.wait().unwrap();
-    until("the guard has undone it", || world.server.routes() == before);
-    until("the guard is gone", || guards(&world).is_empty());
-    world.run(&["gateway", "rollback"]).expect(10).says("no change");
+    until("the guard has undone it", || network.server.routes() == before);
+    until("the guard is gone", || guards(&network).is_empty());
+    network.run(&["gateway", "rollback"]).expect(10).says("no change");
 }
 
 /// It applied its change without a guard then, and said that it was put back.
 fn held_up_until_the_guard_is_gone() {
-    let world = World::usual();
+    let network = Network::usual();
     // Standard error takes whole messages and is full: it is held at "the guard is armed".
-    let path = world.folder.path().join("stderr");
+    let path = network.folder.path().join("stderr");
     let (reader, writer) = (UnixDatagram::bind(&path).unwrap(), UnixDatagram::unbound().unwrap());
     writer.connect(&path).unwrap();
     writer.set_nonblocking(true).unwrap();
     while writer.send(b".").is_ok() {}
     writer.set_nonblocking(false).unwrap();
-    let mut command = world.agent(&["gateway", "set"]);
+    let mut command = network.agent(&["gateway", "set"]);
     command.env("RACKCONNECT_LOG", "rackconnect_agent::gateway::change=debug");
     command.stdout(Stdio::piped()).stderr(std::os::fd::OwnedFd::from(writer));
-    let child = world.spawn(command);
+    let child = network.spawn(command);
     let path = format!("/proc/{}/syscall", child.id());
     // write(2, …), as x86-64 numbers it.
     let held = || fs::read_to_string(&path).is_ok_and(|call| call.starts_with("1 0x2 "));
     until("it says that the undo is on disk", held);
     reader.recv(&mut [0; 9]).unwrap();
-    until("it says that the guard is armed", || !guards(&world).is_empty() && held());
-    world.expect(&[(PUBLIC, 0)]);
+    until("it says that the guard is armed", || !guards(&network).is_empty() && held());
+    network.expect(&[(PUBLIC, 0)]);
     // What a guard leaves that has ended.
-    fs::remove_file(world.folder.path().join("gateway-undo.json")).unwrap();
+    fs::remove_file(network.folder.path().join("gateway-undo.json")).unwrap();
     drop(std::thread::spawn(move || while reader.recv(&mut [0; 9]).is_ok() {}));
     ended(child.wait_with_output().unwrap()).expect(10);
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// Another's default route was kept as if it were the one that was confirmed.
 fn taken_by_another_before_it_is_confirmed() {
-    let world = World::usual();
-    let mut child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    let network = Network::usual();
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("the new gateway works") {
         line.clear();
         assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
     }
-    let ours = world.server.defaults().remove(0);
-    world.server.append(&world.server.route("default", "10.182.0.1", "eth1", 0));
-    world.server.remove(&ours);
-    world.run(&["gateway", "confirm"]).expect(10).says("somebody else");
+    let ours = network.server.defaults().remove(0);
+    network.server.append(&network.server.route("default", "10.182.0.1", "eth1", 0));
+    network.server.remove(&ours);
+    network.run(&["gateway", "confirm"]).expect(10).says("somebody else");
     line.clear();
     stderr.read_to_string(&mut line).unwrap();
     assert!(line.contains("before it was confirmed"), "{line}");
     assert_eq!(child.wait().unwrap().code(), Some(10));
-    world.expect(&[("10.182.0.1", 0)]);
-    world.run(&["gateway", "rollback"]).expect(10).says("no change");
+    network.expect(&[("10.182.0.1", 0)]);
+    network.run(&["gateway", "rollback"]).expect(10).says("no change");
 }
 
 /// The next command, even one that only looks, put the old route back much later.
 fn a_rollback_that_fails_is_not_done_later() {
-    let world = World::usual();
-    world.run(&["gateway", "set"]).expect(0);
-    world.server.up("eth0", false);
-    world.run(&["gateway", "rollback"]).expect(1).says("could not be put back");
-    world.server.up("eth0", true);
-    world.run(&["gateway", "check"]).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 0)]);
-    assert!(guards(&world).is_empty());
+    let network = Network::usual();
+    network.run(&["gateway", "set"]).expect(0);
+    network.server.up("eth0", false);
+    network.run(&["gateway", "rollback"]).expect(1).says("could not be put back");
+    network.server.up("eth0", true);
+    network.run(&["gateway", "check"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 0)]);
+    assert!(guards(&network).is_empty());
 }
 
 /// The fallback was removed, and that was said to be what was asked for.
 fn a_rollback_of_what_another_has_taken() {
-    let world = World::usual();
-    world.run(&["gateway", "set", "--keep-old-metric", "500"]).expect(0);
-    let ours = world.server.defaults().remove(0);
-    world.server.prepend(&world.server.route("default", "10.182.0.1", "eth1", 0));
-    world.server.remove(&ours);
-    world.run(&["gateway", "rollback"]).expect(10).says("changed since by somebody else");
-    world.expect(&[("10.182.0.1", 0), (PUBLIC, 500)]);
+    let network = Network::usual();
+    network.run(&["gateway", "set", "--keep-old-metric", "500"]).expect(0);
+    let ours = network.server.defaults().remove(0);
+    network.server.prepend(&network.server.route("default", "10.182.0.1", "eth1", 0));
+    network.server.remove(&ours);
+    network.run(&["gateway", "rollback"]).expect(10).says("changed since by somebody else");
+    network.expect(&[("10.182.0.1", 0), (PUBLIC, 500)]);
 }
 
 fn signals_end_it_again_after_an_undo() {
-    let world = World::usual();
-    let waits = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
-    until("it waits", || world.defaults() == [(GATEWAY.to_owned(), 0)]);
-    for guard in guards(&world) {
+    let network = Network::usual();
+    let waits = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    until("it waits", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
+    for guard in guards(&network) {
         nix::sys::signal::kill(guard, SIGKILL).unwrap();
     }
     kill(&waits, SIGKILL);
     waits.wait_with_output().unwrap();
-    let api = world.api.as_ref().unwrap();
-    let asked = world.requests().len();
+    let api = network.api.as_ref().unwrap();
+    let asked = network.requests().len();
     api.set_script(
         "10.182.21.219".parse().unwrap(),
         simulated_api::Script::of([deployed().fault("stall")]),
     );
-    let check = world.start(world.agent(&["gateway", "set"]));
-    until("it asks", || world.requests().len() > asked);
-    world.expect(&[(PUBLIC, 0)]);
+    let check = network.start(network.agent(&["gateway", "set"]));
+    until("it asks", || network.requests().len() > asked);
+    network.expect(&[(PUBLIC, 0)]);
     kill(&check, SIGINT);
     assert_eq!(check.wait_with_output().unwrap().status.signal(), Some(SIGINT as i32));
 }
 
 fn sigkill_of_both_is_undone_by_the_next_command() {
-    let world = dead();
-    let before = world.server.routes();
+    let network = dead();
+    let before = network.server.routes();
     for command in [&["gateway", "set"][..], &["gateway", "rollback"], &["gateway", "confirm"]] {
-        let mut child = world.start(world.agent(&["gateway", "set"]));
-        until("ours is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
-        for guard in guards(&world) {
+        let mut child = network.start(network.agent(&["gateway", "set"]));
+        until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+        for guard in guards(&network) {
             nix::sys::signal::kill(guard, SIGKILL).unwrap();
         }
         kill(&child, SIGKILL);
         child.wait().unwrap();
-        world.expect(&[(DEAD, 0)]);
-        let ended = world.run(command);
+        network.expect(&[(DEAD, 0)]);
+        let ended = network.run(command);
         ended.says("interrupted: it is undone first");
-        assert_eq!(world.server.routes(), before);
+        assert_eq!(network.server.routes(), before);
     }
 }
 
 fn a_folder_that_others_can_write_is_refused() {
     use std::os::unix::fs::PermissionsExt;
-    let world = World::usual();
-    fs::set_permissions(world.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    world.run(&["gateway", "set"]).expect(10).says("others may write");
-    world.expect(&[(PUBLIC, 0)]);
-    let mut command = world.agent(&["gateway", "set"]);
+    let network = Network::usual();
+    fs::set_permissions(network.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    network.run(&["gateway", "set"]).expect(10).says("others may write");
+    network.expect(&[(PUBLIC, 0)]);
+    let mut command = network.agent(&["gateway", "set"]);
     command.env("RACKCONNECT_STATE_DIR", "/proc/nowhere");
-    ended(world.start(command).wait_with_output().unwrap()).expect(10);
-    world.expect(&[(PUBLIC, 0)]);
+    ended(network.start(command).wait_with_output().unwrap()).expect(10);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn standard_output_that_nobody_reads() {
-    let world = World::usual();
-    let mut command = world.agent(&["gateway", "set"]);
+    let network = Network::usual();
+    let mut command = network.agent(&["gateway", "set"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     command.stdout(writer).stderr(Stdio::piped());
-    ended(world.spawn(command).wait_with_output().unwrap()).expect(0);
-    world.expect(&[(GATEWAY, 0)]);
+    ended(network.spawn(command).wait_with_output().unwrap()).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
 }

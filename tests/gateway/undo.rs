@@ -12,11 +12,11 @@ use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM}
 use rackconnect_agent::netlink::{Attributes, Netlink, NetlinkError, Route, Writer};
 use simulated_api::{Script, Step};
 
+use crate::namespace::Namespace;
+use crate::network::{GATEWAY, Network, PUBLIC, deployed};
 use crate::set::{DEAD, as_nobody, dead};
-use crate::space::Space;
 use crate::support::ended;
 use crate::watch::{Held, guards, kill, until};
-use crate::world::{GATEWAY, PUBLIC, World, deployed};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("undo::the_kernel_removes_what_was_foreseen", the_kernel_removes_what_was_foreseen),
@@ -97,23 +97,23 @@ const UNCONFIRMED: [&str; 11] = [
 ];
 
 /// An agent that is held at one of those lines.
-pub fn held(world: &World, arguments: &[&str], steps: &[&'static str], step: &str) -> Held {
+pub fn held(network: &Network, arguments: &[&str], steps: &[&'static str], step: &str) -> Held {
     let number = steps.iter().position(|says| says.starts_with(step)).expect("a step");
-    Held::at(world, arguments, number + 1, steps[number])
+    Held::at(network, arguments, number + 1, steps[number])
 }
 
-pub fn record(world: &World) -> Option<String> {
-    fs::read_to_string(world.folder.path().join("gateway-undo.json")).ok()
+pub fn record(network: &Network) -> Option<String> {
+    fs::read_to_string(network.folder.path().join("gateway-undo.json")).ok()
 }
 
-pub fn kill_guards(world: &World, signal: Signal) {
-    for guard in guards(world) {
+pub fn kill_guards(network: &Network, signal: Signal) {
+    for guard in guards(network) {
         let _ = nix::sys::signal::kill(guard, signal);
     }
 }
 
 /// What the kernel removes when it is asked for that route.
-fn removed(space: &Space, route: &Route) -> Option<Route> {
+fn removed(namespace: &Namespace, route: &Route) -> Option<Route> {
     let bytes = route.to_bytes();
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_ECHO) as u16;
     let request = Attributes(&bytes[12..])
@@ -121,7 +121,7 @@ fn removed(space: &Space, route: &Route) -> Option<Route> {
         .fold(Writer::new(libc::RTM_DELROUTE, flags, &bytes[..12]), |writer, (kind, value)| {
             writer.attribute(kind, value)
         });
-    space.run(move || {
+    namespace.run(move || {
         let mut told = None;
         let asked = Netlink::open().unwrap().request(&request, |message| {
             told = Some(Route::read(message.body)?);
@@ -134,8 +134,8 @@ fn removed(space: &Space, route: &Route) -> Option<Route> {
 
 /// The kernel goes by what is named alone: which route that is, must be known before it is asked to remove one.
 fn the_kernel_removes_what_was_foreseen() {
-    let world = World::bare([deployed()]);
-    let server = &world.server;
+    let network = Network::bare([deployed()]);
+    let server = &network.server;
     let source: &[(u16, &[u8])] = &[(libc::RTA_PREFSRC, &[198, 51, 100, 7])];
     let more: &[(u16, &[u8])] = &[(libc::RTA_PRIORITY, &300u32.to_ne_bytes())];
     let mut routes = Vec::new();
@@ -182,8 +182,8 @@ fn the_kernel_removes_what_was_foreseen() {
 /// A metric of 0 and a missing source are no condition to the kernel: the route at metric 100 went in place of one that was
 /// gone.
 fn another_route_is_not_removed() {
-    let world = World::bare([deployed()]);
-    let server = &world.server;
+    let network = Network::bare([deployed()]);
+    let server = &network.server;
     let gone = server.route("default", PUBLIC, "eth0", 0);
     let more: &[(u16, &[u8])] =
         &[(libc::RTA_PREFSRC, &[198, 51, 100, 7]), (libc::RTA_FLOW, &7u32.to_ne_bytes())];
@@ -224,21 +224,21 @@ fn another_route_is_not_removed() {
 }
 
 fn the_route_is_removed_by_another_in_the_middle() {
-    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
-    let before = world.server.routes();
-    let held = held(&world, &["gateway", "set"], &SET, "added");
-    assert!(world.server.remove(&world.server.route("default", PUBLIC, "eth0", 0)));
+    let network = Network::with([deployed()], &[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
+    let before = network.server.routes();
+    let held = held(&network, &["gateway", "set"], &SET, "added");
+    assert!(network.server.remove(&network.server.route("default", PUBLIC, "eth0", 0)));
     held.resume().expect(10).says("somebody else changed the routes at the same time");
-    assert_eq!(world.server.routes(), before);
-    assert_eq!(record(&world), None);
+    assert_eq!(network.server.routes(), before);
+    assert_eq!(record(&network), None);
 }
 
 fn another_route_goes_in_the_middle() {
-    let world = World::with([deployed()], &[(PUBLIC, "eth0", 0), ("10.182.0.1", "eth1", 100)]);
-    let held = held(&world, &["gateway", "set"], &SET, "removed");
-    assert!(world.server.remove(&world.server.route("default", "10.182.0.1", "eth1", 100)));
+    let network = Network::with([deployed()], &[(PUBLIC, "eth0", 0), ("10.182.0.1", "eth1", 100)]);
+    let held = held(&network, &["gateway", "set"], &SET, "removed");
+    assert!(network.server.remove(&network.server.route("default", "10.182.0.1", "eth1", 100)));
     held.resume().expect(10).says("default via 10.182.0.1 dev eth1 proto boot metric 100 is gone");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// How a held agent ends that gets a signal: those that can be heeded wait for the end of what it does.
@@ -256,26 +256,26 @@ fn signalled(held: Held, signal: Signal, steps: &str) -> Duration {
 fn signals_in_the_middle_of_a_rollback() {
     let mut longest = Duration::ZERO;
     for signal in [SIGHUP, SIGTERM, SIGKILL] {
-        let world = World::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
-        let before = world.server.routes();
+        let network = Network::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
+        let before = network.server.routes();
         for step in ROLLBACK {
-            world.run(&["gateway", "set"]).expect(0);
-            let held = held(&world, &["gateway", "rollback"], &ROLLBACK, step);
+            network.run(&["gateway", "set"]).expect(0);
+            let held = held(&network, &["gateway", "rollback"], &ROLLBACK, step);
             let start = Instant::now();
             signalled(held, signal, step);
-            until("the guard is gone", || guards(&world).is_empty());
+            until("the guard is gone", || guards(&network).is_empty());
             longest = longest.max(start.elapsed());
             // Without a guard yet, the next command does it.
             if signal == SIGKILL && step == ROLLBACK[0] {
-                world.expect(&[(GATEWAY, 0), (PUBLIC, 100)]);
-                world
+                network.expect(&[(GATEWAY, 0), (PUBLIC, 100)]);
+                network
                     .run(&["gateway", "rollback"])
                     .expect(0)
                     .says("interrupted: it is undone first");
             }
-            assert_eq!(world.server.routes(), before, "{signal} at {step}");
-            world.run(&["gateway", "rollback"]).expect(10).says("no change");
-            assert_eq!(record(&world), None);
+            assert_eq!(network.server.routes(), before, "{signal} at {step}");
+            network.run(&["gateway", "rollback"]).expect(10).says("no change");
+            assert_eq!(record(&network), None);
         }
     }
     eprintln!("whole within {longest:?} of a signal in the middle of a rollback");
@@ -284,159 +284,160 @@ fn signals_in_the_middle_of_a_rollback() {
 
 fn signals_in_the_middle_of_putting_back() {
     for (signal, both) in [(SIGHUP, false), (SIGTERM, false), (SIGKILL, false), (SIGKILL, true)] {
-        let world = World::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
-        let before = world.server.routes();
+        let network = Network::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
+        let before = network.server.routes();
         for (number, step) in UNCONFIRMED.into_iter().enumerate() {
-            let held = Held::at(&world, &["gateway", "set", "--confirm", "10ms"], number + 1, step);
+            let held =
+                Held::at(&network, &["gateway", "set", "--confirm", "10ms"], number + 1, step);
             if both {
-                kill_guards(&world, SIGKILL);
+                kill_guards(&network, SIGKILL);
             }
             signalled(held, signal, step);
-            until("the guard is gone", || guards(&world).is_empty());
-            assert!(!world.defaults().is_empty(), "{signal} at {step}");
+            until("the guard is gone", || guards(&network).is_empty());
+            assert!(!network.defaults().is_empty(), "{signal} at {step}");
             if both {
-                world.run(&["gateway", "confirm"]).expect(10);
+                network.run(&["gateway", "confirm"]).expect(10);
             } else if signal == SIGKILL && number == 0 {
                 // There was no guard yet, and nothing changed.
-                world.run(&["gateway", "rollback"]).expect(0);
+                network.run(&["gateway", "rollback"]).expect(0);
             }
-            assert_eq!(world.server.routes(), before, "{signal} at {step}");
-            assert_eq!(record(&world), None, "{signal} at {step}");
+            assert_eq!(network.server.routes(), before, "{signal} at {step}");
+            assert_eq!(record(&network), None, "{signal} at {step}");
         }
     }
 }
 
 fn sigkill_of_both_in_the_middle_of_a_rollback() {
-    let world = World::unlimited(&[(PUBLIC, "eth0", 0)]);
-    let before = world.server.routes();
+    let network = Network::unlimited(&[(PUBLIC, "eth0", 0)]);
+    let before = network.server.routes();
     for step in ROLLBACK {
-        world.run(&["gateway", "set"]).expect(0);
-        let held = held(&world, &["gateway", "rollback"], &ROLLBACK, step);
-        kill_guards(&world, SIGKILL);
+        network.run(&["gateway", "set"]).expect(0);
+        let held = held(&network, &["gateway", "rollback"], &ROLLBACK, step);
+        kill_guards(&network, SIGKILL);
         signalled(held, SIGKILL, step);
-        assert!(!world.defaults().is_empty(), "{step}");
-        let ended = world.run(&["gateway", "confirm"]);
+        assert!(!network.defaults().is_empty(), "{step}");
+        let ended = network.run(&["gateway", "confirm"]);
         ended.expect(10).says(if step == ROLLBACK[5] {
             "no change"
         } else {
             "everything is put back"
         });
-        assert_eq!(world.server.routes(), before, "{step}");
-        assert_eq!(record(&world), None);
+        assert_eq!(network.server.routes(), before, "{step}");
+        assert_eq!(record(&network), None);
     }
 }
 
 /// Ours is there, unverified, and nobody is left to undo it.
-fn abandoned(world: &World) {
-    let mut child = world.start(world.agent(&["gateway", "set"]));
-    until("ours is there", || world.defaults()[0].0 == DEAD && world.defaults().len() == 1);
-    kill_guards(world, SIGKILL);
+fn abandoned(network: &Network) {
+    let mut child = network.start(network.agent(&["gateway", "set"]));
+    until("ours is there", || network.defaults()[0].0 == DEAD && network.defaults().len() == 1);
+    kill_guards(network, SIGKILL);
     kill(&child, SIGKILL);
     child.wait().unwrap();
-    until("the guard is gone", || guards(world).is_empty());
-    world.expect(&[(DEAD, 0)]);
+    until("the guard is gone", || guards(network).is_empty());
+    network.expect(&[(DEAD, 0)]);
 }
 
 fn signals_in_the_middle_of_finishing() {
-    let world = World::unlimited(&[(PUBLIC, "eth0", 0)]);
-    let api = world.api.as_ref().unwrap();
+    let network = Network::unlimited(&[(PUBLIC, "eth0", 0)]);
+    let api = network.api.as_ref().unwrap();
     api.set_script(
         "10.182.21.219".parse().unwrap(),
         Script::of([Step::new("DEPLOYED").gateway(DEAD)]),
     );
-    let before = world.server.routes();
+    let before = network.server.routes();
     for signal in [SIGHUP, SIGTERM, SIGKILL] {
         for step in FINISH {
-            abandoned(&world);
-            let held = held(&world, &["gateway", "rollback"], &FINISH, step);
-            assert!(!world.defaults().is_empty());
+            abandoned(&network);
+            let held = held(&network, &["gateway", "rollback"], &FINISH, step);
+            assert!(!network.defaults().is_empty());
             signalled(held, signal, step);
-            assert!(!world.defaults().is_empty());
+            assert!(!network.defaults().is_empty());
             if signal == SIGKILL {
-                world
+                network
                     .run(&["gateway", "rollback"])
                     .expect(0)
                     .says("interrupted: it is undone first");
             }
-            assert_eq!(world.server.routes(), before, "{signal} at {step}");
-            assert_eq!(record(&world), None);
+            assert_eq!(network.server.routes(), before, "{signal} at {step}");
+            assert_eq!(record(&network), None);
         }
     }
 }
 
 /// It was not noticed: the change was made with nobody to undo it.
 fn the_guard_is_killed_before_the_change() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let held = held(&world, &["gateway", "set"], &SET, "the guard is armed");
-    kill_guards(&world, SIGKILL);
+    let network = Network::usual();
+    let before = network.server.routes();
+    let held = held(&network, &["gateway", "set"], &SET, "the guard is armed");
+    kill_guards(&network, SIGKILL);
     held.resume().expect(10).says("killed or stopped; nothing was changed");
-    assert_eq!(world.server.routes(), before);
-    assert_eq!(record(&world), None);
+    assert_eq!(network.server.routes(), before);
+    assert_eq!(record(&network), None);
 }
 
 fn the_guard_is_stopped_before_the_change() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let held = held(&world, &["gateway", "set"], &SET, "the guard is armed");
-    kill_guards(&world, SIGSTOP);
+    let network = Network::usual();
+    let before = network.server.routes();
+    let held = held(&network, &["gateway", "set"], &SET, "the guard is armed");
+    kill_guards(&network, SIGSTOP);
     held.resume().expect(10).says("killed or stopped; nothing was changed");
-    assert!(guards(&world).is_empty());
-    assert_eq!(world.server.routes(), before);
+    assert!(guards(&network).is_empty());
+    assert_eq!(network.server.routes(), before);
 }
 
 /// A change that was kept was put back after 15 seconds, since the guard did not answer.
 fn the_guard_is_stopped_before_the_end() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
+    let network = Network::usual();
+    let before = network.server.routes();
+    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
     until("it waits", || {
-        world.folder.path().join("gateway.sock").exists()
-            && world.defaults() == [(GATEWAY.to_owned(), 0)]
+        network.folder.path().join("gateway.sock").exists()
+            && network.defaults() == [(GATEWAY.to_owned(), 0)]
     });
-    let stopped = guards(&world);
-    kill_guards(&world, SIGSTOP);
-    world.run(&["gateway", "confirm"]).expect(0);
+    let stopped = guards(&network);
+    kill_guards(&network, SIGSTOP);
+    network.run(&["gateway", "confirm"]).expect(0);
     ended(child.wait_with_output().unwrap()).expect(0);
     // It is not left to go on later.
-    assert!(guards(&world).is_empty());
+    assert!(guards(&network).is_empty());
     assert!(stopped.iter().all(|guard| nix::sys::signal::kill(*guard, SIGCONT).is_err()));
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    assert_eq!(world.server.routes(), before);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(network.server.routes(), before);
 }
 
 fn the_guard_is_killed_before_the_end() {
-    let world = World::usual();
-    let held = held(&world, &["gateway", "set"], &SET, "the change is verified");
-    kill_guards(&world, SIGKILL);
+    let network = Network::usual();
+    let held = held(&network, &["gateway", "set"], &SET, "the change is verified");
+    kill_guards(&network, SIGKILL);
     held.resume().expect(0);
-    world.expect(&[(GATEWAY, 0)]);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// It waited for room on a standard error that nobody read any more, in the middle of the undo.
 fn a_guard_whose_words_nobody_reads() {
-    let world = World::usual();
-    let before = world.server.routes();
-    let mut held = held(&world, &["gateway", "set"], &SET, "the routes are changed");
-    world.expect(&[(GATEWAY, 0)]);
+    let network = Network::usual();
+    let before = network.server.routes();
+    let mut held = held(&network, &["gateway", "set"], &SET, "the routes are changed");
+    network.expect(&[(GATEWAY, 0)]);
     held.child.kill().unwrap();
     held.child.wait().unwrap();
     until("the guard has undone it", || {
-        world.server.routes() == before && record(&world).is_none()
+        network.server.routes() == before && record(&network).is_none()
     });
     held.resume();
-    until("the guard is gone", || guards(&world).is_empty());
+    until("the guard is gone", || guards(&network).is_empty());
 }
 
 fn the_tls_check_fails_after_the_change() {
-    let mut world = World::usual();
-    let before = world.server.routes();
-    let held = held(&world, &["gateway", "set"], &SET, "the routes are changed");
-    world.expect(&[(GATEWAY, 0)]);
-    world.replace_api(|port| {
+    let mut network = Network::usual();
+    let before = network.server.routes();
+    let held = held(&network, &["gateway", "set"], &SET, "the routes are changed");
+    network.expect(&[(GATEWAY, 0)]);
+    network.replace_api(|port| {
         let listener = TcpListener::bind(("0.0.0.0", port)).expect("the API's port");
         thread::spawn(move || listener.incoming().for_each(drop));
     });
@@ -444,52 +445,52 @@ fn the_tls_check_fails_after_the_change() {
         .expect(10)
         .says("the API worked before, and does not any more")
         .says("everything is put back");
-    assert_eq!(world.server.routes(), before);
-    assert_eq!(record(&world), None);
+    assert_eq!(network.server.routes(), before);
+    assert_eq!(record(&network), None);
 }
 
 /// Whatever the permissions of the socket are.
 fn another_user_cannot_confirm() {
     use std::os::unix::fs::PermissionsExt;
-    let world = World::usual();
-    let Some(mut command) = as_nobody(world.agent(&["gateway", "confirm"])) else { return };
-    let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
-    let socket = world.folder.path().join("gateway.sock");
-    until("it waits", || socket.exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]);
-    for path in [world.folder.path(), &socket] {
+    let network = Network::usual();
+    let Some(mut command) = as_nobody(network.agent(&["gateway", "confirm"])) else { return };
+    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    let socket = network.folder.path().join("gateway.sock");
+    until("it waits", || socket.exists() && network.defaults() == [(GATEWAY.to_owned(), 0)]);
+    for path in [network.folder.path(), &socket] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    ended(world.spawn(command).wait_with_output().unwrap()).expect(10).says("Permission denied");
+    ended(network.spawn(command).wait_with_output().unwrap()).expect(10).says("Permission denied");
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
-    let mut command = as_nobody(world.agent(&["gateway", "confirm"])).unwrap();
+    let mut command = as_nobody(network.agent(&["gateway", "confirm"])).unwrap();
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    ended(world.spawn(command).wait_with_output().unwrap()).expect(10).says("no change");
+    ended(network.spawn(command).wait_with_output().unwrap()).expect(10).says("no change");
     // It still waits, and heeds root.
-    world.run(&["gateway", "rollback"]).expect(0);
+    network.run(&["gateway", "rollback"]).expect(0);
     ended(child.wait_with_output().unwrap()).expect(10).says("asked for it");
-    world.expect(&[(PUBLIC, 0)]);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// It said that there was nothing to do, and root was told of the change that waits.
 fn another_user_is_told_what_waits() {
-    let world = World::usual();
-    if as_nobody(world.agent(&[])).is_none() {
+    let network = Network::usual();
+    if as_nobody(network.agent(&[])).is_none() {
         return;
     }
-    let child = world.start(world.agent(&["gateway", "set", "--confirm", "50s"]));
-    let socket = world.folder.path().join("gateway.sock");
-    until("it waits", || socket.exists() && world.defaults() == [(GATEWAY.to_owned(), 0)]);
+    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    let socket = network.folder.path().join("gateway.sock");
+    until("it waits", || socket.exists() && network.defaults() == [(GATEWAY.to_owned(), 0)]);
     {
         use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(world.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(network.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }
     for as_root in [true, false] {
         let agent = |arguments: &[&str]| match as_root {
-            true => world.agent(arguments),
-            false => as_nobody(world.agent(arguments)).unwrap(),
+            true => network.agent(arguments),
+            false => as_nobody(network.agent(arguments)).unwrap(),
         };
-        let run = |command| ended(world.start(command).wait_with_output().unwrap());
+        let run = |command| ended(network.start(command).wait_with_output().unwrap());
         run(agent(&["gateway", "check"]))
             .expect(0)
             .says("waits for \"rackconnect gateway confirm\"");
@@ -500,71 +501,72 @@ fn another_user_is_told_what_waits() {
     // Whoever waited is gone, and so is what it waited at.
     kill(&child, SIGKILL);
     child.wait_with_output().unwrap();
-    until("the guard has undone it", || guards(&world).is_empty());
-    world.expect(&[(PUBLIC, 0)]);
+    until("the guard has undone it", || guards(&network).is_empty());
+    network.expect(&[(PUBLIC, 0)]);
     assert!(!socket.exists());
 }
 
 /// What the first one had replaced was forgotten.
 fn a_second_set_that_is_undone_leaves_the_first() {
     for both in [false, true] {
-        let world = World::usual();
-        world.run(&["gateway", "set"]).expect(0);
-        let after = world.server.routes();
-        let api = world.api.as_ref().unwrap();
+        let network = Network::usual();
+        network.run(&["gateway", "set"]).expect(0);
+        let after = network.server.routes();
+        let api = network.api.as_ref().unwrap();
         api.set_script(
             "10.182.21.219".parse().unwrap(),
             Script::of([Step::new("DEPLOYED").gateway(DEAD)]),
         );
         match both {
             true => {
-                abandoned(&world);
-                world.run(&["gateway", "confirm"]).expect(10).says("too late");
+                abandoned(&network);
+                network.run(&["gateway", "confirm"]).expect(10).says("too late");
             }
             false => {
-                let mut child = world.start(world.agent(&["gateway", "set"]));
-                until("the second is there", || world.defaults() == [(DEAD.to_owned(), 0)]);
+                let mut child = network.start(network.agent(&["gateway", "set"]));
+                until("the second is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
                 kill(&child, SIGKILL);
                 child.wait().unwrap();
-                until("the guard has undone it", || guards(&world).is_empty());
+                until("the guard has undone it", || guards(&network).is_empty());
             }
         }
-        assert_eq!(world.server.routes(), after);
-        world.run(&["gateway", "rollback"]).expect(0);
-        world.expect(&[(PUBLIC, 0)]);
-        assert_eq!(record(&world), None);
+        assert_eq!(network.server.routes(), after);
+        network.run(&["gateway", "rollback"]).expect(0);
+        network.expect(&[(PUBLIC, 0)]);
+        assert_eq!(record(&network), None);
     }
 }
 
 /// It was undone, and set again a moment later.
 fn no_rollback_beside_keep() {
-    let world = World::usual();
-    let keep = world.start(world.agent(&["gateway", "keep"]));
+    let network = Network::usual();
+    let keep = network.start(network.agent(&["gateway", "keep"]));
     until("it is set", || {
-        record(&world).is_some_and(|text| text.contains("\"kept\"")) && guards(&world).is_empty()
+        record(&network).is_some_and(|text| text.contains("\"kept\""))
+            && guards(&network).is_empty()
     });
-    world
+    network
         .run(&["gateway", "rollback"])
         .expect(10)
         .says("systemctl stop rackconnect-gateway")
         .says("nothing was changed");
-    world.expect(&[(GATEWAY, 0)]);
+    network.expect(&[(GATEWAY, 0)]);
     kill(&keep, SIGTERM);
     ended(keep.wait_with_output().unwrap()).expect(0);
-    world.run(&["gateway", "rollback"]).expect(0);
-    world.expect(&[(PUBLIC, 0)]);
+    network.run(&["gateway", "rollback"]).expect(0);
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 /// The kernel was asked for one packet alone, and answered with either.
 fn one_of_several_next_hops_is_not_enough() {
     for order in [[0, 1], [1, 0]] {
-        let world = World::bare([deployed()]);
-        let server = &world.server;
+        let network = Network::bare([deployed()]);
+        let server = &network.server;
         let hop = |interface: &str, gateway: [u8; 4]| {
             // struct rtnexthop
             let mut hop = vec![16, 0, 0, 0];
             hop.extend(server.index(interface).to_ne_bytes());
-            crate::space::attribute(&mut hop, libc::RTA_GATEWAY, &gateway);
+            crate::namespace::attribute(&mut hop, libc::RTA_GATEWAY, &gateway);
             hop
         };
         let hops = [hop("eth0", [198, 51, 100, 1]), hop("eth1", [10, 182, 127, 198])];
@@ -574,30 +576,30 @@ fn one_of_several_next_hops_is_not_enough() {
         route.scope = libc::RT_SCOPE_UNIVERSE;
         server.append(&route);
         let before = server.routes();
-        let check = world.run(&["gateway", "check"]);
+        let check = network.run(&["gateway", "check"]);
         check.expect(9);
         assert!(check.text().contains("kernel: by turns, now via"), "{}", check.text());
-        world.run(&["gateway", "set"]).expect(0);
-        world.expect(&[(GATEWAY, 0), ("", 100)]);
-        assert!(world.run(&["gateway", "set"]).expect(0).text().contains("nothing to do"));
-        world.run(&["gateway", "rollback"]).expect(0);
+        network.run(&["gateway", "set"]).expect(0);
+        network.expect(&[(GATEWAY, 0), ("", 100)]);
+        assert!(network.run(&["gateway", "set"]).expect(0).text().contains("nothing to do"));
+        network.run(&["gateway", "rollback"]).expect(0);
         assert_eq!(server.routes(), before);
     }
 }
 
 /// What is broken in it lost the folder that it names.
 fn confirmed_under_a_broken_configuration() {
-    let world = World::usual();
-    let config = world.folder.path().join("config.toml");
-    let state = world.folder.path().join("elsewhere");
+    let network = Network::usual();
+    let config = network.folder.path().join("config.toml");
+    let state = network.folder.path().join("elsewhere");
     let line = format!("state_dir = {:?}\n", state.display().to_string());
     fs::write(&config, &line).unwrap();
     let agent = |arguments: &[&str]| {
-        let mut command = world.agent(arguments);
+        let mut command = network.agent(arguments);
         command.env("RACKCONNECT_CONFIG", &config).env_remove("RACKCONNECT_STATE_DIR");
         command
     };
-    let run = |command| ended(world.start(command).wait_with_output().unwrap());
+    let run = |command| ended(network.start(command).wait_with_output().unwrap());
     let broken = [
         format!("region = dfw\n{line}[[[\n").into_bytes(),
         [b"# \xff\n".as_slice(), line.as_bytes()].concat(),
@@ -618,7 +620,7 @@ fn confirmed_under_a_broken_configuration() {
             command.env(name, std::ffi::OsString::from_vec(vec![b'/', 0xff]));
         }
         run(command).expect(0).says("RACKCONNECT_STATE_DIR is not UTF-8");
-        world.expect(&[(PUBLIC, 0)]);
+        network.expect(&[(PUBLIC, 0)]);
     }
     // Where nothing names it, it is said where it was looked.
     fs::write(&config, "[").unwrap();
@@ -629,35 +631,35 @@ fn confirmed_under_a_broken_configuration() {
 
 /// The next set forgot the undo of one that was interrupted and could not be undone just then.
 fn an_undo_that_waits_is_not_forgotten() {
-    let world = dead();
-    let before = world.server.routes();
-    abandoned(&world);
-    world.server.up("eth0", false);
-    let api = world.api.as_ref().unwrap();
+    let network = dead();
+    let before = network.server.routes();
+    abandoned(&network);
+    network.server.up("eth0", false);
+    let api = network.api.as_ref().unwrap();
     api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed()]));
-    world
+    network
         .run(&["gateway", "set"])
         .expect(10)
         .says("could not be put back")
         .says("is not undone yet");
-    world.expect(&[(DEAD, 0)]);
-    world.server.up("eth0", true);
-    world.run(&["gateway", "rollback"]).expect(0);
-    assert_eq!(world.server.routes(), before);
-    assert_eq!(record(&world), None);
+    network.expect(&[(DEAD, 0)]);
+    network.server.up("eth0", true);
+    network.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(network.server.routes(), before);
+    assert_eq!(record(&network), None);
 }
 
 fn who_only_looks_changes_nothing() {
-    let world = dead();
-    abandoned(&world);
+    let network = dead();
+    abandoned(&network);
     for (arguments, code) in
         [(&["gateway", "check"][..], 0), (&["gateway"], 0), (&["gateway", "set", "--dry-run"], 10)]
     {
-        let ended = world.run(arguments);
+        let ended = network.run(arguments);
         ended.expect(code).says("199 was interrupted: \"rackconnect gateway rollback\" undoes it");
-        world.expect(&[(DEAD, 0)]);
+        network.expect(&[(DEAD, 0)]);
     }
-    assert_eq!(world.run(&["gateway", "rollback"]).expect(0).text(), "put back\n");
-    world.expect(&[(PUBLIC, 0)]);
-    assert_eq!(world.run(&["gateway", "check"]).expect(9).stderr.lines().count(), 1);
+    assert_eq!(network.run(&["gateway", "rollback"]).expect(0).text(), "put back\n");
+    network.expect(&[(PUBLIC, 0)]);
+    assert_eq!(network.run(&["gateway", "check"]).expect(9).stderr.lines().count(), 1);
 }

@@ -13,8 +13,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::network::Network;
 use crate::support::{Ended, ended};
-use crate::world::World;
 
 /// Waits until something is so.
 #[track_caller]
@@ -32,9 +32,9 @@ pub fn kill(child: &Child, signal: Signal) {
         .expect("it lives");
 }
 
-/// The guards of a world.
-pub fn guards(world: &World) -> Vec<Pid> {
-    let folder = world.folder.path().display().to_string();
+/// The guards of a network.
+pub fn guards(network: &Network) -> Vec<Pid> {
+    let folder = network.folder.path().display().to_string();
     let is_guard = |pid: &i32| {
         fs::read_to_string(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|line| line.contains("--gateway-guard") && line.contains(&folder))
@@ -54,7 +54,7 @@ pub struct Paused {
 
 impl Paused {
     /// Starts one; it has planned when this returns.
-    pub fn start(world: &World, arguments: &[&str]) -> Paused {
+    pub fn start(network: &Network, arguments: &[&str]) -> Paused {
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
         let flags = fcntl(&writer, FcntlArg::F_GETFL).expect("flags");
         let nonblocking = OFlag::from_bits_truncate(flags) | OFlag::O_NONBLOCK;
@@ -64,9 +64,9 @@ impl Paused {
         }
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::from_bits_truncate(flags)))
             .expect("a pipe that blocks");
-        let mut command = world.agent(arguments);
+        let mut command = network.agent(arguments);
         command.stdout(writer).stderr(Stdio::piped());
-        let child = world.spawn(command);
+        let child = network.spawn(command);
         let path = format!("/proc/{}/syscall", child.id());
         // write(1, …), as x86-64 numbers it.
         until("it prints its plan", || {
@@ -101,8 +101,8 @@ pub struct Held {
 impl Held {
     /// Starts one and lets it go on to the line of that number, from 1, of those that a change says with all its steps. That
     /// it says `says` is checked at the end.
-    pub fn at(world: &World, arguments: &[&str], line: usize, says: &'static str) -> Held {
-        let path = world.folder.path().join("stderr");
+    pub fn at(network: &Network, arguments: &[&str], line: usize, says: &'static str) -> Held {
+        let path = network.folder.path().join("stderr");
         let _ = fs::remove_file(&path);
         let (reader, writer) =
             (UnixDatagram::bind(&path).unwrap(), UnixDatagram::unbound().unwrap());
@@ -114,10 +114,10 @@ impl Held {
         while own.send(b".").is_ok() {
             filled += 1;
         }
-        let mut command = world.agent(arguments);
+        let mut command = network.agent(arguments);
         command.env("RACKCONNECT_LOG", "rackconnect_agent::gateway::change=debug");
         command.stdout(Stdio::null()).stderr(OwnedFd::from(writer));
-        let child = world.spawn(command);
+        let child = network.spawn(command);
         let path = format!("/proc/{}/syscall", child.id());
         // write(2, …), as x86-64 numbers it.
         let is_held = || fs::read_to_string(&path).is_ok_and(|call| call.starts_with("1 0x2 "));

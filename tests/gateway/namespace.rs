@@ -46,14 +46,14 @@ fn lo_up() -> Result<(), String> {
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread in a network namespace of its own.
-pub struct Space {
+pub struct Namespace {
     jobs: Sender<Job>,
     handle: File,
 }
 
-impl Space {
+impl Namespace {
     /// A new one, with `lo` up.
-    pub fn new() -> Space {
+    pub fn new() -> Namespace {
         let (jobs, inbox) = channel::<Job>();
         let (sender, receiver) = channel();
         thread::spawn(move || {
@@ -66,9 +66,9 @@ impl Space {
             }
         });
         let handle = receiver.recv().expect("a namespace");
-        let space = Space { jobs, handle };
-        space.up("lo", true);
-        space
+        let namespace = Namespace { jobs, handle };
+        namespace.up("lo", true);
+        namespace
     }
 
     /// Runs something in the namespace.
@@ -89,7 +89,7 @@ impl Space {
     }
 
     /// A pair of interfaces, one here and one in `other`, both up.
-    pub fn pair(&self, name: &str, other: &Space, other_name: &str) {
+    pub fn pair(&self, name: &str, other: &Namespace, other_name: &str) {
         let mut peer = vec![0; 16];
         attribute(&mut peer, libc::IFLA_IFNAME, &text(other_name));
         attribute(&mut peer, libc::IFLA_NET_NS_FD, &other.handle.as_raw_fd().to_ne_bytes());

@@ -13,7 +13,7 @@ use rackconnect_agent::netlink::Route;
 use simulated_api::{Config, Script, Simulator, Step};
 use tempfile::TempDir;
 
-use crate::space::Space;
+use crate::namespace::Namespace;
 use crate::support::{self, Ended, bare_agent, ended};
 
 /// The RackConnect gateway.
@@ -27,36 +27,36 @@ pub const PUBLIC_HOST: &str = "203.0.113.20";
 const API: &str = "10.191.5.5";
 const API_PORT: u16 = 8443;
 
-/// All of it.
-pub struct World {
+/// The server, its surroundings and the API in them.
+pub struct Network {
     /// The server.
-    pub server: Space,
+    pub server: Namespace,
     /// What ServiceNet's router and the RackConnect gateway are.
-    pub router: Space,
+    pub router: Namespace,
     /// The API.
     pub api: Option<Simulator>,
     /// For the agent's state.
     pub folder: TempDir,
-    _public: Space,
-    beyond: Space,
+    _public: Namespace,
+    beyond: Namespace,
 }
 
-impl World {
+impl Network {
     /// A server without any default route.
-    pub fn bare(steps: impl IntoIterator<Item = Step>) -> World {
-        World::named(steps, "eth1", 17)
+    pub fn bare(steps: impl IntoIterator<Item = Step>) -> Network {
+        Network::named(steps, "eth1", 17)
     }
 
     /// The same, with another ServiceNet interface.
-    pub fn named(steps: impl IntoIterator<Item = Step>, service_net: &str, prefix: u8) -> World {
-        World::build(steps, service_net, prefix, support::config().limit)
+    pub fn named(steps: impl IntoIterator<Item = Step>, service_net: &str, prefix: u8) -> Network {
+        Network::build(steps, service_net, prefix, support::config().limit)
     }
 
     /// The usual server, with an API that any number of requests can be made to.
-    pub fn unlimited(defaults: &[(&str, &str, u32)]) -> World {
-        let world = World::build([deployed()], "eth1", 17, u32::MAX);
-        world.add(defaults);
-        world
+    pub fn unlimited(defaults: &[(&str, &str, u32)]) -> Network {
+        let network = Network::build([deployed()], "eth1", 17, u32::MAX);
+        network.add(defaults);
+        network
     }
 
     fn add(&self, defaults: &[(&str, &str, u32)]) {
@@ -70,9 +70,9 @@ impl World {
         service_net: &str,
         prefix: u8,
         limit: u32,
-    ) -> World {
+    ) -> Network {
         let [server, public, router, beyond] =
-            [Space::new(), Space::new(), Space::new(), Space::new()];
+            [Namespace::new(), Namespace::new(), Namespace::new(), Namespace::new()];
         router.forward();
         public.forward();
         server.pair("eth0", &public, "p0");
@@ -92,16 +92,16 @@ impl World {
         beyond.append(&beyond.route("default", "192.0.2.1", "r0", 0));
         router.append(&router.route("10.191.5.5/32", "192.0.2.2", "b0", 0));
         router.append(&router.route("203.0.113.10/32", "192.0.2.2", "b0", 0));
-        for network in ["10.176.0.0/12", "10.208.0.0/12"] {
+        for servicenet in ["10.176.0.0/12", "10.208.0.0/12"] {
             // On a /19 the ServiceNet router is not on-link: the flag says that it is.
             let gateway = if prefix == 17 { "10.182.0.1" } else { GATEWAY_OF_19 };
-            if prefix != 17 && network == "10.176.0.0/12" {
+            if prefix != 17 && servicenet == "10.176.0.0/12" {
                 router.address("s1", GATEWAY_OF_19, 19);
             }
-            server.append(&server.route(network, gateway, service_net, 0));
+            server.append(&server.route(servicenet, gateway, service_net, 0));
         }
-        for space in [&public, &beyond] {
-            space.run(|| {
+        for namespace in [&public, &beyond] {
+            namespace.run(|| {
                 for port in [443, 80] {
                     let listener = TcpListener::bind(("0.0.0.0", port)).expect("a listener");
                     thread::spawn(move || listener.incoming().for_each(drop));
@@ -116,19 +116,19 @@ impl World {
         };
         let api = beyond.run(move || Simulator::start(config).expect("the simulated API starts"));
         let folder = tempfile::tempdir().expect("a folder");
-        World { server, router, api: Some(api), folder, _public: public, beyond }
+        Network { server, router, api: Some(api), folder, _public: public, beyond }
     }
 
     /// A server of those default routes, as (gateway, interface, metric).
-    pub fn with(steps: impl IntoIterator<Item = Step>, defaults: &[(&str, &str, u32)]) -> World {
-        let world = World::bare(steps);
-        world.add(defaults);
-        world
+    pub fn with(steps: impl IntoIterator<Item = Step>, defaults: &[(&str, &str, u32)]) -> Network {
+        let network = Network::bare(steps);
+        network.add(defaults);
+        network
     }
 
     /// The usual server: DEPLOYED, its gateway assigned, its default route public.
-    pub fn usual() -> World {
-        World::with([deployed()], &[(PUBLIC, "eth0", 0)])
+    pub fn usual() -> Network {
+        Network::with([deployed()], &[(PUBLIC, "eth0", 0)])
     }
 
     /// The agent.
