@@ -22,9 +22,21 @@ target=x86_64-unknown-linux-musl
 name=rackconnect-agent
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+
+# Everything that is missing is named at once, before anything is built.
+missing=()
 for tool in cargo gcc python3 dpkg-deb rpmbuild; do
-    command -v "$tool" >/dev/null || { echo "packaging/build.sh needs $tool" >&2; exit 1; }
+    command -v "$tool" >/dev/null || missing+=("$tool")
 done
+# Without the target rustc ends in E0463 ("can't find crate for `core`").
+libraries=$(rustc --print target-libdir --target "$target" 2>/dev/null || true)
+if [[ ! -d $libraries ]]; then
+    missing+=("Rust's $target target (rustup target add $target)")
+fi
+if ((${#missing[@]})); then
+    printf 'packaging/build.sh: missing: %s\n' "${missing[@]}" >&2
+    exit 1
+fi
 
 forget="'--remap-path-prefix=$source=/src','--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo'"
 CFLAGS="-ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
@@ -54,6 +66,7 @@ put "$work/man" usr/share/man/man1/rackconnect.1
 "$program" completions zsh >"$work/zsh" && put "$work/zsh" usr/share/zsh/site-functions/_rackconnect
 "$program" completions fish >"$work/fish" && put "$work/fish" usr/share/fish/vendor_completions.d/rackconnect.fish
 put README.md "$doc/README.md"
+for page in docs/*.md; do put "$page" "$doc/docs/${page##*/}"; done
 put packaging/MIGRATION.md "$doc/MIGRATION.md"
 put CHANGELOG.md "$doc/changelog"
 put "$work/licenses" "$doc/third-party-licenses"

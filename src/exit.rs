@@ -1,4 +1,4 @@
-//! The exit codes: the one table between what happened and what the shell is told.
+//! The exit codes: the one table that maps what happened to what the shell sees.
 //!
 //! The numbers are a promise to scripts (README, "Exit codes"); they are never renumbered.
 
@@ -40,27 +40,25 @@ pub enum Exit {
 
 /// Every exit code with its meaning, for the help and the manual.
 pub const MEANINGS: &[(&str, &str)] = &[
-    ("0", "answered; done; nothing to do; for wait: DEPLOYED (or what --for and --ok-if name)"),
-    ("1", "something else went wrong (it is said), or a hook failed"),
-    ("2", "wrong usage or configuration; nothing was asked, nothing was changed"),
+    ("0", "answered; done; nothing to do; wait: DEPLOYED (or what --for and --ok-if name)"),
+    ("1", "another failure, with a message; a hook failed"),
+    ("2", "wrong usage or configuration; nothing was requested or changed"),
     (
         "3",
-        "not yet: under status --check DEPLOYING or an unknown word; no gateway address assigned; \
-         RackConnect does not know this server (yet)",
+        "not yet: status --check with DEPLOYING or an unknown word; no gateway assigned; HTTP 404",
     ),
     ("4", "FAILED"),
-    ("5", "nothing to wait for: UNPROCESSABLE, no RackConnect v2 server, or no Managed Operations"),
-    ("6", "the request limit is used up, and waiting for it would pass the deadline"),
+    ("5", "nothing to wait for: UNPROCESSABLE, not a RackConnect v2 server, not managed"),
+    ("6", "rate limited, and waiting would pass the deadline"),
     ("7", "the API cannot be reached (name, connection, TLS, timeout, 5xx)"),
-    ("8", "the API's answer cannot be understood (an unexpected 3xx or 4xx too)"),
+    ("8", "the API's response cannot be understood"),
     ("9", "gateway check: the default route is not the API's gateway, or there is none"),
     (
         "10",
-        "gateway set: refused (it says why; nothing was changed) or put back; gateway confirm or rollback: nothing \
-         pending, or too late; gateway keep: gave up",
+        "gateway set: refused or rolled back; confirm, rollback: nothing pending; keep: gave up",
     ),
     ("124", "wait, gateway set --wait: the deadline passed"),
-    ("126, 127", "COMMAND of wait cannot be executed, or was not found"),
+    ("126, 127", "COMMAND of wait is not executable, or not found"),
     ("128+n", "ended by signal n"),
 ];
 

@@ -51,8 +51,13 @@ pub fn main() -> ExitCode {
     let outcome = invocation.and_then(|invocation| match invocation {
         Invocation::Version => output::line(concat!("rackconnect ", env!("CARGO_PKG_VERSION")))
             .map(|()| exit::Exit::Ok),
-        Invocation::Help { command, full } => {
-            output::write(cli::help::text(command, full).as_bytes()).map(|()| exit::Exit::Ok)
+        Invocation::Help(topic, length) => {
+            let text = cli::help::text(topic, length, ui::terminal_width());
+            output::write(text.as_bytes()).map(|()| exit::Exit::Ok)
+        }
+        Invocation::Usage => {
+            ui::write_to_stderr(&cli::help::usage(ui::terminal_width()));
+            Ok(exit::Exit::Usage)
         }
         Invocation::Run(arguments) => commands::run(&arguments),
     });

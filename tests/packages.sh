@@ -71,10 +71,10 @@ rpm --root "$root" -e --noscripts rackconnect-agent
 [[ ! -e $root/usr/bin/rackconnect && -e $root/etc/rackconnect-agent/deployed.d/10-mine ]] || fail "removal of the .rpm"
 pass "the .rpm is installed, upgraded and removed, and keeps what is the user's"
 
-# --- The units, and what the README says of them.
+# --- The units, and what the documents say of them.
 grep '^[df] ' systemd/rackconnect-agent.conf | sed 's/  */ /g' >"$work/tmpfiles"
-sed 's/  */ /g' README.md | grep -Fx -f "$work/tmpfiles" | diff - "$work/tmpfiles" || fail "the README shows another tmpfiles.d"
-pass "the README shows the tmpfiles.d that is shipped"
+sed 's/  */ /g' docs/rate-limit.md | grep -Fx -f "$work/tmpfiles" | diff - "$work/tmpfiles" || fail "docs/rate-limit.md shows another tmpfiles.d"
+pass "docs/rate-limit.md shows the tmpfiles.d that is shipped"
 dpkg-deb -x "$deb" "$work/verify"
 cp -a /usr/lib/systemd/system/. "$work/system" 2>/dev/null || cp -a /lib/systemd/system/. "$work/system"
 cp -an "$work/system/." "$work/verify/usr/lib/systemd/system/"

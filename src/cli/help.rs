@@ -1,85 +1,181 @@
-//! The help: `-h` in short, `--help` in full, of the program or of one command.
+//! The help: `-h` in short, `--help` in full; of the program, of a group of commands such as `gateway`,
+//! or of one command.
 
 use std::fmt::Write;
 
-use super::{COMMANDS, Command, CommandSpec, OPTIONS, Opt};
+use super::commands::{COMMANDS, Command, CommandSpec, WAIT_OUTCOMES};
+use super::options::{OPTIONS, OptionSpec};
+use super::parser::{HelpLength, HelpTopic};
 use crate::exit;
 
-/// The width that lines are broken at.
-const WIDTH: usize = 100;
+/// The narrowest and the widest text; between them it is as wide as the terminal.
+const MIN_WIDTH: usize = 40;
+const MAX_WIDTH: usize = 100;
+
+/// The column of the texts beside names.
+const TEXT_COLUMN: usize = 28;
 
 /// One sentence about the program.
-pub const ABOUT: &str = "The on-server agent for Rackspace RackConnect v2.0: asks for the automation status, waits for it, \
-                         shows, sets and keeps the gateway.";
+pub const ABOUT: &str = "The on-server agent for Rackspace RackConnect v2.0: shows the automation status, waits for the \
+     automation, and sets the default gateway.";
 
-/// The help's text.
-pub fn text(command: Option<Command>, full: bool) -> String {
-    match command.and_then(|command| COMMANDS.iter().find(|spec| spec.command == command)) {
-        Some(spec) => of_command(spec, full),
-        None => of_program(full),
+/// The help, for a terminal of `width` columns.
+pub fn text(topic: HelpTopic, length: HelpLength, width: usize) -> String {
+    let mut help = Help { out: String::new(), width: width.clamp(MIN_WIDTH, MAX_WIDTH) };
+    match topic {
+        HelpTopic::Program => help.program(length),
+        HelpTopic::Group(group) => help.group(group),
+        HelpTopic::Command(command) => match CommandSpec::of(command) {
+            Some(spec) => help.command(spec, length),
+            None => help.program(length),
+        },
     }
+    help.out
 }
 
-fn of_program(full: bool) -> String {
-    let mut out =
-        format!("{}\n\nUsage: rackconnect COMMAND [OPTION]...\n\nCommands:\n", wrapped(ABOUT, 0));
-    for spec in COMMANDS {
-        let name = [spec.name, spec.operands].join(" ");
-        let _ = writeln!(out, "  {:28}{}", name.trim_end(), spec.help);
-    }
-    out.push_str("\nOptions:\n");
-    if full {
-        options(&mut out, OPTIONS.iter().copied(), true);
-    } else {
-        options(&mut out, OPTIONS.iter().copied().filter(|option| option.on.is_empty()), false);
-    }
-    if full {
-        out.push_str("\nA DURATION is 90, 90s, 2.5s, 15m or 1h30m.\n\nExit codes:\n");
-        for (code, meaning) in exit::MEANINGS {
-            let _ = writeln!(out, "  {code:10}{}", wrapped(meaning, 12).trim_start());
+/// The usage and the commands, for a call without arguments.
+pub fn usage(width: usize) -> String {
+    text(HelpTopic::Program, HelpLength::Short, width)
+}
+
+struct Help {
+    out: String,
+    width: usize,
+}
+
+impl Help {
+    fn program(&mut self, length: HelpLength) {
+        self.paragraph(ABOUT, 0);
+        self.out.push_str("\nUsage: rackconnect COMMAND [OPTION]...\n\nCommands:\n");
+        self.commands(COMMANDS.iter());
+        match length {
+            HelpLength::Short => {
+                self.out.push_str("\nOptions of every command:\n");
+                for option in OPTIONS.iter().filter(|option| option.commands.is_empty()) {
+                    self.option(option, HelpLength::Short);
+                }
+                self.out.push('\n');
+                self.paragraph(
+                    "\"rackconnect COMMAND --help\" explains a command and its options; \"rackconnect \
+                     --help\" lists the options of all commands and the exit codes.",
+                    0,
+                );
+            }
+            HelpLength::Full => {
+                self.options_by_command();
+                self.out.push_str("\nA DURATION is 90, 90s, 2.5s, 15m or 1h30m.\n\nExit codes:\n");
+                for (code, meaning) in exit::MEANINGS {
+                    self.entry(code, 10, meaning);
+                }
+            }
         }
-    } else {
-        out.push_str(
-            "\nEach command has its own help: rackconnect COMMAND --help. --help here says all, exit codes included.\n",
+    }
+
+    /// Every command with its own options, and then the options of every command.
+    fn options_by_command(&mut self) {
+        for spec in COMMANDS {
+            let own: Vec<_> =
+                OPTIONS.iter().filter(|option| option.commands.contains(&spec.command)).collect();
+            if own.is_empty() {
+                continue;
+            }
+            let _ = write!(self.out, "\n{}:\n", spec.name);
+            for option in own {
+                self.option(option, HelpLength::Short);
+            }
+        }
+        self.out.push_str("\nOptions of every command:\n");
+        for option in OPTIONS.iter().filter(|option| option.commands.is_empty()) {
+            self.option(option, HelpLength::Short);
+        }
+    }
+
+    fn group(&mut self, group: &str) {
+        let members = || COMMANDS.iter().filter(|spec| spec.name.split(' ').next() == Some(group));
+        let _ = write!(self.out, "Usage: rackconnect {group} COMMAND [OPTION]...\n\nCommands:\n");
+        self.commands(members());
+        self.out.push('\n');
+        let first = members().next().map_or("", |spec| spec.name);
+        self.paragraph(
+            &format!(
+                "\"rackconnect {group}\" alone is \"rackconnect {first}\". \"rackconnect {group} \
+                 COMMAND --help\" explains a command and its options."
+            ),
+            0,
         );
     }
-    out
-}
 
-fn of_command(spec: &CommandSpec, full: bool) -> String {
-    let operands =
-        if spec.operands.is_empty() { String::new() } else { format!(" {}", spec.operands) };
-    let mut out =
-        format!("{}\n\nUsage: rackconnect {} [OPTION]...{operands}\n", spec.help, spec.name);
-    if full {
-        for paragraph in spec.more.split("\n\n") {
-            let _ = write!(out, "\n{}\n", wrapped(paragraph, 0));
+    fn command(&mut self, spec: &CommandSpec, length: HelpLength) {
+        self.paragraph(spec.help, 0);
+        let operands = [" ", spec.operands].concat();
+        let operands = operands.trim_end();
+        let _ = write!(self.out, "\nUsage: rackconnect {} [OPTION]...{operands}\n", spec.name);
+        if length == HelpLength::Full {
+            for paragraph in spec.long_help.split("\n\n") {
+                self.out.push('\n');
+                self.paragraph(paragraph, 0);
+            }
+        }
+        self.out.push_str("\nOptions:\n");
+        for option in OPTIONS.iter().filter(|option| option.applies_to(spec.command)) {
+            self.option(option, length);
+        }
+        if spec.command == Command::Wait {
+            self.out.push_str("\nOutcomes and exit codes:\n");
+            for (code, outcome) in WAIT_OUTCOMES {
+                self.entry(code, 10, outcome);
+            }
         }
     }
-    let own = OPTIONS.iter().copied().filter(|option| option.is_on(spec.command));
-    out.push_str("\nOptions:\n");
-    options(&mut out, own, full);
-    out
-}
 
-fn options<'a>(out: &mut String, options: impl Iterator<Item = &'a Opt>, full: bool) {
-    for option in options {
+    fn commands<'a>(&mut self, commands: impl Iterator<Item = &'a CommandSpec>) {
+        for spec in commands {
+            let name = format!("{} {}", spec.name, spec.operands);
+            self.entry(name.trim_end(), TEXT_COLUMN - 2, spec.help);
+        }
+    }
+
+    fn option(&mut self, option: &OptionSpec, length: HelpLength) {
         let short = option.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
-        let value = option.value.map_or(String::new(), |value| format!(" {value}"));
+        let value = option.value_name.map_or(String::new(), |value| format!(" {value}"));
         let name = format!("{short}--{}{value}", option.long);
-        if full {
-            let _ = write!(out, "  {name}\n{}\n", wrapped(&sentences(option), 10));
-        } else {
-            let _ = writeln!(out, "  {name:32}{}", wrapped(option.help, 34).trim_start());
+        match length {
+            HelpLength::Short => self.entry(&name, TEXT_COLUMN - 2, option.help),
+            HelpLength::Full => {
+                let _ = writeln!(self.out, "  {name}");
+                self.paragraph(&sentences(option), 10);
+            }
+        }
+    }
+
+    /// A name with its text beside it, or below it where the name is too long for that.
+    fn entry(&mut self, name: &str, width: usize, text: &str) {
+        let _ = write!(self.out, "  {name}");
+        let indent = (width + 2).min(self.width / 2);
+        let used = name.chars().count() + 2;
+        let mut lines = wrap(text, self.width - indent).into_iter();
+        if used < indent {
+            let first = lines.next().unwrap_or_default();
+            let _ = write!(self.out, "{:1$}{first}", "", indent - used);
+        }
+        self.out.push('\n');
+        for line in lines {
+            let _ = writeln!(self.out, "{:1$}{line}", "", indent);
+        }
+    }
+
+    fn paragraph(&mut self, text: &str, indent: usize) {
+        for line in wrap(text, self.width - indent) {
+            let _ = writeln!(self.out, "{:1$}{line}", "", indent);
         }
     }
 }
 
 /// Everything about an option, in sentences.
-pub fn sentences(option: &Opt) -> String {
+pub fn sentences(option: &OptionSpec) -> String {
     let mut text = format!("{}.", option.help);
-    if !option.more.is_empty() {
-        let _ = write!(text, " {}", option.more);
+    if !option.long_help.is_empty() {
+        let _ = write!(text, " {}", option.long_help);
     }
     if !option.default.is_empty() {
         let _ = write!(text, " Default: {}.", option.default);
@@ -93,45 +189,77 @@ pub fn sentences(option: &Opt) -> String {
     text
 }
 
-/// Breaks a paragraph into lines, each indented.
-fn wrapped(text: &str, indent: usize) -> String {
-    let margin = " ".repeat(indent);
+/// Breaks a text into lines between words.
+fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always one");
-        if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH {
+        let line = lines.last_mut().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > width {
             lines.push(word.to_owned());
-        } else {
-            if !line.is_empty() {
-                line.push(' ');
+        } else if let Some(last) = lines.last_mut() {
+            if line > 0 {
+                last.push(' ');
             }
-            line.push_str(word);
+            last.push_str(word);
         }
     }
-    lines.iter().map(|line| format!("{margin}{line}")).collect::<Vec<_>>().join("\n")
+    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn topics() -> impl Iterator<Item = HelpTopic> {
+        let commands = COMMANDS.iter().map(|spec| HelpTopic::Command(spec.command));
+        [HelpTopic::Program, HelpTopic::Group("gateway")].into_iter().chain(commands)
+    }
+
     #[test]
-    fn lines_fit_and_nothing_is_left_out() {
-        let whole = text(None, true);
+    fn lines_fit_the_terminal_and_no_word_is_broken() {
+        for topic in topics() {
+            for length in [HelpLength::Short, HelpLength::Full] {
+                let wide = text(topic, length, 1_000);
+                for width in [60, 80, 100] {
+                    let narrow = text(topic, length, width);
+                    // Usage lines and names of options stand as they are.
+                    let long = narrow.lines().filter(|line| line.chars().count() > width);
+                    assert_eq!(long.collect::<Vec<_>>(), [""; 0], "{topic:?}");
+                    let words =
+                        |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+                    assert_eq!(words(&narrow), words(&wide), "{topic:?} at {width}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_full_help_has_every_option_command_and_exit_code() {
+        let whole = text(HelpTopic::Program, HelpLength::Full, 80);
         for option in OPTIONS {
             assert!(whole.contains(&format!("--{}", option.long)), "{}", option.long);
-            assert!(option.env.iter().all(|name| whole.contains(name)), "{}", option.long);
         }
         for (code, _) in exit::MEANINGS {
             assert!(whole.contains(&format!("\n  {code} ")), "{code}");
         }
         for spec in COMMANDS {
-            assert!(whole.contains(&format!("\n  {}", spec.name)));
-            for full in [false, true] {
-                for line in text(Some(spec.command), full).lines().chain(whole.lines()) {
-                    assert!(line.chars().count() <= WIDTH, "{line}");
-                }
-            }
+            assert!(whole.contains(&format!("\n  {}", spec.name)), "{}", spec.name);
         }
+    }
+
+    #[test]
+    fn the_help_of_gateway_lists_all_its_commands() {
+        let group = text(HelpTopic::Group("gateway"), HelpLength::Short, 80);
+        for name in ["show", "check", "set", "confirm", "rollback", "keep"] {
+            assert!(group.contains(&format!("gateway {name} ")), "{group}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_command_has_only_its_own_options() {
+        let region = text(HelpTopic::Command(Command::Region), HelpLength::Full, 80);
+        assert!(region.contains("--region") && !region.contains("--deadline"), "{region}");
+        let wait = text(HelpTopic::Command(Command::Wait), HelpLength::Short, 80);
+        assert!(wait.contains("\n  124       the deadline"), "{wait}");
     }
 }

@@ -1,11 +1,11 @@
-//! The manual page, in man(7)'s roff, from the tables of `options`.
+//! The manual page, in man(7)'s roff, from the tables of commands and options.
 
 use std::fmt::Write;
 
 use super::help::{ABOUT, sentences};
-use super::{COMMANDS, OPTIONS, Opt};
+use super::{COMMANDS, OPTIONS, OptionSpec};
 use crate::exit;
-use crate::ui::and;
+use crate::ui::enumerate;
 
 /// The day on which what the page says last changed.
 const DATE: &str = "2026-11-21";
@@ -15,7 +15,7 @@ pub fn page() -> String {
     let mut out = format!(
         ".TH RACKCONNECT 1 \"{DATE}\" \"rackconnect {}\" \"User Commands\"\n.SH NAME\nrackconnect \\- on-server agent for \
          Rackspace RackConnect v2.0\n.SH SYNOPSIS\n.B rackconnect\n.I COMMAND\n.RI [ OPTION ]...\n.SH DESCRIPTION\n{}\n\
-         .PP\nStandard output carries the answer and nothing else; everything said to a person goes to standard error.\n\
+         .PP\nStandard output carries the answer and nothing else; messages go to standard error.\n\
          .SH COMMANDS\n",
         env!("CARGO_PKG_VERSION"),
         escape(ABOUT),
@@ -28,7 +28,7 @@ pub fn page() -> String {
             escape(spec.operands),
             escape(spec.help)
         );
-        for paragraph in spec.more.split("\n\n") {
+        for paragraph in spec.long_help.split("\n\n") {
             let _ = writeln!(out, ".IP\n{}", escape(paragraph));
         }
     }
@@ -39,7 +39,7 @@ pub fn page() -> String {
             ".TP\n{}\n{}{}",
             name(option),
             escape(&sentences(option)),
-            escape(&belongs(option))
+            escape(&applies_to(option))
         );
     }
     out.push_str(".SH EXIT STATUS\n");
@@ -66,7 +66,7 @@ pub fn page() -> String {
     );
     let keys: Vec<&str> =
         OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key).collect();
-    let _ = writeln!(out, "{}.", escape(&and(&keys)));
+    let _ = writeln!(out, "{}.", escape(&enumerate(&keys)));
     out.push_str(
         ".SH EXAMPLES\n.TP\nWait, then install:\n.B rackconnect wait \\-\\-timeout 30m \\-\\- /root/install.sh\n.TP\nGo on \
          where there is nothing to wait for:\n.B rackconnect wait \\-\\-ok\\-if unprocessable\n",
@@ -74,21 +74,21 @@ pub fn page() -> String {
     out
 }
 
-fn name(option: &Opt) -> String {
+fn name(option: &OptionSpec) -> String {
     let short = option.short.map_or(String::new(), |short| format!("\\fB\\-{short}\\fR, "));
-    let value = option.value.map_or(String::new(), |value| format!(" \\fI{value}\\fR"));
+    let value = option.value_name.map_or(String::new(), |value| format!(" \\fI{value}\\fR"));
     format!("{short}\\fB\\-\\-{}\\fR{value}", escape(option.long))
 }
 
-fn belongs(option: &Opt) -> String {
+fn applies_to(option: &OptionSpec) -> String {
     let names: Vec<&str> = COMMANDS
         .iter()
-        .filter(|spec| option.on.contains(&spec.command))
+        .filter(|spec| option.commands.contains(&spec.command))
         .map(|spec| spec.name)
         .collect();
     match names.is_empty() {
         true => String::new(),
-        false => format!(" (For {}.)", and(&names)),
+        false => format!(" (For {}.)", enumerate(&names)),
     }
 }
 

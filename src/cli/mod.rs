@@ -1,11 +1,13 @@
-//! The command line: what the user asks for, before anything is done about it.
+//! The command line: the definition of commands and options, parsing, help, manual, completions.
 
+mod commands;
 pub mod completions;
-pub mod definitions;
 pub mod help;
 pub mod man;
+pub mod options;
 mod parser;
 pub mod values;
 
-pub use definitions::{COMMANDS, Command, CommandSpec, OPTIONS, Opt};
-pub use parser::{Arguments, Invocation, alike, parse, verbosity};
+pub use commands::{COMMANDS, Command, CommandSpec};
+pub use options::{OPTIONS, OptionSpec};
+pub use parser::{Arguments, HelpLength, HelpTopic, Invocation, parse, similar, verbosity};

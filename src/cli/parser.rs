@@ -1,29 +1,48 @@
-//! Arguments to an [`Invocation`], by lexopt and the tables of `definitions`.
+//! Arguments to an [`Invocation`], by lexopt and the tables of commands and options.
 
 use std::ffi::OsString;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::definitions::{self, COMMANDS, Command, CommandSpec, OPTIONS, Opt};
+use super::commands::{COMMANDS, Command, CommandSpec};
+use super::options::{self, OPTIONS, OptionSpec};
 use crate::error::{Error, Result};
+use crate::ui::{self, Verbosity};
 
 /// What the user asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Invocation {
     /// Run a command.
     Run(Arguments),
-    /// Print the help: of one command or of all, in short or in full.
-    Help {
-        /// The command.
-        command: Option<Command>,
-        /// Whether `--help` was asked for rather than `-h`.
-        full: bool,
-    },
+    /// Print help.
+    Help(HelpTopic, HelpLength),
+    /// There are no arguments: print the usage, as an error.
+    Usage,
     /// Print the version.
     Version,
 }
 
-/// A command and what was said with it.
+/// What the help is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelpTopic {
+    /// The program.
+    Program,
+    /// The commands that begin with this word.
+    Group(&'static str),
+    /// One command.
+    Command(Command),
+}
+
+/// How much help is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelpLength {
+    /// `-h`
+    Short,
+    /// `--help`
+    Full,
+}
+
+/// A command and its arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Arguments {
     /// The command.
@@ -37,123 +56,182 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// The value of an option; of several the last.
-    pub fn get(&self, option: &Opt) -> Option<&str> {
-        self.options
-            .iter()
-            .rev()
-            .find(|(long, _)| *long == option.long)
-            .map(|(_, value)| value.as_str())
+    /// The value of an option; the last one if it was given several times.
+    pub fn get<'a>(&'a self, option: &OptionSpec) -> Option<&'a str> {
+        self.all(option).last()
+    }
+
+    /// All values of an option.
+    pub fn all<'a>(&'a self, option: &OptionSpec) -> impl Iterator<Item = &'a str> + use<'a> {
+        let name = option.long;
+        let given = self.options.iter().filter(move |(long, _)| *long == name);
+        given.map(|(_, value)| value.as_str())
     }
 
     /// How often a switch is given.
-    pub fn count(&self, option: &Opt) -> usize {
-        self.options.iter().filter(|(long, _)| *long == option.long).count()
+    pub fn count(&self, option: &OptionSpec) -> usize {
+        self.all(option).count()
     }
 }
 
-/// Reads the arguments, the program's name not among them.
+/// Parses the arguments, without the program's name.
 ///
 /// # Errors
 /// What is wrong with them, and what to type instead.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-    let program = match arguments.iter().position(|argument| argument == "--") {
-        Some(dashes) => {
-            let program = arguments.split_off(dashes + 1);
-            arguments.pop();
-            Some(program)
-        }
-        None => None,
-    };
-    let mut parser = Parser::from_args(arguments);
-    let mut words = Vec::new();
-    let mut found = Vec::new();
-    let mut help = None;
-    while let Some(argument) = parser.next().map_err(usage)? {
-        let option = match argument {
-            Arg::Value(word) => {
-                words.push(word.string().map_err(usage)?);
-                continue;
-            }
-            Arg::Long(name) => by_name(name)?,
-            Arg::Short(letter) => {
-                OPTIONS.iter().find(|option| option.short == Some(letter)).ok_or_else(|| {
-                    Error::usage(format!("there is no option -{letter}: see rackconnect --help"))
-                })?
-            }
-        };
-        match option.long {
-            "help" => help = Some(matches!(argument, Arg::Long(_))),
-            "version" => return Ok(Invocation::Version),
-            _ => {}
-        }
-        let value = match option.value {
-            Some(name) => parser
-                .value()
-                .map_err(|_| {
-                    Error::usage(format!("--{} needs a value: --{0} {name}", option.long))
-                })?
-                .string()
-                .map_err(usage)?,
-            None => String::new(),
-        };
-        found.push((*option, value));
+    if arguments.is_empty() {
+        return Ok(Invocation::Usage);
+    }
+    let program = split_program(&mut arguments);
+    let mut words = Words::read(arguments)?;
+    if words.version {
+        return Ok(Invocation::Version);
     }
     // "help wait" is "wait --help".
-    while words.first().is_some_and(|word| word == "help") {
-        words.remove(0);
-        help = help.or(Some(true));
+    while words.positional.first().is_some_and(|word| word == "help") {
+        words.positional.remove(0);
+        words.help = words.help.or(Some(HelpLength::Full));
     }
-    let spec = command(&words, help.is_some())?;
-    if let Some(full) = help {
-        return Ok(Invocation::Help { command: spec.map(|(spec, _)| spec.command), full });
+    if let Some(length) = words.help {
+        return Ok(Invocation::Help(help_topic(&words.positional)?, length));
     }
-    let Some((spec, rest)) = spec else {
-        return Err(Error::usage("no command is given: see rackconnect --help"));
-    };
-    let command = spec.command;
-    if let Some((option, _)) = found.iter().find(|(option, _)| !option.is_on(command)) {
-        return Err(Error::usage(format!(
-            "{} does not take --{}{}",
-            spec.name,
-            option.long,
-            belongs(option)
-        )));
+    let (spec, rest) = find_command(&words.positional)?;
+    for (option, _) in &words.options {
+        check_applies(spec, option)?;
     }
     let operand = operand(spec, rest)?;
-    let program = match (command, program) {
-        (Command::Wait, Some(program)) if program.is_empty() => {
-            return Err(Error::usage(
-                "no COMMAND follows the --: rackconnect wait -- COMMAND [ARG]...",
-            ));
+    let program = program_of(spec, program)?;
+    let options = words.options.into_iter().map(|(option, value)| (option.long, value)).collect();
+    Ok(Invocation::Run(Arguments { command: spec.command, operand, program, options }))
+}
+
+/// Takes `--` and what follows it off the arguments.
+fn split_program(arguments: &mut Vec<OsString>) -> Option<Vec<OsString>> {
+    let dashes = arguments.iter().position(|argument| argument == "--")?;
+    let program = arguments.split_off(dashes + 1);
+    arguments.pop();
+    Some(program)
+}
+
+/// The arguments in front of `--`, sorted.
+#[derive(Default)]
+struct Words {
+    positional: Vec<String>,
+    options: Vec<(&'static OptionSpec, String)>,
+    help: Option<HelpLength>,
+    version: bool,
+}
+
+impl Words {
+    fn read(arguments: Vec<OsString>) -> Result<Words> {
+        let mut parser = Parser::from_args(arguments);
+        let mut words = Words::default();
+        while let Some(argument) = parser.next().map_err(usage)? {
+            let (option, length) = match argument {
+                Arg::Value(word) => {
+                    words.positional.push(word.string().map_err(usage)?);
+                    continue;
+                }
+                Arg::Long(name) => (by_name(name), HelpLength::Full),
+                Arg::Short(letter) => (by_letter(letter), HelpLength::Short),
+            };
+            let option = option.map_err(|err| words.misplaced_command().unwrap_or(err))?;
+            match option.long {
+                "help" => words.help = Some(length),
+                "version" => words.version = true,
+                _ => {}
+            }
+            let value = match option.value_name {
+                Some(name) => value_of(&mut parser, option, name)?,
+                None => String::new(),
+            };
+            words.options.push((option, value));
         }
-        (Command::Wait, program) => program.unwrap_or_default(),
-        (_, None) => Vec::new(),
-        (_, Some(_)) => return Err(Error::usage(format!("{} takes no --", spec.name))),
-    };
-    let options = found.into_iter().map(|(option, value)| (option.long, value)).collect();
-    Ok(Invocation::Run(Arguments { command, operand, program, options }))
+        Ok(words)
+    }
+
+    /// `wait sh -c …`: the unknown option belongs to a COMMAND that does not follow `--`.
+    fn misplaced_command(&self) -> Option<Error> {
+        match self.positional.as_slice() {
+            [wait, command, ..] if wait == "wait" => Some(Error::usage(format!(
+                "unexpected argument {command:?}; COMMAND goes after \"--\": rackconnect wait -- \
+                 {command} ..."
+            ))),
+            _ => None,
+        }
+    }
+}
+
+fn value_of(parser: &mut Parser, option: &OptionSpec, name: &str) -> Result<String> {
+    let missing = |_| Error::usage(format!("--{0} needs a value: --{0} {name}", option.long));
+    parser.value().map_err(missing)?.string().map_err(usage)
+}
+
+fn by_name(name: &str) -> Result<&'static OptionSpec> {
+    let found = OPTIONS.iter().find(|option| option.long == name);
+    found.copied().ok_or_else(|| {
+        let names = OPTIONS.iter().map(|option| option.long);
+        Error::usage(format!("unknown option --{name}{}", hint(name, names, "--")))
+    })
+}
+
+fn by_letter(letter: char) -> Result<&'static OptionSpec> {
+    let found = OPTIONS.iter().find(|option| option.short == Some(letter));
+    found
+        .copied()
+        .ok_or_else(|| Error::usage(format!("unknown option -{letter} (see rackconnect --help)")))
+}
+
+/// What the words in front of or behind `--help` name.
+fn help_topic(words: &[String]) -> Result<HelpTopic> {
+    let Some(first) = words.first() else { return Ok(HelpTopic::Program) };
+    let group = COMMANDS.iter().find_map(|spec| {
+        let (group, _) = spec.name.split_once(' ')?;
+        (group == first).then_some(group)
+    });
+    match (group, words.len()) {
+        (Some(group), 1) => Ok(HelpTopic::Group(group)),
+        _ => Ok(HelpTopic::Command(find_command(words)?.0.command)),
+    }
 }
 
 /// The command that the words name, and the words after it.
-fn command(words: &[String], helping: bool) -> Result<Option<(&'static CommandSpec, &[String])>> {
-    let Some(first) = words.first() else { return Ok(None) };
-    let two = words.get(..2).map(|words| words.join(" "));
+fn find_command(words: &[String]) -> Result<(&'static CommandSpec, &[String])> {
+    let Some(first) = words.first() else {
+        return Err(Error::usage("no command given (see rackconnect --help)"));
+    };
     let named = |name: &str| COMMANDS.iter().find(|spec| spec.name == name);
+    let two = words.get(..2).map(|words| words.join(" "));
     if let Some(spec) = two.as_deref().and_then(named) {
-        return Ok(Some((spec, &words[2..])));
+        return Ok((spec, &words[2..]));
     }
     if let Some(spec) = named(first) {
-        return Ok(Some((spec, &words[1..])));
+        return Ok((spec, &words[1..]));
     }
-    // "gateway" alone is "gateway show".
-    if first == "gateway" && (words.len() == 1 || helping) {
-        return Ok(named("gateway show").map(|spec| (spec, &words[1..])));
+    if first == "gateway"
+        && words.len() == 1
+        && let Some(spec) = CommandSpec::of(Command::GatewayShow)
+    {
+        return Ok((spec, &words[1..]));
     }
     let typed = two.filter(|_| first == "gateway").unwrap_or_else(|| first.clone());
     let names = COMMANDS.iter().map(|spec| spec.name);
-    Err(Error::usage(format!("there is no command {typed:?}{}", hint(&typed, names, ""))))
+    Err(Error::usage(format!("unknown command {typed:?}{}", hint(&typed, names, ""))))
+}
+
+fn check_applies(spec: &CommandSpec, option: &OptionSpec) -> Result<()> {
+    if option.applies_to(spec.command) {
+        return Ok(());
+    }
+    let commands = COMMANDS.iter().filter(|spec| option.commands.contains(&spec.command));
+    let names: Vec<&str> = commands.map(|spec| spec.name).collect();
+    Err(Error::usage(format!(
+        "{} does not take --{}; it is an option of {}",
+        spec.name,
+        option.long,
+        ui::enumerate(&names)
+    )))
 }
 
 fn operand(spec: &CommandSpec, rest: &[String]) -> Result<Option<String>> {
@@ -162,62 +240,55 @@ fn operand(spec: &CommandSpec, rest: &[String]) -> Result<Option<String>> {
         (Command::Completions, []) => {
             Err(Error::usage("completions needs a SHELL: bash, zsh or fish"))
         }
-        (Command::Hooks, [folder]) => Ok(Some(folder.clone())),
+        (Command::Hooks, [directory]) => Ok(Some(directory.clone())),
         (Command::Wait, [word, ..]) => Err(Error::usage(format!(
-            "wait does not know what to do with {word:?}: COMMAND goes after --: rackconnect wait -- COMMAND"
+            "unexpected argument {word:?}; COMMAND goes after \"--\": rackconnect wait -- {}",
+            rest.join(" ")
         ))),
         (_, []) => Ok(None),
-        (_, [.., word]) => Err(Error::usage(match spec.operands.trim_matches(['[', ']']) {
-            "" => format!("{} takes options alone, and {word:?} is none", spec.name),
-            one => format!("{} takes one {one}, and {word:?} is one too many", spec.name),
-        })),
+        (_, [.., word]) => Err(Error::usage(format!("unexpected argument {word:?}"))),
     }
 }
 
-fn by_name(name: &str) -> Result<&'static &'static Opt> {
-    OPTIONS.iter().find(|option| option.long == name).ok_or_else(|| {
-        let names = OPTIONS.iter().map(|option| option.long);
-        Error::usage(format!("there is no option --{name}{}", hint(name, names, "--")))
-    })
+/// What follows `--`, for the one command that takes it.
+fn program_of(spec: &CommandSpec, program: Option<Vec<OsString>>) -> Result<Vec<OsString>> {
+    match (spec.command, program) {
+        (_, None) => Ok(Vec::new()),
+        (Command::Wait, Some(program)) if !program.is_empty() => Ok(program),
+        (Command::Wait, Some(_)) => {
+            Err(Error::usage("no COMMAND after \"--\": rackconnect wait -- COMMAND [ARG]..."))
+        }
+        (_, Some(_)) => Err(Error::usage(format!("{} does not take \"--\"", spec.name))),
+    }
 }
 
-/// ": did you mean …?" where something is spelt alike.
+/// "; did you mean …?" where a name is spelt similarly.
 fn hint(typed: &str, names: impl Iterator<Item = &'static str>, dashes: &str) -> String {
-    match alike(typed, names) {
-        Some(name) => format!(": did you mean {dashes}{name}?"),
-        None => ": see rackconnect --help".to_owned(),
+    match similar(typed, names) {
+        Some(name) => format!("; did you mean {dashes}{name}?"),
+        None => " (see rackconnect --help)".to_owned(),
     }
 }
 
-/// The name that is spelt most like what was typed, if one is spelt alike.
-pub fn alike(typed: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let alike = names
-        .map(|name| (strsim::jaro_winkler(typed, name), name))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    alike.filter(|(likeness, _)| *likeness > 0.8).map(|(_, name)| name)
-}
-
-fn belongs(option: &Opt) -> String {
-    let names: Vec<&str> = COMMANDS
-        .iter()
-        .filter(|spec| option.on.contains(&spec.command))
-        .map(|spec| spec.name)
-        .collect();
-    format!(": it belongs to {}", crate::ui::and(&names))
+/// The name that is spelt most like what was typed, if one is spelt similarly.
+pub fn similar(typed: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let rated = names.map(|name| (strsim::jaro_winkler(typed, name), name));
+    let best = rated.max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(similarity, _)| *similarity > 0.8).map(|(_, name)| name)
 }
 
 /// lexopt's sentences begin with a small letter and name the argument.
-fn usage(why: lexopt::Error) -> Error {
-    Error::usage(why.to_string())
+fn usage(err: lexopt::Error) -> Error {
+    Error::usage(err.to_string())
 }
 
-/// Whether the arguments ask for quiet or for more, in front of everything else: errors are already said that way.
-pub fn verbosity(arguments: &Arguments) -> crate::ui::Verbosity {
-    match (arguments.count(&definitions::QUIET), arguments.count(&definitions::VERBOSE)) {
-        (0, 0) => crate::ui::Verbosity::Default,
-        (0, 1) => crate::ui::Verbosity::More,
-        (0, _) => crate::ui::Verbosity::Everything,
-        _ => crate::ui::Verbosity::Quiet,
+/// How much is logged.
+pub fn verbosity(arguments: &Arguments) -> Verbosity {
+    match (arguments.count(&options::QUIET), arguments.count(&options::VERBOSE)) {
+        (0, 0) => Verbosity::Default,
+        (0, 1) => Verbosity::More,
+        (0, _) => Verbosity::Everything,
+        _ => Verbosity::Quiet,
     }
 }
 
@@ -240,10 +311,10 @@ mod tests {
     fn options_before_and_after_the_command() {
         let parsed = arguments("--region dfw status -v --region=iad --check -v");
         assert_eq!(parsed.command, Command::Status);
-        assert_eq!(parsed.get(&definitions::REGION), Some("iad"));
-        assert_eq!(parsed.count(&definitions::CHECK), 1);
-        assert_eq!(parsed.count(&definitions::VERBOSE), 2);
-        assert_eq!(arguments("status -vv").count(&definitions::VERBOSE), 2);
+        assert_eq!(parsed.get(&options::REGION), Some("iad"));
+        assert_eq!(parsed.count(&options::CHECK), 1);
+        assert_eq!(parsed.count(&options::VERBOSE), 2);
+        assert_eq!(arguments("status -vv").count(&options::VERBOSE), 2);
     }
 
     #[test]
@@ -254,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_dashes_is_nobodys_option() {
+    fn options_after_the_dashes_belong_to_the_command() {
         let parsed = arguments("wait --interval 4s -- sh -c --help -- -q");
         assert_eq!(parsed.program, ["sh", "-c", "--help", "--", "-q"].map(OsString::from));
         assert_eq!(parsed.options, [("interval", "4s".to_owned())]);
@@ -262,37 +333,41 @@ mod tests {
 
     #[test]
     fn help_in_every_place() {
-        let help = |command, full| Ok(Invocation::Help { command, full });
-        assert_eq!(run("--help"), help(None, true));
-        assert_eq!(run("help"), help(None, true));
-        assert_eq!(run("-h"), help(None, false));
-        assert_eq!(run("wait -h"), help(Some(Command::Wait), false));
-        assert_eq!(run("help wait"), help(Some(Command::Wait), true));
-        assert_eq!(run("gateway --help"), help(Some(Command::GatewayShow), true));
+        use HelpLength::{Full, Short};
+        let help = |topic, length| Ok(Invocation::Help(topic, length));
+        assert_eq!(run("--help"), help(HelpTopic::Program, Full));
+        assert_eq!(run("help"), help(HelpTopic::Program, Full));
+        assert_eq!(run("-h"), help(HelpTopic::Program, Short));
+        assert_eq!(run("wait -h"), help(HelpTopic::Command(Command::Wait), Short));
+        assert_eq!(run("help wait"), help(HelpTopic::Command(Command::Wait), Full));
+        assert_eq!(run("gateway --help"), help(HelpTopic::Group("gateway"), Full));
+        assert_eq!(run("gateway set -h"), help(HelpTopic::Command(Command::GatewaySet), Short));
+        assert_eq!(run(""), Ok(Invocation::Usage));
         assert_eq!(run("status --version"), Ok(Invocation::Version));
     }
 
     #[test]
     fn errors_say_what_to_type() {
         for (line, says) in [
-            ("", "no command"),
+            ("-v", "no command"),
             ("statsu", "did you mean status?"),
             ("gateway shwo", "did you mean gateway show?"),
             ("xyzzy", "see rackconnect --help"),
             ("status --intervall 5s", "did you mean --interval?"),
-            ("status -x", "no option -x"),
+            ("status -x", "unknown option -x"),
             (
                 "status --timeout 5s",
-                "status does not take --timeout: it belongs to gateway set and wait",
+                "status does not take --timeout; it is an option of gateway set and wait",
             ),
             ("wait --timeout", "--timeout needs a value: --timeout DURATION"),
             ("wait --through-failed=yes", "through-failed"),
-            ("wait true", "goes after --"),
-            ("wait --", "no COMMAND follows"),
-            ("status --", "takes no --"),
-            ("status now", "status takes options alone, and \"now\" is none"),
-            ("hooks /a b", "hooks takes one DIR, and \"b\" is one too many"),
-            ("completions bash zsh", "completions takes one SHELL, and \"zsh\" is one too many"),
+            ("wait sh -c true", "rackconnect wait -- sh ..."),
+            ("wait true now", "COMMAND goes after \"--\": rackconnect wait -- true now"),
+            ("wait --", "no COMMAND after"),
+            ("status --", "does not take \"--\""),
+            ("status now", "unexpected argument \"now\""),
+            ("hooks /a b", "unexpected argument \"b\""),
+            ("completions bash zsh", "unexpected argument \"zsh\""),
             ("completions", "bash, zsh or fish"),
         ] {
             let error = run(line).expect_err(line);

@@ -1,72 +1,74 @@
-//! What a setting's value may be, wherever it was given. Every error is the end of a sentence that begins with where.
+//! What the value of an option may be, wherever it was set. Every error is the end of a sentence that
+//! begins with the place.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api::endpoint::Endpoint;
 use crate::duration;
-use crate::model::{Goal, OkIf};
-use crate::model::{REGION_CODES, Region};
+use crate::model::{Goal, HostPort, OkIf, REGION_CODES, Region};
+use crate::ratelimit::MIN_INTERVAL;
 
-/// The shortest interval of a wait: 20 requests a minute, which leave a third of the limit to others.
-pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(3);
-
-/// What `--for` takes.
+/// The values of `--for`.
 pub const GOALS: &[&str] = &["deployed", "gateway", "managed"];
 
-/// What `--ok-if` takes.
-pub const ENDS: &[&str] = &["failed", "unprocessable", "not-rackconnect", "not-managed"];
+/// The values of `--ok-if`.
+pub const OUTCOMES: &[&str] = &["failed", "unprocessable", "not-rackconnect", "not-managed"];
 
-/// Any text will do.
-pub fn anything(_: &str) -> Result<(), String> {
-    Ok(())
-}
+/// The values of `--source`.
+pub const SOURCES: &[&str] = &["api", "xenstore"];
 
-/// A path or any other text, as it is.
+/// The values of `--as`.
+pub const NETWORK_MANAGERS: &[&str] = &["networkd", "netplan", "ifupdown", "sysconfig"];
+
+/// A path, or any other text, as it is.
 pub fn text(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
 /// The path of a directory.
-pub fn folder(value: &str) -> Result<PathBuf, String> {
+pub fn directory(value: &str) -> Result<PathBuf, String> {
     match value {
-        "" => Err("names no directory".to_owned()),
+        "" => Err("is empty; expected a directory".to_owned()),
         path => Ok(PathBuf::from(path)),
     }
 }
 
-/// The name of a network interface. What the kernel allows is more than this, but nothing that is used.
+/// The name of a network interface. The kernel allows more than this, but nothing that is in use.
 pub fn interface(value: &str) -> Result<String, String> {
-    // IFNAMSIZ is 16, with the zero at the end (`linux/if.h`).
+    // IFNAMSIZ is 16, with the zero at the end (linux/if.h).
     match value.len() {
         1..=15 if !value.contains(['/', '\0']) && !value.contains(char::is_whitespace) => {
             Ok(value.to_owned())
         }
-        _ => Err(format!("{value:?} is not the name of an interface")),
+        _ => Err(format!("{value:?} is not an interface name")),
     }
 }
 
-/// A route's metric.
+/// The metric of a route.
 pub fn metric(value: &str) -> Result<u32, String> {
-    value.parse().map_err(|_| format!("{value:?} is not a metric: a number from 0 to {}", u32::MAX))
+    value
+        .parse()
+        .map_err(|_| format!("{value:?} is not a metric (a number from 0 to {})", u32::MAX))
 }
 
-/// The programs whose configuration `--as` writes.
-pub const MANAGERS: &[&str] = &["networkd", "netplan", "ifupdown", "sysconfig"];
+/// A network manager, one of [`NETWORK_MANAGERS`].
+pub fn network_manager(value: &str) -> Result<&'static str, String> {
+    let known = NETWORK_MANAGERS.iter().find(|name| **name == value);
+    known
+        .copied()
+        .ok_or_else(|| format!("{value:?} is not supported ({})", NETWORK_MANAGERS.join(", ")))
+}
 
-/// One of [`MANAGERS`].
-pub fn manager(value: &str) -> Result<(), String> {
-    match MANAGERS.contains(&value) {
-        true => Ok(()),
-        false => Err(format!("{value:?} is none of {}", MANAGERS.join(", "))),
-    }
+/// A host to probe.
+pub fn host_port(value: &str) -> Result<HostPort, String> {
+    HostPort::parse(value)
 }
 
 /// A region code.
 pub fn region(value: &str) -> Result<Region, String> {
-    Region::from_code(value).ok_or_else(|| {
-        format!("{value:?} is not a region: the regions are {}", REGION_CODES.join(", "))
-    })
+    Region::from_code(value)
+        .ok_or_else(|| format!("{value:?} is not a region ({})", REGION_CODES.join(", ")))
 }
 
 /// An endpoint.
@@ -79,36 +81,42 @@ pub fn duration(value: &str) -> Result<Duration, String> {
     duration::parse(value)
 }
 
-/// A duration of more than nothing.
-pub fn positive(value: &str) -> Result<Duration, String> {
+/// A duration; zero stands for none.
+pub fn optional_duration(value: &str) -> Result<Option<Duration>, String> {
+    let duration = duration::parse(value)?;
+    Ok((!duration.is_zero()).then_some(duration))
+}
+
+/// A duration that is not zero.
+pub fn positive_duration(value: &str) -> Result<Duration, String> {
     match duration::parse(value)? {
-        Duration::ZERO => Err("cannot be zero".to_owned()),
-        some => Ok(some),
+        Duration::ZERO => Err("must not be zero".to_owned()),
+        duration => Ok(duration),
     }
 }
 
 /// The interval of a wait.
 pub fn interval(value: &str) -> Result<Duration, String> {
     match duration::parse(value)? {
-        short if short < SHORTEST_INTERVAL => Err(format!(
-            "{value:?} is too short: the shortest interval is {}",
-            duration::human(SHORTEST_INTERVAL)
+        short if short < MIN_INTERVAL => Err(format!(
+            "{value:?} is too short; the shortest interval is {}",
+            duration::human(MIN_INTERVAL)
         )),
         interval => Ok(interval),
     }
 }
 
-/// What a wait waits for.
+/// The goal of a wait.
 pub fn goal(value: &str) -> Result<Goal, String> {
     match value.to_ascii_lowercase().as_str() {
         "deployed" => Ok(Goal::Deployed),
         "gateway" => Ok(Goal::Gateway),
         "managed" => Ok(Goal::Managed),
-        _ => Err(format!("{value:?} cannot be waited for: one of {}", GOALS.join(", "))),
+        _ => Err(format!("{value:?} is not supported ({})", GOALS.join(", "))),
     }
 }
 
-/// The ends of a wait that are a success, too.
+/// Outcomes of a wait that count as success.
 pub fn ok_if(value: &str) -> Result<OkIf, String> {
     let mut ok_if = OkIf::default();
     for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -119,8 +127,8 @@ pub fn ok_if(value: &str) -> Result<OkIf, String> {
             "not-managed" => ok_if.not_managed = true,
             _ => {
                 return Err(format!(
-                    "{word:?} is not an end of a wait: any of {}",
-                    ENDS.join(", ")
+                    "{word:?} is not an outcome of a wait ({})",
+                    OUTCOMES.join(", ")
                 ));
             }
         }

@@ -17,8 +17,8 @@ use nix::unistd::geteuid;
 
 use super::protocol::{self, Heard, Wish};
 use crate::api::client::Failure;
-use crate::cli::values::SHORTEST_INTERVAL;
 use crate::clock::BootInstant;
+use crate::ratelimit::MIN_INTERVAL;
 use crate::ratelimit::Why;
 
 /// How many leaders of one question there can be, all but the last one stopped.
@@ -355,7 +355,7 @@ impl Leader {
     ) -> Option<BootInstant> {
         let wishes = self.members.iter().filter_map(|member| member.wish);
         let every = wishes.map(|wish| match wish.every {
-            Some(_) if wish.is_new => SHORTEST_INTERVAL,
+            Some(_) if wish.is_new => MIN_INTERVAL,
             every => every.unwrap_or_default(),
         });
         let every = every.min()?;
@@ -415,7 +415,7 @@ impl Leader {
             let mut bytes = [0; 64];
             match member.stream.read(&mut bytes) {
                 Ok(length) => {
-                    member.wish = Wish::decode(&bytes[..length], SHORTEST_INTERVAL);
+                    member.wish = Wish::decode(&bytes[..length], MIN_INTERVAL);
                     member.wish.is_some()
                 }
                 Err(why) => matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),

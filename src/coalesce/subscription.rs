@@ -10,9 +10,9 @@ use super::election::{Question, Said, Seat, timeout};
 use super::protocol::{Heard, Wish};
 use super::{GRACE, ask_now};
 use crate::api::client::{Client, Failure};
-use crate::cli::values::SHORTEST_INTERVAL;
 use crate::clock::{BootInstant, random_unit};
 use crate::model::{Format, Operation};
+use crate::ratelimit::MIN_INTERVAL;
 use crate::ratelimit::{LONGEST, RESERVE};
 
 /// How long a follower waits for what the leader asks besides the question.
@@ -146,7 +146,7 @@ impl Standing {
                 silent_from
             });
             let (is_new, in_a_hurry) =
-                (self.wish.is_new && !besides, deadline <= now + 2 * SHORTEST_INTERVAL);
+                (self.wish.is_new && !besides, deadline <= now + 2 * MIN_INTERVAL);
             match self.seat(give_up) {
                 // By the time the leader asks again, the wait may be over.
                 Seat::Follower(_) if is_new && in_a_hurry => {
@@ -277,7 +277,7 @@ impl Standing {
     fn patience(&self) -> Duration {
         let every = self.wish.every.unwrap_or_default();
         let first =
-            if self.wish.is_new { SHORTEST_INTERVAL.mul_f64(1.0 + JITTER) } else { Duration::ZERO };
+            if self.wish.is_new { MIN_INTERVAL.mul_f64(1.0 + JITTER) } else { Duration::ZERO };
         self.client.request_timeout() + first + GRACE.max(every.mul_f64(2.0 * JITTER))
     }
 

@@ -7,15 +7,8 @@ use crate::ui::output;
 
 /// Prints the completions for a shell.
 pub fn run(shell: &str) -> Result<Exit> {
-    let text = match shell {
-        "bash" => completions::bash(),
-        "zsh" => completions::zsh(),
-        "fish" => completions::fish(),
-        _ => {
-            return Err(Error::usage(format!(
-                "there are no completions for {shell:?}: one of bash, zsh and fish"
-            )));
-        }
+    let Some(text) = completions::of_shell(shell) else {
+        return Err(Error::usage(format!("{shell:?} is not supported (bash, zsh, fish)")));
     };
     output::write(text.as_bytes())?;
     Ok(Exit::Ok)

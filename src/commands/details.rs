@@ -1,9 +1,9 @@
 //! `details`: the tasks under the status.
 
-use super::{format, once, print_table, unknown_server};
+use super::once;
 use crate::api::client::Answer;
 use crate::api::response;
-use crate::config::Settings;
+use crate::config::{OutputFormat, Settings, output_format};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::{Format, Operation};
@@ -11,23 +11,22 @@ use crate::ui::output;
 
 /// Asks for the details and prints them.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    let format = format(settings, Operation::Details)?;
-    let Answer::Body(bytes) =
-        once::ask(settings, Operation::Details, format.unwrap_or(Format::Json))?
-    else {
-        return Err(unknown_server());
+    let format = output_format(settings, Operation::Details)?;
+    let requested = format.requested(Format::Json);
+    let Answer::Body(bytes) = once::ask(settings, Operation::Details, requested)? else {
+        return Err(response::unknown_server());
     };
-    if format.is_some() {
+    if let OutputFormat::Body(_) = format {
         output::body(&bytes)?;
     }
     let (status, tasks) = response::details(&bytes)?;
     match format {
-        Some(_) => {}
-        None if output::is_terminal() => {
+        OutputFormat::Body(_) => {}
+        OutputFormat::Table => {
             output::line(status.as_ref().map_or("(no status)", |status| status.word()))?;
-            print_table(&tasks)?;
+            output::table(&tasks)?;
         }
-        None => output::body(&bytes)?,
+        OutputFormat::Json => output::body_as_line(&bytes)?,
     }
     Ok(Exit::Ok)
 }

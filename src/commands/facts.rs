@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::once;
 use crate::api::client::{Answer, Client, Failure, UNHEARD, no_place};
 use crate::api::response;
-use crate::cli::definitions;
+use crate::cli::options;
 use crate::clock::BootInstant;
 use crate::coalesce;
 use crate::config::Settings;
@@ -122,7 +122,7 @@ struct Api {
 
 impl Api {
     fn new(settings: &Settings, deadline: BootInstant, is_known: bool, server: &Server) -> Api {
-        let client = match (settings.has(&definitions::NO_API), is_known) {
+        let client = match (settings.has(&options::NO_API), is_known) {
             (true, _) => Err("--no-api: the API was not asked".to_owned()),
             _ if server.is_certainly_another() => {
                 Err("this is no RackConnect v2 server".to_owned())

@@ -1,9 +1,9 @@
 //! `features`: what RackConnect automates on this server.
 
-use super::{format, once, print_table, unknown_server};
+use super::once;
 use crate::api::client::Answer;
 use crate::api::response;
-use crate::config::Settings;
+use crate::config::{OutputFormat, Settings, output_format};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::{Format, Operation};
@@ -11,20 +11,19 @@ use crate::ui::output;
 
 /// Asks for the features and prints them.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    let format = format(settings, Operation::Features)?;
-    let Answer::Body(bytes) =
-        once::ask(settings, Operation::Features, format.unwrap_or(Format::Json))?
-    else {
-        return Err(unknown_server());
+    let format = output_format(settings, Operation::Features)?;
+    let requested = format.requested(Format::Json);
+    let Answer::Body(bytes) = once::ask(settings, Operation::Features, requested)? else {
+        return Err(response::unknown_server());
     };
-    if format.is_some() {
+    if let OutputFormat::Body(_) = format {
         output::body(&bytes)?;
     }
     let features = response::features(&bytes)?;
     match format {
-        Some(_) => {}
-        None if output::is_terminal() => print_table(&features)?,
-        None => output::body(&bytes)?,
+        OutputFormat::Body(_) => {}
+        OutputFormat::Table => output::table(&features)?,
+        OutputFormat::Json => output::body_as_line(&bytes)?,
     }
     Ok(Exit::Ok)
 }

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
-use crate::cli::definitions;
+use crate::cli::options;
 use crate::clock::BootInstant;
 use crate::config::Settings;
 use crate::duration::human;
@@ -43,7 +43,7 @@ const LIMIT: u64 = 16 * 1024;
 
 /// Runs the hooks of `folder`.
 pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
-    let (dry_run, again) = (settings.has(&definitions::DRY_RUN), settings.has(&definitions::AGAIN));
+    let (dry_run, again) = (settings.has(&options::DRY_RUN), settings.has(&options::AGAIN));
     let limit = settings.hook_limit()?;
     let stamps = settings.stamp_dir()?;
     let typed = Path::new(folder.unwrap_or(FOLDER));
@@ -117,7 +117,7 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
         false => {
             let names: Vec<&str> = failed.iter().map(String::as_str).collect();
             let verb = if names.len() == 1 { "was" } else { "were" };
-            let names = crate::ui::and(&names);
+            let names = crate::ui::enumerate(&names);
             Err(Error::new(
                 Kind::Other,
                 format!("{names} {verb} not done; the next rackconnect hooks tries again"),

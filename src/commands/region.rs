@@ -1,21 +1,19 @@
 //! `region`: which region, and from where it is known.
 
-use crate::cli::definitions;
-use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::cli::options;
+use crate::config::{Settings, unsupported_format};
+use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::Tree;
 use crate::ui::output;
 
 /// Prints the region's code; asks nothing.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    let json = match settings.flag(&definitions::FORMAT) {
+    let json = match settings.flag(&options::FORMAT) {
         None | Some("text") => false,
         Some("json") => true,
         Some(other) => {
-            return Err(Error::usage(format!(
-                "--format: there is no {other:?} of this, but text and json"
-            )));
+            return Err(unsupported_format(other, &["text", "json"]));
         }
     };
     let (region, source) = settings.known_region()?;

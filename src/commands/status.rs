@@ -1,10 +1,10 @@
 //! `status`: the automation status, one word.
 
-use super::{format, once, unknown_server};
+use super::once;
 use crate::api::client::Answer;
 use crate::api::response;
-use crate::cli::definitions;
-use crate::config::Settings;
+use crate::cli::{options, values};
+use crate::config::{Settings, api_format};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::model::Status;
@@ -14,21 +14,19 @@ use crate::xenstore::{Connection, Server, Trouble, Value, metadata};
 
 /// Asks for the status and prints it.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    match settings.flag(&definitions::SOURCE) {
+    match settings.flag(&options::SOURCE) {
         None | Some("api") => {}
         Some("xenstore") => return by_xenstore(settings),
         Some(other) => {
-            let sources = crate::ui::and(definitions::SOURCES);
-            return Err(Error::usage(format!(
-                "--source {other:?} is none that status has: it has {sources}"
-            )));
+            let sources = values::SOURCES.join(", ");
+            return Err(Error::usage(format!("--source: {other:?} is not supported ({sources})")));
         }
     }
-    let format = format(settings, Operation::Status)?;
+    let format = api_format(settings, Operation::Status)?;
     let Answer::Body(bytes) =
         once::ask(settings, Operation::Status, format.unwrap_or(Format::Text))?
     else {
-        return Err(unknown_server());
+        return Err(response::unknown_server());
     };
     if format.is_some() {
         output::body(&bytes)?;
@@ -42,10 +40,8 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 
 /// What xenstore says, whoever said it when.
 fn by_xenstore(settings: &Settings) -> Result<Exit> {
-    if settings.flag(&definitions::FORMAT).is_some() {
-        return Err(Error::usage(
-            "--format is how the API answers, and --source xenstore does not ask it: give one of them",
-        ));
+    if settings.flag(&options::FORMAT).is_some() {
+        return Err(Error::usage("--format cannot be combined with --source xenstore"));
     }
     let failed = |trouble: Trouble| Error::new(Kind::Other, trouble.to_string());
     let mut store = Connection::open().map_err(failed)?;
@@ -83,7 +79,7 @@ fn by_xenstore(settings: &Settings) -> Result<Exit> {
 }
 
 fn exit(settings: &Settings, status: &Status) -> Exit {
-    match settings.has(&definitions::CHECK) {
+    match settings.has(&options::CHECK) {
         true => checked(status),
         false => Exit::Ok,
     }

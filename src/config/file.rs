@@ -7,8 +7,8 @@ use std::path::Path;
 use toml_span::Span;
 use toml_span::value::{Value, ValueInner};
 
-use crate::cli::definitions::KeyType;
-use crate::cli::{OPTIONS, alike};
+use crate::cli::options::KeyType;
+use crate::cli::{OPTIONS, similar};
 use crate::error::{Error, Result};
 
 /// The largest file that is read.
@@ -45,13 +45,13 @@ pub fn read_leniently(path: &Path) -> Vec<Entry> {
             warn(&why);
             let mut bytes = Vec::new();
             let _ = File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
-            by_line(&name, &String::from_utf8_lossy(&bytes))
+            entries_by_line(&name, &String::from_utf8_lossy(&bytes))
         }
     }
 }
 
 /// The keys of what is not TOML as a whole: of every line that is, up to the first table.
-fn by_line(name: &str, text: &str) -> Vec<Entry> {
+fn entries_by_line(name: &str, text: &str) -> Vec<Entry> {
     let lines =
         text.lines().enumerate().take_while(|(_, line)| !line.trim_start().starts_with('['));
     let found = lines.flat_map(|(number, line)| {
@@ -103,8 +103,8 @@ fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
             _ => None,
         }) else {
             let keys = OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key);
-            let hint =
-                alike(&key, keys).map_or(String::new(), |known| format!(": did you mean {known}?"));
+            let hint = similar(&key, keys)
+                .map_or(String::new(), |known| format!(": did you mean {known}?"));
             log::warn!("{name}:{here}: unknown key {key:?}{hint}");
             continue;
         };
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn what_can_be_read_of_a_file_that_is_no_toml() {
         let text = "region = dfw\nregion = 'iad'\n state_dir = \"/srv/x\" # here\r\n[table\nstate_dir = 'y'\n";
-        let found = by_line("config.toml", text);
+        let found = entries_by_line("config.toml", text);
         let entry = |key: &str, value: &str, line| Entry {
             key: key.to_owned(),
             value: value.to_owned(),
@@ -200,7 +200,7 @@ mod tests {
             ("region = 'dfw'\nregion = 'iad'", "config.toml:2: not TOML"),
             ("region = 'dfw'\n= 3", "config.toml:2: not TOML"),
             ("endpoint = 'http://example.com'", "config.toml:1: endpoint: "),
-            ("request_timeout = 0", "config.toml:1: request_timeout: cannot be zero"),
+            ("request_timeout = 0", "config.toml:1: request_timeout: must not be zero"),
         ] {
             let error = read(text).expect_err(text);
             assert!(error.message.starts_with(says), "{text}: {}", error.message);

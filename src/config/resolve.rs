@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::file;
 use crate::api::endpoint::Endpoint;
-use crate::cli::definitions::{self, Command, Opt};
-use crate::cli::{Arguments, OPTIONS, values};
+use crate::cli::options::{self, OptionSpec};
+use crate::cli::{Arguments, Command, OPTIONS, values};
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::gateway::verify::Probe;
@@ -58,7 +58,7 @@ pub struct Settings<'a> {
 
 impl<'a> Settings<'a> {
     fn of(arguments: &'a Arguments) -> Settings<'a> {
-        let file = PathBuf::from(definitions::CONFIG.default);
+        let file = PathBuf::from(options::CONFIG.default);
         Settings {
             arguments,
             file,
@@ -76,7 +76,7 @@ impl<'a> Settings<'a> {
     /// The file cannot be read, or an impossible value is given.
     pub fn load(arguments: &'a Arguments) -> Result<Settings<'a>> {
         let mut settings = Settings::of(arguments);
-        let named = settings.find(&definitions::CONFIG)?;
+        let named = settings.find(&options::CONFIG)?;
         settings.entries = match named {
             Some((path, origin)) => {
                 settings.file = PathBuf::from(path);
@@ -84,7 +84,7 @@ impl<'a> Settings<'a> {
             }
             None => file::read(&settings.file, None)?,
         };
-        for option in OPTIONS.iter().filter(|option| option.is_on(arguments.command)) {
+        for option in OPTIONS.iter().filter(|option| option.applies_to(arguments.command)) {
             settings.given(option, option.check)?;
         }
         Ok(settings)
@@ -94,7 +94,7 @@ impl<'a> Settings<'a> {
     /// the environment or in the configuration file is passed over with a warning.
     pub fn for_rescue(arguments: &'a Arguments) -> Settings<'a> {
         let mut settings = Settings { rescue: true, ..Settings::of(arguments) };
-        if let Ok(Some((path, _))) = settings.find(&definitions::CONFIG) {
+        if let Ok(Some((path, _))) = settings.find(&options::CONFIG) {
             settings.file = PathBuf::from(path);
         }
         settings.entries = file::read_leniently(&settings.file);
@@ -102,17 +102,17 @@ impl<'a> Settings<'a> {
     }
 
     /// Whether a switch is given.
-    pub fn has(&self, switch: &Opt) -> bool {
+    pub fn has(&self, switch: &OptionSpec) -> bool {
         self.arguments.count(switch) > 0
     }
 
     /// The value of an option that is a flag alone.
-    pub fn flag(&self, option: &Opt) -> Option<&str> {
+    pub fn flag(&self, option: &OptionSpec) -> Option<&str> {
         self.arguments.get(option)
     }
 
     /// The value of an option and where it was given.
-    fn find(&self, option: &Opt) -> Result<Option<(String, Origin)>> {
+    fn find(&self, option: &OptionSpec) -> Result<Option<(String, Origin)>> {
         if let Some(value) = self.arguments.get(option) {
             return Ok(Some((value.to_owned(), Origin::Flag(option.long))));
         }
@@ -139,7 +139,7 @@ impl<'a> Settings<'a> {
     /// The checked value of an option and where it was given; an error names both.
     fn given<T>(
         &self,
-        option: &Opt,
+        option: &OptionSpec,
         read: fn(&str) -> Result<T, String>,
     ) -> Result<Option<(T, Origin)>> {
         let Some((value, origin)) = self.find(option)? else { return Ok(None) };
@@ -150,7 +150,7 @@ impl<'a> Settings<'a> {
     }
 
     /// The checked value of an option or, if nobody gave one, its default.
-    fn value<T>(&self, option: &Opt, read: fn(&str) -> Result<T, String>) -> Result<T> {
+    fn value<T>(&self, option: &OptionSpec, read: fn(&str) -> Result<T, String>) -> Result<T> {
         match self.given(option, read)? {
             Some((value, _)) => Ok(value),
             None => read(option.default).map_err(Error::usage),
@@ -162,7 +162,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn look_for_region(&self) -> Result<Detected> {
-        if let Some((region, origin)) = self.given(&definitions::REGION, values::region)? {
+        if let Some((region, origin)) = self.given(&options::REGION, values::region)? {
             return Ok(Detected::Known(region, origin.to_string()));
         }
         if let Some(detected) = self.detected.get() {
@@ -201,7 +201,7 @@ impl<'a> Settings<'a> {
                 Err(Error::new(Kind::NotYet, format!("the region is not known yet: {why}")))
             }
             Detected::Unknown(why) => Err(Error::usage(format!(
-                "the region of this server is not known: give one of {} by --region, RACKCONNECT_REGION or region = \"…\" \
+                "the region of this server is not known: set one of {} with --region, RACKCONNECT_REGION or region = \"…\" \
                  in {}, or the whole URL by --endpoint ({why}; cloud-init's instance data names none either)",
                 REGION_CODES.join(", "),
                 self.file.display(),
@@ -214,7 +214,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn has_endpoint(&self) -> Result<bool> {
-        Ok(self.given(&definitions::ENDPOINT, values::endpoint)?.is_some())
+        Ok(self.given(&options::ENDPOINT, values::endpoint)?.is_some())
     }
 
     /// The endpoint: given, or that of the region. A region that may still come is waited for up to the deadline of a
@@ -223,7 +223,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given, or neither is known.
     pub fn endpoint(&self) -> Result<Endpoint> {
-        if let Some((endpoint, _)) = self.given(&definitions::ENDPOINT, values::endpoint)? {
+        if let Some((endpoint, _)) = self.given(&options::ENDPOINT, values::endpoint)? {
             return Ok(endpoint);
         }
         let deadline = BootInstant::now() + self.deadline()?;
@@ -251,7 +251,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// A variable is not UTF-8.
     pub fn ca_file(&self) -> Result<Option<(PathBuf, String)>> {
-        let given = self.given(&definitions::CA_FILE, values::text)?;
+        let given = self.given(&options::CA_FILE, values::text)?;
         Ok(given.map(|(path, origin)| (Path::new(&path).to_owned(), origin.to_string())))
     }
 
@@ -260,7 +260,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn connect_timeout(&self) -> Result<Duration> {
-        self.value(&definitions::CONNECT_TIMEOUT, values::positive)
+        self.value(&options::CONNECT_TIMEOUT, values::positive_duration)
     }
 
     /// How long a whole request may take.
@@ -268,7 +268,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn request_timeout(&self) -> Result<Duration> {
-        self.value(&definitions::REQUEST_TIMEOUT, values::positive)
+        self.value(&options::REQUEST_TIMEOUT, values::positive_duration)
     }
 
     /// How long a command that answers at once may take.
@@ -276,7 +276,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn deadline(&self) -> Result<Duration> {
-        self.value(&definitions::DEADLINE, values::positive)
+        self.value(&options::DEADLINE, values::positive_duration)
     }
 
     /// When the command began.
@@ -294,7 +294,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn facts_deadline(&self) -> Result<BootInstant> {
-        let deadline = self.given(&definitions::DEADLINE, values::positive)?;
+        let deadline = self.given(&options::DEADLINE, values::positive_duration)?;
         Ok(self.began + deadline.map_or(FACTS_DEADLINE, |(deadline, _)| deadline))
     }
 
@@ -303,7 +303,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn state_dir(&self) -> Result<PathBuf> {
-        self.value(&definitions::STATE_DIR, values::folder)
+        self.value(&options::STATE_DIR, values::directory)
     }
 
     /// The interface that the gateway is on, if somebody names it.
@@ -311,7 +311,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn interface(&self) -> Result<Option<String>> {
-        Ok(self.given(&definitions::INTERFACE, values::interface)?.map(|(name, _)| name))
+        Ok(self.given(&options::INTERFACE, values::interface)?.map(|(name, _)| name))
     }
 
     /// The metric at which a replaced default route is kept.
@@ -319,7 +319,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn keep_old_metric(&self) -> Result<Option<u32>> {
-        Ok(self.given(&definitions::KEEP_OLD_METRIC, values::metric)?.map(|(metric, _)| metric))
+        Ok(self.given(&options::KEEP_OLD_METRIC, values::metric)?.map(|(metric, _)| metric))
     }
 
     /// How long a change waits for its confirmation, if somebody says so; zero for not at all.
@@ -327,7 +327,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn confirm(&self) -> Result<Option<Duration>> {
-        Ok(self.given(&definitions::CONFIRM, values::duration)?.map(|(limit, _)| limit))
+        Ok(self.given(&options::CONFIRM, values::duration)?.map(|(limit, _)| limit))
     }
 
     /// Everything that is asked for with `--probe`.
@@ -335,8 +335,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn probes(&self) -> Result<Vec<Probe>> {
-        let texts =
-            self.arguments.options.iter().filter(|(long, _)| *long == definitions::PROBE.long);
+        let texts = self.arguments.options.iter().filter(|(long, _)| *long == options::PROBE.long);
         texts
             .map(|(_, text)| {
                 Probe::parse(text).map_err(|why| Error::usage(format!("--probe: {why}")))
@@ -349,7 +348,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn wait_timeout(&self) -> Result<Option<Duration>> {
-        let timeout = self.value(&definitions::TIMEOUT, values::duration)?;
+        let timeout = self.value(&options::TIMEOUT, values::duration)?;
         Ok((!timeout.is_zero()).then_some(timeout))
     }
 
@@ -358,7 +357,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn wait_interval(&self) -> Result<Duration> {
-        self.value(&definitions::INTERVAL, values::interval)
+        self.value(&options::INTERVAL, values::interval)
     }
 
     /// How long one hook may take; none for no limit.
@@ -366,7 +365,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn hook_limit(&self) -> Result<Option<Duration>> {
-        let limit = self.value(&definitions::HOOK_LIMIT, values::duration)?;
+        let limit = self.value(&options::HOOK_LIMIT, values::duration)?;
         Ok((!limit.is_zero()).then_some(limit))
     }
 
@@ -375,7 +374,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// A variable is not UTF-8.
     pub fn stamp_dir(&self) -> Result<PathBuf> {
-        Ok(PathBuf::from(self.value(&definitions::STAMP_DIR, values::text)?))
+        Ok(PathBuf::from(self.value(&options::STAMP_DIR, values::text)?))
     }
 
     /// What a wait waits for.
@@ -383,7 +382,7 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given.
     pub fn goal(&self) -> Result<Goal> {
-        self.value(&definitions::FOR, values::goal)
+        self.value(&options::FOR, values::goal)
     }
 
     /// The ends of a wait that are a success, too, and whether it goes on after FAILED.
@@ -391,11 +390,12 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// An impossible value was given, or the two exclude each other.
     pub fn ok_if(&self) -> Result<(OkIf, bool)> {
-        let given = self.given(&definitions::OK_IF, values::ok_if)?;
-        let through_failed = self.has(&definitions::THROUGH_FAILED);
+        let given = self.given(&options::OK_IF, values::ok_if)?;
+        let through_failed = self.has(&options::THROUGH_FAILED);
         match given {
             Some((ok_if, origin)) if through_failed && ok_if.failed => Err(Error::usage(format!(
-                "--through-failed goes on after FAILED, and {origin} makes FAILED an end: give one of the two"
+                "--through-failed waits on after FAILED, but {origin} makes FAILED a success; use one of \
+                 them"
             ))),
             Some((ok_if, _)) => Ok((ok_if, through_failed)),
             None => Ok((OkIf::default(), through_failed)),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::netlink::{Address, Link, Route};
-use crate::ui::and;
+use crate::ui::enumerate;
 
 /// The networks of ServiceNet beyond a server's own subnet. Each server has a route to both through its ServiceNet router.
 /// Source: the RackConnect documentation of a server's routes.
@@ -93,7 +93,10 @@ pub fn interface<'a>(
     };
     let Some(link) = chosen else {
         let names: Vec<&str> = on_link.iter().map(|link| link.name.as_str()).collect();
-        return Err(format!("{gateway} is on-link on {}: name one by --interface", and(&names)));
+        return Err(format!(
+            "{gateway} is on-link on {}: name one by --interface",
+            enumerate(&names)
+        ));
     };
     not_broadcast(network, link, gateway)
 }

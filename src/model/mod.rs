@@ -1,6 +1,7 @@
 //! Plain values that every layer may know: no sockets, no files, no clocks.
 
 mod goal;
+mod host_port;
 mod named_status;
 mod operation;
 mod region;
@@ -8,6 +9,7 @@ mod status;
 mod tree;
 
 pub use goal::{Goal, OkIf};
+pub use host_port::HostPort;
 pub use named_status::NamedStatus;
 pub use operation::{Format, Operation};
 pub use region::{REGION_CODES, Region};

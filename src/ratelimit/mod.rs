@@ -16,4 +16,4 @@ pub mod shared_file;
 mod window;
 
 pub use limiter::{ALONE, Budget, Ticket};
-pub use window::{LIMIT, LONGEST, NoPlace, Place, RESERVE, WINDOW, Why, Window};
+pub use window::{LIMIT, LONGEST, MIN_INTERVAL, NoPlace, Place, RESERVE, WINDOW, Why, Window};

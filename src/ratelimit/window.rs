@@ -29,6 +29,10 @@ pub const RESERVE: usize = 6;
 /// The span in which [`LIMIT`] holds, and for which everything holds off after a 403.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
+/// The shortest interval between two requests of a wait: 20 requests a minute, which leave a third of
+/// the limit to others.
+pub const MIN_INTERVAL: Duration = Duration::from_secs(3);
+
 /// The longest that a request may take. It bounds what a place can cost, and so which times are possible in a state that
 /// others can write.
 pub const LONGEST: Duration = Duration::from_secs(120);

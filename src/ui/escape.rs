@@ -1,24 +1,63 @@
 //! Text from outside, made safe for a terminal.
 
-/// The text with every control character made escape_control, and so every one that changes the direction of writing.
+/// The text with every character escaped that could act on a terminal or hide in it: C0, DEL and C1
+/// controls, and format characters (Unicode category Cf), which change the direction of writing or
+/// have no width.
 pub fn escape_control(text: &str) -> String {
-    let is_unsafe = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        match is_unsafe(c) {
-            true => safe.extend(c.escape_default()),
-            false => safe.push(c),
+        match is_terminal_safe(c) {
+            true => safe.push(c),
+            false => safe.extend(c.escape_default()),
         }
     }
     safe
 }
 
+/// Whether a character only shows on a terminal, and does nothing else to it.
+pub fn is_terminal_safe(c: char) -> bool {
+    !c.is_control() && !is_format(c)
+}
+
+/// Unicode's category Cf, and the line and paragraph separators. Source: UnicodeData.txt, 16.0.
+fn is_format(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0001}'
+            | '\u{e0020}'..='\u{e007f}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// C1 controls, DEL and zero-width characters reached the terminal.
+    #[test]
+    fn zero_width_and_direction_characters_are_escaped() {
+        for c in ['\u{7f}', '\u{85}', '\u{ad}', '\u{200b}', '\u{200d}', '\u{2066}', '\u{feff}'] {
+            assert!(!escape_control(&format!("a{c}b")).contains(c), "{c:?}");
+        }
+        assert_eq!(escape_control("größe 名前 …"), "größe 名前 …");
+    }
 
     #[test]
     fn control_characters_become_visible() {

@@ -94,13 +94,23 @@ pub fn is_watched() -> bool {
         && env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// Draws the live line anew. What does not fit into the width of the terminal is cut off by the terminal itself
-/// (DECAWM off and on again), so that nobody has to know the width.
+/// Draws the live line anew, cut off at the width of the terminal.
 pub fn live(line: &str) {
-    let text = format!("{ERASE_LINE}\x1b[?7l{}\x1b[?7h", escape_control(line));
     let mut stderr = io::stderr().lock();
+    let width = terminal_size::terminal_size_of(&stderr).map_or(80, |(width, _)| width.0);
+    let text = format!("{ERASE_LINE}{}", cut(&escape_control(line), usize::from(width)));
     LIVE.store(true, Ordering::Relaxed);
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// A line that stays in front of the last column: a character there makes some terminals wrap.
+fn cut(line: &str, width: usize) -> String {
+    let room = width.saturating_sub(1);
+    if line.chars().count() <= room {
+        return line.to_owned();
+    }
+    let kept: String = line.chars().take(room.saturating_sub(1)).collect();
+    kept + "…"
 }
 
 /// Takes the live line away.
@@ -118,4 +128,17 @@ pub fn end_live_for_good() {
     }
     // Never unlocked, so that no other thread draws it anew before the signal has ended the program.
     std::mem::forget(stderr);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    /// A stray last character stood at the edge of narrow terminals.
+    #[test]
+    fn the_live_line_is_cut_in_front_of_the_last_column() {
+        assert_eq!(cut("DEPLOYING, 7s so far", 40), "DEPLOYING, 7s so far");
+        assert_eq!(cut("DEPLOYING, 7s so far", 20), "DEPLOYING, 7s so f…");
+        assert_eq!(cut("DEPLOYING", 1), "…");
+    }
 }

@@ -4,11 +4,26 @@ mod escape;
 mod logger;
 pub mod output;
 
-pub use escape::escape_control;
+pub use escape::{escape_control, is_terminal_safe};
 pub use logger::*;
 
+/// The width of a terminal that does not tell it.
+const DEFAULT_WIDTH: usize = 80;
+
+/// The width of the terminal in columns; 80 where there is none.
+pub fn terminal_width() -> usize {
+    let size = terminal_size::terminal_size();
+    size.map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0))
+}
+
+/// Writes a text of the program's own to standard error. If it cannot be written there is nobody to
+/// tell.
+pub fn write_to_stderr(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+}
+
 /// "a, b and c".
-pub fn and(words: &[&str]) -> String {
+pub fn enumerate(words: &[&str]) -> String {
     match words {
         [] => String::new(),
         [one] => (*one).to_owned(),
@@ -22,7 +37,7 @@ mod tests {
 
     #[test]
     fn lists() {
-        assert_eq!(and(&["a"]), "a");
-        assert_eq!(and(&["a", "b", "c"]), "a, b and c");
+        assert_eq!(enumerate(&["a"]), "a");
+        assert_eq!(enumerate(&["a", "b", "c"]), "a, b and c");
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use crate::error::{Error, Kind, Result};
+use crate::model::NamedStatus;
 use crate::ui::escape_control;
 
 /// Whether a person reads standard output.
@@ -30,6 +31,15 @@ pub fn body(bytes: &[u8]) -> Result<()> {
     text.lines().try_for_each(|text| line(&escape_control(&text.replace('\t', "    "))))
 }
 
+/// Writes a body and ends its last line, if the body does not.
+///
+/// # Errors
+/// As for [`line()`].
+pub fn body_as_line(bytes: &[u8]) -> Result<()> {
+    body(bytes)?;
+    if is_terminal() || bytes.ends_with(b"\n") { Ok(()) } else { write(b"\n") }
+}
+
 /// Writes bytes as they are.
 ///
 /// # Errors
@@ -42,4 +52,15 @@ pub fn write(bytes: &[u8]) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a table of tasks or features: the status, then the name.
+///
+/// # Errors
+/// As for [`line()`].
+pub fn table(rows: &[NamedStatus]) -> Result<()> {
+    let width = rows.iter().map(|row| row.status.chars().count()).max().unwrap_or(0);
+    rows.iter().try_for_each(|row| {
+        line(&escape_control(&format!("  {:width$}  {}", row.status, row.name)))
+    })
 }

@@ -67,7 +67,8 @@ impl Report {
             Duration::ZERO => "checking now".to_owned(),
             rest => format!("next check in {}s", rest.as_secs_f64().round().max(1.0)),
         };
-        format!("{}, {elapsed} so far{}; {next}", state(machine), progress(machine.tasks()))
+        // The tasks last: a narrow terminal cuts them off.
+        format!("{}, {elapsed} so far; {next}{}", state(machine), progress(machine.tasks()))
     }
 
     /// The last line: how it ended. The end of a sentence that begins with the program's name.

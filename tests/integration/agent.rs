@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::{World, bare_agent, config, ended, finish};
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use simulated_api::{Config, Script, Step, shapes};
@@ -222,7 +222,8 @@ fn a_signal_ends_a_stalled_request_at_once() {
 #[test]
 fn a_signal_takes_the_live_line_away() {
     let world = World::of([Step::new("DEPLOYING")]);
-    let pty = openpty(None, None).unwrap();
+    let size = Winsize { ws_row: 50, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = openpty(Some(&size), None).unwrap();
     let mut command = world.agent(&["wait"]);
     command.env("TERM", "xterm").stderr(slave(&pty.slave)).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
@@ -345,7 +346,8 @@ fn on_a_terminal(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 fn terminal(mut command: std::process::Command) -> (Option<i32>, String) {
-    let pty = openpty(None, None).unwrap();
+    let size = Winsize { ws_row: 50, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = openpty(Some(&size), None).unwrap();
     let mut child = command.stdout(slave(&pty.slave)).stderr(slave(&pty.slave)).spawn().unwrap();
     drop(command);
     drop(pty.slave);

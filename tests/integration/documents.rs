@@ -221,7 +221,7 @@ fn every_option_command_and_exit_code_is_documented() {
             .iter()
             .copied()
             .chain(option.key.map(|(key, _)| key))
-            .chain(option.value)
+            .chain(option.value_name)
             .chain([option.default]);
         for part in parts {
             assert!(row.contains(part), "{part} is not in {row}");

@@ -213,5 +213,5 @@ fn the_status_can_be_taken_from_xenstore() {
             .text(),
         ""
     );
-    run(bare_agent(&["status", "--source", "heat"]), None).expect(2).says("api and xenstore");
+    run(bare_agent(&["status", "--source", "heat"]), None).expect(2).says("api, xenstore");
 }

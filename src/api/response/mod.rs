@@ -136,5 +136,10 @@ fn not_understood(what: &str, body: &[u8], why: &str) -> Error {
     Error::new(Kind::NotUnderstood, message)
 }
 
+/// What a 404 to `status`, `details` or `features` means.
+pub fn unknown_server() -> Error {
+    Error::new(Kind::NotYet, "RackConnect does not know this server (yet): HTTP 404")
+}
+
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::once;
 use crate::api::client::Answer;
 use crate::api::response;
-use crate::cli::definitions::{self, Command};
+use crate::cli::{Command, options};
 use crate::clock::BootInstant;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
@@ -25,7 +25,7 @@ static STACK: Mutex<Option<(BootInstant, NetworkStack)>> = Mutex::new(None);
 
 /// Whether it asks over and over.
 fn waits(settings: &Settings) -> bool {
-    settings.has(&definitions::WAIT) || settings.command() == Command::GatewayKeep
+    settings.has(&options::WAIT) || settings.command() == Command::GatewayKeep
 }
 
 /// By when a question has to be answered, and how many places of the request limit it leaves to others. What waits has
@@ -35,7 +35,7 @@ fn terms(settings: &Settings) -> Result<(BootInstant, usize)> {
     if !waits(settings) {
         return Ok((settings.began() + deadline, 0));
     }
-    let end = if settings.has(&definitions::WAIT) { settings.wait_timeout()? } else { None };
+    let end = if settings.has(&options::WAIT) { settings.wait_timeout()? } else { None };
     let deadline = BootInstant::now() + deadline;
     Ok((end.map_or(deadline, |timeout| deadline.min(settings.began() + timeout)), RESERVE))
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{ask, store_to_look_at};
-use crate::cli::definitions;
+use crate::cli::options;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -14,12 +14,12 @@ use crate::ui::output;
 
 /// Compares, and changes nothing.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    let json = match settings.flag(&definitions::FORMAT) {
+    let json = match settings.flag(&options::FORMAT) {
         None | Some("text") => false,
         Some("json") => true,
         Some(other) => {
             return Err(Error::usage(format!(
-                "--format {other:?} is none that gateway check has: it has text and json"
+                "--format: {other:?} is not supported here (text, json)"
             )));
         }
     };

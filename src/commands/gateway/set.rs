@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{ask, store, store_to_look_at};
 use crate::api::reach::Target;
 use crate::api::tls;
-use crate::cli::definitions;
+use crate::cli::options;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
@@ -53,7 +53,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     };
     let keep_old = settings.keep_old_metric()?;
     let probes = settings.probes()?;
-    let store = match settings.has(&definitions::DRY_RUN) {
+    let store = match settings.has(&options::DRY_RUN) {
         true => store_to_look_at(settings)?,
         false => store(settings, None)?,
     };
@@ -78,7 +78,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     };
     let plan = planned(&mut netlink, &aim, keep_old)?;
     print(&plan, &aim)?;
-    if settings.has(&definitions::DRY_RUN) {
+    if settings.has(&options::DRY_RUN) {
         return Ok(Exit::Ok);
     }
     if !kernel::may_change_routes() {
@@ -93,7 +93,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         return Err(refused(&format!("{why}; nothing was changed")));
     };
     // Its undo could not be finished, and would be forgotten.
-    if store.has_pending() && !settings.has(&definitions::FORCE) {
+    if store.has_pending() && !settings.has(&options::FORCE) {
         return Err(refused(
             "a change of the default route was interrupted and is not undone yet: \"rackconnect gateway rollback\" tries that \
              again; nothing was changed (--force sets it all the same)",
@@ -135,7 +135,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 
 /// Finds out what there is to do, waiting if that is asked for. None if the deadline of the wait passed.
 fn task(settings: &Settings, netlink: &mut Netlink) -> Result<Option<Task>> {
-    let mut patience = match settings.has(&definitions::WAIT) {
+    let mut patience = match settings.has(&options::WAIT) {
         true => Some(ask::Patience::of(settings)?),
         false => None,
     };
@@ -148,7 +148,7 @@ fn task(settings: &Settings, netlink: &mut Netlink) -> Result<Option<Task>> {
             },
             (Err(why), _) => return Err(why),
         };
-        if matches!(task, Task::Nothing(..)) || settings.has(&definitions::FORCE) {
+        if matches!(task, Task::Nothing(..)) || settings.has(&options::FORCE) {
             return Ok(Some(task));
         }
         let mut waited = false;

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::super::{format, once};
+use super::super::once;
 use super::{ask, set, store_to_look_at};
 use crate::api::client::Answer;
 use crate::api::response;
-use crate::cli::definitions;
-use crate::config::Settings;
+use crate::cli::options;
+use crate::config::{Settings, api_format};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::export::{self, Facts, Manager};
@@ -20,10 +20,10 @@ use crate::ui::output;
 
 /// Asks for the gateway and prints it.
 pub fn run(settings: &Settings) -> Result<Exit> {
-    let format = format(settings, Operation::Gateway)?;
-    let manager = settings.flag(&definitions::AS).and_then(Manager::named);
+    let format = api_format(settings, Operation::Gateway)?;
+    let manager = settings.flag(&options::AS).and_then(Manager::named);
     if format.is_some() && manager.is_some() {
-        return Err(Error::usage("--as and --format exclude each other: give one of the two"));
+        return Err(Error::usage("--as cannot be combined with --format"));
     }
     let named = settings.interface()?;
     let store = store_to_look_at(settings)?;

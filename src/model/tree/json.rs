@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::Tree;
+use crate::ui::is_terminal_safe;
 
 impl Tree {
     /// Reads one JSON document. serde_json bounds its depth at 128.
@@ -16,10 +17,28 @@ impl Tree {
         serde_json::from_slice(json).map_err(|error| format!("invalid JSON: {error}"))
     }
 
-    /// Writes one JSON document on one line.
+    /// Writes one JSON document on one line, safe for a terminal: what could act on one is escaped.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a tree has string keys and whole numbers alone")
+        let json = serde_json::to_string(self).expect("a tree has string keys and whole numbers");
+        escape_in_json(&json)
     }
+}
+
+/// Escapes what could act on a terminal. In JSON such characters stand in strings only, where an
+/// escape means the same.
+fn escape_in_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_terminal_safe(c) {
+            safe.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    safe
 }
 
 impl<'de> Deserialize<'de> for Tree {

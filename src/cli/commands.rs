@@ -1,0 +1,234 @@
+//! The commands: their names and help texts. Parsing, help, manual and completions read this table.
+
+/// A command of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `status`
+    Status,
+    /// `details`
+    Details,
+    /// `features`
+    Features,
+    /// `gateway show`, or just `gateway`
+    GatewayShow,
+    /// `gateway check`
+    GatewayCheck,
+    /// `gateway set`
+    GatewaySet,
+    /// `gateway confirm`
+    GatewayConfirm,
+    /// `gateway rollback`
+    GatewayRollback,
+    /// `gateway keep`
+    GatewayKeep,
+    /// `wait`
+    Wait,
+    /// `facts`
+    Facts,
+    /// `hooks`
+    Hooks,
+    /// `region`
+    Region,
+    /// `completions`
+    Completions,
+    /// `man`
+    Man,
+}
+
+/// The definition of a command.
+#[derive(Debug)]
+pub struct CommandSpec {
+    /// Which command it is.
+    pub command: Command,
+    /// The words that name it.
+    pub name: &'static str,
+    /// What may follow the options, as the usage line shows it.
+    pub operands: &'static str,
+    /// One line, without a full stop.
+    pub help: &'static str,
+    /// The rest, in paragraphs.
+    pub long_help: &'static str,
+}
+
+impl CommandSpec {
+    /// The definition of `command`.
+    pub fn of(command: Command) -> Option<&'static CommandSpec> {
+        COMMANDS.iter().find(|spec| spec.command == command)
+    }
+}
+
+const fn spec(
+    command: Command,
+    name: &'static str,
+    operands: &'static str,
+    help: &'static str,
+    long_help: &'static str,
+) -> CommandSpec {
+    CommandSpec { command, name, operands, help, long_help }
+}
+
+/// How a wait ends, for the help of `wait`: outcome and exit code.
+pub(super) const WAIT_OUTCOMES: &[(&str, &str)] = &[
+    ("0", "DEPLOYED (or what --for and --ok-if name)"),
+    ("4", "FAILED; with --for managed also: Managed Operations ended in an error"),
+    ("5", "UNPROCESSABLE, or not a RackConnect v2 server, or not managed"),
+    ("124", "the deadline (--timeout) passed"),
+    ("126, 127", "COMMAND is not executable, or not found; checked before waiting"),
+];
+
+/// All commands, in the order of the help.
+pub const COMMANDS: &[CommandSpec] = &[
+    spec(
+        Command::Status,
+        "status",
+        "",
+        "Print the automation status",
+        "Prints one word: DEPLOYING, DEPLOYED, FAILED, UNPROCESSABLE, or an unknown word as the API \
+         sent it. The exit code is 0 for any status, unless --check is given.",
+    ),
+    spec(
+        Command::Details,
+        "details",
+        "",
+        "Print the automation status and its tasks",
+        "Prints a table of the tasks on a terminal, and the API's JSON into a pipe or file.",
+    ),
+    spec(
+        Command::Features,
+        "features",
+        "",
+        "Print the automation features of this server",
+        "Prints a table of the features on a terminal, and the API's JSON into a pipe or file.",
+    ),
+    spec(
+        Command::GatewayShow,
+        "gateway show",
+        "",
+        "Print the address of the RackConnect gateway",
+        "Prints the address that the API has assigned to this server. The exit code is 3 while none \
+         is assigned. \"rackconnect gateway\" without a subcommand does the same.",
+    ),
+    spec(
+        Command::GatewayCheck,
+        "gateway check",
+        "",
+        "Compare the default route with the API's gateway",
+        "Prints the API's gateway and all default routes of the kernel, and changes nothing. The \
+         exit code is 0 if the kernel sends packets for the internet through the API's gateway, 9 if \
+         it does not, and 3 if no gateway is assigned. A change that was interrupted or waits for \
+         its confirmation is reported.",
+    ),
+    spec(
+        Command::GatewaySet,
+        "gateway set",
+        "",
+        "Make the API's gateway the default gateway",
+        "Prints the plan and carries it out. The new default route replaces the one in effect, and \
+         others of the same metric, without a gap; nothing else is touched. The result is verified: \
+         the kernel uses the gateway, the gateway answers at the link layer, and the API and every \
+         --probe that answered before still answer. Otherwise the change is undone, even if this \
+         program is killed meanwhile. Exit code 0 if nothing has to be done.\n\n\
+         The change is refused (exit code 10) while the automation may be setting the gateway \
+         itself: while the status is DEPLOYING or unknown, unless the feature \
+         configure_network_stack is disabled; and with that feature enabled, unless the status is \
+         DEPLOYED.",
+    ),
+    spec(
+        Command::GatewayConfirm,
+        "gateway confirm",
+        "",
+        "Accept the pending change of the gateway",
+        "Works from any session and sends no request to the API.",
+    ),
+    spec(
+        Command::GatewayRollback,
+        "gateway rollback",
+        "",
+        "Undo the pending change of the gateway, or the last one",
+        "Restores the default route that the last \"gateway set\" replaced, if the present one is \
+         the one that it set, or if there is none. Refused (exit code 10) while \"gateway keep\" \
+         runs, which would set the gateway again at once. Sends no request to the API.",
+    ),
+    spec(
+        Command::GatewayKeep,
+        "gateway keep",
+        "",
+        "Set the gateway, and set it again when it is lost",
+        "Listens to the kernel's route, address and link events. If there is no default route left, \
+         the last gateway that was verified, or set since the boot, is restored at once. If another \
+         default route took its place, it is replaced, up to five times in ten minutes; then keep \
+         gives up (exit code 10). When it is stopped, the route stays.",
+    ),
+    spec(
+        Command::Wait,
+        "wait",
+        "[-- COMMAND [ARG]...]",
+        "Wait until the server is DEPLOYED, then run COMMAND",
+        "Waits until the automation is DEPLOYED, or until it is certain that it never will be. \
+         Everything that a booting server goes through is waited out: no route, no DNS, refused \
+         connections, TLS errors from a wrong clock, server errors, the rate limit, responses that \
+         are empty or broken.\n\n\
+         Prints one word: the last known status, whatever the outcome (nothing if none is known; \
+         NOT-RACKCONNECT; the address with --for gateway). With COMMAND it prints nothing, and after \
+         success COMMAND replaces this program, with RACKCONNECT_STATUS (that one word) and, if the \
+         region is known, RACKCONNECT_REGION in its environment.\n\n\
+         As root on a Xen guest it watches xenstore too. A change of the status there is the signal \
+         to ask the API at once, so that the API is asked only twice a minute otherwise. If the API \
+         does not answer after such a change, xenstore is believed, and a message says so. A server \
+         of another provider or of RackConnect v3 ends the wait at once, and a server whose xenstore \
+         shows no RackConnect role and no status ends it after a minute without a status from the \
+         API: exit code 5 and the word NOT-RACKCONNECT.",
+    ),
+    spec(
+        Command::Facts,
+        "facts",
+        "",
+        "Print everything known about this server as JSON",
+        "Prints one object on one line. Every fact in it is an object with value and source, or with \
+         value null and reason: agent_version, region, rackconnect_version (v2, v3 or none), status, \
+         unprocessable_reason, managed_operations, features, gateway, servicenet_interface (name, \
+         mac), default_route (gateway, interface, metric), request_budget (free, limit). Sends at \
+         most three requests to the API; xenstore fills in what the API does not answer.",
+    ),
+    spec(
+        Command::Hooks,
+        "hooks",
+        "[DIR]",
+        "Run the executables of a directory, once per deployment",
+        "Runs every executable regular file of DIR (/etc/rackconnect-agent/deployed.d) in the order \
+         of their names, except hidden files and those that end in ~, .bak, .dpkg-* or .rpm*. It \
+         does not wait: use \"rackconnect wait -- rackconnect hooks\" for that. A hook that ended \
+         with exit code 0 does not run again on this deployment of the server; a stamp in \
+         /var/lib/rackconnect-agent/hooks, named after the hook's full path, holds the instance id. \
+         A hook that failed is reported, does not stop the others, makes the exit code 1, and runs \
+         again the next time. A hook that ends with exit code 126 asks to be skipped this time; that \
+         is not a failure.\n\n\
+         Hooks see RACKCONNECT_STATUS and RACKCONNECT_REGION as far as they are known. Their standard \
+         input is empty and their working directory is /. Run as root, a hook is refused if it, or a \
+         directory or link on the way to it, does not belong to root or is writable by others; of \
+         directories with the sticky bit, such as /tmp, only the hook itself counts. Under systemd \
+         a hook's output is in the journal under its name (journalctl -t NAME).",
+    ),
+    spec(
+        Command::Region,
+        "region",
+        "",
+        "Print the region of this server",
+        "Prints the region's code. With -v it says where the region is known from. Sends nothing to \
+         the network.",
+    ),
+    spec(
+        Command::Completions,
+        "completions",
+        "SHELL",
+        "Print shell completions: bash, zsh or fish",
+        "For example: rackconnect completions bash > /etc/bash_completion.d/rackconnect",
+    ),
+    spec(
+        Command::Man,
+        "man",
+        "",
+        "Print the manual page",
+        "For example: rackconnect man | man -l -",
+    ),
+];

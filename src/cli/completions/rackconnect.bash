@@ -1,0 +1,22 @@
+# bash completion for rackconnect. It needs no bash-completion package: a cloud image may lack it.
+_rackconnect() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= word i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ $word == -- ]]; then
+            COMPREPLY=($(compgen -c -- "$cur"))
+            return
+        fi
+        case "$command${command:+ }$word" in
+            @NAMES@) command="$command${command:+ }$word" ;;
+        esac
+    done
+    case $prev in
+@VALUES@
+    esac
+    case $command in
+@WORDS@
+    esac
+    COMPREPLY=($(compgen -W "$word" -- "$cur"))
+}
+complete -o bashdefault -o default -F _rackconnect rackconnect

@@ -1,0 +1,4 @@
+# fish completion for rackconnect
+complete -c rackconnect -f
+@COMMANDS@
+@OPTIONS@

@@ -1,0 +1,557 @@
+//! The options: each with its environment variables, its key in the configuration file, its default
+//! and its help texts. Parsing, configuration, help, manual and completions read this table.
+
+use super::commands::Command::{
+    self, Details, Facts, Features, GatewayCheck, GatewayConfirm, GatewayKeep, GatewayRollback,
+    GatewaySet, GatewayShow, Hooks, Region, Status, Wait,
+};
+use super::values;
+
+/// The definition of an option.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// The name, without its dashes.
+    pub long: &'static str,
+    /// The short form.
+    pub short: Option<char>,
+    /// What its value is called; none for a switch.
+    pub value_name: Option<&'static str>,
+    /// The environment variables that set it, the first one first.
+    pub env: &'static [&'static str],
+    /// Its key in the configuration file, and the type of its value there.
+    pub key: Option<(&'static str, KeyType)>,
+    /// What holds without it, as the help shows it.
+    pub default: &'static str,
+    /// The commands that take it; all of them if the list is empty.
+    pub commands: &'static [Command],
+    /// The values that a completion offers.
+    pub possible_values: &'static [&'static str],
+    /// Checks a value from the configuration file that the command at hand does not use.
+    pub check: fn(&str) -> Result<(), String>,
+    /// One line, without a full stop.
+    pub help: &'static str,
+    /// The rest.
+    pub long_help: &'static str,
+}
+
+/// The type of a value in the configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// A string.
+    Text,
+    /// A string, or a number of seconds.
+    Duration,
+    /// A list of strings, or one string with commas.
+    List,
+}
+
+impl OptionSpec {
+    /// Whether its value is the path of a file or a directory.
+    pub fn is_path(&self) -> bool {
+        matches!(self.value_name, Some("FILE" | "DIR"))
+    }
+
+    /// Whether `command` takes it.
+    pub fn applies_to(&self, command: Command) -> bool {
+        self.commands.is_empty() || self.commands.contains(&command)
+    }
+}
+
+/// The commands that send requests to the API.
+const API_COMMANDS: &[Command] =
+    &[Status, Details, Features, GatewayShow, GatewayCheck, GatewaySet, GatewayKeep, Wait, Facts];
+
+/// Those of them that have a deadline instead of a timeout.
+const ONE_SHOT_COMMANDS: &[Command] =
+    &[Status, Details, Features, GatewayShow, GatewayCheck, GatewaySet, GatewayKeep, Facts];
+
+/// The commands that need a region.
+const REGION_COMMANDS: &[Command] = &[
+    Status,
+    Details,
+    Features,
+    GatewayShow,
+    GatewayCheck,
+    GatewaySet,
+    GatewayKeep,
+    Wait,
+    Facts,
+    Hooks,
+    Region,
+];
+
+/// The commands that use the state directory.
+const STATE_COMMANDS: &[Command] = &[
+    Status,
+    Details,
+    Features,
+    GatewayShow,
+    GatewayCheck,
+    GatewaySet,
+    GatewayConfirm,
+    GatewayRollback,
+    GatewayKeep,
+    Wait,
+    Facts,
+    Hooks,
+];
+
+/// The commands that read the configuration file.
+const CONFIGURED_COMMANDS: &[Command] = &[
+    Status,
+    Details,
+    Features,
+    GatewayShow,
+    GatewayCheck,
+    GatewaySet,
+    GatewayConfirm,
+    GatewayRollback,
+    GatewayKeep,
+    Wait,
+    Facts,
+    Hooks,
+    Region,
+];
+
+const fn option(
+    long: &'static str,
+    value_name: Option<&'static str>,
+    help: &'static str,
+    long_help: &'static str,
+) -> OptionSpec {
+    OptionSpec {
+        long,
+        short: None,
+        value_name,
+        env: &[],
+        key: None,
+        default: "",
+        commands: &[],
+        possible_values: &[],
+        check: |_| Ok(()),
+        help,
+        long_help,
+    }
+}
+
+/// `--check`
+pub const CHECK: OptionSpec = OptionSpec {
+    commands: &[Status],
+    ..option(
+        "check",
+        None,
+        "Report the status in the exit code",
+        "0: DEPLOYED; 3: DEPLOYING or an unknown word; 4: FAILED; 5: UNPROCESSABLE.",
+    )
+};
+
+/// `--format`
+pub const FORMAT: OptionSpec = OptionSpec {
+    commands: &[Status, Details, Features, GatewayShow, GatewayCheck, Region],
+    possible_values: &["text", "json", "xml", "table"],
+    ..option(
+        "format",
+        Some("FORMAT"),
+        "The format of the output",
+        "status and gateway show: text, json or xml; details and features: json, xml or table. \
+         Except for table, the API is asked for this format and the body is printed byte for byte \
+         (on a terminal with control characters escaped). region and gateway check: text or json, \
+         an object of their own.",
+    )
+};
+
+/// `--source`
+pub const SOURCE: OptionSpec = OptionSpec {
+    commands: &[Status],
+    possible_values: values::SOURCES,
+    default: "api",
+    ..option(
+        "source",
+        Some("SOURCE"),
+        "Read the status from the API or from xenstore",
+        "xenstore costs no request, needs root and a Xen guest, and cannot be combined with \
+         --format. Its status may be left over from before a rebuild. Exit codes with xenstore: 1 \
+         without xenstore, 3 if it has no status yet, 5 if it says that this is not a RackConnect \
+         v2 server, 8 if its value is not a status.",
+    )
+};
+
+/// `--no-api`
+pub const NO_API: OptionSpec = OptionSpec {
+    commands: &[Facts],
+    ..option("no-api", None, "Send no request to the API", "What only the API knows is null then.")
+};
+
+/// `--for`
+pub const FOR: OptionSpec = OptionSpec {
+    commands: &[Wait],
+    possible_values: values::GOALS,
+    default: "deployed",
+    ..option(
+        "for",
+        Some("GOAL"),
+        "What to wait for: deployed, gateway or managed",
+        "deployed: the status DEPLOYED. gateway: a gateway is assigned, and its address is printed; \
+         FAILED and UNPROCESSABLE end the wait as usual (one request in five asks for the status). \
+         managed: DEPLOYED, and then the automation of Managed Operations, which runs after \
+         RackConnect's, is complete; exit code 4 if that fails, 5 if the account has no Managed \
+         Operations.",
+    )
+};
+
+/// `--timeout`
+pub const TIMEOUT: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_WAIT_TIMEOUT"],
+    key: Some(("wait_timeout", KeyType::Duration)),
+    default: "60m",
+    commands: &[GatewaySet, Wait],
+    check: |value| values::duration(value).map(drop),
+    ..option(
+        "timeout",
+        Some("DURATION"),
+        "Give up after this long, with exit code 124",
+        "0 means no deadline.",
+    )
+};
+
+/// `--interval`
+pub const INTERVAL: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_WAIT_INTERVAL"],
+    key: Some(("wait_interval", KeyType::Duration)),
+    default: "5s",
+    commands: &[GatewaySet, Wait],
+    check: |value| values::interval(value).map(drop),
+    ..option(
+        "interval",
+        Some("DURATION"),
+        "The time between two requests",
+        "At least 3s. Up to a tenth is added at random, so that servers that boot together do not \
+         send their requests together.",
+    )
+};
+
+/// `--ok-if`
+pub const OK_IF: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_WAIT_OK_IF"],
+    key: Some(("wait_ok_if", KeyType::List)),
+    commands: &[Wait],
+    possible_values: values::OUTCOMES,
+    check: |value| values::ok_if(value).map(drop),
+    ..option(
+        "ok-if",
+        Some("LIST"),
+        "Other outcomes that count as success",
+        "Any of failed, unprocessable, not-rackconnect and not-managed, separated by commas. After \
+         such an outcome the exit code is 0 and COMMAND runs.",
+    )
+};
+
+/// `--through-failed`
+pub const THROUGH_FAILED: OptionSpec = OptionSpec {
+    commands: &[Wait],
+    ..option(
+        "through-failed",
+        None,
+        "Go on waiting after FAILED",
+        "Rackspace staff may repair a failed automation by hand; it becomes DEPLOYED then. Cannot \
+         be combined with --ok-if failed.",
+    )
+};
+
+/// `--again`
+pub const AGAIN: OptionSpec = OptionSpec {
+    commands: &[Hooks],
+    ..option("again", None, "Also run hooks that have succeeded before", "")
+};
+
+/// `--limit`
+pub const HOOK_LIMIT: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_HOOK_LIMIT"],
+    key: Some(("hook_limit", KeyType::Duration)),
+    default: "30m",
+    commands: &[Hooks],
+    check: |value| values::duration(value).map(drop),
+    ..option(
+        "limit",
+        Some("DURATION"),
+        "The time limit of each hook",
+        "At the limit the hook and everything that it has started receive SIGTERM, ten seconds \
+         later SIGKILL, and the hook has failed. 0 means no limit.",
+    )
+};
+
+/// `--stamp-dir`
+pub const STAMP_DIR: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_STAMP_DIR"],
+    default: "/var/lib/rackconnect-agent/hooks",
+    commands: &[Hooks],
+    ..option(
+        "stamp-dir",
+        Some("DIR"),
+        "The directory that records which hooks are done",
+        "It has to survive a reboot.",
+    )
+};
+
+/// `--region`
+pub const REGION: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_REGION"],
+    key: Some(("region", KeyType::Text)),
+    default: "detected: xenstore, then cloud-init's instance data",
+    commands: REGION_COMMANDS,
+    possible_values: &crate::model::REGION_CODES,
+    check: |value| values::region(value).map(drop),
+    ..option(
+        "region",
+        Some("CODE"),
+        "The region of this server",
+        "One of dfw, hkg, iad, lon, ord and syd.",
+    )
+};
+
+/// `--endpoint`
+pub const ENDPOINT: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_ENDPOINT"],
+    key: Some(("endpoint", KeyType::Text)),
+    default: "from the region",
+    commands: API_COMMANDS,
+    check: |value| values::endpoint(value).map(drop),
+    ..option(
+        "endpoint",
+        Some("URL"),
+        "The URL of the API",
+        "https://HOST[:PORT]. Plain http is accepted for loopback addresses only. User information, \
+         a query or a fragment is a usage error.",
+    )
+};
+
+/// `--ca-file`
+pub const CA_FILE: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_CA_FILE", "SSL_CERT_FILE"],
+    key: Some(("ca_file", KeyType::Text)),
+    default: "the built-in roots; if they do not know the issuer, the system's bundle too",
+    commands: API_COMMANDS,
+    ..option(
+        "ca-file",
+        Some("FILE"),
+        "Trust only the certificates in this file",
+        "A bundle of PEM certificates.",
+    )
+};
+
+/// `--connect-timeout`
+pub const CONNECT_TIMEOUT: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_CONNECT_TIMEOUT"],
+    key: Some(("connect_timeout", KeyType::Duration)),
+    default: "3s",
+    commands: API_COMMANDS,
+    check: |value| values::positive_duration(value).map(drop),
+    ..option("connect-timeout", Some("DURATION"), "The time limit of a connection attempt", "")
+};
+
+/// `--request-timeout`
+pub const REQUEST_TIMEOUT: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_REQUEST_TIMEOUT"],
+    key: Some(("request_timeout", KeyType::Duration)),
+    default: "10s",
+    commands: API_COMMANDS,
+    check: |value| values::positive_duration(value).map(drop),
+    ..option(
+        "request-timeout",
+        Some("DURATION"),
+        "The time limit of a whole request, name lookup included",
+        "More than 2m counts as 2m.",
+    )
+};
+
+/// `--deadline`
+pub const DEADLINE: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_DEADLINE"],
+    key: Some(("deadline", KeyType::Duration)),
+    default: "70s",
+    commands: ONE_SHOT_COMMANDS,
+    check: |value| values::positive_duration(value).map(drop),
+    ..option(
+        "deadline",
+        Some("DURATION"),
+        "The time limit of the whole command",
+        "Waiting for the rate limit included. The default of facts is 5s.",
+    )
+};
+
+/// `--state-dir`
+pub const STATE_DIR: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_STATE_DIR"],
+    key: Some(("state_dir", KeyType::Text)),
+    default: "/run/rackconnect-agent",
+    commands: STATE_COMMANDS,
+    check: |value| values::directory(value).map(drop),
+    ..option(
+        "state-dir",
+        Some("DIR"),
+        "The directory of the shared rate limit and the gateway's undo journal",
+        "Root creates it. Without it each process keeps to 6 requests a minute by itself.",
+    )
+};
+
+/// `--interface`
+pub const INTERFACE: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_INTERFACE"],
+    key: Some(("interface", KeyType::Text)),
+    default: "the one whose subnet holds the gateway",
+    commands: &[GatewayShow, GatewayCheck, GatewaySet, GatewayKeep],
+    check: |value| values::interface(value).map(drop),
+    ..option("interface", Some("NAME"), "The interface of the gateway", "")
+};
+
+/// `--as`
+pub const AS: OptionSpec = OptionSpec {
+    commands: &[GatewayShow],
+    possible_values: values::NETWORK_MANAGERS,
+    ..option(
+        "as",
+        Some("MANAGER"),
+        "Print configuration for a network manager",
+        "networkd, netplan, ifupdown or sysconfig. Nothing is written; put the text where the \
+         network of this server is configured.",
+    )
+};
+
+/// `--dry-run`
+pub const DRY_RUN: OptionSpec = OptionSpec {
+    commands: &[GatewaySet, Hooks],
+    ..option("dry-run", None, "Print the plan and change nothing", "")
+};
+
+/// `--force`
+pub const FORCE: OptionSpec = OptionSpec {
+    commands: &[GatewaySet],
+    ..option(
+        "force",
+        None,
+        "Set the gateway even if the automation may be setting it too",
+        "Whatever the status and the features are.",
+    )
+};
+
+/// `--wait`
+pub const WAIT: OptionSpec = OptionSpec {
+    commands: &[GatewaySet],
+    ..option(
+        "wait",
+        None,
+        "Wait until a gateway is assigned and may be set",
+        "At most for --timeout; then exit code 124.",
+    )
+};
+
+/// `--keep-old-metric`
+pub const KEEP_OLD_METRIC: OptionSpec = OptionSpec {
+    commands: &[GatewaySet],
+    ..option(
+        "keep-old-metric",
+        Some("N"),
+        "Keep the replaced default route as a fallback at this metric",
+        "",
+    )
+};
+
+/// `--probe`
+pub const PROBE: OptionSpec = OptionSpec {
+    commands: &[GatewaySet],
+    ..option(
+        "probe",
+        Some("HOST[:PORT]"),
+        "Undo the change if this host answers before it and not after it",
+        "By a TCP connection; without a port to 443, where a refused connection is an answer too. \
+         Can be given several times.",
+    )
+};
+
+/// `--confirm`
+pub const CONFIRM: OptionSpec = OptionSpec {
+    default: "60s if standard input is a terminal, else 0",
+    commands: &[GatewaySet],
+    ..option(
+        "confirm",
+        Some("DURATION"),
+        "Undo the change unless it is confirmed within this time",
+        "By \"rackconnect gateway confirm\" in any session, or by Enter. A correct change can end \
+         the very session in which it is made. 0 means that no confirmation is needed.",
+    )
+};
+
+/// `--config`
+pub const CONFIG: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_CONFIG"],
+    default: "/etc/rackconnect-agent/config.toml",
+    commands: CONFIGURED_COMMANDS,
+    ..option(
+        "config",
+        Some("FILE"),
+        "The configuration file",
+        "TOML. A flag wins over the environment, and the environment over this file. The default \
+         file need not exist.",
+    )
+};
+
+/// `--quiet`
+pub const QUIET: OptionSpec =
+    OptionSpec { short: Some('q'), ..option("quiet", None, "Print errors only", "") };
+
+/// `--verbose`
+pub const VERBOSE: OptionSpec = OptionSpec {
+    short: Some('v'),
+    ..option(
+        "verbose",
+        None,
+        "Print more; twice: everything",
+        "Without -q and -v, RACKCONNECT_LOG takes env_logger's filters.",
+    )
+};
+
+/// `--help`
+pub const HELP: OptionSpec = OptionSpec {
+    short: Some('h'),
+    ..option("help", None, "Print help: -h in short, --help in full", "")
+};
+
+/// `--version`
+pub const VERSION: OptionSpec =
+    OptionSpec { short: Some('V'), ..option("version", None, "Print the version", "") };
+
+/// All options, in the order of the help.
+pub const OPTIONS: &[&OptionSpec] = &[
+    &CHECK,
+    &FORMAT,
+    &SOURCE,
+    &NO_API,
+    &FOR,
+    &TIMEOUT,
+    &INTERVAL,
+    &OK_IF,
+    &THROUGH_FAILED,
+    &AGAIN,
+    &HOOK_LIMIT,
+    &STAMP_DIR,
+    &AS,
+    &DRY_RUN,
+    &FORCE,
+    &WAIT,
+    &KEEP_OLD_METRIC,
+    &PROBE,
+    &CONFIRM,
+    &INTERFACE,
+    &REGION,
+    &ENDPOINT,
+    &CA_FILE,
+    &CONNECT_TIMEOUT,
+    &REQUEST_TIMEOUT,
+    &DEADLINE,
+    &STATE_DIR,
+    &CONFIG,
+    &QUIET,
+    &VERBOSE,
+    &HELP,
+    &VERSION,
+];
