@@ -16,6 +16,7 @@ pub mod config; // Settings: flags, environment, configuration file.
 pub mod duration; // Durations as people write them.
 pub mod error; // Errors and their kinds.
 pub mod exit; // The exit codes.
+mod fail_point; // Where tests hold the program; nothing in a release build.
 pub mod gateway; // The default gateway: checked, set, undone, kept.
 pub mod hooks; // Programs that run once per deployment.
 pub mod model; // Plain values that every layer may know.

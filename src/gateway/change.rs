@@ -15,6 +15,7 @@ use super::verify::{self, Checks};
 use crate::clock::BootInstant;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
+use crate::fail_point;
 use crate::netlink::{Link, Netlink, Position, Route};
 use crate::signals::{self, Held};
 
@@ -61,10 +62,12 @@ pub fn carry_out(
     order: &Order<'_>,
 ) -> Result<Outcome> {
     let Order { plan, gateway, .. } = order;
+    fail_point::reach("planned");
     let waiter = order.confirm.map(|_| Waiter::listen(store)).transpose()?;
     let record = Record::new((*plan).clone(), gateway.to_string(), store.read());
     store.write(&record)?;
     log::debug!("the undo is on disk");
+    fail_point::reach("undo recorded");
     let limit = verify::LIMIT + SLACK + order.confirm.unwrap_or_default();
     // The guard's own clock starts later than this.
     let ends = BootInstant::now() + limit;
@@ -76,6 +79,7 @@ pub fn carry_out(
         }
     };
     log::debug!("the guard is armed");
+    fail_point::reach("guard armed");
     let mut said = None;
     let mut may_go_on = || still_guarded(store, &mut guard, &record, ends, limit);
     let ready = still_as_planned(netlink, signals, order).and_then(|()| may_go_on());
@@ -114,6 +118,7 @@ pub fn carry_out(
     }
     let left = guard.dismiss();
     log::debug!("the guard is gone");
+    fail_point::reach("guard gone");
     let undoes = match left {
         Left::Idle => false,
         // Whatever it found and did: this process may have changed something after it.
@@ -216,8 +221,10 @@ fn apply_and_verify(
     }
     still_done(netlink, order)?;
     log::debug!("the routes are changed");
+    fail_point::reach("routes changed");
     order.checks.verify(netlink, order.gateway, order.link, &|| signals.pending().is_some())?;
     log::debug!("the change is verified");
+    fail_point::reach("change verified");
     Ok(())
 }
 
@@ -258,6 +265,7 @@ fn apply(netlink: &mut Netlink, change: &Change) -> Result<(), String> {
     match done {
         Ok(true) => {
             log::debug!("{what}: {text}");
+            fail_point::reach(if what == "added" { "route added" } else { "route removed" });
             Ok(())
         }
         Ok(false) => Err(format!(
@@ -275,6 +283,7 @@ fn confirmed(waiter: &Waiter, limit: Duration, signals: &Held) -> Result<Said, (
          \"rackconnect gateway confirm\" in any session",
         human(limit)
     );
+    fail_point::reach("awaiting confirmation");
     match waiter.wait(BootInstant::now() + limit, signals) {
         End::Said(Word::Confirm, stream) => Ok(Some((Word::Confirm, stream))),
         End::Said(Word::Rollback, stream) => {
@@ -312,6 +321,7 @@ fn put_back(netlink: &mut Netlink, record: &Record) -> Result<()> {
         let present = kernel::defaults4(netlink)?;
         if plan::is_undone(&record.plan.changes, &present) {
             log::debug!("everything is as it was");
+            fail_point::reach("undone");
             return Ok(());
         }
         // What somebody else put in place of ours stays.
@@ -366,6 +376,11 @@ fn undo_step(netlink: &mut Netlink, step: &Change) -> Result<(), String> {
     match done {
         Ok(_) => {
             log::debug!("{what}: {text}");
+            fail_point::reach(if what == "removed" {
+                "added route removed"
+            } else {
+                "route put back"
+            });
             Ok(())
         }
         Err(why) => Err(format!("{text} cannot be {what}: {why}")),
@@ -423,6 +438,7 @@ pub fn finish_interrupted(store: &Store, held: Option<&Held>) -> Result<bool> {
         "a change of the default route to {} was interrupted: it is undone first",
         record.gateway
     );
+    fail_point::reach("undo begins");
     let done = kernel::open()
         .and_then(|mut netlink| put_back(&mut netlink, &record))
         .and_then(|()| store.undone(&record));
@@ -509,15 +525,18 @@ fn undo_guarded(netlink: &mut Netlink, store: &Store, record: &mut Record) -> Re
     record.state = State::Pending;
     store.write(record)?;
     log::debug!("the undo is on disk");
+    fail_point::reach("undo recorded");
     // Without a guard it is undone all the same: it may be all that is left to someone.
     let guard = Guard::start(store, SLACK).inspect_err(|why| log::warn!("{why}"));
     log::debug!("the guard is armed");
+    fail_point::reach("guard armed");
     let done = put_back(netlink, record);
     // Before the guard goes, which leaves what is kept.
     settle(netlink, store, record, done.is_ok());
     if let Ok(guard) = guard {
         let _ = guard.dismiss();
         log::debug!("the guard is gone");
+        fail_point::reach("guard gone");
     }
     done
 }

@@ -1,7 +1,6 @@
 //! Many runs, watched. A few in `cargo test`; `tests/gateway-endurance.sh` asks for a hundred, and then time counts, too.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -11,7 +10,8 @@ use nix::sys::signal::Signal::SIGKILL;
 use rackconnect_agent::netlink::{Events, Netlink, Route};
 
 use crate::network::{GATEWAY, Network, PUBLIC};
-use crate::watch::{guards, kill, until};
+use crate::undo::SET;
+use crate::watch::{Held, guards, until};
 
 pub const TESTS: &[(&str, fn())] = &[
     (
@@ -95,17 +95,17 @@ fn no_lookup_fails_and_nothing_else_changes() {
 fn sigkill_of_both_at_any_step() {
     let network = Network::unlimited(&[(PUBLIC, "eth0", 0)]);
     let before = network.server.routes();
-    let whole = network.run(&["gateway", "set", "-v"]);
-    let all = whole.expect(0).stderr.lines().count();
+    network.run(&["gateway", "set"]).expect(0);
     let after = network.server.routes();
     network.run(&["gateway", "rollback"]).expect(0);
     let (mut healed, mut kept) = (0, 0);
-    for run in 0..runs().unwrap_or(all) {
-        let mut command = network.agent_of_run(run, &["gateway", "set", "-v"]);
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = network.spawn(command);
-        let delay = Duration::from_micros((run / all * 300 % 5_000) as u64);
-        let last = kill_after(&mut child, 1 + run % all, delay, || {
+    for run in 0..runs().unwrap_or(SET.len()) {
+        let mut command = network.agent_of_run(run, &["gateway", "set"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let last = SET[run % SET.len()];
+        let held = Held::start(&network, command, last);
+        let delay = Duration::from_micros((run / SET.len() * 300 % 5_000) as u64);
+        kill_after(held, delay, || {
             for guard in guards(&network) {
                 let _ = nix::sys::signal::kill(guard, SIGKILL);
             }
@@ -129,44 +129,31 @@ fn sigkill_of_both_at_any_step() {
     );
 }
 
-/// Kills an agent once it has said so many lines, or when it ends.
-fn kill_after(child: &mut Child, lines: usize, delay: Duration, others: impl Fn()) -> String {
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut last = String::new();
-    for _ in 0..lines {
-        let mut line = String::new();
-        match stderr.read_line(&mut line) {
-            Ok(0) | Err(_) => break,
-            Ok(_) => last = line.trim_end().to_owned(),
-        }
-    }
+/// Lets a held program go on, and kills it after that delay.
+fn kill_after(held: Held, delay: Duration, others: impl Fn()) {
+    let mut child = held.release();
     thread::sleep(delay);
     others();
-    kill(child, SIGKILL);
+    let _ = child.kill();
     child.wait().unwrap();
-    thread::spawn(move || {
-        let _ = stderr.read_to_end(&mut Vec::new());
-    });
-    last
 }
 
 fn sigkill_at_any_step() {
     let network = Network::unlimited(&[(PUBLIC, "eth0", 0)]);
     let before = network.server.routes();
-    // How many lines a whole run says.
-    let whole = network.run(&["gateway", "set", "-v"]);
-    let all = whole.expect(0).stderr.lines().count();
+    network.run(&["gateway", "set"]).expect(0);
     let after = network.server.routes();
     network.run(&["gateway", "rollback"]).expect(0);
     let asked = runs();
     let (mut undone, mut kept, mut longest) = (0, 0, Duration::ZERO);
-    for run in 0..asked.unwrap_or(all) {
-        let mut command = network.agent_of_run(run, &["gateway", "set", "-v"]);
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = network.spawn(command);
+    for run in 0..asked.unwrap_or(SET.len()) {
+        let mut command = network.agent_of_run(run, &["gateway", "set"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let last = SET[run % SET.len()];
+        let held = Held::start(&network, command, last);
         // Over the runs: every step, and different moments after it.
-        let delay = Duration::from_micros((run / all * 300 % 5_000) as u64);
-        let last = kill_after(&mut child, 1 + run % all, delay, || {});
+        let delay = Duration::from_micros((run / SET.len() * 300 % 5_000) as u64);
+        kill_after(held, delay, || {});
         let start = Instant::now();
         until("the routing is whole, and stays so", || {
             let routes = network.server.routes();

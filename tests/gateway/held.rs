@@ -11,8 +11,8 @@ use simulated_api::Step;
 use crate::network::{GATEWAY, Network, PUBLIC};
 use crate::set::{DEAD, dead};
 use crate::support::ended;
-use crate::undo::{SET, held, kill_guards, record};
-use crate::watch::{guards, kill, until};
+use crate::undo::{kill_guards, record};
+use crate::watch::{Held, guards, kill, until};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("held::it_goes_on_after_the_guard_has_undone_it", it_goes_on_after_the_guard_has_undone_it),
@@ -40,10 +40,10 @@ fn ended_by(child: &mut Child) -> Option<i32> {
 
 /// The guard had undone it, and then the old route was removed, the only one: neither guard nor record was left.
 fn it_goes_on_after_the_guard_has_undone_it() {
-    for step in ["added", "removed"] {
+    for step in ["route added", "route removed"] {
         let network = Network::usual();
         let before = network.server.routes();
-        let mut held = held(&network, &["gateway", "set"], &SET, step);
+        let mut held = Held::at(&network, &["gateway", "set"], step);
         assert_eq!(guards(&network).len(), 1);
         until("the guard has undone it", || guards(&network).is_empty());
         assert_eq!(ended_by(&mut held.child), Some(SIGKILL as i32), "held at {step}");
@@ -69,7 +69,7 @@ fn stopped_while_it_waits_for_a_confirmation() {
 /// Neither is the change undone nor its process ended, however long that takes to say so.
 fn a_change_that_was_kept_is_left_alone() {
     let network = Network::usual();
-    let mut held = held(&network, &["gateway", "set"], &SET, "the change is verified");
+    let mut held = Held::at(&network, &["gateway", "set"], "change verified");
     let kept = record(&network).unwrap().replace("\"pending\"", "\"kept\"");
     fs::write(network.folder.path().join("gateway-undo.json"), &kept).unwrap();
     until("the guard is gone", || guards(&network).is_empty());
@@ -84,7 +84,7 @@ fn a_change_that_was_kept_is_left_alone() {
 fn the_guard_is_killed_between_the_steps() {
     let network = Network::usual();
     let before = network.server.routes();
-    let held = held(&network, &["gateway", "set"], &SET, "added");
+    let held = Held::at(&network, &["gateway", "set"], "route added");
     kill_guards(&network, SIGKILL);
     held.resume().expect(10).says("killed or stopped; everything is put back");
     assert_eq!(network.server.routes(), before);
@@ -94,7 +94,7 @@ fn the_guard_is_killed_between_the_steps() {
 fn the_undo_is_forgotten_between_the_steps() {
     let network = Network::usual();
     let before = network.server.routes();
-    let held = held(&network, &["gateway", "set"], &SET, "added");
+    let held = Held::at(&network, &["gateway", "set"], "route added");
     fs::remove_file(network.folder.path().join("gateway-undo.json")).unwrap();
     let ended = held.resume();
     ended.expect(10).says("the guard has undone it or is about to; everything is put back");
@@ -106,7 +106,7 @@ fn the_undo_is_forgotten_between_the_steps() {
 fn the_new_route_goes_between_the_steps() {
     let network = Network::usual();
     let before = network.server.routes();
-    let held = held(&network, &["gateway", "set"], &SET, "added");
+    let held = Held::at(&network, &["gateway", "set"], "route added");
     assert!(network.server.remove(&network.server.defaults()[0]));
     let ended = held.resume();
     ended.expect(10).says("somebody else removed the new default route");

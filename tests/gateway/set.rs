@@ -1,8 +1,6 @@
 //! `gateway set`, `confirm` and `rollback`.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,7 +13,7 @@ use simulated_api::Step;
 use crate::namespace::Namespace;
 use crate::network::{GATEWAY, GATEWAY_OF_19, HOST, Network, PUBLIC, PUBLIC_HOST, deployed};
 use crate::support::ended;
-use crate::watch::{Paused, guards, kill, until};
+use crate::watch::{Held, guards, kill, until, until_it_awaits_confirmation};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("set::replaces_the_default_and_rolls_back", replaces_the_default_and_rolls_back),
@@ -616,21 +614,18 @@ fn what_answered_before_must_answer_after() {
 
 fn the_interface_goes_down_before_the_change() {
     let network = Network::usual();
-    let paused = Paused::start(&network, &["gateway", "set"]);
+    let held = Held::at(&network, &["gateway", "set"], "planned");
     network.server.up("eth1", false);
-    paused.resume().expect(10).says("nothing was changed");
+    held.resume().expect(10).says("nothing was changed");
     network.expect(&[(PUBLIC, 0)]);
 }
 
 fn the_route_is_changed_before_the_change() {
     let network = Network::usual();
-    let paused = Paused::start(&network, &["gateway", "set"]);
+    let held = Held::at(&network, &["gateway", "set"], "planned");
     let other = network.server.route("default", "10.182.0.1", "eth1", 0);
     network.server.prepend(&other);
-    paused
-        .resume()
-        .expect(10)
-        .says("changed by somebody else in the meantime; nothing was changed");
+    held.resume().expect(10).says("changed by somebody else in the meantime; nothing was changed");
     network.expect(&[("10.182.0.1", 0), (PUBLIC, 0)]);
 }
 
@@ -667,11 +662,8 @@ fn nobody_confirms() {
 
 fn confirmed_from_another_session() {
     let network = Network::usual();
-    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
-    until("it waits", || {
-        network.folder.path().join("gateway.sock").exists()
-            && network.defaults() == [(GATEWAY.to_owned(), 0)]
-    });
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    until_it_awaits_confirmation(&mut child);
     let requests = network.requests().len();
     // Whatever the configuration is like.
     let broken = network.folder.path().join("broken.toml");
@@ -688,11 +680,8 @@ fn confirmed_from_another_session() {
 
 fn rolled_back_from_another_session() {
     let network = Network::usual();
-    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
-    until("it waits", || {
-        network.folder.path().join("gateway.sock").exists()
-            && network.defaults() == [(GATEWAY.to_owned(), 0)]
-    });
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    until_it_awaits_confirmation(&mut child);
     network.run(&["gateway", "rollback"]).expect(0);
     ended(child.wait_with_output().unwrap())
         .expect(10)
@@ -749,12 +738,7 @@ fn in_the_background_of_a_terminal() {
     command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = network.spawn(command);
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("the new gateway works") {
-        line.clear();
-        assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
-    }
+    until_it_awaits_confirmation(&mut child);
     network.run(&["gateway", "confirm"]).expect(0);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     network.expect(&[(GATEWAY, 0)]);
@@ -801,11 +785,8 @@ fn the_terminal_goes_away() {
 
 fn one_change_at_a_time() {
     let network = Network::usual();
-    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
-    until("it waits", || {
-        network.folder.path().join("gateway.sock").exists()
-            && network.defaults() == [(GATEWAY.to_owned(), 0)]
-    });
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    until_it_awaits_confirmation(&mut child);
     network.server.prepend(&network.server.route("default", "10.182.0.1", "eth1", 0));
     network.run(&["gateway", "set"]).expect(10).says("waits for \"rackconnect gateway confirm\"");
     network.server.remove(&network.server.route("default", "10.182.0.1", "eth1", 0));
@@ -863,28 +844,11 @@ fn sigkill_is_undone_by_the_guard() {
 /// It applied its change without a guard then, and said that it was put back.
 fn held_up_until_the_guard_is_gone() {
     let network = Network::usual();
-    // Standard error takes whole messages and is full: it is held at "the guard is armed".
-    let path = network.folder.path().join("stderr");
-    let (reader, writer) = (UnixDatagram::bind(&path).unwrap(), UnixDatagram::unbound().unwrap());
-    writer.connect(&path).unwrap();
-    writer.set_nonblocking(true).unwrap();
-    while writer.send(b".").is_ok() {}
-    writer.set_nonblocking(false).unwrap();
-    let mut command = network.agent(&["gateway", "set"]);
-    command.env("RACKCONNECT_LOG", "rackconnect_agent::gateway::change=debug");
-    command.stdout(Stdio::piped()).stderr(std::os::fd::OwnedFd::from(writer));
-    let child = network.spawn(command);
-    let path = format!("/proc/{}/syscall", child.id());
-    // write(2, …), as x86-64 numbers it.
-    let held = || fs::read_to_string(&path).is_ok_and(|call| call.starts_with("1 0x2 "));
-    until("it says that the undo is on disk", held);
-    reader.recv(&mut [0; 9]).unwrap();
-    until("it says that the guard is armed", || !guards(&network).is_empty() && held());
+    let held = Held::at(&network, &["gateway", "set"], "guard armed");
     network.expect(&[(PUBLIC, 0)]);
     // What a guard leaves that has ended.
     fs::remove_file(network.folder.path().join("gateway-undo.json")).unwrap();
-    drop(std::thread::spawn(move || while reader.recv(&mut [0; 9]).is_ok() {}));
-    ended(child.wait_with_output().unwrap()).expect(10);
+    held.resume().expect(10);
     network.expect(&[(PUBLIC, 0)]);
 }
 
@@ -892,20 +856,12 @@ fn held_up_until_the_guard_is_gone() {
 fn taken_by_another_before_it_is_confirmed() {
     let network = Network::usual();
     let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("the new gateway works") {
-        line.clear();
-        assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
-    }
+    until_it_awaits_confirmation(&mut child);
     let ours = network.server.defaults().remove(0);
     network.server.append(&network.server.route("default", "10.182.0.1", "eth1", 0));
     network.server.remove(&ours);
     network.run(&["gateway", "confirm"]).expect(10).says("somebody else");
-    line.clear();
-    stderr.read_to_string(&mut line).unwrap();
-    assert!(line.contains("before it was confirmed"), "{line}");
-    assert_eq!(child.wait().unwrap().code(), Some(10));
+    ended(child.wait_with_output().unwrap()).expect(10).says("before it was confirmed");
     network.expect(&[("10.182.0.1", 0)]);
     network.run(&["gateway", "rollback"]).expect(10).says("no change");
 }

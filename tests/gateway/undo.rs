@@ -16,7 +16,7 @@ use crate::namespace::Namespace;
 use crate::network::{GATEWAY, Network, PUBLIC, deployed};
 use crate::set::{DEAD, as_nobody, dead};
 use crate::support::ended;
-use crate::watch::{Held, guards, kill, until};
+use crate::watch::{Held, full_pipe, guards, kill, until, until_it_awaits_confirmation};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("undo::the_kernel_removes_what_was_foreseen", the_kernel_removes_what_was_foreseen),
@@ -52,34 +52,29 @@ pub const TESTS: &[(&str, fn())] = &[
     ("undo::who_only_looks_changes_nothing", who_only_looks_changes_nothing),
 ];
 
-/// The steps that a change logs.
+/// The fail points of a change, in order.
 pub const SET: [&str; 7] = [
-    "the undo is on disk",
-    "the guard is armed",
-    "added: default via 10.182.127",
-    "removed: default via 198.51.100.1",
-    "the routes are changed",
-    "the change is verified",
-    "the guard is gone",
+    "undo recorded",
+    "guard armed",
+    "route added",
+    "route removed",
+    "routes changed",
+    "change verified",
+    "guard gone",
 ];
 
 /// And those of a rollback.
 const ROLLBACK: [&str; 6] = [
-    "the undo is on disk",
-    "the guard is armed",
-    "put back: default via 198.51.100.1",
-    "removed: default via 10.182.127",
-    "everything is as it was",
-    "the guard is gone",
+    "undo recorded",
+    "guard armed",
+    "route put back",
+    "added route removed",
+    "undone",
+    "guard gone",
 ];
 
 /// And those of the end of an interrupted change.
-const FINISH: [&str; 4] = [
-    "interrupted: it is undone first",
-    "put back: default via 198.51.100.1",
-    "removed: default via 10.182.127",
-    "everything is as it was",
-];
+const FINISH: [&str; 4] = ["undo begins", "route put back", "added route removed", "undone"];
 
 /// And those of a change that nobody confirms.
 const UNCONFIRMED: [&str; 11] = [
@@ -89,18 +84,12 @@ const UNCONFIRMED: [&str; 11] = [
     SET[3],
     SET[4],
     SET[5],
-    "the new gateway works",
+    "awaiting confirmation",
     ROLLBACK[2],
     ROLLBACK[3],
     ROLLBACK[4],
     ROLLBACK[5],
 ];
-
-/// An agent that is held at one of those lines.
-pub fn held(network: &Network, arguments: &[&str], steps: &[&'static str], step: &str) -> Held {
-    let number = steps.iter().position(|says| says.starts_with(step)).expect("a step");
-    Held::at(network, arguments, number + 1, steps[number])
-}
 
 pub fn record(network: &Network) -> Option<String> {
     fs::read_to_string(network.folder.path().join("gateway-undo.json")).ok()
@@ -226,7 +215,7 @@ fn another_route_is_not_removed() {
 fn the_route_is_removed_by_another_in_the_middle() {
     let network = Network::with([deployed()], &[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
     let before = network.server.routes();
-    let held = held(&network, &["gateway", "set"], &SET, "added");
+    let held = Held::at(&network, &["gateway", "set"], "route added");
     assert!(network.server.remove(&network.server.route("default", PUBLIC, "eth0", 0)));
     held.resume().expect(10).says("somebody else changed the routes at the same time");
     assert_eq!(network.server.routes(), before);
@@ -235,7 +224,7 @@ fn the_route_is_removed_by_another_in_the_middle() {
 
 fn another_route_goes_in_the_middle() {
     let network = Network::with([deployed()], &[(PUBLIC, "eth0", 0), ("10.182.0.1", "eth1", 100)]);
-    let held = held(&network, &["gateway", "set"], &SET, "removed");
+    let held = Held::at(&network, &["gateway", "set"], "route removed");
     assert!(network.server.remove(&network.server.route("default", "10.182.0.1", "eth1", 100)));
     held.resume().expect(10).says("default via 10.182.0.1 dev eth1 proto boot metric 100 is gone");
     network.expect(&[(PUBLIC, 0)]);
@@ -260,7 +249,7 @@ fn signals_in_the_middle_of_a_rollback() {
         let before = network.server.routes();
         for step in ROLLBACK {
             network.run(&["gateway", "set"]).expect(0);
-            let held = held(&network, &["gateway", "rollback"], &ROLLBACK, step);
+            let held = Held::at(&network, &["gateway", "rollback"], step);
             let start = Instant::now();
             signalled(held, signal, step);
             until("the guard is gone", || guards(&network).is_empty());
@@ -287,8 +276,7 @@ fn signals_in_the_middle_of_putting_back() {
         let network = Network::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
         let before = network.server.routes();
         for (number, step) in UNCONFIRMED.into_iter().enumerate() {
-            let held =
-                Held::at(&network, &["gateway", "set", "--confirm", "10ms"], number + 1, step);
+            let held = Held::at(&network, &["gateway", "set", "--confirm", "10ms"], step);
             if both {
                 kill_guards(&network, SIGKILL);
             }
@@ -312,7 +300,7 @@ fn sigkill_of_both_in_the_middle_of_a_rollback() {
     let before = network.server.routes();
     for step in ROLLBACK {
         network.run(&["gateway", "set"]).expect(0);
-        let held = held(&network, &["gateway", "rollback"], &ROLLBACK, step);
+        let held = Held::at(&network, &["gateway", "rollback"], step);
         kill_guards(&network, SIGKILL);
         signalled(held, SIGKILL, step);
         assert!(!network.defaults().is_empty(), "{step}");
@@ -349,7 +337,7 @@ fn signals_in_the_middle_of_finishing() {
     for signal in [SIGHUP, SIGTERM, SIGKILL] {
         for step in FINISH {
             abandoned(&network);
-            let held = held(&network, &["gateway", "rollback"], &FINISH, step);
+            let held = Held::at(&network, &["gateway", "rollback"], step);
             assert!(!network.defaults().is_empty());
             signalled(held, signal, step);
             assert!(!network.defaults().is_empty());
@@ -369,7 +357,7 @@ fn signals_in_the_middle_of_finishing() {
 fn the_guard_is_killed_before_the_change() {
     let network = Network::usual();
     let before = network.server.routes();
-    let held = held(&network, &["gateway", "set"], &SET, "the guard is armed");
+    let held = Held::at(&network, &["gateway", "set"], "guard armed");
     kill_guards(&network, SIGKILL);
     held.resume().expect(10).says("killed or stopped; nothing was changed");
     assert_eq!(network.server.routes(), before);
@@ -379,7 +367,7 @@ fn the_guard_is_killed_before_the_change() {
 fn the_guard_is_stopped_before_the_change() {
     let network = Network::usual();
     let before = network.server.routes();
-    let held = held(&network, &["gateway", "set"], &SET, "the guard is armed");
+    let held = Held::at(&network, &["gateway", "set"], "guard armed");
     kill_guards(&network, SIGSTOP);
     held.resume().expect(10).says("killed or stopped; nothing was changed");
     assert!(guards(&network).is_empty());
@@ -390,11 +378,8 @@ fn the_guard_is_stopped_before_the_change() {
 fn the_guard_is_stopped_before_the_end() {
     let network = Network::usual();
     let before = network.server.routes();
-    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
-    until("it waits", || {
-        network.folder.path().join("gateway.sock").exists()
-            && network.defaults() == [(GATEWAY.to_owned(), 0)]
-    });
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    until_it_awaits_confirmation(&mut child);
     let stopped = guards(&network);
     kill_guards(&network, SIGSTOP);
     network.run(&["gateway", "confirm"]).expect(0);
@@ -409,7 +394,7 @@ fn the_guard_is_stopped_before_the_end() {
 
 fn the_guard_is_killed_before_the_end() {
     let network = Network::usual();
-    let held = held(&network, &["gateway", "set"], &SET, "the change is verified");
+    let held = Held::at(&network, &["gateway", "set"], "change verified");
     kill_guards(&network, SIGKILL);
     held.resume().expect(0);
     network.expect(&[(GATEWAY, 0)]);
@@ -421,21 +406,24 @@ fn the_guard_is_killed_before_the_end() {
 fn a_guard_whose_words_nobody_reads() {
     let network = Network::usual();
     let before = network.server.routes();
-    let mut held = held(&network, &["gateway", "set"], &SET, "the routes are changed");
+    let (reader, full) = full_pipe();
+    let mut command = network.agent(&["gateway", "set"]);
+    command.stdout(Stdio::null()).stderr(full);
+    let mut held = Held::start(&network, command, "routes changed");
     network.expect(&[(GATEWAY, 0)]);
     held.child.kill().unwrap();
     held.child.wait().unwrap();
     until("the guard has undone it", || {
         network.server.routes() == before && record(&network).is_none()
     });
-    held.resume();
+    drop(reader);
     until("the guard is gone", || guards(&network).is_empty());
 }
 
 fn the_tls_check_fails_after_the_change() {
     let mut network = Network::usual();
     let before = network.server.routes();
-    let held = held(&network, &["gateway", "set"], &SET, "the routes are changed");
+    let held = Held::at(&network, &["gateway", "set"], "routes changed");
     network.expect(&[(GATEWAY, 0)]);
     network.replace_api(|port| {
         let listener = TcpListener::bind(("0.0.0.0", port)).expect("the API's port");
@@ -454,9 +442,9 @@ fn another_user_cannot_confirm() {
     use std::os::unix::fs::PermissionsExt;
     let network = Network::usual();
     let Some(mut command) = as_nobody(network.agent(&["gateway", "confirm"])) else { return };
-    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    until_it_awaits_confirmation(&mut child);
     let socket = network.folder.path().join("gateway.sock");
-    until("it waits", || socket.exists() && network.defaults() == [(GATEWAY.to_owned(), 0)]);
     for path in [network.folder.path(), &socket] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -478,9 +466,9 @@ fn another_user_is_told_what_waits() {
     if as_nobody(network.agent(&[])).is_none() {
         return;
     }
-    let child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    until_it_awaits_confirmation(&mut child);
     let socket = network.folder.path().join("gateway.sock");
-    until("it waits", || socket.exists() && network.defaults() == [(GATEWAY.to_owned(), 0)]);
     {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(network.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();

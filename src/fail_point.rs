@@ -1,0 +1,21 @@
+//! Points where a test can hold the process, to see what happens when something else happens there.
+//!
+//! Debug builds only: in the shipped program a fail point is an empty function.
+
+/// Holds the process if `RACKCONNECT_FAIL_POINT` is `NAME=PATH` and this is that point: until the
+/// test that listens on the socket PATH closes the connection.
+#[cfg(debug_assertions)]
+pub fn reach(name: &str) {
+    use std::io::Read;
+    let Ok(wanted) = std::env::var("RACKCONNECT_FAIL_POINT") else { return };
+    let Some((wanted, path)) = wanted.split_once('=') else { return };
+    if wanted == name
+        && let Ok(mut test) = std::os::unix::net::UnixStream::connect(path)
+    {
+        let _ = test.read_to_end(&mut Vec::new());
+    }
+}
+
+/// Does nothing.
+#[cfg(not(debug_assertions))]
+pub fn reach(_: &str) {}
