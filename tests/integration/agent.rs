@@ -7,16 +7,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
 
-use crate::support::{World, bare_agent, config, ended, finish};
+use crate::support::{PATIENCE, World, bare_agent, config, ended, finish};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use simulated_api::{Config, Script, Step, shapes};
-
-/// Long enough for any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn deploying() -> Step {
     Step::new("DEPLOYING")

@@ -46,7 +46,7 @@ fn everything_is_known() {
         .feature("configure_network_stack", "ENABLED")];
     let world = World::of(api);
     let store = Xenstore::start(store()).unwrap();
-    let found = facts(&run(world.agent(&["facts"]), Some(&store)));
+    let found = facts(&run(world.agent("facts --deadline 60s"), Some(&store)));
     let expect = |name: &str, value: Value, source: &str| {
         assert_eq!(found[name], json!({ "value": value, "source": source }), "{name}");
     };
@@ -65,7 +65,7 @@ fn everything_is_known() {
 fn without_the_api_xenstore_is_taken() {
     let world = World::of([Step::new("DEPLOYING")]);
     let store = Xenstore::start(store()).unwrap();
-    let found = facts(&run(world.agent(&["facts", "--no-api"]), Some(&store)));
+    let found = facts(&run(world.agent("facts --no-api --deadline 60s"), Some(&store)));
     assert_eq!(found["status"], json!({ "value": "DEPLOYED", "source": "xenstore" }));
     let features =
         json!({ "configure_network_stack": "ENABLED", "provison_public_ip": "DISABLED" });
@@ -82,7 +82,7 @@ fn without_the_api_xenstore_is_taken() {
 fn an_api_that_answers_404_is_not_overruled_by_xenstore() {
     let world = World::of([Step::default()]);
     let store = Xenstore::start(store()).unwrap();
-    let found = facts(&run(world.agent(&["facts"]), Some(&store)));
+    let found = facts(&run(world.agent("facts --deadline 60s"), Some(&store)));
     assert_eq!(
         found["status"],
         json!({ "value": null, "reason": "the API answers with HTTP 404" })
@@ -120,7 +120,7 @@ fn nothing_that_goes_wrong_is_an_error() {
     assert!(found["region"]["reason"].as_str().unwrap().contains("no answer within 0."), "{found}");
     for fault in faults() {
         let store = Xenstore::start(store().fault(fault)).unwrap();
-        let found = facts(&run(bare_agent(&["facts", "--no-api"]), Some(&store)));
+        let found = facts(&run(bare_agent("facts --no-api --deadline 60s"), Some(&store)));
         assert!(found["default_route"].is_object(), "{fault}");
     }
 }
@@ -129,7 +129,7 @@ fn nothing_that_goes_wrong_is_an_error() {
 fn another_provider_s_server_is_not_asked_about() {
     let world = World::of([Step::new("DEPLOYED")]);
     let store = Xenstore::start(store().with("vm-data/provider_data/provider", "Amazon")).unwrap();
-    let found = facts(&run(world.agent(&["facts"]), Some(&store)));
+    let found = facts(&run(world.agent("facts --deadline 60s"), Some(&store)));
     assert_eq!(found["rackconnect_version"], json!({ "value": "none", "source": "xenstore" }));
     assert!(world.requests().is_empty());
 }
@@ -150,7 +150,7 @@ fn servicenet_is_found_by_its_label_and_its_mac() {
             .with("vm-data/networking/BC764E000001", &network("public", "bc:76:4e:00:00:01"))
             .with("vm-data/networking/BC764E000002", &network("private", mac));
         let store = Xenstore::start(store).unwrap();
-        facts(&run(bare_agent(&["facts", "--no-api"]), Some(&store)))["servicenet_interface"]
+        facts(&run(bare_agent("facts --no-api --deadline 60s"), Some(&store)))["servicenet_interface"]
             .clone()
     };
     if let Some(mac) = real {

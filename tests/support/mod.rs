@@ -13,6 +13,16 @@ pub use world::{World, config};
 /// How long anything may take that has to happen at all, on however busy a machine.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// Waits until something is so.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 /// The arguments of a command: one string split at white space, or a slice of them.
 pub trait Arguments {
     /// The arguments one by one.
