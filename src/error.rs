@@ -69,6 +69,12 @@ impl Error {
     }
 }
 
+/// What the system says, without "(os error N)".
+pub fn plain(err: &std::io::Error) -> String {
+    let text = err.to_string();
+    text.split(" (os error ").next().unwrap_or(&text).to_owned()
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, pipe};
@@ -19,12 +20,45 @@ const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 
 /// The kernel delivers no signal to process 1 of a container that it does not handle: there the program exits with
 /// 128+n instead.
+///
+/// A parent may have blocked the ending signals, or ignored SIGCHLD: the one would make the program
+/// unstoppable, the other hide how its children end. Both are put right before anything is started.
 pub fn start() {
+    unblock();
     if process::id() == 1 {
         for signal in ENDING {
             // It fails for signals that cannot be handled alone.
             let _ = flag::register_conditional_shutdown(signal, 128 + signal, armed().clone());
         }
+    }
+}
+
+/// The signal mask that the program was started with.
+static INHERITED_MASK: OnceLock<SigSet> = OnceLock::new();
+
+fn unblock() {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD] {
+        signals.add(signal);
+    }
+    if let Ok(inherited) = signals.thread_swap_mask(SigmaskHow::SIG_UNBLOCK) {
+        let _ = INHERITED_MASK.set(inherited);
+    }
+}
+
+/// Gives a program that replaces this one the signal mask that this one was started with.
+pub fn restore_inherited_mask() {
+    if let Some(mask) = INHERITED_MASK.get() {
+        let _ = mask.thread_set_mask();
+    }
+}
+
+/// For commands that start children: where SIGCHLD is ignored, the kernel forgets how they ended. A
+/// handler that does nothing ends that; programs that are started have the default again.
+pub fn notice_children() {
+    if ignored() >> (SIGCHLD - 1) & 1 == 1 {
+        // It fails for signals that cannot be handled alone.
+        let _ = flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)));
     }
 }
 

@@ -5,12 +5,14 @@
 //! one thread.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
 use crate::clock::BootInstant;
+use crate::state::file::{self, Links};
 
 /// musl's resolver needs some 10 KB of stack.
 const STACK: usize = 128 * 1024;
@@ -76,7 +78,38 @@ impl Lookup {
     }
 }
 
+/// Where the system names its resolvers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The most that is read of it.
+const MAX_RESOLV_CONF_BYTES: u64 = 64 * 1024;
+
+/// Whether a resolv.conf says `attempts:0`: musl's resolver divides by that number, which ends the
+/// program with SIGFPE. musl reads it as strtoul does, wherever it stands in an options line.
+fn has_zero_attempts(text: &str) -> bool {
+    let options = text.lines().filter(|line| line.starts_with("options"));
+    options.flat_map(|line| line.split("attempts:").skip(1)).any(|rest| {
+        let digits = rest.trim_start_matches([' ', '\t', '+']);
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        // Without a digit musl ignores the option.
+        end > 0 && digits[..end].bytes().all(|digit| digit == b'0')
+    })
+}
+
+/// Refuses a resolv.conf that would end the program.
+fn check_resolv_conf() -> Result<(), String> {
+    let text = file::read(Path::new(RESOLV_CONF), MAX_RESOLV_CONF_BYTES, Links::Follow);
+    match text {
+        Ok(bytes) if has_zero_attempts(&String::from_utf8_lossy(&bytes)) => {
+            Err(format!("{RESOLV_CONF} has \"attempts:0\", so no name can be looked up; remove it"))
+        }
+        // What is not a file cannot be read by the resolver either, which then asks 127.0.0.1.
+        _ => Ok(()),
+    }
+}
+
 fn start(host: String, port: u16) -> Result<Receiver<Outcome>, String> {
+    check_resolv_conf()?;
     let (sender, receiver) = channel();
     let run = move || {
         let outcome = match (host.as_str(), port).to_socket_addrs() {
@@ -101,4 +134,31 @@ fn start(host: String, port: u16) -> Result<Receiver<Outcome>, String> {
 /// std's prefix says nothing that the sentence does not.
 fn plain(why: &str) -> &str {
     why.strip_prefix("failed to lookup address information: ").unwrap_or(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_zero_attempts;
+
+    /// `options attempts:0` ended every command that looks a name up with SIGFPE.
+    #[test]
+    fn zero_attempts_are_noticed_as_musl_reads_them() {
+        for text in [
+            "options attempts:0\n",
+            "nameserver 1.1.1.1\noptions timeout:1 attempts:00",
+            "options attempts:0x",
+            "options rotate attempts:0 timeout:1\n",
+        ] {
+            assert!(has_zero_attempts(text), "{text}");
+        }
+        for text in [
+            "",
+            "options attempts:1",
+            "options attempts:10",
+            "# options attempts:0",
+            "options attempts:",
+        ] {
+            assert!(!has_zero_attempts(text), "{text}");
+        }
+    }
 }

@@ -6,9 +6,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::fs::File;
 use std::hash::{Hash, Hasher};
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +21,7 @@ use rustls::{
 };
 
 use crate::error::{Error, Result};
+use crate::state::file::{self, Links};
 
 /// Where systems keep their bundle; the first that is there is read. Sources: Debian's and Ubuntu's ca-certificates,
 /// Red Hat's ca-certificates (6, then 7 and later), SUSE's, Alpine's.
@@ -105,10 +104,7 @@ fn verifier(
 }
 
 fn bundle(path: &Path) -> Result<RootCertStore, String> {
-    let mut pem = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(BUNDLE_LIMIT).read_to_end(&mut pem))
-        .map_err(|why| format!("cannot be read ({why})"))?;
+    let pem = file::read(path, BUNDLE_LIMIT, Links::Follow).map_err(|err| err.to_string())?;
     let mut roots = RootCertStore::empty();
     // One certificate that cannot be parsed does not make the others less trusted.
     roots.add_parsable_certificates(

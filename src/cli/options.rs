@@ -26,7 +26,8 @@ pub struct OptionSpec {
     pub commands: &'static [Command],
     /// The values that a completion offers.
     pub possible_values: &'static [&'static str],
-    /// Checks a value from the configuration file that the command at hand does not use.
+    /// Checks a value; the error is the end of a sentence. Every value is checked at the start, even
+    /// one that will not be used.
     pub check: fn(&str) -> Result<(), String>,
     /// One line, without a full stop.
     pub help: &'static str,
@@ -187,6 +188,7 @@ pub const FOR: OptionSpec = OptionSpec {
     commands: &[Wait],
     possible_values: values::GOALS,
     default: "deployed",
+    check: |value| values::goal(value).map(drop),
     ..option(
         "for",
         Some("GOAL"),
@@ -408,6 +410,7 @@ pub const INTERFACE: OptionSpec = OptionSpec {
 pub const AS: OptionSpec = OptionSpec {
     commands: &[GatewayShow],
     possible_values: values::NETWORK_MANAGERS,
+    check: |value| values::network_manager(value).map(drop),
     ..option(
         "as",
         Some("MANAGER"),
@@ -448,6 +451,7 @@ pub const WAIT: OptionSpec = OptionSpec {
 /// `--keep-old-metric`
 pub const KEEP_OLD_METRIC: OptionSpec = OptionSpec {
     commands: &[GatewaySet],
+    check: |value| values::metric(value).map(drop),
     ..option(
         "keep-old-metric",
         Some("N"),
@@ -459,6 +463,7 @@ pub const KEEP_OLD_METRIC: OptionSpec = OptionSpec {
 /// `--probe`
 pub const PROBE: OptionSpec = OptionSpec {
     commands: &[GatewaySet],
+    check: |value| values::host_port(value).map(drop),
     ..option(
         "probe",
         Some("HOST[:PORT]"),
@@ -472,6 +477,7 @@ pub const PROBE: OptionSpec = OptionSpec {
 pub const CONFIRM: OptionSpec = OptionSpec {
     default: "60s if standard input is a terminal, else 0",
     commands: &[GatewaySet],
+    check: |value| values::duration(value).map(drop),
     ..option(
         "confirm",
         Some("DURATION"),

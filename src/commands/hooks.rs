@@ -3,26 +3,27 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use crate::cli::options;
 use crate::clock::BootInstant;
 use crate::config::Settings;
 use crate::duration::human;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, plain};
 use crate::exit::Exit;
 use crate::hooks::identity;
 use crate::hooks::runner::{self, End};
 use crate::hooks::select::{self, Choice, Owned, Passed};
 use crate::hooks::stamp;
 use crate::signals;
+use crate::state::file::{self, Links};
+use crate::state::lock::{LockAttempt, try_exclusive};
 use crate::ui::escape_control;
 use crate::ui::output;
 
@@ -39,7 +40,7 @@ const ABOVE: &str = "RACKCONNECT_HOOKS_ABOVE";
 const LINKS: usize = 40;
 
 /// The largest stamp that is read.
-const LIMIT: u64 = 16 * 1024;
+const MAX_STAMP_BYTES: u64 = 16 * 1024;
 
 /// Runs the hooks of `folder`.
 pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
@@ -51,7 +52,8 @@ pub fn run(settings: &Settings, folder: Option<&str>) -> Result<Exit> {
         log::info!("there is no {FOLDER}: no hooks to run");
         return Ok(Exit::Ok);
     };
-    // Held to the end: whoever comes second finds the stamps of the first.
+    check_stamp_dir(&stamps)?;
+    // Held to the end: a second process finds the stamps of the first.
     let _lock = if dry_run { None } else { Some(lock(&stamps, &folder)?) };
     let ids = identity::read(Path::new("/"));
     let mut environment = environment(settings)?;
@@ -210,7 +212,7 @@ fn way(path: &Path) -> io::Result<Vec<Owned>> {
 
 /// Makes the folder of the stamps, and waits until no other process runs the hooks of this folder. (Those of another one may
 /// be what a hook of this one runs.)
-fn lock(stamps: &Path, folder: &Path) -> Result<Flock<File>> {
+fn lock(stamps: &Path, folder: &Path) -> Result<File> {
     let path = stamps.join(format!(".lock-{}", stamp::name(folder)));
     let open = || {
         DirBuilder::new().recursive(true).mode(0o755).create(stamps)?;
@@ -226,23 +228,25 @@ fn lock(stamps: &Path, folder: &Path) -> Result<Flock<File>> {
         )
     };
     let file = open().map_err(|why| cannot(&why))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, Errno::EWOULDBLOCK))
-            if above().split('/').any(|name| name == stamp::name(folder)) =>
-        {
+    let wait_for_itself = above().split('/').any(|name| name == stamp::name(folder));
+    match try_exclusive(&file).map_err(|err| cannot(&plain(&err)))? {
+        LockAttempt::Held => {}
+        LockAttempt::Taken if wait_for_itself => {
             let folder = folder.display();
-            let why = format!(
-                "one of the hooks of {folder} runs the hooks of {folder}, and would wait for itself: none is run"
-            );
-            Err(Error::new(Kind::Other, why))
+            return Err(Error::new(
+                Kind::Other,
+                format!(
+                    "a hook of {folder} runs the hooks of {folder} and would wait for itself; no hook \
+                     was run"
+                ),
+            ));
         }
-        Err((file, Errno::EWOULDBLOCK)) => {
-            log::info!("another rackconnect hooks is at work on this folder: waiting for its end");
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, why)| cannot(&why))
+        LockAttempt::Taken => {
+            log::info!("another \"rackconnect hooks\" runs the hooks of this directory; waiting");
+            file.lock().map_err(|err| cannot(&plain(&err)))?;
         }
-        Err((_, why)) => Err(cannot(&why)),
     }
+    Ok(file)
 }
 
 fn above() -> String {
@@ -266,18 +270,51 @@ fn environment(settings: &Settings) -> Result<Vec<(&'static str, String)>> {
 }
 
 fn read(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(path).ok()?.take(LIMIT).read_to_string(&mut text).ok()?;
-    Some(text)
+    match file::read_trusted(path, MAX_STAMP_BYTES, Links::Refuse) {
+        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(err) if err.is_not_found() => None,
+        Err(err) => {
+            log::warn!("the stamp {} {err}; it does not count", path.display());
+            None
+        }
+    }
 }
 
-/// Replaces the stamp: written beside, synced, renamed.
+/// Replaces the stamp: written beside, synced, renamed. Nothing is written through a link, and what
+/// was begun is removed where that fails.
 fn write(stamps: &Path, stamp: &Path, text: &str) -> io::Result<()> {
     let beside = stamp.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, stamp)?;
+    match fs::remove_file(&beside) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        _ => {}
+    }
+    let written = File::options().write(true).create_new(true).mode(0o644).open(&beside).and_then(
+        |mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, stamp)
+        },
+    );
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written?;
     File::open(stamps)?.sync_all()
+}
+
+/// Whether the directory of the stamps can be trusted: run as root it has to belong to root, and no
+/// other user may be able to write to it.
+fn check_stamp_dir(stamps: &Path) -> Result<()> {
+    let Ok(metadata) = fs::metadata(stamps) else { return Ok(()) };
+    let is_trusted = metadata.uid() == 0 && metadata.mode() & 0o022 == 0;
+    if !geteuid().is_root() || is_trusted {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "--stamp-dir: {} belongs to another user or can be written by others (uid {}, mode {:04o}); \
+         give one that only root can write to",
+        stamps.display(),
+        metadata.uid(),
+        metadata.mode() & 0o7777
+    )))
 }

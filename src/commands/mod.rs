@@ -16,12 +16,19 @@ use crate::cli::{Arguments, Command};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::exit::Exit;
+use crate::signals;
 
 /// Does what was asked for.
 ///
 /// # Errors
 /// What a person is to be told, and what the exit code follows from.
 pub fn run(arguments: &Arguments) -> Result<Exit> {
+    if matches!(
+        arguments.command,
+        Command::Hooks | Command::GatewaySet | Command::GatewayKeep | Command::GatewayRollback
+    ) {
+        signals::notice_children();
+    }
     match arguments.command {
         Command::Status => status::run(&Settings::load(arguments)?),
         Command::Details => details::run(&Settings::load(arguments)?),

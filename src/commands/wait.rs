@@ -85,8 +85,15 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         );
     }
     let Some(path) = path.filter(|_| exit == Exit::Ok) else {
-        if program.is_empty() && !word.is_empty() {
-            output::line(&word)?;
+        if program.is_empty()
+            && !word.is_empty()
+            && let Err(err) = output::line(&word)
+        {
+            // The outcome's own code stays.
+            if exit == Exit::Ok {
+                return Err(err);
+            }
+            log::error!("{err}");
         }
         // Not STOPPING=1 as well: with it systemd would forget RemainAfterExit=. COMMAND speaks for itself.
         if exit == Exit::Ok && program.is_empty() {
@@ -94,6 +101,7 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         }
         return Ok(exit);
     };
+    signals::restore_inherited_mask();
     let become_it = |command: &mut Command| {
         command.args(&program[1..]).env("RACKCONNECT_STATUS", &word);
         if let Some(region) = region {
@@ -111,7 +119,10 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         // It was there before the wait.
         ErrorKind::NotFound => Error::new(
             Kind::CommandNotFound,
-            format!("{path} is gone, or its interpreter (#!) is not there: {why}"),
+            format!(
+                "{path}: {}",
+                crate::hooks::runner::missing_interpreter(std::path::Path::new(&path.to_string()))
+            ),
         ),
         _ => Error::new(Kind::CannotExecute, format!("{path} cannot be executed: {why}")),
     })

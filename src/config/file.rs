@@ -1,7 +1,5 @@
 //! The configuration file: TOML, read whole and checked before anything is done.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use toml_span::Span;
@@ -10,6 +8,7 @@ use toml_span::value::{Value, ValueInner};
 use crate::cli::options::KeyType;
 use crate::cli::{OPTIONS, similar};
 use crate::error::{Error, Result};
+use crate::state::file::{self, Links};
 
 /// The largest file that is read.
 const LIMIT: u64 = 64 * 1024;
@@ -43,8 +42,7 @@ pub fn read_leniently(path: &Path) -> Vec<Entry> {
         }
         Err(why) => {
             warn(&why);
-            let mut bytes = Vec::new();
-            let _ = File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
+            let bytes = file::read_trusted(path, LIMIT, Links::Follow).unwrap_or_default();
             entries_by_line(&name, &String::from_utf8_lossy(&bytes))
         }
     }
@@ -62,25 +60,14 @@ fn entries_by_line(name: &str, text: &str) -> Vec<Entry> {
 }
 
 fn text(path: &Path, named_by: Option<&str>) -> Result<String> {
-    let name = path.display();
-    let mut text = String::new();
-    match File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text)) {
-        Ok(length) if length as u64 > LIMIT => {
-            Err(Error::usage(format!("{name} is larger than {} KiB", LIMIT / 1024)))
-        }
-        Ok(_) => Ok(text),
-        Err(why)
-            if named_by.is_none()
-                && matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-        {
-            Ok(String::new())
-        }
-        Err(why) => {
-            let origin = named_by.map_or(String::new(), |origin| format!("{origin}: "));
-            Err(Error::usage(format!(
-                "{origin}the configuration file {name} cannot be read: {why}"
-            )))
-        }
+    let origin = named_by.map_or(String::new(), |origin| format!("{origin}: "));
+    let failed = |reason: &dyn std::fmt::Display| {
+        Error::usage(format!("{origin}the configuration file {} {reason}", path.display()))
+    };
+    match file::read_trusted(path, LIMIT, Links::Follow) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| failed(&"is not UTF-8")),
+        Err(err) if err.is_not_found() && named_by.is_none() => Ok(String::new()),
+        Err(err) => Err(failed(&err)),
     }
 }
 

@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::libc::O_NOFOLLOW;
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::geteuid;
 
 use super::plan::{self, Change, Plan};
@@ -20,6 +18,7 @@ use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::model::Tree;
 use crate::netlink::Route;
+use crate::state::lock::{LockAttempt, try_exclusive, try_shared};
 
 /// The record.
 const FILE: &str = "gateway-undo.json";
@@ -205,7 +204,7 @@ pub struct Store {
 /// A right that one process has at a time, while this lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Flock<File>,
+    _file: File,
 }
 
 impl Store {
@@ -273,19 +272,18 @@ impl Store {
             .write(true)
             .create(true)
             .mode(0o600)
-            .custom_flags(O_NOFOLLOW)
+            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
             .open(&path);
-        let mut file = open.map_err(|why| self.error("cannot hold a lock", &why))?;
+        let file = open.map_err(|why| self.error("cannot hold a lock", &why))?;
         let deadline = BootInstant::now() + patience;
         loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Some(Lock { _file: lock })),
-                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if BootInstant::now() < deadline => {
-                    file = back;
+            match try_exclusive(&file) {
+                Ok(LockAttempt::Held) => return Ok(Some(Lock { _file: file })),
+                Ok(LockAttempt::Taken) if BootInstant::now() < deadline => {
                     thread::sleep(Duration::from_millis(20));
                 }
-                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-                Err((_, errno)) => return Err(self.error("cannot hold a lock", &errno.into())),
+                Ok(LockAttempt::Taken) => return Ok(None),
+                Err(err) => return Err(self.error("cannot hold a lock", &err)),
             }
         }
     }
@@ -311,7 +309,7 @@ impl Store {
     /// Reads the record, if there is one that can be trusted, understood, and belongs here.
     pub fn read(&self) -> Option<Record> {
         let path = self.folder.join(FILE);
-        let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(&path);
+        let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&path);
         let file = match file {
             Ok(file) => file,
             Err(why) => {
@@ -372,9 +370,11 @@ impl Store {
     }
 
     fn is_taken(&self, name: &str) -> bool {
-        File::open(self.folder.join(name)).is_ok_and(|file| {
-            matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
-        })
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+            .open(self.folder.join(name))
+            .is_ok_and(|file| matches!(try_shared(&file), Ok(LockAttempt::Taken)))
     }
 
     /// Removes the record.

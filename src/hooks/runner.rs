@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -106,31 +106,44 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
             return End::Skipped(format!("the kernel cannot execute it: {why}"));
         }
         Err(why) if why.kind() == ErrorKind::NotFound => {
-            return End::Failed(
-                "it cannot be started: its interpreter (the first line, after #!) is not there"
-                    .to_owned(),
-            );
+            return End::Failed(format!("it cannot be started: {}", missing_interpreter(path)));
         }
         Err(why) => return End::Failed(format!("it cannot be started: {why}")),
     };
     let group = Pid::from_raw(child.id().cast_signed());
     *running = Some(group);
     drop(running);
-    let (sender, ended) = mpsc::channel();
-    thread::spawn(move || sender.send(child.wait()));
-    let end = match ended.recv_timeout(limit.unwrap_or(Duration::MAX)) {
-        Ok(status) => how(status),
-        Err(_) => {
-            end_group(group);
-            let _ = ended.recv_timeout(GRACE);
-            End::Failed(format!(
-                "it was ended after {}, its time limit",
-                human(limit.unwrap_or_default())
-            ))
-        }
-    };
+    let end = wait_for(&mut child, group, limit);
     *self::running() = None;
     end
+}
+
+/// How often a running hook is looked at: at first often, since most hooks are short.
+const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(200));
+
+/// Waits for the end of a hook, and ends it at its time limit. Without a thread: after the start of a
+/// hook nothing may fail any more.
+fn wait_for(child: &mut Child, group: Pid, limit: Option<Duration>) -> End {
+    let deadline = limit.map(|limit| BootInstant::now() + limit);
+    let mut pause = POLL_INTERVALS.0;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return how(Ok(status)),
+            Err(err) => return how(Err(err)),
+            Ok(None) => {}
+        }
+        let now = BootInstant::now();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            end_group(group);
+            // It is gone, or about to be.
+            let _ = child.wait();
+            let limit = human(limit.unwrap_or_default());
+            return End::Failed(format!("it was ended after {limit}, its time limit"));
+        }
+        let left = deadline.map_or(POLL_INTERVALS.1, |deadline| deadline.since(now));
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(POLL_INTERVALS.1);
+    }
 }
 
 fn how(status: io::Result<std::process::ExitStatus>) -> End {
@@ -175,6 +188,23 @@ fn journal(name: &OsStr) -> io::Result<UnixStream> {
 
 fn is(why: &io::Error, errno: Errno) -> bool {
     why.raw_os_error() == Some(errno as i32)
+}
+
+/// Why a script that exists was not found: its interpreter is missing, as far as the file tells.
+pub fn missing_interpreter(path: &Path) -> String {
+    let mut head = Vec::new();
+    let _ = File::open(path).and_then(|file| file.take(128).read_to_end(&mut head));
+    let head = String::from_utf8_lossy(&head);
+    let line = head.split('\n').next().unwrap_or_default();
+    match line.strip_prefix("#!").map(|rest| (rest.trim(), rest.ends_with('\r'))) {
+        Some((interpreter, true)) => format!(
+            "its first line names the interpreter {interpreter:?} and ends with a carriage return \
+             (Windows line ending); remove it with: sed -i 's/\\r$//' {}",
+            path.display()
+        ),
+        Some((interpreter, false)) => format!("its interpreter {interpreter:?} does not exist"),
+        None => "its interpreter or loader does not exist".to_owned(),
+    }
 }
 
 /// Whether a file begins as text does, and so may be a shell's script.

@@ -17,13 +17,15 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::libc;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::codec::{self, BootId};
 use super::window::Window;
 use crate::clock::BootInstant;
+use crate::state::lock::{LockAttempt, try_exclusive};
 
 /// The name of the budget.
 const BUDGET: &str = "budget";
@@ -117,7 +119,7 @@ impl Folder {
 
     /// Keeps others from replacing files at the same time. The file is for the owner of the directory alone to open: a
     /// lock on the directory itself could be held by anybody.
-    fn lock(&self) -> Result<Flock<File>, Errno> {
+    fn lock(&self) -> Result<File, Errno> {
         let file = self.open_file(LOCK, OFlag::O_RDWR | OFlag::O_CREAT, 0o600)?;
         usable(&file).map_err(|_| Errno::EPERM)?;
         lock(file)
@@ -210,15 +212,15 @@ fn usable(file: &File) -> Result<fs::Metadata, String> {
 ///
 /// # Errors
 /// EWOULDBLOCK: somebody held it all the time.
-fn lock(mut file: File) -> Result<Flock<File>, Errno> {
+fn lock(file: File) -> Result<File, Errno> {
     let give_up = BootInstant::now() + PATIENCE;
     let mut pause = Duration::from_micros(200);
     loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(locked) => return Ok(locked),
-            Err((file, Errno::EAGAIN | Errno::EINTR)) => file,
-            Err((_, why)) => return Err(why),
-        };
+        match try_exclusive(&file) {
+            Ok(LockAttempt::Held) => return Ok(file),
+            Ok(LockAttempt::Taken) => {}
+            Err(err) => return Err(Errno::from_raw(err.raw_os_error().unwrap_or(libc::EIO))),
+        }
         if BootInstant::now() >= give_up {
             return Err(Errno::EWOULDBLOCK);
         }
@@ -271,7 +273,7 @@ impl Store {
                 continue;
             }
             let (mut bytes, mut corrupt) = (Vec::new(), None);
-            (&*file)
+            (&file)
                 .take(codec::MOST as u64 + 1)
                 .read_to_end(&mut bytes)
                 .map_err(|why| wrong(why.to_string()))?;

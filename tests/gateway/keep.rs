@@ -552,5 +552,5 @@ fn passing_trouble_at_the_start_is_not_its_end() {
     command.env("XENSTORED_PATH", in_the_way.join("none"));
     ended(network.start(command).wait_with_output().unwrap())
         .expect(2)
-        .says("is not known: give one of");
+        .says("is not known: set one of");
 }

@@ -7,6 +7,7 @@
 mod agent;
 mod documents;
 mod facts;
+mod faults;
 mod hooks;
 mod rate_limit;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,169 @@
+//! Faults that were found by attack, each with the test that showed it.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
+use simulated_api::Step;
+use tempfile::TempDir;
+
+use crate::support::{World, bare_agent, binary, ended};
+
+/// A directory with one hook, and one for its stamps.
+struct Hooks {
+    folder: TempDir,
+}
+
+impl Hooks {
+    fn with(script: &str) -> Hooks {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hooks = Hooks { folder };
+        fs::create_dir(hooks.dir()).expect("a folder");
+        let hook = hooks.dir().join("10-hook");
+        fs::write(&hook, script).expect("a hook");
+        fs::set_permissions(&hook, Permissions::from_mode(0o755)).expect("a mode");
+        hooks
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("hooks")
+    }
+
+    fn stamps(&self) -> PathBuf {
+        self.folder.path().join("stamps")
+    }
+
+    /// `hooks` behind the words of another program, such as env.
+    fn command(&self, prefix: &[&str]) -> Command {
+        let own = bare_agent(&[]);
+        let mut command = Command::new(prefix.first().copied().unwrap_or("env"));
+        command.args(prefix.get(1..).unwrap_or_default()).arg(binary()).arg("hooks");
+        command.arg(self.dir()).arg("--stamp-dir").arg(self.stamps()).env_clear();
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("RACKCONNECT_CONFIG", "/dev/null").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, prefix: &[&str]) -> crate::support::Ended {
+        ended(self.command(prefix).output().expect("it starts"))
+    }
+}
+
+#[test]
+fn a_hook_that_succeeded_counted_as_failed_with_sigchld_ignored() {
+    let hooks = Hooks::with("#!/bin/sh\nexit 0\n");
+    hooks.run(&["env", "--ignore-signal=CHLD"]).expect(0).says("10-hook is done");
+    hooks.run(&[]).expect(0).says("done already");
+}
+
+#[test]
+fn a_wait_with_term_blocked_needed_sigkill() {
+    let world = World::of([Step::new("DEPLOYING")]);
+    let own = world.agent(&[]);
+    let mut command = Command::new("env");
+    command.args(["--block-signal=TERM"]).arg(binary()).args(["wait", "--timeout", "60s"]);
+    command.env_clear();
+    command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    assert!(world.api.wait_until(Duration::from_secs(60), |api| !api.log().is_empty()));
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
+    let status = child.wait().expect("it ends");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+}
+
+#[test]
+fn a_fifo_as_configuration_file_hung() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fifo = folder.path().join("config.toml");
+    mkfifo(&fifo, Mode::S_IRWXU).expect("a FIFO");
+    for arguments in [&["region", "--region", "dfw"][..], &["status"][..]] {
+        let mut command = bare_agent(arguments);
+        command.arg("--config").arg(&fifo);
+        ended(command.output().expect("it starts")).expect(2).says("is not a regular file");
+    }
+    let mut command = bare_agent(&["gateway", "rollback"]);
+    command.arg("--config").arg(&fifo).env("RACKCONNECT_STATE_DIR", folder.path().join("state"));
+    let ended = ended(command.output().expect("it starts"));
+    ended.says("is not a regular file");
+}
+
+#[test]
+fn a_configuration_file_that_others_can_write_was_obeyed_by_root() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("config.toml");
+    fs::write(&config, "region = 'dfw'\n").expect("a file");
+    fs::set_permissions(&config, Permissions::from_mode(0o666)).expect("a mode");
+    let mut command = bare_agent(&["region"]);
+    command.arg("--config").arg(&config);
+    ended(command.output().expect("it starts")).expect(2).says("can be written by other users");
+}
+
+#[test]
+fn the_outcome_of_a_wait_was_masked_by_a_full_disk() {
+    let world = World::of([Step::new("FAILED")]);
+    let mut command = world.agent(&["wait"]);
+    command.stdout(File::options().write(true).open("/dev/full").expect("/dev/full"));
+    ended(command.stderr(Stdio::piped()).output().expect("it starts"))
+        .expect(4)
+        .says("cannot write to standard output");
+}
+
+#[test]
+fn a_stamp_directory_of_others_was_trusted() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let hooks = Hooks::with("#!/bin/sh\nexit 0\n");
+    fs::create_dir(hooks.stamps()).expect("a folder");
+    fs::set_permissions(hooks.stamps(), Permissions::from_mode(0o777)).expect("a mode");
+    hooks.run(&[]).expect(2).says("can be written by others");
+}
+
+#[test]
+fn a_stamp_was_written_through_a_symbolic_link() {
+    let hooks = Hooks::with("#!/bin/sh\nexit 0\n");
+    fs::create_dir(hooks.stamps()).expect("a folder");
+    fs::set_permissions(hooks.stamps(), Permissions::from_mode(0o755)).expect("a mode");
+    let victim = hooks.folder.path().join("victim");
+    fs::write(&victim, "precious").expect("a file");
+    hooks.run(&[]).expect(0);
+    let stamp = stamp_in(&hooks.stamps());
+    fs::remove_file(&stamp).expect("the stamp");
+    std::os::unix::fs::symlink(&victim, stamp.with_extension("new")).expect("a link");
+    hooks.run(&[]).expect(0);
+    assert_eq!(fs::read_to_string(&victim).expect("a file"), "precious");
+    assert!(!stamp.with_extension("new").exists(), "no temporary file stays");
+    assert!(stamp.is_file());
+}
+
+fn stamp_in(folder: &Path) -> PathBuf {
+    let entries =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let is_stamp = |path: &PathBuf| !path.file_name().unwrap().to_string_lossy().starts_with('.');
+    entries.filter(is_stamp).next().expect("a stamp")
+}
+
+#[test]
+fn a_hook_with_windows_line_endings_was_only_said_not_to_be_there() {
+    let hooks = Hooks::with("#!/bin/sh\r\nexit 0\r\n");
+    hooks.run(&[]).expect(1).says("\"/bin/sh\"").says("Windows line ending");
+}
+
+#[test]
+fn the_fact_scripts_failed_where_the_program_is_missing() {
+    for script in ["packaging/ansible/rackconnect.fact", "packaging/facter/rackconnect.sh"] {
+        let mut command = Command::new("/bin/sh");
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)).env("PATH", "/nonexistent");
+        let ended = ended(command.output().expect("it starts"));
+        let json: serde_json::Value = serde_json::from_str(ended.expect(0).text()).expect(script);
+        assert!(json.to_string().contains("exit code 127"), "{json}");
+    }
+}
