@@ -145,10 +145,10 @@ fn a_stamp_was_written_through_a_symbolic_link() {
 }
 
 fn stamp_in(folder: &Path) -> PathBuf {
-    let entries =
+    let mut entries =
         fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let is_stamp = |path: &PathBuf| !path.file_name().unwrap().to_string_lossy().starts_with('.');
-    entries.filter(is_stamp).next().expect("a stamp")
+    entries.find(is_stamp).expect("a stamp")
 }
 
 #[test]
