@@ -1,5 +1,5 @@
 //! Completions for bash, zsh and fish: a template each, filled in from the tables of commands and
-//! options. To add a shell, add a template and a function beside [`bash`].
+//! options. To add a shell, add a template and a function beside `bash`.
 
 use std::fmt::Write;
 
