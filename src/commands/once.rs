@@ -38,15 +38,29 @@ pub fn ask_by(
     deadline: BootInstant,
     reserve: usize,
 ) -> Result<Answer> {
-    let request_timeout = settings.request_timeout()?;
+    let client = client(settings, reserve)?;
+    ask_with(&client, settings.request_timeout()?, operation, format, deadline, reserve)
+}
+
+/// The same with a client that may have been used before, and may still have a connection.
+///
+/// # Errors
+/// As for [`ask_by`].
+pub fn ask_with(
+    client: &Client,
+    request_timeout: Duration,
+    operation: Operation,
+    format: Format,
+    deadline: BootInstant,
+    reserve: usize,
+) -> Result<Answer> {
     let mut tries =
         Tries { request_timeout, deadline, first_failed: None, failed_once: false, held: None };
-    let client = client(settings, reserve)?;
     let (mut said, mut said_until) = (None, BootInstant::default());
     loop {
         let began = BootInstant::now();
         let heard = coalesce::ask_now(
-            &client,
+            client,
             operation,
             format,
             reserve,

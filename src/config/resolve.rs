@@ -15,7 +15,7 @@ use crate::cli::options::{self, OptionSpec};
 use crate::cli::{Arguments, Command, OPTIONS, values};
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
-use crate::gateway::verify::Probe;
+use crate::model::Probe;
 use crate::model::{Goal, OkIf};
 use crate::model::{REGION_CODES, Region};
 use crate::region::{self, Detected};

@@ -1,14 +1,15 @@
-//! The confirmation of a change: whoever made it may be cut off by it, so that it is undone unless somebody says that it is
-//! good, from any session.
+//! Confirmation of a change. A change may cut off whoever makes it, so it can be made to undo
+//! itself unless it is confirmed from any session.
 //!
-//! The process that waits listens on a socket in the state folder, which only root can reach; Enter on its terminal counts,
-//! too.
+//! The process that waits listens on a socket in the state directory, which only root can reach;
+//! Enter on its terminal counts as well.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -18,57 +19,91 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::termios::{FlushArg, tcflush};
 use nix::unistd::{geteuid, getpgrp, tcgetpgrp};
 
-use super::journal::Store;
+use super::journal::Journal;
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::signals::Held;
+use crate::ui;
 
-/// How long the process that waits may take to do what it is told: it puts back, and verifies that.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the waiting process may take to do what it is told: it undoes, and verifies that.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a process that connects may take to say what it wants.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest reply that is read.
+const MAX_REPLY_BYTES: u64 = 4096;
 
 /// What the waiting process is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub(crate) enum Verdict {
     /// The change is good.
     Confirm,
     /// It is to be undone.
     Rollback,
 }
 
-impl Word {
-    fn text(self) -> &'static str {
+impl Verdict {
+    const ALL: [Verdict; 2] = [Verdict::Confirm, Verdict::Rollback];
+
+    fn word(self) -> &'static str {
         match self {
-            Word::Confirm => "confirm",
-            Word::Rollback => "rollback",
+            Verdict::Confirm => "confirm",
+            Verdict::Rollback => "rollback",
         }
     }
 }
 
-/// How the wait for a word ended.
+/// A process that gave a verdict, and waits to hear what became of it.
 #[derive(Debug)]
-pub enum End {
-    /// Somebody said so; who wants to hear what became of it.
-    Said(Word, Option<UnixStream>),
-    /// Nobody said anything in time.
-    TooLate,
-    /// The program was told to end.
-    Interrupted,
+pub(crate) struct Requester(UnixStream);
+
+/// What became of a verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// It was carried out.
+    Done(String),
+    /// It was not.
+    Failed(String),
 }
 
-/// Waits for the word.
+impl Requester {
+    /// Says what became of the verdict.
+    pub(crate) fn reply(mut self, reply: &Reply) {
+        let (word, sentence) = match reply {
+            Reply::Done(sentence) => ("done", sentence),
+            Reply::Failed(sentence) => ("failed", sentence),
+        };
+        let _ = self.0.write_all(format!("{word} {sentence}\n").as_bytes());
+    }
+}
+
+/// How the wait for a verdict ended.
 #[derive(Debug)]
-pub struct Waiter {
+pub(crate) enum Confirmation {
+    /// With a verdict; from another process, or from the terminal.
+    Verdict(Verdict, Option<Requester>),
+    /// The time passed.
+    TimedOut,
+    /// A signal told the program to end.
+    Signalled,
+}
+
+/// Waits for a verdict.
+#[derive(Debug)]
+pub(crate) struct ConfirmListener {
     listener: UnixListener,
-    path: std::path::PathBuf,
+    path: PathBuf,
+    terminal: Option<io::Stdin>,
 }
 
-impl Waiter {
-    /// Listens. Whoever calls this holds the lock, so an old socket is nobody's.
+impl ConfirmListener {
+    /// Listens. The caller holds the lock, so a socket that exists is left over.
     ///
     /// # Errors
-    /// It cannot listen, and so nobody could confirm.
-    pub fn listen(store: &Store) -> Result<Waiter> {
-        let path = store.socket();
+    /// It cannot listen, so nobody could confirm.
+    pub(crate) fn listen(journal: &Journal) -> Result<ConfirmListener> {
+        let path = journal.socket();
         let _ = fs::remove_file(&path);
         let listen = || -> io::Result<UnixListener> {
             let listener = UnixListener::bind(&path)?;
@@ -76,97 +111,130 @@ impl Waiter {
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
-        match listen() {
-            Ok(listener) => Ok(Waiter { listener, path }),
-            Err(why) => Err(Error::new(
+        let listener = listen().map_err(|err| {
+            let path = path.display();
+            Error::new(
                 Kind::Refused,
-                format!(
-                    "nobody could confirm the change: the socket {} cannot be made: {why}",
-                    path.display()
-                ),
-            )),
-        }
+                format!("nobody could confirm the change: the socket {path} cannot be made: {err}"),
+            )
+        })?;
+        let terminal =
+            Some(io::stdin()).filter(|stdin| stdin.is_terminal() && is_foreground(stdin));
+        Ok(ConfirmListener { listener, path, terminal })
     }
 
-    /// Waits for the word until `deadline`.
-    pub fn wait(&self, deadline: BootInstant, signals: &Held) -> End {
-        let stdin = io::stdin();
-        let mut terminal = stdin.is_terminal() && is_foreground(&stdin);
-        if terminal {
-            // What was typed before the question is no answer.
-            let _ = tcflush(&stdin, FlushArg::TCIFLUSH);
+    /// Whether a person can press Enter.
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// Waits for a verdict until `deadline`, with a countdown on a terminal.
+    pub(crate) fn wait(mut self, deadline: BootInstant, signals: &Held) -> Confirmation {
+        if let Some(terminal) = &self.terminal {
+            // What was typed before the question is not an answer.
+            let _ = tcflush(terminal, FlushArg::TCIFLUSH);
         }
-        loop {
-            if signals.pending().is_some() {
-                return End::Interrupted;
-            }
+        let has_countdown = self.has_terminal() && ui::is_watched();
+        let confirmation = loop {
             let left = deadline.since(BootInstant::now());
+            if signals.pending().is_some() {
+                break Confirmation::Signalled;
+            }
             if left.is_zero() {
-                return End::TooLate;
+                break Confirmation::TimedOut;
             }
-            let timeout =
-                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-            let mut watched = vec![
-                PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
-                PollFd::new(signals.wakeup().as_fd(), PollFlags::POLLIN),
-            ];
-            if terminal {
-                watched.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+            if has_countdown {
+                ui::live(&countdown(left));
             }
-            match poll(&mut watched, timeout) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => std::thread::sleep(Duration::from_millis(100).min(left)),
-            }
-            let typed = watched.get(2).and_then(PollFd::any).unwrap_or(false);
-            drop(watched);
-            if let Ok((stream, _)) = self.listener.accept()
-                && is_trusted(&stream)
-                && let Some(word) = heard(&stream)
-            {
-                return End::Said(word, Some(stream));
+            let typed =
+                self.poll(if has_countdown { until_next_second(left) } else { left }, signals);
+            if let Some((verdict, requester)) = self.accept() {
+                break Confirmation::Verdict(verdict, Some(requester));
             }
             if typed {
-                match entered(&stdin) {
-                    Some(true) => return End::Said(Word::Confirm, None),
-                    Some(false) => {}
-                    // The session is gone: the terminal says nothing any more, but other sessions may.
-                    None => terminal = false,
+                match self.terminal.as_ref().map_or(Typed::Gone, read_typed) {
+                    Typed::Line => break Confirmation::Verdict(Verdict::Confirm, None),
+                    Typed::Nothing => {}
+                    // The session is gone, but other sessions may confirm.
+                    Typed::Gone => self.terminal = None,
                 }
             }
+        };
+        ui::end_live();
+        confirmation
+    }
+
+    /// Waits for something to happen. Returns whether something was typed.
+    fn poll(&self, timeout: Duration, signals: &Held) -> bool {
+        let mut fds = vec![
+            PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.wakeup().as_fd(), PollFlags::POLLIN),
+        ];
+        fds.extend(self.terminal.as_ref().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
+        let timeout =
+            PollTimeout::try_from(timeout + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
+        fds.get(2).and_then(PollFd::any).unwrap_or(false)
+    }
+
+    fn accept(&self) -> Option<(Verdict, Requester)> {
+        let (stream, _) = self.listener.accept().ok()?;
+        let verdict = is_trusted(&stream).then(|| read_verdict(&stream))??;
+        Some((verdict, Requester(stream)))
     }
 }
 
-impl Drop for Waiter {
+impl Drop for ConfirmListener {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Whether the terminal may be read and flushed: a process in the background would be stopped by either.
+fn countdown(left: Duration) -> String {
+    let seconds = left.as_secs_f64().ceil();
+    format!("press Enter to keep the new gateway; everything is put back in {seconds}s")
+}
+
+fn until_next_second(left: Duration) -> Duration {
+    match left.subsec_nanos() {
+        0 => Duration::from_secs(1).min(left),
+        nanos => Duration::from_nanos(nanos.into()),
+    }
+}
+
+/// Whether the terminal may be read and flushed: both stop a process in the background.
 fn is_foreground(stdin: &io::Stdin) -> bool {
     match tcgetpgrp(stdin) {
         Ok(group) => group == getpgrp(),
-        // A terminal that is not ours to be stopped by.
-        Err(why) => why == Errno::ENOTTY,
+        // Not the controlling terminal, so it stops nobody.
+        Err(err) => err == Errno::ENOTTY,
     }
 }
 
-/// Whether a line was entered; none if the terminal is gone or another process's in the foreground.
-fn entered(stdin: &io::Stdin) -> Option<bool> {
+enum Typed {
+    Line,
+    Nothing,
+    /// The terminal is gone, or another process is in the foreground.
+    Gone,
+}
+
+fn read_typed(stdin: &io::Stdin) -> Typed {
     if !is_foreground(stdin) {
-        return None;
+        return Typed::Gone;
     }
     let mut line = [0; 256];
     match nix::unistd::read(stdin, &mut line) {
-        Ok(0) => None,
-        Ok(length) => Some(line[..length].contains(&b'\n')),
-        Err(Errno::EINTR | Errno::EAGAIN) => Some(false),
-        Err(_) => None,
+        Ok(0) => Typed::Gone,
+        Ok(length) if line[..length].contains(&b'\n') => Typed::Line,
+        Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => Typed::Nothing,
+        Err(_) => Typed::Gone,
     }
 }
 
-/// Whether the process at the other end is root's or this very user's.
+/// Whether the process at the other end belongs to root or to this user.
 fn is_trusted(stream: &UnixStream) -> bool {
     getsockopt(stream, PeerCredentials).is_ok_and(|peer| is_trusted_user(peer.uid()))
 }
@@ -175,75 +243,63 @@ fn is_trusted_user(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
 }
 
-fn heard(mut stream: &UnixStream) -> Option<Word> {
+fn read_verdict(mut stream: &UnixStream) -> Option<Verdict> {
     stream.set_nonblocking(false).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    stream.set_write_timeout(Some(Duration::from_secs(1))).ok()?;
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT)).ok()?;
+    stream.set_write_timeout(Some(REQUEST_TIMEOUT)).ok()?;
     let mut text = [0; 16];
     let length = stream.read(&mut text).ok()?;
     let text = text.get(..length)?.trim_ascii();
-    [Word::Confirm, Word::Rollback].into_iter().find(|word| word.text().as_bytes() == text)
+    Verdict::ALL.into_iter().find(|verdict| verdict.word().as_bytes() == text)
 }
 
-/// Tells whoever said the word what became of it.
-pub fn answer(stream: Option<UnixStream>, done: bool, sentence: &str) {
-    if let Some(mut stream) = stream {
-        let code = if done { "done" } else { "failed" };
-        let _ = stream.write_all(format!("{code} {sentence}\n").as_bytes());
-    }
-}
-
-/// Says the word to the process that waits for it. None if there is no such process; else whether it did so, and its
-/// sentence.
+/// Gives a verdict to the process that waits for one; none if there is no such process.
 ///
 /// # Errors
-/// It does not answer.
-pub fn say(store: &Store, word: Word) -> Result<Option<(bool, String)>> {
-    let path = store.socket();
-    let mut stream = match UnixStream::connect(&path) {
-        Ok(stream) => stream,
-        Err(why)
-            if matches!(
-                why.kind(),
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(why) if why.kind() == ErrorKind::PermissionDenied => {
-            let why = format!(
-                "only root may confirm a change of the default route, or undo it ({}: {why})",
-                path.display()
-            );
-            return Err(Error::new(Kind::Refused, why));
-        }
-        Err(why) => return Err(Error::new(Kind::Refused, format!("{}: {why}", path.display()))),
-    };
-    if !is_trusted(&stream) {
-        let why = format!("{}: it is another user's process that listens there", path.display());
-        return Err(Error::new(Kind::Refused, why));
-    }
+/// It cannot be reached, or does not respond.
+pub(crate) fn send(journal: &Journal, verdict: Verdict) -> Result<Option<Reply>> {
+    let Some(mut stream) = connect(journal)? else { return Ok(None) };
     let mut exchange = || -> io::Result<String> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(word.text().as_bytes())?;
-        let mut answer = String::new();
-        Read::by_ref(&mut stream).take(4_096).read_to_string(&mut answer)?;
-        Ok(answer)
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+        stream.write_all(verdict.word().as_bytes())?;
+        let mut reply = String::new();
+        Read::by_ref(&mut stream).take(MAX_REPLY_BYTES).read_to_string(&mut reply)?;
+        Ok(reply)
     };
     match exchange() {
-        Ok(answer) => match answer.trim_end().split_once(' ') {
-            Some((code, sentence)) => Ok(Some((code == "done", sentence.to_owned()))),
-            // It ended before it heard the word.
-            None => Ok(None),
-        },
-        // The same, with the word still unread.
-        Err(why) if matches!(why.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+        Ok(reply) => Ok(match reply.trim_end().split_once(' ') {
+            Some(("done", sentence)) => Some(Reply::Done(sentence.to_owned())),
+            Some((_, sentence)) => Some(Reply::Failed(sentence.to_owned())),
+            // It ended before it read the verdict.
+            None => None,
+        }),
+        Err(err) if matches!(err.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
             Ok(None)
         }
-        Err(why) => {
-            Err(Error::new(Kind::Refused, format!("the change that waits does not answer: {why}")))
+        Err(err) => {
+            let message = format!("the process that waits for the confirmation hangs: {err}");
+            Err(Error::new(Kind::Refused, message))
         }
+    }
+}
+
+fn connect(journal: &Journal) -> Result<Option<UnixStream>> {
+    let path = journal.socket();
+    let refused = |message: String| Err(Error::new(Kind::Refused, message));
+    match UnixStream::connect(&path) {
+        Ok(stream) if is_trusted(&stream) => Ok(Some(stream)),
+        Ok(_) => refused(format!("{}: a process of another user listens there", path.display())),
+        Err(err) => match err.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
+                Ok(None)
+            }
+            ErrorKind::PermissionDenied => refused(format!(
+                "only root may confirm or undo a change of the default route ({}: {err})",
+                path.display()
+            )),
+            _ => refused(format!("{}: {err}", path.display())),
+        },
     }
 }
 
@@ -252,11 +308,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_and_this_very_user_are_trusted() {
+    fn root_and_this_user_are_trusted() {
         let own = geteuid().as_raw();
         assert!(is_trusted_user(0) && is_trusted_user(own));
         assert!(!is_trusted_user(own + 1) && !is_trusted_user(u32::MAX));
         let (ours, _theirs) = UnixStream::pair().unwrap();
         assert!(is_trusted(&ours));
+    }
+
+    #[test]
+    fn the_countdown_shows_each_second() {
+        assert!(countdown(Duration::from_millis(59_001)).ends_with("in 60s"));
+        assert_eq!(until_next_second(Duration::from_millis(59_001)), Duration::from_millis(1));
+        assert_eq!(until_next_second(Duration::from_secs(59)), Duration::from_secs(1));
     }
 }

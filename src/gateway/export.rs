@@ -39,10 +39,13 @@ pub enum Manager {
     /// Red Hat's network scripts: `/etc/sysconfig`.
     Sysconfig,
     /// NetworkManager with a configuration of its own.
-    NetworkManager,
+    NetworkManagerKeyfile,
 }
 
 impl Manager {
+    /// The names in `--as`.
+    pub(crate) const NAMES: [&str; 4] = ["networkd", "netplan", "ifupdown", "sysconfig"];
+
     /// The one of that name in `--as`.
     pub fn named(name: &str) -> Option<Manager> {
         match name {
@@ -61,14 +64,14 @@ impl Manager {
             Manager::Netplan => ("netplan", Some("netplan")),
             Manager::Ifupdown => ("ifupdown", Some("ifupdown")),
             Manager::Sysconfig => ("/etc/sysconfig", Some("sysconfig")),
-            Manager::NetworkManager => ("NetworkManager", None),
+            Manager::NetworkManagerKeyfile => ("NetworkManager", None),
         }
     }
 }
 
 /// What a configuration is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct ExportFacts {
     /// The interface.
     pub interface: String,
     /// The gateway.
@@ -107,7 +110,7 @@ pub fn manager(root: &Path, link: &Link) -> Option<(Manager, Option<String>)> {
     if read(NETWORK_MANAGER_DEVICES, &number)
         .is_some_and(|device| value(&device, "managed").as_deref() == Some("true"))
     {
-        return Some((Manager::NetworkManager, None));
+        return Some((Manager::NetworkManagerKeyfile, None));
     }
     let has_stanza = |text: &str| {
         text.lines().any(|line| {
@@ -158,9 +161,15 @@ pub fn warning(root: &Path, link: &Link) -> String {
 ///
 /// # Errors
 /// A sentence that says why it cannot be written.
-pub fn write(manager: Manager, facts: &Facts) -> Result<String, String> {
-    let Facts { interface, gateway, address: (address, prefix), network_file, others, replaced } =
-        facts;
+pub fn write(manager: Manager, facts: &ExportFacts) -> Result<String, String> {
+    let ExportFacts {
+        interface,
+        gateway,
+        address: (address, prefix),
+        network_file,
+        others,
+        replaced,
+    } = facts;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     for name in others.iter().chain([interface]) {
         // What these files would make of anything else depends on the program and on its version.
@@ -219,7 +228,7 @@ pub fn write(manager: Manager, facts: &Facts) -> Result<String, String> {
                  # /etc/sysconfig/network: this line, and no GATEWAY there\nGATEWAYDEV={interface}\n"
             );
         }
-        Manager::NetworkManager => {
+        Manager::NetworkManagerKeyfile => {
             return Err("NetworkManager's own configuration is not written here".to_owned());
         }
     }
@@ -253,8 +262,8 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> ExportFacts {
+        ExportFacts {
             interface: "eth1".to_owned(),
             gateway: Ipv4Addr::new(10, 182, 127, 198),
             address: (Ipv4Addr::new(10, 182, 21, 219), 17),
@@ -281,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_others_are_named_and_odd_names_refused() {
-        let two = Facts { others: vec!["eth0".to_owned()], ..facts() };
+        let two = ExportFacts { others: vec!["eth0".to_owned()], ..facts() };
         for manager in [Manager::Networkd, Manager::Netplan, Manager::Ifupdown, Manager::Sysconfig]
         {
             assert!(
@@ -293,7 +302,9 @@ mod tests {
                     .starts_with("# eth0 has or had a default route, ")
             );
             for odd in ["eth*", "a b", "x\ny", "$(x)", "é"] {
-                assert!(write(manager, &Facts { interface: odd.to_owned(), ..facts() }).is_err());
+                assert!(
+                    write(manager, &ExportFacts { interface: odd.to_owned(), ..facts() }).is_err()
+                );
             }
         }
         assert!(
@@ -301,14 +312,15 @@ mod tests {
                 .unwrap()
                 .contains("/NAME.network.d/rackconnect.conf, where")
         );
-        let replaced = Facts { replaced: vec![Ipv4Addr::new(10, 182, 0, 1)], ..facts() };
+        let replaced = ExportFacts { replaced: vec![Ipv4Addr::new(10, 182, 0, 1)], ..facts() };
         assert!(
             write(Manager::Sysconfig, &replaced)
                 .unwrap()
                 .contains("\n# eth1 has or had a default route via 10.182.0.1: ")
         );
         let file = Some("/etc/systemd/network/10-eth.network".to_owned());
-        let drop_in = write(Manager::Networkd, &Facts { network_file: file, ..facts() }).unwrap();
+        let drop_in =
+            write(Manager::Networkd, &ExportFacts { network_file: file, ..facts() }).unwrap();
         assert!(
             drop_in.starts_with("# /etc/systemd/network/10-eth.network.d/rackconnect.conf"),
             "{drop_in}"
@@ -331,7 +343,7 @@ mod tests {
         put("etc/network/interfaces", "auto eth1\niface eth1 inet static\n");
         assert_eq!(manager(root, &link), Some((Manager::Ifupdown, None)));
         put("run/NetworkManager/devices/3", "[device]\nmanaged=true\n");
-        assert_eq!(manager(root, &link), Some((Manager::NetworkManager, None)));
+        assert_eq!(manager(root, &link), Some((Manager::NetworkManagerKeyfile, None)));
         put("etc/sysconfig/network-scripts/ifcfg-eth1", "DEVICE=eth1\n");
         assert_eq!(manager(root, &link), Some((Manager::Sysconfig, None)));
         put("run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\nNETWORK_FILE=/x\n");

@@ -1,9 +1,10 @@
-//! The guard: the program itself, started again in a session of its own, which undoes a change when the process that makes
-//! it dies, hangs or is stopped before it says that the change is good.
+//! The guard: the program itself, started again in a session of its own. It undoes a change if the
+//! process that makes it dies, hangs or is stopped before it says that the change is good.
 //!
-//! It waits at the end of a pipe. The pipe's end, or the time that it was given, means: undo. It is armed before anything
-//! is applied. What it undoes is what the record on disk says at that moment. A process that still lives then is ended first:
-//! it may have been held up anywhere, and must not remove the old route after the new one was taken away.
+//! The guard waits on a pipe. If the pipe is closed, or the time is up, it undoes what the record
+//! on disk says then. It is armed before anything is changed. A process that still lives at that
+//! moment is killed first: it may have been delayed anywhere, and must not remove the old route
+//! after the new one was taken away.
 
 use std::env;
 use std::ffi::OsString;
@@ -22,136 +23,144 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid, read, setsid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::change;
-use super::journal::Store;
+use super::journal::Journal;
+use super::record::ChangeRecord;
+use super::undo;
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 
-/// The argument that makes the program a guard. It is no command: nobody types it.
+/// The argument that makes the program a guard. It is not a command for users.
 pub const ARGUMENT: &str = "--gateway-guard";
 
-/// The image of the running program, even if its file was replaced meanwhile (proc(5)).
-const SELF: &str = "/proc/self/exe";
+/// The running program, even if its file was replaced meanwhile (proc(5)).
+const SELF_EXE: &str = "/proc/self/exe";
 
-/// How long the guard may take to be armed, or to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the guard may take to be armed, or to respond.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a process that is killed may take to be gone. The undo does not depend on it.
-const DYING: Duration = Duration::from_secs(1);
+/// How long a killed process may take to be gone. The undo does not depend on it.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the guard says once it stands by.
+/// The guard is armed; also its response to [`ASK`].
 const ARMED: &[u8] = b"armed\n";
 
-/// What it is asked by whoever wants to know whether it stands by: it says again that it is armed.
-const ASK: &[u8] = b"?";
-
-/// What it is told when there is nothing left to guard.
-const DISMISS: &[u8] = b"k";
-
-/// What it says when it went without doing anything.
+/// The guard ended without doing anything.
 const LEFT: &[u8] = b"left\n";
 
-/// What a guard did by its end.
+/// The guard undid the change, or could not.
+const UNDONE: &[u8] = b"undone\n";
+const FAILED: &[u8] = b"failed\n";
+
+/// Asks the guard whether it is armed.
+const ASK: &[u8] = b"?";
+
+/// Tells the guard that there is nothing left to guard.
+const DISMISS: &[u8] = b"k";
+
+/// What the guard has done by its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
+pub(crate) enum GuardExit {
     /// Nothing.
     Idle,
-    /// It put everything back, or tried to.
+    /// It undid the change, or tried to.
     Undone,
-    /// It was killed: nobody knows.
+    /// It was killed, so nobody knows.
     Unknown,
 }
 
-/// A guard that stands by.
+/// An armed guard.
 #[derive(Debug)]
-pub struct Guard {
+pub(crate) struct Guard {
     child: Child,
-    answers: ChildStdout,
+    responses: ChildStdout,
 }
 
 impl Guard {
-    /// Starts a guard of what is recorded in `store`. It undoes after `limit` even if this process still lives.
+    /// Starts a guard of the change in `journal`. It undoes the change after `timeout` even if this
+    /// process still lives.
     ///
     /// # Errors
-    /// It does not stand by.
-    pub fn start(store: &Store, limit: Duration) -> Result<Guard> {
-        let error = |why: String| {
-            Error::new(Kind::Refused, format!("the process that would undo cannot start: {why}"))
+    /// It is not armed.
+    pub(crate) fn start(journal: &Journal, timeout: Duration) -> Result<Guard> {
+        let error = |err: String| {
+            Error::new(Kind::Refused, format!("the process that would undo cannot start: {err}"))
         };
-        let program = match Path::new(SELF).exists() {
-            true => PathBuf::from(SELF),
-            false => env::current_exe().map_err(|why| error(why.to_string()))?,
+        let program = match Path::new(SELF_EXE).exists() {
+            true => PathBuf::from(SELF_EXE),
+            false => env::current_exe().map_err(|err| error(err.to_string()))?,
         };
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg0("rackconnect")
             .arg(ARGUMENT)
-            .arg(store.folder())
-            .arg(limit.as_millis().to_string())
+            .arg(journal.dir())
+            .arg(timeout.as_millis().to_string())
             .current_dir("/")
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|why| error(why.to_string()))?;
-        let answers = child.stdout.take().ok_or_else(|| error("it has no output".to_owned()))?;
-        let mut guard = Guard { child, answers };
-        match guard.hear() {
-            answer if answer == ARMED => Ok(guard),
-            _ => {
-                // It must not find anything to guard later.
-                let _ = guard.child.kill();
-                let _ = guard.child.wait();
-                Err(error("it is not armed in time".to_owned()))
-            }
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|err| error(err.to_string()))?;
+        let responses = child.stdout.take().ok_or_else(|| error("it has no output".to_owned()))?;
+        let mut guard = Guard { child, responses };
+        if guard.response() == ARMED {
+            return Ok(guard);
         }
+        // It must not find anything to guard later.
+        guard.kill();
+        Err(error("it is not armed in time".to_owned()))
     }
 
-    /// Whether it still stands by, neither dead nor stopped.
-    pub fn stands_by(&mut self) -> bool {
+    /// Whether it is still armed, neither dead nor stopped.
+    pub(crate) fn is_armed(&mut self) -> bool {
         let asked = self.child.stdin.as_mut().is_some_and(|pipe| pipe.write_all(ASK).is_ok());
-        asked && self.hear() == ARMED
+        asked && self.response() == ARMED
     }
 
-    /// Tells it that there is nothing left to guard, and sees to it that it does nothing any more.
-    pub fn dismiss(mut self) -> Left {
+    /// Tells it that there is nothing left to guard, and makes sure that it does nothing more.
+    pub(crate) fn dismiss(&mut self) -> GuardExit {
         if let Some(mut pipe) = self.child.stdin.take() {
             let _ = pipe.write_all(DISMISS);
         }
-        let mut answer = self.hear();
-        if !answer.is_empty() && answer != LEFT {
-            // It says to people what it did, and ends.
-            let _ = readable(&self.answers, BootInstant::now() + PATIENCE);
+        let mut response = self.response();
+        if !response.is_empty() && response != LEFT {
+            // It tells people what it did, and ends.
+            let _ = wait_readable(&self.responses, BootInstant::now() + RESPONSE_TIMEOUT);
         }
-        // One that neither answers nor ends keeps nobody waiting, and must not go on later.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if answer.is_empty() {
-            // What it said at the last moment is in the pipe.
-            answer = self.hear();
+        // A guard that neither responds nor ends must not go on later.
+        self.kill();
+        if response.is_empty() {
+            // What it said at the last moment is still in the pipe.
+            response = self.response();
         }
-        match answer.as_slice() {
-            LEFT => Left::Idle,
-            [] => Left::Unknown,
-            _ => Left::Undone,
+        match response.as_slice() {
+            LEFT => GuardExit::Idle,
+            [] => GuardExit::Unknown,
+            _ => GuardExit::Undone,
         }
     }
 
-    fn hear(&mut self) -> Vec<u8> {
-        let deadline = BootInstant::now() + PATIENCE;
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\n") && readable(&self.answers, deadline) {
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// One line of its output; shorter if it ends or is too slow.
+    fn response(&mut self) -> Vec<u8> {
+        let deadline = BootInstant::now() + RESPONSE_TIMEOUT;
+        let mut response = Vec::new();
+        while !response.ends_with(b"\n") && wait_readable(&self.responses, deadline) {
             let mut buffer = [0; 16];
-            match self.answers.read(&mut buffer) {
+            match self.responses.read(&mut buffer) {
                 Ok(0) | Err(_) => break,
-                Ok(length) => answer.extend_from_slice(&buffer[..length]),
+                Ok(length) => response.extend_from_slice(&buffer[..length]),
             }
         }
-        answer
+        response
     }
 }
 
-/// Whether there is something to read (or the end) before the deadline.
-fn readable(pipe: &impl AsFd, deadline: BootInstant) -> bool {
+/// Waits until there is something to read, or the end. False after the deadline.
+fn wait_readable(pipe: &impl AsFd, deadline: BootInstant) -> bool {
     loop {
         let left = deadline.since(BootInstant::now());
         let timeout =
@@ -165,86 +174,116 @@ fn readable(pipe: &impl AsFd, deadline: BootInstant) -> bool {
     }
 }
 
-/// What the program does as a guard, with what follows [`ARGUMENT`].
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+/// Runs the program as a guard, with the arguments after [`ARGUMENT`].
+pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let mut arguments = arguments.into_iter();
-    let (Some(folder), Some(limit)) = (arguments.next(), arguments.next()) else {
+    let (Some(dir), Some(timeout)) = (arguments.next(), arguments.next()) else {
         return Exit::Usage;
     };
-    match limit.to_str().and_then(|text| text.parse().ok()).map(Duration::from_millis) {
-        Some(limit) => stand_by(&Store::at(Path::new(&folder)), limit),
+    match timeout.to_str().and_then(|text| text.parse().ok()).map(Duration::from_millis) {
+        Some(timeout) => run(&Journal::at(Path::new(&dir)), timeout),
         None => Exit::Usage,
     }
 }
 
-fn stand_by(store: &Store, limit: Duration) -> Exit {
-    let deadline = BootInstant::now() + limit;
-    // It waits to hear that this one is armed, and so lives.
+/// Why the guard stops waiting.
+enum Wake {
+    /// There is nothing left to guard.
+    Dismissed,
+    /// The other process is gone.
+    Closed,
+    /// The time is up, so the other process hangs.
+    TimedOut,
+}
+
+fn run(journal: &Journal, timeout: Duration) -> Exit {
+    let deadline = BootInstant::now() + timeout;
+    // The parent waits to hear that this process is armed, so it lives.
     let parent = getppid();
-    // The end of the session or of its terminal, and what the terminal sends, are for the other one.
+    detach();
+    // The reader of standard error may be stopped: nothing is logged before everything is done.
+    let level = log::max_level();
+    log::set_max_level(log::LevelFilter::Off);
+    let Some(guarded) = journal.read() else {
+        log::set_max_level(level);
+        log::error!("there is nothing to guard in {}", journal.dir().display());
+        return Exit::Other;
+    };
+    respond(ARMED);
+    let wake = wait(deadline);
+    if matches!(wake, Wake::Dismissed) {
+        respond(LEFT);
+        return Exit::Ok;
+    }
+    // A process that hangs after its change was kept is left alone.
+    if matches!(wake, Wake::TimedOut) && is_abandoned(journal, &guarded) {
+        kill_parent(parent);
+    }
+    let done = undo::undo_abandoned(journal, &guarded);
+    log::set_max_level(level);
+    report(done)
+}
+
+/// The end of the session, and signals of its terminal, are for the other process.
+fn detach() {
     let _ = setsid();
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
-    // Whoever reads standard error may have stopped reading: nothing is said before everything is done.
-    let level = log::max_level();
-    log::set_max_level(log::LevelFilter::Off);
-    let Some(guarded) = store.read() else {
-        log::set_max_level(level);
-        log::error!("there is nothing to guard in {}", store.folder().display());
-        return Exit::Other;
-    };
-    let mut out = io::stdout();
-    let mut say = |answer: &[u8]| {
-        let _ = out.write_all(answer).and_then(|()| out.flush());
-    };
-    say(ARMED);
-    let hangs = loop {
-        if !readable(&io::stdin(), deadline) {
-            break true;
+}
+
+fn wait(deadline: BootInstant) -> Wake {
+    loop {
+        if !wait_readable(&io::stdin(), deadline) {
+            return Wake::TimedOut;
         }
-        let mut told = [0];
-        match read(io::stdin(), &mut told) {
-            Ok(1) if told == ASK => say(ARMED),
-            Ok(1) if told == DISMISS => {
-                say(LEFT);
-                return Exit::Ok;
-            }
-            _ => break false,
+        let mut request = [0];
+        match read(io::stdin(), &mut request) {
+            Ok(1) if request == ASK => respond(ARMED),
+            Ok(1) if request == DISMISS => return Wake::Dismissed,
+            _ => return Wake::Closed,
         }
-    };
-    // One that hangs after it was done is left alone.
-    if hangs && change::abandoned(store, &guarded).is_ok_and(|record| record.is_some()) {
-        end(parent);
     }
-    let done = change::undo_abandoned(store, &guarded);
-    log::set_max_level(level);
+}
+
+fn respond(response: &[u8]) {
+    let mut out = io::stdout();
+    let _ = out.write_all(response).and_then(|()| out.flush());
+}
+
+fn is_abandoned(journal: &Journal, guarded: &ChangeRecord) -> bool {
+    undo::abandoned(journal, guarded).is_ok_and(|record| record.is_some())
+}
+
+fn report(done: Result<bool>) -> Exit {
     match done {
         Ok(false) => {
-            say(LEFT);
+            respond(LEFT);
             Exit::Ok
         }
         Ok(true) => {
-            say(b"undone\n");
+            respond(UNDONE);
             log::warn!(
-                "the default route was put back, because the process that changed it is gone or hangs"
+                "the default route was put back, because the process that changed it is gone or \
+                 hangs"
             );
             Exit::Ok
         }
-        Err(why) => {
-            say(b"failed\n");
-            log::error!("the default route could not be put back: {why}");
+        Err(err) => {
+            respond(FAILED);
+            log::error!("{err}");
             Exit::Other
         }
     }
 }
 
-/// Ends the process that started this one, and waits until it is gone, which the end of the pipe shows. It cannot be another
-/// one of the same number: as long as it lives, and no longer, it is the parent (getppid(2)). Process 1 of a container cannot
-/// be ended; it looks before each removal whether it may go on.
-fn end(parent: Pid) {
+/// Kills the process that started this one, and waits until it is gone, which closes the pipe. Its
+/// number cannot belong to another process: as long as it lives, and no longer, it is the parent
+/// (getppid(2)). Process 1 of a container cannot be killed; it checks before each removal whether
+/// it may go on.
+fn kill_parent(parent: Pid) {
     if parent.as_raw() > 1 && getppid() == parent {
         let _ = kill(parent, Signal::SIGKILL);
-        let _ = readable(&io::stdin(), BootInstant::now() + DYING);
+        let _ = wait_readable(&io::stdin(), BootInstant::now() + KILL_TIMEOUT);
     }
 }

@@ -1,130 +1,196 @@
 //! Which interface a gateway is on. Pure.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::netlink::{Address, Link, Route};
 use crate::ui::enumerate;
 
-/// The networks of ServiceNet beyond a server's own subnet. Each server has a route to both through its ServiceNet router.
-/// Source: the RackConnect documentation of a server's routes.
-pub const SERVICE_NET: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 176, 0, 0), Ipv4Addr::new(10, 208, 0, 0)];
+/// The networks of ServiceNet beyond a server's own subnet. Each server has a route to both
+/// through its ServiceNet router. Source: the RackConnect documentation of a server's routes.
+const SERVICE_NET: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 176, 0, 0), Ipv4Addr::new(10, 208, 0, 0)];
 
-/// The prefix of both.
-const PREFIX: u8 = 12;
+/// The prefix length of both.
+const SERVICE_NET_PREFIX: u8 = 12;
 
-/// The prefixes that the routes to them have on servers: 12 usually, and 13 in the documentation's own example. Anything
-/// beyond this range is somebody's own affair.
-pub const ROUTED: std::ops::RangeInclusive<u8> = 8..=16;
+/// The prefix lengths that routes to them have on servers: usually 12, and 13 in the example of the
+/// documentation. Routes outside this range are unrelated.
+pub(crate) const ROUTE_PREFIXES: std::ops::RangeInclusive<u8> = 8..=16;
 
-/// What the kernel has that the choice depends on.
+/// The interfaces and addresses of this server.
 #[derive(Clone, Debug, Default)]
-pub struct Network {
+pub(crate) struct Network {
     /// All interfaces.
-    pub links: Vec<Link>,
+    pub(crate) links: Vec<Link>,
     /// All addresses of the gateway's family.
-    pub addresses: Vec<Address>,
-    /// The routes of the main table that matter here: default routes and those of ServiceNet.
-    pub routes: Vec<Route>,
+    pub(crate) addresses: Vec<Address>,
 }
 
-impl Network {
-    /// The name of an interface.
-    pub fn name(&self, index: u32) -> String {
-        let link = self.links.iter().find(|link| link.index == index);
-        link.map_or_else(|| format!("interface {index}"), |link| link.name.clone())
+/// What tells ServiceNet's interface from others; asked only if the gateway is on-link on several.
+pub(crate) trait ServiceNet {
+    /// The link-layer address of the ServiceNet interface, from a source that knows for certain.
+    fn mac(&mut self) -> Option<Vec<u8>>;
+    /// The routes with a prefix in [`ROUTE_PREFIXES`].
+    fn routes(&mut self) -> Vec<Route>;
+}
+
+/// Why a gateway cannot be used on any interface, or on the named one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InterfaceError {
+    /// It is an address of this server.
+    OwnAddress { gateway: IpAddr, interface: String },
+    /// There is no interface of that name.
+    Unknown(String),
+    /// The named interface is down.
+    Down(String),
+    /// It is in no subnet of the named interface.
+    NotOnLinkOn { gateway: IpAddr, interface: String },
+    /// It is in no subnet of any interface that is up.
+    NotOnLink(IpAddr),
+    /// It is on-link on several interfaces.
+    Several { gateway: IpAddr, interfaces: Vec<String> },
+    /// It is the broadcast address of the interface's subnet.
+    Broadcast { gateway: IpAddr, interface: String },
+    /// It is the address of the interface's subnet.
+    SubnetAddress { gateway: IpAddr, interface: String },
+}
+
+impl fmt::Display for InterfaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use InterfaceError::*;
+        match self {
+            OwnAddress { gateway, interface } => {
+                write!(f, "{gateway} is this server's own address, on {interface}")
+            }
+            Unknown(name) => write!(f, "there is no interface {name:?}"),
+            Down(name) => write!(f, "the interface {name} is down"),
+            NotOnLinkOn { gateway, interface } => write!(
+                f,
+                "{gateway} is not on-link on {interface}: no address of {interface} is in its subnet"
+            ),
+            NotOnLink(gateway) => write!(
+                f,
+                "{gateway} is not on-link: no interface that is up has an address in its subnet"
+            ),
+            Several { gateway, interfaces } => {
+                let names: Vec<&str> = interfaces.iter().map(String::as_str).collect();
+                write!(
+                    f,
+                    "{gateway} is on-link on {}: choose one with --interface",
+                    enumerate(&names)
+                )
+            }
+            Broadcast { gateway, interface } => {
+                write!(f, "{gateway} is the broadcast address of {interface}")
+            }
+            SubnetAddress { gateway, interface } => {
+                write!(f, "{gateway} is the subnet address of {interface}")
+            }
+        }
     }
 }
 
-/// Chooses the interface that `gateway` is on-link on. `named`: the one that the user names. `service_net`: answers with the
-/// link-layer address of the ServiceNet interface, where something certain (xenstore) knows it; asked only where it is on-link
-/// on several.
+/// Chooses the interface that `gateway` is on-link on. `named`: the interface given by the user.
 ///
 /// # Errors
-/// A sentence that says why there is none.
-pub fn interface<'a>(
+/// See [`InterfaceError`].
+pub(crate) fn choose<'a>(
     network: &'a Network,
     gateway: IpAddr,
     named: Option<&str>,
-    service_net: &dyn Fn() -> Option<Vec<u8>>,
-) -> Result<&'a Link, String> {
+    service_net: &mut dyn ServiceNet,
+) -> Result<&'a Link, InterfaceError> {
     if let Some(own) = network.addresses.iter().find(|address| address.local == gateway) {
-        return Err(format!(
-            "{gateway} is this server's own address, on {}",
-            network.name(own.interface)
-        ));
+        let link = network.links.iter().find(|link| link.index == own.interface);
+        let interface =
+            link.map_or_else(|| format!("#{}", own.interface), |link| link.name.clone());
+        return Err(InterfaceError::OwnAddress { gateway, interface });
     }
-    if let Some(name) = named {
-        let link = network
-            .links
-            .iter()
-            .find(|link| link.name == name)
-            .ok_or_else(|| format!("there is no interface {name:?}"))?;
-        return match (link.is_up(), is_on_link(network, link, gateway)) {
-            (false, _) => Err(format!("the interface {name} is down")),
-            (true, false) => Err(format!(
-                "{gateway} is not on-link on {name}: no address of {name} is in its subnet"
-            )),
-            (true, true) => not_broadcast(network, link, gateway),
-        };
+    let link = match named {
+        Some(name) => named_interface(network, gateway, name)?,
+        None => detected_interface(network, gateway, service_net)?,
+    };
+    check_host_address(network, link, gateway)?;
+    Ok(link)
+}
+
+fn named_interface<'a>(
+    network: &'a Network,
+    gateway: IpAddr,
+    name: &str,
+) -> Result<&'a Link, InterfaceError> {
+    let link = network.links.iter().find(|link| link.name == name);
+    let link = link.ok_or_else(|| InterfaceError::Unknown(name.to_owned()))?;
+    if !link.is_up() {
+        return Err(InterfaceError::Down(name.to_owned()));
     }
-    let on_link: Vec<&Link> = network
-        .links
-        .iter()
-        .filter(|link| link.is_up() && !link.is_loopback() && is_on_link(network, link, gateway))
-        .collect();
-    let narrowed = |keep: &dyn Fn(&Link) -> bool| {
-        let mut kept = on_link.iter().filter(|link| keep(link));
-        match (kept.next(), kept.next()) {
+    match is_on_link(network, link, gateway) {
+        true => Ok(link),
+        false => Err(InterfaceError::NotOnLinkOn { gateway, interface: name.to_owned() }),
+    }
+}
+
+fn detected_interface<'a>(
+    network: &'a Network,
+    gateway: IpAddr,
+    service_net: &mut dyn ServiceNet,
+) -> Result<&'a Link, InterfaceError> {
+    let is_candidate =
+        |link: &&Link| link.is_up() && !link.is_loopback() && is_on_link(network, link, gateway);
+    let candidates: Vec<&Link> = network.links.iter().filter(is_candidate).collect();
+    match candidates.as_slice() {
+        [] => Err(InterfaceError::NotOnLink(gateway)),
+        [one] => Ok(one),
+        several => on_service_net(network, several, service_net).ok_or_else(|| {
+            let interfaces = several.iter().map(|link| link.name.clone()).collect();
+            InterfaceError::Several { gateway, interfaces }
+        }),
+    }
+}
+
+/// The one candidate on ServiceNet: by its link-layer address, else its routes, else its addresses.
+fn on_service_net<'a>(
+    network: &Network,
+    candidates: &[&'a Link],
+    service_net: &mut dyn ServiceNet,
+) -> Option<&'a Link> {
+    let only = |is_it: &dyn Fn(&Link) -> bool| {
+        let mut found = candidates.iter().filter(|link| is_it(link));
+        match (found.next(), found.next()) {
             (Some(one), None) => Some(*one),
             _ => None,
         }
     };
-    let chosen = match on_link.as_slice() {
-        [] => {
-            return Err(format!(
-                "{gateway} is not on-link: no interface that is up has an address in its subnet"
-            ));
-        }
-        [one] => Some(*one),
-        _ => service_net()
-            .and_then(|mac| narrowed(&|link| link.mac == mac))
-            .or_else(|| narrowed(&|link| has_service_net_route(network, link)))
-            .or_else(|| narrowed(&|link| has_service_net_address(network, link))),
-    };
-    let Some(link) = chosen else {
-        let names: Vec<&str> = on_link.iter().map(|link| link.name.as_str()).collect();
-        return Err(format!(
-            "{gateway} is on-link on {}: name one by --interface",
-            enumerate(&names)
-        ));
-    };
-    not_broadcast(network, link, gateway)
+    let by_mac = service_net.mac().and_then(|mac| only(&|link| link.mac == mac));
+    by_mac
+        .or_else(|| {
+            let routes = service_net.routes();
+            only(&|link| has_service_net_route(&routes, link))
+        })
+        .or_else(|| only(&|link| has_service_net_address(network, link)))
 }
 
-fn not_broadcast<'a>(
+fn check_host_address(
     network: &Network,
-    link: &'a Link,
+    link: &Link,
     gateway: IpAddr,
-) -> Result<&'a Link, String> {
-    let IpAddr::V4(gateway) = gateway else { return Ok(link) };
-    for address in network.addresses.iter().filter(|address| address.interface == link.index) {
+) -> Result<(), InterfaceError> {
+    let IpAddr::V4(v4) = gateway else { return Ok(()) };
+    let of_link = network.addresses.iter().filter(|address| address.interface == link.index);
+    for address in of_link.filter(|address| address.covers(gateway)) {
         let (IpAddr::V4(base), prefix @ 1..=30) = (address.network, address.prefix) else {
             continue;
         };
-        let host = u32::MAX >> prefix;
-        if address.covers(gateway.into()) {
-            if gateway.to_bits() == base.to_bits() | host {
-                return Err(format!("{gateway} is the broadcast address of {}", link.name));
-            }
-            if gateway.to_bits() == base.to_bits() & !host {
-                return Err(format!(
-                    "{gateway} is the address of the subnet of {} itself",
-                    link.name
-                ));
-            }
+        let host_bits = u32::MAX >> prefix;
+        let interface = link.name.clone();
+        if v4.to_bits() == base.to_bits() | host_bits {
+            return Err(InterfaceError::Broadcast { gateway, interface });
+        }
+        if v4.to_bits() == base.to_bits() & !host_bits {
+            return Err(InterfaceError::SubnetAddress { gateway, interface });
         }
     }
-    Ok(link)
+    Ok(())
 }
 
 fn is_on_link(network: &Network, link: &Link, gateway: IpAddr) -> bool {
@@ -134,30 +200,30 @@ fn is_on_link(network: &Network, link: &Link, gateway: IpAddr) -> bool {
         .any(|address| address.interface == link.index && address.covers(gateway))
 }
 
-fn has_service_net_route(network: &Network, link: &Link) -> bool {
-    let is_one = |route: &Route| match route.destination {
-        Some(IpAddr::V4(destination)) => {
-            route.gateway.is_some()
-                && ROUTED.contains(&route.prefix)
-                && is_service_net(destination, route.prefix)
-        }
-        _ => false,
-    };
-    network.routes.iter().any(|route| route.interface == Some(link.index) && is_one(route))
-}
-
-fn has_service_net_address(network: &Network, link: &Link) -> bool {
-    network.addresses.iter().filter(|address| address.interface == link.index).any(|address| {
-        match address.local {
-            IpAddr::V4(local) => is_service_net(local, 32),
-            IpAddr::V6(_) => false,
+fn has_service_net_route(routes: &[Route], link: &Link) -> bool {
+    routes.iter().filter(|route| route.interface == Some(link.index)).any(|route| {
+        match route.destination {
+            Some(IpAddr::V4(destination)) => {
+                route.gateway.is_some()
+                    && ROUTE_PREFIXES.contains(&route.prefix)
+                    && is_service_net(destination, route.prefix)
+            }
+            _ => false,
         }
     })
 }
 
-/// Whether a network lies in one of ServiceNet's, or holds it.
+fn has_service_net_address(network: &Network, link: &Link) -> bool {
+    let mut of_link = network.addresses.iter().filter(|address| address.interface == link.index);
+    of_link.any(|address| match address.local {
+        IpAddr::V4(local) => is_service_net(local, 32),
+        IpAddr::V6(_) => false,
+    })
+}
+
+/// Whether a network is part of ServiceNet, or contains it.
 fn is_service_net(network: Ipv4Addr, prefix: u8) -> bool {
-    let shift = 32 - u32::from(prefix.clamp(1, PREFIX));
+    let shift = 32 - u32::from(prefix.clamp(1, SERVICE_NET_PREFIX));
     SERVICE_NET.iter().any(|base| (network.to_bits() ^ base.to_bits()) >> shift == 0)
 }
 
@@ -179,27 +245,46 @@ mod tests {
     fn network(addresses: Vec<Address>) -> Network {
         let mut lo = link(1, "lo");
         lo.flags |= libc::IFF_LOOPBACK as u32;
-        Network { links: vec![lo, link(2, "eth0"), link(3, "eth1")], addresses, routes: vec![] }
+        Network { links: vec![lo, link(2, "eth0"), link(3, "eth1")], addresses }
     }
 
-    fn choose<'a>(
+    #[derive(Clone, Default)]
+    struct Known {
+        mac: Option<Vec<u8>>,
+        routes: Vec<Route>,
+    }
+
+    impl ServiceNet for Known {
+        fn mac(&mut self) -> Option<Vec<u8>> {
+            self.mac.clone()
+        }
+
+        fn routes(&mut self) -> Vec<Route> {
+            self.routes.clone()
+        }
+    }
+
+    fn chosen<'a>(
         network: &'a Network,
         gateway: &str,
         named: Option<&str>,
+        known: &Known,
     ) -> Result<&'a str, String> {
-        interface(network, gateway.parse().unwrap(), named, &|| None).map(|link| link.name.as_str())
+        choose(network, gateway.parse().unwrap(), named, &mut known.clone())
+            .map(|link| link.name.as_str())
+            .map_err(|err| err.to_string())
     }
 
     #[test]
-    fn the_one_that_it_is_on_link_on() {
+    fn the_interface_that_it_is_on_link_on() {
         let network = network(vec![
             address(1, "127.0.0.1", 8),
             address(2, "198.51.100.7", 24),
             address(3, "10.182.21.219", 17),
         ]);
-        assert_eq!(choose(&network, "10.182.127.198", None), Ok("eth1"));
-        assert_eq!(choose(&network, "10.182.127.198", Some("eth1")), Ok("eth1"));
-        assert_eq!(choose(&network, "198.51.100.1", None), Ok("eth0"));
+        assert_eq!(chosen(&network, "10.182.127.198", None, &Known::default()), Ok("eth1"));
+        assert_eq!(chosen(&network, "10.182.127.198", Some("eth1"), &Known::default()), Ok("eth1"));
+        assert_eq!(chosen(&network, "198.51.100.1", None, &Known::default()), Ok("eth0"));
         for (gateway, named, says) in [
             ("10.182.128.1", None, "not on-link"),
             ("127.0.0.2", None, "not on-link"),
@@ -208,9 +293,9 @@ mod tests {
             ("10.182.21.219", None, "own address, on eth1"),
             ("10.182.127.255", None, "broadcast address of eth1"),
             ("10.182.127.255", Some("eth1"), "broadcast address of eth1"),
-            ("10.182.0.0", None, "subnet of eth1 itself"),
+            ("10.182.0.0", None, "subnet address of eth1"),
         ] {
-            let why = choose(&network, gateway, named).unwrap_err();
+            let why = chosen(&network, gateway, named, &Known::default()).unwrap_err();
             assert!(why.contains(says), "{gateway}: {why}");
         }
     }
@@ -218,53 +303,63 @@ mod tests {
     #[test]
     fn a_gateway_may_end_in_255() {
         let network = network(vec![address(3, "10.182.21.219", 19)]);
-        assert_eq!(choose(&network, "10.182.4.255", None), Ok("eth1"));
-        assert!(choose(&network, "10.182.31.255", None).unwrap_err().contains("broadcast"));
+        assert_eq!(chosen(&network, "10.182.4.255", None, &Known::default()), Ok("eth1"));
+        assert!(
+            chosen(&network, "10.182.31.255", None, &Known::default())
+                .unwrap_err()
+                .contains("broadcast")
+        );
     }
 
     #[test]
-    fn one_that_is_down_is_none() {
+    fn an_interface_that_is_down_is_not_used() {
         let mut network = network(vec![address(3, "10.182.21.219", 17)]);
         network.links[2].flags = 0;
-        assert!(choose(&network, "10.182.127.198", None).unwrap_err().contains("not on-link"));
-        assert!(choose(&network, "10.182.127.198", Some("eth1")).unwrap_err().contains("down"));
+        assert!(
+            chosen(&network, "10.182.127.198", None, &Known::default())
+                .unwrap_err()
+                .contains("not on-link")
+        );
+        assert!(
+            chosen(&network, "10.182.127.198", Some("eth1"), &Known::default())
+                .unwrap_err()
+                .contains("down")
+        );
     }
 
     #[test]
     fn of_two_the_one_on_service_net() {
-        let mut two = network(vec![address(2, "10.1.1.1", 8), address(3, "10.182.21.219", 17)]);
-        assert_eq!(choose(&two, "10.182.127.198", None), Ok("eth1"));
-        // The routes say more than the addresses.
-        for (destination, prefix, chosen) in [
+        let two = network(vec![address(2, "10.1.1.1", 8), address(3, "10.182.21.219", 17)]);
+        let choose = |named, known: &Known| chosen(&two, "10.182.127.198", named, known);
+        let route = |destination: [u8; 4], prefix| {
+            let mut route = Route::default_via(Ipv4Addr::new(10, 0, 0, 1), 2, 0);
+            route.prefix = prefix;
+            route.destination = Some(Ipv4Addr::from(destination).into());
+            route
+        };
+        assert_eq!(choose(None, &Known::default()), Ok("eth1"));
+        // Routes take precedence over addresses.
+        for (destination, prefix, expected) in [
             ([10, 208, 0, 0], 12, "eth0"),
-            // As in the documentation's example.
+            // As in the example of the documentation.
             ([10, 176, 0, 0], 13, "eth0"),
             ([10, 0, 0, 0], 8, "eth0"),
             ([10, 64, 0, 0], 12, "eth1"),
             ([10, 176, 5, 0], 24, "eth1"),
         ] {
-            let mut route = Route::default_via(Ipv4Addr::new(10, 0, 0, 1), 2, 0);
-            route.prefix = prefix;
-            route.destination = Some(Ipv4Addr::from(destination).into());
-            two.routes = vec![route];
-            assert_eq!(
-                choose(&two, "10.182.127.198", None),
-                Ok(chosen),
-                "{destination:?}/{prefix}"
-            );
+            let known = Known { mac: None, routes: vec![route(destination, prefix)] };
+            assert_eq!(choose(None, &known), Ok(expected), "{destination:?}/{prefix}");
         }
-        two.routes[0].destination = Some(Ipv4Addr::new(10, 208, 0, 0).into());
-        two.routes[0].prefix = 12;
-        // xenstore says more than both, and --interface more than everything.
-        let certain = || Some(vec![0, 0, 0, 0, 0, 3]);
-        let gateway = "10.182.127.198".parse().unwrap();
-        assert_eq!(interface(&two, gateway, None, &certain).map(|link| link.index), Ok(3));
-        assert_eq!(interface(&two, gateway, Some("eth0"), &certain).map(|link| link.index), Ok(2));
+        // xenstore takes precedence over both, and --interface over everything.
+        let mac = Some(vec![0, 0, 0, 0, 0, 3]);
+        let known = Known { mac, routes: vec![route([10, 208, 0, 0], 12)] };
+        assert_eq!(choose(None, &known), Ok("eth1"));
+        assert_eq!(choose(Some("eth0"), &known), Ok("eth0"));
         let alike = network(vec![address(2, "10.182.1.1", 17), address(3, "10.182.21.219", 17)]);
         assert!(
-            choose(&alike, "10.182.127.198", None)
+            chosen(&alike, "10.182.127.198", None, &Known::default())
                 .unwrap_err()
-                .contains("eth0 and eth1: name one by --interface")
+                .contains("eth0 and eth1: choose one with --interface")
         );
     }
 }

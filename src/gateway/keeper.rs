@@ -1,63 +1,64 @@
-//! The decisions of `gateway keep`, over times that are passed in. Pure.
+//! The decisions of `gateway keep`, as a function of time and of the kernel's state. Pure.
 //!
-//! Its law: while the gateway that was last verified is in effect, and the API was asked since it was last lost, nothing is
-//! done but listening. With no default route at all, the last verified gateway is put back at once, and again and again with
-//! a back-off of up to a minute; that is never given up. Another's default route is replaced [`REPLACEMENTS`] times in
-//! [`WINDOW`] and not once more. The API is asked only after a loss, and less and less often while it brings nothing.
+//! While the last verified gateway is in use, and the API was asked since it was last lost, nothing
+//! happens. Without any default route the last verified gateway is restored at once, and again with
+//! a backoff of up to a minute, without ever giving up. A default route of another process is
+//! replaced at most [`MAX_REPLACEMENTS`] times in [`REPLACEMENT_WINDOW`]. The API is asked only
+//! after a loss, and less and less often while that leads to nothing.
 
 use std::time::Duration;
 
 use crate::clock::BootInstant;
 
-/// How often another's default route is replaced in [`WINDOW`].
-pub const REPLACEMENTS: usize = 5;
+/// How often a default route of another process is replaced in [`REPLACEMENT_WINDOW`].
+pub(crate) const MAX_REPLACEMENTS: usize = 5;
 
-/// The span in which [`REPLACEMENTS`] holds.
-pub const WINDOW: Duration = Duration::from_secs(600);
+/// The time in which [`MAX_REPLACEMENTS`] counts.
+pub(crate) const REPLACEMENT_WINDOW: Duration = Duration::from_secs(600);
 
-/// The longest pause between two tries of anything.
-const LONGEST: Duration = Duration::from_secs(60);
+/// The longest pause between two attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// The first pause after a question that brought nothing.
-const FIRST_ASK: Duration = Duration::from_secs(5);
+/// The pause after the first failed lookup.
+const FIRST_LOOKUP_BACKOFF: Duration = Duration::from_secs(5);
 
-/// The first pause after the gateway could not be put back, and the shortest ever.
-const FIRST_RESTORE: Duration = Duration::from_secs(1);
+/// The pause after the first failed restore.
+const FIRST_RESTORE_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Where the kernel sends packets for the internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// Through the gateway that was last verified.
-    Ours,
-    /// Nowhere.
-    Nowhere,
-    /// Elsewhere.
-    Elsewhere,
+pub(crate) enum RouteState {
+    /// Through the last verified gateway.
+    Verified,
+    /// There is no default route.
+    Missing,
+    /// Through another gateway.
+    Other,
 }
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Listen for events, until then at the latest.
+pub(crate) enum KeeperStep {
+    /// Wait for kernel events, until then at most.
     Listen(Option<BootInstant>),
-    /// Put the last verified gateway back.
+    /// Restore the last verified gateway.
     Restore,
-    /// Ask the API, and set what it says.
-    Ask,
+    /// Ask the API for the gateway and set it.
+    LookUp,
 }
 
 /// The state.
 #[derive(Clone, Debug)]
-pub struct Keeper {
+pub(crate) struct Keeper {
     /// Whether a gateway was ever verified.
     verified: bool,
-    /// Whether the API is to be asked.
-    curious: bool,
-    /// Whether it is being asked.
-    asking: bool,
-    ask: Backoff,
+    /// Whether the API has to be asked.
+    needs_lookup: bool,
+    /// Whether a lookup is in progress.
+    looking_up: bool,
+    lookup: Backoff,
     restore: Backoff,
-    /// When another's default route was replaced.
+    /// When default routes of other processes were replaced.
     replaced: Vec<BootInstant>,
 }
 
@@ -74,12 +75,12 @@ impl Backoff {
         Backoff { first, due: now, last: None, failures: 0 }
     }
 
-    fn failed(&mut self, now: BootInstant, chance: f64) {
+    fn failed(&mut self, now: BootInstant, random_unit: f64) {
         let pause =
-            self.first.saturating_mul(2u32.saturating_pow(self.failures.min(16))).min(LONGEST);
+            self.first.saturating_mul(2u32.saturating_pow(self.failures.min(16))).min(MAX_BACKOFF);
         self.failures += 1;
         self.last = Some(now);
-        self.due = now + pause.mul_f64(1.0 - 0.1 * chance.clamp(0.0, 1.0));
+        self.due = now + pause.mul_f64(1.0 - 0.1 * random_unit.clamp(0.0, 1.0));
     }
 
     fn succeeded(&mut self, now: BootInstant) {
@@ -88,7 +89,7 @@ impl Backoff {
         self.due = now;
     }
 
-    /// Something has changed: another try is worth it, but not at once after the last.
+    /// Something changed: the next attempt is due sooner, but not right after the last one.
     fn hurry(&mut self) {
         if let Some(last) = self.last {
             self.due = self.due.min(last + self.first);
@@ -97,81 +98,83 @@ impl Backoff {
 }
 
 impl Keeper {
-    /// The state at the beginning. `remembers`: whether a gateway is known that was verified earlier.
-    pub fn new(now: BootInstant, remembers: bool) -> Keeper {
+    /// The state at start. `remembers`: whether a gateway was verified by an earlier process.
+    pub(crate) fn new(now: BootInstant, remembers: bool) -> Keeper {
         Keeper {
             verified: remembers,
-            curious: true,
-            asking: false,
-            ask: Backoff::new(FIRST_ASK, now),
-            restore: Backoff::new(FIRST_RESTORE, now),
+            needs_lookup: true,
+            looking_up: false,
+            lookup: Backoff::new(FIRST_LOOKUP_BACKOFF, now),
+            restore: Backoff::new(FIRST_RESTORE_BACKOFF, now),
             replaced: Vec::new(),
         }
     }
 
     /// What to do next.
-    pub fn next(&mut self, now: BootInstant, sight: Sight) -> Step {
+    pub(crate) fn next(&mut self, now: BootInstant, state: RouteState) -> KeeperStep {
         let mut due = None;
-        match sight {
-            Sight::Ours => self.restore.failures = 0,
-            Sight::Nowhere if self.verified => {
-                self.curious = true;
+        match state {
+            RouteState::Verified => self.restore.failures = 0,
+            RouteState::Missing if self.verified => {
+                self.needs_lookup = true;
                 if self.restore.due <= now {
-                    return Step::Restore;
+                    return KeeperStep::Restore;
                 }
                 due = Some(self.restore.due);
             }
-            Sight::Nowhere | Sight::Elsewhere => self.curious = true,
+            RouteState::Missing | RouteState::Other => self.needs_lookup = true,
         }
-        match self.curious && !self.asking {
-            false => Step::Listen(due),
-            true if self.ask.due <= now => Step::Ask,
-            true => Step::Listen(Some(due.map_or(self.ask.due, |due| due.min(self.ask.due)))),
+        match self.needs_lookup && !self.looking_up {
+            false => KeeperStep::Listen(due),
+            true if self.lookup.due <= now => KeeperStep::LookUp,
+            true => KeeperStep::Listen(Some(
+                due.map_or(self.lookup.due, |due| due.min(self.lookup.due)),
+            )),
         }
     }
 
-    /// The kernel said that something has changed.
-    pub fn heard(&mut self) {
-        self.ask.hurry();
+    /// The kernel reported a change.
+    pub(crate) fn event(&mut self) {
+        self.lookup.hurry();
         self.restore.hurry();
     }
 
-    /// The gateway was put back, or could not be.
-    pub fn restored(&mut self, now: BootInstant, done: bool, chance: f64) {
+    /// The gateway was restored, or could not be.
+    pub(crate) fn restored(&mut self, now: BootInstant, done: bool, random_unit: f64) {
         match done {
             true => self.restore.succeeded(now),
-            false => self.restore.failed(now, chance),
+            false => self.restore.failed(now, random_unit),
         }
     }
 
-    /// The API is being asked. It may take its time: a lost default route does not wait for it.
-    pub fn asking(&mut self) {
-        self.asking = true;
+    /// A lookup started. A lost default route does not wait for its end.
+    pub(crate) fn lookup_started(&mut self) {
+        self.looking_up = true;
     }
 
-    /// Asking, or setting what was heard, brought nothing.
-    pub fn failed(&mut self, now: BootInstant, chance: f64) {
-        self.asking = false;
-        self.ask.failed(now, chance);
+    /// The lookup, or setting its result, failed.
+    pub(crate) fn failed(&mut self, now: BootInstant, random_unit: f64) {
+        self.looking_up = false;
+        self.lookup.failed(now, random_unit);
     }
 
-    /// The gateway that the API says is in effect, and verified.
-    pub fn verified(&mut self, now: BootInstant) {
+    /// The API's gateway is in use and verified.
+    pub(crate) fn verified(&mut self, now: BootInstant) {
         self.verified = true;
-        self.curious = false;
-        self.asking = false;
-        self.ask.succeeded(now);
+        self.needs_lookup = false;
+        self.looking_up = false;
+        self.lookup.succeeded(now);
         self.restore.succeeded(now);
     }
 
-    /// Whether another's default route may be replaced once more.
-    pub fn may_replace(&mut self, now: BootInstant) -> bool {
-        self.replaced.retain(|then| now.since(*then) < WINDOW);
-        self.replaced.len() < REPLACEMENTS
+    /// Whether a default route of another process may be replaced again.
+    pub(crate) fn may_replace(&mut self, now: BootInstant) -> bool {
+        self.replaced.retain(|then| now.since(*then) < REPLACEMENT_WINDOW);
+        self.replaced.len() < MAX_REPLACEMENTS
     }
 
-    /// Another's default route was replaced. A try that was put back is none: nobody contends for a gateway that is dead.
-    pub fn replaced(&mut self, now: BootInstant) {
+    /// A default route of another process was replaced. An attempt that was undone does not count.
+    pub(crate) fn replaced(&mut self, now: BootInstant) {
         self.replaced.push(now);
     }
 }
@@ -188,48 +191,48 @@ mod tests {
     #[test]
     fn at_first_the_api_is_asked_and_then_nothing_happens() {
         let mut keeper = Keeper::new(at(0), false);
-        assert_eq!(keeper.next(at(0), Sight::Elsewhere), Step::Ask);
+        assert_eq!(keeper.next(at(0), RouteState::Other), KeeperStep::LookUp);
         keeper.verified(at(1));
-        assert_eq!(keeper.next(at(1), Sight::Ours), Step::Listen(None));
-        keeper.heard();
-        assert_eq!(keeper.next(at(9_999), Sight::Ours), Step::Listen(None));
+        assert_eq!(keeper.next(at(1), RouteState::Verified), KeeperStep::Listen(None));
+        keeper.event();
+        assert_eq!(keeper.next(at(9_999), RouteState::Verified), KeeperStep::Listen(None));
     }
 
     #[test]
     fn nothing_to_put_back_before_anything_was_verified() {
         let mut keeper = Keeper::new(at(0), false);
-        assert_eq!(keeper.next(at(0), Sight::Nowhere), Step::Ask);
+        assert_eq!(keeper.next(at(0), RouteState::Missing), KeeperStep::LookUp);
         keeper.failed(at(0), 0.0);
-        assert_eq!(keeper.next(at(1), Sight::Nowhere), Step::Listen(Some(at(5))));
+        assert_eq!(keeper.next(at(1), RouteState::Missing), KeeperStep::Listen(Some(at(5))));
     }
 
     #[test]
     fn what_was_verified_earlier_is_put_back_and_asked_for() {
         let mut keeper = Keeper::new(at(0), true);
-        assert_eq!(keeper.next(at(0), Sight::Nowhere), Step::Restore);
+        assert_eq!(keeper.next(at(0), RouteState::Missing), KeeperStep::Restore);
         keeper.restored(at(0), true, 0.0);
-        assert_eq!(keeper.next(at(0), Sight::Ours), Step::Ask);
-        assert_eq!(Keeper::new(at(0), true).next(at(0), Sight::Elsewhere), Step::Ask);
+        assert_eq!(keeper.next(at(0), RouteState::Verified), KeeperStep::LookUp);
+        assert_eq!(Keeper::new(at(0), true).next(at(0), RouteState::Other), KeeperStep::LookUp);
     }
 
     #[test]
     fn a_lost_default_is_put_back_at_once_and_the_api_asked_afterwards() {
         let mut keeper = Keeper::new(at(0), false);
         keeper.verified(at(0));
-        assert_eq!(keeper.next(at(100), Sight::Nowhere), Step::Restore);
+        assert_eq!(keeper.next(at(100), RouteState::Missing), KeeperStep::Restore);
         keeper.restored(at(100), true, 0.0);
-        assert_eq!(keeper.next(at(100), Sight::Ours), Step::Ask);
+        assert_eq!(keeper.next(at(100), RouteState::Verified), KeeperStep::LookUp);
         keeper.failed(at(100), 0.0);
-        assert_eq!(keeper.next(at(100), Sight::Ours), Step::Listen(Some(at(105))));
+        assert_eq!(keeper.next(at(100), RouteState::Verified), KeeperStep::Listen(Some(at(105))));
         // Lost again, while the API is being asked.
-        assert_eq!(keeper.next(at(105), Sight::Ours), Step::Ask);
-        keeper.asking();
-        assert_eq!(keeper.next(at(106), Sight::Ours), Step::Listen(None));
-        assert_eq!(keeper.next(at(106), Sight::Nowhere), Step::Restore);
+        assert_eq!(keeper.next(at(105), RouteState::Verified), KeeperStep::LookUp);
+        keeper.lookup_started();
+        assert_eq!(keeper.next(at(106), RouteState::Verified), KeeperStep::Listen(None));
+        assert_eq!(keeper.next(at(106), RouteState::Missing), KeeperStep::Restore);
         keeper.restored(at(106), true, 0.0);
         keeper.failed(at(115), 0.0);
         // And while it is down.
-        assert_eq!(keeper.next(at(116), Sight::Nowhere), Step::Restore);
+        assert_eq!(keeper.next(at(116), RouteState::Missing), KeeperStep::Restore);
     }
 
     #[test]
@@ -239,10 +242,10 @@ mod tests {
         let mut now = at(10);
         let mut pauses = Vec::new();
         for _ in 0..50 {
-            match keeper.next(now, Sight::Nowhere) {
-                Step::Restore => keeper.restored(now, false, 0.0),
-                Step::Ask => keeper.failed(now, 0.0),
-                Step::Listen(until) => {
+            match keeper.next(now, RouteState::Missing) {
+                KeeperStep::Restore => keeper.restored(now, false, 0.0),
+                KeeperStep::LookUp => keeper.failed(now, 0.0),
+                KeeperStep::Listen(until) => {
                     let until = until.unwrap();
                     pauses.push(until.since(now).as_secs());
                     now = until;
@@ -253,9 +256,15 @@ mod tests {
         // A link that comes back is not waited for that long.
         keeper.restored(now, false, 0.0);
         keeper.failed(now, 0.0);
-        keeper.heard();
-        assert_eq!(keeper.next(now, Sight::Nowhere), Step::Listen(Some(now + FIRST_RESTORE)));
-        assert_eq!(keeper.next(now + FIRST_RESTORE, Sight::Nowhere), Step::Restore);
+        keeper.event();
+        assert_eq!(
+            keeper.next(now, RouteState::Missing),
+            KeeperStep::Listen(Some(now + FIRST_RESTORE_BACKOFF))
+        );
+        assert_eq!(
+            keeper.next(now + FIRST_RESTORE_BACKOFF, RouteState::Missing),
+            KeeperStep::Restore
+        );
     }
 
     #[test]
@@ -278,11 +287,11 @@ mod tests {
         let mut now = at(0);
         let mut pauses = Vec::new();
         for _ in 0..20 {
-            assert_eq!(keeper.next(now, Sight::Elsewhere), Step::Ask);
-            keeper.asking();
+            assert_eq!(keeper.next(now, RouteState::Other), KeeperStep::LookUp);
+            keeper.lookup_started();
             assert!(keeper.may_replace(now));
             keeper.failed(now, 0.0);
-            let Step::Listen(Some(until)) = keeper.next(now, Sight::Elsewhere) else {
+            let KeeperStep::Listen(Some(until)) = keeper.next(now, RouteState::Other) else {
                 panic!("no pause")
             };
             pauses.push(until.since(now).as_secs());
@@ -296,40 +305,40 @@ mod tests {
         /// never a sleep of more than a minute while something is wrong.
         #[test]
         fn no_storm_and_no_sleep(
-            sights in proptest::collection::vec((0..3u8, any::<bool>(), 0..5_000u64, any::<bool>(), 0.0..1.0f64), 1..200),
+            states in proptest::collection::vec((0..3u8, any::<bool>(), 0..5_000u64, any::<bool>(), 0.0..1.0f64), 1..200),
         ) {
             let mut now = BootInstant(Duration::from_secs(1_000));
             let mut keeper = Keeper::new(now, false);
             let (mut asked, mut tried): (Option<BootInstant>, Option<BootInstant>) = (None, None);
-            for (sight, good, millis, event, chance) in sights {
+            for (state, good, millis, event, random_unit) in states {
                 if event {
-                    keeper.heard();
+                    keeper.event();
                 }
-                let sight = [Sight::Ours, Sight::Nowhere, Sight::Elsewhere][usize::from(sight)];
-                match keeper.next(now, sight) {
-                    Step::Ask => {
+                let state = [RouteState::Verified, RouteState::Missing, RouteState::Other][usize::from(state)];
+                match keeper.next(now, state) {
+                    KeeperStep::LookUp => {
                         if let Some(asked) = asked {
-                            prop_assert!(now.since(asked) >= FIRST_ASK.mul_f64(0.89));
+                            prop_assert!(now.since(asked) >= FIRST_LOOKUP_BACKOFF.mul_f64(0.89));
                         }
                         if good {
                             keeper.verified(now);
                             (asked, tried) = (None, None);
                         } else {
-                            keeper.failed(now, chance);
+                            keeper.failed(now, random_unit);
                             asked = Some(now);
                         }
                     }
-                    Step::Restore => {
+                    KeeperStep::Restore => {
                         if let Some(tried) = tried {
-                            prop_assert!(now.since(tried) >= FIRST_RESTORE.mul_f64(0.89));
+                            prop_assert!(now.since(tried) >= FIRST_RESTORE_BACKOFF.mul_f64(0.89));
                         }
-                        keeper.restored(now, good, chance);
+                        keeper.restored(now, good, random_unit);
                         tried = (!good).then_some(now);
                     }
-                    Step::Listen(None) => prop_assert_eq!(sight, Sight::Ours),
-                    Step::Listen(Some(until)) => prop_assert!(until.since(now) <= LONGEST),
+                    KeeperStep::Listen(None) => prop_assert_eq!(state, RouteState::Verified),
+                    KeeperStep::Listen(Some(until)) => prop_assert!(until.since(now) <= MAX_BACKOFF),
                 }
-                if sight == Sight::Ours {
+                if state == RouteState::Verified {
                     tried = None;
                 }
                 now = now + Duration::from_millis(millis);

@@ -1,121 +1,135 @@
-//! What the kernel has, and what this process may do to it.
+//! The kernel's routes and interfaces as the gateway commands see them, and this process's rights.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::libc;
 
-use super::interface::{Network, ROUTED};
+use super::interface::Network;
+use super::names::InterfaceNames;
 use crate::error::{Error, Kind, Result};
-use crate::netlink::{INET, INET6, Netlink, NetlinkError, NextHop, Route};
+use crate::netlink::{INET, INET6, Netlink, NetlinkError, NextHop, Route, family_of};
 
-/// An internet address: a.root-servers.net, whose addresses have not changed for decades. Nothing is sent there; the
-/// kernel is asked where it would send it. Source: <https://www.iana.org/domains/root/servers>.
+/// An internet address: a.root-servers.net, whose addresses have not changed for decades. Nothing
+/// is sent there; the kernel is asked where it would send a packet.
+/// Source: <https://www.iana.org/domains/root/servers>.
 const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
 
 /// The same in IPv6.
 const INTERNET6: Ipv6Addr = Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30);
 
-/// CAP_NET_ADMIN's number (capability.h).
+/// The number of CAP_NET_ADMIN (`linux/capability.h`).
 const CAP_NET_ADMIN: u32 = 12;
 
-/// Opens the way to the kernel.
+/// Opens a netlink socket.
 ///
 /// # Errors
-/// There is none.
-pub fn open() -> Result<Netlink> {
-    Netlink::open().map_err(|why| error("the kernel cannot be asked for its routes", why))
+/// It cannot be opened.
+pub(crate) fn open() -> Result<Netlink> {
+    Netlink::open().map_err(|err| error("cannot ask the kernel for its routes", err))
 }
 
-/// Everything that choosing and planning depend on.
+/// The interfaces, and the addresses of a family.
 ///
 /// # Errors
-/// The kernel does not answer.
-pub fn network(netlink: &mut Netlink, family: u8) -> Result<Network> {
-    let error = |why| error("the kernel's network cannot be read", why);
+/// The kernel does not respond.
+pub(crate) fn network(netlink: &mut Netlink, family: u8) -> Result<Network> {
+    let error = |err| error("cannot read the kernel's interfaces", err);
     Ok(Network {
         links: netlink.links().map_err(error)?,
         addresses: netlink.addresses(family).map_err(error)?,
-        // No route that matters is more specific than those of ServiceNet.
-        routes: netlink.routes(family, |route| route.prefix <= *ROUTED.end()).map_err(error)?,
     })
 }
 
-/// The default routes of the main table, the one in effect in front.
+/// The default routes of the main table, the one in use first.
 ///
 /// # Errors
-/// The kernel does not answer.
-pub fn defaults(netlink: &mut Netlink, family: u8) -> Result<Vec<Route>> {
-    netlink.defaults(family).map_err(|why| error("the kernel's routes cannot be read", why))
+/// The kernel does not respond.
+pub(crate) fn defaults(netlink: &mut Netlink, family: u8) -> Result<Vec<Route>> {
+    netlink.defaults(family).map_err(|err| error("cannot read the kernel's routes", err))
 }
 
-fn address_in_the_internet(family: u8) -> IpAddr {
+/// The default routes for IPv4.
+///
+/// # Errors
+/// The kernel does not respond.
+pub(crate) fn defaults4(netlink: &mut Netlink) -> Result<Vec<Route>> {
+    defaults(netlink, INET)
+}
+
+/// Where the kernel would send a packet for the internet; none if nowhere.
+///
+/// # Errors
+/// The kernel does not respond.
+pub(crate) fn internet(netlink: &mut Netlink, family: u8) -> Result<Option<NextHop>> {
+    netlink
+        .next_hop(internet_address(family), None)
+        .map_err(|err| error("cannot ask the kernel for a route", err))
+}
+
+fn internet_address(family: u8) -> IpAddr {
     match family {
         INET6 => IpAddr::V6(INTERNET6),
         _ => IpAddr::V4(INTERNET),
     }
 }
 
-/// Where the kernel would send a packet for the internet; none if nowhere.
+/// Whether the kernel would send every packet for the internet through `gateway`, and on
+/// `interface` if given.
 ///
 /// # Errors
-/// The kernel does not answer.
-pub fn internet(netlink: &mut Netlink, family: u8) -> Result<Option<NextHop>> {
-    netlink
-        .next_hop(address_in_the_internet(family), None)
-        .map_err(|why| error("the kernel cannot be asked for a route", why))
-}
-
-/// Whether the kernel would send every packet for the internet through that gateway, and by that interface if one is given.
-///
-/// # Errors
-/// The kernel does not answer.
-pub fn is_used(netlink: &mut Netlink, gateway: IpAddr, interface: Option<u32>) -> Result<bool> {
-    let family = crate::netlink::family_of(gateway);
+/// The kernel does not respond.
+pub(crate) fn is_used(
+    netlink: &mut Netlink,
+    gateway: IpAddr,
+    interface: Option<u32>,
+) -> Result<bool> {
+    let family = family_of(gateway);
     let hop = internet(netlink, family)?;
-    let is_it = hop.is_some_and(|hop| {
+    let leads_there = hop.is_some_and(|hop| {
         hop.gateway == Some(gateway)
             && interface.is_none_or(|interface| hop.interface == Some(interface))
     });
-    Ok(is_it && !is_split(netlink, family)?)
+    Ok(leads_there && !is_split(netlink, family)?)
 }
 
-/// Whether the answer for one packet says nothing of the next: the route to the internet has several next hops, or is one of
-/// several default routes of one metric, among which the kernel goes by what it knows of the gateways as neighbours at that
-/// moment (fib_select_default in net/ipv4).
+/// Whether packets for the internet are distributed: the route has several next hops, or is one of
+/// several default routes of one metric, among which the kernel chooses by the state of their
+/// gateways as neighbours (fib_select_default in net/ipv4).
 ///
 /// # Errors
-/// The kernel does not answer.
-pub fn is_split(netlink: &mut Netlink, family: u8) -> Result<bool> {
-    let several = |route: &Route| !route.one_hop && route.gateway.is_none();
-    let matched = netlink.matching_route(address_in_the_internet(family));
-    let matched = matched.map_err(|why| error("the kernel cannot be asked for a route", why))?;
+/// The kernel does not respond.
+pub(crate) fn is_split(netlink: &mut Netlink, family: u8) -> Result<bool> {
+    let matching = netlink
+        .matching_route(internet_address(family))
+        .map_err(|err| error("cannot ask the kernel for a route", err))?;
     let defaults = defaults(netlink, family)?;
     // Linux before 4.13 does not tell which route it is.
-    let Some(route) = matched.as_ref().or(defaults.first()) else { return Ok(false) };
+    let Some(route) = matching.as_ref().or(defaults.first()) else { return Ok(false) };
+    let has_several = |route: &Route| !route.one_hop && route.gateway.is_none();
     let hop = |route: &Route| (route.gateway, route.interface);
-    let takes_turns = |other: &&Route| {
+    let alternates = |other: &Route| {
         other.metric == route.metric
             && other.kind == libc::RTN_UNICAST
             && (other.gateway.is_some() || !other.one_hop)
             && hop(other) != hop(route)
     };
-    Ok(several(route) || route.is_default() && defaults.iter().any(|other| takes_turns(&other)))
+    Ok(has_several(route) || route.is_default() && defaults.iter().any(alternates))
 }
 
-/// A hop in words.
-pub fn describe(hop: Option<NextHop>, name: impl Fn(u32) -> String) -> String {
-    match hop {
-        None => "nowhere".to_owned(),
-        Some(NextHop { gateway, interface, .. }) => {
-            let via = gateway.map_or("on-link".to_owned(), |gateway| format!("via {gateway}"));
-            interface.map_or(via.clone(), |interface| format!("{via} dev {}", name(interface)))
-        }
-    }
+/// The names of all interfaces; empty if the kernel does not respond.
+pub(crate) fn interface_names(netlink: &mut Netlink) -> InterfaceNames {
+    InterfaceNames::of(&netlink.links().unwrap_or_default())
 }
 
-/// Whether this process may change routes. Where that cannot be read, the kernel will say it.
-pub fn may_change_routes() -> bool {
+/// The name of an interface by its index, as [`interface_names`] knows it.
+pub(crate) fn namer(netlink: &mut Netlink) -> impl Fn(u32) -> Option<String> + use<> {
+    let names = interface_names(netlink);
+    move |index| names.get(index).map(str::to_owned)
+}
+
+/// Whether this process may change routes. If that cannot be read, the kernel decides.
+pub(crate) fn may_change_routes() -> bool {
     let Ok(status) = fs::read_to_string("/proc/self/status") else { return true };
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     match effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) {
@@ -124,21 +138,7 @@ pub fn may_change_routes() -> bool {
     }
 }
 
-/// The names of the interfaces, as far as the kernel tells them.
-pub fn namer(netlink: &mut Netlink) -> impl Fn(u32) -> Option<String> + use<> {
-    let links = netlink.links().unwrap_or_default();
-    move |index| links.iter().find(|link| link.index == index).map(|link| link.name.clone())
-}
-
-/// An error of the kernel's as one of the program's.
-pub fn error(what: &str, why: NetlinkError) -> Error {
-    Error::new(Kind::Other, format!("{what}: {why}"))
-}
-
-/// The default routes for IPv4.
-///
-/// # Errors
-/// The kernel does not answer.
-pub fn defaults4(netlink: &mut Netlink) -> Result<Vec<Route>> {
-    defaults(netlink, INET)
+/// A netlink error as an error of the program.
+pub(crate) fn error(what: &str, err: NetlinkError) -> Error {
+    Error::new(Kind::Other, format!("{what}: {err}"))
 }

@@ -1,18 +1,37 @@
-//! The default gateway: compared with what the API says, set so that nothing is lost if it was wrong, undone, kept.
+//! The default gateway: compared with the API's, set without losing the old one, undone, kept.
 //!
-//! The core decides over plain data: `choose` (which interface), `rules` (may it be set now), `plan` (what is done to the
-//! routes, and what undoes it), `keeper` (what `gateway keep` does next), `native` (the same as other programs' configuration).
-//! The edge acts: `kernel` (what is there now), `record` (the undo, on disk), `guard` (the process that undoes when this one
-//! dies), `verify`, `change` (all of it in its order), `confirm`.
+//! Decisions are functions of plain data: `policy` (may the gateway be set now), `interface` (where
+//! it is), `plan` (what is changed, and what undoes it), `keeper` (what `gateway keep` does next)
+//! and `export` (the same as configuration of a network manager).
+//!
+//! A change runs through `lookup` (what the API says), `resolve` (what there is to do) and `apply`
+//! (the transaction). The transaction writes a `record` to the `journal`, arms the `guard` (a
+//! process that undoes the change if this one dies), and uses `verify` and `confirm`. `undo` and
+//! `rollback` take a change back. Only `undo` is shared between the transaction and its guard.
 
-pub mod change;
-pub mod confirm;
-pub mod export;
-pub mod guard;
-pub mod interface;
-pub mod journal;
-pub mod keeper;
-pub mod kernel;
-pub mod plan;
-pub mod policy;
-pub mod verify;
+mod apply;
+pub(crate) mod check;
+pub(crate) mod confirm;
+pub(crate) mod export;
+pub(crate) mod export_facts;
+pub(crate) mod guard;
+mod interface;
+pub(crate) mod journal;
+pub(crate) mod keep;
+mod keep_error;
+mod keeper;
+pub(crate) mod kernel;
+pub(crate) mod lookup;
+pub(crate) mod names;
+mod outcome;
+mod plan;
+mod policy;
+mod probe;
+mod record;
+pub(crate) mod resolve;
+pub(crate) mod rollback;
+mod route_events;
+mod running_lookup;
+pub(crate) mod set;
+pub(crate) mod undo;
+mod verify;

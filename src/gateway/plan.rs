@@ -1,261 +1,297 @@
-//! What is done to the routes, as data, and what undoes it. Pure.
+//! The plan of a change: which routes it adds and removes, and what undoes it. Pure.
 //!
-//! The plan touches the main table's default routes and nothing else. The new route is added in front of the one in effect,
-//! at the same metric, and only then is that one removed, exactly, with all others of that metric: there is no moment without a default route, and a route
-//! that somebody else changed in between is never overwritten (as REPLACE would), because its removal then fails and all is
-//! undone.
+//! A plan touches default routes of the main table only. The new route is added in front of the
+//! one in use, at its metric; then every other route of that metric is removed, exactly. So there
+//! is no moment without a default route, and a route that another process changed in between is
+//! never overwritten (as NLM_F_REPLACE would): its removal fails, and the change is undone.
 
-use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-use nix::libc;
-
+use super::names::{InterfaceNames, describe_route};
 use crate::netlink::Route;
 
-/// One step.
+/// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Adds a route, in front of its twins.
+pub(crate) enum RouteChange {
+    /// Adds a route in front of those of its metric.
     Add(Route),
-    /// Adds a route behind its twins: only to put it back.
+    /// Adds a route behind those of its metric; only in an undo.
     Append(Route),
-    /// Removes exactly that route.
+    /// Removes exactly this route.
     Remove(Route),
 }
 
-/// Everything that is done, in its order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The steps.
-    pub changes: Vec<Change>,
-    /// The route that carries the traffic afterwards.
-    pub wanted: Route,
-    /// The default routes that it was made for.
-    pub before: Vec<Route>,
+impl RouteChange {
+    /// The route that is added or removed.
+    pub(crate) fn route(&self) -> &Route {
+        match self {
+            RouteChange::Add(route) | RouteChange::Append(route) | RouteChange::Remove(route) => {
+                route
+            }
+        }
+    }
+
+    /// `+` or `-` and the route, as `gateway set` prints its plan.
+    pub(crate) fn describe(&self, names: &InterfaceNames) -> String {
+        let sign = match self {
+            RouteChange::Add(_) | RouteChange::Append(_) => '+',
+            RouteChange::Remove(_) => '-',
+        };
+        format!("{sign} {}", describe_route(self.route(), names))
+    }
 }
 
-/// Whether `route` sends through that gateway on that interface.
-pub fn is_through(route: &Route, gateway: Ipv4Addr, interface: u32) -> bool {
+/// The steps of a change, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// The steps.
+    pub(crate) changes: Vec<RouteChange>,
+    /// The default route in use afterwards.
+    pub(crate) wanted: Route,
+    /// The default routes that the plan was made for.
+    pub(crate) before: Vec<Route>,
+}
+
+impl Plan {
+    fn adding(wanted: Route, before: &[Route]) -> Plan {
+        let changes = vec![RouteChange::Add(wanted.clone())];
+        Plan { changes, wanted, before: before.to_vec() }
+    }
+}
+
+/// Why no plan could be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PlanError {
+    /// This route is left alone, and nothing can go in front of it.
+    NoRoomInFront(Route),
+    /// `--keep-old-metric` is not behind the new route.
+    KeptInFront { kept: u32, new: u32 },
+    /// Another default route has the metric of `--keep-old-metric`.
+    MetricTaken(u32),
+    /// The kernel would remove the second route instead of the first.
+    Ambiguous(Box<(Route, Route)>),
+    /// The undo would not restore the routes exactly.
+    NotReversible,
+}
+
+impl PlanError {
+    /// The sentence for a person.
+    pub(crate) fn describe(&self, names: &InterfaceNames) -> String {
+        match self {
+            PlanError::NoRoomInFront(route) => format!(
+                "\"{}\" has several next hops or is not a unicast route, so it is not touched, and \
+                 at metric 0 no route can go in front of it",
+                describe_route(route, names)
+            ),
+            PlanError::KeptInFront { kept, new } => format!(
+                "--keep-old-metric {kept} is not greater than {new}, the metric of the new route"
+            ),
+            PlanError::MetricTaken(metric) => {
+                format!("another default route has metric {metric} (--keep-old-metric)")
+            }
+            PlanError::Ambiguous(routes) => format!(
+                "\"{}\" cannot be removed: the kernel would remove \"{}\" instead",
+                describe_route(&routes.0, names),
+                describe_route(&routes.1, names)
+            ),
+            PlanError::NotReversible => {
+                "the present default routes could not be restored exactly".to_owned()
+            }
+        }
+    }
+}
+
+/// Whether `route` goes through `gateway` on `interface`.
+pub(crate) fn leads_to(route: &Route, gateway: Ipv4Addr, interface: u32) -> bool {
     route.is_plain() && route.gateway == Some(gateway.into()) && route.interface == Some(interface)
 }
 
-/// Plans how `gateway` on `interface` becomes the default gateway. `defaults`: the main table's default routes, the one in
-/// effect in front. `keep_old`: the metric at which the replaced route is kept as a fallback.
+/// Plans how `gateway` on `interface` becomes the default gateway. `defaults`: the default routes
+/// of the main table, the one in use first. `keep_old`: the metric at which the replaced route is
+/// kept as a fallback.
 ///
 /// # Errors
-/// A sentence that says why it cannot be done.
-pub fn plan(
+/// See [`PlanError`].
+pub(crate) fn plan(
     defaults: &[Route],
     gateway: Ipv4Addr,
     interface: u32,
     keep_old: Option<u32>,
-) -> Result<Plan, String> {
-    let before = defaults.to_vec();
+) -> Result<Plan, PlanError> {
     let Some(old) = defaults.first() else {
-        let wanted = Route::default_via(gateway, interface, 0);
-        return Ok(Plan { changes: vec![Change::Add(wanted.clone())], wanted, before });
+        return Ok(Plan::adding(Route::default_via(gateway, interface, 0), defaults));
     };
-    // The kernel takes turns among default routes of one metric (fib_select_default in net/ipv4), so that ours has to be alone.
-    let twins = || defaults.iter().filter(|route| route.metric == old.metric);
-    if let Some(strange) = twins().find(|route| !route.is_plain()) {
-        // It stays where it is; ours goes in front of it if there is room.
+    // The kernel alternates among default routes of one metric (fib_select_default in net/ipv4),
+    // so the new route has to be the only one.
+    let equals = || defaults.iter().filter(|route| route.metric == old.metric);
+    if let Some(foreign) = equals().find(|route| !route.is_plain()) {
+        // It stays; the new route goes in front of it if there is room.
         if old.metric == 0 {
-            return Err(format!(
-                "{} has several next hops, or is none that sends anything: it is not touched, and at metric 0 nothing can go in \
-                 front of it",
-                show(strange, &|_| None)
-            ));
+            return Err(PlanError::NoRoomInFront(foreign.clone()));
         }
-        let wanted = Route::default_via(gateway, interface, 0);
-        return Ok(Plan { changes: vec![Change::Add(wanted.clone())], wanted, before });
+        return Ok(Plan::adding(Route::default_via(gateway, interface, 0), defaults));
     }
-    // Where it is there, it stays: the kernel adds no route twice.
-    let there = twins().find(|route| is_through(route, gateway, interface));
+    // The kernel does not add the same route twice: if it exists, it stays.
+    let present = equals().find(|route| leads_to(route, gateway, interface));
     let wanted =
-        there.cloned().unwrap_or_else(|| Route::default_via(gateway, interface, old.metric));
+        present.cloned().unwrap_or_else(|| Route::default_via(gateway, interface, old.metric));
     let mut changes = Vec::new();
-    if let Some(metric) = keep_old.filter(|_| !is_through(old, gateway, interface)) {
-        if metric <= old.metric {
-            return Err(format!(
-                "--keep-old-metric {metric} does not come after metric {}, at which the new route goes",
-                old.metric
-            ));
-        }
-        let kept = old.at_metric(metric);
-        match defaults.iter().find(|route| route.metric == metric) {
-            None => changes.push(Change::Add(kept)),
-            Some(there) if *there == kept => {}
-            Some(_) => {
-                return Err(format!("there is another default route at metric {metric} already"));
-            }
-        }
+    if let Some(metric) = keep_old.filter(|_| !leads_to(old, gateway, interface)) {
+        changes.extend(fallback(defaults, old, metric)?);
     }
-    if there.is_none() {
-        changes.push(Change::Add(wanted.clone()));
+    if present.is_none() {
+        changes.push(RouteChange::Add(wanted.clone()));
     }
-    // From both ends towards ours, so that however far this comes, what is left is in its order and what went comes back to
-    // its place.
-    let ours = twins().position(|route| *route == wanted).unwrap_or(usize::MAX);
-    let (in_front, behind): (Vec<_>, Vec<_>) =
-        twins().enumerate().partition(|(place, _)| *place < ours);
-    let removed =
-        in_front.into_iter().chain(behind.into_iter().rev()).filter(|(place, _)| *place != ours);
-    changes.extend(removed.map(|(_, route)| Change::Remove(route.clone())));
-    let plan = Plan { changes, wanted, before };
-    // What cannot be undone exactly is not begun.
-    let there = after(&plan.changes, defaults)?;
-    match after(&undo(&plan.changes, &plan.wanted, &plan.before, &there), &there)? == *defaults {
+    changes.extend(removals(equals(), &wanted));
+    let plan = Plan { changes, wanted, before: defaults.to_vec() };
+    let done = after(&plan.changes, defaults)?;
+    match after(&undo(&plan, &done), &done)? == *defaults {
         true => Ok(plan),
-        false => Err("the default routes that are there could not be put back exactly".to_owned()),
+        false => Err(PlanError::NotReversible),
     }
 }
 
-/// The default routes as the kernel has them after `changes` to those of `before`.
+/// Keeps `old` at `metric`.
+fn fallback(
+    defaults: &[Route],
+    old: &Route,
+    metric: u32,
+) -> Result<Option<RouteChange>, PlanError> {
+    if metric <= old.metric {
+        return Err(PlanError::KeptInFront { kept: metric, new: old.metric });
+    }
+    let kept = old.at_metric(metric);
+    match defaults.iter().find(|route| route.metric == metric) {
+        None => Ok(Some(RouteChange::Add(kept))),
+        Some(present) if *present == kept => Ok(None),
+        Some(_) => Err(PlanError::MetricTaken(metric)),
+    }
+}
+
+/// Removes all but `wanted`, from both ends towards it: after any number of steps the rest is
+/// still in its order, and what was removed can return to its place.
+fn removals<'a>(
+    equals: impl Iterator<Item = &'a Route>,
+    wanted: &Route,
+) -> impl Iterator<Item = RouteChange> {
+    let equals: Vec<&Route> = equals.collect();
+    let own = equals.iter().position(|route| *route == wanted).unwrap_or(equals.len());
+    let (in_front, rest) = equals.split_at(own);
+    let behind = rest.iter().skip(1).rev();
+    in_front
+        .iter()
+        .chain(behind)
+        .map(|route| RouteChange::Remove((*route).clone()))
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// The default routes as the kernel has them after `changes` to `before`.
 ///
 /// # Errors
-/// A sentence that says which of them the kernel cannot remove without another, because it takes that one for the same.
-pub fn after(changes: &[Change], before: &[Route]) -> Result<Vec<Route>, String> {
+/// [`PlanError::Ambiguous`].
+pub(crate) fn after(changes: &[RouteChange], before: &[Route]) -> Result<Vec<Route>, PlanError> {
     let mut table = before.to_vec();
     for change in changes {
         match change {
-            Change::Add(route) if table.contains(route) => {}
-            Change::Add(route) => {
-                let place = table
-                    .iter()
-                    .position(|other| other.metric >= route.metric)
-                    .unwrap_or(table.len());
-                table.insert(place, route.clone());
+            RouteChange::Add(route) if table.contains(route) => {}
+            RouteChange::Add(route) => {
+                let front = table.iter().position(|other| other.metric >= route.metric);
+                table.insert(front.unwrap_or(table.len()), route.clone());
             }
-            Change::Append(route) => {
-                let place = table
-                    .iter()
-                    .position(|other| other.metric > route.metric)
-                    .unwrap_or(table.len());
-                table.insert(place, route.clone());
+            RouteChange::Append(route) => {
+                let end = table.iter().position(|other| other.metric > route.metric);
+                table.insert(end.unwrap_or(table.len()), route.clone());
             }
-            Change::Remove(route) => match table.iter().position(|other| route.may_match(other)) {
-                Some(place) if table[place] == *route => drop(table.remove(place)),
-                Some(place) => {
-                    let name = |_| None;
-                    return Err(format!(
-                        "{} cannot be removed: the kernel takes {} for the same",
-                        show(route, &name),
-                        show(&table[place], &name)
-                    ));
+            RouteChange::Remove(route) => {
+                match table.iter().position(|other| route.may_match(other)) {
+                    Some(index) if table[index] == *route => drop(table.remove(index)),
+                    Some(index) => {
+                        let routes = (route.clone(), table.remove(index));
+                        return Err(PlanError::Ambiguous(Box::new(routes)));
+                    }
+                    None => {}
                 }
-                None => {}
-            },
+            }
         }
     }
     Ok(table)
 }
 
-/// What undoes `changes`, which were made where the default routes were `before`, where they are `present` now. A route is put
-/// back only where the present one is still ours, or where nobody else's has taken its place; what was added is removed
-/// wherever it is still there.
-pub fn undo(
-    changes: &[Change],
-    wanted: &Route,
-    before: &[Route],
-    present: &[Route],
-) -> Vec<Change> {
-    let is_added = |route: &Route| changes.contains(&Change::Add(route.clone()));
-    let is_foreign =
-        |route: &&Route| !before.contains(route) && !is_added(route) && *route != wanted;
-    let first_foreign = present.iter().filter(is_foreign).map(|route| route.metric).min();
-    let is_free = |old: &Route| {
-        present.contains(wanted) || first_foreign.is_none_or(|metric| metric > old.metric)
+/// What undoes `plan` when the default routes are `present`. A removed route returns only if the
+/// new one is still there, or if no route of another process has taken its place; an added route
+/// is removed wherever it is still there.
+pub(crate) fn undo(plan: &Plan, present: &[Route]) -> Vec<RouteChange> {
+    let Plan { changes, wanted, before } = plan;
+    let is_foreign = |route: &&Route| {
+        *route != wanted
+            && !before.contains(route)
+            && !changes.iter().any(|change| is_add_of(change, route))
     };
-    let comes_back = |old: &Route| is_free(old) && !present.contains(old);
-    // What was behind ours, which was there already, comes back behind it.
-    let place = |route: &Route| before.iter().position(|other| other == route);
-    let is_behind = |old: &Route| {
-        place(wanted).is_some_and(|ours| place(old).is_some_and(|place| place > ours))
+    let has_wanted = present.contains(wanted);
+    let first_foreign = match has_wanted {
+        true => None,
+        false => present.iter().filter(is_foreign).map(|route| route.metric).min(),
     };
+    let returns = |old: &Route| {
+        first_foreign.is_none_or(|metric| metric > old.metric) && !present.contains(old)
+    };
+    // A route that was behind the wanted one, which existed already, returns behind it.
+    let position = |route: &Route| before.iter().position(|other| other == route);
+    let own = position(wanted);
+    let was_behind =
+        |old: &Route| own.is_some_and(|own| position(old).is_some_and(|other| other > own));
     let behind = changes.iter().rev().filter_map(|change| match change {
-        Change::Remove(route) if comes_back(route) && is_behind(route) => {
-            Some(Change::Append(route.clone()))
+        RouteChange::Remove(route) if was_behind(route) && returns(route) => {
+            Some(RouteChange::Append(route.clone()))
         }
         _ => None,
     });
     let others = changes.iter().rev().filter_map(|change| match change {
-        Change::Add(route) if present.contains(route) => Some(Change::Remove(route.clone())),
-        Change::Remove(route) if comes_back(route) && !is_behind(route) => {
-            Some(Change::Add(route.clone()))
+        RouteChange::Add(route) if present.contains(route) => {
+            Some(RouteChange::Remove(route.clone()))
+        }
+        RouteChange::Remove(route) if !was_behind(route) && returns(route) => {
+            Some(RouteChange::Add(route.clone()))
         }
         _ => None,
     });
     behind.chain(others).collect()
 }
 
-/// Whether ours is gone from the default routes `present`, and somebody else's, which neither was there before nor is a
-/// fallback that was added, is in effect.
-pub fn is_taken(plan: &Plan, present: &[Route]) -> bool {
+fn is_add_of(change: &RouteChange, route: &Route) -> bool {
+    matches!(change, RouteChange::Add(added) if added == route)
+}
+
+/// Whether the wanted route is gone, and the one in use belongs to another process: neither was it
+/// there before, nor was it added as a fallback.
+pub(crate) fn is_taken_over(plan: &Plan, present: &[Route]) -> bool {
     let is_foreign = |route: &Route| {
-        !plan.before.contains(route) && !plan.changes.contains(&Change::Add(route.clone()))
+        !plan.before.contains(route) && !plan.changes.iter().any(|change| is_add_of(change, route))
     };
     !present.contains(&plan.wanted) && present.first().is_some_and(is_foreign)
 }
 
 /// Whether `changes` are in effect among the default routes `present`.
-pub fn is_done(changes: &[Change], present: &[Route]) -> bool {
+pub(crate) fn is_done(changes: &[RouteChange], present: &[Route]) -> bool {
     changes.iter().all(|change| match change {
-        Change::Add(route) | Change::Append(route) => present.contains(route),
-        Change::Remove(route) => !present.contains(route),
+        RouteChange::Add(route) | RouteChange::Append(route) => present.contains(route),
+        RouteChange::Remove(route) => !present.contains(route),
     })
 }
 
-/// Whether the default routes are again as `changes` found them: all that was removed is there, nothing that was added is.
-pub fn is_undone(changes: &[Change], present: &[Route]) -> bool {
+/// Whether `changes` are undone: all that was removed is there, and nothing that was added.
+pub(crate) fn is_undone(changes: &[RouteChange], present: &[Route]) -> bool {
     changes.iter().all(|change| match change {
-        Change::Add(route) | Change::Append(route) => !present.contains(route),
-        Change::Remove(route) => present.contains(route),
+        RouteChange::Add(route) | RouteChange::Append(route) => !present.contains(route),
+        RouteChange::Remove(route) => present.contains(route),
     })
-}
-
-/// A route in the words of `ip route`. `name`: the name of an interface.
-pub fn show(route: &Route, name: &dyn Fn(u32) -> Option<String>) -> String {
-    let mut text = match route.kind {
-        libc::RTN_UNICAST => String::new(),
-        libc::RTN_BLACKHOLE => "blackhole ".to_owned(),
-        libc::RTN_UNREACHABLE => "unreachable ".to_owned(),
-        libc::RTN_PROHIBIT => "prohibit ".to_owned(),
-        other => format!("type {other} "),
-    };
-    text.push_str("default");
-    if !route.one_hop {
-        text.push_str(" by several next hops");
-    }
-    if let Some(gateway) = route.gateway {
-        let _ = write!(text, " via {gateway}");
-    }
-    if let Some(interface) = route.interface {
-        let _ = write!(text, " dev {}", name(interface).unwrap_or_else(|| format!("#{interface}")));
-    }
-    let _ = write!(text, " proto {}", protocol(route.protocol));
-    if let Some(source) = route.source {
-        let _ = write!(text, " src {source}");
-    }
-    if route.metric != 0 {
-        let _ = write!(text, " metric {}", route.metric);
-    }
-    text
-}
-
-/// The name of a route's maker. Source: iproute2, `etc/iproute2/rt_protos`.
-pub fn protocol(number: u8) -> String {
-    match number {
-        libc::RTPROT_KERNEL => "kernel".to_owned(),
-        libc::RTPROT_BOOT => "boot".to_owned(),
-        libc::RTPROT_STATIC => "static".to_owned(),
-        9 => "ra".to_owned(),
-        16 => "dhcp".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use nix::libc;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -275,11 +311,13 @@ mod tests {
         Route::read(&bytes).unwrap().at_metric(metric)
     }
 
-    fn changes(defaults: &[Route], keep_old: Option<u32>) -> Result<Vec<Change>, String> {
-        plan(defaults, GATEWAY, 3, keep_old).map(|plan| plan.changes)
+    fn changes(defaults: &[Route], keep_old: Option<u32>) -> Result<Vec<RouteChange>, String> {
+        plan(defaults, GATEWAY, 3, keep_old)
+            .map(|plan| plan.changes)
+            .map_err(|err| err.describe(&InterfaceNames::default()))
     }
 
-    use Change::{Add, Remove};
+    use RouteChange::{Add, Remove};
 
     #[test]
     fn plans() {
@@ -316,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_not_touched() {
+    fn routes_that_are_not_plain_are_not_touched() {
         assert!(changes(&[several(0)], None).unwrap_err().contains("not touched"));
         assert_eq!(changes(&[several(100), public(200)], None), Ok(vec![Add(ours(0))]));
         assert_eq!(changes(&[public(7), several(7)], None), Ok(vec![Add(ours(0))]));
@@ -338,33 +376,35 @@ mod tests {
 
     /// The second of two behind ours came back in front of the first, where only one of them was gone.
     #[test]
-    fn what_is_half_done_is_undone_in_its_order() {
+    fn a_partial_change_is_undone_in_order() {
         let before =
             [1, 2, 3].map(|last| Route::default_via(Ipv4Addr::new(198, 51, 100, last), 2, 0));
         let before = [&before[..1], &[ours(0)], &before[1..]].concat();
         let plan = plan(&before, GATEWAY, 3, None).unwrap();
         for steps in 0..=plan.changes.len() {
             let present = after(&plan.changes[..steps], &before).unwrap();
-            let undo = undo(&plan.changes, &plan.wanted, &plan.before, &present);
+            let undo = undo(&plan, &present);
             assert_eq!(after(&undo, &present).unwrap(), before, "after {steps} steps");
         }
     }
 
     #[test]
-    fn a_fallback_needs_a_place_of_its_own_behind() {
-        assert!(changes(&[public(100)], Some(100)).unwrap_err().contains("does not come after"));
+    fn a_fallback_needs_a_free_metric_behind() {
+        assert!(
+            changes(&[public(100)], Some(100)).unwrap_err().contains("is not greater than 100")
+        );
         assert!(
             changes(&[public(0), ours(7)], Some(7)).unwrap_err().contains("another default route")
         );
     }
 
     /// The table as the kernel would have it after a step.
-    fn apply(table: &mut Vec<Route>, change: &Change) {
+    fn apply(table: &mut Vec<Route>, change: &RouteChange) {
         *table = after(std::slice::from_ref(change), table).unwrap();
     }
 
     #[test]
-    fn what_the_kernel_cannot_tell_apart_is_not_begun() {
+    fn ambiguous_removals_are_not_planned() {
         // A default without a gateway, of scope and protocol like ours: to remove it would remove ours.
         let mut bytes = vec![
             2,
@@ -385,7 +425,7 @@ mod tests {
         assert!(
             changes(std::slice::from_ref(&bare), None)
                 .unwrap_err()
-                .contains("takes default via 10.182.127.198")
+                .contains("would remove \"default via 10.182.127.198")
         );
         assert!(changes(&[public(0), bare], None).is_err());
     }
@@ -414,7 +454,7 @@ mod tests {
                 apply(&mut table, change);
                 prop_assert!(!table.is_empty());
             }
-            prop_assert!(is_through(&table[0], GATEWAY, 3));
+            prop_assert!(leads_to(&table[0], GATEWAY, 3));
             prop_assert_eq!(&table[0], &plan.wanted);
             prop_assert!(table[1..].iter().all(|route| route.metric > table[0].metric), "ours is not alone: {:?}", table);
             for route in before.iter().filter(|route| !route.is_plain()) {
@@ -422,7 +462,7 @@ mod tests {
             }
             let mut table = before.clone();
             plan.changes.iter().take(steps).for_each(|change| apply(&mut table, change));
-            for change in undo(&plan.changes, &plan.wanted, &before, &table.clone()) {
+            for change in undo(&plan, &table.clone()) {
                 apply(&mut table, &change);
                 prop_assert!(!table.is_empty() || before.is_empty());
             }
@@ -431,27 +471,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_put_back_over_what_another_put_there() {
+    fn an_undo_does_not_override_another_process() {
         let plan = plan(&[public(0)], GATEWAY, 3, Some(500)).unwrap();
         let other = Route::default_via(Ipv4Addr::new(192, 0, 2, 1), 2, 0);
         let kept = public(0).at_metric(500);
-        let undo = |present: &[Route]| undo(&plan.changes, &plan.wanted, &plan.before, present);
+        let undo = |present: &[Route]| undo(&plan, present);
         assert_eq!(undo(&[other.clone(), kept.clone()]), [Remove(kept.clone())]);
-        assert!(is_taken(&plan, &[other.clone(), kept.clone()]));
-        assert!(!is_taken(&plan, &[kept.clone(), other.at_metric(700)]));
-        assert!(!is_taken(&plan, &[ours(0), other.clone()]) && !is_taken(&plan, &[]));
+        assert!(is_taken_over(&plan, &[other.clone(), kept.clone()]));
+        assert!(!is_taken_over(&plan, &[kept.clone(), other.at_metric(700)]));
+        assert!(!is_taken_over(&plan, &[ours(0), other.clone()]) && !is_taken_over(&plan, &[]));
         // But where ours was lost, and nobody else's is in its place, the old one comes back.
         assert_eq!(undo(&[]), [Add(public(0))]);
         assert_eq!(undo(&[kept.clone(), other.at_metric(700)]), [Add(public(0)), Remove(kept)]);
-    }
-
-    #[test]
-    fn shown_as_ip_does() {
-        let name = |index| (index == 2).then(|| "eth0".to_owned());
-        assert_eq!(
-            show(&public(100), &name),
-            "default via 198.51.100.1 dev eth0 proto static metric 100"
-        );
-        assert_eq!(show(&ours(0), &name), "default via 10.182.127.198 dev #3 proto static");
     }
 }

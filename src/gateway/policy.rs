@@ -1,22 +1,24 @@
-//! Whether the gateway may be set now: the automation may be setting it itself. Pure.
+//! Whether the gateway may be set now, or the automation may be setting it itself. Pure.
 
-use crate::model::NamedStatus;
-use crate::model::Status;
+use std::fmt;
 
-/// What the features say about "Configure network stack": whether RackConnect sets the gateway itself.
+use crate::model::{NamedStatus, Status};
+
+/// The feature "Configure network stack": whether RackConnect sets the gateway itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NetworkStack {
-    /// Clearly: it does.
+pub(crate) enum NetworkStack {
+    /// It does.
     Automated,
-    /// Clearly: it does not.
+    /// It does not.
     Manual,
-    /// Nothing clear.
+    /// The features do not say so clearly.
     Unclear,
 }
 
 impl NetworkStack {
-    /// Reads the features. Their names and words are hardly documented: what is not clear is unclear.
-    pub fn of(features: &[NamedStatus]) -> NetworkStack {
+    /// Reads the features. Their names and values are hardly documented, so anything unexpected
+    /// counts as unclear.
+    pub(crate) fn of(features: &[NamedStatus]) -> NetworkStack {
         let plain = |text: &str| -> String {
             text.chars()
                 .filter(char::is_ascii_alphanumeric)
@@ -38,29 +40,48 @@ impl NetworkStack {
     }
 }
 
-/// Says why the gateway must not be set now; none if it may. `status`: none if the API does not know this server.
-pub fn refusal(status: Option<&Status>, stack: NetworkStack) -> Option<String> {
-    match (stack, status) {
-        (NetworkStack::Manual, _) | (_, Some(Status::Deployed)) => None,
-        (NetworkStack::Automated, status) => Some(format!(
-            "RackConnect configures the network stack of this server itself, and its status is {}",
-            word(status)
-        )),
-        (NetworkStack::Unclear, Some(Status::Failed | Status::Unprocessable)) => None,
-        (NetworkStack::Unclear, status) => Some(format!(
-            "the status is {}: the automation may be setting the gateway itself right now",
-            word(status)
-        )),
+/// Why the gateway must not be set now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    stack: NetworkStack,
+    /// None: the API does not know this server.
+    status: Option<Status>,
+}
+
+impl Refusal {
+    /// Whether waiting can end the refusal.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self.status, None | Some(Status::Deploying | Status::Unknown(_)))
     }
 }
 
-/// Whether waiting could end the refusal.
-pub fn is_passing(status: Option<&Status>) -> bool {
-    matches!(status, None | Some(Status::Deploying | Status::Unknown(_)))
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status.as_ref().map_or("unknown (HTTP 404)", Status::word);
+        match self.stack {
+            NetworkStack::Automated => write!(
+                f,
+                "RackConnect configures the network of this server itself, and the status is {status}"
+            ),
+            NetworkStack::Manual | NetworkStack::Unclear => write!(
+                f,
+                "the status is {status}: the automation may be setting the gateway right now"
+            ),
+        }
+    }
 }
 
-fn word(status: Option<&Status>) -> &str {
-    status.map_or("unknown (HTTP 404)", Status::word)
+/// Refuses to set the gateway while the automation may do so. `status`: none if the API does not
+/// know this server.
+///
+/// # Errors
+/// See [`Refusal`].
+pub(crate) fn check(status: Option<Status>, stack: NetworkStack) -> Result<(), Refusal> {
+    match (stack, &status) {
+        (NetworkStack::Manual, _) | (_, Some(Status::Deployed)) => Ok(()),
+        (NetworkStack::Unclear, Some(Status::Failed | Status::Unprocessable)) => Ok(()),
+        _ => Err(Refusal { stack, status }),
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn features_that_are_clear_and_others() {
+    fn clear_and_unclear_features() {
         for (features, stack) in [
             (vec![feature("configure_network_stack", "ENABLED")], NetworkStack::Automated),
             (vec![feature("Configure network stack", "disabled")], NetworkStack::Manual),
@@ -100,28 +121,25 @@ mod tests {
     }
 
     #[test]
-    fn the_rules() {
+    fn when_the_gateway_may_be_set() {
         use NetworkStack::{Automated, Manual, Unclear};
-        let unknown = Status::Unknown("REBUILDING".to_owned());
         let statuses = [
             None,
-            Some(&Status::Deploying),
-            Some(&unknown),
-            Some(&Status::Deployed),
-            Some(&Status::Failed),
-            Some(&Status::Unprocessable),
+            Some(Status::Deploying),
+            Some(Status::Unknown("REBUILDING".to_owned())),
+            Some(Status::Deployed),
+            Some(Status::Failed),
+            Some(Status::Unprocessable),
         ];
         for (stack, refused) in [
             (Manual, [false; 6]),
             (Automated, [true, true, true, false, true, true]),
             (Unclear, [true, true, true, false, false, false]),
         ] {
-            assert_eq!(
-                statuses.map(|status| refusal(status, stack).is_some()),
-                refused,
-                "{stack:?}"
-            );
+            let found = statuses.clone().map(|status| check(status, stack).is_err());
+            assert_eq!(found, refused, "{stack:?}");
         }
-        assert_eq!(statuses.map(is_passing), [true, true, true, false, false, false]);
+        let may_pass = statuses.map(|status| Refusal { stack: Automated, status }.may_pass());
+        assert_eq!(may_pass, [true, true, true, false, false, false]);
     }
 }

@@ -57,19 +57,15 @@ pub struct Route {
 /// information, link state) and the order of attributes do not count.
 impl PartialEq for Route {
     fn eq(&self, other: &Route) -> bool {
-        let numbers = |route: &Route| (route.fixed(), route.table);
-        let given = |route: &Route| -> Vec<(u16, Vec<u8>)> {
-            let is_given = |(kind, value): &&(u16, Vec<u8>)| {
-                let absent = *kind == libc::RTA_PRIORITY && value.iter().all(|byte| *byte == 0);
-                *kind != libc::RTA_TABLE && !absent
-            };
-            route.attributes.iter().filter(is_given).cloned().collect()
+        let has_all_of = |ours: &Route, theirs: &Route| {
+            theirs.given().all(|attribute| ours.given().any(|own| own == attribute))
         };
-        let (ours, theirs) = (given(self), given(other));
-        numbers(self) == numbers(other)
-            && ours.len() == theirs.len()
-            && ours.iter().all(|attribute| theirs.contains(attribute))
-            && theirs.iter().all(|attribute| ours.contains(attribute))
+        self.fixed() == other.fixed()
+            && self.table == other.table
+            && self.metric == other.metric
+            && self.given().count() == other.given().count()
+            && has_all_of(self, other)
+            && has_all_of(other, self)
     }
 }
 
@@ -223,6 +219,27 @@ impl Route {
         fixed[..8].copy_from_slice(&head);
         fixed[8..].copy_from_slice(&(self.flags & ONLINK).to_ne_bytes());
         fixed
+    }
+
+    /// The attributes given on creation. The table is compared as a field, and a metric of 0 is
+    /// the same as none.
+    fn given(&self) -> impl Iterator<Item = (u16, &[u8])> {
+        self.attributes().filter(|(kind, value)| {
+            *kind != libc::RTA_TABLE
+                && !(*kind == libc::RTA_PRIORITY && value.iter().all(|byte| *byte == 0))
+        })
+    }
+
+    /// This route on another interface.
+    pub fn on_interface(&self, index: u32) -> Route {
+        let mut route = self.clone();
+        route.interface = Some(index);
+        for (kind, value) in &mut route.attributes {
+            if *kind == libc::RTA_OIF {
+                *value = index.to_ne_bytes().to_vec();
+            }
+        }
+        route
     }
 
     /// Its attributes.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{Level, LevelFilter};
 
-use super::escape_control;
+use super::{escape_control, stderr};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,7 @@ pub fn start(verbosity: Verbosity) {
             false => writeln!(out, "rackconnect: {prefix}{text}"),
         }
     });
+    builder.target(env_logger::Target::Pipe(Box::new(stderr::Stderr)));
     builder.init();
 }
 
@@ -96,11 +97,10 @@ pub fn is_watched() -> bool {
 
 /// Draws the live line anew, cut off at the width of the terminal.
 pub fn live(line: &str) {
-    let mut stderr = io::stderr().lock();
-    let width = terminal_size::terminal_size_of(&stderr).map_or(80, |(width, _)| width.0);
+    let width = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0);
     let text = format!("{ERASE_LINE}{}", cut(&escape_control(line), usize::from(width)));
     LIVE.store(true, Ordering::Relaxed);
-    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+    let _ = stderr::Stderr.write_all(text.as_bytes());
 }
 
 /// A line that stays in front of the last column: a character there makes some terminals wrap.
@@ -116,7 +116,7 @@ fn cut(line: &str, width: usize) -> String {
 /// Takes the live line away.
 pub fn end_live() {
     if LIVE.swap(false, Ordering::Relaxed) {
-        let _ = io::stderr().lock().write_all(ERASE_LINE.as_bytes());
+        let _ = stderr::Stderr.write_all(ERASE_LINE.as_bytes());
     }
 }
 

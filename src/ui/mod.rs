@@ -3,6 +3,7 @@
 mod escape;
 mod logger;
 pub mod output;
+pub(crate) mod stderr;
 
 pub use escape::{escape_control, is_terminal_safe};
 pub use logger::*;

@@ -109,7 +109,7 @@ fn the_new_route_goes_between_the_steps() {
     let held = Held::at(&network, &["gateway", "set"], "route added");
     assert!(network.server.remove(&network.server.defaults()[0]));
     let ended = held.resume();
-    ended.expect(10).says("somebody else removed the new default route");
+    ended.expect(10).says("another process removed the new default route");
     assert!(!ended.stderr.contains("removed: default via 198.51.100.1"), "{}", ended.stderr);
     assert_eq!(network.server.routes(), before);
 }

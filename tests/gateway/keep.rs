@@ -286,7 +286,7 @@ fn sigkill_and_a_new_start() {
     let mut keep = Keep::start(&network);
     keep.until("waiting: 10.182.127.199 does not answer on eth1 (ARP); everything is put back");
     network.expect(&[(PUBLIC, 0)]);
-    keep.end(SIGTERM).expect(0).says("interrupted: it is undone first");
+    keep.end(SIGTERM).expect(0).says("interrupted: it has been undone");
 }
 
 fn ends_by_other_signals() {

@@ -164,7 +164,7 @@ fn a_rule_goes_before_the_main_table() {
     network
         .run(&["gateway", "set"])
         .expect(10)
-        .says("but via 198.51.100.1 dev eth0 (something goes before");
+        .says("but via 198.51.100.1 dev eth0 (a rule or a more specific");
     network.expect(&[(PUBLIC, 0)]);
 }
 
@@ -483,7 +483,7 @@ fn the_old_one_is_kept_if_asked() {
     network
         .run(&["gateway", "set", "--keep-old-metric", "0"])
         .expect(10)
-        .says("does not come after");
+        .says("is not greater than");
     network.run(&["gateway", "set", "--keep-old-metric", "-1"]).expect(2);
     network.run(&["gateway", "set", "--keep-old-metric", "500"]).expect(0);
     network.expect(&[(GATEWAY, 0), (PUBLIC, 500)]);
@@ -592,7 +592,7 @@ fn what_answered_before_must_answer_after() {
     network
         .run(&["gateway", "set", "--probe", PUBLIC_HOST])
         .expect(10)
-        .says("203.0.113.20 worked before");
+        .says("203.0.113.20 was reachable before");
     network.expect(&[(PUBLIC, 0)]);
     let probes = [HOST, &format!("{HOST}:80"), "192.0.2.222:9"];
     network
@@ -625,7 +625,9 @@ fn the_route_is_changed_before_the_change() {
     let held = Held::at(&network, &["gateway", "set"], "planned");
     let other = network.server.route("default", "10.182.0.1", "eth1", 0);
     network.server.prepend(&other);
-    held.resume().expect(10).says("changed by somebody else in the meantime; nothing was changed");
+    held.resume()
+        .expect(10)
+        .says("changed the default routes in the meantime; nothing was changed");
     network.expect(&[("10.182.0.1", 0), (PUBLIC, 0)]);
 }
 
@@ -655,7 +657,7 @@ fn nobody_confirms() {
     network
         .run(&["gateway", "set", "--confirm", "1s"])
         .expect(10)
-        .says("nobody confirmed it within 1s; everything is put back");
+        .says("not confirmed within 1s; everything is put back");
     network.expect(&[(PUBLIC, 0)]);
     network.run(&["gateway", "confirm"]).expect(10);
 }
@@ -685,7 +687,7 @@ fn rolled_back_from_another_session() {
     network.run(&["gateway", "rollback"]).expect(0);
     ended(child.wait_with_output().unwrap())
         .expect(10)
-        .says("gateway rollback asked for it; everything is put back");
+        .says("gateway rollback\" asked for it; everything is put back");
     network.expect(&[(PUBLIC, 0)]);
 }
 
@@ -697,12 +699,12 @@ fn confirm_and_rollback_without_anything_to_do() {
     lost.env("RACKCONNECT_STATE_DIR", "/nowhere/at/all");
     ended(network.start(lost).wait_with_output().unwrap()).expect(10);
     assert!(network.requests().is_empty());
-    // A change that somebody else has replaced since is not undone.
+    // A change that another process has replaced since is not undone.
     network.run(&["gateway", "set"]).expect(0);
     let ours = network.server.defaults().remove(0);
     network.server.prepend(&network.server.route("default", "10.182.0.1", "eth1", 0));
     network.server.remove(&ours);
-    network.run(&["gateway", "rollback"]).expect(10).says("somebody else");
+    network.run(&["gateway", "rollback"]).expect(10).says("another process");
     network.expect(&[("10.182.0.1", 0)]);
 }
 
@@ -752,7 +754,7 @@ fn a_second_set_remembers_the_first() {
     let ours = network.server.defaults().remove(0);
     network.server.remove(&ours);
     // What fails in between does not lose it, either.
-    network.run(&["gateway", "set", "--confirm", "10ms"]).expect(10).says("nobody confirmed");
+    network.run(&["gateway", "set", "--confirm", "10ms"]).expect(10).says("not confirmed");
     network.expect(&[]);
     network.run(&["gateway", "set"]).expect(0);
     network.expect(&[(GATEWAY, 0)]);
@@ -779,7 +781,7 @@ fn the_terminal_goes_away() {
     until("it waits", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     drop(pty.master);
     kill(&child, SIGHUP);
-    ended(child.wait_with_output().unwrap()).expect(10).says("nobody confirmed");
+    ended(child.wait_with_output().unwrap()).expect(10).says("not confirmed");
     network.expect(&[(PUBLIC, 0)]);
 }
 
@@ -860,7 +862,7 @@ fn taken_by_another_before_it_is_confirmed() {
     let ours = network.server.defaults().remove(0);
     network.server.append(&network.server.route("default", "10.182.0.1", "eth1", 0));
     network.server.remove(&ours);
-    network.run(&["gateway", "confirm"]).expect(10).says("somebody else");
+    network.run(&["gateway", "confirm"]).expect(10).says("another process");
     ended(child.wait_with_output().unwrap()).expect(10).says("before it was confirmed");
     network.expect(&[("10.182.0.1", 0)]);
     network.run(&["gateway", "rollback"]).expect(10).says("no change");
@@ -887,7 +889,7 @@ fn a_rollback_of_what_another_has_taken() {
     let ours = network.server.defaults().remove(0);
     network.server.prepend(&network.server.route("default", "10.182.0.1", "eth1", 0));
     network.server.remove(&ours);
-    network.run(&["gateway", "rollback"]).expect(10).says("changed since by somebody else");
+    network.run(&["gateway", "rollback"]).expect(10).says("since: nothing is put back");
     network.expect(&[("10.182.0.1", 0), (PUBLIC, 500)]);
 }
 
@@ -926,7 +928,7 @@ fn sigkill_of_both_is_undone_by_the_next_command() {
         child.wait().unwrap();
         network.expect(&[(DEAD, 0)]);
         let ended = network.run(command);
-        ended.says("interrupted: it is undone first");
+        ended.says("interrupted: it has been undone");
         assert_eq!(network.server.routes(), before);
     }
 }

@@ -217,7 +217,7 @@ fn the_route_is_removed_by_another_in_the_middle() {
     let before = network.server.routes();
     let held = Held::at(&network, &["gateway", "set"], "route added");
     assert!(network.server.remove(&network.server.route("default", PUBLIC, "eth0", 0)));
-    held.resume().expect(10).says("somebody else changed the routes at the same time");
+    held.resume().expect(10).says("another process changed the default route at the same time");
     assert_eq!(network.server.routes(), before);
     assert_eq!(record(&network), None);
 }
@@ -260,7 +260,7 @@ fn signals_in_the_middle_of_a_rollback() {
                 network
                     .run(&["gateway", "rollback"])
                     .expect(0)
-                    .says("interrupted: it is undone first");
+                    .says("interrupted: it has been undone");
             }
             assert_eq!(network.server.routes(), before, "{signal} at {step}");
             network.run(&["gateway", "rollback"]).expect(10).says("no change");
@@ -347,7 +347,7 @@ fn signals_in_the_middle_of_finishing() {
                 network
                     .run(&["gateway", "rollback"])
                     .expect(0)
-                    .says("interrupted: it is undone first");
+                    .says("interrupted: it has been undone");
             }
             assert_eq!(network.server.routes(), before, "{signal} at {step}");
             assert_eq!(record(&network), None);
@@ -433,7 +433,7 @@ fn the_tls_check_fails_after_the_change() {
     });
     held.resume()
         .expect(10)
-        .says("the API worked before, and does not any more")
+        .says("the API was reachable before the change, but not after it")
         .says("everything is put back");
     assert_eq!(network.server.routes(), before);
     assert_eq!(record(&network), None);

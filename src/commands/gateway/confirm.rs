@@ -1,50 +1,48 @@
-//! `gateway confirm` and `gateway rollback`: they ask the API nothing and work whatever the configuration is like, since
-//! they may be all that is left to someone.
+//! `gateway confirm` and `gateway rollback`: they ask the API nothing and work with any
+//! configuration, as they may be all that is left to someone.
 
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::gateway::confirm::{Word, say};
-use crate::gateway::journal::Store;
-use crate::gateway::{change, kernel};
-use crate::netlink::INET;
-use crate::ui::output;
+use crate::gateway::confirm::{Reply, Verdict, send};
+use crate::gateway::journal::Journal;
+use crate::gateway::rollback::roll_back;
+use crate::gateway::undo::finish_interrupted;
+use crate::ui::{escape_control, output};
 
 /// Accepts the change that waits.
 pub fn confirm(settings: &Settings) -> Result<Exit> {
-    let store = Store::at(&settings.state_dir()?);
-    match say(&store, Word::Confirm)? {
-        Some(answer) => finish(answer),
-        None if change::finish_interrupted(&store, None)? => Err(Error::new(
-            Kind::Refused,
-            "too late: the change was interrupted, and everything is put back",
-        )),
-        None => Err(Error::new(
-            Kind::Refused,
-            format!("no change of the default route waits for a confirmation{}", store.searched()),
+    let journal = Journal::at(&settings.state_dir()?);
+    if let Some(reply) = send(&journal, Verdict::Confirm)? {
+        return finish(reply);
+    }
+    let refused = |message: String| Err(Error::new(Kind::Refused, message));
+    match finish_interrupted(&journal, None)? {
+        true => {
+            refused("too late: the change was interrupted, and everything is put back".to_owned())
+        }
+        false => refused(format!(
+            "no change of the default route waits for a confirmation{}",
+            journal.searched()
         )),
     }
 }
 
 /// Undoes the change that waits, or the last one.
 pub fn rollback(settings: &Settings) -> Result<Exit> {
-    let store = Store::at(&settings.state_dir()?);
-    match say(&store, Word::Rollback)? {
-        Some(answer) => finish(answer),
-        None if change::finish_interrupted(&store, None)? => finish((true, "put back".to_owned())),
-        None => {
-            let network = kernel::network(&mut kernel::open()?, INET)?;
-            finish((true, change::roll_back(&store, &network)?))
-        }
+    let journal = Journal::at(&settings.state_dir()?);
+    if let Some(reply) = send(&journal, Verdict::Rollback)? {
+        return finish(reply);
     }
+    finish(Reply::Done(match finish_interrupted(&journal, None)? {
+        true => "put back".to_owned(),
+        false => roll_back(&journal)?,
+    }))
 }
 
-fn finish((done, sentence): (bool, String)) -> Result<Exit> {
-    match done {
-        true => {
-            output::line(&crate::ui::escape_control(&sentence))?;
-            Ok(Exit::Ok)
-        }
-        false => Err(Error::new(Kind::Refused, sentence)),
+fn finish(reply: Reply) -> Result<Exit> {
+    match reply {
+        Reply::Done(sentence) => output::line(&escape_control(&sentence)).map(|()| Exit::Ok),
+        Reply::Failed(sentence) => Err(Error::new(Kind::Refused, sentence)),
     }
 }

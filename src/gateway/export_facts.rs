@@ -1,0 +1,69 @@
+//! What an export is made of: the interface, its address, and the default routes to replace.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use super::export::{self, ExportFacts};
+use super::interface;
+use super::journal::Journal;
+use super::kernel;
+use super::names::InterfaceNames;
+use super::resolve::{KernelAndXenstore, ResolveError};
+use crate::error::{Error, Kind, Result};
+use crate::netlink::INET;
+
+/// Reads the facts of this server. `named`: the interface given by the user.
+///
+/// # Errors
+/// The gateway is on no interface of this server, or the kernel does not respond.
+pub(crate) fn collect(
+    gateway: IpAddr,
+    named: Option<&str>,
+    journal: &Journal,
+) -> Result<ExportFacts> {
+    let error = |message: String| Error::new(Kind::Other, message);
+    let v4 = match gateway {
+        IpAddr::V4(v4) => v4,
+        IpAddr::V6(v6) => return Err(error(ResolveError::Ipv6(v6).to_string())),
+    };
+    let mut netlink = kernel::open()?;
+    let network = kernel::network(&mut netlink, INET)?;
+    let names = InterfaceNames::of(&network.links);
+    let defaults = kernel::defaults4(&mut netlink)?;
+    let mut service_net = KernelAndXenstore { netlink: &mut netlink };
+    let link = interface::choose(&network, gateway, named, &mut service_net)
+        .map_err(|err| error(err.to_string()))?;
+    let own = network
+        .addresses
+        .iter()
+        .find(|address| address.interface == link.index && address.covers(gateway));
+    let address = own.and_then(|address| match address.local {
+        IpAddr::V4(local) => Some((local, address.prefix)),
+        IpAddr::V6(_) => None,
+    });
+    // A replaced route is gone from the kernel, but not from what configures it.
+    let before = journal.read().map(|record| record.plan.before).unwrap_or_default();
+    let (mut others, mut replaced): (Vec<String>, Vec<Ipv4Addr>) = (Vec::new(), Vec::new());
+    for route in defaults.iter().chain(&before) {
+        let Some(name) = route.interface.map(|index| names.name(index)) else { continue };
+        if name != link.name {
+            others.push(name);
+        } else if let Some(IpAddr::V4(old)) = route.gateway
+            && old != v4
+        {
+            replaced.push(old);
+        }
+    }
+    others.sort();
+    others.dedup();
+    replaced.sort();
+    replaced.dedup();
+    Ok(ExportFacts {
+        interface: link.name.clone(),
+        gateway: v4,
+        address: address.ok_or_else(|| error(format!("{} lost its address", link.name)))?,
+        network_file: export::manager(Path::new("/"), link).and_then(|(_, file)| file),
+        others,
+        replaced,
+    })
+}

@@ -1,0 +1,237 @@
+//! What the API is asked before the gateway is touched.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::policy::{self, NetworkStack, Refusal};
+use crate::api::client::Answer;
+use crate::api::reach::Target;
+use crate::api::response;
+use crate::clock::BootInstant;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Format, Operation, Status};
+use crate::ratelimit::RESERVE;
+
+/// How long the features may be reused by a command that asks repeatedly: they hardly change, and
+/// each question is a request.
+const FEATURES_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The API as the gateway commands use it: one client for all questions.
+pub(crate) trait GatewayApi: Sync {
+    /// Asks one question, by `deadline`, leaving `reserved` permits of the rate limit to others.
+    ///
+    /// # Errors
+    /// It is not answered.
+    fn ask(
+        &self,
+        operation: Operation,
+        format: Format,
+        deadline: BootInstant,
+        reserved: usize,
+    ) -> Result<Answer>;
+
+    /// The API as a destination of connections without a request.
+    ///
+    /// # Errors
+    /// The settings are wrong.
+    fn target(&self) -> Result<Target>;
+}
+
+/// How often a command asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Schedule {
+    /// Once.
+    Once,
+    /// Until it succeeds, or until the deadline if there is one (`--wait`).
+    Wait { interval: Duration, deadline: Option<BootInstant> },
+    /// For ever, when the caller decides so (`gateway keep`).
+    Forever,
+}
+
+/// The questions of one command.
+pub(crate) struct GatewayLookup<'a> {
+    api: &'a dyn GatewayApi,
+    /// When the process started.
+    started: BootInstant,
+    /// How long one question may take; of a command that asks once, all questions together.
+    deadline: Duration,
+    schedule: Schedule,
+    features: Mutex<Option<(BootInstant, NetworkStack)>>,
+}
+
+impl<'a> GatewayLookup<'a> {
+    /// The questions of a command that `started`.
+    pub(crate) fn new(
+        api: &'a dyn GatewayApi,
+        started: BootInstant,
+        deadline: Duration,
+        schedule: Schedule,
+    ) -> GatewayLookup<'a> {
+        GatewayLookup { api, started, deadline, schedule, features: Mutex::new(None) }
+    }
+
+    /// The deadline of a question that is asked now, and how many permits it leaves to others.
+    fn terms(&self) -> (BootInstant, usize) {
+        let own = BootInstant::now() + self.deadline;
+        match self.schedule {
+            Schedule::Once => (self.started + self.deadline, 0),
+            Schedule::Wait { deadline: Some(end), .. } => (own.min(end), RESERVE),
+            Schedule::Wait { deadline: None, .. } | Schedule::Forever => (own, RESERVE),
+        }
+    }
+
+    fn ask(&self, operation: Operation, format: Format) -> Result<Answer> {
+        let (deadline, reserved) = self.terms();
+        self.api.ask(operation, format, deadline, reserved)
+    }
+
+    /// The gateway that is assigned.
+    ///
+    /// # Errors
+    /// [`Kind::NotYet`] if none is; otherwise it is not known.
+    pub(crate) fn gateway(&self) -> Result<IpAddr> {
+        match self.ask(Operation::Gateway, Format::Text)? {
+            Answer::Body(bytes) => response::gateway(&bytes),
+            Answer::NotFound => Err(not_assigned()),
+        }
+    }
+
+    /// Whether the gateway may be set now, as far as the API tells.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub(crate) fn check_policy(&self) -> Result<Result<(), Refusal>> {
+        let status = match self.ask(Operation::Status, Format::Text)? {
+            Answer::Body(bytes) => Some(response::status(&bytes, Format::Text)?),
+            Answer::NotFound => None,
+        };
+        // Then the features do not matter.
+        if status == Some(Status::Deployed) {
+            return Ok(Ok(()));
+        }
+        Ok(policy::check(status, self.network_stack()?))
+    }
+
+    fn network_stack(&self) -> Result<NetworkStack> {
+        let known = *self.features.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, stack)) = known
+            && self.schedule != Schedule::Once
+            && BootInstant::now().since(since) < FEATURES_LIFETIME
+        {
+            return Ok(stack);
+        }
+        let stack = self.ask_network_stack()?;
+        let mut known = self.features.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((BootInstant::now(), stack));
+        Ok(stack)
+    }
+
+    fn ask_network_stack(&self) -> Result<NetworkStack> {
+        let features = match self.ask(Operation::Features, Format::Json) {
+            Ok(Answer::NotFound) => return Ok(NetworkStack::Unclear),
+            Ok(Answer::Body(bytes)) => response::features(&bytes),
+            Err(err) if err.kind == Kind::NotUnderstood => Err(err),
+            Err(err) => return Err(err),
+        };
+        Ok(match features {
+            Ok(features) => NetworkStack::of(&features),
+            Err(err) => {
+                log::warn!("{err}");
+                NetworkStack::Unclear
+            }
+        })
+    }
+
+    /// The API as a destination of connections without a request.
+    ///
+    /// # Errors
+    /// The settings are wrong.
+    pub(crate) fn target(&self) -> Result<Target> {
+        self.api.target()
+    }
+
+    /// The retries of `--wait`; none if the command asks once.
+    pub(crate) fn retry(&self) -> Option<Retry> {
+        match self.schedule {
+            Schedule::Wait { interval, deadline } => {
+                Some(Retry { interval, deadline, last_reason: String::new() })
+            }
+            Schedule::Once | Schedule::Forever => None,
+        }
+    }
+}
+
+/// What a 404 to the question for the gateway means.
+pub(crate) fn not_assigned() -> Error {
+    Error::new(
+        Kind::NotYet,
+        "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404",
+    )
+}
+
+/// Whether waiting can help.
+pub(crate) fn may_pass(err: &Error) -> bool {
+    matches!(err.kind, Kind::NotYet | Kind::LimitUsedUp | Kind::Unreachable | Kind::NotUnderstood)
+}
+
+/// Waits between the questions of `--wait`.
+pub(crate) struct Retry {
+    interval: Duration,
+    deadline: Option<BootInstant>,
+    last_reason: String,
+}
+
+impl Retry {
+    /// Waits for the next attempt. False if the deadline has passed.
+    pub(crate) fn wait(&mut self, reason: &str) -> bool {
+        if self.last_reason != reason {
+            log::info!("waiting: {reason}");
+            reason.clone_into(&mut self.last_reason);
+        }
+        let next = BootInstant::now() + self.interval;
+        let until = self.deadline.map_or(next, |deadline| deadline.min(next));
+        thread::sleep(until.since(BootInstant::now()));
+        self.deadline.is_none_or(|deadline| BootInstant::now() < deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoApi;
+
+    impl GatewayApi for NoApi {
+        fn ask(&self, _: Operation, _: Format, _: BootInstant, _: usize) -> Result<Answer> {
+            Ok(Answer::NotFound)
+        }
+
+        fn target(&self) -> Result<Target> {
+            Err(not_assigned())
+        }
+    }
+
+    fn terms_of(schedule: Schedule) -> [(BootInstant, usize); 2] {
+        let lookup =
+            GatewayLookup::new(&NoApi, BootInstant::now(), Duration::from_secs(70), schedule);
+        let first = lookup.terms();
+        thread::sleep(Duration::from_millis(2));
+        [first, lookup.terms()]
+    }
+
+    #[test]
+    fn one_deadline_for_the_command_and_one_for_each_question_of_a_wait() {
+        let [first, second] = terms_of(Schedule::Once);
+        assert_eq!((first, first.1), (second, 0));
+        let interval = Duration::from_secs(5);
+        for schedule in [Schedule::Forever, Schedule::Wait { interval, deadline: None }] {
+            let [first, second] = terms_of(schedule);
+            assert!(first.0 < second.0 && first.1 == RESERVE && second.1 == RESERVE);
+        }
+        let deadline = Some(BootInstant::now() + Duration::from_secs(1));
+        let [first, second] = terms_of(Schedule::Wait { interval, deadline });
+        assert_eq!(first, second);
+    }
+}

@@ -1,0 +1,135 @@
+//! The connections that must still work after a change: to the API and to the probes.
+//!
+//! All are made at the same time and share one deadline; so do the addresses of one host.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::api::reach::{self, Target};
+use crate::clock::BootInstant;
+use crate::model::Probe;
+
+/// How much later the next address of a host is tried while the ones before do not answer
+/// (RFC 8305).
+const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// A thread that only connects needs little stack; a TLS handshake fits as well.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Something to connect to. It remembers its addresses, so that no name is looked up twice.
+#[derive(Clone)]
+pub(super) enum Destination {
+    /// The API, without a request.
+    Api(Box<Target>),
+    /// A host given with `--probe`.
+    Probe { probe: Probe, addresses: Vec<SocketAddr> },
+}
+
+impl Destination {
+    pub(super) fn probe(probe: Probe) -> Destination {
+        Destination::Probe { probe, addresses: Vec::new() }
+    }
+
+    /// The name for messages.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Destination::Api(_) => "the API",
+            Destination::Probe { probe, .. } => &probe.name,
+        }
+    }
+
+    /// Connects, and for the API shakes hands.
+    fn reach(&mut self, deadline: BootInstant) -> Result<(), String> {
+        match self {
+            Destination::Api(target) => target.reach(deadline),
+            Destination::Probe { probe, addresses } => {
+                if addresses.is_empty() {
+                    *addresses = reach::addresses(&probe.host, probe.port(), deadline)?;
+                }
+                connect_to_any(addresses, deadline, probe.accepts_refusal())
+            }
+        }
+    }
+}
+
+/// The result of one connection.
+pub(super) struct Reached {
+    pub(super) destination: Destination,
+    pub(super) result: Result<(), String>,
+}
+
+/// Connects to all `destinations` at the same time. A connection that outlasts the receiver ends
+/// with its own deadline.
+pub(super) fn reach_all(
+    destinations: impl IntoIterator<Item = Destination>,
+    deadline: BootInstant,
+) -> Receiver<Reached> {
+    let (sender, results) = channel();
+    for destination in destinations {
+        let mut own = destination.clone();
+        let run = move |sender: Sender<Reached>| {
+            let result = own.reach(deadline);
+            let _ = sender.send(Reached { destination: own, result });
+        };
+        let own_sender = sender.clone();
+        if let Err(err) = spawn(move || run(own_sender)) {
+            let result = Err(format!("cannot start a thread: {err}"));
+            let _ = sender.send(Reached { destination, result });
+        }
+    }
+    results
+}
+
+/// Connects to the addresses in turn, each a little later than the one before, until one answers.
+fn connect_to_any(
+    addresses: &[SocketAddr],
+    deadline: BootInstant,
+    refusal_counts: bool,
+) -> Result<(), String> {
+    let (sender, results) = channel();
+    let mut last = "it has no address".to_owned();
+    let mut open = 0;
+    let mut waiting = addresses.iter().copied();
+    loop {
+        let next = waiting.next();
+        if let Some(address) = next {
+            let sender = sender.clone();
+            spawn(move || {
+                let _ = sender.send(connect(address, deadline, refusal_counts));
+            })
+            .map_err(|err| format!("cannot start a thread: {err}"))?;
+            open += 1;
+        }
+        if open == 0 {
+            return Err(last);
+        }
+        let left = deadline.since(BootInstant::now()) + Duration::from_millis(100);
+        let patience = if next.is_some() { CONNECTION_ATTEMPT_DELAY.min(left) } else { left };
+        match results.recv_timeout(patience) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(err)) => {
+                last = err;
+                open -= 1;
+            }
+            Err(_) if next.is_none() => return Err("timed out".to_owned()),
+            Err(_) => {}
+        }
+    }
+}
+
+fn connect(address: SocketAddr, deadline: BootInstant, refusal_counts: bool) -> Result<(), String> {
+    let left = deadline.since(BootInstant::now()).max(Duration::from_millis(1));
+    match TcpStream::connect_timeout(&address, left) {
+        Ok(_) => Ok(()),
+        Err(err) if refusal_counts && err.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        Err(err) => Err(format!("{address}: {err}")),
+    }
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let builder = thread::Builder::new().name("probe".to_owned()).stack_size(STACK_BYTES);
+    builder.spawn(run).map(drop)
+}

@@ -1,0 +1,105 @@
+//! `gateway rollback`: undoes the last change after it was kept.
+
+use std::time::Duration;
+
+use super::apply::GUARD_MARGIN;
+use super::guard::Guard;
+use super::journal::Journal;
+use super::names::describe_route;
+use super::record::{ChangeRecord, ChangeState};
+use super::{kernel, undo};
+use crate::error::{Error, Kind, Result};
+use crate::fail_point;
+use crate::netlink::Netlink;
+use crate::signals;
+
+/// How long another process that changes routes is waited for.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Undoes the last change. Returns what was put back.
+///
+/// # Errors
+/// There is none, it is not in effect any more, `gateway keep` would make it again, or it could not
+/// be undone.
+pub(crate) fn roll_back(journal: &Journal) -> Result<String> {
+    let refused = |message: String| Error::new(Kind::Refused, message);
+    let nothing = || {
+        refused(format!("there is no change of the default route to undo{}", journal.searched()))
+    };
+    journal.read().ok_or_else(nothing)?;
+    if !kernel::may_change_routes() {
+        return Err(refused("changing routes needs CAP_NET_ADMIN (root)".to_owned()));
+    }
+    if journal.is_kept() {
+        return Err(refused(
+            "\"rackconnect gateway keep\" runs and would set the gateway again at once: stop it \
+             first (\"systemctl stop rackconnect-gateway\"); nothing was changed"
+                .to_owned(),
+        ));
+    }
+    let Some(_lock) = journal.lock(LOCK_TIMEOUT)? else {
+        return Err(refused("another change of the default route is under way".to_owned()));
+    };
+    let record = journal.read().ok_or_else(nothing)?;
+    let mut netlink = kernel::open()?;
+    if is_over(&mut netlink, &record)? {
+        journal.remove()?;
+        return Err(refused(format!(
+            "another process has changed the default route to {} since: nothing is put back",
+            record.gateway
+        )));
+    }
+    undo_guarded(&mut netlink, journal, record)?;
+    let names = kernel::interface_names(&mut netlink);
+    Ok(match kernel::defaults4(&mut netlink)?.first() {
+        Some(route) => format!("put back: {}", describe_route(route, &names)),
+        None => "put back: there is no default route, as before".to_owned(),
+    })
+}
+
+/// Whether nothing of the change is left to undo.
+fn is_over(netlink: &mut Netlink, record: &ChangeRecord) -> Result<bool> {
+    let record = record.relocated(&kernel::interface_names(netlink));
+    let present = kernel::defaults4(netlink)?;
+    Ok(record.is_taken_over(&present) || record.undo(&present).is_empty())
+}
+
+/// Undoes the change with the signals deferred and a guard armed.
+fn undo_guarded(netlink: &mut Netlink, journal: &Journal, mut record: ChangeRecord) -> Result<()> {
+    let signals = signals::hold()?;
+    // From now on any process that finds the record finishes the undo.
+    record.state = ChangeState::Pending;
+    journal.write(&record)?;
+    fail_point::reach("undo recorded");
+    // Without a guard it is undone all the same: it may be all that is left to someone.
+    let guard = Guard::start(journal, GUARD_MARGIN).inspect_err(|err| log::warn!("{err}"));
+    fail_point::reach("guard armed");
+    let undone = undo::restore(netlink, &record);
+    // Before the guard is dismissed, which leaves what is kept.
+    settle(netlink, journal, record, undone.is_ok());
+    if let Ok(mut guard) = guard {
+        let _ = guard.dismiss();
+        fail_point::reach("guard gone");
+    }
+    signals.release();
+    Ok(undone?)
+}
+
+/// Records how the undo ended. A change that could not be undone, and is in effect as it was, is
+/// kept: otherwise the next command would undo it at a time that nobody chose.
+fn settle(netlink: &mut Netlink, journal: &Journal, mut record: ChangeRecord, undone: bool) {
+    let is_in_effect = |netlink: &mut Netlink| {
+        kernel::defaults4(netlink).is_ok_and(|present| present.first() == Some(&record.plan.wanted))
+    };
+    let written = match undone {
+        true => journal.remove(),
+        false if is_in_effect(netlink) => {
+            record.state = ChangeState::Kept;
+            journal.write(&record)
+        }
+        false => Ok(()),
+    };
+    if let Err(err) = written {
+        log::warn!("{err}");
+    }
+}

@@ -1,0 +1,251 @@
+//! Undoes a change from its record, verifies that, and finishes what a killed process left behind.
+
+use std::fmt;
+use std::fs;
+use std::time::Duration;
+
+use super::journal::Journal;
+use super::kernel;
+use super::names::{InterfaceNames, describe_route};
+use super::plan::{self, Plan, RouteChange};
+use super::record::ChangeRecord;
+use crate::error::{Error, Kind, Result};
+use crate::fail_point;
+use crate::netlink::{Netlink, Position, Route};
+use crate::signals::{self, Held};
+
+/// How often an undo is tried while another process changes routes at the same time.
+const ATTEMPTS: usize = 3;
+
+/// How long the guard waits for the lock: a process that hangs may hold it for ever.
+const GUARD_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a change could not be undone.
+#[derive(Clone, Debug)]
+pub(crate) struct UndoError {
+    cause: String,
+    /// Commands that undo it by hand.
+    by_hand: Vec<String>,
+}
+
+impl fmt::Display for UndoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the default route could not be put back: {}. \"rackconnect gateway rollback\" tries \
+             again; by hand: {}",
+            self.cause,
+            self.by_hand.join(", ")
+        )
+    }
+}
+
+impl From<UndoError> for Error {
+    fn from(err: UndoError) -> Error {
+        Error::new(Kind::Other, err.to_string())
+    }
+}
+
+/// How one attempt ended.
+enum Attempt {
+    /// The routes are as they were before the change.
+    Undone,
+    /// Another process has replaced the route; it stays.
+    TakenOver,
+    /// Another process changed something meanwhile.
+    Incomplete,
+    /// A step failed.
+    Failed(String),
+}
+
+/// Undoes what `record` says, and verifies that. A route that cannot return (its interface may be
+/// down) does not keep the others from returning; once any has, what was added is removed.
+///
+/// # Errors
+/// See [`UndoError`].
+pub(crate) fn restore(netlink: &mut Netlink, record: &ChangeRecord) -> Result<(), UndoError> {
+    let mut cause = String::new();
+    let mut has_failed = false;
+    for _ in 0..ATTEMPTS {
+        let record = record.relocated(&kernel::interface_names(netlink));
+        match attempt(netlink, &record) {
+            Ok(Attempt::Undone) => {
+                fail_point::reach("undone");
+                log::debug!("everything is as it was");
+                return Ok(());
+            }
+            Ok(Attempt::TakenOver) if !has_failed => {
+                log::warn!("another process has changed the default route: it is left as it is");
+                return Ok(());
+            }
+            Ok(Attempt::TakenOver | Attempt::Incomplete) => {
+                cause = "the routes are not as they were".to_owned();
+            }
+            Ok(Attempt::Failed(failure)) => (cause, has_failed) = (failure, true),
+            Err(err) => (cause, has_failed) = (err.message, true),
+        }
+    }
+    let names = kernel::interface_names(netlink);
+    Err(UndoError { cause, by_hand: commands(&record.relocated(&names)) })
+}
+
+fn attempt(netlink: &mut Netlink, record: &ChangeRecord) -> Result<Attempt> {
+    let mut failure = None;
+    for step in record.undo(&kernel::defaults4(netlink)?) {
+        let is_removal = matches!(step, RouteChange::Remove(_));
+        if is_removal
+            && failure.is_some()
+            && !has_any_of_before(&kernel::defaults4(netlink)?, &record.plan)
+        {
+            continue;
+        }
+        if let Err(err) = apply_step(netlink, &step, &record.interfaces) {
+            failure.get_or_insert(err);
+        }
+    }
+    if let Some(failure) = failure {
+        return Ok(Attempt::Failed(failure));
+    }
+    let present = kernel::defaults4(netlink)?;
+    Ok(if plan::is_undone(&record.plan.changes, &present) {
+        Attempt::Undone
+    } else if !present.is_empty() && record.undo(&present).is_empty() {
+        Attempt::TakenOver
+    } else {
+        Attempt::Incomplete
+    })
+}
+
+/// Whether any default route of before the change is there, apart from the wanted one.
+fn has_any_of_before(present: &[Route], plan: &Plan) -> bool {
+    plan.before.iter().any(|route| *route != plan.wanted && present.contains(route))
+}
+
+fn apply_step(
+    netlink: &mut Netlink,
+    step: &RouteChange,
+    names: &InterfaceNames,
+) -> Result<(), String> {
+    let (what, point, done) = match step {
+        RouteChange::Add(route) => {
+            ("put back", "route put back", netlink.add(route, Position::First))
+        }
+        RouteChange::Append(route) => {
+            ("put back", "route put back", netlink.add(route, Position::Last))
+        }
+        RouteChange::Remove(route) => ("removed", "added route removed", netlink.remove(route)),
+    };
+    let text = describe_route(step.route(), names);
+    match done {
+        Ok(_) => {
+            fail_point::reach(point);
+            log::debug!("{what}: {text}");
+            Ok(())
+        }
+        Err(err) => Err(format!("{text} cannot be {what}: {err}")),
+    }
+}
+
+/// The commands that put back what was removed.
+fn commands(record: &ChangeRecord) -> Vec<String> {
+    // Not "add", which fails if another default route has that metric.
+    let prepend = |change: &RouteChange| match change {
+        RouteChange::Remove(route) => {
+            Some(format!("\"ip route prepend {}\"", describe_route(route, &record.interfaces)))
+        }
+        RouteChange::Add(_) | RouteChange::Append(_) => None,
+    };
+    let commands: Vec<_> = record.plan.changes.iter().filter_map(prepend).collect();
+    match commands.is_empty() {
+        true => vec!["\"ip route del default\"".to_owned()],
+        false => commands,
+    }
+}
+
+/// The record of the change that was `guarded`, if it is not known to be good and no other change
+/// has begun since.
+///
+/// # Errors
+/// The kernel does not respond.
+pub(crate) fn abandoned(journal: &Journal, guarded: &ChangeRecord) -> Result<Option<ChangeRecord>> {
+    if let Some(record) = journal.read() {
+        return Ok(Some(record).filter(|record| record.is_pending() && record.id == guarded.id));
+    }
+    // Either the record is lost, and the guard's copy has to do, or the change was undone already,
+    // and nothing is left to undo.
+    let mut netlink = kernel::open()?;
+    let names = kernel::interface_names(&mut netlink);
+    let present = kernel::defaults4(&mut netlink)?;
+    Ok(Some(guarded).filter(|it| !it.relocated(&names).undo(&present).is_empty()).cloned())
+}
+
+/// Undoes a change whose process is gone, unless another process did so or another change has begun
+/// since. `guarded`: the record as it was when the guard was armed. Returns whether there was
+/// something to undo.
+///
+/// # Errors
+/// It could not be undone.
+pub(crate) fn undo_abandoned(journal: &Journal, guarded: &ChangeRecord) -> Result<bool> {
+    // A process that hangs still holds the lock: the guard goes on without.
+    let _lock = journal.lock(GUARD_LOCK_TIMEOUT).ok().flatten();
+    let Some(record) = abandoned(journal, guarded)? else { return Ok(false) };
+    restore(&mut kernel::open()?, &record)?;
+    let _ = fs::remove_file(journal.socket());
+    journal.try_discard(&record);
+    Ok(true)
+}
+
+/// Undoes what a killed process left behind; the first thing that every command does that changes
+/// routes. Does nothing without the right to. Returns whether there was something to undo. `held`:
+/// the deferred signals if the caller has deferred them already.
+///
+/// # Errors
+/// It could not be undone.
+pub(crate) fn finish_interrupted(journal: &Journal, held: Option<&Held>) -> Result<bool> {
+    if !kernel::may_change_routes() || journal.pending().is_none() {
+        return Ok(false);
+    }
+    // The process that holds the lock is at work on it.
+    let Some(_lock) = journal.lock(Duration::ZERO)? else { return Ok(false) };
+    let Some(record) = journal.pending() else { return Ok(false) };
+    let own = match held {
+        Some(_) => None,
+        None => Some(signals::hold()?),
+    };
+    log::debug!("undoing the interrupted change to {}", record.gateway);
+    fail_point::reach("undo begins");
+    let done = kernel::open()
+        .and_then(|mut netlink| Ok(restore(&mut netlink, &record)?))
+        .and_then(|()| journal.discard(&record));
+    let _ = fs::remove_file(journal.socket());
+    if let Some(own) = own {
+        own.let_go();
+    }
+    done?;
+    log::warn!(
+        "a change of the default route to {} was interrupted: it has been undone",
+        record.gateway
+    );
+    Ok(true)
+}
+
+/// What to tell about a change that is not known to be good to a person whose command does not
+/// finish it; none if there is none.
+pub(crate) fn describe_unfinished(journal: &Journal) -> Option<String> {
+    let waits = journal.socket().exists();
+    match journal.read() {
+        Some(record) if record.is_pending() => {
+            let state = match journal.is_locked() {
+                true if waits => "waits for \"rackconnect gateway confirm\"",
+                true => "is under way",
+                false => "was interrupted: \"rackconnect gateway rollback\" undoes it",
+            };
+            Some(format!("a change of the default route to {} {state}", record.gateway))
+        }
+        Some(_) => None,
+        // Only root can read the record.
+        None => waits.then(|| {
+            "a change of the default route waits for \"rackconnect gateway confirm\"".to_owned()
+        }),
+    }
+}
