@@ -28,6 +28,15 @@ impl Target {
         Target { host, port, tls: secure.then_some(tls), addresses: Vec::new() }
     }
 
+    /// Looks up the addresses, by `deadline`, so that they are known when they are needed.
+    ///
+    /// # Errors
+    /// Why there are none, in words.
+    pub fn look_up(&mut self, deadline: BootInstant) -> Result<(), String> {
+        self.addresses = addresses(&self.host, self.port, deadline)?;
+        Ok(())
+    }
+
     /// Connects and shakes hands, by `deadline`.
     ///
     /// # Errors

@@ -41,6 +41,15 @@ impl Destination {
         }
     }
 
+    /// Whether it is reachable before the change. The API has just answered: its addresses are
+    /// looked up, and no other connection is made.
+    fn reach_before(&mut self, deadline: BootInstant) -> Result<(), String> {
+        match self {
+            Destination::Api(target) => target.look_up(deadline),
+            Destination::Probe { .. } => self.reach(deadline),
+        }
+    }
+
     /// Connects, and for the API shakes hands.
     fn reach(&mut self, deadline: BootInstant) -> Result<(), String> {
         match self {
@@ -61,9 +70,17 @@ pub(super) struct Reached {
     pub(super) result: Result<(), String>,
 }
 
+/// Whether the change was made already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    Before,
+    After,
+}
+
 /// Connects to all `destinations` at the same time. A connection that outlasts the receiver ends
 /// with its own deadline.
 pub(super) fn reach_all(
+    moment: Moment,
     destinations: impl IntoIterator<Item = Destination>,
     deadline: BootInstant,
 ) -> Receiver<Reached> {
@@ -71,7 +88,10 @@ pub(super) fn reach_all(
     for destination in destinations {
         let mut own = destination.clone();
         let run = move |sender: Sender<Reached>| {
-            let result = own.reach(deadline);
+            let result = match moment {
+                Moment::Before => own.reach_before(deadline),
+                Moment::After => own.reach(deadline),
+            };
             let _ = sender.send(Reached { destination: own, result });
         };
         let own_sender = sender.clone();
@@ -132,4 +152,45 @@ fn connect(address: SocketAddr, deadline: BootInstant, refusal_counts: bool) -> 
 fn spawn(run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let builder = thread::Builder::new().name("probe".to_owned()).stack_size(STACK_BYTES);
     builder.spawn(run).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use nix::sys::socket::{Backlog, listen};
+
+    use super::*;
+
+    /// A listener whose queue is full: connections to it neither succeed nor fail.
+    fn dead() -> (TcpListener, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let filling = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener, filling)
+    }
+
+    /// The addresses of a probe were tried one after the other, each with all the time that was left.
+    #[test]
+    fn dead_addresses_do_not_keep_from_a_good_one() {
+        let dead: Vec<_> = (0..3).map(|_| dead()).collect();
+        let good = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut addresses: Vec<SocketAddr> =
+            dead.iter().map(|(listener, _)| listener.local_addr().unwrap()).collect();
+        addresses.push(good.local_addr().unwrap());
+        let deadline = BootInstant::now() + Duration::from_secs(60);
+        assert_eq!(connect_to_any(&addresses, deadline, false), Ok(()));
+        assert!(deadline.since(BootInstant::now()) > Duration::from_secs(30));
+        let soon = BootInstant::now() + Duration::from_millis(600);
+        assert!(connect_to_any(&addresses[..3], soon, false).is_err());
+    }
+
+    #[test]
+    fn a_refusal_counts_if_no_port_was_given() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let deadline = BootInstant::now() + Duration::from_secs(60);
+        assert_eq!(connect_to_any(&[address], deadline, true), Ok(()));
+        assert!(connect_to_any(&[address], deadline, false).is_err());
+        assert!(connect_to_any(&[], deadline, true).is_err());
+    }
 }

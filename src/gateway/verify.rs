@@ -12,7 +12,7 @@ use nix::libc;
 
 use super::kernel;
 use super::names::{describe_next_hop, describe_route};
-use super::probe::{Destination, Reached, reach_all};
+use super::probe::{Destination, Moment, Reached, reach_all};
 use crate::api::reach::Target;
 use crate::clock::BootInstant;
 use crate::error::Error;
@@ -127,12 +127,13 @@ pub(crate) struct Expected<'a> {
 }
 
 impl Checks {
-    /// Tries the API and all probes at the same time, and selects what is reachable now.
+    /// Tries all probes at the same time, and selects what is reachable now. The caller has just
+    /// asked the API.
     pub(crate) fn select(api: Option<Target>, probes: Vec<Probe>) -> Checks {
         let api = api.map(|target| Destination::Api(Box::new(target)));
         let all = api.into_iter().chain(probes.into_iter().map(Destination::probe));
         let mut destinations = Vec::new();
-        for reached in reach_all(all, BootInstant::now() + SELECT_TIMEOUT) {
+        for reached in reach_all(Moment::Before, all, BootInstant::now() + SELECT_TIMEOUT) {
             match reached.result {
                 Ok(()) => destinations.push(reached.destination),
                 Err(err) => log::warn!(
@@ -156,7 +157,11 @@ impl Checks {
     ) -> Result<(), VerifyError> {
         let start = BootInstant::now();
         check_used(netlink, expected)?;
-        let results = reach_all(self.destinations.iter().cloned(), start + CONNECTIONS_TIMEOUT);
+        let results = reach_all(
+            Moment::After,
+            self.destinations.iter().cloned(),
+            start + CONNECTIONS_TIMEOUT,
+        );
         let mut open = self.destinations.len();
         let mut neighbour = NeighbourCheck::start(netlink, expected.gateway, expected.link)?;
         loop {

@@ -3,6 +3,7 @@
 mod check;
 mod documents;
 mod endurance;
+mod faults;
 mod held;
 mod keep;
 mod namespace;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         notify::TESTS,
         undo::TESTS,
         held::TESTS,
+        faults::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

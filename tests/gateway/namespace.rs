@@ -118,6 +118,16 @@ impl Namespace {
         })
     }
 
+    /// Deletes an interface, and the other one of its pair.
+    pub fn delete(&self, name: &str) {
+        let mut fixed = [0; 16];
+        fixed[4..8].copy_from_slice(&self.index(name).to_ne_bytes());
+        let request = Writer::new(libc::RTM_DELLINK, flags(0), &fixed);
+        self.netlink(move |netlink| {
+            netlink.request(&request, |_| Ok(())).expect("an interface that can be deleted")
+        });
+    }
+
     /// Takes an interface up or down.
     pub fn up(&self, name: &str, up: bool) {
         self.flag(name, libc::IFF_UP, up);

@@ -37,7 +37,8 @@ pub struct Network {
     pub api: Option<Simulator>,
     /// For the agent's state.
     pub folder: TempDir,
-    _public: Namespace,
+    /// Where the public default route goes.
+    pub public: Namespace,
     beyond: Namespace,
 }
 
@@ -116,7 +117,7 @@ impl Network {
         };
         let api = beyond.run(move || Simulator::start(config).expect("the simulated API starts"));
         let folder = tempfile::tempdir().expect("a folder");
-        Network { server, router, api: Some(api), folder, _public: public, beyond }
+        Network { server, router, api: Some(api), folder, public, beyond }
     }
 
     /// A server of those default routes, as (gateway, interface, metric).

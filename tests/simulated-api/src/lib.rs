@@ -332,6 +332,11 @@ impl Simulator {
         self.shared.state().log.iter().cloned().collect()
     }
 
+    /// How many connections were accepted.
+    pub fn connections(&self) -> u64 {
+        self.shared.state().connections
+    }
+
     /// How often things happened, all servers together.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();

@@ -1,0 +1,261 @@
+//! Faults that were found by attack, each with the test that keeps it mended.
+
+use std::fs;
+use std::io::Read;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal::SIGTERM;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use rackconnect_agent::netlink::Route;
+use simulated_api::Step;
+use simulated_xenstore::{Config as Store, Simulator as Xenstore};
+
+use crate::network::{GATEWAY, HOST, Network, PUBLIC, deployed};
+use crate::support::ended;
+use crate::undo::record;
+use crate::watch::{Held, full_pipe, guards, kill, until, until_it_awaits_confirmation};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("faults::one_connection_for_all_questions", one_connection_for_all_questions),
+    ("faults::rollback_after_the_interface_was_made_again", rollback_after_it_was_made_again),
+    ("faults::unconfirmed_after_the_interface_was_made_again", unconfirmed_after_it_was_made_again),
+    ("faults::the_hint_names_an_interface_that_is_gone", the_hint_names_an_interface_that_is_gone),
+    ("faults::three_thousand_default_routes", three_thousand_default_routes),
+    ("faults::a_full_standard_error_holds_up_no_change", a_full_standard_error_holds_up_no_change),
+    ("faults::a_signal_ends_it_while_output_blocks", a_signal_ends_it_while_output_blocks),
+    (
+        "faults::the_timeout_counts_while_the_region_is_unknown",
+        the_timeout_counts_while_the_region_is_unknown,
+    ),
+    ("faults::what_is_no_file_hangs_nothing", what_is_no_file_hangs_nothing),
+    ("faults::show_refuses_an_interface_without_as", show_refuses_an_interface_without_as),
+    ("faults::no_enter_without_a_terminal", no_enter_without_a_terminal),
+    ("faults::a_countdown_on_a_terminal", a_countdown_on_a_terminal),
+    ("faults::another_default_in_front_is_named", another_default_in_front_is_named),
+    ("faults::dead_probes_do_not_delay_a_good_one", dead_probes_do_not_delay_a_good_one),
+    ("faults::onlink_is_shown", onlink_is_shown),
+];
+
+/// Each question had a TLS connection of its own. The second connection is the verification: it
+/// shows that the API is reachable through the new gateway, so it must be a new one.
+fn one_connection_for_all_questions() {
+    let network = Network::with([Step::new("FAILED").gateway(GATEWAY)], &[(PUBLIC, "eth0", 0)]);
+    network.run(&["gateway", "set"]).expect(0);
+    let asked = ["/v1/gateway_ip", "/v1/automation_status", "/v1/automation_features?format=json"];
+    assert_eq!(network.requests(), asked);
+    assert_eq!(network.api.as_ref().unwrap().connections(), 2);
+}
+
+/// The public interface is deleted and created again under its name: it has another index.
+fn make_again(network: &Network) {
+    let before = network.server.index("eth0");
+    network.server.delete("eth0");
+    network.server.pair("eth0", &network.public, "p0");
+    network.server.address("eth0", "198.51.100.7", 24);
+    network.public.address("p0", PUBLIC, 24);
+    assert_ne!(network.server.index("eth0"), before);
+}
+
+/// The old default route stayed lost: its interface was known by its index alone.
+fn rollback_after_it_was_made_again() {
+    let network = Network::usual();
+    network.run(&["gateway", "set"]).expect(0);
+    make_again(&network);
+    let ended = network.run(&["gateway", "rollback"]);
+    assert!(ended.expect(0).text().contains("put back: default via 198.51.100.1 dev eth0"));
+    network.expect(&[(PUBLIC, 0)]);
+    assert_eq!(network.server.defaults()[0].interface, Some(network.server.index("eth0")));
+}
+
+/// It ended with 1, and the default route was lost.
+fn unconfirmed_after_it_was_made_again() {
+    let network = Network::usual();
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "2s"]));
+    until_it_awaits_confirmation(&mut child);
+    make_again(&network);
+    ended(child.wait_with_output().unwrap()).expect(10).says("everything is put back");
+    network.expect(&[(PUBLIC, 0)]);
+}
+
+/// "ip route prepend default via 198.51.100.1 dev #2" is not a command.
+fn the_hint_names_an_interface_that_is_gone() {
+    let network = Network::usual();
+    network.run(&["gateway", "set"]).expect(0);
+    network.server.delete("eth0");
+    let ended = network.run(&["gateway", "rollback"]);
+    ended.expect(1).says("\"ip route prepend default via 198.51.100.1 dev eth0 proto boot\"");
+    assert!(!ended.stderr.contains('#'), "{}", ended.stderr);
+    network.expect(&[(GATEWAY, 0)]);
+}
+
+/// The record was read up to 256 KiB: the guard found nothing to guard.
+fn three_thousand_default_routes() {
+    let network = Network::usual();
+    let template = network.server.route("default", PUBLIC, "eth0", 1).to_bytes();
+    let metric = template.windows(4).rposition(|bytes| bytes == 1u32.to_ne_bytes()).unwrap();
+    network.server.append_many((1..3_000u32).map(|number| {
+        let mut bytes = template.clone();
+        bytes[metric..metric + 4].copy_from_slice(&number.to_ne_bytes());
+        Route::read(&bytes).unwrap()
+    }));
+    let before = network.server.defaults();
+    assert_eq!(before.len(), 3_000);
+    network.run(&["gateway", "set"]).expect(0);
+    assert_eq!(network.defaults()[0], (GATEWAY.to_owned(), 0));
+    network.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(network.server.defaults(), before);
+}
+
+/// A stopped pager held the change where it was, unverified or unconfirmed.
+fn a_full_standard_error_holds_up_no_change() {
+    let network = Network::usual();
+    let (reader, full) = full_pipe();
+    let mut command = network.agent(&["gateway", "set", "--confirm", "1s"]);
+    command.stdout(Stdio::null()).stderr(full);
+    let mut child = network.spawn(command);
+    until("the change is made", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
+    until("it is undone", || record(&network).is_none() && guards(&network).is_empty());
+    network.expect(&[(PUBLIC, 0)]);
+    // What it has to say comes afterwards.
+    let mut reader = reader;
+    let mut said = Vec::new();
+    let reading = std::thread::spawn(move || reader.read_to_end(&mut said).map(|_| said));
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+    let said = String::from_utf8(reading.join().unwrap().unwrap()).unwrap();
+    assert!(said.contains("the new gateway works"), "{said}");
+    assert!(said.contains("not confirmed within 1s"), "{said}");
+}
+
+/// It ignored SIGTERM while its output blocked.
+fn a_signal_ends_it_while_output_blocks() {
+    use std::os::unix::process::ExitStatusExt;
+    let network = Network::usual();
+    let (_reader, full) = full_pipe();
+    let mut command = network.agent(&["gateway", "set"]);
+    command.stdout(Stdio::null()).stderr(full);
+    let mut child = network.spawn(command);
+    until("the change is kept", || {
+        record(&network).is_some_and(|record| record.contains("\"kept\""))
+            && guards(&network).is_empty()
+    });
+    kill(&child, SIGTERM);
+    until("it ends", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().signal(), Some(SIGTERM as i32));
+    network.expect(&[(GATEWAY, 0)]);
+}
+
+/// 19 and 70 seconds were seen.
+fn the_timeout_counts_while_the_region_is_unknown() {
+    let network = Network::usual();
+    let store = Store::default().with("vm-data/provider_data/provider", "Rackspace");
+    let store = Xenstore::start(store).unwrap();
+    let mut command = network.agent(&["gateway", "set", "--wait", "--timeout", "2s"]);
+    command.env_remove("RACKCONNECT_ENDPOINT").env("XENSTORED_PATH", store.path());
+    let start = Instant::now();
+    let child = network.start(command);
+    ended(child.wait_with_output().unwrap()).expect(124).says("the region is not known yet");
+    // A slow machine takes longer, but not as long as the deadline of one question (70 s).
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+/// `gateway rollback` hung on a FIFO in place of gateway.lock, and of the configuration.
+fn what_is_no_file_hangs_nothing() {
+    let network = Network::usual();
+    for name in ["gateway.lock", "gateway-undo.json", "gateway-keep.lock"] {
+        let path = network.folder.path().join(name);
+        for directory in [false, true] {
+            match directory {
+                true => fs::create_dir(&path).unwrap(),
+                false => mkfifo(&path, Mode::S_IRWXU).unwrap(),
+            }
+            network.run(&["gateway", "rollback"]).expect(10);
+            network.run(&["gateway", "check"]).expect(9);
+            if name == "gateway.lock" {
+                network.run(&["gateway", "set"]).expect(10).says("gateway.lock");
+                network.expect(&[(PUBLIC, 0)]);
+            }
+            match directory {
+                true => fs::remove_dir(&path).unwrap(),
+                false => fs::remove_file(&path).unwrap(),
+            }
+        }
+    }
+    network.run(&["gateway", "set"]).expect(0);
+    let config = network.folder.path().join("config.toml");
+    mkfifo(&config, Mode::S_IRWXU).unwrap();
+    network.run(&["gateway", "rollback", "--config", config.to_str().unwrap()]).expect(0);
+    network.expect(&[(PUBLIC, 0)]);
+}
+
+/// It was ignored.
+fn show_refuses_an_interface_without_as() {
+    let network = Network::usual();
+    network.run(&["gateway", "show", "--interface", "eth1"]).expect(2).says("--as");
+    network.run(&["gateway", "show", "--as", "netplan", "--interface", "eth1"]).expect(0);
+    network.run(&["gateway", "show", "--as", "netplan", "--interface", "eth0"]).expect(1);
+}
+
+fn no_enter_without_a_terminal() {
+    let network = Network::usual();
+    let ended = network.run(&["gateway", "set", "--confirm", "1s"]);
+    ended.expect(10).says("run \"rackconnect gateway confirm\" in any session");
+    assert!(!ended.stderr.contains("Enter"), "{}", ended.stderr);
+}
+
+fn a_countdown_on_a_terminal() {
+    let network = Network::usual();
+    let pty = nix::pty::openpty(None, None).expect("a terminal");
+    let mut command = network.agent(&["gateway", "set", "--confirm", "3s"]);
+    let slave = || pty.slave.try_clone().unwrap();
+    command.env("TERM", "xterm").stdin(slave()).stdout(Stdio::null()).stderr(slave());
+    let mut child = network.spawn(command);
+    drop(pty.slave);
+    let mut master = fs::File::from(pty.master);
+    let (mut shown, mut buffer) = (String::new(), [0; 1024]);
+    while let Ok(length @ 1..) = master.read(&mut buffer) {
+        shown.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+    for left in ["in 3s", "in 2s", "in 1s"] {
+        assert!(shown.contains(left), "{left}: {shown}");
+    }
+}
+
+/// `ip rule` was blamed.
+fn another_default_in_front_is_named() {
+    let network = Network::with([deployed()], &[(PUBLIC, "eth0", 100)]);
+    let held = Held::at(&network, &["gateway", "set"], "routes changed");
+    network.server.prepend(&network.server.route("default", "10.182.0.1", "eth1", 0));
+    let ended = held.resume();
+    ended.expect(10).says(
+        "another process put a default route in front: default via 10.182.0.1 dev eth1 proto boot",
+    );
+    assert!(!ended.stderr.contains("ip rule"), "{}", ended.stderr);
+    network.expect(&[("10.182.0.1", 0), (PUBLIC, 100)]);
+}
+
+/// Probes were tried one after the other, five seconds each.
+fn dead_probes_do_not_delay_a_good_one() {
+    let network = Network::usual();
+    let dead: Vec<String> = (1..9).map(|host| format!("198.51.100.{}", 100 + host)).collect();
+    let mut arguments = vec!["gateway", "set", "--probe", HOST];
+    dead.iter().for_each(|probe| arguments.extend(["--probe", probe]));
+    let start = Instant::now();
+    let ended = network.run(&arguments);
+    ended.expect(0).says("198.51.100.108 does not answer now");
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    network.expect(&[(GATEWAY, 0)]);
+}
+
+fn onlink_is_shown() {
+    let network = Network::bare([deployed()]);
+    let mut onlink = network.server.route("default", "198.51.99.1", "eth0", 0);
+    onlink.flags = rackconnect_agent::netlink::ONLINK;
+    network.server.append(&onlink);
+    let ended = network.run(&["gateway", "set"]);
+    assert!(ended.expect(0).text().contains("198.51.99.1 dev eth0 proto boot onlink"));
+    network.run(&["gateway", "rollback"]).expect(0);
+    assert_eq!(network.server.defaults(), [onlink]);
+}
