@@ -51,7 +51,7 @@ impl Help {
         match length {
             HelpLength::Short => {
                 self.out.push_str("\nOptions of every command:\n");
-                for option in OPTIONS.iter().filter(|option| option.commands.is_empty()) {
+                for option in OPTIONS.iter().filter(|option| option.is_general()) {
                     self.option(option, HelpLength::Short);
                 }
                 self.out.push('\n');
@@ -75,7 +75,7 @@ impl Help {
     fn options_by_command(&mut self) {
         for spec in COMMANDS {
             let own: Vec<_> =
-                OPTIONS.iter().filter(|option| option.commands.contains(&spec.command)).collect();
+                OPTIONS.iter().filter(|option| option.belongs_to(spec.command)).collect();
             if own.is_empty() {
                 continue;
             }
@@ -85,7 +85,7 @@ impl Help {
             }
         }
         self.out.push_str("\nOptions of every command:\n");
-        for option in OPTIONS.iter().filter(|option| option.commands.is_empty()) {
+        for option in OPTIONS.iter().filter(|option| option.is_general()) {
             self.option(option, HelpLength::Short);
         }
     }

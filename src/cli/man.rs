@@ -83,7 +83,7 @@ fn name(option: &OptionSpec) -> String {
 fn applies_to(option: &OptionSpec) -> String {
     let names: Vec<&str> = COMMANDS
         .iter()
-        .filter(|spec| option.commands.contains(&spec.command))
+        .filter(|spec| option.belongs_to(spec.command))
         .map(|spec| spec.name)
         .collect();
     match names.is_empty() {

@@ -2,10 +2,11 @@
 //! and its help texts. Parsing, configuration, help, manual and completions read this table.
 
 use super::commands::Command::{
-    self, Details, Facts, Features, GatewayCheck, GatewayConfirm, GatewayKeep, GatewayRollback,
-    GatewaySet, GatewayShow, Hooks, Region, Status, Wait,
+    self, Completions, Details, Facts, Features, GatewayCheck, GatewayConfirm, GatewayKeep,
+    GatewayRollback, GatewaySet, GatewayShow, Hooks, Man, Region, Status, Wait,
 };
 use super::values;
+use CommandSet::{All, Except, Only};
 
 /// The definition of an option.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ pub struct OptionSpec {
     pub key: Option<(&'static str, KeyType)>,
     /// What holds without it, as the help shows it.
     pub default: &'static str,
-    /// The commands that take it; all of them if the list is empty.
-    pub commands: &'static [Command],
+    /// The commands that take it.
+    pub commands: CommandSet,
     /// The values that a completion offers.
     pub possible_values: &'static [&'static str],
     /// Checks a value; the error is the end of a sentence. Every value is checked at the start, even
@@ -33,6 +34,17 @@ pub struct OptionSpec {
     pub help: &'static str,
     /// The rest.
     pub long_help: &'static str,
+}
+
+/// The commands that take an option.
+#[derive(Clone, Copy, Debug)]
+pub enum CommandSet {
+    /// Every command.
+    All,
+    /// These.
+    Only(&'static [Command]),
+    /// All but these. What most commands take is said in this way, so that a new command takes it.
+    Except(&'static [Command]),
 }
 
 /// The type of a value in the configuration file.
@@ -54,65 +66,40 @@ impl OptionSpec {
 
     /// Whether `command` takes it.
     pub fn applies_to(&self, command: Command) -> bool {
-        self.commands.is_empty() || self.commands.contains(&command)
+        match self.commands {
+            All => true,
+            Only(commands) => commands.contains(&command),
+            Except(commands) => !commands.contains(&command),
+        }
+    }
+
+    /// Whether it is one of `command`'s own options.
+    pub fn belongs_to(&self, command: Command) -> bool {
+        !self.is_general() && self.applies_to(command)
+    }
+
+    /// Whether it belongs to no command in particular.
+    pub fn is_general(&self) -> bool {
+        matches!(self.commands, All)
     }
 }
 
 /// The commands that send requests to the API.
-const API_COMMANDS: &[Command] =
-    &[Status, Details, Features, GatewayShow, GatewayCheck, GatewaySet, GatewayKeep, Wait, Facts];
+const API_COMMANDS: CommandSet =
+    Except(&[GatewayConfirm, GatewayRollback, Hooks, Region, Completions, Man]);
 
 /// Those of them that have a deadline instead of a timeout.
-const ONE_SHOT_COMMANDS: &[Command] =
-    &[Status, Details, Features, GatewayShow, GatewayCheck, GatewaySet, GatewayKeep, Facts];
+const ONE_SHOT_COMMANDS: CommandSet =
+    Except(&[GatewayConfirm, GatewayRollback, Wait, Hooks, Region, Completions, Man]);
 
 /// The commands that need a region.
-const REGION_COMMANDS: &[Command] = &[
-    Status,
-    Details,
-    Features,
-    GatewayShow,
-    GatewayCheck,
-    GatewaySet,
-    GatewayKeep,
-    Wait,
-    Facts,
-    Hooks,
-    Region,
-];
+const REGION_COMMANDS: CommandSet = Except(&[GatewayConfirm, GatewayRollback, Completions, Man]);
 
 /// The commands that use the state directory.
-const STATE_COMMANDS: &[Command] = &[
-    Status,
-    Details,
-    Features,
-    GatewayShow,
-    GatewayCheck,
-    GatewaySet,
-    GatewayConfirm,
-    GatewayRollback,
-    GatewayKeep,
-    Wait,
-    Facts,
-    Hooks,
-];
+const STATE_COMMANDS: CommandSet = Except(&[Region, Completions, Man]);
 
 /// The commands that read the configuration file.
-const CONFIGURED_COMMANDS: &[Command] = &[
-    Status,
-    Details,
-    Features,
-    GatewayShow,
-    GatewayCheck,
-    GatewaySet,
-    GatewayConfirm,
-    GatewayRollback,
-    GatewayKeep,
-    Wait,
-    Facts,
-    Hooks,
-    Region,
-];
+const CONFIGURED_COMMANDS: CommandSet = Except(&[Completions, Man]);
 
 const fn option(
     long: &'static str,
@@ -127,7 +114,7 @@ const fn option(
         env: &[],
         key: None,
         default: "",
-        commands: &[],
+        commands: All,
         possible_values: &[],
         check: |_| Ok(()),
         help,
@@ -137,7 +124,7 @@ const fn option(
 
 /// `--check`
 pub const CHECK: OptionSpec = OptionSpec {
-    commands: &[Status],
+    commands: Only(&[Status]),
     ..option(
         "check",
         None,
@@ -148,7 +135,7 @@ pub const CHECK: OptionSpec = OptionSpec {
 
 /// `--format`
 pub const FORMAT: OptionSpec = OptionSpec {
-    commands: &[Status, Details, Features, GatewayShow, GatewayCheck, Region],
+    commands: Only(&[Status, Details, Features, GatewayShow, GatewayCheck, Region]),
     possible_values: &["text", "json", "xml", "table"],
     ..option(
         "format",
@@ -163,7 +150,7 @@ pub const FORMAT: OptionSpec = OptionSpec {
 
 /// `--source`
 pub const SOURCE: OptionSpec = OptionSpec {
-    commands: &[Status],
+    commands: Only(&[Status]),
     possible_values: values::SOURCES,
     default: "api",
     ..option(
@@ -179,13 +166,13 @@ pub const SOURCE: OptionSpec = OptionSpec {
 
 /// `--no-api`
 pub const NO_API: OptionSpec = OptionSpec {
-    commands: &[Facts],
+    commands: Only(&[Facts]),
     ..option("no-api", None, "Send no request to the API", "What only the API knows is null then.")
 };
 
 /// `--for`
 pub const FOR: OptionSpec = OptionSpec {
-    commands: &[Wait],
+    commands: Only(&[Wait]),
     possible_values: values::GOALS,
     default: "deployed",
     check: |value| values::goal(value).map(drop),
@@ -206,7 +193,7 @@ pub const TIMEOUT: OptionSpec = OptionSpec {
     env: &["RACKCONNECT_WAIT_TIMEOUT"],
     key: Some(("wait_timeout", KeyType::Duration)),
     default: "60m",
-    commands: &[GatewaySet, Wait],
+    commands: Only(&[GatewaySet, Wait]),
     check: |value| values::duration(value).map(drop),
     ..option(
         "timeout",
@@ -221,7 +208,7 @@ pub const INTERVAL: OptionSpec = OptionSpec {
     env: &["RACKCONNECT_WAIT_INTERVAL"],
     key: Some(("wait_interval", KeyType::Duration)),
     default: "5s",
-    commands: &[GatewaySet, Wait],
+    commands: Only(&[GatewaySet, Wait]),
     check: |value| values::interval(value).map(drop),
     ..option(
         "interval",
@@ -236,7 +223,7 @@ pub const INTERVAL: OptionSpec = OptionSpec {
 pub const OK_IF: OptionSpec = OptionSpec {
     env: &["RACKCONNECT_WAIT_OK_IF"],
     key: Some(("wait_ok_if", KeyType::List)),
-    commands: &[Wait],
+    commands: Only(&[Wait]),
     possible_values: values::OUTCOMES,
     check: |value| values::ok_if(value).map(drop),
     ..option(
@@ -250,7 +237,7 @@ pub const OK_IF: OptionSpec = OptionSpec {
 
 /// `--through-failed`
 pub const THROUGH_FAILED: OptionSpec = OptionSpec {
-    commands: &[Wait],
+    commands: Only(&[Wait]),
     ..option(
         "through-failed",
         None,
@@ -262,7 +249,7 @@ pub const THROUGH_FAILED: OptionSpec = OptionSpec {
 
 /// `--again`
 pub const AGAIN: OptionSpec = OptionSpec {
-    commands: &[Hooks],
+    commands: Only(&[Hooks]),
     ..option("again", None, "Also run hooks that have succeeded before", "")
 };
 
@@ -271,7 +258,7 @@ pub const HOOK_LIMIT: OptionSpec = OptionSpec {
     env: &["RACKCONNECT_HOOK_LIMIT"],
     key: Some(("hook_limit", KeyType::Duration)),
     default: "30m",
-    commands: &[Hooks],
+    commands: Only(&[Hooks]),
     check: |value| values::duration(value).map(drop),
     ..option(
         "limit",
@@ -286,7 +273,7 @@ pub const HOOK_LIMIT: OptionSpec = OptionSpec {
 pub const STAMP_DIR: OptionSpec = OptionSpec {
     env: &["RACKCONNECT_STAMP_DIR"],
     default: "/var/lib/rackconnect-agent/hooks",
-    commands: &[Hooks],
+    commands: Only(&[Hooks]),
     ..option(
         "stamp-dir",
         Some("DIR"),
@@ -401,14 +388,14 @@ pub const INTERFACE: OptionSpec = OptionSpec {
     env: &["RACKCONNECT_INTERFACE"],
     key: Some(("interface", KeyType::Text)),
     default: "the one whose subnet holds the gateway",
-    commands: &[GatewayShow, GatewayCheck, GatewaySet, GatewayKeep],
+    commands: Only(&[GatewayShow, GatewayCheck, GatewaySet, GatewayKeep]),
     check: |value| values::interface(value).map(drop),
     ..option("interface", Some("NAME"), "The interface of the gateway", "")
 };
 
 /// `--as`
 pub const AS: OptionSpec = OptionSpec {
-    commands: &[GatewayShow],
+    commands: Only(&[GatewayShow]),
     possible_values: values::NETWORK_MANAGERS,
     check: |value| values::network_manager(value).map(drop),
     ..option(
@@ -422,13 +409,13 @@ pub const AS: OptionSpec = OptionSpec {
 
 /// `--dry-run`
 pub const DRY_RUN: OptionSpec = OptionSpec {
-    commands: &[GatewaySet, Hooks],
+    commands: Only(&[GatewaySet, Hooks]),
     ..option("dry-run", None, "Print the plan and change nothing", "")
 };
 
 /// `--force`
 pub const FORCE: OptionSpec = OptionSpec {
-    commands: &[GatewaySet],
+    commands: Only(&[GatewaySet]),
     ..option(
         "force",
         None,
@@ -439,7 +426,7 @@ pub const FORCE: OptionSpec = OptionSpec {
 
 /// `--wait`
 pub const WAIT: OptionSpec = OptionSpec {
-    commands: &[GatewaySet],
+    commands: Only(&[GatewaySet]),
     ..option(
         "wait",
         None,
@@ -450,7 +437,7 @@ pub const WAIT: OptionSpec = OptionSpec {
 
 /// `--keep-old-metric`
 pub const KEEP_OLD_METRIC: OptionSpec = OptionSpec {
-    commands: &[GatewaySet],
+    commands: Only(&[GatewaySet]),
     check: |value| values::metric(value).map(drop),
     ..option(
         "keep-old-metric",
@@ -462,7 +449,7 @@ pub const KEEP_OLD_METRIC: OptionSpec = OptionSpec {
 
 /// `--probe`
 pub const PROBE: OptionSpec = OptionSpec {
-    commands: &[GatewaySet],
+    commands: Only(&[GatewaySet]),
     check: |value| values::host_port(value).map(drop),
     ..option(
         "probe",
@@ -476,7 +463,7 @@ pub const PROBE: OptionSpec = OptionSpec {
 /// `--confirm`
 pub const CONFIRM: OptionSpec = OptionSpec {
     default: "60s if standard input is a terminal, else 0",
-    commands: &[GatewaySet],
+    commands: Only(&[GatewaySet]),
     check: |value| values::duration(value).map(drop),
     ..option(
         "confirm",

@@ -224,7 +224,7 @@ fn check_applies(spec: &CommandSpec, option: &OptionSpec) -> Result<()> {
     if option.applies_to(spec.command) {
         return Ok(());
     }
-    let commands = COMMANDS.iter().filter(|spec| option.commands.contains(&spec.command));
+    let commands = COMMANDS.iter().filter(|spec| option.belongs_to(spec.command));
     let names: Vec<&str> = commands.map(|spec| spec.name).collect();
     Err(Error::usage(format!(
         "{} does not take --{}; it is an option of {}",

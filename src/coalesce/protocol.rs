@@ -24,8 +24,6 @@ const ALONE: u32 = LOCKED - 1;
 /// The longest sentence of an error that is passed on.
 const SENTENCE: usize = 1024;
 
-const OPERATIONS: [Operation; 4] =
-    [Operation::Status, Operation::Details, Operation::Gateway, Operation::Features];
 const FORMATS: [Format; 3] = [Format::Text, Format::Json, Format::Xml];
 
 /// What a follower wants.
@@ -117,7 +115,7 @@ impl Heard {
     pub fn decode(bytes: &[u8], now: BootInstant) -> Option<Heard> {
         let rest = bytes.strip_prefix(&MAGIC)?;
         let (head, tail) = rest.split_at_checked(HEAD - MAGIC.len())?;
-        let operation = *OPERATIONS.get(usize::from(head[0]))?;
+        let operation = *Operation::ALL.get(usize::from(head[0]))?;
         let format = *FORMATS.get(usize::from(head[1]))?;
         let code = u32::from_le_bytes(head[4..8].try_into().ok()?);
         let moment = |bytes: &[u8]| {
@@ -168,8 +166,8 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        for (index, operation) in OPERATIONS.into_iter().enumerate() {
-            assert_eq!(operation as usize, index);
+        for (index, operation) in Operation::ALL.iter().enumerate() {
+            assert_eq!(*operation as usize, index);
         }
         for (index, format) in FORMATS.into_iter().enumerate() {
             assert_eq!(format as usize, index);

@@ -29,6 +29,11 @@ pub enum Format {
 }
 
 impl Operation {
+    /// Every operation. Its place here is its number among processes that share a request, so that
+    /// new ones are appended.
+    pub const ALL: &[Operation] =
+        &[Operation::Status, Operation::Details, Operation::Gateway, Operation::Features];
+
     /// The path below the endpoint.
     pub fn path(self) -> &'static str {
         match self {

@@ -258,7 +258,8 @@ impl Connection {
         let server = state.server(self.server, &shared.config);
         let within = server.count_request(at, minute, shared.config.limit);
         let handshake_fault = server.handshake_fault(now);
-        let operation = Operation::of_path(&request.path);
+        let operation = Operation::of_path(&request.path)
+            .or_else(|| server.knows(&request.path).then_some(Operation::Other));
         let mut answer = if self.racing {
             Answer { fault: Some(Fault::CloseRacing), ..Answer::words(500) }
         } else if handshake_fault.is_some() && handshake_fault != self.fault {
@@ -453,14 +454,31 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
     Ok(Some((Request { method, path, headers, keep }, length)))
 }
 
+/// What a step answers at a path that it has bodies for: in the format that is asked for, or in the
+/// first one there is.
+fn other(path: &str, asked: Option<&str>, step: &Step) -> Answer {
+    let Some(bodies) = step.other.get(path) else { return Answer::words(404) };
+    let found = match asked {
+        Some(format) => bodies.get_key_value(format),
+        None => ["text", "json", "xml"].iter().find_map(|format| bodies.get_key_value(*format)),
+    };
+    let Some((format, body)) = found else { return Answer::words(400) };
+    let content_type = match format.as_str() {
+        "text" => text(),
+        format => format!("application/{format}"),
+    };
+    Answer { body: body.clone().into_bytes(), content_type, ..Answer::words(200) }
+}
+
 /// What a step answers to a question for an operation.
 fn answer(operation: Operation, path: &str, step: Step) -> Answer {
     let applies = step.applies_to(operation);
     let fault = step.fault.filter(|_| applies);
     // A fault of the handshake that this connection met, and the client did not mind: answered like any other.
     let fault = fault.filter(|fault| !fault.is_of_handshake());
-    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let asked = query.split('&').find_map(|pair| pair.strip_prefix("format="));
+    let other = (operation == Operation::Other).then(|| other(path, asked, &step));
     let format = match asked {
         None => Some(operation.formats()[0]),
         Some(name) => Format::of_name(name).filter(|format| operation.formats().contains(format)),
@@ -474,10 +492,11 @@ fn answer(operation: Operation, path: &str, step: Step) -> Answer {
         (Operation::GatewayIp, _, Some(gateway)) => Some(Content::Gateway(gateway)),
         _ => None,
     };
-    let mut answer = match (format, content) {
-        (None, _) => Answer::words(400),
-        (_, None) => Answer::words(404),
-        (Some(format), Some(content)) => Answer {
+    let mut answer = match (other, format, content) {
+        (Some(other), _, _) => other,
+        (_, None, _) => Answer::words(400),
+        (_, _, None) => Answer::words(404),
+        (_, Some(format), Some(content)) => Answer {
             body: bodies::body(&content, format, step.shape.as_deref().unwrap_or("plain")),
             content_type: match format {
                 Format::Text => text(),

@@ -1,9 +1,9 @@
 //! What a server is told, and when: scripts, their steps, and the faults by name.
 
 use serde::Deserialize;
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
-/// The four operations of the API.
+/// The operations of the API.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
@@ -16,6 +16,8 @@ pub enum Operation {
     GatewayIp,
     /// `/v1/automation_features`
     AutomationFeatures,
+    /// Any other path that the script has bodies for: see [`Step::other`].
+    Other,
 }
 
 /// The formats of a body.
@@ -30,7 +32,7 @@ pub enum Format {
 }
 
 impl Operation {
-    /// All four.
+    /// The four that the simulator knows by itself.
     pub const ALL: [Operation; 4] =
         [Self::AutomationStatus, Self::Details, Self::GatewayIp, Self::AutomationFeatures];
 
@@ -41,13 +43,16 @@ impl Operation {
             Self::Details => "/v1/automation_status/details",
             Self::GatewayIp => "/v1/gateway_ip",
             Self::AutomationFeatures => "/v1/automation_features",
+            Self::Other => "",
         }
     }
 
     /// The formats it has, the default first.
     pub fn formats(self) -> &'static [Format] {
         match self {
-            Self::AutomationStatus | Self::GatewayIp => &[Format::Text, Format::Json, Format::Xml],
+            Self::AutomationStatus | Self::GatewayIp | Self::Other => {
+                &[Format::Text, Format::Json, Format::Xml]
+            }
             Self::Details | Self::AutomationFeatures => &[Format::Json, Format::Xml],
         }
     }
@@ -123,6 +128,8 @@ pub struct Step {
     pub features: Vec<Item>,
     /// The gateway; without one, 404.
     pub gateway: Option<String>,
+    /// Bodies of other operations, by path and then by the name of the format: text, json, xml.
+    pub other: BTreeMap<String, BTreeMap<String, String>>,
     /// The shape of the bodies, one of [`shapes`](crate::shapes); none is `plain`.
     pub shape: Option<String>,
     /// What goes wrong.

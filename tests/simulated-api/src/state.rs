@@ -133,6 +133,12 @@ impl Server {
         taken
     }
 
+    /// Whether the script has bodies for that path.
+    pub fn knows(&self, path: &str) -> bool {
+        let path = path.split('?').next().unwrap_or_default();
+        self.script.steps.iter().any(|step| step.other.contains_key(path))
+    }
+
     fn current(&self) -> Step {
         self.script.steps.get(self.step).cloned().unwrap_or_default()
     }

@@ -232,6 +232,28 @@ fn every_operation_in_every_format() {
 }
 
 #[test]
+fn other_operations_from_the_script_alone() {
+    let script = r#"
+        [[step]]
+        requests = 1
+        other."/v1/automation_notes" = { json = '{"notes":[]}', xml = "<notes/>" }
+
+        [[step]]
+        status = "DEPLOYED"
+        fault = "http-503"
+        only = ["other"]
+    "#;
+    let Config { script, .. } = Config::from_toml(script).unwrap();
+    let simulator = start(script);
+    let mut client = Client::to(&simulator);
+    let answer = client.get("/v1/automation_notes?format=xml").unwrap();
+    assert_eq!((answer.code, answer.text()), (200, "<notes/>"));
+    assert_eq!(client.get("/v1/automation_notes").unwrap().code, 503);
+    assert_eq!(client.get("/v1/automation_other").unwrap().code, 404);
+    assert_eq!(status_of(&mut client), "200 DEPLOYED");
+}
+
+#[test]
 fn only_get() {
     let simulator = start(Script::of([deployed()]));
     let mut client = Client::to(&simulator);
