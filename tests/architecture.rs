@@ -1,6 +1,6 @@
 //! The structure of `src/`: layers, cycles, names and sizes, read from the source itself.
 //!
-//! The layer table below is the one of `docs/architecture.md`. What breaks a rule today is listed
+//! The layer table below is the house rule of this project. What breaks a rule today is listed
 //! in `KNOWN_BREACHES`; an entry that is no longer true fails the test as well, so the list can
 //! only shrink.
 
