@@ -18,7 +18,7 @@ use ureq::Agent;
 
 use super::endpoint::Endpoint;
 use super::tls::Roots;
-use super::transport::{Dialler, NoResolver, Trouble, Wire};
+use super::transport::{Dialler, NoResolver, TransportError, Wire};
 use crate::clock::BootInstant;
 use crate::coalesce::{Heard, Leader, Question};
 use crate::duration::human;
@@ -266,8 +266,8 @@ impl Client {
     fn was_closed_in_the_meantime(&self, why: &ureq::Error) -> bool {
         let exchange = self.wire.exchange();
         let broken = match why {
-            ureq::Error::Other(inner) => match inner.downcast_ref::<Trouble>() {
-                Some(Trouble::Broken(_, why)) => why.kind() != ErrorKind::TimedOut,
+            ureq::Error::Other(inner) => match inner.downcast_ref::<TransportError>() {
+                Some(TransportError::Broken(_, why)) => why.kind() != ErrorKind::TimedOut,
                 _ => false,
             },
             ureq::Error::Io(why) => why.kind() == ErrorKind::UnexpectedEof,
@@ -284,24 +284,24 @@ impl Client {
             other => other,
         };
         match why {
-            ureq::Error::Other(inner) => match inner.downcast_ref::<Trouble>() {
-                Some(Trouble::NoPlace(NoPlace { until, why })) => {
+            ureq::Error::Other(inner) => match inner.downcast_ref::<TransportError>() {
+                Some(TransportError::NoPlace(NoPlace { until, why })) => {
                     Failure::LimitUsedUp { until: *until, why: *why }
                 }
-                Some(Trouble::Name(why)) => unreachable(why.clone()),
-                Some(Trouble::Connect(address, why)) => unreachable(format!(
+                Some(TransportError::Name(why)) => unreachable(why.clone()),
+                Some(TransportError::Connect(address, why)) => unreachable(format!(
                     "cannot connect to {address} for {}: {}",
                     self.endpoint,
                     plain(why)
                 )),
-                Some(Trouble::Tls(why)) => unreachable(self.tls(why)),
-                Some(Trouble::Broken(doing, why)) if why.kind() == ErrorKind::TimedOut => {
+                Some(TransportError::Tls(why)) => unreachable(self.tls(why)),
+                Some(TransportError::Broken(doing, why)) if why.kind() == ErrorKind::TimedOut => {
                     unreachable(format!(
                         "no whole answer from {url} within {}, while {doing}",
                         human(elapsed)
                     ))
                 }
-                Some(Trouble::Broken(doing, why)) => unreachable(format!(
+                Some(TransportError::Broken(doing, why)) => unreachable(format!(
                     "the connection to {} broke while {doing}: {}",
                     self.endpoint,
                     plain(why)

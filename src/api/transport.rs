@@ -32,7 +32,7 @@ const OUTPUT: usize = 2 * 1024;
 
 /// What went wrong below HTTP. ureq carries it up unchanged, in `ureq::Error::Other`.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum TransportError {
     /// No place is free in the request limit before that moment.
     NoPlace(NoPlace),
     /// The name cannot be looked up.
@@ -45,16 +45,16 @@ pub enum Trouble {
     Broken(&'static str, io::Error),
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
 }
 
-impl std::error::Error for Trouble {}
+impl std::error::Error for TransportError {}
 
-impl From<Trouble> for ureq::Error {
-    fn from(trouble: Trouble) -> ureq::Error {
+impl From<TransportError> for ureq::Error {
+    fn from(trouble: TransportError) -> ureq::Error {
         ureq::Error::Other(Box::new(trouble))
     }
 }
@@ -118,14 +118,14 @@ impl Wire {
     }
 
     /// Whether it makes sense to dial.
-    fn look_for_place(&self) -> Result<(), Trouble> {
+    fn look_for_place(&self) -> Result<(), TransportError> {
         let mut exchange = self.exchange();
         let reserve = exchange.reserve;
-        exchange.budget.look(reserve).map_err(Trouble::NoPlace)
+        exchange.budget.look(reserve).map_err(TransportError::NoPlace)
     }
 
     /// Takes the place for the request whose first byte is about to be sent.
-    fn take_place(&self) -> Result<(), Trouble> {
+    fn take_place(&self) -> Result<(), TransportError> {
         let mut exchange = self.exchange();
         let Exchange { deadline, reserve, ticket, leader, budget, .. } = &mut *exchange;
         while ticket.is_none() {
@@ -133,10 +133,10 @@ impl Wire {
             if let Some(leader) = leader {
                 leader.accept(*deadline);
             }
-            let taken = budget.take(*deadline, *reserve).map_err(Trouble::NoPlace)?;
+            let taken = budget.take(*deadline, *reserve).map_err(TransportError::NoPlace)?;
             let now = BootInstant::now();
             if now >= *deadline {
-                return Err(Trouble::Broken(
+                return Err(TransportError::Broken(
                     "taking a place in the request limit",
                     ErrorKind::TimedOut.into(),
                 ));
@@ -176,13 +176,13 @@ impl fmt::Debug for Dialler {
 }
 
 impl Connector for Dialler {
-    type Out = Link;
+    type Out = ApiConnection;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
         _: Option<()>,
-    ) -> Result<Option<Link>, ureq::Error> {
+    ) -> Result<Option<ApiConnection>, ureq::Error> {
         self.wire.exchange().dialled = true;
         self.wire.look_for_place()?;
         let deadline = self.wire.deadline();
@@ -192,7 +192,7 @@ impl Connector for Dialler {
             .wire
             .lookup
             .addresses(host, port, self.wire.connect_timeout, deadline)
-            .map_err(Trouble::Name)?;
+            .map_err(TransportError::Name)?;
         let stream = self.dial(&addresses, deadline)?;
         // Without it a request of two segments could wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
@@ -201,12 +201,16 @@ impl Connector for Dialler {
             false => None,
         };
         let buffers = LazyBuffers::new(INPUT, OUTPUT);
-        Ok(Some(Link { stream, tls, buffers, wire: self.wire.clone() }))
+        Ok(Some(ApiConnection { stream, tls, buffers, wire: self.wire.clone() }))
     }
 }
 
 impl Dialler {
-    fn dial(&self, addresses: &[SocketAddr], deadline: BootInstant) -> Result<TcpStream, Trouble> {
+    fn dial(
+        &self,
+        addresses: &[SocketAddr],
+        deadline: BootInstant,
+    ) -> Result<TcpStream, TransportError> {
         let mut last = None;
         for address in addresses {
             let left = deadline.since(BootInstant::now()).min(self.wire.connect_timeout);
@@ -216,10 +220,11 @@ impl Dialler {
             log::debug!("connecting to {address}");
             match TcpStream::connect_timeout(address, left) {
                 Ok(stream) => return Ok(stream),
-                Err(why) => last = Some(Trouble::Connect(*address, why)),
+                Err(why) => last = Some(TransportError::Connect(*address, why)),
             }
         }
-        Err(last.unwrap_or_else(|| Trouble::Broken("connecting", ErrorKind::TimedOut.into())))
+        Err(last
+            .unwrap_or_else(|| TransportError::Broken("connecting", ErrorKind::TimedOut.into())))
     }
 
     fn handshake(
@@ -227,11 +232,11 @@ impl Dialler {
         host: &str,
         stream: &TcpStream,
         deadline: BootInstant,
-    ) -> Result<ClientConnection, Trouble> {
+    ) -> Result<ClientConnection, TransportError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
-            Trouble::Name(format!("{host:?} is not a name that a certificate could have"))
+            TransportError::Name(format!("{host:?} is not a name that a certificate could have"))
         })?;
-        let mut tls = ClientConnection::new(self.tls.clone(), name).map_err(Trouble::Tls)?;
+        let mut tls = ClientConnection::new(self.tls.clone(), name).map_err(TransportError::Tls)?;
         let mut timed = Timed { stream, deadline };
         while tls.is_handshaking() {
             tls.complete_io(&mut timed).map_err(|why| trouble("shaking hands (TLS)", why))?;
@@ -285,28 +290,28 @@ impl Write for Timed<'_> {
 }
 
 /// rustls's errors arrive inside an io::Error.
-fn trouble(doing: &'static str, why: io::Error) -> Trouble {
+fn trouble(doing: &'static str, why: io::Error) -> TransportError {
     match why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(tls) => Trouble::Tls(tls.clone()),
-        None => Trouble::Broken(doing, why),
+        Some(tls) => TransportError::Tls(tls.clone()),
+        None => TransportError::Broken(doing, why),
     }
 }
 
 /// A connection to the API.
-pub struct Link {
+pub struct ApiConnection {
     stream: TcpStream,
     tls: Option<Box<ClientConnection>>,
     buffers: LazyBuffers,
     wire: Arc<Wire>,
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for ApiConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("stream", &self.stream).finish_non_exhaustive()
+        f.debug_struct("ApiConnection").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
-impl Transport for Link {
+impl Transport for ApiConnection {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
