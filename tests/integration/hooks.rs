@@ -1,4 +1,4 @@
-//! `hooks`, with the real binary. What needs a journal, a reboot or a rebuild is in tests/boot.sh.
+//! `hooks`, with the real binary. What needs a journal, a reboot or a rebuild is in tests/system/boot.sh.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};

@@ -176,7 +176,7 @@ fn other_servers_end_the_wait_at_once() {
 }
 
 #[test]
-#[ignore = "it takes a minute: tests/xenstore-timing.sh"]
+#[ignore = "it takes a minute: tests/system/xenstore-timing.sh"]
 fn a_server_without_the_role_ends_after_a_minute_of_silence() {
     let store = Xenstore::start(store().with(ROLES, r#"["compute:default"]"#)).unwrap();
     let world = World::of([Step::default()]);
@@ -248,7 +248,7 @@ fn an_empty_store_is_looked_at_until_the_deadline() {
 
 /// Two minutes of waiting, and then a change: at most two questions a minute before it, and the end within 100 ms after it.
 #[test]
-#[ignore = "it takes two minutes and measures time: tests/xenstore-timing.sh"]
+#[ignore = "it takes two minutes and measures time: tests/system/xenstore-timing.sh"]
 fn two_questions_a_minute_and_then_the_end_within_100_ms() {
     let store = Xenstore::start(store().with(STATUS, "\"DEPLOYING\"")).unwrap();
     let world = World::of([Step::new("DEPLOYING")]);
@@ -271,7 +271,7 @@ fn two_questions_a_minute_and_then_the_end_within_100_ms() {
 }
 
 #[test]
-#[ignore = "it measures time: tests/xenstore-timing.sh"]
+#[ignore = "it measures time: tests/system/xenstore-timing.sh"]
 fn from_a_change_to_the_end() {
     for pty in [false, true] {
         let mut took: Vec<Duration> = (0..25).map(|_| one_end(pty)).collect();

@@ -4,7 +4,7 @@
 #
 # Usage: packages.sh [FOLDER]     where packaging/build.sh puts them (default: target/packages)
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 out=$(realpath -m "${1:-target/packages}")
 for tool in lintian rpmlint rpm dpkg-deb systemd-analyze cloud-init; do
     command -v "$tool" >/dev/null || { echo "packages.sh needs $tool" >&2; exit 1; }

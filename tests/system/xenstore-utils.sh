@@ -2,7 +2,7 @@
 # Debian's xenstore-utils against the simulated xenstore: they were written for the real one, so what they understand is
 # the protocol, and a client that the simulation understands speaks it. Installs the package where it is missing.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 for tool in xenstore-read xenstore-list xenstore-exists xenstore-watch; do
     command -v $tool >/dev/null || {
         apt-get install -y --no-install-recommends xenstore-utils >/dev/null || { echo "NOT RUN: no xenstore-utils here" >&2; exit 1; }

@@ -2,7 +2,7 @@
 # The Ansible local fact, the Facter external fact and the Ohai plugin of packaging/, each called by its own program
 # (Debian's, installed where it is missing), against the simulated xenstore.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 for tool in facter ohai ansible-core; do
     dpkg -s $tool >/dev/null 2>&1 || apt-get install -y --no-install-recommends $tool >/dev/null ||
         { echo "NOT RUN: no $tool here" >&2; exit 1; }

@@ -12,7 +12,7 @@ package=$(echo "$packages"/*.deb)
 shift 3
 only=("$@")
 suites=${SUITES:-bookworm bullseye}
-here=$(realpath "$(dirname "$0")/..")
+here=$(realpath "$(dirname "$0")/../..")
 for tool in systemd-nspawn mmdebstrap ip dpkg-deb rpmbuild; do
     command -v "$tool" >/dev/null || { echo "boot.sh needs $tool" >&2; exit 1; }
 done
@@ -178,7 +178,7 @@ hook() {
 }
 # Boots; standard input is what the probe does. Arguments go to the kernel's command line. systemd needs bpf(2) for DevicePolicy=.
 boot() {
-    cat "$here/tests/boot-probe.bash" - >"$out/probe"
+    cat "$here/tests/system/boot-probe.bash" - >"$out/probe"
     echo 'say END' >>"$out/probe"
     : >"$out/result"
     echo 5f0c6e1d4f5a4d0e9d6c0b1a2f3e4d5c >"$root/etc/machine-id"

@@ -1,4 +1,4 @@
-# What tests/boot.sh runs inside the booted system, in front of a case's own lines: /out/result is what it finds.
+# What tests/system/boot.sh runs inside the booted system, in front of a case's own lines: /out/result is what it finds.
 exec >>/out/probe.log 2>&1
 set -x
 keep_journal() { journalctl -o short-monotonic --no-pager >/out/journal 2>&1; }
