@@ -22,7 +22,9 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     // Before any thread: a process with more than one cannot take a user namespace.
     let entered = namespace::enter();
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // They mostly wait.
+    arguments.test_threads = arguments.test_threads.or(Some(16));
     if let Err(why) = &entered
         && !arguments.list
     {
