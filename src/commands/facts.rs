@@ -22,7 +22,7 @@ use crate::model::{NamedStatus, Tree};
 use crate::ratelimit::{Budget, LIMIT};
 use crate::region::Detected;
 use crate::ui::output;
-use crate::xenstore::{Connection, Server, Trouble, Value, metadata};
+use crate::xenstore::{Connection, Server, Value, XenstoreError, metadata};
 
 /// The kernel's network interfaces, a folder each.
 const INTERFACES: &str = "/sys/class/net";
@@ -43,12 +43,15 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         Detected::Known(region, source) => Ok((text(region.code()), source)),
         Detected::NotYet(why) | Detected::Unknown(why) => Err(why),
     };
-    let mut store =
-        Store { connection: Connection::open().map(|store| store.by(Some(deadline))), deadline };
+    let mut store = Store { connection: Connection::open(), deadline };
+    // A slow xenstore leaves the API half of the time.
+    store.begin_look(settings.began() + deadline.since(settings.began()) / 2);
     let server = metadata::server(&store.value(metadata::PROVIDER), &store.value(metadata::ROLES));
     let mut api = Api::new(settings, deadline, region.is_ok() || settings.has_endpoint()?, &server);
     let status = api.status();
     let features = api.features();
+    let gateway = api.gateway();
+    store.begin_look(deadline);
     // Where the API answers, xenstore is not asked: it may hold what is left over from before a rebuild.
     let judged = api.answered;
     let facts = [
@@ -63,7 +66,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         ("unprocessable_reason", store.word(metadata::UNPROCESSABLE_REASON, "")),
         ("managed_operations", store.word(metadata::MANAGED, "")),
         ("features", features.or_else(|why| if judged { Err(why) } else { store.features(&why) })),
-        ("gateway", api.gateway()),
+        ("gateway", gateway),
         ("servicenet_interface", store.servicenet()),
         ("default_route", default_route()),
         ("request_budget", request_budget(settings)),
@@ -176,11 +179,17 @@ impl Api {
 
 /// xenstore, or why there is none.
 struct Store {
-    connection: Result<Connection, Trouble>,
+    connection: Result<Connection, XenstoreError>,
     deadline: BootInstant,
 }
 
 impl Store {
+    fn begin_look(&mut self, deadline: BootInstant) {
+        if let Ok(store) = &mut self.connection {
+            store.begin_look(Some(deadline));
+        }
+    }
+
     fn value(&mut self, path: &str) -> Value {
         let value = self
             .connection
@@ -198,7 +207,7 @@ impl Store {
     /// Answers that come, but slowly, end here.
     fn stop_in_time(&mut self) {
         if BootInstant::now() > self.deadline && self.connection.is_ok() {
-            self.connection = Err(Trouble::Broken(
+            self.connection = Err(XenstoreError::Broken(
                 "xenstore was not asked: no time was left (--deadline)".to_owned(),
             ));
         }
@@ -340,7 +349,7 @@ mod tests {
     fn a_xenstore_that_says_nothing_does_not_overrun_the_deadline() {
         let simulator = Simulator::start(Config::default().fault(Fault::Stall)).unwrap();
         let connection = Connection::open_at(simulator.path())
-            .map(|store| store.by(Some(BootInstant::default())));
+            .map(|store| store.with_look(Some(BootInstant::default())));
         let mut store = Store { connection, deadline: BootInstant::default() };
         let Value::Unreadable(why) = store.value(metadata::STATUS) else {
             panic!("nothing was said")

@@ -4,8 +4,6 @@
 use std::thread;
 use std::time::Duration;
 
-use nix::unistd::geteuid;
-
 use crate::api::client::{Answer, Client, Failure, UNHEARD, no_place};
 use crate::api::tls;
 use crate::clock::BootInstant;
@@ -122,9 +120,8 @@ pub fn client(settings: &Settings, reserve: usize) -> Result<Client> {
         reserve,
         settings.state_dir()?,
     );
-    // It is written down by root's processes alone.
-    let region = if geteuid().is_root() { settings.region()? } else { None };
-    Ok(client.of(region.map(|(region, _)| region)))
+    // Only status.json needs it, so xenstore is not asked for it.
+    Ok(client.of(settings.region_so_far()?))
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::model::Status;
 use crate::model::{Format, Operation};
 use crate::ui::output;
-use crate::xenstore::{Connection, Server, Trouble, Value, metadata};
+use crate::xenstore::{Connection, Server, Value, XenstoreError, metadata};
 
 /// Asks for the status and prints it.
 pub fn run(settings: &Settings) -> Result<Exit> {
@@ -43,8 +43,9 @@ fn by_xenstore(settings: &Settings) -> Result<Exit> {
     if settings.flag(&options::FORMAT).is_some() {
         return Err(Error::usage("--format cannot be combined with --source xenstore"));
     }
-    let failed = |trouble: Trouble| Error::new(Kind::Other, trouble.to_string());
-    let mut store = Connection::open().map_err(failed)?;
+    let failed = |err: XenstoreError| Error::new(Kind::Other, err.to_string());
+    let deadline = settings.began() + settings.deadline()?;
+    let mut store = Connection::open().map_err(failed)?.with_look(Some(deadline));
     let value = store.value(metadata::STATUS).map_err(failed)?;
     let unclear = |why: String| Err(Error::new(Kind::NotUnderstood, why));
     let text = match (metadata::text(&value), value) {

@@ -32,7 +32,7 @@ use crate::systemd;
 use crate::ui;
 use crate::ui::output;
 use crate::wait::{End, Heard, News, Policy, Question, Rested, Source, run as wait};
-use crate::xenstore::{self, Guest, Sighting};
+use crate::xenstore::{self, Snapshot, Watcher};
 
 /// How often xenstore is looked at for a region that may still come.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -56,11 +56,9 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         signals::tidy_up_first(ui::end_live_for_good)?;
     }
 
-    let mut source = All { settings, policy, standing: None, guest: Guest::default() };
+    let mut source = All { settings, policy, standing: None, watcher: Watcher::default() };
     source.connect()?;
     let (end, machine, sentence) = wait(&mut source, policy);
-    let region = settings.region()?.map(|(region, _)| region);
-
     let word = match (end, machine.gateway()) {
         (End::NotRackConnect(_), _) => NOT_RACKCONNECT.to_owned(),
         (_, Some(address)) => address.to_string(),
@@ -101,6 +99,7 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
         }
         return Ok(exit);
     };
+    let region = settings.region()?.map(|(region, _)| region);
     signals::restore_inherited_mask();
     let become_it = |command: &mut Command| {
         command.args(&program[1..]).env("RACKCONNECT_STATUS", &word);
@@ -195,7 +194,7 @@ struct All<'a> {
     policy: Policy,
     /// None while it is not known whom to ask.
     standing: Option<Standing>,
-    guest: Guest,
+    watcher: Watcher,
 }
 
 /// What is asked for a question.
@@ -214,8 +213,11 @@ impl All<'_> {
         let deadline = self.policy.deadline;
         let mut said = false;
         while !self.settings.has_endpoint()? {
-            let mut nobody =
-                || self.guest.look().is_some_and(|seen| seen.server.is_certainly_another());
+            let mut nobody = || {
+                self.watcher
+                    .look(self.policy.deadline)
+                    .is_some_and(|seen| seen.server.is_certainly_another())
+            };
             let passed = deadline.is_some_and(|deadline| deadline <= BootInstant::now());
             match self.settings.look_for_region()? {
                 Detected::Known(..) => break,
@@ -228,7 +230,7 @@ impl All<'_> {
                     }
                     said = true;
                     let again = BootInstant::now() + LOOK_AGAIN;
-                    self.guest.rest(deadline.map_or(again, |deadline| deadline.min(again)));
+                    self.watcher.rest(deadline.map_or(again, |deadline| deadline.min(again)));
                 }
             }
         }
@@ -291,30 +293,32 @@ impl Source for All<'_> {
 
     fn rest(&mut self, until: BootInstant) -> Rested {
         loop {
-            if self.guest.rings() {
+            if self.watcher.has_news() {
                 return Rested::Look;
             }
             let Some(standing) = &mut self.standing else {
-                return if self.guest.rest(until) { Rested::Look } else { Rested::Nothing };
+                return if self.watcher.rest(until) { Rested::Look } else { Rested::Nothing };
             };
-            match standing.rest(until, self.guest.bell()) {
+            match standing.rest(until, self.watcher.wakeup()) {
                 Some(answer) => match heard(standing, answer) {
                     Some(heard) => return Rested::Heard(heard),
                     None if BootInstant::now() >= until => return Rested::Nothing,
                     None => {}
                 },
-                None if self.guest.rings() => return Rested::Look,
+                None if self.watcher.has_news() => return Rested::Look,
                 None if BootInstant::now() >= until => return Rested::Nothing,
                 None => {}
             }
         }
     }
 
-    fn look(&mut self) -> Option<Sighting> {
-        let seen = self.guest.look();
+    fn look(&mut self) -> Option<Snapshot> {
+        let seen = self.watcher.look(self.policy.deadline);
         // There is no other place where Managed Operations could say anything.
-        let hint =
-            || (self.policy.goal == Goal::Managed && self.guest.is_absent()).then(xenstore::marker);
+        let hint = || {
+            (self.policy.goal == Goal::Managed && self.watcher.is_absent())
+                .then(xenstore::managed_marker)
+        };
         seen.or_else(hint)
     }
 

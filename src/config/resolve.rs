@@ -168,9 +168,13 @@ impl<'a> Settings<'a> {
         if let Some(detected) = self.detected.get() {
             return Ok(detected.clone());
         }
-        // Alone of all commands facts has something to print without an answer.
-        let until =
-            if self.command() == Command::Facts { Some(self.facts_deadline()?) } else { None };
+        // Alone of all commands facts has something to print without an answer, and leaves the API
+        // half of its time.
+        let half = |deadline: BootInstant| self.began + deadline.since(self.began) / 2;
+        let until = match self.command() {
+            Command::Facts => Some(half(self.facts_deadline()?)),
+            _ => None,
+        };
         // Alone of all commands this one has no end: what passes in the meantime must not be its end.
         let detected = region::detect(until, self.command() == Command::GatewayKeep);
         if !matches!(detected, Detected::NotYet(_)) {
@@ -188,6 +192,19 @@ impl<'a> Settings<'a> {
             Detected::Known(region, source) => Ok(Some((region, source))),
             Detected::NotYet(_) | Detected::Unknown(_) => Ok(None),
         }
+    }
+
+    /// The region as far as it is known without asking the server itself: given, or detected
+    /// before.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn region_so_far(&self) -> Result<Option<Region>> {
+        let given = self.given(&options::REGION, values::region)?.map(|(region, _)| region);
+        Ok(given.or_else(|| match self.detected.get() {
+            Some(Detected::Known(region, _)) => Some(*region),
+            _ => None,
+        }))
     }
 
     /// The region where one has to be known.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::clock::BootInstant;
 use crate::model::{Region, Tree};
-use crate::xenstore::{Connection, Server, Trouble, Value, metadata};
+use crate::xenstore::{Connection, Server, Value, XenstoreError, metadata};
 
 /// cloud-init's record of the instance. It has no Rackspace datasource, so `v1.region` is usually null.
 const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
@@ -30,10 +30,10 @@ pub enum Detected {
 /// `patient`: whether a xenstore that does not work is worth looking at again, each time for as long as it may take.
 pub fn detect(until: Option<BootInstant>, patient: bool) -> Detected {
     let open = if patient { Connection::open_again() } else { Connection::open() };
-    let found = match open.and_then(|store| xenstore(&mut store.by(until))) {
+    let found = match open.and_then(|store| xenstore(&mut store.with_look(until))) {
         Ok(known @ Detected::Known(..)) => return known,
         Ok(unknown) => unknown,
-        Err(Trouble::Broken(why)) if patient => Detected::NotYet(why),
+        Err(XenstoreError::Broken(why)) if patient => Detected::NotYet(why),
         Err(trouble) => Detected::Unknown(trouble.to_string()),
     };
     match cloud_init(Path::new(INSTANCE_DATA)) {
@@ -43,7 +43,7 @@ pub fn detect(until: Option<BootInstant>, patient: bool) -> Detected {
 }
 
 /// The region in xenstore. Where there is neither it nor another provider's name, it may still come.
-fn xenstore(store: &mut Connection) -> Result<Detected, Trouble> {
+fn xenstore(store: &mut Connection) -> Result<Detected, XenstoreError> {
     let value = store.value(metadata::REGION)?;
     store.works();
     let found = metadata::text(&value).filter(|code| !code.is_empty());

@@ -20,7 +20,7 @@ use crate::model::NamedStatus;
 use crate::model::Status;
 use crate::model::{Goal, OkIf};
 use crate::ratelimit::Why;
-use crate::xenstore::{Server, Sighting};
+use crate::xenstore::{Server, Snapshot};
 
 /// How often the tasks are asked for while a person watches.
 const TASKS_EVERY: Duration = Duration::from_secs(15);
@@ -130,7 +130,7 @@ pub struct Machine {
 #[derive(Clone, Debug, Default)]
 struct Local {
     /// What it said last; none while there is none.
-    sighting: Option<Sighting>,
+    sighting: Option<Snapshot>,
     /// The status that it was last seen to have, or not to have.
     status: Option<Option<Status>>,
     /// The word of Managed Operations that it was last seen to have, or not to have.
@@ -295,7 +295,7 @@ impl Machine {
     }
 
     /// Takes in what xenstore says now; none if there is none (any more).
-    pub fn hear_local(&mut self, sighting: Option<&Sighting>, now: BootInstant) {
+    pub fn hear_local(&mut self, sighting: Option<&Snapshot>, now: BootInstant) {
         let Some(sighting) = sighting else {
             self.local.sighting = None;
             self.schedule(now);
@@ -390,7 +390,7 @@ impl Machine {
     /// Whether the news comes by itself. That the API is back, or has caught up with xenstore, does not; nor does a
     /// gateway, which xenstore does not know; nor does a status that the API has and xenstore has not.
     fn is_quiet(&self) -> bool {
-        let told = |sighting: &&Sighting| sighting.watched && sighting.is_clear();
+        let told = |sighting: &&Snapshot| sighting.watched && sighting.is_clear();
         let Some(sighting) = self.local.sighting.as_ref().filter(told) else { return false };
         if self.is_past_deployed() {
             return true;
@@ -481,7 +481,7 @@ impl Machine {
     }
 
     /// What xenstore said last.
-    pub fn sighting(&self) -> Option<&Sighting> {
+    pub fn sighting(&self) -> Option<&Snapshot> {
         self.local.sighting.as_ref()
     }
 

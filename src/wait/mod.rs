@@ -17,7 +17,7 @@ use crate::api::client::Failure;
 use crate::clock::BootInstant;
 use crate::model::NamedStatus;
 use crate::model::Status;
-use crate::xenstore::Sighting;
+use crate::xenstore::Snapshot;
 
 /// What a wait asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub trait Source {
     fn rest(&mut self, until: BootInstant) -> Rested;
 
     /// What the server itself knows at this moment; none if it knows nothing. Costs no request.
-    fn look(&mut self) -> Option<Sighting> {
+    fn look(&mut self) -> Option<Snapshot> {
         None
     }
 

@@ -6,41 +6,41 @@
 pub const DIRECTORY: u32 = 1;
 /// Reads a value.
 pub const READ: u32 = 2;
-/// Registers a watch: from then on changes at or below a path are told, and at once one that is no change.
+/// Registers a watch: an event for each change at or below a path, and one at once.
 pub const WATCH: u32 = 4;
-/// Takes a watch back.
+/// Removes a watch.
 pub const UNWATCH: u32 = 5;
-/// Tells of a change; answers no request.
+/// The event of a watch; not a response.
 pub const WATCH_EVENT: u32 = 15;
-/// Answers a request that failed, with the name of an errno.
+/// The response to a request that failed, with the name of an errno.
 pub const ERROR: u32 = 16;
 
-/// The length of a header: four little-endian u32, of type, request id, transaction id and payload length.
-pub const HEADER: usize = 16;
+/// A header: four little-endian u32, the type, request id, transaction id and payload length.
+pub const HEADER_BYTES: usize = 16;
 
 /// The longest payload that the protocol allows.
-pub const PAYLOAD_MAX: usize = 4096;
+pub const MAX_PAYLOAD_BYTES: usize = 4096;
 
 /// One message, in either direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct XenstoreMessage {
     /// Its type.
     pub kind: u32,
-    /// The request it is, or answers.
+    /// The id of the request that it is, or responds to.
     pub id: u32,
-    /// What it says.
+    /// Its content.
     pub payload: Vec<u8>,
 }
 
-/// A message announced more than [`PAYLOAD_MAX`] bytes, this many: where it ends, and whether anything after it can be
-/// believed, is not known.
+/// A message announces this many bytes, more than [`MAX_PAYLOAD_BYTES`]. Where the next one begins is
+/// not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Oversized(pub u32);
 
 /// A message as bytes; outside of any transaction.
 pub fn encode(kind: u32, id: u32, payload: &[u8]) -> Vec<u8> {
-    debug_assert!(payload.len() <= PAYLOAD_MAX);
-    let mut bytes = Vec::with_capacity(HEADER + payload.len());
+    debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES);
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
     for field in [kind, id, 0, payload.len() as u32] {
         bytes.extend_from_slice(&field.to_le_bytes());
     }
@@ -48,15 +48,15 @@ pub fn encode(kind: u32, id: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Takes a stream of bytes apart, however they are cut.
+/// Splits a stream of bytes into messages, however the bytes are cut.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
 }
 
 impl Decoder {
-    /// Takes in bytes as they were read. Whoever takes all messages out before the next bytes come holds no more than
-    /// one message and those bytes.
+    /// Adds bytes as they were read. If all messages are taken before the next bytes are fed, the
+    /// buffer holds no more than one message and those bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -64,31 +64,36 @@ impl Decoder {
     /// The next whole message.
     ///
     /// # Errors
-    /// It is too long. The stream is of no use any more.
-    pub fn take(&mut self) -> Result<Option<Message>, Oversized> {
-        let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER>() else {
+    /// It is too long; the stream cannot be read any further.
+    pub fn take(&mut self) -> Result<Option<XenstoreMessage>, Oversized> {
+        let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
         let field =
             |n: usize| u32::from_le_bytes([header[n], header[n + 1], header[n + 2], header[n + 3]]);
         let (kind, id, length) = (field(0), field(4), field(12));
-        if length as usize > PAYLOAD_MAX {
+        if length as usize > MAX_PAYLOAD_BYTES {
             return Err(Oversized(length));
         }
         let Some(payload) = rest.get(..length as usize) else { return Ok(None) };
-        let message = Message { kind, id, payload: payload.to_vec() };
-        self.buffer.drain(..HEADER + message.payload.len());
+        let message = XenstoreMessage { kind, id, payload: payload.to_vec() };
+        self.buffer.drain(..HEADER_BYTES + message.payload.len());
         Ok(Some(message))
     }
 }
 
-/// A payload's text: up to its first NUL, as not all senders agree on whether there is one at the end.
+/// Words as a payload: each ends with a NUL.
+pub fn words(words: &[&str]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.bytes().chain([0])).collect()
+}
+
+/// A payload's text: up to its first NUL, since senders differ in whether one ends it.
 pub fn text(payload: &[u8]) -> String {
     let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
     String::from_utf8_lossy(&payload[..end]).into_owned()
 }
 
-/// The names in the answer to [`DIRECTORY`], each of which ends with a NUL.
+/// The names in the response to [`DIRECTORY`], each of which ends with a NUL.
 pub fn names(payload: &[u8]) -> Vec<String> {
     let parts = payload.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     parts.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
@@ -103,15 +108,15 @@ mod tests {
     #[test]
     fn a_request_as_the_header_file_has_it() {
         let bytes = encode(READ, 7, b"vm-data\0");
-        assert_eq!(&bytes[..HEADER], [2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0]);
-        assert_eq!(&bytes[HEADER..], b"vm-data\0");
+        assert_eq!(&bytes[..HEADER_BYTES], [2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0]);
+        assert_eq!(&bytes[HEADER_BYTES..], b"vm-data\0");
     }
 
     #[test]
     fn the_longest_payload_is_taken_and_one_more_is_not() {
         let mut decoder = Decoder::default();
-        decoder.feed(&encode(READ, 1, &[b'x'; PAYLOAD_MAX]));
-        assert_eq!(decoder.take().unwrap().unwrap().payload.len(), PAYLOAD_MAX);
+        decoder.feed(&encode(READ, 1, &[b'x'; MAX_PAYLOAD_BYTES]));
+        assert_eq!(decoder.take().unwrap().unwrap().payload.len(), MAX_PAYLOAD_BYTES);
         let mut long = encode(READ, 1, b"");
         long[12..].copy_from_slice(&4097u32.to_le_bytes());
         decoder.feed(&long);
@@ -127,9 +132,9 @@ mod tests {
         assert_eq!(names(b""), Vec::<String>::new());
     }
 
-    fn message() -> impl Strategy<Value = Message> {
+    fn message() -> impl Strategy<Value = XenstoreMessage> {
         (any::<u32>(), any::<u32>(), prop::collection::vec(any::<u8>(), 0..300))
-            .prop_map(|(kind, id, payload)| Message { kind, id, payload })
+            .prop_map(|(kind, id, payload)| XenstoreMessage { kind, id, payload })
     }
 
     proptest! {
@@ -161,12 +166,12 @@ mod tests {
                     match decoder.take() {
                         Ok(Some(message)) => { let _ = (text(&message.payload), names(&message.payload)); }
                         Ok(None) => break,
-                        Err(Oversized(length)) => { prop_assert!(length as usize > PAYLOAD_MAX); return Ok(()); }
+                        Err(Oversized(length)) => { prop_assert!(length as usize > MAX_PAYLOAD_BYTES); return Ok(()); }
                     }
                     steps += 1;
-                    prop_assert!(steps <= (chunk.len() + PAYLOAD_MAX) / HEADER + 1);
+                    prop_assert!(steps <= (chunk.len() + MAX_PAYLOAD_BYTES) / HEADER_BYTES + 1);
                 }
-                prop_assert!(decoder.buffer.len() < HEADER + PAYLOAD_MAX);
+                prop_assert!(decoder.buffer.len() < HEADER_BYTES + MAX_PAYLOAD_BYTES);
             }
         }
     }

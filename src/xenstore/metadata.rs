@@ -1,12 +1,13 @@
-//! What the values in xenstore mean. No sockets, no clock.
+//! What the values in xenstore mean. No I/O, no clock.
 //!
-//! Sources of the paths and words: Rackspace's documentation of server metadata, and the public programs that read them
-//! (nova-agent, Ohai, rcrun, Heat). All of it is text from outside: what does not have its known form means nothing.
+//! Sources of the paths and words: Rackspace's documentation of server metadata, and the public
+//! programs that read them (nova-agent, Ohai, rcrun, Heat). All of it is text from outside: a value
+//! without its known form means nothing.
 
 use crate::model::Status;
 use crate::model::Tree;
 
-/// All of the paths below are below this one.
+/// The directory of all paths below.
 pub const TOP: &str = "vm-data";
 /// Who runs the cloud: `Rackspace`.
 pub const PROVIDER: &str = "vm-data/provider_data/provider";
@@ -18,16 +19,16 @@ pub const ROLES: &str = "vm-data/provider_data/roles";
 pub const STATUS: &str = "vm-data/user-metadata/rackconnect_automation_status";
 /// Why the status is UNPROCESSABLE, as a JSON string.
 pub const UNPROCESSABLE_REASON: &str = "vm-data/user-metadata/rackconnect_unprocessable_reason";
-/// How far Managed Operations' automation is, as a JSON string.
+/// The state of Managed Operations' automation, as a JSON string.
 pub const MANAGED: &str = "vm-data/user-metadata/rax_service_level_automation";
-/// The folder of the automation features, and what their keys begin with.
+/// The directory of the automation features, and the prefix of their keys.
 pub const FEATURES: (&str, &str) = ("vm-data/user-metadata", "rackconnect_automation_feature_");
-/// The folder of the networks: a JSON object for each interface, named by its MAC.
+/// The directory of the networks: a JSON object for each interface, named by its MAC.
 pub const NETWORKING: &str = "vm-data/networking";
 
 /// A role of RackConnect v2 accounts.
 const ROLE_V2: &str = "rack_connect";
-/// In the roles of RackConnect v3 accounts.
+/// Part of a role of RackConnect v3 accounts.
 const ROLE_V3: &str = "rackconnect:v3";
 /// A role of accounts with Managed Operations.
 const ROLE_MANAGED: &str = "rax_managed";
@@ -40,37 +41,37 @@ const SERVICENET: &str = "private";
 pub enum Value {
     /// There is no such path.
     Absent,
-    /// It cannot be read; why.
+    /// It cannot be read; the reason.
     Unreadable(String),
-    /// This.
+    /// Its value.
     Text(String),
 }
 
 /// Whether this is a RackConnect v2 server, as far as xenstore knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
-    /// It is.
+    /// A RackConnect v2 server.
     V2,
     /// RackConnect v3: no ServiceNet API, no automation in the server.
     V3,
     /// A server of that other provider.
     OtherProvider(String),
-    /// Rackspace's, and the account's roles are known: RackConnect is not among them.
+    /// A server of Rackspace's whose account has roles, but none of RackConnect.
     NoRole,
-    /// It cannot be told; why.
+    /// Not known; the reason.
     Unknown(String),
 }
 
 impl Server {
-    /// Whether it can be said without asking anybody that this is no RackConnect v2 server.
+    /// Whether xenstore alone shows that this is not a RackConnect v2 server.
     pub fn is_certainly_another(&self) -> bool {
         matches!(self, Server::V3 | Server::OtherProvider(_))
     }
 }
 
-/// What xenstore says at one time.
+/// The values in xenstore at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub struct Snapshot {
     /// Which server this is.
     pub server: Server,
     /// Whether the account has Managed Operations, if its roles are known.
@@ -79,25 +80,25 @@ pub struct Sighting {
     pub status: Option<Status>,
     /// Whether there certainly is none.
     pub status_absent: bool,
-    /// What Managed Operations' automation says of itself, if anything.
+    /// The state of Managed Operations' automation, if there is one.
     pub managed: Option<String>,
-    /// Whether it certainly says nothing.
+    /// Whether there certainly is none.
     pub managed_absent: bool,
-    /// Whether changes are told as they happen.
+    /// Whether changes cause events.
     pub watched: bool,
 }
 
-impl Sighting {
-    /// Reads the four values.
+impl Snapshot {
+    /// Interprets the four values.
     pub fn new(
         provider: &Value,
         roles: &Value,
         status: &Value,
         managed: &Value,
         watched: bool,
-    ) -> Sighting {
+    ) -> Snapshot {
         let parsed = roles_of(roles);
-        Sighting {
+        Snapshot {
             server: server(provider, roles),
             managed_account: parsed.map(|roles| has(&roles, ROLE_MANAGED)),
             status: text(status).and_then(|text| Status::from_text(&text)),
@@ -114,8 +115,8 @@ impl Sighting {
     }
 }
 
-/// Which server it is, by its provider, then by its roles. Only what is there and has its form decides; of an account's two
-/// versions v2 does, so that nobody who has it is told otherwise.
+/// Which server it is, by its provider, then by its roles. Only a value with its known form decides.
+/// An account with roles of both versions counts as v2.
 pub fn server(provider: &Value, roles: &Value) -> Server {
     let provider = text(provider).filter(|provider| !provider.is_empty());
     if let Some(other) =
@@ -131,7 +132,7 @@ pub fn server(provider: &Value, roles: &Value) -> Server {
         return Server::Unknown(match roles {
             Value::Absent => "xenstore has no roles".to_owned(),
             Value::Unreadable(why) => why.clone(),
-            Value::Text(_) => "the roles in xenstore are no JSON array of strings".to_owned(),
+            Value::Text(_) => "the roles in xenstore are not a JSON array of strings".to_owned(),
         });
     };
     if roles.iter().any(|role| role.to_ascii_lowercase().contains(ROLE_V3)) {
@@ -241,9 +242,9 @@ mod tests {
     }
 
     #[test]
-    fn a_sighting() {
+    fn a_snapshot_of_the_four_values() {
         let see = |status: &str, managed: &str| {
-            Sighting::new(
+            Snapshot::new(
                 &value("Rackspace"),
                 &value(r#"["rax_managed"]"#),
                 &value(status),
@@ -282,10 +283,11 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the store holds: no panic, and nothing but roles without RackConnect makes it a server without.
+        /// No value causes a panic, and only roles without RackConnect make it a server without.
         #[test]
-        fn anything_may_be_there(provider in "\\PC*", roles in "\\PC*", status in "\\PC*") {
-            let seen = Sighting::new(&value(&provider), &value(&roles), &value(&status), &Value::Absent, false);
+        fn any_value_is_interpreted_without_a_panic(provider in "\\PC*", roles in "\\PC*", status in "\\PC*") {
+            let (provider, roles_value) = (value(&provider), value(&roles));
+            let seen = Snapshot::new(&provider, &roles_value, &value(&status), &Value::Absent, false);
             if seen.server == Server::NoRole {
                 prop_assert!(Tree::from_json(roles.as_bytes()).is_ok());
             }

@@ -1,4 +1,4 @@
-//! The edge of it all: what a guest that goes on running hears from xenstore, for as long as that works.
+//! What a wait sees of xenstore while it runs, for as long as that works.
 
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -6,69 +6,100 @@ use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::Duration;
 
-use super::metadata::{self, Sighting, Value};
-use super::{Connection, Trouble};
+use super::metadata::{self, Snapshot, Value};
+use super::{Connection, XenstoreError};
 use crate::clock::BootInstant;
 
-/// The name of the one watch.
-const TOKEN: &str = "rackconnect";
+/// The token of the one watch.
+const WATCH_TOKEN: &str = "rackconnect";
 
-/// The shortest time between two looks because a watch fired: whoever changes things without end does not keep this
-/// program busy.
-const SETTLE: Duration = Duration::from_millis(20);
+/// The shortest time between two looks that events cause: a flood of events does not keep this
+/// process busy.
+const SETTLE_TIME: Duration = Duration::from_millis(20);
 
-/// The file that Managed Operations' automation leaves when it is done. Everybody may write to that folder.
-const MARKER: &str = "/tmp/rs_managed_cloud_automation_complete";
+/// The file that Managed Operations' automation leaves when it is done. Its directory is writable by
+/// all users.
+const MANAGED_MARKER: &str = "/tmp/rs_managed_cloud_automation_complete";
 
-/// xenstore as a source of [`Sighting`]s. It is opened at the first look.
+/// xenstore as a source of [`Snapshot`]s. It is opened at the first look.
 #[derive(Debug, Default)]
-pub struct Guest {
-    store: Option<Connection>,
-    watched: bool,
-    /// Why it is not used (any more), or not yet.
-    trouble: Option<Trouble>,
+pub struct Watcher {
+    connection: Option<Connection>,
+    is_watching: bool,
+    /// Why there is no connection.
+    error: Option<XenstoreError>,
     last_fired: Option<BootInstant>,
+    last_snapshot: Option<Snapshot>,
 }
 
-impl Guest {
-    /// What xenstore says now; none where it does not work. One that is not there may still come; one that broke, or is
-    /// for root alone, is not tried again.
-    pub fn look(&mut self) -> Option<Sighting> {
-        if self.store.is_none() {
-            if !matches!(self.trouble, None | Some(Trouble::Absent)) {
-                return None;
-            }
-            match Connection::open() {
-                Ok(store) => self.begin(store),
-                Err(trouble) => {
-                    self.end(trouble);
-                    return None;
-                }
-            }
+impl Watcher {
+    /// What xenstore says now; none where it does not work. The whole look ends by `deadline` and
+    /// within [`super::LOOK_TIMEOUT`]; after the deadline the last snapshot is repeated. A xenstore
+    /// that is absent may still come; one that broke, or that only root can read, is not tried
+    /// again.
+    pub fn look(&mut self, deadline: Option<BootInstant>) -> Option<Snapshot> {
+        let has_passed = || deadline.is_some_and(|deadline| deadline <= BootInstant::now());
+        if has_passed() {
+            return self.last_snapshot.clone();
         }
-        let watched = self.watched;
-        let seen = self.store.as_mut().map(|store| -> Result<Sighting, Trouble> {
-            let [provider, roles] =
-                [store.value(metadata::PROVIDER)?, store.value(metadata::ROLES)?];
-            let [status, managed] =
-                [store.value(metadata::STATUS)?, store.value(metadata::MANAGED)?];
-            Ok(Sighting::new(&provider, &roles, &status, &managed, watched))
-        });
-        match seen? {
-            Ok(sighting) => Some(sighting),
-            Err(trouble) => {
-                self.end(trouble);
+        match self.connect(deadline).and_then(|()| self.read()) {
+            Ok(snapshot) => {
+                self.last_snapshot.clone_from(&snapshot);
+                snapshot
+            }
+            // It may be slow or broken: not enough time was left to tell.
+            Err(_) if has_passed() => self.last_snapshot.clone(),
+            Err(err) => {
+                self.disconnect(err);
                 None
             }
         }
     }
 
-    /// Sleeps until then, or until something changed, or xenstore broke. Whether one of these happened.
+    /// Begins a look, on a new connection if there is none.
+    fn connect(&mut self, deadline: Option<BootInstant>) -> Result<(), XenstoreError> {
+        if let Some(connection) = &mut self.connection {
+            connection.begin_look(deadline);
+            return Ok(());
+        }
+        if !matches!(self.error, None | Some(XenstoreError::Absent)) {
+            return Ok(());
+        }
+        let mut connection = Connection::open()?.with_look(deadline);
+        let place = connection.place().display().to_string();
+        match connection.watch(metadata::TOP, WATCH_TOKEN) {
+            Ok(()) => {
+                log::debug!("watching xenstore ({place})");
+                self.is_watching = true;
+            }
+            Err(err @ XenstoreError::Refused { .. }) => {
+                log::debug!("cannot watch xenstore ({place}), only poll it: {err}");
+            }
+            Err(err) => {
+                self.connection = Some(connection);
+                return Err(err);
+            }
+        }
+        self.connection = Some(connection);
+        self.error = None;
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<Option<Snapshot>, XenstoreError> {
+        let Some(connection) = &mut self.connection else { return Ok(None) };
+        let mut value = |path| connection.value(path);
+        let (provider, roles) = (value(metadata::PROVIDER)?, value(metadata::ROLES)?);
+        let (status, managed) = (value(metadata::STATUS)?, value(metadata::MANAGED)?);
+        Ok(Some(Snapshot::new(&provider, &roles, &status, &managed, self.is_watching)))
+    }
+
+    /// Sleeps until then, or until something changed, or xenstore broke. Whether one of these
+    /// happened.
     pub fn rest(&mut self, until: BootInstant) -> bool {
-        match self.store.as_mut().filter(|_| self.watched) {
-            Some(store) => {
-                let fired = store.fired(until);
-                self.hear(fired)
+        match self.connection.as_mut().filter(|_| self.is_watching) {
+            Some(connection) => {
+                let fired = connection.has_fired(until);
+                self.settle(fired)
             }
             None => {
                 thread::sleep(until.since(BootInstant::now()));
@@ -78,69 +109,57 @@ impl Guest {
     }
 
     /// Whether something changed, or xenstore broke, by now.
-    pub fn rings(&mut self) -> bool {
-        self.store.is_some() && self.watched && self.rest(BootInstant::now())
+    pub fn has_news(&mut self) -> bool {
+        self.connection.is_some() && self.is_watching && self.rest(BootInstant::now())
     }
 
-    /// What can be read as soon as it is worth asking whether it rings.
-    pub fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.store.as_ref().filter(|_| self.watched).map(Connection::bell)
+    /// Becomes readable when [`Watcher::has_news`] is worth asking.
+    pub fn wakeup(&self) -> Option<BorrowedFd<'_>> {
+        self.connection.as_ref().filter(|_| self.is_watching).map(Connection::wakeup)
     }
 
-    fn hear(&mut self, fired: Result<bool, Trouble>) -> bool {
+    fn settle(&mut self, fired: Result<bool, XenstoreError>) -> bool {
         match fired {
             Ok(false) => false,
             Ok(true) => {
                 if let Some(last) = self.last_fired {
-                    thread::sleep(SETTLE.saturating_sub(BootInstant::now().since(last)));
+                    thread::sleep(SETTLE_TIME.saturating_sub(BootInstant::now().since(last)));
                 }
                 self.last_fired = Some(BootInstant::now());
                 true
             }
-            Err(trouble) => {
-                self.end(trouble);
+            Err(err) => {
+                self.disconnect(err);
                 true
             }
         }
     }
 
-    /// Whether there was none at the last look.
+    /// Whether there was no xenstore at the last look.
     pub fn is_absent(&self) -> bool {
-        self.trouble == Some(Trouble::Absent)
+        self.error == Some(XenstoreError::Absent)
     }
 
-    fn begin(&mut self, mut store: Connection) {
-        let place = store.place().display().to_string();
-        match store.watch(metadata::TOP, TOKEN) {
-            Ok(()) => {
-                log::debug!("xenstore ({place}) tells of changes as they happen");
-                self.watched = true;
-            }
-            Err(trouble) => log::debug!("xenstore ({place}) is only asked now and then: {trouble}"),
-        }
-        self.store = Some(store);
-        self.trouble = None;
-    }
-
-    fn end(&mut self, trouble: Trouble) {
-        if self.trouble.as_ref() != Some(&trouble) {
-            match self.store.is_some() {
-                true => log::warn!("{trouble}: going on without it"),
-                false => log::debug!("{trouble}: going on without it"),
+    fn disconnect(&mut self, err: XenstoreError) {
+        if self.error.as_ref() != Some(&err) {
+            match self.connection.is_some() {
+                true => log::warn!("{err}: going on without it"),
+                false => log::debug!("{err}: going on without it"),
             }
         }
-        self.store = None;
-        self.watched = false;
-        self.trouble = Some(trouble);
+        self.connection = None;
+        self.is_watching = false;
+        self.last_snapshot = None;
+        self.error = Some(err);
     }
 }
 
-/// What can be known where there is no xenstore: whether the marker of Managed Operations is there. It is a hint, and not
-/// even that if it could be of anybody's making: only a plain file of root's own counts.
-pub fn marker() -> Sighting {
-    let is_roots = fs::symlink_metadata(MARKER)
+/// What can be known where there is no xenstore: whether the marker of Managed Operations is there.
+/// Only a regular file of root's with one name counts, since every user could make another.
+pub fn managed_marker() -> Snapshot {
+    let is_roots = fs::symlink_metadata(MANAGED_MARKER)
         .is_ok_and(|metadata| metadata.is_file() && metadata.uid() == 0 && metadata.nlink() == 1);
-    let nothing = Value::Unreadable("there is no xenstore here".to_owned());
+    let unknown = Value::Unreadable("there is no xenstore here".to_owned());
     let managed = if is_roots { Value::Text("Complete".to_owned()) } else { Value::Absent };
-    Sighting::new(&nothing, &nothing, &nothing, &managed, false)
+    Snapshot::new(&unknown, &unknown, &unknown, &managed, false)
 }

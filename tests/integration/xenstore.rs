@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use rackconnect_agent::clock::BootInstant;
-use rackconnect_agent::xenstore::{Connection, Trouble};
+use rackconnect_agent::xenstore::{Connection, XenstoreError};
 use simulated_xenstore::{Config, Fault, Simulator, faults};
 
 const REGION: &str = "vm-data/provider_data/region";
@@ -15,6 +15,10 @@ const LONG: Duration = Duration::from_secs(60);
 
 fn config(pty: bool) -> Config {
     Config { pty, ..Config::default().with(REGION, "DFW").with(STATUS, "\"DEPLOYING\"") }
+}
+
+fn refused(path: &str, errno: &str) -> XenstoreError {
+    XenstoreError::Refused { path: path.to_owned(), errno: errno.to_owned() }
 }
 
 fn both() -> impl Iterator<Item = (Simulator, Connection)> {
@@ -29,7 +33,7 @@ fn both() -> impl Iterator<Item = (Simulator, Connection)> {
 fn becomes(connection: &mut Connection, path: &str, value: Option<&str>) {
     let until = BootInstant::now() + LONG;
     while connection.read(path).unwrap().as_deref() != value {
-        assert!(connection.fired(until).unwrap(), "the watch never fired for {path}");
+        assert!(connection.has_fired(until).unwrap(), "the watch never fired for {path}");
     }
 }
 
@@ -45,10 +49,10 @@ fn reads_and_lists() {
         assert_eq!(connection.directory(REGION).unwrap().unwrap(), Vec::<String>::new());
         assert_eq!(connection.directory("vm-data/nothing").unwrap(), None);
         assert!(
-            matches!(connection.read("vm-data//"), Err(Trouble::Refused(_, name)) if name == "EINVAL")
+            matches!(connection.read("vm-data//"), Err(XenstoreError::Refused { errno, .. }) if errno == "EINVAL")
         );
         assert!(
-            matches!(connection.read(&"x".repeat(5000)), Err(Trouble::Refused(_, name)) if name == "E2BIG")
+            matches!(connection.read(&"x".repeat(5000)), Err(XenstoreError::Refused { errno, .. }) if errno == "E2BIG")
         );
         assert_eq!(
             connection.read(REGION).unwrap().as_deref(),
@@ -74,8 +78,8 @@ fn it_only_reads_and_watches() {
 fn a_watch_fires_at_once_and_then_for_every_change() {
     for (store, mut connection) in both() {
         connection.watch("vm-data", "t").unwrap();
-        assert!(connection.fired(BootInstant::now() + LONG).unwrap());
-        assert!(!connection.fired(BootInstant::now() + Duration::from_millis(20)).unwrap());
+        assert!(connection.has_fired(BootInstant::now() + LONG).unwrap());
+        assert!(!connection.has_fired(BootInstant::now() + Duration::from_millis(20)).unwrap());
         store.set(STATUS, "\"DEPLOYED\"");
         becomes(&mut connection, STATUS, Some("\"DEPLOYED\""));
         store.remove("vm-data/user-metadata");
@@ -114,12 +118,12 @@ fn every_fault_is_survived_or_named() {
             let watched = connection.watch("vm-data", "t");
             match fault {
                 Fault::Error("ENOENT") => assert_eq!(read, Ok(None)),
+                Fault::Error("EAGAIN") => {
+                    assert!(matches!(read, Err(XenstoreError::Broken(_))), "{read:?}");
+                }
                 Fault::Error(name) => {
-                    assert_eq!(read, Err(Trouble::Refused(REGION.to_owned(), name.to_owned())));
-                    assert_eq!(
-                        watched,
-                        Err(Trouble::Refused("vm-data".to_owned(), name.to_owned()))
-                    );
+                    assert_eq!(read, Err(refused(REGION, name)));
+                    assert_eq!(watched, Err(refused("vm-data", name)));
                 }
                 Fault::WrongIds
                 | Fault::WrongTypes
@@ -128,16 +132,18 @@ fn every_fault_is_survived_or_named() {
                 | Fault::Oversized
                 | Fault::Huge => {
                     assert!(
-                        matches!(read, Err(Trouble::Broken(_))),
+                        matches!(read, Err(XenstoreError::Broken(_))),
                         "{fault} (pty: {pty}): {read:?}"
                     );
                 }
                 // The payload's bytes cannot be known from any others: but what comes after them can.
                 Fault::EventInsideReply => {
-                    assert!(matches!(watched, Err(Trouble::Broken(_))), "{watched:?}")
+                    assert!(matches!(watched, Err(XenstoreError::Broken(_))), "{watched:?}")
                 }
                 Fault::NoWatches => {
-                    assert!(matches!(watched, Err(Trouble::Refused(_, name)) if name == "EACCES"));
+                    assert!(
+                        matches!(watched, Err(XenstoreError::Refused { errno, .. }) if errno == "EACCES")
+                    );
                     assert_eq!(connection.read(REGION).unwrap().as_deref(), Some("DFW"));
                 }
                 _ => {
@@ -155,10 +161,10 @@ fn every_fault_is_survived_or_named() {
 fn a_store_that_vanishes_is_noticed_while_it_is_watched() {
     for (store, mut connection) in both() {
         connection.watch("vm-data", "t").unwrap();
-        assert!(connection.fired(BootInstant::now() + LONG).unwrap());
+        assert!(connection.has_fired(BootInstant::now() + LONG).unwrap());
         store.fault(Fault::Vanish);
-        let gone = connection.fired(BootInstant::now() + LONG);
-        assert!(matches!(gone, Err(Trouble::Broken(_))), "{gone:?}");
+        let gone = connection.has_fired(BootInstant::now() + LONG);
+        assert!(matches!(gone, Err(XenstoreError::Broken(_))), "{gone:?}");
     }
 }
 
@@ -166,12 +172,12 @@ fn a_store_that_vanishes_is_noticed_while_it_is_watched() {
 fn absent_unreadable_and_broken_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("absent");
-    assert_eq!(Connection::open_at(&place).err(), Some(Trouble::Absent));
-    assert_eq!(Connection::open_at(&place.join("below")).err(), Some(Trouble::Absent));
+    assert_eq!(Connection::open_at(&place).err(), Some(XenstoreError::Absent));
+    assert_eq!(Connection::open_at(&place.join("below")).err(), Some(XenstoreError::Absent));
     // A socket that nobody listens at.
     let left = folder.path().join("left");
     drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
-    assert!(matches!(Connection::open_at(&left), Err(Trouble::Broken(_))));
+    assert!(matches!(Connection::open_at(&left), Err(XenstoreError::Broken(_))));
 }
 
 /// To a regular file in the device's place a request would be written.
@@ -180,7 +186,7 @@ fn a_file_in_the_place_of_the_device_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "precious").unwrap();
-    assert!(matches!(Connection::open_at(&file), Err(Trouble::Broken(_))));
+    assert!(matches!(Connection::open_at(&file), Err(XenstoreError::Broken(_))));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 }
 
@@ -197,6 +203,29 @@ fn a_store_that_accepts_nobody_is_not_waited_for() {
     bind(full.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
     listen(&full, Backlog::new(0).unwrap()).unwrap();
     let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
-    assert!(matches!(Connection::open_at(&path), Err(Trouble::Broken(_))));
+    assert!(matches!(Connection::open_at(&path), Err(XenstoreError::Broken(_))));
     drop(waiting);
+}
+
+/// Four reads took up to two seconds each, and EAGAIN was retried in each of them anew.
+#[test]
+fn a_slow_xenstore_is_broken_after_one_bound_for_the_whole_look() {
+    for fault in [Fault::Slow(900), Fault::Error("EAGAIN"), Fault::Stall] {
+        let store = Simulator::start(config(false).fault(fault)).unwrap();
+        let mut connection = Connection::open_at(store.path()).unwrap();
+        let reads: Vec<_> = (0..4).map(|_| connection.read(REGION)).collect();
+        assert!(matches!(reads[3], Err(XenstoreError::Broken(_))), "{fault}: {reads:?}");
+        // Three at most fit into the two seconds, however fast or slow this machine is.
+        assert!(store.log().len() < 200, "{}", store.log().len());
+    }
+}
+
+/// What is left of a deadline bounds the whole look.
+#[test]
+fn a_look_ends_at_the_deadline_of_its_caller() {
+    let store = Simulator::start(config(false).fault(Fault::Stall)).unwrap();
+    let mut connection = Connection::open_at(store.path()).unwrap();
+    connection.begin_look(Some(BootInstant::default()));
+    let Err(XenstoreError::Broken(reason)) = connection.read(REGION) else { panic!() };
+    assert!(reason.ends_with("no answer within 0s"), "{reason}");
 }

@@ -298,3 +298,28 @@ fn one_end(pty: bool) -> Duration {
     ends(&ended, 0, "DEPLOYED\n");
     changed.elapsed()
 }
+
+/// A wait of eight seconds ended after ten to twenty-two, without a request.
+#[test]
+fn a_slow_xenstore_does_not_keep_a_wait_from_asking() {
+    thread::scope(|scope| {
+        for fault in [Fault::Slow(1_900), Fault::Error("EAGAIN"), Fault::Stall] {
+            scope.spawn(move || {
+                let store = Xenstore::start(store().fault(fault)).unwrap();
+                let world = World::of([Step::new("DEPLOYED")]);
+                let ended = run(&world, &store, &["wait", "--timeout", "8s"]);
+                ends(&ended, 0, "DEPLOYED\n");
+            });
+        }
+    });
+}
+
+/// It failed with 7: root's status looked the region up for status.json before its request.
+#[test]
+fn a_status_with_an_endpoint_does_not_ask_xenstore() {
+    let store = Xenstore::start(store().fault(Fault::Stall)).unwrap();
+    let world = World::of([Step::new("DEPLOYED")]);
+    let ended = run(&world, &store, &["status", "--deadline", "30s"]);
+    ends(&ended, 0, "DEPLOYED\n");
+    assert!(store.log().is_empty(), "{:?}", store.log());
+}

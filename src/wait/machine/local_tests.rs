@@ -10,16 +10,16 @@ use crate::xenstore::Value;
 const RACKCONNECT: &str = r#"["rack_connect", "rax_managed"]"#;
 
 /// What xenstore says; "-" is nothing, "!" is unreadable.
-fn seen(roles: &str, status: &str, managed: &str) -> Sighting {
+fn seen(roles: &str, status: &str, managed: &str) -> Snapshot {
     let value = |text: &str| match text {
         "-" => Value::Absent,
         "!" => Value::Unreadable("EACCES".to_owned()),
         text => Value::Text(text.to_owned()),
     };
-    Sighting::new(&value("Rackspace"), &value(roles), &value(status), &value(managed), true)
+    Snapshot::new(&value("Rackspace"), &value(roles), &value(status), &value(managed), true)
 }
 
-fn status(word: &str) -> Sighting {
+fn status(word: &str) -> Snapshot {
     seen(RACKCONNECT, word, "-")
 }
 
@@ -44,7 +44,7 @@ impl Wait {
     }
 
     /// xenstore says this at that second.
-    fn local(&mut self, second: u64, sighting: &Sighting) -> &mut Wait {
+    fn local(&mut self, second: u64, sighting: &Snapshot) -> &mut Wait {
         self.0.hear_local(Some(sighting), at(second));
         self
     }
@@ -71,7 +71,7 @@ fn a_working_watch_slows_the_polling_down() {
     wait.api(0, &says("DEPLOYING"));
     assert_eq!(due(&wait.0, at(0)), 30);
     // No watch any more, and no store any more.
-    wait.local(1, &Sighting { watched: false, ..status("DEPLOYING") });
+    wait.local(1, &Snapshot { watched: false, ..status("DEPLOYING") });
     assert_eq!(due(&wait.0, at(1)), 5);
     wait.local(2, &status("DEPLOYING"));
     assert_eq!(due(&wait.0, at(2)), 30);
@@ -197,11 +197,11 @@ fn a_stale_deployed_then_an_outage_then_deploying_then_deployed() {
 #[test]
 fn no_rackconnect_server() {
     // (roles, provider's other name, xenstore's status, what the API says at 0, 30 and 60) => when it ends.
-    let other = Sighting { server: Server::OtherProvider("Amazon".to_owned()), ..status("-") };
+    let other = Snapshot { server: Server::OtherProvider("Amazon".to_owned()), ..status("-") };
     let v3 = seen(r#"["rackconnect:v3-DFW"]"#, "-", "-");
     let none = seen("[]", "-", "-");
     let silent = [unreachable(), News::NotKnownYet, unreachable()];
-    let ends = |sighting: &Sighting, news: &[News]| {
+    let ends = |sighting: &Snapshot, news: &[News]| {
         let mut wait = Wait::new(Goal::Deployed);
         for (second, news) in (0..).step_by(30).zip(news) {
             if wait.local(second, sighting).end(second).is_some() {
@@ -244,7 +244,7 @@ fn no_rackconnect_server() {
 #[test]
 fn managed_operations() {
     let managed = |word: &str| seen(RACKCONNECT, "DEPLOYED", word);
-    let ends = |sightings: &[Sighting], news: &str| {
+    let ends = |sightings: &[Snapshot], news: &str| {
         let mut wait = Wait::new(Goal::Managed);
         for (second, sighting) in sightings.iter().enumerate() {
             wait.local(second as u64, sighting);
@@ -350,7 +350,7 @@ proptest! {
             now = now + Duration::from_secs(gap);
             match what {
                 0 => { machine.hear_local(None, now); watched = false; }
-                1 => { machine.hear_local(Some(&Sighting { watched: false, ..status("DEPLOYING") }), now); watched = false; }
+                1 => { machine.hear_local(Some(&Snapshot { watched: false, ..status("DEPLOYING") }), now); watched = false; }
                 2 => { machine.hear_local(Some(&status("DEPLOYING")), now); watched = true; }
                 3 => { machine.hear_local(Some(&status("DEPLOYED")), now); watched = true; }
                 4 => { machine.hear_local(Some(&status("!")), now); watched = false; }

@@ -109,6 +109,8 @@ pub enum Fault {
     Again,
     /// Watches are refused.
     NoWatches,
+    /// Every reply comes after so many milliseconds.
+    Slow(u64),
     /// Nothing is answered, and no event comes.
     Stall,
     /// A reply is begun, and never ended.
@@ -129,7 +131,7 @@ pub enum Fault {
     Vanish,
 }
 
-const FAULTS: [(&str, Fault); 19] = [
+const FAULTS: [(&str, Fault); 21] = [
     ("none", Fault::None),
     ("short-reads", Fault::ShortReads),
     ("split-headers", Fault::SplitHeaders),
@@ -138,8 +140,10 @@ const FAULTS: [(&str, Fault); 19] = [
     ("error-EACCES", Fault::Error("EACCES")),
     ("error-EINVAL", Fault::Error("EINVAL")),
     ("error-ENOENT", Fault::Error("ENOENT")),
+    ("error-EAGAIN", Fault::Error("EAGAIN")),
     ("again", Fault::Again),
     ("no-watches", Fault::NoWatches),
+    ("slow", Fault::Slow(500)),
     ("stall", Fault::Stall),
     ("stall-midway", Fault::StallMidway),
     ("event-before-reply", Fault::EventBeforeReply),
@@ -471,6 +475,10 @@ fn serve(shared: &Arc<Shared>, file: OwnedFd) {
         }
         while let Some((kind, id, payload)) = take(&mut buffer) {
             answered += 1;
+            let fault = lock(&shared.state).fault;
+            if let Fault::Slow(millis) = fault {
+                thread::sleep(Duration::from_millis(millis));
+            }
             let mut state = lock(&shared.state);
             let words = String::from_utf8_lossy(&payload).split('\0').map(str::to_owned).collect();
             state.log.push(Received { kind, id, words });
