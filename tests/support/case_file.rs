@@ -16,16 +16,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::Deserialize;
-use simulated_api::Config;
+use simulated_api::{Config, Script};
 use toml::{Table, Value};
 
 use super::{Ended, World, config, ended};
 
+/// A run that takes longer hangs.
+const LONGEST_RUN: Duration = Duration::from_secs(120);
+
 /// One case.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// For the reader.
@@ -40,7 +47,7 @@ pub struct Case {
 }
 
 /// One run of the program.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Run {
     /// Split at white space.
@@ -53,6 +60,9 @@ struct Run {
     code: i32,
     /// The whole of standard output.
     stdout: Option<String>,
+    /// Each must be in standard output.
+    #[serde(default)]
+    stdout_has: Vec<String>,
     /// Each must be in standard error.
     #[serde(default)]
     stderr: Vec<String>,
@@ -202,17 +212,9 @@ pub fn run(case: &Case) -> Result<(), String> {
             command.env(name, fill(value));
         }
         let started = Instant::now();
-        let ended = ended(command.output().map_err(|err| err.to_string())?);
-        run.check(&ended, started.elapsed().as_secs_f64(), &fill).map_err(|err| {
-            format!(
-                "{err}\nrun {}: rackconnect {}\ncode: {:?}\nstdout: {:?}\nstderr: {}",
-                index + 1,
-                run.args,
-                ended.code,
-                String::from_utf8_lossy(&ended.stdout),
-                ended.stderr
-            )
-        })?;
+        let ended = to_its_end(command)?;
+        run.check(&ended, started.elapsed().as_secs_f64(), &fill)
+            .map_err(|err| run.shown(&format!("{err}\nrun {}", index + 1), &ended))?;
     }
     match &case.requests {
         Some(expected) if *expected != world.requests() => {
@@ -222,7 +224,71 @@ pub fn run(case: &Case) -> Result<(), String> {
     }
 }
 
+/// Runs cases that differ in nothing but the API's script, one after the other, on one server.
+pub fn run_in_turn(cases: &[&Case]) -> Result<(), String> {
+    let world = World::with(config());
+    for (index, case) in cases.iter().enumerate() {
+        world.play(case.script()?.steps);
+        for run in &case.run {
+            let started = Instant::now();
+            let ended = to_its_end(world.agent(run.args.as_str()))?;
+            run.check(&ended, started.elapsed().as_secs_f64(), &str::to_owned)
+                .map_err(|err| run.shown(&format!("{err}\ncase {}", index + 1), &ended))?;
+        }
+    }
+    Ok(())
+}
+
+/// The output of a run, which is killed where it hangs.
+fn to_its_end(mut command: Command) -> Result<Ended, String> {
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().map_err(|err| err.to_string())?;
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    match receiver.recv_timeout(LONGEST_RUN) {
+        Ok(output) => Ok(ended(output.map_err(|err| err.to_string())?)),
+        Err(_) => {
+            let _ = kill(pid, Signal::SIGKILL);
+            Err(format!("it still ran after {LONGEST_RUN:?}: {command:?}"))
+        }
+    }
+}
+
+impl Case {
+    /// Whether it can be one of many on one server: nothing but the API's script makes it what it is,
+    /// and no request is held back after it.
+    pub fn is_one_of_many(&self) -> bool {
+        let api: Vec<&str> = self.api.keys().map(String::as_str).collect();
+        let is_limited = |run: &Run| run.code == 6 || run.code == 124;
+        self.setup.is_none()
+            && self.xenstore.is_none()
+            && self.requests.is_none()
+            && api == ["step"]
+            && self
+                .run
+                .iter()
+                .all(|run| run.config.is_none() && run.env.is_empty() && !run.args.contains('{'))
+            && !self.run.iter().any(is_limited)
+    }
+
+    fn script(&self) -> Result<Script, String> {
+        Ok(api(&self.api)?.script)
+    }
+}
+
 impl Run {
+    /// What went wrong, with all that was seen.
+    fn shown(&self, what: &str, ended: &Ended) -> String {
+        format!(
+            "{what}: rackconnect {}\ncode: {:?}\nstdout: {:?}\nstderr: {}",
+            self.args,
+            ended.code,
+            String::from_utf8_lossy(&ended.stdout),
+            ended.stderr
+        )
+    }
+
     fn check(
         &self,
         ended: &Ended,
@@ -239,6 +305,10 @@ impl Run {
         }
         if self.stdout.as_ref().is_some_and(|expected| fill(expected).as_bytes() != ended.stdout) {
             return Err("standard output is not as expected".to_owned());
+        }
+        let stdout = String::from_utf8_lossy(&ended.stdout);
+        if let Some(words) = self.stdout_has.iter().find(|words| !stdout.contains(&fill(words))) {
+            return Err(format!("standard output does not say {words:?}"));
         }
         if let Some(words) = self.stderr.iter().find(|words| !ended.stderr.contains(&fill(words))) {
             return Err(format!("standard error does not say {words:?}"));

@@ -5,9 +5,11 @@
 pub mod case_file;
 pub mod documents;
 mod process;
+mod random;
 mod world;
 
 pub use process::{Ended, Running, bare_agent, binary, ended, finish};
+pub use random::Random;
 pub use world::{World, config};
 
 /// How long anything may take that has to happen at all, on however busy a machine.

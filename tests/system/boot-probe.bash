@@ -12,10 +12,10 @@ say_if() {
 }
 state() { systemctl show -p ActiveState --value "$1"; }
 is_state() { say_if "$1 is $2" test "$(state "$1")" = "$2"; }
-# until_true COMMAND...: within thirty seconds.
+# until_true COMMAND...: within a minute.
 until_true() {
     local i
-    for ((i = 0; i < 150; i++)); do
+    for ((i = 0; i < 300; i++)); do
         "$@" && return 0
         sleep 0.2
     done

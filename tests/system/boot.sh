@@ -3,34 +3,48 @@
 # the public network are network namespaces, the API and xenstore are simulated. Needs root, some minutes, and a network to
 # fetch Debian from at the first time (kept in ${XDG_CACHE_HOME:-~/.cache}/rackconnect-agent).
 #
-# Usage: boot.sh PACKAGES SIMULATED-API SIMULATED-XENSTORE [CASE]...      (SUITES="bookworm bullseye")
-# PACKAGES is where packaging/build.sh has put them.
+# Usage: boot.sh --fetch
+#        boot.sh PACKAGES SIMULATED-API SIMULATED-XENSTORE [CASE]...
+# Environment: SUITES="bookworm bullseye", JOBS=4 (cases at once, each in a network of its own: they mostly wait).
+# PACKAGES is where packaging/build.sh has put them. --fetch only makes the trees of Debian.
 set -euo pipefail
 ((EUID == 0)) || { echo "boot.sh: NOT RUN: it needs root" >&2; exit 1; }
+suites=${SUITES:-bookworm bullseye} jobs=${JOBS:-4}
+# The tree of a suite as an archive, kept between runs.
+archive() { echo "${XDG_CACHE_HOME:-$HOME/.cache}/rackconnect-agent/root-$1-2.tar"; }
+fetch() {
+    local suite=$1 tar
+    tar=$(archive "$suite")
+    [[ -s $tar ]] && return
+    mkdir -p "$(dirname "$tar")"
+    local systemd=systemd,systemd-sysv,udev,dbus,kmod,netbase networks=iproute2,iputils-ping,net-tools,ifupdown,network-manager
+    mmdebstrap --quiet --variant=minbase --include="$systemd,$networks,ca-certificates,cloud-init,rpm" "$suite" "$tar.new.tar" ||
+        { rm -f "$tar.new.tar"; echo "boot.sh: NOT RUN: $suite cannot be fetched" >&2; exit 1; }
+    mv "$tar.new.tar" "$tar"
+}
+if [[ ${1:-} == --fetch ]]; then
+    for suite in $suites; do fetch "$suite"; done
+    exit
+fi
+for program in "$2" "$3"; do [[ -x $program ]] || { echo "boot.sh: no program $program" >&2; exit 1; }; done
 packages=$(realpath "$1") api=$(realpath "$2") xenstore=$(realpath "$3")
 package=$(echo "$packages"/*.deb)
 shift 3
 only=("$@")
-suites=${SUITES:-bookworm bullseye}
 here=$(realpath "$(dirname "$0")/../..")
 for tool in systemd-nspawn mmdebstrap ip dpkg-deb rpmbuild; do
     command -v "$tool" >/dev/null || { echo "boot.sh needs $tool" >&2; exit 1; }
 done
 
 work=$(mktemp -d)
-net=rc$$
-mounts=()
-helpers=()
+# The process that made the folder removes it, when no case is left in it.
 tidy() {
-    local pid mount
-    for pid in "${helpers[@]}"; do kill "$pid" 2>/dev/null || true; done
-    ip netns del "$net-guest" 2>/dev/null || true
-    ip netns del "$net-world" 2>/dev/null || true
-    for mount in "${mounts[@]}"; do umount -l "$mount" 2>/dev/null || true; done
+    local pid
+    for pid in $(jobs -p); do kill "$pid" 2>/dev/null || true; done
+    wait || true
     rm -rf --one-file-system "$work"
 }
 trap tidy EXIT
-passed=0 failed=0
 
 # --- The network. eth0 is public, eth1 is ServiceNet; the API is beyond ServiceNet's router, 10.182.0.1.
 network() {
@@ -56,22 +70,14 @@ network() {
 }
 # The guest's own manager sets them.
 no_addresses() { ip -n "$net-guest" addr flush dev eth0 && ip -n "$net-guest" addr flush dev eth1; }
-no_network() { ip netns del "$net-guest" && ip netns del "$net-world"; }
 
 # --- The tree of a suite, with the package in it.
 tree() {
-    local suite=$1 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rackconnect-agent
-    local tar=$cache/root-$suite-2.tar
-    local systemd=systemd,systemd-sysv,udev,dbus,kmod,netbase networks=iproute2,iputils-ping,net-tools,ifupdown,network-manager
-    if [[ ! -s $tar ]]; then
-        mkdir -p "$cache"
-        mmdebstrap --quiet --variant=minbase --include="$systemd,$networks,ca-certificates,cloud-init,rpm" \
-            "$suite" "$tar.new.tar" || { rm -f "$tar.new.tar"; echo "boot.sh: NOT RUN: $suite cannot be fetched" >&2; exit 1; }
-        mv "$tar.new.tar" "$tar"
-    fi
+    local suite=$1
+    fetch "$suite"
     base=$work/$suite
     mkdir "$base"
-    tar -C "$base" -xf "$tar" --exclude='./dev/*'
+    tar -C "$base" -xf "$(archive "$suite")" --exclude='./dev/*'
     : >"$base/etc/machine-id"
     cp "$package" "$base/tmp/package.deb"
     chroot "$base" dpkg -i /tmp/package.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; exit 1; }
@@ -118,29 +124,32 @@ UNIT
     touch "$base/etc/cloud/cloud-init.disabled"
 }
 
-# --- A case: `begin`, changes to "$root", `boot`, more boots, `finish`.
+# --- A case, in a process of its own: `begin`, changes to "$root", `boot`, more boots, `finish`.
 begin() {
-    name=$1
-    root=$work/case/root out=$work/case/out
-    mkdir -p "$work/case"
-    mount -t tmpfs tmpfs "$work/case"
-    mkdir -p "$root" "$out" "$work/case/upper" "$work/case/work" "$work/case/xenstored"
-    mount -t overlay overlay -o "lowerdir=$base,upperdir=$work/case/upper,workdir=$work/case/work" "$root"
-    mounts=("$root" "$work/case")
+    name=$1 net=rc$BASHPID case=$work/case-$BASHPID
+    root=$case/root out=$case/out
+    helpers=() mounts=() passed=0 failed=0
+    trap tidy_case EXIT
+    trap 'exit 143' TERM
+    mkdir "$case"
+    mount -t tmpfs tmpfs "$case"
+    mounts=("$case")
+    mkdir -p "$root" "$out" "$case/upper" "$case/work" "$case/xenstored"
+    mount -t overlay overlay -o "lowerdir=$base,upperdir=$case/upper,workdir=$case/work" "$root"
+    mounts=("$root" "$case")
     network
-    helpers=()
     started=$SECONDS
     printf '10.190.0.5 dfw.api.rackconnect.rackspace.com\n127.0.0.1 localhost\n' >"$root/etc/hosts"
     printf 'ca_file = "/etc/rackconnect-agent/ca.pem"\nwait_interval = "3s"\n' >>"$root/etc/rackconnect-agent/config.toml"
 }
 # The simulated API plays the script of standard input; its CA is the guest's.
 api() {
-    cat >"$work/case/api.toml"
+    cat >"$case/api.toml"
     ip netns exec "$net-world" "$api" --listen 10.190.0.5:443 --ca-out "$root/etc/rackconnect-agent/ca.pem" \
-        --script "$work/case/api.toml" --log "$work/case/requests" >"$work/case/listening" 2>"$work/case/api.err" &
+        --script "$case/api.toml" --log "$case/requests" >"$case/listening" 2>"$case/api.err" &
     helpers+=($!)
-    until [[ -s $work/case/listening ]]; do
-        kill -0 $! 2>/dev/null || { cat "$work/case/api.err"; exit 1; }
+    until [[ -s $case/listening ]]; do
+        kill -0 $! 2>/dev/null || { cat "$case/api.err"; exit 1; }
         sleep 0.05
     done
 }
@@ -148,8 +157,8 @@ api_says() { api <<<"$(printf '[[step]]\nstatus = "%s"\ngateway = "10.182.127.19
 # xenstore is a socket at its usual place, or with --pty a pseudo-terminal in place of the kernel's device (which one process
 # at a time can use). A RackConnect v2 server in DFW, or what is given.
 store() {
-    local values=() arguments=(--path "$work/case/xenstored/socket") value
-    bind=(--bind="$work/case/xenstored:/run/xenstored")
+    local values=() arguments=(--path "$case/xenstored/socket") value
+    bind=(--bind="$case/xenstored:/run/xenstored")
     if [[ ${1:-} == --pty ]]; then arguments+=(--pty) && shift; fi
     values=("$@")
     if ((!$#)); then
@@ -157,11 +166,14 @@ store() {
             'vm-data/provider_data/roles=["rack_connect"]')
     fi
     for value in "${values[@]}"; do arguments+=(--set "$value"); done
-    if [[ -p /dev/stdin || -f /dev/stdin ]]; then cat >"$work/case/store.toml"; else : >"$work/case/store.toml"; fi
-    "$xenstore" --script "$work/case/store.toml" "${arguments[@]}" >/dev/null 2>&1 &
+    if [[ -p /dev/stdin || -f /dev/stdin ]]; then cat >"$case/store.toml"; else : >"$case/store.toml"; fi
+    "$xenstore" --script "$case/store.toml" "${arguments[@]}" >/dev/null 2>&1 &
     helpers+=($!)
-    until [[ -e $work/case/xenstored/socket ]]; do sleep 0.05; done
-    if [[ -c $work/case/xenstored/socket ]]; then bind=(--bind="$(realpath "$work/case/xenstored/socket"):/dev/xen/xenbus"); fi
+    until [[ -e $case/xenstored/socket ]]; do
+        kill -0 $! 2>/dev/null || { echo "the simulated xenstore does not start"; exit 1; }
+        sleep 0.05
+    done
+    if [[ -c $case/xenstored/socket ]]; then bind=(--bind="$(realpath "$case/xenstored/socket"):/dev/xen/xenbus"); fi
 }
 # enable UNIT...: for the next boot, masked (see above) or not.
 enable() {
@@ -169,7 +181,7 @@ enable() {
     for unit in "$@"; do
         if [[ -L $root/etc/systemd/system/$unit ]]; then rm "$root/etc/systemd/system/$unit"; fi
     done
-    chroot "$root" systemctl enable "$@" >"$work/case/enable" 2>&1 || { cat "$work/case/enable"; exit 1; }
+    chroot "$root" systemctl enable "$@" >"$case/enable" 2>&1 || { cat "$case/enable"; exit 1; }
 }
 # hook NAME COMMANDS
 hook() {
@@ -184,7 +196,7 @@ boot() {
     echo 5f0c6e1d4f5a4d0e9d6c0b1a2f3e4d5c >"$root/etc/machine-id"
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout 120 systemd-nspawn --quiet -D "$root" --boot \
         --network-namespace-path="/run/netns/$net-guest" --bind="$out:/out" "${bind[@]}" --system-call-filter=bpf \
-        --capability=CAP_NET_ADMIN --console=read-only --register=no --keep-unit --machine="$net" -- "$@" </dev/null >"$work/case/console" 2>&1 || true
+        --capability=CAP_NET_ADMIN --console=read-only --register=no --keep-unit --machine="$net" -- "$@" </dev/null >"$case/console" 2>&1 || true
     local line
     while read -r line; do
         case $line in
@@ -198,7 +210,7 @@ boot() {
     if ! grep -qx END "$out/result"; then
         failed=$((failed + 1))
         printf '%s: FAILED: the boot did not come to its end\n' "$name"
-        tail -n 5 "$out/probe.log" || tail -n 5 "$work/case/console"
+        tail -n 5 "$out/probe.log" || tail -n 5 "$case/console"
     fi
 }
 # check DESCRIPTION COMMAND...: on the outside.
@@ -213,17 +225,18 @@ check() {
     fi
 }
 finish() {
-    local pid mount
-    if ((failed > ${failed_before:-0})) && [[ -s $out/journal ]]; then
+    if ((failed)) && [[ -s $out/journal ]]; then
         grep -E 'rackconnect|app|probe|hook|10-|20-' "$out/journal" | tail -n 60
     fi
-    failed_before=$failed
-    for pid in "${helpers[@]}"; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
-    helpers=()
-    no_network
-    for mount in "${mounts[@]}"; do umount "$mount" || umount -l "$mount"; done
-    mounts=()
     printf '%s %s: %ds\n' "$suite" "$name" $((SECONDS - started))
+    echo "$passed $failed" >"$work/counts-$BASHPID"
+}
+tidy_case() {
+    local pid mount
+    for pid in "${helpers[@]}"; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+    ip netns del "$net-guest" 2>/dev/null || true
+    ip netns del "$net-world" 2>/dev/null || true
+    for mount in "${mounts[@]}"; do umount "$mount" 2>/dev/null || umount -l "$mount" || true; done
 }
 
 # --- The cases.
@@ -231,12 +244,12 @@ deploying() {
     store 'vm-data/provider_data/provider=Rackspace' 'vm-data/provider_data/region=DFW' \
         'vm-data/user-metadata/rackconnect_automation_status="DEPLOYING"' <<'TOML'
 [[change]]
-after = 10.5
+after = 26.5
 set = { "vm-data/user-metadata/rackconnect_automation_status" = '"DEPLOYED"' }
 TOML
     api <<'TOML'
 [[step]]
-lasts = "9s"
+lasts = "25s"
 status = "DEPLOYING"
 tasks = [{ name = "Add user", status = "DEPLOYING" }]
 [[step]]
@@ -261,7 +274,7 @@ say_if "the application came after the deployment" after app.service rackconnect
 say_if "the gateway's keeper is off" test "$(systemctl is-enabled rackconnect-gateway.service)" = disabled
 say_if "no unit has failed" no_failed
 SH
-    check "the region came from xenstore, and the API was asked" test -s "$work/case/requests"
+    check "the region came from xenstore, and the API was asked" test -s "$case/requests"
     local ran='say_if "$what: the hooks are through" until_is rackconnect-hooks.service active
 say_if "$what: the hook ran $times times so far" test "$(wc -l </var/hook-ran)" = $times'
     boot <<<"what='second boot' times=1; $ran"
@@ -499,20 +512,20 @@ SH
 
 # A .deb and a .rpm of a later version.
 newer() {
-    local tree=$work/case/new version=99.0
+    local tree=$case/new version=99.0
     dpkg-deb -R "$package" "$tree"
     sed -i "s/^Version: .*/Version: $version-1/" "$tree/DEBIAN/control"
     echo '# a new default' >>"$tree/etc/rackconnect-agent/config.toml"
     dpkg-deb --root-owner-group -Zgzip -b "$tree" "$out/new.deb" >/dev/null
     cp "$packages"/*.rpm "$out/old.rpm"
-    tree=$work/case/rpm
+    tree=$case/rpm
     rpm --root "$tree" --initdb 2>/dev/null
     rpm --root "$tree" -i --nodeps --noscripts "$out/old.rpm" 2>/dev/null
     find "$tree" -mindepth 1 -maxdepth 1 ! -name usr ! -name etc -exec rm -rf {} +
-    printf '* Thu Jan 01 2026 nobody <nobody@localhost> - %s-1\n- New.\n' "$version" >"$work/case/changelog"
-    rpmbuild -bb --quiet --target x86_64 --define "_topdir $work/case/rpmbuild" --define "_rpmdir $out" \
+    printf '* Thu Jan 01 2026 nobody <nobody@localhost> - %s-1\n- New.\n' "$version" >"$case/changelog"
+    rpmbuild -bb --quiet --target x86_64 --define "_topdir $case/rpmbuild" --define "_rpmdir $out" \
         --define '_build_name_fmt new.rpm' --define "tree $tree" --define "version_ $version" \
-        --define "changelog_ $work/case/changelog" "$here/packaging/rpm/rackconnect-agent.spec" >/dev/null
+        --define "changelog_ $case/changelog" "$here/packaging/rpm/rackconnect-agent.spec" >/dev/null
 }
 
 packages_deb() {
@@ -634,17 +647,22 @@ $waits
 SH
 }
 
-# run CASE: the function of that name, in which _ stands for -.
+# run CASE [FUNCTION]: the function of that name, in which _ stands for -; no more than $jobs at once.
 run() {
-    local case=$1
-    if ((${#only[@]})) && [[ " ${only[*]} " != *" $case "* ]]; then return; fi
-    begin "$case"
-    "${2:-${case//-/_}}" </dev/null
-    finish
+    if ((${#only[@]})) && [[ " ${only[*]} " != *" $1 "* ]]; then return; fi
+    while (($(jobs -rp | wc -l) >= jobs)); do wait -n || true; done
+    started_cases=$((started_cases + 1))
+    (
+        begin "$1"
+        "${2:-${1//-/_}}" </dev/null
+        finish
+    ) &
 }
 
+started_cases=0
+for suite in $suites; do tree "$suite"; done
 for suite in $suites; do
-    tree "$suite"
+    base=$work/$suite
     for case in deploying xenbus packages-deb packages-rpm failed gateway-{ifupdown,networkd,networkmanager}; do run "$case"; done
     if [[ $suite == bookworm || ${#only[@]} -gt 0 ]]; then
         run timeout timeout_
@@ -653,7 +671,13 @@ for suite in $suites; do
     for user_data in "$here"/packaging/cloud-init/*.yaml; do
         if [[ $suite == bookworm || ${#only[@]} -gt 0 ]]; then run "cloud-init/$(basename "$user_data" .yaml)" cloud_init; fi
     done
-    rm -rf --one-file-system "$base"
 done
+wait
+passed=0 failed=0 ended_cases=0
+for counts in "$work"/counts-*; do
+    read -r case_passed case_failed <"$counts"
+    passed=$((passed + case_passed)) failed=$((failed + case_failed)) ended_cases=$((ended_cases + 1))
+done
+if ((ended_cases != started_cases)); then echo "boot.sh: $((started_cases - ended_cases)) cases ended before their time"; fi
 printf 'boot.sh: %d passed, %d failed, in %ds\n' "$passed" "$failed" "$SECONDS"
-((failed == 0 && passed > 0))
+((failed == 0 && passed > 0 && ended_cases == started_cases))

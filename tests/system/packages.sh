@@ -2,9 +2,11 @@
 # The packages: made twice and equal, clean under lintian and rpmlint, installed, upgraded and removed in trees; the units
 # under systemd-analyze; the user-data under cloud-init's schema. What they do in a running system is in boot.sh.
 #
-# Usage: packages.sh [FOLDER]     where packaging/build.sh puts them (default: target/packages)
+# Usage: packages.sh [--built] [FOLDER]     where packaging/build.sh puts them (default: target/packages), or has put them
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+built=no
+if [[ ${1:-} == --built ]]; then built=yes && shift; fi
 out=$(realpath -m "${1:-target/packages}")
 for tool in lintian rpmlint rpm dpkg-deb systemd-analyze cloud-init; do
     command -v "$tool" >/dev/null || { echo "packages.sh needs $tool" >&2; exit 1; }
@@ -18,7 +20,7 @@ fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 # --- Two builds, in two places, byte for byte.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
-packaging/build.sh "$out"
+if [[ $built == no ]]; then packaging/build.sh "$out"; fi
 mkdir "$work/elsewhere"
 git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - |
     (umask 077; tar -C "$work/elsewhere" --no-same-permissions -xf -)

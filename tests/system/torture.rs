@@ -11,6 +11,9 @@
 //!
 //! Without strace or namespaces it says NOT RUN and fails, so that a check cannot pass unnoticed.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -22,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use simulated_api::{Align, Config, Script, Simulator, Step};
+use support::Random;
 use tempfile::TempDir;
 
 /// Longer than any deadline in [`COMMANDS`], with room for strace's own slowness on a busy machine.
@@ -103,23 +107,6 @@ const LEFT_OUT: [&str; 14] = [
     "brk",
     "clock_gettime",
 ];
-
-/// A small generator of numbers (SplitMix64), so that a seed names a run on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
 
 /// A server in a network namespace of its own, with the simulated API on loopback.
 struct World {
@@ -347,7 +334,7 @@ fn main() -> ExitCode {
         println!("NOT RUN: torture needs root: {err}");
         return ExitCode::FAILURE;
     }
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut counts: Vec<Option<BTreeMap<String, usize>>> = COMMANDS.iter().map(|_| None).collect();
     let mut failed = 0;
     for number in 0..runs {

@@ -58,6 +58,10 @@ impl Tree {
     /// # Errors
     /// Says what is wrong.
     pub fn from_xml(xml: &str) -> Result<Tree, String> {
+        // The reader does not look for them.
+        if let Some(character) = xml.chars().find(|character| !is_xml(*character)) {
+            return Err(format!("invalid XML: the character {character:?}"));
+        }
         let mut reader = Reader::from_str(xml);
         reader.config_mut().enable_all_checks(true);
         reader.config_mut().expand_empty_elements = true;
@@ -96,6 +100,11 @@ impl Tree {
             }
         }
     }
+}
+
+/// Whether a document may hold that character at all (XML 1.0, section 2.2).
+fn is_xml(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
 fn append(open: &mut [Open], text: &str) -> Result<(), String> {

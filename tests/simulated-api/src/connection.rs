@@ -3,7 +3,8 @@
 use crate::{
     Received, Shared, bodies,
     bodies::Content,
-    script::{Fault, Format, Operation, Step},
+    script::{Fault, Format, Operation, Step, Then},
+    tcp::Tcp,
 };
 use rustls::{ServerConnection, StreamOwned};
 use socket2::SockRef;
@@ -77,25 +78,6 @@ struct Connection {
     buffer: Vec<u8>,
 }
 
-/// A TCP connection, shared with the simulator, which may end it.
-struct Tcp(Arc<TcpStream>);
-
-impl Read for Tcp {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        (&*self.0).read(into)
-    }
-}
-
-impl Write for Tcp {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.0).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// With TLS or without.
 enum Wire {
     Plain(Tcp),
@@ -120,11 +102,11 @@ impl Wire {
     /// Says that nothing more will come; in TLS by close_notify, in TCP by FIN.
     fn close(&mut self) -> io::Result<()> {
         match self {
-            Wire::Plain(tcp) => tcp.0.shutdown(Shutdown::Write),
+            Wire::Plain(tcp) => tcp.stream.shutdown(Shutdown::Write),
             Wire::Tls(tls) => {
                 tls.conn.send_close_notify();
                 tls.flush()?;
-                tls.sock.0.shutdown(Shutdown::Write)
+                tls.sock.stream.shutdown(Shutdown::Write)
             }
         }
     }
@@ -145,6 +127,8 @@ struct Answer {
     content_type: String,
     body: Vec<u8>,
     fault: Option<Fault>,
+    /// Instead of all of the above, and what becomes of the connection then.
+    raw: Option<(String, Then)>,
     keep: bool,
 }
 
@@ -158,6 +142,7 @@ impl Answer {
             content_type: text(),
             body: words.into(),
             fault: None,
+            raw: None,
             keep: true,
         }
     }
@@ -167,30 +152,18 @@ fn text() -> String {
     "text/plain; charset=UTF-8".into()
 }
 
-/// What becomes of a connection.
-#[derive(PartialEq)]
-enum Then {
-    Keep,
-    Close,
-    /// Ends it as it is, without close_notify.
-    Drop,
-    Reset,
-    /// Keeps it until the client leaves.
-    Stall,
-}
-
 impl Connection {
     /// The life of a connection. An error is the client's leaving, or the simulator's end.
     fn serve(&mut self) -> io::Result<()> {
         self.tcp.set_nodelay(true)?;
         SockRef::from(&*self.tcp).set_keepalive(true)?;
         match self.fault {
-            Some(Fault::StallHandshake) => return stall(&mut Wire::Plain(Tcp(self.tcp.clone()))),
+            Some(Fault::StallHandshake) => return stall(&mut Wire::Plain(self.tcp())),
             Some(Fault::ResetHandshake) => return self.reset(),
             _ => {}
         }
         self.tcp.set_read_timeout(Some(self.shared.config.idle))?;
-        let tcp = Tcp(self.tcp.clone());
+        let tcp = self.tcp();
         let mut wire = if self.shared.config.tls {
             Wire::Tls(Box::new(self.handshake(tcp)?))
         } else {
@@ -207,6 +180,10 @@ impl Connection {
                 Then::Stall => return stall(&mut wire),
             }
         }
+    }
+
+    fn tcp(&self) -> Tcp {
+        Tcp::new(self.tcp.clone(), self.shared.config.cut)
     }
 
     fn handshake(&self, tcp: Tcp) -> io::Result<StreamOwned<ServerConnection, Tcp>> {
@@ -310,6 +287,10 @@ impl Connection {
 
     /// Sends an answer in the manner of its fault.
     fn send(&mut self, wire: &mut Wire, request: &Request, answer: &Answer) -> io::Result<Then> {
+        if let Some((raw, then)) = &answer.raw {
+            wire.send(raw.as_bytes())?;
+            return Ok(*then);
+        }
         let body = answer.body.as_slice();
         let half = &body[..body.len() / 2];
         let length = |n: usize| vec![("Content-Length", n.to_string())];
@@ -418,8 +399,8 @@ impl Connection {
 /// Reads, and never answers, until the client leaves.
 fn stall(wire: &mut Wire) -> io::Result<()> {
     let tcp = match wire {
-        Wire::Plain(tcp) => &tcp.0,
-        Wire::Tls(tls) => &tls.sock.0,
+        Wire::Plain(tcp) => &tcp.stream,
+        Wire::Tls(tls) => &tls.sock.stream,
     };
     tcp.set_read_timeout(None)?;
     while wire.read(&mut [0; 512])? > 0 {}
@@ -507,6 +488,7 @@ fn answer(operation: Operation, path: &str, step: Step) -> Answer {
         },
     };
     if applies {
+        answer.raw = step.raw.map(|raw| (raw, step.then));
         if let Some(body) = step.body {
             answer.code = 200;
             answer.body = body.into_bytes();
@@ -533,6 +515,10 @@ fn answer(operation: Operation, path: &str, step: Step) -> Answer {
             fault,
             ..Answer::words(200)
         },
+        Some(Fault::Mangled(mangle)) => {
+            answer.body = mangle.apply(&answer.body);
+            answer
+        }
         Some(Fault::Empty) => Answer { code: 200, body: Vec::new(), ..answer },
         Some(Fault::Huge) => {
             answer.body.resize(2 << 20, b' ');

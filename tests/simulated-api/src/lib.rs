@@ -21,10 +21,12 @@ mod certificates;
 mod connection;
 mod script;
 mod state;
+mod tcp;
 
 pub use bodies::shapes;
-pub use script::{Fault, Format, Item, Operation, Script, Step, faults};
+pub use script::{Fault, Format, Item, Mangle, Operation, Script, Step, Then, faults};
 pub use state::{Counts, max_in_any_window};
+pub use tcp::{Cut, How};
 
 use certificates::Certificates;
 use serde::{Deserialize, Serialize, Serializer};
@@ -67,6 +69,8 @@ pub struct Config {
     /// A kept connection is closed after so long without a request; 10 minutes.
     #[serde(deserialize_with = "script::duration")]
     pub idle: Duration,
+    /// Where every connection breaks; none: nowhere.
+    pub cut: Option<Cut>,
     /// How many requests the log keeps, and arrivals each server; none: all.
     pub keep: Option<usize>,
     /// What happens to servers without a script of their own. In TOML the steps stand at the top: `[[step]]`.
@@ -104,6 +108,7 @@ impl Default for Config {
             minute: Duration::from_secs(60),
             align: Align::Clock,
             idle: Duration::from_secs(600),
+            cut: None,
             keep: None,
             script: Script::default(),
             servers: BTreeMap::new(),

@@ -122,6 +122,10 @@ pub struct Step {
     pub lasts: Option<Duration>,
     /// The status, any word; without one, status, details and features are answered with 404.
     pub status: Option<String>,
+    /// The whole response, as it goes over the wire, in place of anything else.
+    pub raw: Option<String>,
+    /// What becomes of the connection after `raw`.
+    pub then: Then,
     /// The tasks that `details` lists.
     pub tasks: Vec<Item>,
     /// The features, in order.
@@ -272,6 +276,23 @@ impl Step {
     }
 }
 
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Then {
+    /// It serves the next request.
+    Keep,
+    /// It ends in order.
+    #[default]
+    Close,
+    /// It ends as it is, without close_notify.
+    Drop,
+    /// It ends with a TCP reset.
+    Reset,
+    /// It stays until the client leaves.
+    Stall,
+}
+
 /// What goes wrong. Each has a name, by which scripts call it; README.md describes them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq)]
 #[serde(try_from = "String")]
@@ -300,6 +321,7 @@ pub enum Fault {
     CloseRacing,
     BigHeaders,
     Continue,
+    Mangled(Mangle),
     StallHandshake,
     ResetHandshake,
     CertExpired,
@@ -308,7 +330,49 @@ pub enum Fault {
     CertUnknownIssuer,
 }
 
-const NAMES: [(&str, Fault); 36] = [
+/// How a body is broken that is whole for HTTP.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Mangle {
+    /// The first half alone.
+    Half,
+    /// All but the last byte that is no white space.
+    Short,
+    /// All but the first byte.
+    Late,
+    /// The body, and once more.
+    Twice,
+    /// A NUL in the middle.
+    Nul,
+    /// A byte in the middle that is no UTF-8.
+    Latin1,
+    /// In UTF-16, little-endian, with its mark.
+    Utf16,
+}
+
+impl Mangle {
+    /// The broken body.
+    pub fn apply(self, body: &[u8]) -> Vec<u8> {
+        let (front, back) = body.split_at(body.len() / 2);
+        match self {
+            Mangle::Half => front.to_vec(),
+            Mangle::Short => {
+                let end = body.trim_ascii_end().len();
+                body[..end.saturating_sub(1)].to_vec()
+            }
+            Mangle::Late => body.get(1..).unwrap_or_default().to_vec(),
+            Mangle::Twice => body.repeat(2),
+            Mangle::Nul => [front, b"\0", back].concat(),
+            Mangle::Latin1 => [front, b"\xe9", back].concat(),
+            Mangle::Utf16 => {
+                let text = String::from_utf8_lossy(body);
+                let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+                units.flat_map(u16::to_le_bytes).collect()
+            }
+        }
+    }
+}
+
+const NAMES: [(&str, Fault); 43] = [
     ("http-204", Fault::Http(204)),
     ("http-400", Fault::Http(400)),
     ("http-403", Fault::Http(403)),
@@ -339,6 +403,13 @@ const NAMES: [(&str, Fault); 36] = [
     ("close-racing", Fault::CloseRacing),
     ("big-headers", Fault::BigHeaders),
     ("continue", Fault::Continue),
+    ("body-half", Fault::Mangled(Mangle::Half)),
+    ("body-short", Fault::Mangled(Mangle::Short)),
+    ("body-late", Fault::Mangled(Mangle::Late)),
+    ("body-twice", Fault::Mangled(Mangle::Twice)),
+    ("body-nul", Fault::Mangled(Mangle::Nul)),
+    ("body-latin1", Fault::Mangled(Mangle::Latin1)),
+    ("body-utf16", Fault::Mangled(Mangle::Utf16)),
     ("stall-handshake", Fault::StallHandshake),
     ("reset-handshake", Fault::ResetHandshake),
     ("cert-expired", Fault::CertExpired),
