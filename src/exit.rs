@@ -41,7 +41,7 @@ pub enum Exit {
 /// Every exit code with its meaning, for the help and the manual.
 pub const MEANINGS: &[(&str, &str)] = &[
     ("0", "answered; done; nothing to do; wait: DEPLOYED (or what --for and --ok-if name)"),
-    ("1", "another failure, with a message; a hook failed"),
+    ("1", "another failure, with a message; doctor found a failure; a hook failed"),
     ("2", "wrong usage or configuration; nothing was requested or changed"),
     (
         "3",

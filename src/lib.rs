@@ -13,6 +13,7 @@ pub mod clock; // Time that neither steps nor stops.
 pub mod coalesce; // One request for many processes.
 pub mod commands; // The commands, a file each.
 pub mod config; // Settings: flags, environment, configuration file.
+mod doctor; // What is wrong on this server.
 pub mod duration; // Durations as people write them.
 pub mod error; // Errors and their kinds.
 pub mod exit; // The exit codes.

@@ -25,6 +25,8 @@ pub enum Command {
     Wait,
     /// `facts`
     Facts,
+    /// `doctor`
+    Doctor,
     /// `hooks`
     Hooks,
     /// `region`
@@ -189,6 +191,18 @@ pub const COMMANDS: &[CommandSpec] = &[
          unprocessable_reason, managed_operations, features, gateway, servicenet_interface (name, \
          mac), default_route (gateway, interface, metric), request_budget (free, limit). Sends at \
          most three requests to the API; xenstore fills in what the API does not answer.",
+    ),
+    spec(
+        Command::Doctor,
+        "doctor",
+        "",
+        "Find what is wrong on this server and say what to do",
+        "Examines the server, the way to the API and this program, side by side and within ten \
+         seconds, and changes nothing. [PASS] and [INFO] lines go to standard output, [WARNING] and \
+         [FAIL] lines to standard error, each of those with the command that repairs it. The exit \
+         code is 1 if something failed; warnings do not count. It is useful without root, and says \
+         which checks need it.\n\n\
+         --list shows the checks, --explain what one of them means and how to repair what it finds.",
     ),
     spec(
         Command::Hooks,

@@ -51,7 +51,7 @@ impl Help {
         match length {
             HelpLength::Short => {
                 self.out.push_str("\nOptions of every command:\n");
-                for option in OPTIONS.iter().filter(|option| option.is_general()) {
+                for option in shown().filter(|option| option.is_general()) {
                     self.option(option, HelpLength::Short);
                 }
                 self.out.push('\n');
@@ -74,8 +74,7 @@ impl Help {
     /// Every command with its own options, and then the options of every command.
     fn options_by_command(&mut self) {
         for spec in COMMANDS {
-            let own: Vec<_> =
-                OPTIONS.iter().filter(|option| option.belongs_to(spec.command)).collect();
+            let own: Vec<_> = shown().filter(|option| option.belongs_to(spec.command)).collect();
             if own.is_empty() {
                 continue;
             }
@@ -85,7 +84,7 @@ impl Help {
             }
         }
         self.out.push_str("\nOptions of every command:\n");
-        for option in OPTIONS.iter().filter(|option| option.is_general()) {
+        for option in shown().filter(|option| option.is_general()) {
             self.option(option, HelpLength::Short);
         }
     }
@@ -117,7 +116,7 @@ impl Help {
             }
         }
         self.out.push_str("\nOptions:\n");
-        for option in OPTIONS.iter().filter(|option| option.applies_to(spec.command)) {
+        for option in shown().filter(|option| option.applies_to(spec.command)) {
             self.option(option, length);
         }
         if spec.command == Command::Wait {
@@ -169,6 +168,11 @@ impl Help {
             let _ = writeln!(self.out, "{:1$}{line}", "", indent);
         }
     }
+}
+
+/// The options that are shown.
+fn shown() -> impl Iterator<Item = &'static OptionSpec> {
+    OPTIONS.iter().copied().filter(|option| option.is_shown())
 }
 
 /// Everything about an option, in sentences.
@@ -236,8 +240,11 @@ mod tests {
     #[test]
     fn the_full_help_has_every_option_command_and_exit_code() {
         let whole = text(HelpTopic::Program, HelpLength::Full, 80);
-        for option in OPTIONS {
+        for option in shown() {
             assert!(whole.contains(&format!("--{}", option.long)), "{}", option.long);
+        }
+        for option in OPTIONS.iter().filter(|option| !option.is_shown()) {
+            assert!(!whole.contains(&format!("--{}", option.long)), "{}", option.long);
         }
         for (code, _) in exit::MEANINGS {
             assert!(whole.contains(&format!("\n  {code} ")), "{code}");

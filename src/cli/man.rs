@@ -8,7 +8,7 @@ use crate::exit;
 use crate::ui::enumerate;
 
 /// The day on which what the page says last changed.
-const DATE: &str = "2026-11-21";
+const DATE: &str = "2026-11-29";
 
 /// The page.
 pub fn page() -> String {
@@ -33,7 +33,7 @@ pub fn page() -> String {
         }
     }
     out.push_str(".SH OPTIONS\nA \\fIDURATION\\fR is 90, 90s, 2.5s, 15m or 1h30m.\n");
-    for option in OPTIONS {
+    for option in OPTIONS.iter().filter(|option| option.is_shown()) {
         let _ = writeln!(
             out,
             ".TP\n{}\n{}{}",
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn every_option_is_in_it_and_no_line_is_an_accidental_request() {
         let page = page();
-        for option in OPTIONS {
+        for option in OPTIONS.iter().filter(|option| option.is_shown()) {
             assert!(page.contains(&format!("\\-\\-{}", escape(option.long))), "{}", option.long);
         }
         const REQUESTS: [&str; 8] = [".TH", ".SH", ".TP", ".IP", ".PP", ".B", ".I", ".RI"];

@@ -2,7 +2,7 @@
 //! and its help texts. Parsing, configuration, help, manual and completions read this table.
 
 use super::commands::Command::{
-    self, Completions, Details, Facts, Features, GatewayCheck, GatewayConfirm, GatewayKeep,
+    self, Completions, Details, Doctor, Facts, Features, GatewayCheck, GatewayConfirm, GatewayKeep,
     GatewayRollback, GatewaySet, GatewayShow, Hooks, Man, Region, Status, Wait,
 };
 use super::values;
@@ -34,6 +34,17 @@ pub struct OptionSpec {
     pub help: &'static str,
     /// The rest.
     pub long_help: &'static str,
+    /// Whether help, manual and completions show it.
+    pub visibility: Visibility,
+}
+
+/// Whether an option is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// It is part of the interface.
+    Shown,
+    /// It is for tests.
+    Hidden,
 }
 
 /// The commands that take an option.
@@ -78,6 +89,11 @@ impl OptionSpec {
         !self.is_general() && self.applies_to(command)
     }
 
+    /// Whether help, manual and completions show it.
+    pub fn is_shown(&self) -> bool {
+        self.visibility == Visibility::Shown
+    }
+
     /// Whether it belongs to no command in particular.
     pub fn is_general(&self) -> bool {
         matches!(self.commands, All)
@@ -119,6 +135,7 @@ const fn option(
         check: |_| Ok(()),
         help,
         long_help,
+        visibility: Visibility::Shown,
     }
 }
 
@@ -135,7 +152,7 @@ pub const CHECK: OptionSpec = OptionSpec {
 
 /// `--format`
 pub const FORMAT: OptionSpec = OptionSpec {
-    commands: Only(&[Status, Details, Features, GatewayShow, GatewayCheck, Region]),
+    commands: Only(&[Status, Details, Features, GatewayShow, GatewayCheck, Doctor, Region]),
     possible_values: &["text", "json", "xml", "table"],
     ..option(
         "format",
@@ -143,8 +160,8 @@ pub const FORMAT: OptionSpec = OptionSpec {
         "The format of the output",
         "status and gateway show: text, json or xml; details and features: json, xml or table. \
          Except for table, the API is asked for this format and the body is printed byte for byte \
-         (on a terminal with control characters escaped). region and gateway check: text or json, \
-         an object of their own.",
+         (on a terminal with control characters escaped). region, doctor and gateway check: text \
+         or json, an object of their own.",
     )
 };
 
@@ -245,6 +262,55 @@ pub const THROUGH_FAILED: OptionSpec = OptionSpec {
         "Rackspace staff may repair a failed automation by hand; it becomes DEPLOYED then. Cannot \
          be combined with --ok-if failed.",
     )
+};
+
+/// `--only`
+pub const ONLY: OptionSpec = OptionSpec {
+    commands: Only(&[Doctor]),
+    ..option(
+        "only",
+        Some("ID"),
+        "Run these checks only",
+        "An id, or its beginning up to a dot, such as automation.sshd. Can be given several times, \
+         or with commas.",
+    )
+};
+
+/// `--list`
+pub const LIST: OptionSpec = OptionSpec {
+    commands: Only(&[Doctor]),
+    ..option("list", None, "List the checks and examine nothing", "")
+};
+
+/// `--explain`
+pub const EXPLAIN: OptionSpec = OptionSpec {
+    commands: Only(&[Doctor]),
+    ..option(
+        "explain",
+        Some("ID"),
+        "Print what a check means and how to repair what it finds",
+        "The same as under its id in doctor.md.",
+    )
+};
+
+/// `--report`
+pub const REPORT: OptionSpec = OptionSpec {
+    commands: Only(&[Doctor]),
+    ..option(
+        "report",
+        Some("FILE"),
+        "Also write everything into a file, for a support ticket",
+        "Every finding with its evidence, and the files it rests on. Passwords, keys and tokens are \
+         removed, addresses are not. The file is readable by its owner alone, and an existing one \
+         is never overwritten.",
+    )
+};
+
+/// `--root`
+pub const ROOT: OptionSpec = OptionSpec {
+    commands: Only(&[Doctor]),
+    visibility: Visibility::Hidden,
+    ..option("root", Some("DIR"), "Read the files of the server below this directory", "")
 };
 
 /// `--again`
@@ -364,7 +430,8 @@ pub const DEADLINE: OptionSpec = OptionSpec {
         "deadline",
         Some("DURATION"),
         "The time limit of the whole command",
-        "Waiting for the rate limit included. The default of facts is 5s.",
+        "Waiting for the rate limit included. The default of facts is 5s; doctor never takes more \
+         than 10s.",
     )
 };
 
@@ -524,6 +591,11 @@ pub const OPTIONS: &[&OptionSpec] = &[
     &INTERVAL,
     &OK_IF,
     &THROUGH_FAILED,
+    &ONLY,
+    &LIST,
+    &EXPLAIN,
+    &REPORT,
+    &ROOT,
     &AGAIN,
     &HOOK_LIMIT,
     &STAMP_DIR,

@@ -284,7 +284,15 @@ fn usage(err: lexopt::Error) -> Error {
 
 /// How much is logged.
 pub fn verbosity(arguments: &Arguments) -> Verbosity {
-    match (arguments.count(&options::QUIET), arguments.count(&options::VERBOSE)) {
+    let mut verbose = arguments.count(&options::VERBOSE);
+    if arguments.command == Command::Doctor {
+        // What it finds it says by itself; -v shows its evidence, and only more of them the log.
+        match verbose {
+            0 | 1 => return Verbosity::Quiet,
+            _ => verbose -= 1,
+        }
+    }
+    match (arguments.count(&options::QUIET), verbose) {
         (0, 0) => Verbosity::Default,
         (0, 1) => Verbosity::More,
         (0, _) => Verbosity::Everything,

@@ -2,6 +2,7 @@
 
 mod completions;
 mod details;
+mod doctor;
 mod facts;
 mod features;
 mod gateway;
@@ -41,6 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::GatewayKeep => gateway::keep(&Settings::load(arguments)?),
         Command::Wait => wait::run(&Settings::load(arguments)?, &arguments.program),
         Command::Facts => facts::run(&Settings::load(arguments)?),
+        Command::Doctor => doctor::run(&Settings::load(arguments)?),
         Command::Hooks => hooks::run(&Settings::load(arguments)?, arguments.operand.as_deref()),
         Command::Region => region::run(&Settings::load(arguments)?),
         Command::Completions => completions::run(arguments.operand.as_deref().unwrap_or_default()),

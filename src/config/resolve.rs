@@ -26,6 +26,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long `facts` may take: Ansible gives its facts ten seconds.
 const FACTS_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long `doctor` may take at most.
+const DOCTOR_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long `doctor` looks for the region.
+const DOCTOR_REGION_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Where a value was given.
 enum Origin {
     Flag(&'static str),
@@ -111,6 +117,11 @@ impl<'a> Settings<'a> {
         self.arguments.get(option)
     }
 
+    /// All values of an option that is a flag alone.
+    pub fn flags(&self, option: &OptionSpec) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.arguments.all(option)
+    }
+
     /// The value of an option and where it was given.
     fn find(&self, option: &OptionSpec) -> Result<Option<(String, Origin)>> {
         if let Some(value) = self.arguments.get(option) {
@@ -168,11 +179,11 @@ impl<'a> Settings<'a> {
         if let Some(detected) = self.detected.get() {
             return Ok(detected.clone());
         }
-        // Alone of all commands facts has something to print without an answer, and leaves the API
-        // half of its time.
+        // These two have something to print without an answer. facts leaves the API half of its time.
         let half = |deadline: BootInstant| self.began + deadline.since(self.began) / 2;
         let until = match self.command() {
             Command::Facts => Some(half(self.facts_deadline()?)),
+            Command::Doctor => Some(self.began + DOCTOR_REGION_TIMEOUT),
             _ => None,
         };
         // Alone of all commands this one has no end: what passes in the meantime must not be its end.
@@ -313,6 +324,15 @@ impl<'a> Settings<'a> {
     pub fn facts_deadline(&self) -> Result<BootInstant> {
         let deadline = self.given(&options::DEADLINE, values::positive_duration)?;
         Ok(self.began + deadline.map_or(FACTS_DEADLINE, |(deadline, _)| deadline))
+    }
+
+    /// How long `doctor` may take.
+    ///
+    /// # Errors
+    /// An impossible value was given.
+    pub fn doctor_deadline(&self) -> Result<Duration> {
+        let deadline = self.given(&options::DEADLINE, values::positive_duration)?;
+        Ok(deadline.map_or(DOCTOR_DEADLINE, |(deadline, _)| deadline.min(DOCTOR_DEADLINE)))
     }
 
     /// The state directory.

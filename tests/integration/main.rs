@@ -5,6 +5,7 @@
 //! routes is in `tests/gateway/`.
 
 mod agent;
+mod doctor;
 mod documents;
 mod facts;
 mod faults;

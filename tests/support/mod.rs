@@ -4,10 +4,12 @@
 
 pub mod case_file;
 pub mod documents;
+mod prepared_server;
 mod process;
 mod random;
 mod world;
 
+pub use prepared_server::PreparedServer;
 pub use process::{Ended, Running, bare_agent, binary, ended, finish};
 pub use random::Random;
 pub use world::{World, config};

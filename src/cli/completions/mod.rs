@@ -31,7 +31,7 @@ fn second_words(first: &str) -> Vec<&'static str> {
 }
 
 fn options_of(spec: &CommandSpec) -> impl Iterator<Item = &'static OptionSpec> {
-    OPTIONS.iter().copied().filter(|option| option.applies_to(spec.command))
+    OPTIONS.iter().copied().filter(|option| option.applies_to(spec.command) && option.is_shown())
 }
 
 fn long_options(spec: &CommandSpec) -> String {
@@ -61,7 +61,7 @@ fn bash() -> String {
         .map(|name| format!("'{name}'"))
         .collect();
     let mut values = String::new();
-    for option in OPTIONS.iter().filter(|option| option.value_name.is_some()) {
+    for option in OPTIONS.iter().filter(|it| it.value_name.is_some() && it.is_shown()) {
         let reply = match (option.possible_values, option.is_path()) {
             (_, true) => "COMPREPLY=($(compgen -f -- \"$cur\"))".to_owned(),
             ([], false) => "COMPREPLY=()".to_owned(),

@@ -1,0 +1,147 @@
+//! What a check is: an id, what it needs, and a pure judgement of the evidence.
+
+use super::evidence::{Evidence, Unread};
+
+/// One check. What it means and how to repair it is in docs/doctor.md, under its id.
+#[derive(Debug)]
+pub(crate) struct Check {
+    /// `section.subject`; scripts rely on it.
+    pub(crate) id: &'static str,
+    /// A few words without a verb.
+    pub(crate) title: &'static str,
+    /// What it cannot do without.
+    pub(crate) needs: &'static [Need],
+    /// Decides on the evidence; evidence that was not read makes the check a skipped one.
+    pub(crate) judge: fn(&Evidence) -> Judgement,
+}
+
+/// What a check cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// root's rights.
+    Root,
+    /// A Xen guest's xenstore.
+    Xenstore,
+}
+
+impl Need {
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Need::Root => "root",
+            Need::Xenstore => "xenstore",
+        }
+    }
+}
+
+/// What a judgement comes to.
+pub(crate) type Judgement = Result<Finding, Unread>;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// As it should be.
+    Pass,
+    /// Worth knowing; nothing to do.
+    Info,
+    /// Something to look at.
+    Warning,
+    /// Something is broken; makes the exit code 1.
+    Fail,
+    /// Could not be checked.
+    Skipped,
+}
+
+impl Severity {
+    /// Its value in JSON. Scripts rely on it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Severity::Pass => "pass",
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Fail => "fail",
+            Severity::Skipped => "skipped",
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// How bad it is.
+    pub(crate) severity: Severity,
+    /// One line: what is so, or what is wrong. Empty if there is nothing to tell.
+    pub(crate) cause: String,
+    /// One line: what to do, with the exact command. Empty if there is nothing to do.
+    pub(crate) remedy: String,
+    /// What the judgement rests on, line by line.
+    pub(crate) evidence: Vec<String>,
+}
+
+impl Finding {
+    fn new(severity: Severity, cause: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { severity, cause: cause.into(), remedy: remedy.into(), evidence: Vec::new() }
+    }
+
+    /// All is well, in a line that is worth reading.
+    pub(crate) fn pass(cause: impl Into<String>) -> Finding {
+        Finding::new(Severity::Pass, cause, "")
+    }
+
+    /// All is well, and there is nothing more to say. Such checks share a line.
+    pub(crate) fn unremarkable() -> Finding {
+        Finding::pass("")
+    }
+
+    /// Nothing to do.
+    pub(crate) fn info(cause: impl Into<String>) -> Finding {
+        Finding::new(Severity::Info, cause, "")
+    }
+
+    /// Something to look at.
+    pub(crate) fn warning(cause: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding::new(Severity::Warning, cause, remedy)
+    }
+
+    /// Something is broken.
+    pub(crate) fn fail(cause: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding::new(Severity::Fail, cause, remedy)
+    }
+
+    /// It could not be checked.
+    pub(crate) fn skipped(reason: impl Into<String>) -> Finding {
+        Finding::new(Severity::Skipped, reason, "")
+    }
+
+    /// Of what stops the automation: information once the server is DEPLOYED.
+    pub(crate) fn until_deployed(evidence: &Evidence, finding: Finding) -> Judgement {
+        let is_bad = matches!(finding.severity, Severity::Warning | Severity::Fail);
+        if !is_bad || !evidence.is_deployed() {
+            return Ok(finding);
+        }
+        Ok(Finding::info(finding.cause).with(finding.evidence))
+    }
+
+    /// The same with what it rests on.
+    pub(crate) fn with(mut self, evidence: impl IntoIterator<Item = String>) -> Finding {
+        self.evidence.extend(evidence);
+        self
+    }
+}
+
+impl Check {
+    /// Judges the evidence.
+    pub(crate) fn run(&self, evidence: &Evidence) -> Finding {
+        (self.judge)(evidence).unwrap_or_else(|unread| Finding::skipped(unread.to_string()))
+    }
+
+    /// The section, which is the first word of the id.
+    pub(crate) fn section(&self) -> &'static str {
+        self.id.split('.').next().unwrap_or(self.id)
+    }
+
+    /// Whether `name` is this check's id or the beginning of it, up to a dot.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.id.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+}

@@ -1,0 +1,200 @@
+//! Section 5: this program's own installation.
+
+use crate::doctor::check::{Check, Finding, Judgement};
+use crate::doctor::evidence::{Evidence, StateCondition, UnitState, known};
+
+/// The checks of this section.
+pub(super) const CHECKS: &[Check] = &[
+    Check { id: "agent.units", title: "systemd units", needs: &[], judge: units },
+    Check { id: "agent.switches", title: "off switches", needs: &[], judge: switches },
+    Check {
+        id: "agent.state-directory",
+        title: "state directory",
+        needs: &[],
+        judge: state_directory,
+    },
+    Check {
+        id: "agent.gateway-change",
+        title: "unfinished change of the gateway",
+        needs: &[],
+        judge: gateway_change,
+    },
+    Check { id: "agent.path", title: "other copies in PATH", needs: &[], judge: path },
+];
+
+/// The unit that every package installs and enables.
+const WAIT_UNIT: &str = "rackconnect-wait.service";
+
+fn describe(unit: &UnitState) -> String {
+    format!(
+        "{}: {}, {}, {} ({})",
+        unit.name, unit.enabled, unit.active, unit.result, unit.exit_code
+    )
+}
+
+fn units(evidence: &Evidence) -> Judgement {
+    let units = known(&known(&evidence.agent)?.units)?;
+    let installed: Vec<&UnitState> = units.iter().filter(|unit| !unit.enabled.is_empty()).collect();
+    let lines: Vec<String> = installed.iter().map(|unit| describe(unit)).collect();
+    let is_bad = |unit: &&&UnitState| unit.active == "failed";
+    if let Some(failed) = installed.iter().find(is_bad) {
+        let short = failed.name.trim_end_matches(".service");
+        let cause = match (failed.name.as_str(), failed.exit_code.as_str()) {
+            (WAIT_UNIT, "4") => "rackconnect-wait.service failed: the automation FAILED".to_owned(),
+            (WAIT_UNIT, "124") => {
+                "rackconnect-wait.service failed: the deadline passed (wait_timeout)".to_owned()
+            }
+            (name, code) => format!("{name} failed ({}, exit code {code})", failed.result),
+        };
+        let remedy = format!("journalctl -u {short}; then: systemctl restart {short}");
+        return Ok(Finding::fail(cause, remedy).with(lines));
+    }
+    let Some(wait) = installed.iter().find(|unit| unit.name == WAIT_UNIT) else {
+        return Ok(Finding::info("no units are installed").with(lines));
+    };
+    if wait.enabled == "disabled" || wait.enabled == "masked" {
+        let cause =
+            format!("{WAIT_UNIT} is {}: nothing waits at boot, and no hook runs", wait.enabled);
+        let unmask =
+            if wait.enabled == "masked" { "systemctl unmask rackconnect-wait; " } else { "" };
+        let remedy = format!("{unmask}systemctl enable rackconnect-wait");
+        return Ok(Finding::warning(cause, remedy).with(lines));
+    }
+    let running: Vec<&str> = installed
+        .iter()
+        .filter(|unit| unit.active == "active" || unit.active == "activating")
+        .map(|unit| unit.name.as_str())
+        .collect();
+    Ok(match running.as_slice() {
+        [] => Finding::unremarkable(),
+        names => Finding::pass(format!("running or done: {}", names.join(", "))),
+    }
+    .with(lines))
+}
+
+fn switches(evidence: &Evidence) -> Judgement {
+    let on = &known(&evidence.agent)?.off_switches;
+    let Some(first) = on.first() else { return Ok(Finding::unremarkable()) };
+    let remedy = match first.starts_with('/') {
+        true => format!("if that is not meant to be: rm {first}"),
+        false => "if that is not meant to be, remove it from GRUB_CMDLINE_LINUX in /etc/default/grub and \
+                  reboot"
+            .to_owned(),
+    };
+    let cause = format!("the units are switched off by {}", on.join(" and "));
+    Ok(Finding::warning(cause, remedy))
+}
+
+fn state_directory(evidence: &Evidence) -> Judgement {
+    let state = &known(&evidence.agent)?.state_dir;
+    let path = state.path.display();
+    Ok(match &state.condition {
+        StateCondition::Usable => Finding::unremarkable().with([path.to_string()]),
+        StateCondition::Absent if evidence.is_root => Finding::unremarkable()
+            .with([format!("{path} is not there; root's first command makes it")]),
+        StateCondition::Absent => Finding::warning(
+            format!("{path} is not there, so each process keeps to 6 requests a minute by itself"),
+            "as root: rackconnect status",
+        ),
+        StateCondition::Unusable(why) => Finding::fail(
+            format!(
+                "{path} {why}: processes cannot share the rate limit, and no gateway can be set"
+            ),
+            format!("as root: chown root:root {path} && chmod 0755 {path}"),
+        ),
+    })
+}
+
+fn gateway_change(evidence: &Evidence) -> Judgement {
+    Ok(match &known(&evidence.agent)?.unfinished_change {
+        None => Finding::unremarkable(),
+        Some(change) => Finding::warning(
+            change.clone(),
+            "rackconnect gateway confirm accepts it, rackconnect gateway rollback undoes it",
+        ),
+    })
+}
+
+fn path(evidence: &Evidence) -> Judgement {
+    let agent = known(&evidence.agent)?;
+    let own = agent.program.display();
+    Ok(match agent.earlier_in_path.first() {
+        None => Finding::unremarkable().with([own.to_string()]),
+        Some(other) => Finding::warning(
+            format!("\"rackconnect\" is {} in PATH, and not {own}", other.display()),
+            format!("remove the one that is out of date: rm {}", other.display()),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::doctor::check::Severity::{Fail, Info, Pass, Warning};
+    use crate::doctor::checks::prepared::{assert_found, healthy};
+    use crate::doctor::evidence::{AgentEvidence, Evidence, StateCondition, UnitState};
+
+    fn with(change: impl FnOnce(&mut AgentEvidence)) -> Evidence {
+        let mut evidence = healthy();
+        change(evidence.agent.as_mut().unwrap());
+        evidence
+    }
+
+    fn unit(enabled: &str, active: &str, exit_code: &str) -> Evidence {
+        let unit = UnitState {
+            name: "rackconnect-wait.service".to_owned(),
+            enabled: enabled.to_owned(),
+            active: active.to_owned(),
+            result: "exit-code".to_owned(),
+            exit_code: exit_code.to_owned(),
+        };
+        with(|agent| agent.units = Ok(vec![unit]))
+    }
+
+    #[test]
+    fn the_units() {
+        assert_found(&healthy(), "agent.units", Pass, "rackconnect-wait.service");
+        assert_found(&unit("enabled", "failed", "4"), "agent.units", Fail, "FAILED");
+        assert_found(&unit("enabled", "failed", "2"), "agent.units", Fail, "exit code 2");
+        assert_found(&unit("enabled", "inactive", "0"), "agent.units", Pass, "");
+        let masked =
+            assert_found(&unit("masked", "inactive", "0"), "agent.units", Warning, "masked");
+        assert!(masked.remedy.contains("unmask"));
+        assert_found(&unit("", "inactive", "0"), "agent.units", Info, "no units");
+    }
+
+    #[test]
+    fn the_off_switches() {
+        assert_found(&healthy(), "agent.switches", Pass, "");
+        let file = "/etc/rackconnect-agent/disabled".to_owned();
+        let off = with(|agent| agent.off_switches = vec![file]);
+        let found =
+            assert_found(&off, "agent.switches", Warning, "/etc/rackconnect-agent/disabled");
+        assert!(found.remedy.contains("rm /etc"));
+    }
+
+    #[test]
+    fn the_state_directory() {
+        assert_found(&healthy(), "agent.state-directory", Pass, "");
+        let unusable = StateCondition::Unusable("belongs to user 1000".to_owned());
+        let evidence = with(|agent| agent.state_dir.condition = unusable);
+        assert_found(&evidence, "agent.state-directory", Fail, "belongs to user 1000");
+        let mut evidence = with(|agent| agent.state_dir.condition = StateCondition::Absent);
+        assert_found(&evidence, "agent.state-directory", Pass, "");
+        evidence.is_root = false;
+        assert_found(&evidence, "agent.state-directory", Warning, "6 requests");
+    }
+
+    #[test]
+    fn a_change_and_a_second_copy() {
+        assert_found(&healthy(), "agent.gateway-change", Pass, "");
+        assert_found(&healthy(), "agent.path", Pass, "");
+        let change = "a change of the default route to 10.1.2.3 was interrupted".to_owned();
+        let pending = with(|agent| agent.unfinished_change = Some(change));
+        assert_found(&pending, "agent.gateway-change", Warning, "interrupted");
+        let old =
+            with(|agent| agent.earlier_in_path = vec![PathBuf::from("/usr/local/bin/rackconnect")]);
+        assert_found(&old, "agent.path", Warning, "/usr/local/bin/rackconnect");
+    }
+}

@@ -1,0 +1,176 @@
+use nix::libc;
+
+use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
+use crate::doctor::checks::all;
+use crate::doctor::checks::prepared::{assert_found, deploying, healthy, sshd};
+use crate::doctor::evidence::{
+    Evidence, NfsMount, ProcessInfo, SavedRules, SelinuxMode, SystemEvidence, Unread,
+};
+use crate::model::NamedStatus;
+use crate::netlink::Address;
+
+fn with_sshd(text: &str) -> Evidence {
+    let mut evidence = deploying();
+    evidence.sshd.as_mut().unwrap().config = sshd(text);
+    evidence
+}
+
+fn with_system(system: SystemEvidence) -> Evidence {
+    Evidence { system: Ok(system), ..deploying() }
+}
+
+fn with_process(name: &str, arguments: &[&str]) -> Evidence {
+    let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+    let process = ProcessInfo { pid: 77, name: name.to_owned(), arguments, ..Default::default() };
+    Evidence { processes: Ok(vec![process]), ..deploying() }
+}
+
+#[test]
+fn a_healthy_server_has_nothing_in_the_way() {
+    for check in all().filter(|check| check.section() == "automation") {
+        for evidence in [healthy(), deploying()] {
+            assert_eq!(check.run(&evidence).severity, Pass, "{}", check.id);
+        }
+    }
+}
+
+/// Before DEPLOYED a failure or a warning, after it information.
+#[test]
+fn what_is_wrong_does_not_matter_after_deployed() {
+    let mut evidence = with_sshd("Port 2222\nPermitRootLogin no\n");
+    let xenstore = evidence.server.as_mut().unwrap().xenstore.as_mut().unwrap();
+    xenstore.snapshot.status = Some(crate::model::Status::Deployed);
+    assert_found(&evidence, "automation.sshd.port", Info, "2222");
+    assert_found(&evidence, "automation.sshd.root-login", Info, "PermitRootLogin no");
+}
+
+#[test]
+fn ssh() {
+    let port = assert_found(&with_sshd("Port 2222"), "automation.sshd.port", Fail, "port 2222");
+    assert!(port.remedy.contains("Port 22\""), "{}", port.remedy);
+    assert_found(&with_sshd("Port 2222\nPort 22"), "automation.sshd.port", Pass, "");
+    let login = |text| with_sshd(&format!("PermitRootLogin {text}"));
+    assert_found(&login("no"), "automation.sshd.root-login", Fail, "may not log in");
+    let by_key = login("without-password");
+    assert_found(&by_key, "automation.sshd.root-login", Fail, "with its password");
+    assert_found(&with_sshd(""), "automation.sshd.root-login", Skipped, "depends on the version");
+    let password = "automation.sshd.password";
+    assert_found(&with_sshd("PasswordAuthentication no"), password, Fail, "no passwords");
+    let two = with_sshd("AuthenticationMethods publickey,password");
+    assert_found(&two, password, Fail, "not enough");
+    assert_found(&with_sshd("AuthenticationMethods any"), password, Pass, "");
+}
+
+#[test]
+fn ssh_lists_and_conditions() {
+    let lists = "automation.sshd.lists";
+    assert_found(&with_sshd("AllowUsers rackconnect deploy"), lists, Fail, "not let root in");
+    assert_found(&with_sshd("AllowUsers root rackconnect"), lists, Pass, "");
+    assert_found(&with_sshd("AllowGroups wheel"), lists, Warning, "AllowGroups wheel");
+    let conditional = with_sshd("Match Address 10.0.0.0/8\nPasswordAuthentication no");
+    assert_found(&conditional, "automation.sshd.match", Warning, "Address 10.0.0.0/8");
+    assert_found(&conditional, "automation.sshd.password", Pass, "");
+    let mut evidence = deploying();
+    let sshd = evidence.sshd.as_mut().unwrap();
+    sshd.config.unreadable.push("/etc/ssh/sshd_config.d/x.conf".to_owned());
+    sshd.changed_since_start.push("/etc/ssh/sshd_config".to_owned());
+    assert_found(&evidence, "automation.sshd.match", Skipped, "root alone");
+    assert_found(&evidence, "automation.sshd.reload", Warning, "/etc/ssh/sshd_config");
+    evidence.sshd = Err(Unread::Absent("there is no sshd".to_owned()));
+    assert_found(&evidence, "automation.sshd.port", Fail, "no sshd");
+    assert_found(&evidence, "automation.sshd.lists", Skipped, "no sshd");
+}
+
+#[test]
+fn the_user_and_sudo() {
+    let mut evidence = deploying();
+    let accounts = evidence.accounts.as_mut().unwrap();
+    accounts.sudo_rules = Ok(Vec::new());
+    accounts.user.as_mut().unwrap().shell = "/sbin/nologin".to_owned();
+    assert_found(&evidence, "automation.user", Fail, "/sbin/nologin");
+    assert_found(&evidence, "automation.sudo", Warning, "no rights");
+    let accounts = evidence.accounts.as_mut().unwrap();
+    accounts.sudo_rules = Err(Unread::NeedsRoot("/etc/sudoers".to_owned()));
+    assert_found(&evidence, "automation.sudo", Skipped, "root alone");
+    evidence.accounts.as_mut().unwrap().user = None;
+    assert_found(&evidence, "automation.user", Pass, "");
+    let mut evidence = healthy();
+    evidence.accounts.as_mut().unwrap().user = None;
+    assert_found(&evidence, "automation.user", Warning, "gone");
+}
+
+#[test]
+fn selinux_tools_and_bridges() {
+    let mode = |selinux, configured: Option<&str>| {
+        with_system(SystemEvidence {
+            selinux,
+            selinux_configured: configured.map(str::to_owned),
+            ..SystemEvidence::default()
+        })
+    };
+    let selinux = "automation.selinux";
+    assert_found(&mode(Some(SelinuxMode::Enforcing), None), selinux, Fail, "enforcing");
+    let permissive = Some(SelinuxMode::Permissive);
+    assert_found(&mode(permissive, Some("enforcing")), selinux, Warning, "next boot");
+    assert_found(&mode(permissive, Some("permissive")), selinux, Pass, "");
+    let system = SystemEvidence {
+        missing_tools: vec!["awk", "ip"],
+        bridges: vec!["br0".to_owned()],
+        ..SystemEvidence::default()
+    };
+    let evidence = with_system(system);
+    let tools = assert_found(&evidence, "automation.tools", Fail, "awk and ip");
+    assert!(tools.remedy.contains("gawk"));
+    assert_found(&evidence, "automation.bridges", Warning, "br0");
+}
+
+#[test]
+fn mounts_and_firewall() {
+    let system = SystemEvidence {
+        nfs_mounts: vec![NfsMount {
+            source: "192.168.10.5:/export".to_owned(),
+            target: "/mnt".to_owned(),
+            file: "/etc/fstab",
+        }],
+        saved_rules: vec![SavedRules {
+            path: "/etc/sysconfig/iptables".to_owned(),
+            rules: 7,
+            rackconnect_chains: Vec::new(),
+        }],
+        ..SystemEvidence::default()
+    };
+    let mut evidence = with_system(system);
+    assert_found(&evidence, "automation.nfs", Warning, "192.168.10.5:/export");
+    assert_found(&evidence, "automation.firewall", Pass, "");
+    let xenstore = evidence.server.as_mut().unwrap().xenstore.as_mut().unwrap();
+    xenstore.features.push(NamedStatus {
+        name: "manage_software_firewall".to_owned(),
+        status: "ENABLED".to_owned(),
+    });
+    assert_found(&evidence, "automation.firewall", Warning, "/etc/sysconfig/iptables");
+    evidence.system.as_mut().unwrap().keeps_custom_rules = true;
+    assert_found(&evidence, "automation.firewall", Pass, "");
+}
+
+#[test]
+fn package_managers() {
+    let manager = "automation.package-manager";
+    assert_found(&with_process("apt-get", &["apt-get", "upgrade"]), manager, Warning, "apt-get");
+    let yum = with_process("python", &["/usr/bin/python", "/usr/bin/yum", "install", "x"]);
+    assert_found(&yum, manager, Warning, "77");
+    assert_found(&with_process("less", &["less", "/var/log/apt"]), manager, Pass, "");
+}
+
+#[test]
+fn the_public_interface() {
+    let check = "automation.public-interface";
+    let mut evidence = deploying();
+    evidence.kernel.as_mut().unwrap().internet = None;
+    assert_found(&evidence, check, Warning, "eth0 is down");
+    let mut evidence = healthy();
+    let kernel = evidence.kernel.as_mut().unwrap();
+    kernel.links[1].flags = libc::IFF_UP as u32;
+    let public = [198, 51, 100, 7].into();
+    kernel.addresses.push(Address { interface: 2, local: public, network: public, prefix: 24 });
+    assert_found(&evidence, check, Info, "eth0 is up");
+}

@@ -1,0 +1,139 @@
+//! For tests: the evidence of a healthy server, to be broken in one place.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::libc;
+
+use super::all;
+use crate::doctor::check::{Finding, Severity};
+use crate::doctor::evidence::{
+    AccountEvidence, AgentEvidence, Evidence, KernelEvidence, ServerEvidence, SshdEvidence,
+    StateCondition, StateDirectory, SystemEvidence, UnitState, UserAccount, XenstoreEvidence,
+};
+use crate::doctor::sshd::SshdConfig;
+use crate::model::{Region, Status};
+use crate::netlink::{Address, Link, Route};
+use crate::xenstore::{Server, Snapshot};
+
+/// A server on which every check passes, and which is DEPLOYED.
+pub(in crate::doctor) fn healthy() -> Evidence {
+    let mut evidence = Evidence::awaited(Duration::from_secs(9));
+    evidence.is_root = true;
+    evidence.region = Ok((Region::from_code("dfw").unwrap(), "xenstore".to_owned()));
+    evidence.server = Ok(ServerEvidence {
+        is_xen: true,
+        xenstore: Ok(XenstoreEvidence {
+            snapshot: Snapshot {
+                server: Server::V2,
+                managed_account: Some(false),
+                status: Some(Status::Deployed),
+                status_absent: false,
+                managed: None,
+                managed_absent: true,
+                watched: false,
+            },
+            provider: Some("Rackspace".to_owned()),
+            features: Vec::new(),
+        }),
+    });
+    evidence.kernel = Ok(kernel());
+    evidence.sshd = Ok(SshdEvidence {
+        config: sshd("Port 22\nPermitRootLogin yes\n"),
+        source: "sshd -T".to_owned(),
+        changed_since_start: Vec::new(),
+    });
+    evidence.accounts = Ok(AccountEvidence {
+        user: Some(UserAccount {
+            home: "/home/rackconnect".to_owned(),
+            shell: "/bin/bash".to_owned(),
+        }),
+        sudo_rules: Ok(vec!["rackconnect ALL=(ALL) NOPASSWD: ALL".to_owned()]),
+    });
+    evidence.system = Ok(SystemEvidence::default());
+    evidence.processes = Ok(Vec::new());
+    evidence.agent = Ok(agent());
+    evidence
+}
+
+/// The same while the automation runs.
+pub(in crate::doctor) fn deploying() -> Evidence {
+    let mut evidence = healthy();
+    let xenstore = evidence.server.as_mut().unwrap().xenstore.as_mut().unwrap();
+    xenstore.snapshot.status = Some(Status::Deploying);
+    evidence
+}
+
+/// A configuration of sshd.
+pub(in crate::doctor) fn sshd(text: &str) -> SshdConfig {
+    SshdConfig::parse(text, &mut |_| Vec::new())
+}
+
+/// eth0 down, eth1 on ServiceNet.
+fn kernel() -> KernelEvidence {
+    let link = |index: u32, name: &str, flags: libc::c_int| Link {
+        index,
+        name: name.to_owned(),
+        flags: flags as u32,
+        mac: vec![0, 0, 0, 0, 0, index as u8],
+    };
+    let address = |interface, local: [u8; 4], prefix| Address {
+        interface,
+        local: local.into(),
+        network: local.into(),
+        prefix,
+    };
+    let gateway = [10, 182, 127, 198].into();
+    let default = Route::default_via(gateway, 3, 0);
+    KernelEvidence {
+        links: vec![
+            link(1, "lo", libc::IFF_UP | libc::IFF_LOOPBACK),
+            link(2, "eth0", 0),
+            link(3, "eth1", libc::IFF_UP | libc::IFF_RUNNING),
+        ],
+        addresses: vec![address(1, [127, 0, 0, 1], 8), address(3, [10, 182, 21, 219], 17)],
+        defaults: vec![default],
+        internet: Some(crate::netlink::NextHop {
+            gateway: Some(gateway.into()),
+            interface: Some(3),
+            kind: crate::netlink::RouteType::Unicast,
+        }),
+    }
+}
+
+fn agent() -> AgentEvidence {
+    AgentEvidence {
+        program: PathBuf::from("/usr/bin/rackconnect"),
+        earlier_in_path: Vec::new(),
+        units: Ok(vec![UnitState {
+            name: "rackconnect-wait.service".to_owned(),
+            enabled: "enabled".to_owned(),
+            active: "active".to_owned(),
+            result: "success".to_owned(),
+            exit_code: "0".to_owned(),
+        }]),
+        off_switches: Vec::new(),
+        state_dir: StateDirectory {
+            path: PathBuf::from("/run/rackconnect-agent"),
+            condition: StateCondition::Usable,
+        },
+        unfinished_change: None,
+    }
+}
+
+/// Runs one check and looks at what it found.
+#[track_caller]
+pub(in crate::doctor) fn assert_found(
+    evidence: &Evidence,
+    id: &str,
+    severity: Severity,
+    cause: &str,
+) -> Finding {
+    let check = all().find(|check| check.id == id).expect("a check of that id");
+    let finding = check.run(evidence);
+    assert_eq!(finding.severity, severity, "{id}: {finding:?}");
+    assert!(finding.cause.contains(cause), "{id}: {finding:?}");
+    let needs_remedy = matches!(severity, Severity::Warning | Severity::Fail);
+    assert_eq!(!finding.remedy.is_empty(), needs_remedy, "{id}: {finding:?}");
+    finding
+}

@@ -1,0 +1,182 @@
+//! This program's own installation.
+
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
+use super::command;
+use super::files::Files;
+use super::subject::{Addition, Subject};
+use crate::doctor::evidence::{
+    AgentEvidence, Evidence, Reading, StateCondition, StateDirectory, UnitState, Unread,
+};
+use crate::error::plain;
+use crate::gateway::journal::Journal;
+use crate::gateway::undo;
+
+/// The units of the packages.
+const UNITS: [&str; 3] =
+    ["rackconnect-wait.service", "rackconnect-hooks.service", "rackconnect-gateway.service"];
+
+/// The file that switches the units off, and the word that does so on the kernel's command line.
+const SWITCH_FILE: &str = "/etc/rackconnect-agent/disabled";
+const SWITCH_WORD: &str = "rackconnect=disabled";
+
+/// Where systemctl is.
+const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
+
+/// How long systemd may take.
+const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Reads it.
+pub(super) fn collect(subject: &Subject, files: &mut Files) -> Addition {
+    let program = env::current_exe().unwrap_or_else(|_| PathBuf::from("rackconnect"));
+    let agent = AgentEvidence {
+        earlier_in_path: earlier_in_path(&program),
+        program,
+        units: units(files),
+        off_switches: off_switches(files),
+        state_dir: StateDirectory {
+            path: subject.state_dir.clone(),
+            condition: condition(&subject.state_dir),
+        },
+        unfinished_change: undo::describe_unfinished(&Journal::at(&subject.state_dir)),
+    };
+    Box::new(|evidence: &mut Evidence| evidence.agent = Ok(agent))
+}
+
+/// The programs named `rackconnect` that PATH finds before this one.
+fn earlier_in_path(own: &Path) -> Vec<PathBuf> {
+    let Some(path) = env::var_os("PATH") else { return Vec::new() };
+    let own = fs::canonicalize(own).ok();
+    env::split_paths(&path)
+        .map(|directory| directory.join("rackconnect"))
+        .filter(|candidate| {
+            fs::metadata(candidate).is_ok_and(|it| it.mode() & 0o111 != 0 && it.is_file())
+        })
+        .take_while(|candidate| fs::canonicalize(candidate).ok() != own)
+        .collect()
+}
+
+fn units(files: &mut Files) -> Reading<Vec<UnitState>> {
+    let absent = || Unread::Absent("systemd does not run here".to_owned());
+    if files.is_of_this_system() && !files.exists("/run/systemd/system") {
+        return Err(absent());
+    }
+    let program = SYSTEMCTL.iter().find(|path| files.is_program(path)).ok_or_else(absent)?;
+    let mut arguments =
+        vec!["show", "--no-pager", "-pId,UnitFileState,ActiveState,Result,ExecMainStatus"];
+    arguments.extend(UNITS);
+    let text = command::output(&files.locate(program), &arguments, SYSTEMCTL_TIMEOUT).ok_or_else(
+        || Unread::Failed("systemctl does not tell the state of the units".to_owned()),
+    )?;
+    files.keep("systemctl show", &text);
+    Ok(parse_units(&text))
+}
+
+/// The output of `systemctl show`: a block for each unit.
+fn parse_units(text: &str) -> Vec<UnitState> {
+    text.split("\n\n")
+        .map(|block| {
+            let value = |key: &str| {
+                let line = block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+                line.unwrap_or_default().to_owned()
+            };
+            UnitState {
+                name: value("Id"),
+                enabled: value("UnitFileState"),
+                active: value("ActiveState"),
+                result: value("Result"),
+                exit_code: value("ExecMainStatus"),
+            }
+        })
+        .filter(|unit| !unit.name.is_empty())
+        .collect()
+}
+
+fn off_switches(files: &Files) -> Vec<String> {
+    let by_file = files.exists(SWITCH_FILE).then(|| SWITCH_FILE.to_owned());
+    let line = files.read("/proc/cmdline").unwrap_or_default();
+    let by_word = line
+        .split_whitespace()
+        .any(|word| word == SWITCH_WORD)
+        .then(|| format!("\"{SWITCH_WORD}\" on the kernel's command line"));
+    by_file.into_iter().chain(by_word).collect()
+}
+
+/// What the rate limit and the journal ask of the state directory.
+fn condition(path: &Path) -> StateCondition {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(err) if err.kind() == ErrorKind::NotFound => return StateCondition::Absent,
+        Err(err) => return StateCondition::Unusable(plain(&err)),
+    };
+    let uid = geteuid().as_raw();
+    let forbidden = if uid == 0 { 0o022 } else { 0o002 };
+    if !metadata.is_dir() {
+        StateCondition::Unusable("is not a directory".to_owned())
+    } else if metadata.uid() != 0 && metadata.uid() != uid {
+        StateCondition::Unusable(format!("belongs to another user (uid {})", metadata.uid()))
+    } else if metadata.mode() & forbidden != 0 {
+        let mode = metadata.mode() & 0o7777;
+        StateCondition::Unusable(format!("is writable by other users (mode {mode:04o})"))
+    } else {
+        budget_condition(path)
+    }
+}
+
+/// The shared file of the rate limit, if it is there.
+fn budget_condition(directory: &Path) -> StateCondition {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(flags.bits());
+    match options.open(directory.join("budget")) {
+        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
+            StateCondition::Usable
+        }
+        Ok(_) => StateCondition::Unusable("has a budget that is no regular file".to_owned()),
+        Err(err) if err.kind() == ErrorKind::NotFound => StateCondition::Usable,
+        Err(err) => {
+            StateCondition::Unusable(format!("has a budget that cannot be used: {}", plain(&err)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_output_of_systemctl() {
+        let text = "Id=rackconnect-wait.service\nActiveState=failed\nResult=exit-code\n\
+                    UnitFileState=enabled\nExecMainStatus=4\n\nId=rackconnect-hooks.service\n\
+                    ActiveState=inactive\nUnitFileState=\n";
+        let units = parse_units(text);
+        assert_eq!((units.len(), units[0].exit_code.as_str()), (2, "4"));
+        assert_eq!((units[0].enabled.as_str(), units[1].enabled.as_str()), ("enabled", ""));
+        assert_eq!(parse_units(""), []);
+    }
+
+    #[test]
+    fn the_state_directory_as_the_rate_limit_sees_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        assert_eq!(condition(&path), StateCondition::Absent);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(condition(&path), StateCondition::Usable);
+        fs::create_dir(path.join("budget")).unwrap();
+        assert!(matches!(condition(&path), StateCondition::Unusable(_)));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        let StateCondition::Unusable(why) = condition(&path) else { panic!("usable") };
+        assert!(why.contains("0777"), "{why}");
+    }
+}

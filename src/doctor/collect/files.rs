@@ -1,0 +1,167 @@
+//! The server's files, below a root directory; what is read can be kept for the report.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::doctor::evidence::{RawEvidence, Reading, Unread};
+use crate::state::file::{self, FileError, Links};
+
+/// The largest file that is read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The files below a root directory. Paths are absolute, as they are on the server.
+#[derive(Debug)]
+pub(super) struct Files {
+    root: PathBuf,
+    raw: Vec<RawEvidence>,
+}
+
+impl Files {
+    /// The files below `root`.
+    pub(super) fn below(root: PathBuf) -> Files {
+        Files { root, raw: Vec::new() }
+    }
+
+    /// What was kept for the report.
+    pub(super) fn into_raw(self) -> Vec<RawEvidence> {
+        self.raw
+    }
+
+    /// Keeps something for the report.
+    pub(super) fn keep(&mut self, title: &str, text: &str) {
+        self.raw.push(RawEvidence { title: title.to_owned(), text: text.to_owned() });
+    }
+
+    /// Where a path really is.
+    pub(super) fn locate(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Whether these are the files of the running server.
+    pub(super) fn is_of_this_system(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// Whether there is something at a path.
+    pub(super) fn exists(&self, path: &str) -> bool {
+        self.locate(path).exists()
+    }
+
+    /// Whether there is a program at a path.
+    pub(super) fn is_program(&self, path: &str) -> bool {
+        fs::metadata(self.locate(path))
+            .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    }
+
+    /// The text of a file.
+    pub(super) fn read(&self, path: &str) -> Reading<String> {
+        match file::read(&self.locate(path), MAX_BYTES, Links::Follow) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(err) if err.is_not_found() => Err(Unread::Absent(format!("there is no {path}"))),
+            Err(FileError::Io(err)) if err.kind() == ErrorKind::PermissionDenied => {
+                Err(Unread::NeedsRoot(path.to_owned()))
+            }
+            Err(err) => Err(Unread::Failed(format!("{path} {err}"))),
+        }
+    }
+
+    /// The text of a file, which also goes into the report.
+    pub(super) fn read_and_keep(&mut self, path: &str) -> Reading<String> {
+        let text = self.read(path)?;
+        self.keep(path, &text);
+        Ok(text)
+    }
+
+    /// The names in a directory, in order; empty if it cannot be read.
+    pub(super) fn names(&self, path: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.locate(path)).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    /// The target of a symbolic link.
+    pub(super) fn link(&self, path: &str) -> Option<String> {
+        Some(fs::read_link(self.locate(path)).ok()?.to_string_lossy().into_owned())
+    }
+
+    /// When a file was changed last.
+    pub(super) fn changed(&self, path: &str) -> Option<SystemTime> {
+        fs::metadata(self.locate(path)).ok()?.modified().ok()
+    }
+
+    /// The paths that a pattern names, which may have `*` and `?` in its last part.
+    pub(super) fn expand(&self, pattern: &str) -> Vec<String> {
+        let (directory, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+        if !last.contains(['*', '?']) {
+            return vec![pattern.to_owned()];
+        }
+        let names = self.names(directory).into_iter();
+        names
+            .filter(|name| !name.starts_with('.') && is_match(last, name))
+            .map(|name| format!("{directory}/{name}"))
+            .collect()
+    }
+}
+
+/// Whether a pattern with `*` and `?` matches a name.
+fn is_match(pattern: &str, name: &str) -> bool {
+    let mut rest = name;
+    let parts: Vec<&str> = pattern.split('*').collect();
+    let takes = |part: &str, text: &str| {
+        part.chars().count() <= text.chars().count()
+            && part.chars().zip(text.chars()).all(|(one, other)| one == '?' || one == other)
+    };
+    for (index, part) in parts.iter().enumerate() {
+        let is_last = index + 1 == parts.len();
+        let starts = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
+        let found = starts.into_iter().find(|at| {
+            (index > 0 || *at == 0)
+                && takes(part, &rest[*at..])
+                && (!is_last || rest[*at..].chars().count() == part.chars().count())
+        });
+        let Some(at) = found else { return false };
+        let after = rest[at..].char_indices().nth(part.chars().count()).map(|(length, _)| length);
+        rest = after.map_or("", |length| &rest[at + length..]);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, matches) in [
+            ("*.conf", "50-cloud-init.conf", true),
+            ("*.conf", "x.conf.bak", false),
+            ("*", "x", true),
+            ("5?-*.conf", "50-x.conf", true),
+            ("5?-*.conf", "40-x.conf", false),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "aXcYb", false),
+        ] {
+            assert_eq!(is_match(pattern, name), matches, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn files_below_a_root() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("etc/d")).unwrap();
+        fs::write(folder.path().join("etc/d/b.conf"), "two").unwrap();
+        fs::write(folder.path().join("etc/d/a.conf"), "one").unwrap();
+        let mut files = Files::below(folder.path().to_owned());
+        assert_eq!(files.expand("/etc/d/*.conf"), ["/etc/d/a.conf", "/etc/d/b.conf"]);
+        assert_eq!(files.read_and_keep("/etc/d/a.conf"), Ok("one".to_owned()));
+        assert!(matches!(files.read("/etc/none"), Err(Unread::Absent(_))));
+        assert!(matches!(files.read("/etc/d"), Err(Unread::Failed(_))));
+        assert!(files.exists("/etc") && !files.is_program("/etc/d/a.conf"));
+        assert_eq!(files.into_raw().len(), 1);
+    }
+}

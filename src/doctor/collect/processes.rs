@@ -1,0 +1,70 @@
+//! The processes, from /proc.
+
+use std::time::Duration;
+
+use super::files::Files;
+use super::subject::{Addition, Subject};
+use crate::doctor::evidence::{Evidence, ProcessInfo};
+
+/// The unit of times in /proc/PID/stat: USER_HZ, which is 100 on every architecture of ours.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// The most processes that are looked at.
+const MAX_PROCESSES: usize = 20_000;
+
+/// Reads /proc.
+pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
+    let processes = read(files);
+    let lines: Vec<String> = processes
+        .iter()
+        .map(|process| format!("{} {}", process.pid, process.arguments.join(" ")))
+        .filter(|line| line.contains(' ') && !line.ends_with(' '))
+        .collect();
+    files.keep("processes", &lines.join("\n"));
+    Box::new(|evidence: &mut Evidence| evidence.processes = Ok(processes))
+}
+
+/// All processes but this one.
+pub(super) fn read(files: &Files) -> Vec<ProcessInfo> {
+    let ids = files.names("/proc").into_iter().filter_map(|name| name.parse::<u32>().ok());
+    ids.filter(|pid| *pid != std::process::id())
+        .take(MAX_PROCESSES)
+        .filter_map(|pid| process(files, pid))
+        .collect()
+}
+
+fn process(files: &Files, pid: u32) -> Option<ProcessInfo> {
+    let (name, started) = parse_stat(&files.read(&format!("/proc/{pid}/stat")).ok()?)?;
+    let arguments = files.read(&format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    Some(ProcessInfo {
+        pid,
+        name,
+        arguments: arguments.split_terminator('\0').map(str::to_owned).collect(),
+        program: files.link(&format!("/proc/{pid}/exe")),
+        started,
+    })
+}
+
+/// The name, and when it was started. Source: proc_pid_stat(5).
+fn parse_stat(stat: &str) -> Option<(String, Option<Duration>)> {
+    let (start, end) = (stat.find('(')?, stat.rfind(')')?);
+    let fields: Vec<&str> = stat.get(end + 1..)?.split_whitespace().collect();
+    // The 22nd field; the first after the name is the third.
+    let ticks = fields.get(19).and_then(|ticks| ticks.parse::<u64>().ok());
+    let started = ticks.map(|ticks| Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND));
+    Some((stat.get(start + 1..end)?.to_owned(), started))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_stat() {
+        let stat = "77 (a) b) S 1 77 77 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 12345 1 2 3\n";
+        let expected = Some(("a) b".to_owned(), Some(Duration::from_millis(123_450))));
+        assert_eq!(parse_stat(stat), expected);
+        assert_eq!(parse_stat("77 (a"), None);
+        assert_eq!(parse_stat("77 (a) S"), Some(("a".to_owned(), None)));
+    }
+}

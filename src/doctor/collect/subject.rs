@@ -1,0 +1,27 @@
+//! What is collected, and the form in which a collector hands it over.
+
+use std::path::PathBuf;
+
+use crate::clock::BootInstant;
+use crate::doctor::evidence::Evidence;
+use crate::model::Region;
+
+/// What is examined, and by when.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    /// When the command started.
+    pub(crate) started: BootInstant,
+    /// When everything has to be there.
+    pub(crate) deadline: BootInstant,
+    /// The directory that the server's files are below; `/` but for tests.
+    pub(crate) root: PathBuf,
+    /// The state directory.
+    pub(crate) state_dir: PathBuf,
+    /// The region and where it is known from, or why it is not known.
+    pub(crate) region: Result<(Region, String), String>,
+    /// Whether somebody has named the endpoint or the region.
+    pub(crate) is_told: bool,
+}
+
+/// What a collector adds to the evidence.
+pub(super) type Addition = Box<dyn FnOnce(&mut Evidence) + Send>;

@@ -1,0 +1,148 @@
+//! Files of the system that tell what would stop the automation.
+
+use super::files::Files;
+use super::subject::{Addition, Subject};
+use crate::doctor::evidence::{Evidence, NfsMount, SavedRules, SelinuxMode, SystemEvidence};
+
+/// What the automation needs. Source: the RackConnect documentation.
+const TOOLS: [&str; 3] = ["sed", "awk", "ip"];
+
+/// Where programs are.
+const PROGRAM_DIRECTORIES: [&str; 6] =
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+
+/// Where firewall rules are saved: Red Hat's iptables-services, Debian's iptables-persistent, nftables.
+const SAVED_RULES: [&str; 4] = [
+    "/etc/sysconfig/iptables",
+    "/etc/iptables/rules.v4",
+    "/etc/nftables.conf",
+    "/etc/sysconfig/nftables.conf",
+];
+
+/// With this file RackConnect leaves a server's own rules alone. Source: the RackConnect
+/// documentation, "How to prevent RackConnect from overwriting custom iptables rules".
+const KEEPS_CUSTOM_RULES: &str = "/etc/rackconnect-allow-custom-iptables";
+
+/// Reads the files.
+pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
+    let system = SystemEvidence {
+        selinux: selinux_mode(files.read("/sys/fs/selinux/enforce").ok().as_deref()),
+        selinux_configured: files
+            .read_and_keep("/etc/selinux/config")
+            .ok()
+            .and_then(|text| selinux_configured(&text)),
+        missing_tools: TOOLS.into_iter().filter(|tool| !is_installed(files, tool)).collect(),
+        bridges: bridges(files),
+        nfs_mounts: nfs_mounts(files),
+        saved_rules: saved_rules(files),
+        keeps_custom_rules: files.exists(KEEPS_CUSTOM_RULES),
+    };
+    Box::new(|evidence: &mut Evidence| evidence.system = Ok(system))
+}
+
+fn selinux_mode(enforce: Option<&str>) -> Option<SelinuxMode> {
+    match enforce?.trim() {
+        "1" => Some(SelinuxMode::Enforcing),
+        _ => Some(SelinuxMode::Permissive),
+    }
+}
+
+fn selinux_configured(text: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("SELINUX="))?;
+    Some(value.trim().to_ascii_lowercase())
+}
+
+fn is_installed(files: &Files, tool: &str) -> bool {
+    PROGRAM_DIRECTORIES.iter().any(|directory| files.is_program(&format!("{directory}/{tool}")))
+}
+
+fn bridges(files: &Files) -> Vec<String> {
+    let interfaces = files.names("/sys/class/net").into_iter();
+    interfaces.filter(|name| files.exists(&format!("/sys/class/net/{name}/bridge"))).collect()
+}
+
+fn nfs_mounts(files: &mut Files) -> Vec<NfsMount> {
+    let mut mounts: Vec<NfsMount> = Vec::new();
+    for file in ["/proc/mounts", "/etc/fstab"] {
+        let text = files.read_and_keep(file).unwrap_or_default();
+        for mount in text.lines().filter_map(|line| parse_mount(line, file)) {
+            if !mounts.iter().any(|known| known.target == mount.target) {
+                mounts.push(mount);
+            }
+        }
+    }
+    mounts
+}
+
+/// A line of fstab(5), which is also the form of /proc/mounts.
+fn parse_mount(line: &str, file: &'static str) -> Option<NfsMount> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let [source, target, kind, options, ..] = fields.as_slice() else { return None };
+    let is_nfs = matches!(*kind, "nfs" | "nfs4") && !source.starts_with('#');
+    // What is not mounted at boot does no harm there.
+    let is_mounted = !(file == "/etc/fstab" && options.split(',').any(|option| option == "noauto"));
+    (is_nfs && is_mounted).then(|| NfsMount {
+        source: (*source).to_owned(),
+        target: (*target).to_owned(),
+        file,
+    })
+}
+
+fn saved_rules(files: &mut Files) -> Vec<SavedRules> {
+    let read = |path: &&str| {
+        let text = files.read_and_keep(path).ok()?;
+        let (rules, rackconnect_chains) = parse_rules(&text);
+        Some(SavedRules { path: (*path).to_owned(), rules, rackconnect_chains })
+    };
+    SAVED_RULES.iter().filter_map(read).collect()
+}
+
+/// How many rules there are, and the chains whose name has RackConnect in it. The names of the
+/// chains are not documented.
+fn parse_rules(text: &str) -> (usize, Vec<String>) {
+    let lines = || text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let rules = lines().filter(|line| {
+        line.starts_with("-A ") || ["accept", "drop", "reject"].iter().any(|it| line.ends_with(it))
+    });
+    let chains = lines().filter_map(|line| {
+        let name = line.strip_prefix(':').or_else(|| line.strip_prefix("chain "))?;
+        let name = name.split_whitespace().next()?;
+        name.to_ascii_lowercase().contains("rackconnect").then(|| name.to_owned())
+    });
+    (rules.count(), chains.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nfs_in_mounts_and_fstab() {
+        let mount = |line, file| parse_mount(line, file).map(|mount| mount.target);
+        assert_eq!(mount("10.1.2.3:/x /mnt nfs4 rw 0 0", "/proc/mounts").as_deref(), Some("/mnt"));
+        assert_eq!(mount("/dev/xvda1 / ext4 rw 0 0", "/proc/mounts"), None);
+        assert_eq!(mount("#10.1.2.3:/x /mnt nfs defaults 0 0", "/etc/fstab"), None);
+        assert_eq!(mount("10.1.2.3:/x /mnt nfs ro,noauto 0 0", "/etc/fstab"), None);
+        assert_eq!(mount("", "/etc/fstab"), None);
+    }
+
+    #[test]
+    fn saved_firewall_rules() {
+        let text = "*filter\n:INPUT DROP [0:0]\n:RS-RackConnect-INBOUND - [0:0]\n-A INPUT -j \
+                    RS-RackConnect-INBOUND\n# -A x\nCOMMIT\n";
+        assert_eq!(parse_rules(text), (1, vec!["RS-RackConnect-INBOUND".to_owned()]));
+        let text = "table inet filter {\n  chain input {\n    tcp dport 22 accept\n  }\n}\n";
+        assert_eq!(parse_rules(text), (1, Vec::new()));
+    }
+
+    #[test]
+    fn selinux() {
+        assert_eq!(selinux_mode(Some("1")), Some(SelinuxMode::Enforcing));
+        assert_eq!(
+            (selinux_mode(Some("0\n")), selinux_mode(None)),
+            (Some(SelinuxMode::Permissive), None)
+        );
+        let text = "# SELINUX=x\nSELINUX=Enforcing\nSELINUXTYPE=targeted\n";
+        assert_eq!(selinux_configured(text).as_deref(), Some("enforcing"));
+    }
+}

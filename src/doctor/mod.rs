@@ -1,0 +1,149 @@
+//! `doctor`: what is wrong on this server, and what to do about it.
+//!
+//! `collect` gathers the evidence, side by side and by one deadline; the checks in `checks` judge
+//! it, each a pure function; `render` and `report` show the findings. Nothing on the server is
+//! changed. To add a check, add it to the table of its section and to docs/doctor.md.
+
+mod check;
+mod checks;
+mod collect;
+mod evidence;
+mod explain;
+mod redact;
+mod render;
+mod report;
+mod sshd;
+
+use std::path::PathBuf;
+
+pub(crate) use collect::Subject;
+pub(crate) use render::{Colours, Detail};
+
+use crate::cli::similar;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::ui::{self, output};
+use check::Check;
+use render::{Judged, Stream};
+use report::ReportFile;
+
+/// What `doctor` is asked to do.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// What is examined.
+    pub(crate) subject: Subject,
+    /// The ids of the checks, or beginnings of them; empty for all.
+    pub(crate) only: Vec<String>,
+    /// Whether the findings are printed as JSON.
+    pub(crate) is_json: bool,
+    /// How much is printed.
+    pub(crate) detail: Detail,
+    /// Where colours may be used.
+    pub(crate) colours: Colours,
+    /// Where a report goes.
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// Examines the server and prints what was found.
+///
+/// # Errors
+/// An id is not one; the report or standard output cannot be written.
+pub(crate) fn run(request: &Request) -> Result<Exit> {
+    let selected = select(&request.only)?;
+    let report = request.report.as_deref().map(ReportFile::create).transpose()?;
+    if ui::is_watched() {
+        ui::live("examining this server ...");
+    }
+    let evidence = collect::collect(&request.subject);
+    ui::end_live();
+    let is_another = checks::is_another_server(&evidence);
+    let judged: Vec<Judged> = selected
+        .into_iter()
+        .filter(|check| !is_another || check.section() == "server")
+        .map(|check| Judged { check, finding: check.run(&evidence) })
+        .collect();
+    if request.is_json {
+        output::line(&render::json(&judged))?;
+    } else {
+        for line in render::text(&judged, request.detail, request.colours) {
+            match line.stream {
+                Stream::Stdout => output::line(&line.text)?,
+                Stream::Stderr => ui::write_to_stderr(&format!("{}\n", line.text)),
+            }
+        }
+    }
+    if let Some(report) = report {
+        report.write(&judged, &evidence.raw)?;
+    }
+    Ok(match render::failures(&judged) {
+        0 => Exit::Ok,
+        _ => Exit::Other,
+    })
+}
+
+/// Prints the checks.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(crate) fn list() -> Result<Exit> {
+    render::list(checks::all()).iter().try_for_each(|line| output::line(line))?;
+    Ok(Exit::Ok)
+}
+
+/// Prints what a check means and how to repair what it finds.
+///
+/// # Errors
+/// There is no such check, or standard output cannot be written.
+pub(crate) fn explain(id: &str) -> Result<Exit> {
+    let text = explain::paragraph(id).ok_or_else(|| unknown(id))?;
+    output::line(&text)?;
+    Ok(Exit::Ok)
+}
+
+/// The checks that are named, or all.
+fn select(only: &[String]) -> Result<Vec<&'static Check>> {
+    for name in only {
+        if !checks::all().any(|check| check.is_named(name)) {
+            return Err(unknown(name));
+        }
+    }
+    let is_selected = |check: &&Check| only.is_empty() || only.iter().any(|it| check.is_named(it));
+    Ok(checks::all().filter(is_selected).collect())
+}
+
+fn unknown(id: &str) -> Error {
+    let hint = match similar(id, checks::all().map(|check| check.id)) {
+        Some(known) => format!("did you mean {known}?"),
+        None => "see rackconnect doctor --list".to_owned(),
+    };
+    Error::usage(format!("there is no check {id:?}; {hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_by_id_and_by_section() {
+        let ids = |only: &[&str]| -> Vec<&str> {
+            let only: Vec<String> = only.iter().map(|it| (*it).to_owned()).collect();
+            select(&only).unwrap().iter().map(|check| check.id).collect()
+        };
+        assert_eq!(ids(&["agent.path", "server.region"]), ["server.region", "agent.path"]);
+        assert!(ids(&["automation.sshd"]).len() > 3);
+        assert_eq!(ids(&[]).len(), checks::all().count());
+        let err = select(&["server.regio".to_owned()]).unwrap_err();
+        assert!(err.message.contains("did you mean server.region?"), "{err}");
+        assert!(select(&["serve".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn ids_are_unique_and_belong_to_a_section() {
+        let ids: Vec<&str> = checks::all().map(|check| check.id).collect();
+        for (index, id) in ids.iter().enumerate() {
+            assert!(!ids[..index].contains(id), "{id}");
+            let section = id.split('.').next().unwrap();
+            assert!(checks::SECTIONS.iter().any(|(name, _)| *name == section), "{id}");
+        }
+    }
+}

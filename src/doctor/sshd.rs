@@ -1,0 +1,317 @@
+//! The configuration of the SSH daemon, as sshd reads it for root: the first value wins, a Match
+//! block that applies wins over what is outside, Include is read in place. Pure; files come from a
+//! callback. Source: sshd_config(5). The output of `sshd -T` has the same form.
+
+use std::collections::BTreeMap;
+
+/// How deep Include may be nested. Source: OpenSSH, SERVCONF_MAX_DEPTH.
+const MAX_DEPTH: usize = 16;
+
+/// Where Include looks for a relative path.
+const DIRECTORY: &str = "/etc/ssh";
+
+/// The user that RackConnect logs in as.
+const USER: &str = "root";
+
+/// Keywords whose values add up instead of the first one winning.
+const CUMULATIVE: [&str; 6] =
+    ["port", "listenaddress", "allowusers", "denyusers", "allowgroups", "denygroups"];
+
+/// Keywords that decide whether the automation can log in.
+const DECISIVE: [&str; 7] = [
+    "permitrootlogin",
+    "passwordauthentication",
+    "authenticationmethods",
+    "allowusers",
+    "denyusers",
+    "allowgroups",
+    "denygroups",
+];
+
+/// What sshd is configured to do when root logs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SshdConfig {
+    outside: BTreeMap<String, Vec<String>>,
+    matched: BTreeMap<String, Vec<String>>,
+    /// Match blocks that set something decisive, and whose condition cannot be told from here.
+    pub(crate) undecided: Vec<String>,
+    /// Files that could not be read.
+    pub(crate) unreadable: Vec<String>,
+}
+
+/// Reads the files that a pattern names: each path with its text, or none if it cannot be read.
+pub(crate) type ReadFiles<'a> = dyn FnMut(&str) -> Vec<(String, Option<String>)> + 'a;
+
+/// What holds for the lines that follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum MatchState {
+    Outside,
+    Applies,
+    DoesNot,
+    /// It depends on this.
+    Unknown(String),
+}
+
+impl SshdConfig {
+    /// Reads a configuration.
+    pub(crate) fn parse(text: &str, read: &mut ReadFiles<'_>) -> SshdConfig {
+        let mut config = SshdConfig::default();
+        config.lines(text, &mut MatchState::Outside, read, 0);
+        config
+    }
+
+    fn lines(
+        &mut self,
+        text: &str,
+        state: &mut MatchState,
+        read: &mut ReadFiles<'_>,
+        depth: usize,
+    ) {
+        for line in text.lines() {
+            let words = words(line);
+            let Some((keyword, values)) = words.split_first() else { continue };
+            let keyword = keyword.to_ascii_lowercase();
+            match keyword.as_str() {
+                "match" => *state = applies(values),
+                "include" if *state != MatchState::DoesNot && depth < MAX_DEPTH => {
+                    for pattern in values {
+                        let path = match pattern.starts_with('/') {
+                            true => pattern.clone(),
+                            false => format!("{DIRECTORY}/{pattern}"),
+                        };
+                        for (path, text) in read(&path) {
+                            let Some(text) = text else {
+                                self.unreadable.push(path);
+                                continue;
+                            };
+                            // A Match block ends with its file.
+                            self.lines(&text, &mut state.clone(), read, depth + 1);
+                        }
+                    }
+                }
+                _ => self.set(keyword, values, state),
+            }
+        }
+    }
+
+    fn set(&mut self, keyword: String, values: &[String], state: &MatchState) {
+        let into = match state {
+            MatchState::Outside => &mut self.outside,
+            MatchState::Applies => &mut self.matched,
+            MatchState::DoesNot => return,
+            MatchState::Unknown(condition) => {
+                if DECISIVE.contains(&keyword.as_str()) {
+                    let setting = values.join(" ");
+                    self.undecided.push(format!("Match {condition}: {keyword} {setting}"));
+                }
+                return;
+            }
+        };
+        let is_cumulative = CUMULATIVE.contains(&keyword.as_str());
+        let known = into.entry(keyword).or_default();
+        if known.is_empty() || is_cumulative {
+            known.extend_from_slice(values);
+        }
+    }
+
+    fn values(&self, keyword: &str) -> &[String] {
+        let found = self.matched.get(keyword).or_else(|| self.outside.get(keyword));
+        found.map_or(&[], Vec::as_slice)
+    }
+
+    /// What `conditions` sets in Match blocks that apply holds here, too.
+    pub(crate) fn override_by_conditions(&mut self, conditions: &SshdConfig) {
+        self.matched.clone_from(&conditions.matched);
+        self.unreadable.clone_from(&conditions.unreadable);
+    }
+
+    /// The value of a keyword, in lower case; none if it is not set.
+    pub(crate) fn value(&self, keyword: &str) -> Option<String> {
+        self.values(keyword).first().map(|value| value.to_ascii_lowercase())
+    }
+
+    /// The ports that it listens on.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> =
+            self.values("port").iter().filter_map(|port| port.parse().ok()).collect();
+        if ports.is_empty() {
+            ports.push(22);
+        }
+        let addresses = self.values("listenaddress");
+        let own: Vec<Option<u16>> = addresses.iter().map(|address| port_of(address)).collect();
+        if !own.is_empty() && own.iter().all(Option::is_some) {
+            ports.clear();
+        }
+        ports.extend(own.into_iter().flatten());
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// The lists that limit who may log in, as they stand there.
+    pub(crate) fn lists(&self) -> Vec<String> {
+        let names = ["AllowUsers", "DenyUsers", "AllowGroups", "DenyGroups"];
+        names
+            .iter()
+            .filter_map(|name| {
+                let values = self.values(&name.to_ascii_lowercase());
+                (!values.is_empty()).then(|| format!("{name} {}", values.join(" ")))
+            })
+            .collect()
+    }
+
+    /// Whether the lists of users let `user` in from anywhere.
+    pub(crate) fn admits(&self, user: &str) -> bool {
+        let is_listed = |keyword| self.values(keyword).iter().any(|it| is_match(it, user));
+        let is_allowed = self.values("allowusers").is_empty() || is_listed("allowusers");
+        is_allowed && !is_listed("denyusers")
+    }
+
+    /// Whether there are lists of groups.
+    pub(crate) fn has_group_lists(&self) -> bool {
+        ["allowgroups", "denygroups"].iter().any(|keyword| !self.values(keyword).is_empty())
+    }
+}
+
+/// Whether a Match block with this condition applies when root logs in.
+fn applies(condition: &[String]) -> MatchState {
+    let mut state = MatchState::Applies;
+    for pair in condition.chunks(2) {
+        let (criterion, value) = (pair[0].to_ascii_lowercase(), pair.get(1));
+        match (criterion.as_str(), value) {
+            ("all", _) => {}
+            ("user", Some(patterns)) if !in_list(patterns, USER) => return MatchState::DoesNot,
+            ("user", Some(_)) => {}
+            _ => state = MatchState::Unknown(condition.join(" ")),
+        }
+    }
+    state
+}
+
+/// Whether a list with commas matches: one pattern does, and none with `!` does.
+fn in_list(patterns: &str, name: &str) -> bool {
+    let negated = |it: &str| it.strip_prefix('!').is_some_and(|pattern| is_match(pattern, name));
+    let mut all = patterns.split(',');
+    !all.clone().any(negated) && all.any(|it| !it.starts_with('!') && is_match(it, name))
+}
+
+/// Whether a pattern matches a name. `USER@HOST` limits the hosts, so it does not match everywhere.
+fn is_match(pattern: &str, name: &str) -> bool {
+    fn matches(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern.split_first(), name.split_first()) {
+            (None, None) => true,
+            (Some((b'*', rest)), _) if matches(rest, name) => true,
+            (Some((b'*', _)), Some((_, tail))) => matches(pattern, tail),
+            (Some((b'?', rest)), Some((_, tail))) => matches(rest, tail),
+            (Some((one, rest)), Some((other, tail))) if one == other => matches(rest, tail),
+            _ => false,
+        }
+    }
+    matches(pattern.as_bytes(), name.as_bytes())
+}
+
+/// The port of a ListenAddress: `HOST:PORT`, `[V6]:PORT`; none for a bare address.
+fn port_of(address: &str) -> Option<u16> {
+    let (host, port) = address.rsplit_once(':')?;
+    let is_bare_v6 = host.contains(':') && !host.ends_with(']');
+    if is_bare_v6 { None } else { port.parse().ok() }
+}
+
+/// The words of a line. The first may be followed by `=`; words may be quoted; `#` ends the line.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = line.trim();
+    while !rest.is_empty() && !rest.starts_with('#') {
+        let (word, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => {
+                let is_end = |c: char| c.is_whitespace() || (words.is_empty() && c == '=');
+                rest.split_at(rest.find(is_end).unwrap_or(rest.len()))
+            }
+        };
+        words.push(word.to_owned());
+        rest = after.trim_start();
+        if words.len() == 1 {
+            rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> SshdConfig {
+        SshdConfig::parse(text, &mut |_| Vec::new())
+    }
+
+    #[test]
+    fn the_first_value_wins() {
+        let config = parse(
+            "# comment\nPermitRootLogin=no\n  permitrootlogin yes # not this\nPort 22\nPort 2222\n\
+             PasswordAuthentication \"yes\"\n",
+        );
+        assert_eq!(config.value("permitrootlogin").as_deref(), Some("no"));
+        assert_eq!(config.value("passwordauthentication").as_deref(), Some("yes"));
+        assert_eq!(config.ports(), [22, 2222]);
+        assert_eq!(parse("").ports(), [22]);
+        assert_eq!(parse("").value("permitrootlogin"), None);
+    }
+
+    #[test]
+    fn listen_addresses_can_have_ports() {
+        assert_eq!(parse("ListenAddress 0.0.0.0:2222\n").ports(), [2222]);
+        assert_eq!(parse("ListenAddress ::\nListenAddress [::]:2222\n").ports(), [22, 2222]);
+        assert_eq!(parse("ListenAddress 10.1.2.3\nPort 2022").ports(), [2022]);
+        assert_eq!(parse("ListenAddress fe80::1").ports(), [22]);
+    }
+
+    #[test]
+    fn match_blocks_for_root_win_and_others_do_not_count() {
+        let config = parse(
+            "PermitRootLogin yes\nPasswordAuthentication yes\nMatch User deploy\n  \
+             PasswordAuthentication no\nMatch User r*,!rackconnect\n  PermitRootLogin no\n",
+        );
+        assert_eq!(config.value("permitrootlogin").as_deref(), Some("no"));
+        assert_eq!(config.value("passwordauthentication").as_deref(), Some("yes"));
+        assert_eq!(config.undecided, [""; 0]);
+        let config = parse("Match Address 10.0.0.0/8\nX11Forwarding no\nPermitRootLogin no\n");
+        assert_eq!(config.undecided, ["Match Address 10.0.0.0/8: permitrootlogin no"]);
+        let config =
+            parse("Match User root Address 10.1.2.3\nPermitRootLogin no\nMatch all\nPort 22");
+        assert_eq!(config.undecided.len(), 1);
+        let config = parse("Match User nobody Address 10.1.2.3\nPermitRootLogin no\n");
+        assert_eq!(config.undecided, [""; 0]);
+    }
+
+    #[test]
+    fn include_is_read_in_place() {
+        let mut asked = Vec::new();
+        let config = SshdConfig::parse(
+            "Include /etc/ssh/sshd_config.d/*.conf secret\nPermitRootLogin yes\n",
+            &mut |pattern| {
+                asked.push(pattern.to_owned());
+                match pattern {
+                    "/etc/ssh/secret" => vec![(pattern.to_owned(), None)],
+                    _ => vec![("a".to_owned(), Some("PermitRootLogin no\nMatch User x\n".into()))],
+                }
+            },
+        );
+        assert_eq!(asked, ["/etc/ssh/sshd_config.d/*.conf", "/etc/ssh/secret"]);
+        // The Match block ended with its file.
+        assert_eq!(config.outside["permitrootlogin"], ["no"]);
+        assert_eq!(config.unreadable, ["/etc/ssh/secret"]);
+        let mut endless = |_: &str| vec![("a".to_owned(), Some("Include a".to_owned()))];
+        SshdConfig::parse("Include a", &mut endless);
+    }
+
+    #[test]
+    fn lists_of_users() {
+        let config = parse("AllowUsers deploy root@10.0.0.0/8\nAllowUsers rack*\n");
+        assert_eq!((config.admits("root"), config.admits("rackconnect")), (false, true));
+        assert_eq!(config.lists(), ["AllowUsers deploy root@10.0.0.0/8 rack*"]);
+        assert!(!parse("DenyUsers ro?t").admits("root"));
+        assert!(parse("DenyUsers nobody").admits("root") && parse("").admits("root"));
+    }
+}

@@ -1,0 +1,179 @@
+//! `doctor` on prepared servers: their files are below a directory, their xenstore is simulated.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+use simulated_api::Step;
+
+use crate::support::{Ended, PreparedServer, World, bare_agent, ended};
+
+fn doctor(world: &World, server: &PreparedServer, arguments: &[&str]) -> Ended {
+    let root = server.root().to_str().expect("UTF-8");
+    let mut agent = world.agent(&[&["doctor", "--root", root], arguments].concat());
+    agent.env("XENSTORED_PATH", server.xenstore.path());
+    ended(agent.output().expect("the agent starts"))
+}
+
+fn world() -> World {
+    World::of([Step::new("DEPLOYED").gateway("10.182.127.198")])
+}
+
+/// The checks that need no network of their own.
+const OWN: &str = "server,automation,agent";
+
+fn first_failure(ended: &Ended) -> &str {
+    ended.stderr.lines().find(|line| line.starts_with("[FAIL]")).unwrap_or_default()
+}
+
+#[test]
+fn a_healthy_server() {
+    let (world, server) = (world(), PreparedServer::healthy("DEPLOYED"));
+    let before = server.contents();
+    let found = doctor(&world, &server, &["--only", OWN]);
+    found.expect(0);
+    assert_eq!(found.stderr, "");
+    let text = found.text();
+    assert!(text.contains("[PASS] server.region: dfw (xenstore"), "{text}");
+    assert!(text.contains("[PASS] automation: ok: SSH port"), "{text}");
+    assert!(text.lines().count() <= 30, "{text}");
+    assert_eq!(server.contents(), before);
+    // READ and DIRECTORY alone.
+    assert!(server.xenstore.log().iter().all(|request| request.kind <= 2));
+}
+
+#[test]
+fn each_broken_server_is_told_what_is_wrong_first() {
+    type Break = fn(&PreparedServer);
+    let cases: [(&str, Break); 8] = [
+        ("automation.sshd.port", |it| it.write("etc/ssh/sshd_config", "Port 2222\n")),
+        ("automation.sshd.root-login", |it| {
+            it.write("etc/ssh/sshd_config", "PermitRootLogin no\n");
+        }),
+        ("automation.sshd.password", |it| {
+            it.write(
+                "etc/ssh/sshd_config",
+                "Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin yes\n",
+            );
+            it.write("etc/ssh/sshd_config.d/50-cloud-init.conf", "PasswordAuthentication no\n");
+        }),
+        ("automation.sshd.root-login", |it| {
+            it.program("usr/sbin/sshd", "echo port 22; echo permitrootlogin without-password");
+        }),
+        ("automation.selinux", |it| it.write("sys/fs/selinux/enforce", "1")),
+        ("automation.tools", |it| it.remove("sbin/ip")),
+        ("automation.user", |it| {
+            it.write("etc/passwd", "rackconnect:x:1:1::/:/sbin/nologin\n");
+        }),
+        ("agent.units", |it| {
+            it.program(
+                "usr/bin/systemctl",
+                "printf 'Id=rackconnect-wait.service\\nUnitFileState=enabled\\n\
+                 ActiveState=failed\\nResult=exit-code\\nExecMainStatus=124\\n'",
+            );
+        }),
+    ];
+    let world = world();
+    for (id, break_it) in cases {
+        let server = PreparedServer::healthy("DEPLOYING");
+        break_it(&server);
+        let found = doctor(&world, &server, &["--only", OWN]);
+        found.expect(1);
+        let first = first_failure(&found);
+        assert!(first.starts_with(&format!("[FAIL] {id}: ")), "{id}: {}", found.stderr);
+        assert!(found.stderr.contains("\n       -> "), "{}", found.stderr);
+        let quiet = doctor(&world, &server, &["-q", "--only", id]);
+        assert_eq!(quiet.expect(1).text(), "");
+    }
+}
+
+#[test]
+fn warnings_do_not_make_it_fail() {
+    let (world, server) = (world(), PreparedServer::healthy("DEPLOYING"));
+    server.process(77, "apt-get", &["apt-get", "dist-upgrade"]);
+    server.write("sys/class/net/docker0/bridge/bridge_id", "8000");
+    server.write("etc/rackconnect-agent/disabled", "");
+    server.write("etc/fstab", "192.168.10.5:/export /mnt nfs defaults 0 0\n");
+    let found = doctor(&world, &server, &["--only", OWN]);
+    found.expect(0);
+    for id in
+        ["automation.package-manager", "automation.bridges", "automation.nfs", "agent.switches"]
+    {
+        found.says(&format!("[WARNING] {id}: "));
+    }
+    assert_eq!(doctor(&world, &server, &["-q", "--only", OWN]).expect(0).stderr, "");
+}
+
+/// The directory was another user's, and each process silently counted for itself.
+#[test]
+fn a_state_directory_that_others_can_write() {
+    let (world, server) = (world().with_new_state_dir(), PreparedServer::healthy("DEPLOYED"));
+    fs::create_dir(&world.state_dir).unwrap();
+    fs::set_permissions(&world.state_dir, fs::Permissions::from_mode(0o777)).unwrap();
+    let found = doctor(&world, &server, &["--only", "agent"]);
+    assert!(first_failure(found.expect(1)).contains("agent.state-directory"), "{}", found.stderr);
+}
+
+/// Three lines, not twenty failures.
+#[test]
+fn a_machine_that_is_no_rackspace_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let found = ended(bare_agent(&["doctor", "--root", root]).output().unwrap());
+    found.expect(0).says("[WARNING] server.provider: this is not a Xen guest");
+    assert_eq!(found.stderr.lines().count() + found.text().lines().count(), 3);
+}
+
+#[test]
+fn the_json_object_has_every_check() {
+    let (world, server) = (world(), PreparedServer::healthy("DEPLOYING"));
+    server.write("sys/fs/selinux/enforce", "1");
+    let found = doctor(&world, &server, &["--format", "json", "--only", OWN]);
+    assert_eq!(found.expect(1).stderr, "");
+    let json: Value = serde_json::from_str(found.text()).unwrap();
+    assert_eq!((json["failures"].as_str(), json["failures"].as_u64()), (None, Some(1)));
+    let checks = json["checks"].as_array().unwrap();
+    let selinux = checks.iter().find(|check| check["id"] == "automation.selinux").unwrap();
+    assert_eq!(selinux["severity"], "fail");
+    assert!(selinux["remedy"].as_str().unwrap().contains("setenforce 0"));
+    let listed = ended(bare_agent("doctor --list").output().unwrap());
+    let ids = listed.expect(0).text().lines().filter_map(|line| line.split(' ').next());
+    for id in ids.filter(|id| OWN.contains(id.split('.').next().unwrap())) {
+        assert!(checks.iter().any(|check| check["id"] == id), "{id}");
+    }
+}
+
+#[test]
+fn explain_and_unknown_ids() {
+    let explain = |id: &str| ended(bare_agent(&["doctor", "--explain", id]).output().unwrap());
+    assert!(explain("automation.sshd.port").expect(0).text().contains("port 22"));
+    explain("automation.sshd.prot").expect(2).says("did you mean automation.sshd.port?");
+    let (world, server) = (world(), PreparedServer::healthy("DEPLOYED"));
+    doctor(&world, &server, &["--only", "nothing"]).expect(2).says("--list");
+    doctor(&world, &server, &["--format", "xml"]).expect(2).says("text, json");
+}
+
+#[test]
+fn a_report_has_the_evidence_and_no_secrets() {
+    let (world, server) = (world(), PreparedServer::healthy("DEPLOYED"));
+    server.write(
+        "etc/ssh/sshd_config",
+        "PermitRootLogin yes\n# password: hunter2\nListenAddress 10.182.21.219:22\n\
+         -----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----\n",
+    );
+    server.write("etc/fstab", "//10.1.2.3/x /x cifs username=a,password=hunter2 0 0\n");
+    server.process(77, "curl", &["curl", "-u", "me:hunter2", "https://dfw.example/v1"]);
+    server.process(78, "mysql", &["mysql", "--password=hunter2", "-h", "10.182.1.1"]);
+    server.process(79, "sh", &["sh", "-c", "API_KEY=hunter2 run"]);
+    let report = world.folder.path().join("report");
+    let path = report.to_str().unwrap();
+    doctor(&world, &server, &["--only", OWN, "--report", path]).expect(0);
+    let text = fs::read_to_string(&report).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    for kept in ["10.182.21.219:22", "10.182.1.1", "=== /etc/ssh/sshd_config", "rack_connect"] {
+        assert!(text.contains(kept), "{kept}: {text}");
+    }
+    assert_eq!(fs::metadata(&report).unwrap().permissions().mode() & 0o7777, 0o600);
+    doctor(&world, &server, &["--report", path]).expect(1).says("File exists");
+    assert_eq!(fs::read_to_string(&report).unwrap(), text);
+}

@@ -1,0 +1,117 @@
+//! The files of a healthy RackConnect server below a directory, for `doctor --root`, and the xenstore
+//! that belongs to it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use simulated_xenstore::{Config, Simulator};
+use tempfile::TempDir;
+
+/// The text files of a healthy server.
+const FILES: [(&str, &str); 13] = [
+    ("etc/ssh/sshd_config", "Port 22\nPermitRootLogin yes\nPasswordAuthentication yes\n"),
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/root:/bin/bash\nrackconnect:x:1001:1001::/home/rackconnect:/bin/bash\n",
+    ),
+    ("etc/group", "root:x:0:\nrackconnect:x:1001:\n"),
+    ("etc/sudoers", "root ALL=(ALL) ALL\n"),
+    ("etc/sudoers.d/rackconnect", "rackconnect ALL=(ALL) NOPASSWD: ALL\n"),
+    ("etc/resolv.conf", "nameserver 10.191.5.6\n"),
+    ("etc/fstab", "/dev/xvda1 / ext4 defaults 0 1\n"),
+    ("proc/mounts", "/dev/xvda1 / ext4 rw 0 0\n"),
+    ("proc/uptime", "600.00 500.00\n"),
+    ("proc/stat", "cpu 1 2 3\nbtime 1700000000\n"),
+    ("proc/cmdline", "root=/dev/xvda1 console=hvc0\n"),
+    ("proc/1/stat", "1 (init) S 0 1 1 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 5 1 2 3\n"),
+    ("proc/1/cmdline", "/sbin/init\0"),
+];
+
+/// The programs of a healthy server, as shell scripts.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("bin/sed", ""),
+    ("usr/bin/awk", ""),
+    ("sbin/ip", ""),
+    (
+        "usr/bin/systemctl",
+        "printf 'Id=rackconnect-wait.service\\nUnitFileState=enabled\\nActiveState=active\\n\
+         Result=success\\nExecMainStatus=0\\n'",
+    ),
+];
+
+/// A server that is prepared below a directory.
+pub struct PreparedServer {
+    folder: TempDir,
+    /// Its xenstore.
+    pub xenstore: Simulator,
+}
+
+impl PreparedServer {
+    /// A healthy server whose automation has this status.
+    pub fn healthy(status: &str) -> PreparedServer {
+        let xenstore = Config::default()
+            .with("vm-data/provider_data/provider", "Rackspace")
+            .with("vm-data/provider_data/region", "DFW")
+            .with("vm-data/provider_data/roles", r#"["rack_connect"]"#)
+            .with("vm-data/user-metadata/rackconnect_automation_status", &format!("{status:?}"));
+        let server = PreparedServer {
+            folder: tempfile::tempdir().expect("a temporary directory"),
+            xenstore: Simulator::start(xenstore).expect("the simulated xenstore starts"),
+        };
+        FILES.iter().for_each(|(path, text)| server.write(path, text));
+        PROGRAMS.iter().for_each(|(path, script)| server.program(path, script));
+        server
+    }
+
+    /// The directory that its files are below.
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    }
+
+    /// Writes a program.
+    pub fn program(&self, path: &str, script: &str) {
+        self.write(path, &format!("#!/bin/sh\n{script}\n"));
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(self.root().join(path), mode).expect("a mode");
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, path: &str) {
+        fs::remove_file(self.root().join(path)).expect("a file");
+    }
+
+    /// A process.
+    pub fn process(&self, pid: u32, name: &str, arguments: &[&str]) {
+        let stat = format!("{pid} ({name}) S 1 1 1 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 100 1 2 3\n");
+        self.write(&format!("proc/{pid}/stat"), &stat);
+        self.write(&format!("proc/{pid}/cmdline"), &(arguments.join("\0") + "\0"));
+    }
+
+    /// All its files with their contents and modes, to see that nothing was changed.
+    pub fn contents(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+        let mut found = BTreeMap::new();
+        let mut open = vec![self.root().to_owned()];
+        while let Some(directory) = open.pop() {
+            for entry in fs::read_dir(directory).expect("a directory") {
+                let path = entry.expect("an entry").path();
+                let mode = fs::metadata(&path).expect("its metadata").permissions().mode();
+                if path.is_dir() {
+                    open.push(path);
+                } else {
+                    let bytes = fs::read(&path).expect("its bytes");
+                    found.insert(path, (mode, bytes));
+                }
+            }
+        }
+        found
+    }
+}
