@@ -149,13 +149,18 @@ fn with(row: &Table, key: &str, value: &Value) -> Table {
 /// Puts the values of a row in the place of their keys.
 fn fill(value: &Value, row: &Table) -> Result<Value, String> {
     let whole = |text: &str| row.get(text.strip_prefix('{')?.strip_suffix('}')?).cloned();
+    let in_text = |text: &str| {
+        row.iter().fold(text.to_owned(), |text, (key, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            text.replace(&format!("{{{key}}}"), &value)
+        })
+    };
     Ok(match value {
         Value::String(text) => match whole(text) {
+            // It may have keys in it, too.
+            Some(Value::String(value)) => Value::String(in_text(&value)),
             Some(value) => value,
-            None => Value::String(row.iter().fold(text.clone(), |text, (key, value)| {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                text.replace(&format!("{{{key}}}"), &value)
-            })),
+            None => Value::String(in_text(text)),
         },
         Value::Array(items) => {
             let mut filled = Vec::new();
@@ -170,7 +175,7 @@ fn fill(value: &Value, row: &Table) -> Result<Value, String> {
         Value::Table(table) => Value::Table(
             table
                 .iter()
-                .map(|(key, value)| Ok((key.clone(), fill(value, row)?)))
+                .map(|(key, value)| Ok((in_text(key), fill(value, row)?)))
                 .collect::<Result<Table, String>>()?,
         ),
         other => other.clone(),

@@ -37,14 +37,34 @@ for tool in systemd-nspawn mmdebstrap ip dpkg-deb rpmbuild; do
 done
 
 work=$(mktemp -d)
+# In memory, where there is enough of it: the trees are of tens of thousands of files.
+if (($(awk '/MemAvailable/ { print $2 }' /proc/meminfo) > 6000000)); then mount -t tmpfs -o mode=755 tmpfs "$work"; fi
 # The process that made the folder removes it, when no case is left in it.
 tidy() {
     local pid
     for pid in $(jobs -p); do kill "$pid" 2>/dev/null || true; done
     wait || true
+    for group in $(cgroups); do find "$group" -depth -path "*/rc$$-*" -type d -exec rmdir {} + 2>/dev/null || true; done
+    if mountpoint -q "$work"; then umount -l "$work"; fi
     rm -rf --one-file-system "$work"
 }
 trap tidy EXIT
+# The directories of this process's cgroups that systemd uses: cgroup2 and, beside it, the named hierarchy.
+cgroups() {
+    local mount
+    mount=$(findmnt -rn -o TARGET -t cgroup2 | head -n 1)
+    if [[ -n $mount ]]; then echo "$mount$(sed -n 's/^0:://p' /proc/$$/cgroup)"; fi
+    mount=/sys/fs/cgroup/systemd
+    if [[ -d $mount ]]; then echo "$mount$(sed -n 's/^[0-9]*:name=systemd://p' /proc/$$/cgroup)"; fi
+}
+# Systemds that run at once need cgroups of their own, or each ends the other's units.
+own_cgroup() {
+    local group
+    for group in $(cgroups); do
+        mkdir "$group/rc$$-$BASHPID"
+        echo "$BASHPID" >"$group/rc$$-$BASHPID/cgroup.procs"
+    done
+}
 
 # --- The network. eth0 is public, eth1 is ServiceNet; the API is beyond ServiceNet's router, 10.182.0.1.
 network() {
@@ -131,6 +151,7 @@ begin() {
     helpers=() mounts=() passed=0 failed=0
     trap tidy_case EXIT
     trap 'exit 143' TERM
+    own_cgroup
     mkdir "$case"
     mount -t tmpfs tmpfs "$case"
     mounts=("$case")
