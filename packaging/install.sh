@@ -1,14 +1,14 @@
 #!/bin/sh
 # Installs from the archive, for systems with neither dpkg nor rpm; once more is an upgrade. DESTDIR=TREE installs into a tree.
-# Starts nothing. To remove it: systemctl disable the four units, stop rackconnect-gateway.service, and delete what the archive
-# has below usr.
+# Starts the small file system alone. To remove it: systemctl disable the five units, stop rackconnect-gateway.service and
+# rackconnect-shared.service, and delete what the archive has below usr.
 set -e
 umask 022
 case $DESTDIR in '' | /*) ;; *) DESTDIR=$PWD/$DESTDIR ;; esac
 cd "$(dirname "$0")"
 # Whoever unpacked it may have a stricter umask.
 chmod -R u=rwX,go=rX usr etc
-units="rackconnect-wait.service rackconnect-deployed.target rackconnect-hooks.service rackconnect-gateway.service"
+units="rackconnect-shared.service rackconnect-wait.service rackconnect-deployed.target rackconnect-hooks.service rackconnect-gateway.service"
 # The program comes last: where it is, the rest was done before, and what is enabled is the administrator's choice.
 [ ! -e "$DESTDIR/usr/bin/rackconnect" ] || units=
 mkdir -p "$DESTDIR/etc/rackconnect-agent/deployed.d" "$DESTDIR/usr/bin"
@@ -20,4 +20,5 @@ cp -f usr/bin/rackconnect "$DESTDIR/usr/bin/"
 [ -z "$DESTDIR" ] && [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
 systemd-tmpfiles --create rackconnect-agent.conf
+systemctl start rackconnect-shared.service || echo "other users share no request limit" >&2
 systemctl --no-block try-restart rackconnect-gateway.service

@@ -28,6 +28,13 @@ impl BootInstant {
     pub fn since(self, earlier: BootInstant) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// The same point in time by a clock that is ahead by that many nanoseconds.
+    pub fn shifted(self, nanos: i128) -> BootInstant {
+        let own = i128::try_from(self.0.as_nanos()).unwrap_or(i128::MAX);
+        let shifted = own.saturating_add(nanos).clamp(0, u64::MAX.into());
+        BootInstant(Duration::from_nanos(u64::try_from(shifted).unwrap_or(u64::MAX)))
+    }
 }
 
 impl Add<Duration> for BootInstant {

@@ -81,18 +81,17 @@ fn heeded() -> impl Iterator<Item = i32> {
 /// # Errors
 /// The handlers or their thread cannot be had.
 pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
-    if process::id() == 1 {
-        return Ok(());
-    }
     let error =
         |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
     let mut signals = Signals::new(heeded()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {
             tidy_up();
-            let _ = emulate_default_handler(signal);
+            die_by(signal);
         }
     };
+    // Process 1 would exit from the handler that it has from the start.
+    armed().store(false, Ordering::SeqCst);
     thread::Builder::new()
         .name("signals".to_owned())
         .stack_size(64 * 1024)

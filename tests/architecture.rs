@@ -49,18 +49,13 @@ const KNOWN_BREACHES: &[&str] = &[
     "long function: end in src/wait/report.rs",
     "long function: hear in src/wait/machine.rs",
     "long function: page in src/cli/man.rs",
-    "long function: run in src/commands/hooks.rs",
     "long function: run in src/commands/wait.rs",
     "long function: write in src/gateway/export.rs",
     "type name: Heard is in src/coalesce/protocol.rs, src/wait/mod.rs",
-    "type name: Kind is in src/error.rs, src/hooks/select.rs",
     "upward import: src/api/client.rs -> src/coalesce/election.rs",
     "upward import: src/api/client.rs -> src/coalesce/protocol.rs",
     "upward import: src/api/transport.rs -> src/coalesce/election.rs",
-    "upward import: src/state/status_file.rs -> src/api/response/mod.rs",
-    "type name: End is in src/hooks/runner.rs, src/wait/machine.rs",
     "type name: Question is in src/coalesce/election.rs, src/wait/mod.rs",
-    "type name: Store is in src/commands/facts.rs, src/ratelimit/shared_file.rs",
 ];
 
 #[test]

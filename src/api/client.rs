@@ -17,6 +17,7 @@ use rustls::CertificateError;
 use ureq::Agent;
 
 use super::endpoint::Endpoint;
+use super::response;
 use super::tls::Roots;
 use super::transport::{Dialler, NoResolver, TransportError, Wire};
 use crate::clock::BootInstant;
@@ -25,7 +26,8 @@ use crate::duration::human;
 use crate::error::{Error, Kind};
 use crate::model::Region;
 use crate::model::{Format, Operation};
-use crate::ratelimit::{self, Budget, NoPlace, Why};
+use crate::ratelimit::{LimitCause as Why, MAX_REQUEST_TIME, RateLimited, RateLimiter, WINDOW};
+use crate::state::status_file;
 
 /// The largest body that is read. The longest known one has a few kilobytes.
 pub const BODY_LIMIT: u64 = 64 * 1024;
@@ -99,7 +101,7 @@ impl Client {
             .max_idle_connections_per_host(1)
             .max_idle_age(MAX_IDLE)
             .build();
-        let wire = Arc::new(Wire::new(connect_timeout, Budget::new(folder.clone())));
+        let wire = Arc::new(Wire::new(connect_timeout, RateLimiter::new(folder.clone())));
         let agent = Agent::with_parts(
             config,
             Dialler { wire: wire.clone(), tls: roots.config },
@@ -109,7 +111,7 @@ impl Client {
             agent,
             wire,
             endpoint,
-            request_timeout: request_timeout.min(ratelimit::LONGEST),
+            request_timeout: request_timeout.min(MAX_REQUEST_TIME),
             reserve,
             roots: roots.identity,
             ca_file: roots.named,
@@ -192,7 +194,7 @@ impl Client {
             (403, ticket) => {
                 let forbidden = ticket.map_or(1, |ticket| exchange.budget.forbidden(ticket));
                 return Err(Failure::LimitUsedUp {
-                    until: now + ratelimit::WINDOW,
+                    until: now + WINDOW,
                     why: Why::Forbidden(forbidden),
                 });
             }
@@ -238,15 +240,12 @@ impl Client {
         if let Ok((code, body)) = &heard.reply
             && geteuid().is_root()
         {
+            let learned = response::learned(heard.operation, heard.format, *code, body);
             let region = self.region.map(Region::code);
-            if let Err(why) = crate::state::status_file::learn(
-                &self.folder,
-                (heard.operation, heard.format),
-                *code,
-                body,
-                region,
-            ) {
-                log::debug!("{why}");
+            if let Some(learned) = learned
+                && let Err(err) = status_file::learn(&self.folder, &learned, region)
+            {
+                log::debug!("{err}");
             }
         }
     }
@@ -285,7 +284,7 @@ impl Client {
         };
         match why {
             ureq::Error::Other(inner) => match inner.downcast_ref::<TransportError>() {
-                Some(TransportError::NoPlace(NoPlace { until, why })) => {
+                Some(TransportError::NoPlace(RateLimited { until, cause: why })) => {
                     Failure::LimitUsedUp { until: *until, why: *why }
                 }
                 Some(TransportError::Name(why)) => unreachable(why.clone()),

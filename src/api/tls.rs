@@ -104,7 +104,8 @@ fn verifier(
 }
 
 fn bundle(path: &Path) -> Result<RootCertStore, String> {
-    let pem = file::read(path, BUNDLE_LIMIT, Links::Follow).map_err(|err| err.to_string())?;
+    let pem =
+        file::read_trusted(path, BUNDLE_LIMIT, Links::Follow).map_err(|err| err.to_string())?;
     let mut roots = RootCertStore::empty();
     // One certificate that cannot be parsed does not make the others less trusted.
     roots.add_parsable_certificates(

@@ -22,7 +22,7 @@ use super::dns::Lookup;
 use super::endpoint::bare;
 use crate::clock::BootInstant;
 use crate::coalesce::Leader;
-use crate::ratelimit::{Budget, NoPlace, Ticket};
+use crate::ratelimit::{LimiterPermit, RateLimited, RateLimiter};
 
 /// The size of a connection's input buffer: the headers of an answer have to fit into it, as HTTP servers accept no more.
 const INPUT: usize = 16 * 1024;
@@ -34,7 +34,7 @@ const OUTPUT: usize = 2 * 1024;
 #[derive(Debug)]
 pub enum TransportError {
     /// No place is free in the request limit before that moment.
-    NoPlace(NoPlace),
+    NoPlace(RateLimited),
     /// The name cannot be looked up.
     Name(String),
     /// No connection to any address.
@@ -73,7 +73,7 @@ pub struct Exchange {
     /// How many places of the limit are left to others.
     reserve: usize,
     /// The place in the limit, once taken.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<LimiterPermit>,
     /// Those who want the same answer.
     pub leader: Option<Leader>,
     /// Whether a connection was dialled for it, rather than a kept one used.
@@ -81,11 +81,11 @@ pub struct Exchange {
     /// Whether anything of an answer was heard.
     pub heard: bool,
     /// The request limit.
-    pub budget: Budget,
+    pub budget: RateLimiter,
 }
 
 impl Wire {
-    pub fn new(connect_timeout: Duration, budget: Budget) -> Wire {
+    pub fn new(connect_timeout: Duration, budget: RateLimiter) -> Wire {
         let exchange = Exchange {
             deadline: BootInstant::default(),
             reserve: 0,
@@ -120,8 +120,8 @@ impl Wire {
     /// Whether it makes sense to dial.
     fn look_for_place(&self) -> Result<(), TransportError> {
         let mut exchange = self.exchange();
-        let reserve = exchange.reserve;
-        exchange.budget.look(reserve).map_err(TransportError::NoPlace)
+        let (deadline, reserve) = (exchange.deadline, exchange.reserve);
+        exchange.budget.check(deadline, reserve).map_err(TransportError::NoPlace)
     }
 
     /// Takes the place for the request whose first byte is about to be sent.

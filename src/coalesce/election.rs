@@ -18,8 +18,8 @@ use nix::unistd::geteuid;
 use super::protocol::{self, Heard, Wish};
 use crate::api::client::Failure;
 use crate::clock::BootInstant;
+use crate::ratelimit::LimitCause as Why;
 use crate::ratelimit::MIN_INTERVAL;
-use crate::ratelimit::Why;
 
 /// How many leaders of one question there can be, all but the last one stopped.
 const GENERATIONS: usize = 4;

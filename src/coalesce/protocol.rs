@@ -6,7 +6,9 @@ use crate::api::client::{BODY_LIMIT, Failure, Reply, UNHEARD};
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind};
 use crate::model::{Format, Operation};
-use crate::ratelimit::{LONGEST, RESERVE, WINDOW, Why};
+use crate::ratelimit::{
+    LimitCause as Why, MAX_REQUEST_TIME as LONGEST, RESERVED_PERMITS as RESERVE, WINDOW,
+};
 
 /// What packets begin with; it changes with the format.
 const MAGIC: [u8; 4] = *b"RCs2";

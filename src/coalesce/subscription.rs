@@ -13,7 +13,7 @@ use crate::api::client::{Client, Failure};
 use crate::clock::{BootInstant, random_unit};
 use crate::model::{Format, Operation};
 use crate::ratelimit::MIN_INTERVAL;
-use crate::ratelimit::{LONGEST, RESERVE};
+use crate::ratelimit::{MAX_REQUEST_TIME as LONGEST, RESERVED_PERMITS as RESERVE};
 
 /// How long a follower waits for what the leader asks besides the question.
 const BESIDES: Duration = Duration::from_secs(2);

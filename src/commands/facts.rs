@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::gateway::kernel;
 use crate::model::{Format, Operation};
 use crate::model::{NamedStatus, Tree};
-use crate::ratelimit::{Budget, LIMIT};
+use crate::ratelimit::{PERMITS, RateLimiter};
 use crate::region::Detected;
 use crate::ui::output;
 use crate::xenstore::{Connection, Server, Value, XenstoreError, metadata};
@@ -69,7 +69,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         ("gateway", gateway),
         ("servicenet_interface", store.servicenet()),
         ("default_route", default_route()),
-        ("request_budget", request_budget(settings)),
+        ("request_budget", request_budget(settings, deadline)),
     ];
     let entries = facts.into_iter().map(|(name, fact)| (name.to_owned(), as_tree(fact)));
     output::line(&Tree::Map(entries.collect()).to_json())?;
@@ -108,11 +108,14 @@ fn version(server: &Server) -> Fact {
 }
 
 /// How much of the request limit is left, after what was asked for these facts.
-fn request_budget(settings: &Settings) -> Fact {
+fn request_budget(settings: &Settings, deadline: BootInstant) -> Fact {
     let folder = settings.state_dir().map_err(|error| error.message)?;
     let source = folder.display().to_string();
-    let free = Budget::new(folder).free()?;
-    Ok((map([("free", Tree::Number(free as u64)), ("limit", Tree::Number(LIMIT as u64))]), source))
+    let free = RateLimiter::new(folder).free_permits(deadline)?;
+    Ok((
+        map([("free", Tree::Number(free as u64)), ("limit", Tree::Number(PERMITS as u64))]),
+        source,
+    ))
 }
 
 /// The API, asked for one thing after the other. If it could not be reached once, it is not asked again.

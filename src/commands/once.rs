@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Format, Operation};
-use crate::ratelimit::Why;
+use crate::ratelimit::LimitCause as Why;
 
 /// How long after a failure the second try comes.
 const PAUSE: Duration = Duration::from_secs(1);

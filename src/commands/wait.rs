@@ -24,10 +24,10 @@ use crate::exit::Exit;
 use crate::model::Goal;
 use crate::model::Status;
 use crate::model::{Format, Operation};
-use crate::ratelimit::RESERVE;
+use crate::ratelimit::RESERVED_PERMITS;
 use crate::region::Detected;
 use crate::signals;
-use crate::state::status_file::NOT_RACKCONNECT;
+use crate::state::status_file::{self, NOT_RACKCONNECT};
 use crate::systemd;
 use crate::ui;
 use crate::ui::output;
@@ -76,7 +76,11 @@ pub fn run(settings: &Settings, program: &[OsString]) -> Result<Exit> {
     if exit == Exit::Ok
         && policy.goal == Goal::Deployed
         && geteuid().is_root()
-        && let Err(why) = crate::state::status_file::waited(&settings.state_dir()?, &word)
+        && let Err(why) = status_file::learn(
+            &settings.state_dir()?,
+            &status_file::Learned::Waited(word.clone()),
+            None,
+        )
     {
         log::warn!(
             "status.json does not say how this wait ended, and so the hooks do not see it: {why}"
@@ -234,7 +238,7 @@ impl All<'_> {
                 }
             }
         }
-        let client = once::client(self.settings, RESERVE)?;
+        let client = once::client(self.settings, RESERVED_PERMITS)?;
         let (operation, format) = asked(match self.policy.goal {
             Goal::Deployed | Goal::Managed => Question::Status,
             Goal::Gateway => Question::Gateway,

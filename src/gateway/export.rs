@@ -2,12 +2,11 @@
 //! but for good, in their own words. Nothing is written here.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crate::netlink::Link;
+use crate::state::file::{self, Links};
 
 /// What systemd-networkd knows of an interface, by its number (sd-network; not documented, but stable since systemd 209).
 const NETWORKD_LINKS: &str = "run/systemd/netif/links";
@@ -130,9 +129,7 @@ pub fn manager(root: &Path, link: &Link) -> Option<(Manager, Option<String>)> {
 }
 
 fn text(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
-    String::from_utf8(bytes).ok()
+    String::from_utf8(file::read(path, LIMIT, Links::Follow).ok()?).ok()
 }
 
 /// What a person is to know after the gateway was set.

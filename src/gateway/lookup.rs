@@ -12,7 +12,7 @@ use crate::api::response;
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Format, Operation, Status};
-use crate::ratelimit::RESERVE;
+use crate::ratelimit::RESERVED_PERMITS;
 
 /// How long the features may be reused by a command that asks repeatedly: they hardly change, and
 /// each question is a request.
@@ -77,8 +77,8 @@ impl<'a> GatewayLookup<'a> {
         let own = BootInstant::now() + self.deadline;
         match self.schedule {
             Schedule::Once => (self.started + self.deadline, 0),
-            Schedule::Wait { deadline: Some(end), .. } => (own.min(end), RESERVE),
-            Schedule::Wait { deadline: None, .. } | Schedule::Forever => (own, RESERVE),
+            Schedule::Wait { deadline: Some(end), .. } => (own.min(end), RESERVED_PERMITS),
+            Schedule::Wait { deadline: None, .. } | Schedule::Forever => (own, RESERVED_PERMITS),
         }
     }
 
@@ -228,7 +228,9 @@ mod tests {
         let interval = Duration::from_secs(5);
         for schedule in [Schedule::Forever, Schedule::Wait { interval, deadline: None }] {
             let [first, second] = terms_of(schedule);
-            assert!(first.0 < second.0 && first.1 == RESERVE && second.1 == RESERVE);
+            assert!(
+                first.0 < second.0 && first.1 == RESERVED_PERMITS && second.1 == RESERVED_PERMITS
+            );
         }
         let deadline = Some(BootInstant::now() + Duration::from_secs(1));
         let [first, second] = terms_of(Schedule::Wait { interval, deadline });

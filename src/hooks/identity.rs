@@ -1,16 +1,17 @@
-//! What tells one deployment of a server from another: the ids that cloud-init, the hypervisor and the system give it.
+//! What distinguishes one deployment of a server from another: the ids that cloud-init, the hypervisor
+//! and the system give it.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-/// Where cloud-init says which instance it set up at this boot.
+use crate::state::file::{self, Links};
+
+/// The instance that cloud-init has set up in this boot.
 const CLOUD_INIT_RUN: &str = "run/cloud-init/.instance-id";
-/// Where older ones say so. Left over in an image whose cloud-init is no longer run: see [`cloud_init`].
+/// The same of older versions. It may be left over in an image: see [`cloud_init`].
 const CLOUD_INIT_LIB: &str = "var/lib/cloud/data/instance-id";
-/// cloud-init's folder of this boot, and its word that it does not run.
+/// cloud-init's directory of this boot, and the mark that it does not run.
 const CLOUD_INIT_RUNS: (&str, &str) = ("run/cloud-init", "run/cloud-init/disabled");
-/// The id that cloud-init gives wherever it found no datasource: it tells nothing.
+/// The id that cloud-init gives if it finds no datasource; it means nothing.
 const NO_DATASOURCE: &str = "iid-datasource-none";
 /// SMBIOS type 1, UUID; readable by root. Source: Linux, Documentation/ABI/testing/sysfs-firmware-dmi.
 const DMI: &str = "sys/class/dmi/id/product_uuid";
@@ -19,10 +20,10 @@ const XEN: &str = "sys/hypervisor/uuid";
 /// machine-id(5).
 const MACHINE: &str = "etc/machine-id";
 
-/// No id comes near this many bytes.
-const LIMIT: u64 = 512;
+/// The largest file of an id that is read. (A file in sysfs reads as one of its own length.)
+const MAX_ID_BYTES: u64 = 4096;
 
-/// The ids of a server, the most telling first, each with what it is.
+/// The ids of a server with their kinds, the most specific first.
 pub type Ids = Vec<(String, String)>;
 
 /// Reads the ids below `root`, which is `/` but for tests.
@@ -50,9 +51,8 @@ fn cloud_init(root: &Path) -> Option<String> {
 }
 
 fn id(root: &Path, path: &str) -> Option<String> {
-    let mut text = String::new();
-    File::open(root.join(path)).ok()?.take(LIMIT).read_to_string(&mut text).ok()?;
-    let id = text.trim();
+    let text = file::read(&root.join(path), MAX_ID_BYTES, Links::Follow).ok()?;
+    let id = std::str::from_utf8(&text).ok()?.trim();
     (!id.is_empty() && !id.contains(char::is_whitespace)).then(|| id.to_owned())
 }
 
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_telling_first() {
+    fn the_most_specific_id_comes_first() {
         assert_eq!(server(&[]), [""; 0]);
         assert_eq!(
             server(&[
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cloud_init_of_before_left_behind_tells_nothing() {
+    fn what_an_earlier_cloud_init_left_behind_does_not_count() {
         assert_eq!(server(&[(CLOUD_INIT_LIB, "i-1")]), [""; 0]);
         assert_eq!(server(&[(CLOUD_INIT_LIB, "i-1"), ("run/cloud-init/disabled", "")]), [""; 0]);
         assert_eq!(
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(server(&[(CLOUD_INIT_RUN, "iid-datasource-none\n")]), [""; 0]);
         assert_eq!(
             server(&[(CLOUD_INIT_RUN, "two words"), (MACHINE, &"x".repeat(600))]),
-            [format!("machine-id {}", "x".repeat(512))]
+            [format!("machine-id {}", "x".repeat(600))]
         );
     }
 }

@@ -1,9 +1,15 @@
-//! The hooks: programs of a folder that run in the order of their names, once per deployment of the server.
+//! Hooks: programs of a directory that run in the order of their names, once per deployment of the
+//! server.
 //!
-//! What is run, skipped or refused (`choose`) and whether it was done already (`stamp`) are decided from what is passed
-//! in. `identity` reads what tells one deployment of a server from another, `run` starts programs.
+//! Which entries are hooks (`select`) and what a stamp says (`stamp`) are decided without I/O.
+//! `identity` reads what distinguishes one deployment of a server from another, `stamp_dir` is the
+//! directory of the stamps, `runner` runs one hook, `run` all of them.
 
-pub mod identity; // What tells one deployment from another.
-pub mod runner; // One hook, with its output, its limit and its end.
-pub mod select; // What to run, to skip, to refuse.
-pub mod stamp; // What was done already.
+pub mod identity;
+mod run;
+pub mod runner;
+mod select;
+mod stamp;
+mod stamp_dir;
+
+pub use run::{HooksRequest, Repeat, RunMode, run};

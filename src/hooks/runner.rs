@@ -1,7 +1,8 @@
-//! The edge: one hook, from its start to its end.
+//! Runs one hook.
 //!
-//! A hook is the leader of a process group of its own, so that its time limit and the signals that end the program reach
-//! what it has started, too. It therefore owns no terminal, and its standard input is empty.
+//! A hook is the leader of a process group of its own, so that its time limit and the signals that
+//! end this program reach its children, too. So it has no controlling terminal, and its standard
+//! input is empty.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,39 +12,43 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::clock::BootInstant;
 use crate::duration::human;
+use crate::error::plain;
 use crate::ui;
 
-/// How long a hook that was told to end may tidy up.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a hook may take to end after SIGTERM.
+pub const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether it has. The kernel tells of no group's end.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often its process group is polled for that. There is no event for the end of a group.
+const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Where the journal takes streams. Source: systemd-journald.service(8); the header is sd_journal_stream_fd(3)'s.
+/// The journal's socket for streams. Source: systemd-journald.service(8); the header is that of
+/// sd_journal_stream_fd(3).
 const JOURNAL: &str = "/run/systemd/journal/stdout";
 
-/// What a shell exits with where it found something that cannot be executed; rcrun's hooks ask to be passed over so.
+/// The exit code of a shell that found a program it cannot execute; hooks written for rcrun use it
+/// to be skipped.
 const NOT_EXECUTABLE: i32 = 126;
 
 /// How a hook ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum HookEnd {
     /// With exit code 0.
     Done,
-    /// It says itself that it is to be passed over, or the kernel cannot execute it.
+    /// It asked to be skipped, or the kernel cannot execute it; the reason.
     Skipped(String),
-    /// Any other way; which.
+    /// In any other way; a description.
     Failed(String),
 }
 
@@ -54,32 +59,60 @@ fn running() -> MutexGuard<'static, Option<Pid>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the hook that runs, if one does: the program is about to end. No other is begun.
+/// Ends the hook that runs, if one does: the program is about to end. No other hook is started.
 pub fn end_running() {
     let running = running();
     if let Some(group) = *running {
-        end_group(group);
+        end_group(group, || reap_orphans(group));
     }
     mem::forget(running);
 }
 
-/// Ends a process group: the hook and what it has started, which may have to tidy up even where the hook itself is gone.
-fn end_group(group: Pid) {
+/// Ends a process group: the hook and its children, which may have to tidy up even if the hook itself
+/// is gone. A zombie counts as part of the group, so `reap` has to collect those it can.
+fn end_group(group: Pid, mut reap: impl FnMut()) {
     let _ = killpg(group, Signal::SIGTERM);
-    // What is stopped hears of it only so.
+    // A stopped process handles it only then.
     let _ = killpg(group, Signal::SIGCONT);
-    let deadline = BootInstant::now() + GRACE;
-    while killpg(group, None).is_ok() {
+    let deadline = BootInstant::now() + END_TIMEOUT;
+    loop {
+        reap();
+        if killpg(group, None).is_err() {
+            return;
+        }
         if BootInstant::now() >= deadline {
             let _ = killpg(group, Signal::SIGKILL);
             return;
         }
-        thread::sleep(LOOK_AGAIN);
+        thread::sleep(GROUP_POLL_INTERVAL);
+    }
+}
+
+/// Whether the hook has ended, and how.
+fn try_wait(child: &mut Child, group: Pid) -> io::Result<Option<ExitStatus>> {
+    reap_orphans(group);
+    child.try_wait()
+}
+
+/// As process 1 of a container, this program inherits every process whose parent has ended, and has
+/// to collect it. The hook itself is collected by whoever waits for it.
+fn reap_orphans(hook: Pid) {
+    if process::id() != 1 {
+        return;
+    }
+    let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Ok(status) = waitid(Id::All, ended) {
+        match status.pid() {
+            Some(pid) if pid != hook => {
+                let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+            }
+            _ => return,
+        }
     }
 }
 
 /// Runs a hook to its end. `environment` is added to the program's own; `limit` is none for no limit.
-pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>) -> End {
+pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>) -> HookEnd {
     let start = |program: &Path, arguments: &[&Path]| {
         let (out, err) = outputs(path.file_name().unwrap_or_default());
         let mut command = Command::new(program);
@@ -94,21 +127,21 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
     };
     let mut running = running();
     let child = match start(path, &[]) {
-        // A script without #!: whoever runs it from a shell never notices, and so did rcrun's users.
-        Err(why) if is(&why, Errno::ENOEXEC) && is_text(path) => {
+        // A script without #!: a shell runs it, and so did rcrun.
+        Err(err) if is(&err, Errno::ENOEXEC) && is_text(path) => {
             start(Path::new("/bin/sh"), &[path])
         }
         child => child,
     };
     let mut child = match child {
         Ok(child) => child,
-        Err(why) if is(&why, Errno::ENOEXEC) || is(&why, Errno::EACCES) => {
-            return End::Skipped(format!("the kernel cannot execute it: {why}"));
+        Err(err) if is(&err, Errno::ENOEXEC) || is(&err, Errno::EACCES) => {
+            return HookEnd::Skipped(format!("the kernel cannot execute it: {}", plain(&err)));
         }
-        Err(why) if why.kind() == ErrorKind::NotFound => {
-            return End::Failed(format!("it cannot be started: {}", missing_interpreter(path)));
+        Err(err) if err.kind() == ErrorKind::NotFound => {
+            return HookEnd::Failed(format!("it cannot be started: {}", missing_interpreter(path)));
         }
-        Err(why) => return End::Failed(format!("it cannot be started: {why}")),
+        Err(err) => return HookEnd::Failed(format!("it cannot be started: {}", plain(&err))),
     };
     let group = Pid::from_raw(child.id().cast_signed());
     *running = Some(group);
@@ -118,50 +151,48 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
     end
 }
 
-/// How often a running hook is looked at: at first often, since most hooks are short.
-const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(200));
+/// How often a running hook is polled: at first, since most hooks are short, and at most.
+const FIRST_POLL: Duration = Duration::from_millis(2);
+const MAX_POLL: Duration = Duration::from_millis(200);
 
-/// Waits for the end of a hook, and ends it at its time limit. Without a thread: after the start of a
-/// hook nothing may fail any more.
-fn wait_for(child: &mut Child, group: Pid, limit: Option<Duration>) -> End {
+/// Waits for the end of a hook, and ends it at its time limit. Without a thread: once a hook has
+/// started, nothing may fail any more.
+fn wait_for(child: &mut Child, group: Pid, limit: Option<Duration>) -> HookEnd {
     let deadline = limit.map(|limit| BootInstant::now() + limit);
-    let mut pause = POLL_INTERVALS.0;
+    let mut pause = FIRST_POLL;
     loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return how(Ok(status)),
-            Err(err) => return how(Err(err)),
+        match try_wait(child, group) {
+            Ok(Some(status)) => return end_of(status),
             Ok(None) => {}
+            Err(err) => return HookEnd::Failed(format!("its end is unknown: {}", plain(&err))),
         }
         let now = BootInstant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
-            end_group(group);
+            end_group(group, || drop(try_wait(child, group)));
             // It is gone, or about to be.
             let _ = child.wait();
             let limit = human(limit.unwrap_or_default());
-            return End::Failed(format!("it was ended after {limit}, its time limit"));
+            return HookEnd::Failed(format!("it was ended after {limit}, its time limit"));
         }
-        let left = deadline.map_or(POLL_INTERVALS.1, |deadline| deadline.since(now));
+        let left = deadline.map_or(MAX_POLL, |deadline| deadline.since(now));
         thread::sleep(pause.min(left));
-        pause = (pause * 2).min(POLL_INTERVALS.1);
+        pause = (pause * 2).min(MAX_POLL);
     }
 }
 
-fn how(status: io::Result<std::process::ExitStatus>) -> End {
-    match status {
-        Ok(status) => match (status.code(), status.signal()) {
-            (Some(0), _) => End::Done,
-            (Some(NOT_EXECUTABLE), _) => {
-                End::Skipped(format!("it ended with exit code {NOT_EXECUTABLE}"))
-            }
-            (Some(code), _) => End::Failed(format!("exit code {code}")),
-            (None, signal) => End::Failed(format!("ended by signal {}", signal.unwrap_or(0))),
-        },
-        Err(why) => End::Failed(format!("its end cannot be had: {why}")),
+fn end_of(status: ExitStatus) -> HookEnd {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => HookEnd::Done,
+        (Some(NOT_EXECUTABLE), _) => {
+            HookEnd::Skipped(format!("it ended with exit code {NOT_EXECUTABLE}"))
+        }
+        (Some(code), _) => HookEnd::Failed(format!("exit code {code}")),
+        (None, signal) => HookEnd::Failed(format!("ended by signal {}", signal.unwrap_or(0))),
     }
 }
 
-/// Where a hook's standard output and standard error go: under the journal both to it, under the hook's name; otherwise to
-/// where the program's own go.
+/// Standard output and standard error of a hook: under the journal a stream to it in the hook's name,
+/// otherwise this program's own.
 fn outputs(name: &OsStr) -> (Stdio, Stdio) {
     let journal = || -> io::Result<(OwnedFd, OwnedFd)> {
         let stream = journal(name)?;
@@ -169,16 +200,16 @@ fn outputs(name: &OsStr) -> (Stdio, Stdio) {
     };
     match ui::is_journal().then(journal) {
         Some(Ok((out, err))) => (out.into(), err.into()),
-        Some(Err(why)) => {
-            log::debug!("{JOURNAL}: {why}: the hook's output comes under the program's name");
+        Some(Err(err)) => {
+            log::debug!("{JOURNAL}: {}: the hook's output appears as this program's", plain(&err));
             (Stdio::inherit(), Stdio::inherit())
         }
         None => (Stdio::inherit(), Stdio::inherit()),
     }
 }
 
-/// A stream to the journal: identifier, unit (the journal knows it), priority, whether lines may carry their own, and
-/// whether they are forwarded to syslog, kmsg and console.
+/// A stream to the journal: identifier, unit (the journal knows it), priority, whether lines may have
+/// their own, and whether they are forwarded to syslog, kmsg and console.
 fn journal(name: &OsStr) -> io::Result<UnixStream> {
     let name = ui::escape_control(&name.to_string_lossy());
     let mut stream = UnixStream::connect(JOURNAL)?;
@@ -186,8 +217,8 @@ fn journal(name: &OsStr) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-fn is(why: &io::Error, errno: Errno) -> bool {
-    why.raw_os_error() == Some(errno as i32)
+fn is(err: &io::Error, errno: Errno) -> bool {
+    err.raw_os_error() == Some(errno as i32)
 }
 
 /// Why a script that exists was not found: its interpreter is missing, as far as the file tells.
@@ -207,7 +238,7 @@ pub fn missing_interpreter(path: &Path) -> String {
     }
 }
 
-/// Whether a file begins as text does, and so may be a shell's script.
+/// Whether a file begins like text, and so may be a shell script.
 fn is_text(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(128).read_to_end(&mut head));

@@ -1,4 +1,5 @@
-//! The stamp of a hook: a file that says for which deployment it succeeded. No files here, only their names and texts.
+//! The stamp of a hook: a file that says for which deployment it succeeded. Here are only the names
+//! and texts of these files; no I/O.
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -6,8 +7,8 @@ use std::path::Path;
 
 use super::identity::Ids;
 
-/// The longest name that is written out; file systems take 255 bytes.
-const LONGEST: usize = 200;
+/// The longest name that is written out; file systems allow 255 bytes.
+const MAX_NAME_BYTES: usize = 200;
 
 /// The name of the stamp of the hook at that path.
 pub fn name(hook: &Path) -> String {
@@ -20,32 +21,33 @@ pub fn name(hook: &Path) -> String {
             }
         }
     }
-    if name.len() > LONGEST {
-        // FNV-1a: the names of one server's hooks are nobody's attack.
+    if name.len() > MAX_NAME_BYTES {
+        // FNV-1a is good enough: the administrator chooses the names.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-        name = format!("{}%{hash:016x}", &name[name.len() - LONGEST..]);
+        name = format!("{}%{hash:016x}", &name[name.len() - MAX_NAME_BYTES..]);
     }
     name
 }
 
-/// What the stamp says: an id a line.
+/// The text of a stamp: one id per line.
 pub fn text(ids: &Ids) -> String {
     ids.iter().fold(String::new(), |text, (kind, id)| text + kind + " " + id + "\n")
 }
 
-/// Whether a stamp is of this deployment. The most telling id that both know decides, so that a hook is not run again only
-/// because cloud-init was removed, or installed. Where nothing can be compared the stamp counts: a hook that is run once too
-/// seldom can be run by hand.
+/// Whether a stamp is of this deployment. The most specific id that both have decides, so that
+/// removing or installing cloud-init does not run a hook again. Without a common id the stamp counts:
+/// a hook that did not run can be run by hand.
 pub fn is_of(stamp: &str, ids: &Ids) -> bool {
     let stamped =
         |kind: &str| stamp.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
     ids.iter().find_map(|(kind, id)| Some(stamped(kind)? == id)).unwrap_or(true)
 }
 
-/// What a stamp of this deployment should say: the ids that are known now, and those that were known before. So a change of
-/// the instance id is noticed even where the hook ran before cloud-init was there.
+/// The text that a stamp of this deployment should have: the ids that are known now, and those that
+/// were known before. So a change of the instance id is noticed even if the hook ran before
+/// cloud-init was installed.
 pub fn renewed(stamp: &str, ids: &Ids) -> String {
     let is_known = |line: &&str| ids.iter().any(|(kind, _)| line.split(' ').next() == Some(kind));
     stamp.lines().filter(|line| !is_known(line)).fold(text(ids), |text, line| text + line + "\n")
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn each_hook_has_its_own() {
+    fn each_hook_has_a_stamp_of_its_own() {
         assert_eq!(name(Path::new("/etc/rcrun.d/10-a b")), "%2fetc%2frcrun%2ed%2f10-a%20b");
         let long = |end| name(Path::new(&format!("/{}/{end}", "x".repeat(300))));
         assert!(long("a").len() < 255);
@@ -68,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_telling_id_that_both_know_decides() {
+    fn the_most_specific_common_id_decides() {
         let whole = ids(&[("cloud-init", "i-1"), ("dmi", "d"), ("machine-id", "m")]);
         let stamp = text(&whole);
         assert!(is_of(&stamp, &whole));

@@ -1,278 +1,403 @@
-//! The limiter: the server's rate window, as one process uses it.
+//! The limiter: the server's rate window as one process uses it.
+//!
+//! A process never forgets its own permits. Every user can write the shared file, so a permit that is
+//! missing there was lost or erased, and is entered again before anything else.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::shared_file::{PATIENCE, Store, Useless};
-use super::window::{LIMIT, NoPlace, Place, WINDOW, Why, Window};
+use super::shared_file::{LOCK_TIMEOUT, SharedFile, SharedFileError};
+use super::window::{LimitCause, PERMITS, Permit, RateLimited, RateWindow, WINDOW};
 use crate::clock::BootInstant;
 
-/// How many requests a process sends in [`WINDOW`] that shares nothing with the others.
-pub const ALONE: usize = 6;
+/// How many requests a process that shares nothing sends in [`WINDOW`].
+const PERMITS_ALONE: usize = 6;
 
-/// What then lies between two requests of a wait; and how long a process that finds the state locked tries to have it.
-const GAP: Duration = Duration::from_secs(WINDOW.as_secs() / ALONE as u64);
+/// The time between two requests of such a process's wait; and how long a process that finds the
+/// window locked goes on trying.
+const INTERVAL_ALONE: Duration = Duration::from_secs(WINDOW.as_secs() / PERMITS_ALONE as u64);
 
-/// How soon it tries again. Most of the time it is trying.
-const AGAIN: Duration = Duration::from_millis(50);
+/// How soon it tries again. It spends most of the time trying.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
-/// The server's budget, as one process sees it.
-pub struct Budget {
-    store: Store,
-    /// The requests of this process.
-    own: Window,
-    /// When the last one was sent.
-    last: Option<BootInstant>,
-    /// Whether `own` knows of requests that the store does not.
-    unshared: bool,
+/// How long the lock is waited for once the response is there, which must not be delayed.
+const LOCK_TIMEOUT_AFTERWARDS: Duration = Duration::from_millis(100);
+
+/// The server's rate window, as one process sees it.
+pub struct RateLimiter {
+    file: SharedFile,
+    /// The permits of this process.
+    own: RateWindow,
+    /// When it last took one.
+    last_taken: Option<BootInstant>,
+    /// Whether `own` knows of a block that the shared window does not.
+    has_untold_block: bool,
     /// Whether the next request counts as one of a process alone.
-    alone: bool,
-    /// Since when the next request tries to have the lock, and when it tried last.
-    locked: Option<(BootInstant, BootInstant)>,
-    /// Whether it was said that nothing can be shared.
-    said: bool,
+    is_alone: bool,
+    /// Since when it has tried to get the lock for the next request, and when it last tried.
+    lock_tries: Option<(BootInstant, BootInstant)>,
+    /// Whether it has warned that nothing can be shared.
+    has_warned: bool,
 }
 
-/// A place that was taken, for one request.
+/// The permission to send one request at once.
 #[derive(Clone, Copy, Debug)]
-pub struct Ticket {
-    shared: Option<Place>,
-    own: Option<Place>,
+pub struct LimiterPermit {
+    permit: Permit,
+    is_shared: bool,
 }
 
-impl Ticket {
+impl LimiterPermit {
     /// Whether it is too old for a request to be sent now.
     pub fn is_stale(&self, now: BootInstant) -> bool {
-        self.shared.or(self.own).is_none_or(|place| place.is_stale(now))
+        self.permit.is_stale(now)
     }
 }
 
-impl Budget {
-    /// The budget in that state directory.
-    pub fn new(folder: PathBuf) -> Budget {
-        Budget {
-            store: Store::new(folder),
-            own: Window::default(),
-            last: None,
-            unshared: false,
-            alone: false,
-            locked: None,
-            said: false,
+impl RateLimiter {
+    /// The limiter of that state directory.
+    pub fn new(state_dir: PathBuf) -> RateLimiter {
+        RateLimiter {
+            file: SharedFile::new(state_dir),
+            own: RateWindow::default(),
+            last_taken: None,
+            has_untold_block: false,
+            is_alone: false,
+            lock_tries: None,
+            has_warned: false,
         }
     }
 
-    /// Whether a place could be taken now, leaving `reserve` to others.
+    /// Whether a permit could be taken now, leaving `reserved` permits to others. A locked window is
+    /// not waited for beyond `deadline`.
     ///
     /// # Errors
     /// When to try again.
-    pub fn look(&mut self, reserve: usize) -> Result<(), NoPlace> {
-        self.alone = false;
-        match self.together(|window, now| window.look(now, reserve))? {
+    pub fn check(&mut self, deadline: BootInstant, reserved: usize) -> Result<(), RateLimited> {
+        self.is_alone = false;
+        match self.shared_or_alone(deadline, |window, now| window.check(now, reserved))? {
             Some(()) => Ok(()),
             None => {
-                // What was no use a moment ago is not tried again for the same request.
-                self.alone = true;
-                self.look_alone(BootInstant::now(), reserve)
+                // Whether anything can be shared is not tried twice for one request.
+                self.is_alone = true;
+                self.check_alone(BootInstant::now(), reserved)
             }
         }
     }
 
-    /// How many of the [`LIMIT`] requests could be sent now, as far as all processes together know.
+    /// How many requests could be sent now, as far as all processes together know.
     ///
     /// # Errors
-    /// Why there is no shared state that could tell: a sentence.
-    pub fn free(&mut self) -> Result<usize, String> {
-        self.store.with(|window, now| window.free(now)).map_err(|useless| useless.why)
+    /// Why there is no shared window that could tell: a sentence.
+    pub fn free_permits(&mut self, deadline: BootInstant) -> Result<usize, String> {
+        self.shared(deadline, |window, now| window.free_permits(now))
+            .map_err(|err| err.message().to_owned())
     }
 
-    /// Takes a place for a request that is sent at once and has an answer by `deadline` or never.
+    /// Takes a permit for a request that is sent at once and has its response by `deadline` or never.
     ///
     /// # Errors
     /// When to try again.
-    pub fn take(&mut self, deadline: BootInstant, reserve: usize) -> Result<Ticket, NoPlace> {
-        let shared = match std::mem::take(&mut self.alone) {
+    pub fn take(
+        &mut self,
+        deadline: BootInstant,
+        reserved: usize,
+    ) -> Result<LimiterPermit, RateLimited> {
+        let shared = match std::mem::take(&mut self.is_alone) {
             true => None,
-            false => self.together(|window, now| window.take(now, deadline, reserve))?,
+            false => {
+                self.shared_or_alone(deadline, |window, now| window.take(now, deadline, reserved))?
+            }
         };
         let now = BootInstant::now();
-        if shared.is_none() {
-            self.look_alone(now, reserve)?;
-            self.unshared = true;
-        }
-        self.locked = None;
-        self.last = Some(now);
-        Ok(Ticket { shared, own: self.own.take(now, deadline, 0).ok() })
-    }
-
-    /// The answer was read, and it was not a 403.
-    pub fn answered(&mut self, ticket: Ticket) {
-        if let Some(place) = ticket.own {
-            self.own.answered(place, BootInstant::now());
-        }
-        if let Some(place) = ticket.shared
-            && let Err(useless) = self.shared(|window, now| window.answered(place, now))
-        {
-            log::debug!("the place stays busy for longer than it has to: {}", useless.why);
-        }
-    }
-
-    /// The answer was a 403. Answers with how many there were in a row, with nothing asked for a minute before each.
-    pub fn forbidden(&mut self, ticket: Ticket) -> u32 {
-        let own = ticket.own.map_or(1, |place| self.own.forbidden(place, BootInstant::now()));
-        let Some(place) = ticket.shared else { return own };
-        self.shared(|window, now| window.forbidden(place, now)).unwrap_or_else(|useless| {
-            log::debug!("the others hear later that nothing is to be asked: {}", useless.why);
-            self.unshared = true;
-            own
-        })
-    }
-
-    /// The law of a process that counts for itself. What a wait asks is spread evenly, so that news is never long in
-    /// coming.
-    fn look_alone(&self, now: BootInstant, reserve: usize) -> Result<(), NoPlace> {
-        match self.last {
-            Some(last) if reserve > 0 && last + GAP > now => {
-                Err(NoPlace { until: last + GAP, why: Why::Alone })
+        let permit = match shared {
+            Some(permit) => {
+                self.own.enter(permit.until);
+                permit
             }
-            _ => self.own.look(now, LIMIT - ALONE),
+            None => {
+                self.check_alone(now, reserved)?;
+                self.own.take(now, deadline, 0)?
+            }
+        };
+        self.lock_tries = None;
+        self.last_taken = Some(now);
+        Ok(LimiterPermit { permit, is_shared: shared.is_some() })
+    }
+
+    /// The response was read, and it was not a 403.
+    pub fn answered(&mut self, LimiterPermit { permit, is_shared }: LimiterPermit) {
+        if !is_shared {
+            self.own.answered(permit, BootInstant::now());
+            return;
+        }
+        let told = self.shared(soon(), |window, now| {
+            window.answered(permit, now);
+            now
+        });
+        match told {
+            Ok(now) => self.own.answered(permit, now),
+            Err(err) => log::debug!("a permit stays taken longer than needed: {}", err.message()),
         }
     }
 
-    /// It was tried, here or by a process that tried for this one, and another one held the lock. Whether to try on before
-    /// the next request is one of a process alone. If nobody has tried for a while, it begins anew.
-    pub fn goes_on_trying(&mut self, now: BootInstant) -> bool {
-        let tried = self.locked.filter(|(_, last)| now.since(*last) < 3 * PATIENCE);
-        let since = tried.map_or(now - PATIENCE, |(since, _)| since);
-        self.locked = Some((since, now));
-        now < since + GAP
+    /// The response was a 403. Returns how many were consecutive: before each but the first, nothing
+    /// was requested for a minute.
+    pub fn forbidden(&mut self, LimiterPermit { permit, is_shared }: LimiterPermit) -> u32 {
+        let told = match is_shared {
+            true => {
+                self.shared(soon(), |window, now| (window.forbidden(permit, now), now)).map(Some)
+            }
+            false => Ok(None),
+        };
+        match told {
+            Ok(Some((count, now))) => {
+                self.own.forbidden(permit, now);
+                count
+            }
+            Ok(None) => {
+                self.has_untold_block = true;
+                self.own.forbidden(permit, BootInstant::now())
+            }
+            Err(err) => {
+                log::debug!("other processes learn of the 403 later: {}", err.message());
+                self.has_untold_block = true;
+                self.own.forbidden(permit, BootInstant::now())
+            }
+        }
     }
 
-    /// What `act` makes of the shared window for the next request; none if that is one of a process alone.
-    fn together<R>(
+    /// The law of a process that shares nothing. The requests of a wait are spread evenly, so that
+    /// the next one is never far away.
+    fn check_alone(&self, now: BootInstant, reserved: usize) -> Result<(), RateLimited> {
+        match self.last_taken {
+            Some(last) if reserved > 0 && last + INTERVAL_ALONE > now => {
+                Err(RateLimited { until: last + INTERVAL_ALONE, cause: LimitCause::Alone })
+            }
+            _ => self.own.check(now, PERMITS - PERMITS_ALONE),
+        }
+    }
+
+    /// This process, or one that tried on its behalf, found the window locked. Whether to go on
+    /// trying before the next request counts as one of a process alone. After a while without a try,
+    /// it begins anew.
+    pub fn goes_on_trying(&mut self, now: BootInstant) -> bool {
+        let recent = self.lock_tries.filter(|(_, last)| now.since(*last) < 3 * LOCK_TIMEOUT);
+        let since = recent.map_or(now - LOCK_TIMEOUT, |(since, _)| since);
+        self.lock_tries = Some((since, now));
+        now < since + INTERVAL_ALONE
+    }
+
+    /// What `act` returns for the shared window; none if the next request is one of a process alone.
+    fn shared_or_alone<R>(
         &mut self,
-        act: impl FnOnce(&mut Window, BootInstant) -> Result<R, NoPlace>,
-    ) -> Result<Option<R>, NoPlace> {
-        let Useless { is_locked, why } = match self.shared(act) {
+        deadline: BootInstant,
+        act: impl FnOnce(&mut RateWindow, BootInstant) -> Result<R, RateLimited>,
+    ) -> Result<Option<R>, RateLimited> {
+        let err = match self.shared(deadline, act) {
             Ok(result) => {
-                self.locked = None;
+                self.lock_tries = None;
                 return result.map(Some);
             }
-            Err(useless) => useless,
+            Err(err) => err,
         };
         let now = BootInstant::now();
-        if is_locked && self.goes_on_trying(now) {
-            return Err(NoPlace { until: now + AGAIN, why: Why::Locked });
+        if matches!(err, SharedFileError::Locked(_)) && self.goes_on_trying(now) {
+            return Err(RateLimited { until: now + LOCK_RETRY, cause: LimitCause::Locked });
         }
-        if !self.said {
+        if !self.has_warned {
             log::warn!(
-                "the request limit cannot be shared with other processes, so this one keeps to {ALONE} requests a \
-                 minute: {why}"
+                "the request limit cannot be shared with other processes, so this one keeps to \
+                 {PERMITS_ALONE} requests a minute: {}",
+                err.message()
             );
-            self.said = true;
+            self.has_warned = true;
         }
         Ok(None)
     }
 
-    /// What `act` makes of the shared window.
-    fn shared<R>(&mut self, act: impl FnOnce(&mut Window, BootInstant) -> R) -> Result<R, Useless> {
-        let own = self.unshared.then_some(&self.own);
-        let result = self.store.with(|window, now| {
-            if let Some(own) = own {
-                window.merge(own, now);
+    /// What `act` returns for the shared window, which knows at least what this process knows.
+    fn shared<R>(
+        &mut self,
+        deadline: BootInstant,
+        act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
+    ) -> Result<R, SharedFileError> {
+        let (own, has_untold_block) = (&self.own, self.has_untold_block);
+        let result = self.file.with(deadline, |window, now| {
+            match has_untold_block {
+                true => window.merge(own, now),
+                false => {
+                    window.add_permits(own, now);
+                    window.add_block(own, now);
+                }
             }
             act(window, now)
         })?;
-        self.unshared = false;
+        self.has_untold_block = false;
         Ok(result)
     }
 }
 
+fn soon() -> BootInstant {
+    BootInstant::now() + LOCK_TIMEOUT_AFTERWARDS
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::ratelimit::RESERVE;
+    use std::fs;
+    use std::time::Instant;
 
-    fn alone() -> Budget {
-        Budget::new(PathBuf::from("/proc/no/such/folder"))
+    use super::*;
+    use crate::ratelimit::RESERVED_PERMITS;
+
+    fn alone() -> RateLimiter {
+        RateLimiter::new(PathBuf::from("/proc/no/such/folder"))
+    }
+
+    fn in_ten_seconds() -> BootInstant {
+        BootInstant::now() + Duration::from_secs(10)
     }
 
     #[test]
     fn a_process_alone_keeps_to_six_a_minute() {
-        let mut budget = alone();
-        let deadline = BootInstant::now() + Duration::from_secs(10);
-        for _ in 0..ALONE {
-            budget.look(0).unwrap();
-            let ticket = budget.take(deadline, 0).unwrap();
-            budget.answered(ticket);
+        let mut limiter = alone();
+        let deadline = in_ten_seconds();
+        for _ in 0..PERMITS_ALONE {
+            limiter.check(deadline, 0).unwrap();
+            let permit = limiter.take(deadline, 0).unwrap();
+            limiter.answered(permit);
         }
         let now = BootInstant::now();
-        let again = budget.take(deadline, 0).unwrap_err().until;
+        let again = limiter.take(deadline, 0).unwrap_err().until;
         assert!(again > now + Duration::from_secs(30) && again <= now + WINDOW);
     }
 
     #[test]
-    fn what_a_wait_asks_alone_is_spread_evenly() {
-        let mut budget = alone();
+    fn the_requests_of_a_wait_alone_are_spread_evenly() {
+        let mut limiter = alone();
         let start = BootInstant::now();
-        let ticket = budget.take(start, RESERVE).unwrap();
-        budget.answered(ticket);
+        let permit = limiter.take(start, RESERVED_PERMITS).unwrap();
+        limiter.answered(permit);
+        let until = limiter.last_taken.unwrap() + INTERVAL_ALONE;
+        let later = start + Duration::from_secs(11);
         assert_eq!(
-            budget.look_alone(start, RESERVE),
-            Err(NoPlace { until: budget.last.unwrap() + GAP, why: Why::Alone })
+            limiter.check_alone(start, RESERVED_PERMITS),
+            Err(RateLimited { until, cause: LimitCause::Alone })
         );
-        assert_eq!(budget.look_alone(start + Duration::from_secs(11), RESERVE), Ok(()));
-        assert_eq!(budget.look_alone(start, 0), Ok(()));
+        assert_eq!(limiter.check_alone(later, RESERVED_PERMITS), Ok(()));
+        assert_eq!(limiter.check_alone(start, 0), Ok(()));
     }
 
-    /// The state came to be of use between a look that went wrong and the next one.
+    /// The state became usable between a check that failed and the next one.
     #[test]
     fn alone_for_one_request_was_alone_for_the_next_one_too() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
-        std::fs::write(&state, "in the way").unwrap();
-        let mut budget = Budget::new(state.clone());
-        budget.look(0).unwrap();
-        std::fs::remove_file(&state).unwrap();
-        budget.look(0).unwrap();
-        let ticket = budget.take(BootInstant::now() + Duration::from_secs(10), 0).unwrap();
-        assert!(ticket.shared.is_some());
-        assert_eq!(budget.free(), Ok(LIMIT - 1));
+        fs::write(&state, "in the way").unwrap();
+        let mut limiter = RateLimiter::new(state.clone());
+        limiter.check(in_ten_seconds(), 0).unwrap();
+        fs::remove_file(&state).unwrap();
+        limiter.check(in_ten_seconds(), 0).unwrap();
+        let permit = limiter.take(in_ten_seconds(), 0).unwrap();
+        assert!(permit.is_shared);
+        assert_eq!(limiter.free_permits(in_ten_seconds()), Ok(PERMITS - 1));
     }
 
     #[test]
     fn a_403_that_could_not_be_told_is_told_later() {
         let folder = tempfile::tempdir().unwrap();
+        let (state, away) = (folder.path().join("state"), folder.path().join("away"));
+        let mut limiter = RateLimiter::new(state.clone());
+        let permit = limiter.take(in_ten_seconds(), 0).unwrap();
+        fs::rename(&state, &away).unwrap();
+        fs::write(&state, "in the way").unwrap();
+        assert_eq!(limiter.forbidden(permit), 1);
+        fs::remove_file(&state).unwrap();
+        fs::rename(away, &state).unwrap();
+        let cause =
+            |limiter: &mut RateLimiter| limiter.check(in_ten_seconds(), 0).unwrap_err().cause;
+        assert_eq!(cause(&mut limiter), LimitCause::Forbidden(1));
+        assert_eq!(cause(&mut RateLimiter::new(state)), LimitCause::Forbidden(1));
+    }
+
+    /// Every user that can write the file could make a process forget what it had sent.
+    #[test]
+    fn erased_permits_are_remembered_by_the_process_that_took_them() {
+        let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
-        let mut budget = Budget::new(state.clone());
-        let ticket = budget.take(BootInstant::now() + Duration::from_secs(10), 0).unwrap();
-        std::fs::rename(&state, folder.path().join("away")).unwrap();
-        std::fs::write(&state, "in the way").unwrap();
-        assert_eq!(budget.forbidden(ticket), 1);
-        std::fs::remove_file(&state).unwrap();
-        std::fs::rename(folder.path().join("away"), &state).unwrap();
-        assert_eq!(budget.look(0).unwrap_err().why, Why::Forbidden(1));
-        assert_eq!(
-            Budget::new(state).look(0).unwrap_err().why,
-            Why::Forbidden(1),
-            "another process"
-        );
+        let mut limiter = RateLimiter::new(state.clone());
+        limiter.check(in_ten_seconds(), 0).unwrap();
+        let empty = fs::read(state.join("budget")).unwrap();
+        for taken in 0..PERMITS {
+            let permit = limiter.take(in_ten_seconds(), 0).unwrap();
+            if taken % 2 == 0 {
+                limiter.answered(permit);
+            }
+            // In place, as a user could who cannot write to the directory.
+            fs::write(state.join("budget"), &empty).unwrap();
+        }
+        let cause = limiter.take(in_ten_seconds(), 0).unwrap_err().cause;
+        assert_eq!(cause, LimitCause::UsedUp);
+        assert_eq!(limiter.free_permits(in_ten_seconds()), Ok(0));
+    }
+
+    /// The 403 was forgotten, too, and the next request sent at once.
+    #[test]
+    fn an_erased_403_still_blocks_the_process_that_received_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let mut limiter = RateLimiter::new(state.clone());
+        limiter.check(in_ten_seconds(), 0).unwrap();
+        let empty = fs::read(state.join("budget")).unwrap();
+        let permit = limiter.take(in_ten_seconds(), 0).unwrap();
+        assert_eq!(limiter.forbidden(permit), 1);
+        fs::write(state.join("budget"), &empty).unwrap();
+        let cause = limiter.take(in_ten_seconds(), 0).unwrap_err().cause;
+        assert_eq!(cause, LimitCause::Forbidden(1));
+    }
+
+    /// A permit that was shared and then answered was counted twice.
+    #[test]
+    fn own_permits_are_counted_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut limiter = RateLimiter::new(folder.path().join("state"));
+        for taken in 1..=3 {
+            let permit = limiter.take(in_ten_seconds(), 0).unwrap();
+            limiter.answered(permit);
+            assert_eq!(limiter.free_permits(in_ten_seconds()), Ok(PERMITS - taken));
+        }
+    }
+
+    /// `facts --deadline 1s` took two seconds: each of its looks waited a second for the lock.
+    #[test]
+    fn a_locked_window_is_not_waited_for_beyond_the_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut limiter = RateLimiter::new(folder.path().to_owned());
+        limiter.check(in_ten_seconds(), 0).unwrap();
+        let file = fs::File::open(folder.path().join("budget")).unwrap();
+        file.lock().unwrap();
+        let start = Instant::now();
+        for _ in 0..30 {
+            assert!(limiter.free_permits(BootInstant::now()).is_err());
+        }
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     }
 
     #[test]
-    fn a_process_goes_on_trying_to_have_the_lock_for_ten_seconds() {
-        let mut budget = alone();
+    fn a_process_goes_on_trying_to_get_the_lock_for_ten_seconds() {
+        let mut limiter = alone();
         let at = |millis| BootInstant(Duration::from_secs(1_000) + Duration::from_millis(millis));
-        assert!((0..9).all(|n| budget.goes_on_trying(at(n * 1_050))));
-        assert!(!budget.goes_on_trying(at(9_000)));
+        assert!((0..9).all(|n| limiter.goes_on_trying(at(n * 1_050))));
+        assert!(!limiter.goes_on_trying(at(9_000)));
         // A process that has not tried for a while begins anew.
-        assert!(budget.goes_on_trying(at(13_000)));
+        assert!(limiter.goes_on_trying(at(13_000)));
     }
 
     #[test]
-    fn a_403_holds_a_process_alone_off_too() {
-        let mut budget = alone();
-        let ticket = budget.take(BootInstant::now(), 0).unwrap();
-        assert_eq!(budget.forbidden(ticket), 1);
-        assert!(budget.take(BootInstant::now(), 0).is_err());
+    fn a_403_blocks_a_process_alone_too() {
+        let mut limiter = alone();
+        let permit = limiter.take(BootInstant::now(), 0).unwrap();
+        assert_eq!(limiter.forbidden(permit), 1);
+        assert!(limiter.take(BootInstant::now(), 0).is_err());
     }
 }

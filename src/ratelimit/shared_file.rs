@@ -1,313 +1,271 @@
-//! The state directory: where the window is kept, so that all processes of the server share it.
+//! The file in which all processes of the server keep their rate window.
 //!
-//! root makes the directory (0755) and the budget in it (0666: whoever can ask can use up the limit, so whoever can ask
-//! may say so). Everybody else opens it without O_CREAT, which `fs.protected_regular` would forbid in some folders even
-//! to root. In a directory of one's own one is one's own root. Nothing is opened through a symbolic link, and nothing
-//! that is neither root's nor one's own.
+//! Every user may send requests, so every user has to be able to enter them: root creates the file
+//! writable for all (0666), but only in a small file system of its own, `shared` below the state
+//! directory, which a mount unit of the packages provides. What others can write there is bounded by
+//! its size. Without it the file is in the state directory itself, and only processes of the user it
+//! belongs to can open it (0600); those of other users share nothing.
 //!
-//! The budget is locked (flock) for the microseconds of a read and a write. The lock goes with its holder, whatever
-//! becomes of him. Anybody who can open the file can hold it, so nobody waits for it longer than a second at a time.
+//! The file is locked (flock) for the microseconds of a read and a write; the lock ends with its
+//! holder. Every user that can open the file can hold it, so it is not waited for longer than a
+//! second at a time. A hard link to the file disables sharing: only root can create one in the small
+//! file system, and other users cannot create one to a file that they cannot open
+//! (`fs.protected_hardlinks`).
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{File, Metadata, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::PathBuf;
 use std::sync::{Arc, Once};
-use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::OFlag;
 use nix::libc;
-use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::geteuid;
 
-use super::codec::{self, BootId};
-use super::window::Window;
+use super::codec::{self, BootId, RECORD_BYTES};
+use super::window::RateWindow;
 use crate::clock::BootInstant;
-use crate::state::lock::{LockAttempt, try_exclusive};
+use crate::error::plain;
+use crate::state::boot;
+use crate::state::dir::{Durability, StateDir, check_file};
+use crate::state::lock::{LockAttempt, lock_until};
 
-/// The name of the budget.
-const BUDGET: &str = "budget";
+/// The name of the file.
+const FILE: &str = "budget";
 
-/// The name of what is locked while another file is made or replaced.
-const LOCK: &str = "lock";
+/// The small file system, below the state directory.
+const SMALL_FILE_SYSTEM: &str = "shared";
 
-/// How long to wait for a lock at a time.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a lock is waited for at a time.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the kernel says which boot this is.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
-/// The boot id as the kernel writes it.
-pub fn boot_id() -> Option<String> {
-    fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_owned())
-}
-
-/// Why the shared window is of no use now.
+/// Why the shared window is unusable now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Useless {
-    /// Whether all that is wrong is that somebody holds the lock.
-    pub is_locked: bool,
-    /// A sentence.
-    pub why: String,
+pub enum SharedFileError {
+    /// Another process holds the lock; a sentence.
+    Locked(String),
+    /// Anything else; a sentence.
+    Unusable(String),
 }
 
-impl Useless {
-    fn new(why: impl Into<String>) -> Useless {
-        Useless { is_locked: false, why: why.into() }
-    }
-
-    /// What a lock that is not to be had comes to.
-    fn not_locked(why: Errno) -> Useless {
-        match why {
-            Errno::EWOULDBLOCK => {
-                Useless { is_locked: true, why: "is kept locked by another process".to_owned() }
-            }
-            why => Useless::new(format!("cannot be locked: {why}")),
+impl SharedFileError {
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        match self {
+            SharedFileError::Locked(message) | SharedFileError::Unusable(message) => message,
         }
-    }
-}
-
-/// The state directory, open.
-pub struct Folder {
-    file: File,
-    /// Whether it is one's own, and files may be made in it.
-    own: bool,
-}
-
-impl Folder {
-    /// Opens it, or makes it.
-    ///
-    /// # Errors
-    /// The end of a sentence that says why it is of no use.
-    pub fn open(path: &Path) -> Result<Folder, String> {
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.read(true).custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits());
-            options.open(path)
-        };
-        let wrong = |why: &str| format!("{} {why}", path.display());
-        let file = match open() {
-            Err(why) if why.kind() == ErrorKind::NotFound => {
-                let made = DirBuilder::new().mode(0o755).create(path);
-                let file = made
-                    .and_then(|()| open())
-                    .map_err(|why| wrong(&format!("cannot be made: {why}")))?;
-                // Others are to find their way in, whatever the umask.
-                let _ = file.set_permissions(Permissions::from_mode(0o755));
-                file
-            }
-            opened => opened.map_err(|why| wrong(&format!("cannot be opened: {why}")))?,
-        };
-        let metadata = file.metadata().map_err(|why| wrong(&why.to_string()))?;
-        let uid = geteuid().as_raw();
-        if metadata.uid() != 0 && metadata.uid() != uid {
-            return Err(wrong(&format!("belongs to user {}", metadata.uid())));
-        }
-        if metadata.mode() & if uid == 0 { 0o022 } else { 0o002 } != 0 {
-            return Err(wrong("can be written by others"));
-        }
-        Ok(Folder { file, own: metadata.uid() == uid })
-    }
-
-    fn open_file(&self, name: &str, flags: OFlag, mode: u32) -> Result<File, Errno> {
-        // O_NONBLOCK: a FIFO in its place must not block.
-        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        openat(&self.file, name, flags, Mode::from_bits_truncate(mode)).map(File::from)
-    }
-
-    /// Keeps others from replacing files at the same time. The file is for the owner of the directory alone to open: a
-    /// lock on the directory itself could be held by anybody.
-    fn lock(&self) -> Result<File, Errno> {
-        let file = self.open_file(LOCK, OFlag::O_RDWR | OFlag::O_CREAT, 0o600)?;
-        usable(&file).map_err(|_| Errno::EPERM)?;
-        lock(file)
-    }
-
-    /// Replaces a file as a whole. It is not synced: no state outlives a crash of the server.
-    ///
-    /// # Errors
-    /// As the kernel says.
-    fn replace(&self, name: &str, content: &[u8], mode: u32) -> io::Result<()> {
-        let temporary = format!(".{name}.new");
-        let _ = unlinkat(&self.file, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
-        let mut file =
-            self.open_file(&temporary, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL, 0o600)?;
-        let written = file
-            .write_all(content)
-            .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
-            .and_then(|()| Ok(renameat(&self.file, temporary.as_str(), &self.file, name)?));
-        if written.is_err() {
-            let _ = unlinkat(&self.file, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
-        }
-        written
-    }
-
-    /// Replaces a file by what `content` makes of the old one (nothing, if it cannot be read or is not one's own).
-    ///
-    /// # Errors
-    /// Why it is not replaced.
-    pub fn rewrite(
-        &self,
-        name: &str,
-        limit: u64,
-        mode: u32,
-        content: impl FnOnce(&[u8]) -> Vec<u8>,
-    ) -> Result<(), String> {
-        if !self.own {
-            return Err("the directory is not one's own".to_owned());
-        }
-        let _lock = self.lock().map_err(|why| format!("{LOCK} cannot be locked: {why}"))?;
-        let mut old = Vec::new();
-        if let Ok(file) = self.open_file(name, OFlag::O_RDONLY, 0)
-            && usable(&file).is_ok()
-        {
-            let _ = file.take(limit).read_to_end(&mut old);
-        }
-        self.replace(name, &content(&old), mode).map_err(|why| why.to_string())
-    }
-
-    /// Opens the budget, or makes it.
-    fn budget(&self, boot: &BootId) -> Result<File, Useless> {
-        let opened = |file: Result<File, Errno>| {
-            file.map_err(|why| Useless::new(format!("cannot be opened: {why}")))
-        };
-        let open = || self.open_file(BUDGET, OFlag::O_RDWR, 0);
-        match open() {
-            Err(Errno::ENOENT) if self.own => {}
-            Err(Errno::ENOENT) => {
-                return Err(Useless::new("does not exist yet, and is for root to make"));
-            }
-            file => return opened(file),
-        }
-        // Of several that make it at once, the lock lets one do so: nobody replaces a budget that others have already used.
-        let _lock = self.lock().map_err(Useless::not_locked)?;
-        match open() {
-            Err(Errno::ENOENT) => {}
-            file => return opened(file),
-        }
-        let mode = if geteuid().is_root() { 0o666 } else { 0o600 };
-        let new = codec::encode(&Window::default(), boot);
-        self.replace(BUDGET, &new, mode)
-            .map_err(|why| Useless::new(format!("cannot be made: {why}")))?;
-        opened(open())
-    }
-}
-
-/// Whether a file is what it has to be.
-fn usable(file: &File) -> Result<fs::Metadata, String> {
-    let metadata = file.metadata().map_err(|why| why.to_string())?;
-    match metadata {
-        _ if !metadata.is_file() => Err("is no regular file".to_owned()),
-        _ if metadata.uid() != 0 && metadata.uid() != geteuid().as_raw() => {
-            Err(format!("belongs to user {}", metadata.uid()))
-        }
-        _ if metadata.nlink() > 1 => Err("has other names, too".to_owned()),
-        _ => Ok(metadata),
-    }
-}
-
-/// flock knows no timeout, so it is tried again and again.
-///
-/// # Errors
-/// EWOULDBLOCK: somebody held it all the time.
-fn lock(file: File) -> Result<File, Errno> {
-    let give_up = BootInstant::now() + PATIENCE;
-    let mut pause = Duration::from_micros(200);
-    loop {
-        match try_exclusive(&file) {
-            Ok(LockAttempt::Held) => return Ok(file),
-            Ok(LockAttempt::Taken) => {}
-            Err(err) => return Err(Errno::from_raw(err.raw_os_error().unwrap_or(libc::EIO))),
-        }
-        if BootInstant::now() >= give_up {
-            return Err(Errno::EWOULDBLOCK);
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 
 /// The window that all processes share, and what this one remembers of it.
-pub struct Store {
-    folder: PathBuf,
+pub struct SharedFile {
+    state_dir: PathBuf,
     boot: Option<BootId>,
+    /// By how many nanoseconds this process's clock is ahead of the one in the file.
+    clock_offset: Option<i128>,
     /// Which file the window was last seen in.
-    seen: Option<(u64, u64)>,
-    /// What it was then: if the file is deleted, what is still known goes into the next one.
-    known: Window,
+    last_seen: Option<(u64, u64)>,
+    /// The window as it was then: if the file is deleted, it goes into the next one.
+    known: RateWindow,
 }
 
-impl Store {
-    /// The store in that directory. Nothing is opened before it is needed.
-    pub fn new(folder: PathBuf) -> Store {
-        // A limit for the size of files (RLIMIT_FSIZE) is to be an error like any other, not the end.
+/// The file, open, and the directory it is in.
+struct OpenFile {
+    file: File,
+    name: String,
+    is_for_all: bool,
+}
+
+impl SharedFile {
+    /// The file below that state directory. Nothing is opened before it is needed.
+    pub fn new(state_dir: PathBuf) -> SharedFile {
+        // A limit on the size of files (RLIMIT_FSIZE) becomes an error like any other.
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
-            let _ = signal_hook::flag::register(nix::libc::SIGXFSZ, Arc::default());
+            let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::default());
         });
-        let boot = boot_id().and_then(|text| codec::boot_id(&text));
-        Store { folder, boot, seen: None, known: Window::default() }
+        SharedFile {
+            state_dir,
+            boot: boot::boot_id().and_then(|text| codec::boot_id(&text)),
+            clock_offset: boot::boot_clock_offset(),
+            last_seen: None,
+            known: RateWindow::default(),
+        }
     }
 
-    /// Lets `act` look at the window and change it, at the moment that it is given, with nobody else doing so.
+    /// Lets `act` read and change the window at the time it is given, with no other process doing
+    /// so. The lock is waited for until `deadline`, and for [`LOCK_TIMEOUT`] at most.
     ///
     /// # Errors
-    /// Why the state is of no use.
+    /// See [`SharedFileError`].
     pub fn with<R>(
         &mut self,
-        act: impl FnOnce(&mut Window, BootInstant) -> R,
-    ) -> Result<R, Useless> {
-        let boot = self.boot.ok_or_else(|| Useless::new(format!("{BOOT_ID} cannot be read")))?;
-        let name = format!("{}/{BUDGET}", self.folder.display());
-        let useless = |found: Useless| Useless { why: format!("{name} {}", found.why), ..found };
-        let wrong = |why: String| useless(Useless::new(why));
-        // It may be deleted or replaced between the opening and the lock.
+        deadline: BootInstant,
+        act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
+    ) -> Result<R, SharedFileError> {
+        let unusable = |message: &str| SharedFileError::Unusable(message.to_owned());
+        let boot = self.boot.ok_or_else(|| unusable("the boot id cannot be read"))?;
+        let offset = self.clock_offset.ok_or_else(|| {
+            unusable("the clock of this time namespace cannot be compared with the server's")
+        })?;
+        let lock_deadline = deadline.min(BootInstant::now() + LOCK_TIMEOUT);
+        // The file may be deleted or replaced between open and lock.
         for _ in 0..3 {
-            let folder = Folder::open(&self.folder).map_err(Useless::new)?;
-            let file = folder.budget(&boot).map_err(useless)?;
-            let file = lock(file).map_err(Useless::not_locked).map_err(useless)?;
-            let metadata = usable(&file).map_err(wrong)?;
+            let open = self.open(&boot)?;
+            let wrong =
+                |reason: String| SharedFileError::Unusable(format!("{} {reason}", open.name));
+            match lock_until(&open.file, lock_deadline) {
+                Ok(LockAttempt::Held) => {}
+                Ok(LockAttempt::Taken) => {
+                    let message = format!("{} is kept locked by another process", open.name);
+                    return Err(SharedFileError::Locked(message));
+                }
+                Err(err) => return Err(wrong(format!("cannot be locked: {}", plain(&err)))),
+            }
+            let metadata = check_access(&open).map_err(wrong)?;
             if metadata.nlink() == 0 {
                 continue;
             }
-            let (mut bytes, mut corrupt) = (Vec::new(), None);
-            (&file)
-                .take(codec::MOST as u64 + 1)
+            let mut bytes = Vec::new();
+            (&open.file)
+                .take(RECORD_BYTES as u64 + 1)
                 .read_to_end(&mut bytes)
-                .map_err(|why| wrong(why.to_string()))?;
+                .map_err(|err| wrong(plain(&err)))?;
             let now = BootInstant::now();
-            let mut window = match codec::decode(&bytes, &boot, now) {
-                Ok(window) => window.unwrap_or_default(),
-                Err(why) => {
-                    corrupt = Some(why);
-                    Window::unknown(now)
-                }
+            let (mut window, corruption) = match codec::decode(&bytes, &boot, now.shifted(-offset))
+            {
+                Ok(window) => (window.unwrap_or_default().shifted(offset), None),
+                Err(reason) => (RateWindow::unknown(now), Some(reason)),
             };
             let identity = (metadata.dev(), metadata.ino());
-            if self.seen.is_some_and(|seen| seen != identity) {
+            if self.last_seen.is_some_and(|last| last != identity) {
                 window.merge(&self.known, now);
             }
             let result = act(&mut window, now);
-            let record = codec::encode(&window, &boot);
-            if record[..] != bytes[..] {
-                let written = match bytes.len() <= codec::SIZE {
-                    true => Ok(()),
-                    false => file.set_len(codec::SIZE as u64),
-                };
-                let written = written.and_then(|()| file.write_all_at(&record, 0));
-                written.map_err(|why| wrong(format!("cannot be written: {why}")))?;
-            }
-            if let Some(why) = corrupt {
+            let record = codec::encode(&window.shifted(-offset), &boot);
+            write(&open.file, &bytes, &record)
+                .map_err(|err| wrong(format!("cannot be written: {}", plain(&err))))?;
+            if let Some(reason) = corruption {
                 log::warn!(
-                    "{name} was corrupt ({why}), and is begun anew: nobody asks for a minute"
+                    "{} was corrupt ({reason}); it is reset, and no request is sent for a minute",
+                    open.name
                 );
             }
-            self.seen = Some(identity);
+            self.last_seen = Some(identity);
             self.known = window;
             return Ok(result);
         }
-        Err(wrong("is replaced again and again".to_owned()))
+        Err(unusable(&format!("{} is replaced again and again", self.state_dir.display())))
     }
+
+    /// Opens the file, or creates it.
+    fn open(&self, boot: &BootId) -> Result<OpenFile, SharedFileError> {
+        let state_dir = StateDir::open(&self.state_dir).map_err(SharedFileError::Unusable)?;
+        let small = state_dir.small_file_system(SMALL_FILE_SYSTEM);
+        let is_for_all = small.is_some();
+        let dir = small.as_ref().unwrap_or(&state_dir);
+        let name = dir.path().join(FILE).display().to_string();
+        // What was entered before the small file system was mounted still counts.
+        let initial = || match is_for_all {
+            true => previous(&state_dir, boot),
+            false => RateWindow::default(),
+        };
+        let file = open_or_create(dir, is_for_all, boot, initial).map_err(|err| match err {
+            OpenError::Locked => SharedFileError::Locked(format!(
+                "{} is kept locked by another process",
+                dir.path().display()
+            )),
+            OpenError::Other(reason) => SharedFileError::Unusable(format!("{name} {reason}")),
+        })?;
+        Ok(OpenFile { file, name, is_for_all })
+    }
+}
+
+/// Why the file could not be opened.
+enum OpenError {
+    /// Another process holds the lock of the directory.
+    Locked,
+    /// The end of a sentence.
+    Other(String),
+}
+
+/// The window in the state directory itself.
+fn previous(state_dir: &StateDir, boot: &BootId) -> RateWindow {
+    let read = || {
+        let file = state_dir.open_file(FILE, OFlag::O_RDONLY, 0).ok()?;
+        check_file(&file).ok()?;
+        let mut bytes = Vec::new();
+        file.take(RECORD_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
+        codec::decode(&bytes, boot, BootInstant::now()).ok()?
+    };
+    read().unwrap_or_default()
+}
+
+fn open_or_create(
+    dir: &StateDir,
+    is_for_all: bool,
+    boot: &BootId,
+    initial: impl FnOnce() -> RateWindow,
+) -> Result<File, OpenError> {
+    let other = |reason: &str| OpenError::Other(reason.to_owned());
+    let opened = |file: Result<File, Errno>| {
+        file.map_err(|errno| match errno {
+            Errno::EACCES if !is_for_all => other(
+                "is for one user only, since no small file system is mounted at \"shared\" beside it",
+            ),
+            errno => OpenError::Other(format!("cannot be opened: {}", errno.desc())),
+        })
+    };
+    let open = || dir.open_file(FILE, OFlag::O_RDWR, 0);
+    match open() {
+        Err(Errno::ENOENT) if dir.is_own() => {}
+        Err(Errno::ENOENT) => return Err(other("does not exist yet; only root creates it")),
+        file => return opened(file),
+    }
+    // Of several processes that create it at once, the lock lets one do so: a file that others have
+    // used already must not be replaced.
+    let _lock = dir.lock().map_err(|err| match err.kind() {
+        std::io::ErrorKind::TimedOut => OpenError::Locked,
+        _ => OpenError::Other(format!("cannot be locked: {}", plain(&err))),
+    })?;
+    match open() {
+        Err(Errno::ENOENT) => {}
+        file => return opened(file),
+    }
+    let mode = if is_for_all && geteuid().is_root() { 0o666 } else { 0o600 };
+    let new = codec::encode(&initial(), boot);
+    dir.replace(FILE, &new, mode, Durability::UntilReboot)
+        .map_err(|err| OpenError::Other(format!("cannot be created: {}", plain(&err))))?;
+    opened(open())
+}
+
+/// Whether the file may be shared.
+///
+/// # Errors
+/// The end of a sentence that begins with its name.
+fn check_access(open: &OpenFile) -> Result<Metadata, String> {
+    let metadata = check_file(&open.file)?;
+    if open.is_for_all {
+        return Ok(metadata);
+    }
+    if metadata.uid() != geteuid().as_raw() {
+        return Err("is for processes of its owner only".to_owned());
+    }
+    if metadata.mode() & 0o077 != 0 {
+        // Others could fill the file system by it.
+        open.file.set_permissions(Permissions::from_mode(0o600)).map_err(|err| plain(&err))?;
+    }
+    Ok(metadata)
+}
+
+fn write(file: &File, old: &[u8], new: &[u8]) -> std::io::Result<()> {
+    if old == new {
+        return Ok(());
+    }
+    if old.len() > new.len() {
+        file.set_len(new.len() as u64)?;
+    }
+    file.write_all_at(new, 0)
 }

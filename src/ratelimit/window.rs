@@ -1,193 +1,199 @@
-//! The law of the limit, as a pure function of the times that are passed in.
+//! The law of the rate limit, as a pure function of the times that are passed in.
 //!
-//! **The law.** No 60 seconds, wherever they begin, hold more than 30 requests as the server sees them arrive.
+//! **The law.** No 60 seconds, wherever they begin, hold more than 30 requests as the server sees
+//! them arrive.
 //!
-//! **Why it holds.** There are 30 places. A request is sent by whoever took a place for it, once and at most a second
-//! later, so it arrives after its place became busy. It arrives before its answer was read and, if none was read, before
-//! its deadline (what is not sent by then is never sent). A place is busy until 60 s after that moment. So a place is busy
-//! from before its request arrives until at least 60 s after it arrived: of two requests of one place the second arrives
-//! more than 60 s after the first, and 60 s hold at most one request of each place. Nobody frees a place early: whoever
-//! dies leaves it busy until 60 s after the deadline. It matters nowhere who holds a place, so all processes share one
-//! window, kept by [`super::shared_file`] on a clock that neither steps nor stops.
+//! **Why it holds.** There are 30 permit slots. A process takes a permit, which makes a slot busy,
+//! and sends one request within the next second; so the request arrives after its slot became busy.
+//! It arrives before its response was read and, if none was read, before its deadline (what is not
+//! sent by then is never sent). The slot stays busy until 60 s after that moment. So a slot is busy
+//! from before its request arrives until at least 60 s after it arrived: of two requests of one slot
+//! the second arrives more than 60 s after the first, and 60 s hold at most one request of each slot.
+//! No process frees a slot early: one that dies leaves it busy until 60 s after the deadline. It does
+//! not matter which process holds a permit, so all share one window, kept by
+//! [`super::shared_file`] on a clock that neither steps nor stops.
 //!
-//! Outside the law are a process that is stopped between its last look at the clock and the send, the kernel's
-//! retransmissions after a deadline and, if the state is destroyed, what was sent before that and has no answer.
+//! Outside the law are a process that is stopped between its last look at the clock and the send, the
+//! kernel's retransmissions after a deadline and, if the state is destroyed, the requests of other
+//! processes that were sent before and have no response.
 //!
-//! **After a 403** something else uses the limit too. All hold off for 60 s; then the first to take a place asks for all,
-//! and the others hold off until it has its answer (or its deadline has passed).
+//! **After a 403** something else uses the limit too. All processes are blocked for 60 s; then the
+//! first to take a permit probes, and the others are blocked until it has its response (or its
+//! deadline has passed).
 
 use std::time::Duration;
 
 use crate::clock::BootInstant;
 
 /// How many requests the server answers in [`WINDOW`].
-pub const LIMIT: usize = 30;
+pub const PERMITS: usize = 30;
 
-/// How many places a wait leaves free, so that a person's command gets through at once.
-pub const RESERVE: usize = 6;
+/// How many permits a wait leaves free, so that a person's command gets through at once.
+pub const RESERVED_PERMITS: usize = 6;
 
-/// The span in which [`LIMIT`] holds, and for which everything holds off after a 403.
+/// The span in which [`PERMITS`] holds, and for which all are blocked after a 403.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// The shortest interval between two requests of a wait: 20 requests a minute, which leave a third of
 /// the limit to others.
 pub const MIN_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The longest that a request may take. It bounds what a place can cost, and so which times are possible in a state that
-/// others can write.
-pub const LONGEST: Duration = Duration::from_secs(120);
+/// The longest that a request may take. It bounds what a permit can cost, and so which times are
+/// possible in a state that others can write.
+pub const MAX_REQUEST_TIME: Duration = Duration::from_secs(120);
 
-/// How old a place may be when its request is sent.
-const STALE: Duration = Duration::from_secs(1);
+/// How old a permit may be when its request is sent.
+const MAX_PERMIT_AGE: Duration = Duration::from_secs(1);
 
-/// How often to look whether the one that asks for all after a 403 has its answer.
-const GLANCE: Duration = Duration::from_secs(1);
+/// How often the result of a probe is looked for.
+const PROBE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a request is not sent yet.
+/// A request may not be sent yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoPlace {
+pub struct RateLimited {
     /// When to try again.
     pub until: BootInstant,
-    /// What is in the way.
-    pub why: Why,
+    /// What stands in the way.
+    pub cause: LimitCause,
 }
 
-/// What is in the way of a request.
+/// What stands in the way of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum LimitCause {
     /// The requests of our own processes.
     UsedUp,
-    /// The API answered 403, so often in a row, with nothing asked from here for a minute before each but the first:
+    /// This many consecutive 403s, each but the first after a minute without a request of ours:
     /// something else on this server uses the limit, too.
     Forbidden(u32),
     /// Another process holds the lock of the shared window.
     Locked,
-    /// A process that counts for itself spreads its few requests.
+    /// A process that shares nothing spreads its few requests.
     Alone,
 }
 
-/// A place that was taken.
+/// The permission to send one request at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    index: usize,
+pub struct Permit {
     taken: BootInstant,
-    until: BootInstant,
-    /// Whether its request asks for all after a 403.
-    asks_for_all: bool,
+    /// Until when its slot is busy if no response is read.
+    pub(super) until: BootInstant,
+    /// Whether its request probes for all after a 403.
+    is_probe: bool,
 }
 
-impl Place {
+impl Permit {
     /// Whether it is too old for a request to be sent now.
     pub fn is_stale(&self, now: BootInstant) -> bool {
-        now.since(self.taken) > STALE
+        now.since(self.taken) > MAX_PERMIT_AGE
     }
 }
 
-/// The places and until when each is busy, and what a 403 left behind.
+/// The permit slots, and what a 403 left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Window {
-    /// Free where that is past.
-    pub(super) busy_until: [BootInstant; LIMIT],
-    /// Nothing is sent before that.
-    pub(super) held_until: BootInstant,
-    /// How many 403s came with nothing else in between; as long as it is not zero, whoever takes a place asks for all.
-    pub(super) series: u32,
-    /// Whether one asks for all now, and `held_until` is its deadline.
-    pub(super) asking: bool,
+pub struct RateWindow {
+    /// Until when each slot is busy. Slots with the same time are interchangeable.
+    pub(super) busy_until: [BootInstant; PERMITS],
+    /// No request may be sent before.
+    pub(super) blocked_until: BootInstant,
+    /// As long as it is not zero, the next permit is a probe.
+    pub(super) consecutive_403s: u32,
+    /// Whether a probe is under way, whose deadline is `blocked_until`.
+    pub(super) is_probing: bool,
 }
 
-impl Window {
-    /// Whether a place could be taken, leaving `reserve` places free.
+impl RateWindow {
+    /// Whether a permit could be taken, leaving `reserved` permits free.
     ///
     /// # Errors
-    /// There is no place before the moment in it; whether there is one then is not certain.
-    pub fn look(&self, now: BootInstant, reserve: usize) -> Result<(), NoPlace> {
-        if self.held_until > now {
-            let until =
-                if self.asking { self.held_until.min(now + GLANCE) } else { self.held_until };
-            return Err(NoPlace { until, why: Why::Forbidden(self.series.max(1)) });
+    /// None is free before the moment in it; whether one is then is not certain.
+    pub fn check(&self, now: BootInstant, reserved: usize) -> Result<(), RateLimited> {
+        if self.blocked_until > now {
+            let until = match self.is_probing {
+                true => self.blocked_until.min(now + PROBE_POLL_INTERVAL),
+                false => self.blocked_until,
+            };
+            let cause = LimitCause::Forbidden(self.consecutive_403s.max(1));
+            return Err(RateLimited { until, cause });
         }
         let mut busy: Vec<BootInstant> =
             self.busy_until.iter().copied().filter(|until| *until > now).collect();
-        let allowed = LIMIT - reserve;
+        let allowed = PERMITS - reserved;
         if busy.len() < allowed {
             return Ok(());
         }
-        // So many must end first that fewer than `allowed` are left. One whose answer is not there yet ends earlier than
-        // it says if the answer comes, but no answer frees a place in less than a window.
+        // So many must end first that fewer than `allowed` are left. One without a response ends
+        // earlier than it says if the response comes, but no sooner than in a whole window.
         busy.sort_unstable();
-        Err(NoPlace { until: busy[busy.len() - allowed].min(now + WINDOW), why: Why::UsedUp })
+        let until = busy[busy.len() - allowed].min(now + WINDOW);
+        Err(RateLimited { until, cause: LimitCause::UsedUp })
     }
 
-    /// How many places are free.
-    pub fn free(&self, now: BootInstant) -> usize {
-        match self.held_until > now {
+    /// How many permits are free.
+    pub fn free_permits(&self, now: BootInstant) -> usize {
+        match self.blocked_until > now {
             true => 0,
             false => self.busy_until.iter().filter(|until| **until <= now).count(),
         }
     }
 
-    /// Takes a place for a request whose deadline is `deadline`, leaving `reserve` places free.
+    /// Takes a permit for a request whose deadline is `deadline`, leaving `reserved` permits free.
     ///
     /// # Errors
-    /// As for [`Window::look`].
+    /// As for [`RateWindow::check`].
     pub fn take(
         &mut self,
         now: BootInstant,
         deadline: BootInstant,
-        reserve: usize,
-    ) -> Result<Place, NoPlace> {
-        self.look(now, reserve)?;
-        let deadline = deadline.clamp(now, now + LONGEST);
+        reserved: usize,
+    ) -> Result<Permit, RateLimited> {
+        self.check(now, reserved)?;
+        let deadline = deadline.clamp(now, now + MAX_REQUEST_TIME);
         let until = deadline + WINDOW;
-        let index = self
-            .busy_until
-            .iter()
-            .position(|until| *until <= now)
-            .expect("fewer than all are busy");
-        self.busy_until[index] = until;
-        let asks_for_all = self.series > 0;
-        if asks_for_all {
-            self.asking = true;
-            self.held_until = deadline;
+        self.enter(until);
+        let is_probe = self.consecutive_403s > 0;
+        if is_probe {
+            self.is_probing = true;
+            self.blocked_until = deadline;
         }
-        Ok(Place { index, taken: now, until, asks_for_all })
+        Ok(Permit { taken: now, until, is_probe })
     }
 
-    /// The answer to the request of `place` was read, and it was not a 403.
-    pub fn answered(&mut self, place: Place, now: BootInstant) {
-        self.read(place, now);
-        // An answer to what was sent before the 403 says nothing of the time after it.
-        if place.asks_for_all {
-            self.held_until = BootInstant::default();
-            self.series = 0;
-            self.asking = false;
+    /// The response to the request of `permit` was read, and it was not a 403.
+    pub fn answered(&mut self, permit: Permit, now: BootInstant) {
+        self.shorten(permit, now);
+        // A response to a request from before the 403 says nothing about the time after it.
+        if permit.is_probe {
+            self.blocked_until = BootInstant::default();
+            self.consecutive_403s = 0;
+            self.is_probing = false;
         }
     }
 
-    /// The server answered the request of `place` with 403. Answers with how many came in a row: after the first one
-    /// nothing was asked for a minute before each.
-    pub fn forbidden(&mut self, place: Place, now: BootInstant) -> u32 {
-        self.read(place, now);
-        self.held_until = self.held_until.max(now + WINDOW);
-        self.asking = false;
-        // Several may have been under way when the first came.
-        self.series =
-            if place.asks_for_all { self.series.saturating_add(1) } else { self.series.max(1) };
-        self.series
+    /// The response to the request of `permit` was a 403. Returns how many were consecutive: before
+    /// each but the first, nothing was requested for a minute.
+    pub fn forbidden(&mut self, permit: Permit, now: BootInstant) -> u32 {
+        self.shorten(permit, now);
+        self.blocked_until = self.blocked_until.max(now + WINDOW);
+        self.is_probing = false;
+        // Several requests may have been under way when the first 403 came.
+        self.consecutive_403s = match permit.is_probe {
+            true => self.consecutive_403s.saturating_add(1),
+            false => self.consecutive_403s.max(1),
+        };
+        self.consecutive_403s
     }
 
-    fn read(&mut self, place: Place, now: BootInstant) {
-        let until = place.until.min(now + WINDOW);
-        match self.busy_until[place.index] == place.until {
-            true => self.busy_until[place.index] = until,
-            // The state was lost in the meantime: the place is entered anew.
-            false => self.enter(until),
+    fn shorten(&mut self, permit: Permit, now: BootInstant) {
+        let until = permit.until.min(now + WINDOW);
+        match self.busy_until.iter_mut().find(|busy| **busy == permit.until) {
+            Some(busy) => *busy = until,
+            // The state was lost since.
+            None => self.enter(until),
         }
     }
 
-    /// Enters a place into a window that does not know it.
-    fn enter(&mut self, until: BootInstant) {
+    /// Makes the slot busy that becomes free first.
+    pub(super) fn enter(&mut self, until: BootInstant) {
         if let Some(first) = self.busy_until.iter_mut().min()
             && *first < until
         {
@@ -195,8 +201,8 @@ impl Window {
         }
     }
 
-    /// Takes in what another window knows that is (in part) about other requests.
-    pub fn merge(&mut self, other: &Window, now: BootInstant) {
+    /// Adds the busy slots of another window that this one does not have.
+    pub(super) fn add_permits(&mut self, other: &RateWindow, now: BootInstant) {
         let mut common = self.busy_until;
         for until in other.busy_until.into_iter().filter(|until| *until > now) {
             match common.iter_mut().find(|known| **known == until) {
@@ -204,22 +210,50 @@ impl Window {
                 None => self.enter(until),
             }
         }
-        self.held_until = self.held_until.max(other.held_until);
-        self.series = self.series.max(other.series);
-        self.asking |= other.asking;
     }
 
-    /// What is to be assumed where nothing can be known: that all places were taken just now, and are used by whoever took
-    /// them (and who enters them anew once the answer is read).
-    pub fn unknown(now: BootInstant) -> Window {
-        Window { busy_until: [now + STALE + WINDOW; LIMIT], ..Window::default() }
+    /// Blocks for as long as a 403 does that `other` knows of. Only a probe ends a block, and none
+    /// is sent before that time: if it is missing here, it was lost or erased.
+    pub(super) fn add_block(&mut self, other: &RateWindow, now: BootInstant) {
+        if other.blocked_until > now
+            && !other.is_probing
+            && other.blocked_until > self.blocked_until
+        {
+            self.blocked_until = other.blocked_until;
+            self.consecutive_403s = self.consecutive_403s.max(other.consecutive_403s).max(1);
+            self.is_probing = false;
+        }
+    }
+
+    /// Adds all that another window knows about requests that are (in part) others than this one's.
+    pub(super) fn merge(&mut self, other: &RateWindow, now: BootInstant) {
+        self.add_permits(other, now);
+        self.blocked_until = self.blocked_until.max(other.blocked_until);
+        self.consecutive_403s = self.consecutive_403s.max(other.consecutive_403s);
+        self.is_probing |= other.is_probing;
+    }
+
+    /// What has to be assumed where nothing is known: all permits were taken just now, and their
+    /// holders send their requests (and enter the permits again when the responses are read).
+    pub(super) fn unknown(now: BootInstant) -> RateWindow {
+        RateWindow { busy_until: [now + MAX_PERMIT_AGE + WINDOW; PERMITS], ..RateWindow::default() }
     }
 
     /// Whether requests can have led to it.
-    pub fn is_possible(&self, now: BootInstant) -> bool {
-        let last = now + LONGEST + WINDOW;
+    pub(super) fn is_possible(&self, now: BootInstant) -> bool {
+        let last = now + MAX_REQUEST_TIME + WINDOW;
         self.busy_until.iter().all(|until| *until <= last)
-            && self.held_until <= now + LONGEST.max(WINDOW)
+            && self.blocked_until <= now + MAX_REQUEST_TIME.max(WINDOW)
+    }
+
+    /// The window by a clock that is ahead by that many nanoseconds (of another time namespace).
+    pub(super) fn shifted(&self, nanos: i128) -> RateWindow {
+        let shift = |time: BootInstant| time.shifted(nanos);
+        RateWindow {
+            busy_until: self.busy_until.map(shift),
+            blocked_until: shift(self.blocked_until),
+            ..*self
+        }
     }
 }
 
@@ -234,90 +268,94 @@ mod tests {
         BootInstant(Duration::from_secs(seconds))
     }
 
-    fn used_up(until: u64) -> Result<Place, NoPlace> {
-        Err(NoPlace { until: at(until), why: Why::UsedUp })
+    fn used_up(until: u64) -> Result<Permit, RateLimited> {
+        Err(RateLimited { until: at(until), cause: LimitCause::UsedUp })
     }
 
     #[test]
     fn thirty_then_wait_for_the_first_to_end() {
-        let mut window = Window::default();
+        let mut window = RateWindow::default();
         for second in 0..30 {
-            let place = window.take(at(second), at(second + 10), 0).unwrap();
-            window.answered(place, at(second + 1));
+            let permit = window.take(at(second), at(second + 10), 0).unwrap();
+            window.answered(permit, at(second + 1));
         }
         assert_eq!(window.take(at(30), at(40), 0), used_up(61));
         assert_eq!(window.take(at(60), at(70), 0), used_up(61));
-        assert_eq!((window.free(at(60)), window.free(at(61))), (0, 1));
+        assert_eq!((window.free_permits(at(60)), window.free_permits(at(61))), (0, 1));
         assert!(window.take(at(61), at(71), 0).is_ok());
         assert_eq!(window.take(at(61), at(71), 0), used_up(62));
     }
 
     #[test]
-    fn a_wait_leaves_the_reserve() {
-        let mut window = Window::default();
-        for _ in 0..LIMIT - RESERVE {
-            let place = window.take(at(0), at(10), RESERVE).unwrap();
-            window.answered(place, at(1));
+    fn a_wait_leaves_the_reserved_permits() {
+        let mut window = RateWindow::default();
+        for _ in 0..PERMITS - RESERVED_PERMITS {
+            let permit = window.take(at(0), at(10), RESERVED_PERMITS).unwrap();
+            window.answered(permit, at(1));
         }
-        assert_eq!(window.take(at(2), at(12), RESERVE), used_up(61));
-        for _ in 0..RESERVE {
+        assert_eq!(window.take(at(2), at(12), RESERVED_PERMITS), used_up(61));
+        for _ in 0..RESERVED_PERMITS {
             assert!(window.take(at(2), at(12), 0).is_ok());
         }
         assert_eq!(window.take(at(2), at(12), 0), used_up(61));
-        // The wait has to outlast the person's places too: without an answer they are busy until 12 + 60.
-        assert_eq!(window.take(at(62), at(72), RESERVE).map(|_| ()), Ok(()));
+        // The person's permits, without a response, are busy until 12 + 60.
+        assert_eq!(window.take(at(62), at(72), RESERVED_PERMITS).map(|_| ()), Ok(()));
     }
 
     #[test]
-    fn without_an_answer_a_place_is_busy_from_the_deadline_on() {
-        let mut window = Window::default();
-        for _ in 0..LIMIT {
+    fn without_a_response_a_slot_is_busy_from_the_deadline_on() {
+        let mut window = RateWindow::default();
+        for _ in 0..PERMITS {
             window.take(at(0), at(10), 0).unwrap();
         }
         assert_eq!(window.take(at(60), at(70), 0), used_up(70));
-        // As long as answers may still come, that is no reason to give up a command that has the time.
+        // As long as responses may still come, a command that has the time need not give up.
         assert_eq!(window.take(at(1), at(11), 0), used_up(61));
     }
 
     #[test]
     fn a_deadline_is_never_further_away_than_the_longest_request() {
-        let mut window = Window::default();
+        let mut window = RateWindow::default();
         window.take(at(0), at(100_000), 0).unwrap();
         assert!(window.is_possible(at(0)));
-        assert!(!Window { held_until: at(121), ..Window::default() }.is_possible(at(0)));
-        assert!(!Window { busy_until: [at(181); LIMIT], ..Window::default() }.is_possible(at(0)));
+        assert!(!RateWindow { blocked_until: at(121), ..RateWindow::default() }.is_possible(at(0)));
+        let busy = RateWindow { busy_until: [at(181); PERMITS], ..RateWindow::default() };
+        assert!(!busy.is_possible(at(0)));
     }
 
     #[test]
-    fn after_a_403_all_hold_off_then_one_asks_for_all() {
-        let held = |until, often| Err(NoPlace { until: at(until), why: Why::Forbidden(often) });
-        let mut window = Window::default();
+    fn after_a_403_all_are_blocked_then_one_probes() {
+        let blocked = |until, count| {
+            Err(RateLimited { until: at(until), cause: LimitCause::Forbidden(count) })
+        };
+        let mut window = RateWindow::default();
         let early = window.take(at(0), at(10), 0).unwrap();
-        let other = window.take(at(0), at(10), 0).unwrap();
+        let other = window.take(at(0), at(11), 0).unwrap();
         assert_eq!(window.forbidden(other, at(5)), 1);
-        // What was sent before the 403 ends nothing.
+        // The response to a request from before the 403 ends nothing.
         window.answered(early, at(6));
-        assert_eq!(window.take(at(6), at(16), 0), held(65, 1));
+        assert_eq!(window.take(at(6), at(16), 0), blocked(65, 1));
         let first = window.take(at(65), at(75), 0).unwrap();
-        assert_eq!(window.take(at(65), at(75), 0), held(66, 1), "somebody asks for all");
+        assert_eq!(window.take(at(65), at(75), 0), blocked(66, 1), "a probe is under way");
         assert_eq!(window.forbidden(first, at(66)), 2);
         let second = window.take(at(126), at(136), 0).unwrap();
-        // It dies: after its deadline the next one asks for all.
-        assert_eq!(window.take(at(135), at(145), 0), held(136, 2));
+        // Its process dies: after its deadline the next one probes.
+        assert_eq!(window.take(at(135), at(145), 0), blocked(136, 2));
         let third = window.take(at(136), at(146), 0).unwrap();
         assert_ne!(second, third);
         window.answered(third, at(137));
         assert!(window.take(at(137), at(147), 0).is_ok());
-        let place = window.take(at(137), at(147), 0).unwrap();
-        assert_eq!(window.forbidden(place, at(138)), 1, "another series");
+        let permit = window.take(at(137), at(147), 0).unwrap();
+        assert_eq!(window.forbidden(permit, at(138)), 1, "counted anew");
     }
 
     #[test]
-    fn what_a_new_window_does_not_know_is_entered() {
-        let mut old = Window::default();
-        let places: Vec<Place> = (0..LIMIT).map(|_| old.take(at(0), at(10), 0).unwrap()).collect();
-        let mut new = Window::default();
-        new.answered(places[7], at(3));
+    fn permits_that_a_new_window_does_not_know_are_added() {
+        let mut old = RateWindow::default();
+        let permits: Vec<Permit> =
+            (0..PERMITS).map(|_| old.take(at(0), at(10), 0).unwrap()).collect();
+        let mut new = RateWindow::default();
+        new.answered(permits[7], at(3));
         assert_eq!(new.busy_until.iter().filter(|until| **until > at(3)).count(), 1);
         new.merge(&old, at(4));
         assert_eq!(
@@ -325,5 +363,18 @@ mod tests {
             used_up(64),
             "31 are known, and 30 find room: the first to end goes"
         );
+    }
+
+    #[test]
+    fn the_window_by_another_clock() {
+        let mut window = RateWindow::default();
+        window.take(at(1_000), at(1_010), 0).unwrap();
+        let ahead = window.shifted(86_400_000_000_000);
+        assert_eq!(ahead.free_permits(at(87_469)), PERMITS - 1);
+        assert_eq!(ahead.free_permits(at(87_470)), PERMITS);
+        assert_eq!(ahead.shifted(-86_400_000_000_000), window);
+        // A clock that is behind never makes a slot free that is busy.
+        let behind = window.shifted(-999_000_000_000);
+        assert_eq!(behind.free_permits(at(70)), PERMITS - 1);
     }
 }

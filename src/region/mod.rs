@@ -1,18 +1,17 @@
 //! The region whose ServiceNet endpoint answers for this server, and how it is found where nobody named it.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use crate::clock::BootInstant;
 use crate::model::{Region, Tree};
+use crate::state::file::{self, Links};
 use crate::xenstore::{Connection, Server, Value, XenstoreError, metadata};
 
 /// cloud-init's record of the instance. It has no Rackspace datasource, so `v1.region` is usually null.
 const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 
-/// No instance data that cloud-init writes comes near this many bytes.
-const INSTANCE_DATA_LIMIT: u64 = 4 << 20;
+/// The largest instance data that is read. cloud-init writes some ten kilobytes.
+const MAX_INSTANCE_DATA_BYTES: u64 = 4 << 20;
 
 /// What the server itself knows of its region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +65,11 @@ fn xenstore(store: &mut Connection) -> Result<Detected, XenstoreError> {
 }
 
 fn cloud_init(path: &Path) -> Option<Region> {
-    let mut json = Vec::new();
-    File::open(path).ok()?.take(INSTANCE_DATA_LIMIT).read_to_end(&mut json).ok()?;
+    let json = file::read(path, MAX_INSTANCE_DATA_BYTES, Links::Follow)
+        .inspect_err(|err| log::debug!("{} {err}", path.display()))
+        .ok()?;
     let data = Tree::from_json(&json)
-        .inspect_err(|why| log::debug!("{} cannot be understood: {why}", path.display()))
+        .inspect_err(|err| log::debug!("{} cannot be understood: {err}", path.display()))
         .ok()?;
     Region::from_code(data.get("v1")?.get("region")?.as_text()?)
 }
@@ -95,5 +95,18 @@ mod tests {
             assert_eq!(cloud_init(&path).map(Region::code), region, "{json}");
         }
         assert_eq!(cloud_init(&folder.path().join("absent")), None);
+    }
+
+    /// It was waited for without end, and a larger file was cut and not refused.
+    #[test]
+    fn a_fifo_or_a_large_file_as_instance_data_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("instance-data.json");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(cloud_init(&path), None);
+        std::fs::remove_file(&path).unwrap();
+        let padding = " ".repeat(5 << 20);
+        std::fs::write(&path, format!(r#"{{"v1": {{"region": "iad"}}}}{padding}"#)).unwrap();
+        assert_eq!(cloud_init(&path), None);
     }
 }

@@ -1,15 +1,18 @@
-//! Files from outside, read without trust: opened without waiting, regular, and bounded in size.
+//! Reads files that other programs or people write: opened without blocking, regular, and bounded in
+//! size.
 //!
 //! A FIFO, a directory, a device or an endless file in place of a file is an error, never a hang.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
+
+use super::trust::{self, StickyDirectory, TrustError, Untrusted};
 
 /// Why a file was not read. Displayed as the end of a sentence that begins with its path.
 #[derive(Debug)]
@@ -20,10 +23,13 @@ pub enum FileError {
     NotRegular,
     /// It is larger than this many bytes.
     TooLarge(u64),
-    /// It belongs to this other user.
-    OtherOwner(u32),
-    /// Others can write to it; its mode.
-    WritableByOthers(u32),
+    /// Another user can change it, or replace it.
+    Untrusted {
+        /// How.
+        untrusted: Untrusted,
+        /// Whether it is the file itself that can be changed, and not something on the way to it.
+        is_file: bool,
+    },
 }
 
 impl FileError {
@@ -40,9 +46,9 @@ impl fmt::Display for FileError {
             FileError::Io(err) => write!(f, "cannot be read: {}", crate::error::plain(err)),
             FileError::NotRegular => f.write_str("is not a regular file"),
             FileError::TooLarge(max) => write!(f, "is larger than {} KiB", max / 1024),
-            FileError::OtherOwner(uid) => write!(f, "belongs to another user (uid {uid})"),
-            FileError::WritableByOthers(mode) => {
-                write!(f, "can be written by other users (mode {mode:04o})")
+            FileError::Untrusted { untrusted, is_file: true } => untrusted.reason.fmt(f),
+            FileError::Untrusted { untrusted, is_file: false } => {
+                write!(f, "can be replaced by other users: {untrusted}")
             }
         }
     }
@@ -66,24 +72,41 @@ pub fn read(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
     contents(file, max)
 }
 
-/// The same for a file that root obeys: run as root it has to belong to root, and no other user may
-/// be able to write to it.
+/// The same for a file that root obeys: run as root, no other user may be able to change or replace
+/// it.
 ///
 /// # Errors
 /// See [`FileError`].
 pub fn read_trusted(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
+    match geteuid().is_root() {
+        true => read_of_root(path, max, links),
+        false => read(path, max, links),
+    }
+}
+
+/// The same for a file that is obeyed only if root wrote it, whatever user reads it.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn read_of_root(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
     let file = open(path, links)?;
-    let metadata = file.metadata().map_err(FileError::Io)?;
     // /dev/null, the one file here that is not regular, holds nothing to obey.
-    if geteuid().is_root() && metadata.is_file() {
-        if metadata.uid() != 0 {
-            return Err(FileError::OtherOwner(metadata.uid()));
-        }
-        if metadata.mode() & 0o022 != 0 {
-            return Err(FileError::WritableByOthers(metadata.mode() & 0o7777));
-        }
+    if file.metadata().map_err(FileError::Io)?.is_file() {
+        check_trust(path)?;
     }
     contents(file, max)
+}
+
+/// Whether only root can change or replace the file. Only root can exchange what is between opening
+/// and this check, too.
+fn check_trust(path: &Path) -> Result<(), FileError> {
+    trust::check_path(path, StickyDirectory::HoldsFiles).map_err(|err| match err {
+        TrustError::Io(err) => FileError::Io(err),
+        TrustError::Untrusted(untrusted) => {
+            let is_file = fs::canonicalize(path).is_ok_and(|target| target == untrusted.path);
+            FileError::Untrusted { untrusted, is_file }
+        }
+    })
 }
 
 fn open(path: &Path, links: Links) -> Result<File, FileError> {
@@ -112,8 +135,50 @@ fn contents(file: File, max: u64) -> Result<Vec<u8>, FileError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
     use nix::sys::stat::Mode;
+    use nix::unistd::{Uid, chown};
+
+    use super::*;
+
+    /// A parent that others can write to made the file replaceable.
+    #[test]
+    fn root_obeys_only_files_that_no_other_user_can_change_or_replace() {
+        if !geteuid().is_root() {
+            eprintln!("NOT RUN: it needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let (dir, path) = (folder.join("d"), folder.join("d/file"));
+        fs::create_dir(&dir).unwrap();
+        fs::write(&path, "x").unwrap();
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let reason = || match read_trusted(&path, 10, Links::Follow) {
+            Ok(_) => String::new(),
+            Err(err) => err.to_string(),
+        };
+        mode(&dir, 0o755);
+        mode(&path, 0o644);
+        assert_eq!(reason(), "");
+        mode(&path, 0o664);
+        assert_eq!(reason(), "is writable by other users (mode 0664)");
+        mode(&path, 0o644);
+        chown(&path, Some(Uid::from_raw(1000)), None).unwrap();
+        assert_eq!(reason(), "belongs to another user (uid 1000)");
+        chown(&path, Some(Uid::from_raw(0)), None).unwrap();
+        mode(&dir, 0o777);
+        let replaceable = format!("can be replaced by other users: {} ", dir.display());
+        assert_eq!(reason(), format!("{replaceable}is writable by other users (mode 0777)"));
+        mode(&dir, 0o1777);
+        assert_eq!(reason(), "");
+        chown(&dir, Some(Uid::from_raw(1000)), None).unwrap();
+        assert_eq!(reason(), format!("{replaceable}belongs to another user (uid 1000)"));
+        assert_eq!(read(&path, 10, Links::Follow).unwrap(), b"x");
+    }
 
     /// A FIFO in place of the configuration file was waited for without end.
     #[test]

@@ -3,6 +3,17 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::BootInstant;
+
+/// How soon a lock is tried again: at first, then at most, then at most for a lock that has been
+/// taken for longer than [`LONG_WAIT`].
+const FIRST_RETRY: Duration = Duration::from_micros(200);
+const MAX_RETRY: Duration = Duration::from_millis(10);
+const LONG_RETRY: Duration = Duration::from_millis(200);
+const LONG_WAIT: Duration = Duration::from_secs(5);
 
 /// What came of an attempt to lock.
 #[derive(Debug)]
@@ -27,6 +38,27 @@ pub fn try_exclusive(file: &File) -> io::Result<LockAttempt> {
 /// The file system refuses.
 pub fn try_shared(file: &File) -> io::Result<LockAttempt> {
     outcome(file.try_lock_shared())
+}
+
+/// Locks a file for this process alone, trying until `deadline`: flock(2) has no timeout.
+///
+/// # Errors
+/// The file system refuses.
+pub fn lock_until(file: &File, deadline: BootInstant) -> io::Result<LockAttempt> {
+    let start = BootInstant::now();
+    let mut pause = FIRST_RETRY;
+    loop {
+        let now = match try_exclusive(file)? {
+            LockAttempt::Taken => BootInstant::now(),
+            LockAttempt::Held => return Ok(LockAttempt::Held),
+        };
+        if now >= deadline {
+            return Ok(LockAttempt::Taken);
+        }
+        thread::sleep(pause.min(deadline.since(now)));
+        let max = if now.since(start) > LONG_WAIT { LONG_RETRY } else { MAX_RETRY };
+        pause = (pause * 2).min(max);
+    }
 }
 
 fn outcome(result: Result<(), TryLockError>) -> io::Result<LockAttempt> {

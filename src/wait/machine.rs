@@ -19,7 +19,7 @@ use crate::clock::BootInstant;
 use crate::model::NamedStatus;
 use crate::model::Status;
 use crate::model::{Goal, OkIf};
-use crate::ratelimit::Why;
+use crate::ratelimit::LimitCause as Why;
 use crate::xenstore::{Server, Snapshot};
 
 /// How often the tasks are asked for while a person watches.

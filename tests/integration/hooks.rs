@@ -67,8 +67,8 @@ fn in_the_order_of_their_names_and_once() {
         plan.text(),
         "skip .hidden: it is hidden\nrun 10-a.sh\nrun 20-b\nrun 30-c\nskip 40.bak: it is a backup\n\
          skip 40.dpkg-old: a package manager left it\nskip 40.rpmsave: a package manager left it\n\
-         skip 40~: it is a backup\nskip 50-data: it is not executable\nskip 60-folder: it is no regular file\n\
-         skip 70-link: it leads nowhere\nrun 80-link\n"
+         skip 40~: it is a backup\nskip 50-data: it is not executable\nskip 60-folder: it is not a regular file\n\
+         skip 70-link: it is a dangling link\nrun 80-link\n"
     );
     assert!(!hooks.path("stamps").exists());
 
@@ -220,13 +220,14 @@ fn root_runs_only_what_root_alone_can_write() {
     hooks.add("3", "#!/bin/sh\necho three\n", 0o755);
     chown(hooks.path("d/3"), Some(1000), None).unwrap();
     let run = hooks.run(&[]);
-    run.expect(1)
-        .says("2 is refused: others than root can write")
-        .says("3 is refused:")
-        .says("is not root's");
+    run.expect(1).says("2 is refused: ").says("3 is refused:").says("belongs to another user");
     assert_eq!(run.text(), "one\n");
     fs::set_permissions(hooks.path("d"), fs::Permissions::from_mode(0o777)).unwrap();
-    hooks.run(&["--again"]).expect(1).says("1 is refused").says("/d (its mode is 0777)");
+    hooks
+        .run(&["--again"])
+        .expect(1)
+        .says("1 is refused")
+        .says("/d is writable by other users (mode 0777)");
 }
 
 /// In a folder with the sticky bit anybody could have put a link to a program of root's.
@@ -242,19 +243,23 @@ fn root_follows_no_link_of_others() {
     symlink("d", hooks.path("others")).unwrap();
     lchown(hooks.path("d/2"), Some(1000), None).unwrap();
     let run = hooks.run(&[]);
-    run.expect(1).says("2 is refused:").says("/d/2 is not root's (its owner is 1000)");
+    run.expect(1).says("2 is refused:").says("/d/2 belongs to another user (uid 1000)");
     assert_eq!(run.text(), "one\n");
 
     lchown(hooks.path("others"), Some(1000), None).unwrap();
     let mut command = bare_agent(&["hooks", "--again"]);
     command.arg(hooks.path("others")).env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));
     let run = ended(command.output().unwrap());
-    run.expect(1).says("1 is refused:").says("/others is not root's");
+    run.expect(1).says("1 is refused:").says("/others belongs to another user");
     assert_eq!(run.text(), "");
 
     lchown(hooks.path("d/2"), Some(0), None).unwrap();
     fs::set_permissions(hooks.path("d"), fs::Permissions::from_mode(0o1777)).unwrap();
-    hooks.run(&["--again"]).expect(1).says("1 is refused").says("/d (its mode is 1777)");
+    hooks
+        .run(&["--again"])
+        .expect(1)
+        .says("1 is refused")
+        .says("/d is writable by other users (mode 1777)");
 }
 
 #[test]
@@ -318,4 +323,85 @@ fn is_gone(pid: i32) -> bool {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.is_empty() || stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
     })
+}
+
+/// As process 1 of a container `hooks` left every orphan a zombie, and a signal ended it, and with it
+/// the hook, at once.
+#[test]
+fn as_process_1_hooks_collects_orphans_and_ends_its_hook() {
+    if !geteuid().is_root() {
+        eprintln!("NOT RUN: it needs root");
+        return;
+    }
+    let hooks = Hooks::new();
+    let (log, pipe) = (hooks.path("log"), hooks.path("pipe"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Twenty orphans, then what is left of them; then SIGTERM is handled.
+    let script = format!(
+        "#!/bin/sh\ntrap 'echo tidy >>{log}; exit 0' TERM\n\
+         for n in $(seq 20); do (sleep 0.01 & ) ; done\n\
+         while pgrep -x sleep >/dev/null; do :; done\n\
+         echo \"zombies: $(ps -eo stat= | grep -c '^Z')\" >>{log}\n\
+         echo ready >{pipe}\nwhile :; do sleep 0.1; done\n",
+        log = log.display(),
+        pipe = pipe.display(),
+    );
+    hooks.add("1", &script, 0o755);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(crate::support::binary());
+    command.args(["hooks"]).arg(hooks.path("d")).env("RACKCONNECT_STAMP_DIR", hooks.path("stamps"));
+    command.stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    fs::read(&pipe).unwrap();
+    let process = children(child.id());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let run = crate::support::finish(child);
+    assert_eq!(run.code, Some(143), "{run:?}");
+    assert_eq!(fs::read_to_string(&log).unwrap(), "zombies: 0\ntidy\n");
+}
+
+/// The only child of a process.
+fn children(parent: u32) -> nix::unistd::Pid {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let list = fs::read_to_string(path).unwrap();
+    nix::unistd::Pid::from_raw(list.trim().parse().expect("one child"))
+}
+
+/// Another process held the lock for ever, or a FIFO was in its place.
+#[test]
+fn what_is_in_place_of_the_lock_is_refused_at_once() {
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho one\n", 0o755);
+    hooks.run(&[]).expect(0);
+    let lock = fs::read_dir(hooks.path("stamps"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with(".lock-"))
+        .unwrap();
+    fs::remove_file(&lock).unwrap();
+    nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    hooks.run(&["--again"]).expect(1).says("no hook was run");
+    fs::remove_file(&lock).unwrap();
+    let precious = hooks.path("precious");
+    fs::write(&precious, "precious").unwrap();
+    symlink(&precious, &lock).unwrap();
+    hooks.run(&["--again"]).expect(1).says("no hook was run");
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+}
+
+/// It waited for the other process without a deadline.
+#[test]
+fn a_lock_that_is_held_for_longer_than_the_hooks_may_take_is_not_waited_for() {
+    let hooks = Hooks::new();
+    hooks.add("1", "#!/bin/sh\necho one\n", 0o755);
+    hooks.run(&[]).expect(0);
+    let path = fs::read_dir(hooks.path("stamps"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with(".lock-"))
+        .unwrap();
+    let lock = fs::File::open(path).unwrap();
+    lock.lock().unwrap();
+    let run = hooks.run(&["--again", "--limit", "1s"]);
+    run.expect(1).says("has held the lock").says("no hook was run");
 }

@@ -416,8 +416,6 @@ fn budgets_from_the_future_from_another_boot_and_of_another_byte_order() {
     });
     fs::write(world.budget(), full).unwrap();
     assert_eq!(world.run("status").is_answered().stderr, "");
-    fs::write(world.budget(), "new").unwrap();
-    assert_eq!(world.run("status").is_answered().stderr, "");
 }
 
 #[test]
@@ -682,4 +680,81 @@ fn status_json_is_written_by_root_alone() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
     let names = fs::read_dir(world.state_dir).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.count(), 3, "these two, the lock, and nothing else is left behind");
+}
+
+/// A shell script as root that runs the program as `$0`, with mounts of its own.
+fn script(world: &World, script: &str) -> Ended {
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-ec", script]).arg(binary()).env_clear();
+    shell.envs(world.agent("").get_envs().filter_map(|(name, value)| Some((name, value?))));
+    ended(shell.output().unwrap())
+}
+
+/// Any user could fill /run by the file that all users can write to.
+#[test]
+fn the_file_for_all_users_is_only_in_a_small_file_system() {
+    if !geteuid().is_root() {
+        eprintln!("NOT RUN: it needs root");
+        return;
+    }
+    let world = deployed();
+    fs::set_permissions(world.folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let run = script(
+        &world,
+        r#"
+        bob="setpriv --reuid=2001 --regid=2001 --clear-groups"
+        "$0" status
+        $bob "$0" status --ca-file /dev/fd/3 3< "$RACKCONNECT_CA_FILE" 2>&1
+        stat -c %a "$RACKCONNECT_STATE_DIR/budget"
+        mkdir "$RACKCONNECT_STATE_DIR/shared"
+        mount -t tmpfs -o mode=0755,size=64k,nr_inodes=16 tmpfs "$RACKCONNECT_STATE_DIR/shared"
+        "$0" status
+        $bob "$0" status
+        cd "$RACKCONNECT_STATE_DIR/shared"
+        stat -c %a budget
+        $bob head -c 1M /dev/zero > budget 2>/dev/null || true
+        test "$(du -k budget | cut -f1)" -le 64
+        "#,
+    );
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let alone = "budget is for one user only, since no small file system is mounted";
+    assert!(run.text().contains(alone), "{run:?}");
+    let lines: Vec<&str> = run.text().lines().filter(|line| !line.contains(alone)).collect();
+    assert_eq!(lines, ["DEPLOYED", "DEPLOYED", "600", "DEPLOYED", "DEPLOYED", "666"]);
+    assert_eq!(run.stderr, "", "in the small file system all share");
+}
+
+/// Thirty-one requests were sent in sixty seconds: what had another clock was taken for corrupt.
+#[test]
+fn a_time_namespace_that_shares_the_state_directory_broke_the_limit() {
+    if !geteuid().is_root() || fs::read_link("/proc/self/ns/time").is_err() {
+        eprintln!("NOT RUN: it needs root and time namespaces");
+        return;
+    }
+    let world = deployed();
+    for offset in ["100000", "-20", "0"].into_iter().cycle().take(30) {
+        let run = script(
+            &world,
+            &format!(r#"exec unshare --time --boottime={offset} --fork "$0" status"#),
+        );
+        assert_eq!((run.text(), run.stderr.as_str()), ("DEPLOYED\n", ""), "{offset}");
+    }
+    for command in [
+        r#"exec unshare --time --boottime=7 --fork "$0" status --deadline 20s"#,
+        r#"exec "$0" status --deadline 20s"#,
+    ] {
+        let run = script(&world, command);
+        assert_eq!(run.code, Some(6), "{run:?}");
+    }
+    assert_eq!(world.count(), 30);
+}
+
+/// A file that was made for all users in the state directory itself is for root alone again.
+#[test]
+fn a_file_that_other_users_can_write_to_is_closed_to_them() {
+    let world = deployed();
+    world.run("status").is_answered();
+    fs::set_permissions(world.budget(), Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(world.run("status").is_answered().stderr, "");
+    assert_eq!(fs::metadata(world.budget()).unwrap().permissions().mode() & 0o777, 0o600);
 }

@@ -354,6 +354,26 @@ fn alone(program: &Path) {
     assert_eq!(err.matches("cannot be shared").count(), 1, "{err}");
 }
 
+/// The small file system for what all users can write, as the packages mount it.
+struct SmallFileSystem(PathBuf);
+
+impl SmallFileSystem {
+    fn mount(path: &Path) -> SmallFileSystem {
+        fs::create_dir_all(path).unwrap();
+        let options = "mode=0755,size=64k,nr_inodes=16";
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path).status();
+        assert!(mounted.unwrap().success(), "a tmpfs can be mounted");
+        SmallFileSystem(path.to_owned())
+    }
+}
+
+impl Drop for SmallFileSystem {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
 /// Several users, root among them, with all its rights and without.
 fn users(program: &Path) {
     if !geteuid().is_root() {
@@ -361,6 +381,7 @@ fn users(program: &Path) {
         return;
     }
     let server = Server::new(program, true, deploying());
+    let _small = SmallFileSystem::mount(&server.state_dir.join("shared"));
     let bob = "setpriv --reuid=2001 --regid=2001 --clear-groups";
     let alice = "setpriv --reuid=2002 --regid=2002 --clear-groups";
     let weak_root = "setpriv --bounding-set=-dac_override,-dac_read_search,-fowner --inh-caps=-all";
@@ -376,7 +397,8 @@ fn users(program: &Path) {
     };
     let (code, _, err) = run(weak_root, "status");
     assert_eq!(code, Some(0), "{err}");
-    assert_eq!((mode(""), mode("budget"), mode("status.json")), (0o755, 0o666, 0o644));
+    let modes = (mode(""), mode("shared/budget"), mode("status.json"));
+    assert_eq!(modes, (0o755, 0o666, 0o644));
     for who in [bob, alice, weak_root, ""] {
         let (code, _, err) = run(who, "status");
         assert_eq!((code, err.as_str()), (Some(0), ""), "{who}");

@@ -81,7 +81,7 @@ dpkg-deb -x "$deb" "$work/verify"
 cp -a /usr/lib/systemd/system/. "$work/system" 2>/dev/null || cp -a /lib/systemd/system/. "$work/system"
 cp -an "$work/system/." "$work/verify/usr/lib/systemd/system/"
 verify() { systemd-analyze verify --man=no --root="$work/verify" "$1" 2>&1 | grep rackconnect || true; }
-for unit in rackconnect-wait.service rackconnect-hooks.service rackconnect-gateway.service rackconnect-deployed.target; do
+for unit in rackconnect-shared.service rackconnect-wait.service rackconnect-hooks.service rackconnect-gateway.service rackconnect-deployed.target; do
     said=$(verify "$unit")
     [[ -z $said ]] || fail "systemd-analyze verify $unit: $said"
 done

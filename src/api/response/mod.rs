@@ -5,9 +5,12 @@
 //! and `shape` finds the status, the named things with a status, and the gateway in a tree by their shape. What does
 //! not fit is an error that shows the beginning of the body; nothing is guessed into a status or a gateway.
 
+mod learned;
 mod shape;
 
 use std::net::IpAddr;
+
+pub use learned::learned;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Format, NamedStatus, Status, Tree, unquoted};

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{at, policy, unreachable};
 use super::*;
-use crate::ratelimit::Why;
+use crate::ratelimit::LimitCause as Why;
 use crate::xenstore::Value;
 
 const RACKCONNECT: &str = r#"["rack_connect", "rax_managed"]"#;

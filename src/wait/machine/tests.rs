@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::{Error, Kind};
-use crate::ratelimit::Why;
+use crate::ratelimit::LimitCause as Why;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(10);

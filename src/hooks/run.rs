@@ -1,0 +1,341 @@
+//! Runs the hooks of a directory, one after the other.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+
+use super::identity::{self, Ids};
+use super::runner::{self, HookEnd};
+use super::select::{EntryKind, Selection, select};
+use super::stamp;
+use super::stamp_dir::{StampDir, StampDirError};
+use crate::clock::BootInstant;
+use crate::duration::human;
+use crate::error::{Error, Kind, Result, plain};
+use crate::exit::Exit;
+use crate::fail_point;
+use crate::model::Region;
+use crate::signals;
+use crate::state::status_file;
+use crate::state::trust::{self, StickyDirectory};
+use crate::ui::{enumerate, escape_control, output};
+
+/// The directory of the hooks if none is given; it need not exist.
+const DEFAULT_DIR: &str = "/etc/rackconnect-agent/deployed.d";
+
+/// The variables that a hook sees.
+const STATUS_VARIABLE: &str = "RACKCONNECT_STATUS";
+const REGION_VARIABLE: &str = "RACKCONNECT_REGION";
+
+/// The directories whose hooks run above this process, as the names of stamps, which hold no slash.
+const ABOVE_VARIABLE: &str = "RACKCONNECT_HOOKS_ABOVE";
+
+/// How long another process may run its hooks where no limit is set: for ever.
+const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Whether hooks are run, or only listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunMode {
+    /// They are run.
+    Run,
+    /// What would be done is printed.
+    DryRun,
+}
+
+/// Which hooks are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Those that have not succeeded in this deployment.
+    OncePerDeployment,
+    /// All.
+    Always,
+}
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct HooksRequest {
+    /// The directory of the hooks, if one was given.
+    pub directory: Option<PathBuf>,
+    /// The directory of the stamps.
+    pub stamp_dir: PathBuf,
+    /// The state directory, where a wait has recorded its outcome.
+    pub state_dir: PathBuf,
+    /// How long one hook may take, if that is limited.
+    pub limit: Option<Duration>,
+    /// Whether hooks are run, or only listed.
+    pub mode: RunMode,
+    /// Which hooks are run.
+    pub repeat: Repeat,
+    /// The region, if it is known.
+    pub region: Option<Region>,
+}
+
+/// Runs the hooks. Returns exit code 1 if a dry run found one that would be refused.
+///
+/// # Errors
+/// The directories are unusable, or not all hooks were done.
+pub fn run(request: &HooksRequest) -> Result<Exit> {
+    let typed = request.directory.as_deref().unwrap_or(Path::new(DEFAULT_DIR));
+    let Some((directory, names)) = list(request.directory.as_deref())? else {
+        log::info!("there is no {DEFAULT_DIR}: no hooks to run");
+        return Ok(Exit::Ok);
+    };
+    let mut run = match request.mode {
+        RunMode::DryRun => {
+            let stamps = StampDir::open(&request.stamp_dir).map_err(stamp_dir_error)?;
+            HooksRun::new(request, &directory, stamps)
+        }
+        RunMode::Run => {
+            let stamps = StampDir::open_or_create(&request.stamp_dir).map_err(stamp_dir_error)?;
+            let lock = lock(request, &stamps, &directory, names.len())?;
+            signals::tidy_up_first(runner::end_running)?;
+            HooksRun { _lock: Some(lock), ..HooksRun::new(request, &directory, Some(stamps)) }
+        }
+    };
+    for name in &names {
+        run.hook(name, &directory.join(name), &typed.join(name))?;
+    }
+    run.finish()
+}
+
+/// The directory, links resolved, and the names in it, in order; none if the default one does not
+/// exist.
+fn list(directory: Option<&Path>) -> Result<Option<(PathBuf, Vec<OsString>)>> {
+    let path = directory.unwrap_or(Path::new(DEFAULT_DIR));
+    let read = || -> io::Result<(PathBuf, Vec<OsString>)> {
+        let names: io::Result<Vec<OsString>> =
+            fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
+        Ok((fs::canonicalize(path)?, names?))
+    };
+    match read() {
+        Ok((path, mut names)) => {
+            names.sort();
+            Ok(Some((path, names)))
+        }
+        Err(err) if directory.is_none() && err.kind() == ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(Error::usage(format!(
+            "the directory of the hooks {} cannot be read: {}",
+            path.display(),
+            plain(&err)
+        ))),
+    }
+}
+
+/// Waits until no other process runs the hooks of this directory: its stamps are to be seen here.
+/// That takes no longer than all of them may take.
+fn lock(
+    request: &HooksRequest,
+    stamps: &StampDir,
+    directory: &Path,
+    hooks: usize,
+) -> Result<fs::File> {
+    let now = BootInstant::now();
+    if let Some(lock) = stamps.lock(directory, now).map_err(stamp_dir_error)? {
+        return Ok(lock);
+    }
+    let shown = directory.display();
+    if above().split('/').any(|name| name == stamp::name(directory)) {
+        return Err(Error::new(
+            Kind::Other,
+            format!(
+                "a hook of {shown} runs the hooks of {shown} and would wait for itself; no hook was run"
+            ),
+        ));
+    }
+    log::info!("another \"rackconnect hooks\" runs the hooks of this directory; waiting");
+    fail_point::reach("hooks locked");
+    let all = u32::try_from(hooks.max(1)).unwrap_or(u32::MAX);
+    let patience = request
+        .limit
+        .map_or(NO_LIMIT, |limit| (limit + runner::END_TIMEOUT).saturating_mul(all).min(NO_LIMIT));
+    stamps.lock(directory, now + patience).map_err(stamp_dir_error)?.ok_or_else(|| {
+        let message = format!(
+            "another \"rackconnect hooks\" has held the lock of {shown} for {}; no hook was run",
+            human(patience)
+        );
+        Error::new(Kind::Other, message)
+    })
+}
+
+fn stamp_dir_error(err: StampDirError) -> Error {
+    match err {
+        StampDirError::Untrusted(reason) => Error::usage(format!(
+            "--stamp-dir: {reason}; give a directory that only root can write to"
+        )),
+        StampDirError::Unusable(reason) => {
+            let message = format!(
+                "no hook was run, since it cannot be recorded which are done: {reason} (--stamp-dir)"
+            );
+            Error::new(Kind::Other, message)
+        }
+    }
+}
+
+fn above() -> String {
+    env::var_os(ABOVE_VARIABLE).unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The hooks of one directory, under way.
+struct HooksRun<'a> {
+    request: &'a HooksRequest,
+    stamps: Option<StampDir>,
+    /// Held to the end: a process that waits finds all stamps.
+    _lock: Option<fs::File>,
+    ids: Ids,
+    environment: Vec<(&'static str, String)>,
+    failed: Vec<String>,
+}
+
+impl<'a> HooksRun<'a> {
+    fn new(request: &'a HooksRequest, directory: &Path, stamps: Option<StampDir>) -> HooksRun<'a> {
+        HooksRun {
+            request,
+            stamps,
+            _lock: None,
+            ids: identity::read(Path::new("/")),
+            environment: environment(request, directory),
+            failed: Vec::new(),
+        }
+    }
+
+    /// Runs, skips or refuses an entry. `typed`: its path as the user wrote it.
+    fn hook(&mut self, name: &OsString, path: &Path, typed: &Path) -> Result<()> {
+        let shown = escape_control(&name.to_string_lossy());
+        if let Selection::Skip(reason) = select(name, kind(path)) {
+            return self.tell(&format!("skip {shown}: {reason}"));
+        }
+        if let Err(reason) = check_trust(typed) {
+            self.failed.push(shown.clone());
+            match self.request.mode {
+                RunMode::DryRun => output::line(&format!("refuse {shown}: {reason}"))?,
+                RunMode::Run => log::error!("{shown} is refused: {reason}"),
+            }
+            return Ok(());
+        }
+        let stamp = stamp::name(path);
+        if self.is_done(&stamp) {
+            return self.tell(&format!("skip {shown}: it is done already"));
+        }
+        self.tell(&format!("run {shown}"))?;
+        if self.request.mode == RunMode::Run {
+            self.execute(&shown, path, &stamp);
+        }
+        Ok(())
+    }
+
+    /// Whether a stamp says that the hook is done. It learns the ids that are new.
+    fn is_done(&self, stamp: &str) -> bool {
+        let Some(stamps) = &self.stamps else { return false };
+        if self.request.repeat == Repeat::Always {
+            return false;
+        }
+        let Some(text) = stamps.read(stamp).filter(|text| stamp::is_of(text, &self.ids)) else {
+            return false;
+        };
+        let renewed = stamp::renewed(&text, &self.ids);
+        if self.request.mode == RunMode::Run
+            && text != renewed
+            && let Err(err) = stamps.write(stamp, &renewed)
+        {
+            let path = stamps.path_of(stamp);
+            log::warn!("{} cannot be written: {}", path.display(), plain(&err));
+        }
+        true
+    }
+
+    fn execute(&mut self, shown: &str, path: &Path, stamp: &str) {
+        let start = BootInstant::now();
+        match runner::run(path, &self.environment, self.request.limit) {
+            HookEnd::Done => {
+                log::info!("{shown} is done, after {}", human(BootInstant::now().since(start)));
+                self.record(shown, stamp);
+            }
+            HookEnd::Skipped(reason) => log::info!("skip {shown}: {reason}"),
+            HookEnd::Failed(reason) => {
+                log::error!("{shown} failed: {reason}");
+                self.failed.push(shown.to_owned());
+            }
+        }
+    }
+
+    fn record(&mut self, shown: &str, stamp: &str) {
+        let Some(stamps) = &self.stamps else { return };
+        if let Err(err) = stamps.write(stamp, &stamp::text(&self.ids)) {
+            log::error!(
+                "{shown} is done, and will run again: {} cannot be written: {}",
+                stamps.path_of(stamp).display(),
+                plain(&err)
+            );
+            self.failed.push(shown.to_owned());
+        }
+    }
+
+    /// A line of the plan, or of the log.
+    fn tell(&self, line: &str) -> Result<()> {
+        match self.request.mode {
+            RunMode::DryRun => output::line(line),
+            RunMode::Run => {
+                log::info!("{line}");
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Exit> {
+        if self.failed.is_empty() {
+            return Ok(Exit::Ok);
+        }
+        if self.request.mode == RunMode::DryRun {
+            return Ok(Exit::Other);
+        }
+        let names: Vec<&str> = self.failed.iter().map(String::as_str).collect();
+        let verb = if names.len() == 1 { "was" } else { "were" };
+        Err(Error::new(
+            Kind::Other,
+            format!(
+                "{} {verb} not done; the next rackconnect hooks tries again",
+                enumerate(&names)
+            ),
+        ))
+    }
+}
+
+fn kind(path: &Path) -> EntryKind {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {
+            EntryKind::File { is_executable: metadata.mode() & 0o111 != 0 }
+        }
+        Ok(_) => EntryKind::Other,
+        Err(_) => EntryKind::DanglingLink,
+    }
+}
+
+/// Whether no other user can change the hook. Only root has something to lose.
+fn check_trust(path: &Path) -> Result<(), String> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    trust::check_path(path, StickyDirectory::HoldsDirectories).map_err(|err| err.to_string())
+}
+
+/// What the hooks see. `wait -- rackconnect hooks` passes the word on in the environment; under
+/// systemd another process has waited, and left it in the state directory.
+fn environment(request: &HooksRequest, directory: &Path) -> Vec<(&'static str, String)> {
+    let mut environment = Vec::new();
+    if env::var_os(STATUS_VARIABLE).is_none_or(|word| word.is_empty())
+        && let Some(word) = status_file::last_word(&request.state_dir)
+    {
+        environment.push((STATUS_VARIABLE, word));
+    }
+    if let Some(region) = request.region {
+        environment.push((REGION_VARIABLE, region.code().to_owned()));
+    }
+    environment.push((ABOVE_VARIABLE, format!("{}/{}", above(), stamp::name(directory))));
+    environment
+}

@@ -1,0 +1,144 @@
+//! The directory of the stamps, and the lock that keeps two processes from running the same hooks.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
+use super::stamp;
+use crate::clock::BootInstant;
+use crate::error::plain;
+use crate::state::dir::{Durability, StateDir, check_file};
+use crate::state::lock::{LockAttempt, lock_until};
+use crate::state::trust::{self, StickyDirectory, TrustError};
+
+/// The largest stamp that is read.
+const MAX_STAMP_BYTES: u64 = 16 * 1024;
+
+/// Why the directory is unusable.
+#[derive(Debug)]
+pub enum StampDirError {
+    /// Other users can write to it; a sentence.
+    Untrusted(String),
+    /// It cannot be created, opened or locked; a sentence.
+    Unusable(String),
+}
+
+impl fmt::Display for StampDirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (StampDirError::Untrusted(message) | StampDirError::Unusable(message)) = self;
+        f.write_str(message)
+    }
+}
+
+/// The directory, open.
+pub struct StampDir {
+    dir: StateDir,
+}
+
+impl StampDir {
+    /// Opens the directory; none if it does not exist.
+    ///
+    /// # Errors
+    /// See [`StampDirError`].
+    pub fn open(path: &Path) -> Result<Option<StampDir>, StampDirError> {
+        // An administrator may have replaced it by a link.
+        let target = match fs::canonicalize(path) {
+            Ok(target) => target,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(unusable(path, "cannot be opened", &err)),
+        };
+        if geteuid().is_root() {
+            trust::check_path(path, StickyDirectory::HoldsDirectories).map_err(
+                |err| match err {
+                    TrustError::Io(err) => unusable(path, "cannot be examined", &err),
+                    TrustError::Untrusted(untrusted) => {
+                        StampDirError::Untrusted(untrusted.to_string())
+                    }
+                },
+            )?;
+        }
+        let dir = StateDir::open(&target).map_err(StampDirError::Untrusted)?;
+        Ok(Some(StampDir { dir }))
+    }
+
+    /// Opens the directory, creating it and its parents if they are missing.
+    ///
+    /// # Errors
+    /// See [`StampDirError`].
+    pub fn open_or_create(path: &Path) -> Result<StampDir, StampDirError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(path)
+            .map_err(|err| unusable(path, "cannot be created", &err))?;
+        StampDir::open(path)?.ok_or_else(|| {
+            StampDirError::Unusable(format!("{} was deleted at the same time", path.display()))
+        })
+    }
+
+    /// Locks the hooks of a directory for this process, trying until `deadline`; none if another
+    /// process holds the lock. (Each directory has a lock of its own: a hook may run the hooks of
+    /// another one.)
+    ///
+    /// # Errors
+    /// The lock file is unusable.
+    pub fn lock(&self, hooks: &Path, deadline: BootInstant) -> Result<Option<File>, StampDirError> {
+        let name = format!(".lock-{}", stamp::name(hooks));
+        let path = self.dir.path().join(&name);
+        let failed = |err: &io::Error| unusable(&path, "cannot be written", err);
+        let file = self
+            .dir
+            .open_file(&name, OFlag::O_WRONLY | OFlag::O_CREAT, 0o600)
+            .map_err(|errno| failed(&errno.into()))?;
+        check_file(&file)
+            .map_err(|reason| StampDirError::Unusable(format!("{} {reason}", path.display())))?;
+        match lock_until(&file, deadline).map_err(|err| failed(&err))? {
+            LockAttempt::Held => Ok(Some(file)),
+            LockAttempt::Taken => Ok(None),
+        }
+    }
+
+    /// The path of a stamp, for messages.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The text of a stamp; none if there is none that counts.
+    pub fn read(&self, name: &str) -> Option<String> {
+        let file = self.dir.open_file(name, OFlag::O_RDONLY, 0).ok()?;
+        let ignore = |reason: &str| {
+            log::warn!("ignoring the stamp {}: it {reason}", self.path_of(name).display());
+        };
+        if let Err(reason) = check_file(&file) {
+            ignore(&reason);
+            return None;
+        }
+        let mut bytes = Vec::new();
+        if let Err(err) = file.take(MAX_STAMP_BYTES + 1).read_to_end(&mut bytes) {
+            ignore(&format!("cannot be read: {}", plain(&err)));
+            return None;
+        }
+        if bytes.len() as u64 > MAX_STAMP_BYTES {
+            ignore("is too large");
+            return None;
+        }
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Replaces a stamp, synced: it must outlive a crash.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        self.dir.replace(name, text.as_bytes(), 0o644, Durability::Synced)
+    }
+}
+
+fn unusable(path: &Path, what: &str, err: &io::Error) -> StampDirError {
+    StampDirError::Unusable(format!("{} {what}: {}", path.display(), plain(err)))
+}

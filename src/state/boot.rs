@@ -1,0 +1,71 @@
+//! Which boot this is, and which clock this process sees.
+
+use std::fs;
+
+/// The identity of the boot (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The time namespace of this process, and that of its children: they differ between an unshare(2)
+/// and the next execve(2) or fork(2).
+const TIME_NAMESPACES: [&str; 2] = ["/proc/self/ns/time", "/proc/self/ns/time_for_children"];
+
+/// The name of the initial time namespace (the kernel's PROC_TIME_INIT_INO).
+const INITIAL_TIME_NAMESPACE: &str = "time:[4026531834]";
+
+/// The clocks of the time namespace, relative to the initial one (time_namespaces(7)).
+const TIME_OFFSETS: &str = "/proc/self/timens_offsets";
+
+/// The boot id as the kernel writes it.
+pub fn boot_id() -> Option<String> {
+    fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_owned())
+}
+
+/// By how many nanoseconds this process's CLOCK_BOOTTIME is ahead of that of the initial time
+/// namespace; none if that cannot be known. Kernels before 5.6 have one clock for all.
+pub fn boot_clock_offset() -> Option<i128> {
+    let [own, of_children] =
+        TIME_NAMESPACES.map(|path| fs::read_link(path).ok().map(|link| link.into_os_string()));
+    match own {
+        None => Some(0),
+        Some(own) if own == INITIAL_TIME_NAMESPACE => Some(0),
+        // The offsets are those of the children.
+        own if own == of_children => parse_offset(&fs::read_to_string(TIME_OFFSETS).ok()?),
+        _ => None,
+    }
+}
+
+/// The offset of the boot clock: a line `boottime SECONDS NANOSECONDS`.
+fn parse_offset(text: &str) -> Option<i128> {
+    let mut fields = text
+        .lines()
+        .map(str::split_whitespace)
+        .find_map(|mut fields| matches!(fields.next(), Some("boottime" | "7")).then_some(fields))?;
+    let seconds: i64 = fields.next()?.parse().ok()?;
+    let nanos: i64 = fields.next()?.parse().ok()?;
+    Some(i128::from(seconds) * 1_000_000_000 + i128::from(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_of_a_time_namespace() {
+        let offset = |text| parse_offset(text);
+        assert_eq!(
+            offset("monotonic           0         0\nboottime        86400         5\n"),
+            Some(86_400_000_000_005)
+        );
+        assert_eq!(offset("monotonic 1 0\nboottime -3 500000000\n"), Some(-2_500_000_000));
+        assert_eq!(offset("1 0 0\n7 2 0\n"), Some(2_000_000_000));
+        for text in ["", "boottime", "boottime x 0", "boottime 1", "monotonic 1 1"] {
+            assert_eq!(offset(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn this_process_has_a_known_clock_and_boot() {
+        assert!(boot_clock_offset().is_some());
+        assert_eq!(boot_id().map(|id| id.len()), Some(36));
+    }
+}

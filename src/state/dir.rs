@@ -1,0 +1,289 @@
+//! A directory whose files processes leave for each other: opened once, and everything in it opened
+//! relative to it, so that nothing can be exchanged between a check and a use.
+//!
+//! Root's directory belongs to root, and no one else can write to it. Another user may have a
+//! directory of their own; there, they are what root is in root's. Nothing is opened through a
+//! symbolic link.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+
+use super::lock::{LockAttempt, lock_until};
+use crate::clock::BootInstant;
+use crate::error::plain;
+
+/// The file that is locked while another one is created or replaced.
+const LOCK_FILE: &str = "lock";
+
+/// How long that lock is waited for. Its holder has it for microseconds.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The largest file system that counts as small, in bytes.
+const MAX_SMALL_FILE_SYSTEM: u64 = 1 << 20;
+
+/// Whether a replaced file has to survive a crash of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It need not: nothing in it outlives a reboot.
+    UntilReboot,
+    /// It has to: file and directory are synced.
+    Synced,
+}
+
+/// Replaces a file as a whole: written beside its name, then renamed. If that fails, the old file
+/// stays, and nothing else is left behind.
+///
+/// # Errors
+/// As the system says.
+pub fn replace(
+    dir: &File,
+    name: &str,
+    content: &[u8],
+    mode: u32,
+    durability: Durability,
+) -> io::Result<()> {
+    let temporary = format!(".{name}.new");
+    match unlinkat(dir, temporary.as_str(), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let mut file = File::from(openat(dir, temporary.as_str(), flags, Mode::S_IRUSR)?);
+    let is_synced = durability == Durability::Synced;
+    let replaced = file
+        .write_all(content)
+        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
+        .and_then(|()| if is_synced { file.sync_all() } else { Ok(()) })
+        .and_then(|()| Ok(renameat(dir, temporary.as_str(), dir, name)?));
+    if replaced.is_err() {
+        let _ = unlinkat(dir, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+    }
+    replaced?;
+    if is_synced { dir.sync_all() } else { Ok(()) }
+}
+
+/// A directory, open.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    file: File,
+    owner: u32,
+}
+
+impl StateDir {
+    /// Opens a directory, creating it if it is missing.
+    ///
+    /// # Errors
+    /// The directory and why it is unusable: a sentence.
+    pub fn open(path: &Path) -> Result<StateDir, String> {
+        let wrong = |reason: &str| format!("{} {reason}", path.display());
+        let failed =
+            |what: &str, err: &io::Error| wrong(&format!("cannot be {what}: {}", plain(err)));
+        let file = match open_dir(path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => {
+                let created = DirBuilder::new().mode(0o755).create(path);
+                let file =
+                    created.and_then(|()| open_dir(path)).map_err(|err| failed("created", &err))?;
+                // Other users need files in it, whatever the umask.
+                let _ = file.set_permissions(Permissions::from_mode(0o755));
+                file
+            }
+            opened => opened.map_err(|err| failed("opened", &err))?,
+        };
+        StateDir::checked(path.to_owned(), file)
+    }
+
+    fn checked(path: PathBuf, file: File) -> Result<StateDir, String> {
+        let wrong = |reason: String| format!("{} {reason}", path.display());
+        let metadata = file.metadata().map_err(|err| wrong(plain(&err)))?;
+        let (user, owner) = (geteuid().as_raw(), metadata.uid());
+        if owner != 0 && owner != user {
+            return Err(wrong(format!("belongs to another user (uid {owner})")));
+        }
+        // A group of a user's own is common, and root's trusts no group.
+        let others = if user == 0 { 0o022 } else { 0o002 };
+        if metadata.mode() & others != 0 {
+            let mode = metadata.mode() & 0o7777;
+            return Err(wrong(format!("is writable by other users (mode {mode:04o})")));
+        }
+        Ok(StateDir { path, file, owner })
+    }
+
+    /// The directory below this one whose file system is a small one in memory, so that what others
+    /// write to a file there is bounded; none if there is no such directory.
+    pub fn small_file_system(&self, name: &str) -> Option<StateDir> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = File::from(openat(&self.file, name, flags, Mode::empty()).ok()?);
+        let status = fstatfs(&file).ok()?;
+        let size = status.blocks().saturating_mul(u64::try_from(status.block_size()).ok()?);
+        let is_small =
+            status.filesystem_type() == TMPFS_MAGIC && size > 0 && size <= MAX_SMALL_FILE_SYSTEM;
+        is_small.then(|| StateDir::checked(self.path.join(name), file).ok()).flatten()
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it belongs to this process's user, who alone creates files in it.
+    pub fn is_own(&self) -> bool {
+        self.owner == geteuid().as_raw()
+    }
+
+    /// Opens a file, never through a symbolic link, and without blocking on a FIFO.
+    pub fn open_file(&self, name: &str, flags: OFlag, mode: u32) -> Result<File, Errno> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        openat(&self.file, name, flags, Mode::from_bits_truncate(mode)).map(File::from)
+    }
+
+    /// Keeps other processes from replacing files at the same time. Only the directory's owner can
+    /// open the lock file; every user could lock the directory itself.
+    ///
+    /// # Errors
+    /// As the system says; [`ErrorKind::TimedOut`] if another process holds the lock.
+    pub fn lock(&self) -> io::Result<File> {
+        let file = self.open_file(LOCK_FILE, OFlag::O_RDWR | OFlag::O_CREAT, 0o600)?;
+        check_file(&file).map_err(io::Error::other)?;
+        match lock_until(&file, BootInstant::now() + LOCK_TIMEOUT)? {
+            LockAttempt::Held => Ok(file),
+            LockAttempt::Taken => Err(io::Error::new(ErrorKind::TimedOut, "it stays locked")),
+        }
+    }
+
+    /// Replaces a file; see [`replace`].
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn replace(
+        &self,
+        name: &str,
+        content: &[u8],
+        mode: u32,
+        durability: Durability,
+    ) -> io::Result<()> {
+        replace(&self.file, name, content, mode, durability)
+    }
+
+    /// Replaces a file by what `content` makes of the old one, which is empty if it cannot be read
+    /// or is not trusted.
+    ///
+    /// # Errors
+    /// The file and why it is not replaced: a sentence.
+    pub fn update(
+        &self,
+        name: &str,
+        max_bytes: u64,
+        mode: u32,
+        content: impl FnOnce(&[u8]) -> Vec<u8>,
+    ) -> Result<(), String> {
+        let cannot = |what: &str, reason: &str| {
+            format!("{}/{what} cannot be written: {reason}", self.path.display())
+        };
+        if !self.is_own() {
+            return Err(cannot(name, "the directory belongs to another user"));
+        }
+        let _lock = self.lock().map_err(|err| cannot(LOCK_FILE, &plain(&err)))?;
+        let mut old = Vec::new();
+        if let Ok(file) = self.open_file(name, OFlag::O_RDONLY, 0)
+            && check_file(&file).is_ok()
+        {
+            let _ = file.take(max_bytes).read_to_end(&mut old);
+        }
+        self.replace(name, &content(&old), mode, Durability::UntilReboot)
+            .map_err(|err| cannot(name, &plain(&err)))
+    }
+}
+
+fn open_dir(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// Whether a file is a regular one of root's or of this user, and has no other name.
+///
+/// # Errors
+/// The end of a sentence that begins with its path.
+pub fn check_file(file: &File) -> Result<fs::Metadata, String> {
+    let metadata = file.metadata().map_err(|err| plain(&err))?;
+    match metadata {
+        _ if !metadata.is_file() => Err("is not a regular file".to_owned()),
+        _ if metadata.uid() != 0 && metadata.uid() != geteuid().as_raw() => {
+            Err(format!("belongs to another user (uid {})", metadata.uid()))
+        }
+        _ if metadata.nlink() > 1 => Err("has another name (hard link)".to_owned()),
+        _ => Ok(metadata),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stamp's .new file stayed after a failed write.
+    #[test]
+    fn a_failed_replacement_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = open_dir(folder.path()).unwrap();
+        replace(&dir, "file", b"old", 0o640, Durability::Synced).unwrap();
+        fs::create_dir(folder.path().join("taken")).unwrap();
+        assert!(replace(&dir, "taken", b"new", 0o640, Durability::Synced).is_err());
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["file", "taken"]);
+        let mode = fs::metadata(folder.path().join("file")).unwrap().mode() & 0o7777;
+        assert_eq!((fs::read(folder.path().join("file")).unwrap(), mode), (b"old".to_vec(), 0o640));
+    }
+
+    /// What a killed process left behind, or a link in its place, does not get in the way.
+    #[test]
+    fn a_leftover_or_a_link_in_place_of_the_temporary_file_is_not_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = open_dir(folder.path()).unwrap();
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, folder.path().join(".file.new")).unwrap();
+        replace(&dir, "file", b"new", 0o600, Durability::UntilReboot).unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_unusable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let dir = StateDir::open(&path).unwrap();
+        assert!(dir.is_own() && dir.small_file_system("shared").is_none());
+        fs::create_dir(path.join("shared")).unwrap();
+        // Not a small file system.
+        assert!(dir.small_file_system("shared").is_none());
+        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+        let err = StateDir::open(&path).unwrap_err();
+        assert!(err.ends_with("is writable by other users (mode 0777)"), "{err}");
+    }
+
+    #[test]
+    fn an_update_sees_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(&folder.path().join("state")).unwrap();
+        for expected in ["x", "xx", "xxx"] {
+            dir.update("file", 100, 0o644, |old| [old, b"x"].concat()).unwrap();
+            let text = fs::read_to_string(folder.path().join("state/file")).unwrap();
+            assert_eq!(text, expected);
+        }
+        let lock = dir.lock().unwrap();
+        let err = dir.update("file", 100, 0o644, <[u8]>::to_vec).unwrap_err();
+        assert!(err.ends_with("lock cannot be written: it stays locked"), "{err}");
+        drop(lock);
+    }
+}
