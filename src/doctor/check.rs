@@ -20,6 +20,8 @@ pub(crate) struct Check {
 pub(crate) enum Need {
     /// root's rights.
     Root,
+    /// An answer of the API.
+    Network,
     /// A Xen guest's xenstore.
     Xenstore,
 }
@@ -29,6 +31,7 @@ impl Need {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Need::Root => "root",
+            Need::Network => "network",
             Need::Xenstore => "xenstore",
         }
     }

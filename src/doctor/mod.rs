@@ -12,11 +12,13 @@ mod explain;
 mod redact;
 mod render;
 mod report;
+mod servicenet;
 mod sshd;
 
 use std::path::PathBuf;
 
-pub(crate) use collect::Subject;
+pub(crate) use collect::{ApiClient, Subject};
+pub(crate) use evidence::ApiFailure;
 pub(crate) use render::{Colours, Detail};
 
 use crate::cli::similar;
@@ -28,10 +30,11 @@ use render::{Judged, Stream};
 use report::ReportFile;
 
 /// What `doctor` is asked to do.
-#[derive(Debug)]
 pub(crate) struct Request {
     /// What is examined.
     pub(crate) subject: Subject,
+    /// The API, or why it cannot be asked.
+    pub(crate) api: Result<Box<dyn ApiClient>, String>,
     /// The ids of the checks, or beginnings of them; empty for all.
     pub(crate) only: Vec<String>,
     /// Whether the findings are printed as JSON.
@@ -48,13 +51,17 @@ pub(crate) struct Request {
 ///
 /// # Errors
 /// An id is not one; the report or standard output cannot be written.
-pub(crate) fn run(request: &Request) -> Result<Exit> {
+pub(crate) fn run(request: Request) -> Result<Exit> {
     let selected = select(&request.only)?;
     let report = request.report.as_deref().map(ReportFile::create).transpose()?;
     if ui::is_watched() {
         ui::live("examining this server ...");
     }
-    let evidence = collect::collect(&request.subject);
+    let api = match selected.iter().any(|check| asks_the_api(check)) {
+        true => request.api,
+        false => Err("the checks do not need it".to_owned()),
+    };
+    let evidence = collect::collect(&request.subject, api);
     ui::end_live();
     let is_another = checks::is_another_server(&evidence);
     let judged: Vec<Judged> = selected
@@ -79,6 +86,11 @@ pub(crate) fn run(request: &Request) -> Result<Exit> {
         0 => Exit::Ok,
         _ => Exit::Other,
     })
+}
+
+/// Whether a check judges an answer of the API, or depends on the status.
+fn asks_the_api(check: &Check) -> bool {
+    !matches!(check.section(), "server" | "agent")
 }
 
 /// Prints the checks.

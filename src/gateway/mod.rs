@@ -25,7 +25,7 @@ pub(crate) mod lookup;
 pub(crate) mod names;
 mod outcome;
 mod plan;
-mod policy;
+pub(crate) mod policy;
 mod probe;
 mod record;
 pub(crate) mod resolve;

@@ -1,6 +1,7 @@
 //! The gateway commands, with the real binary, in network namespaces that the test makes itself: no root, no `ip`.
 
 mod check;
+mod doctor;
 mod documents;
 mod endurance;
 mod faults;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         check::TESTS,
         set::TESTS,
         keep::TESTS,
+        doctor::TESTS,
         documents::TESTS,
         endurance::TESTS,
         notify::TESTS,

@@ -15,8 +15,10 @@ fn doctor(world: &World, server: &PreparedServer, arguments: &[&str]) -> Ended {
     ended(agent.output().expect("the agent starts"))
 }
 
-fn world() -> World {
-    World::of([Step::new("DEPLOYED").gateway("10.182.127.198")])
+/// An API that says so, and a server whose xenstore does.
+fn healthy(status: &str) -> (World, PreparedServer) {
+    let step = Step::new(status).gateway("10.182.127.198");
+    (World::of([step]), PreparedServer::healthy(status))
 }
 
 /// The checks that need no network of their own.
@@ -28,7 +30,7 @@ fn first_failure(ended: &Ended) -> &str {
 
 #[test]
 fn a_healthy_server() {
-    let (world, server) = (world(), PreparedServer::healthy("DEPLOYED"));
+    let (world, server) = healthy("DEPLOYED");
     let before = server.contents();
     let found = doctor(&world, &server, &["--only", OWN]);
     found.expect(0);
@@ -73,9 +75,8 @@ fn each_broken_server_is_told_what_is_wrong_first() {
             );
         }),
     ];
-    let world = world();
     for (id, break_it) in cases {
-        let server = PreparedServer::healthy("DEPLOYING");
+        let (world, server) = healthy("DEPLOYING");
         break_it(&server);
         let found = doctor(&world, &server, &["--only", OWN]);
         found.expect(1);
@@ -89,7 +90,7 @@ fn each_broken_server_is_told_what_is_wrong_first() {
 
 #[test]
 fn warnings_do_not_make_it_fail() {
-    let (world, server) = (world(), PreparedServer::healthy("DEPLOYING"));
+    let (world, server) = healthy("DEPLOYING");
     server.process(77, "apt-get", &["apt-get", "dist-upgrade"]);
     server.write("sys/class/net/docker0/bridge/bridge_id", "8000");
     server.write("etc/rackconnect-agent/disabled", "");
@@ -107,7 +108,8 @@ fn warnings_do_not_make_it_fail() {
 /// The directory was another user's, and each process silently counted for itself.
 #[test]
 fn a_state_directory_that_others_can_write() {
-    let (world, server) = (world().with_new_state_dir(), PreparedServer::healthy("DEPLOYED"));
+    let (world, server) = healthy("DEPLOYED");
+    let world = world.with_new_state_dir();
     fs::create_dir(&world.state_dir).unwrap();
     fs::set_permissions(&world.state_dir, fs::Permissions::from_mode(0o777)).unwrap();
     let found = doctor(&world, &server, &["--only", "agent"]);
@@ -126,7 +128,7 @@ fn a_machine_that_is_no_rackspace_server() {
 
 #[test]
 fn the_json_object_has_every_check() {
-    let (world, server) = (world(), PreparedServer::healthy("DEPLOYING"));
+    let (world, server) = healthy("DEPLOYING");
     server.write("sys/fs/selinux/enforce", "1");
     let found = doctor(&world, &server, &["--format", "json", "--only", OWN]);
     assert_eq!(found.expect(1).stderr, "");
@@ -148,14 +150,14 @@ fn explain_and_unknown_ids() {
     let explain = |id: &str| ended(bare_agent(&["doctor", "--explain", id]).output().unwrap());
     assert!(explain("automation.sshd.port").expect(0).text().contains("port 22"));
     explain("automation.sshd.prot").expect(2).says("did you mean automation.sshd.port?");
-    let (world, server) = (world(), PreparedServer::healthy("DEPLOYED"));
+    let (world, server) = healthy("DEPLOYED");
     doctor(&world, &server, &["--only", "nothing"]).expect(2).says("--list");
     doctor(&world, &server, &["--format", "xml"]).expect(2).says("text, json");
 }
 
 #[test]
 fn a_report_has_the_evidence_and_no_secrets() {
-    let (world, server) = (world(), PreparedServer::healthy("DEPLOYED"));
+    let (world, server) = healthy("DEPLOYED");
     server.write(
         "etc/ssh/sshd_config",
         "PermitRootLogin yes\n# password: hunter2\nListenAddress 10.182.21.219:22\n\

@@ -211,6 +211,7 @@ fn manages_firewall(evidence: &Evidence) -> bool {
     };
     evidence
         .features()
+        .0
         .iter()
         .any(|feature| is_it(&feature.name) && feature.status.eq_ignore_ascii_case("enabled"))
 }

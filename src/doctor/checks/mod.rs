@@ -3,8 +3,10 @@
 
 mod agent;
 mod automation;
+mod network;
 #[cfg(test)]
 pub(super) mod prepared;
+mod rackconnect;
 mod server;
 mod ssh;
 
@@ -14,11 +16,22 @@ pub(super) use server::is_another_server;
 /// The headings of the sections, by the first word of a check's id.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("server", "This server"),
+    ("network", "The way to the API"),
+    ("rackconnect", "RackConnect"),
     ("automation", "What breaks the automation"),
     ("agent", "This program"),
 ];
 
 /// Every check.
 pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
-    [server::CHECKS, ssh::CHECKS, automation::CHECKS, agent::CHECKS].into_iter().flatten()
+    [
+        server::CHECKS,
+        network::CHECKS,
+        rackconnect::CHECKS,
+        ssh::CHECKS,
+        automation::CHECKS,
+        agent::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
 }

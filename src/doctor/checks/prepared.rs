@@ -1,5 +1,6 @@
 //! For tests: the evidence of a healthy server, to be broken in one place.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use nix::libc;
 use super::all;
 use crate::doctor::check::{Finding, Severity};
 use crate::doctor::evidence::{
-    AccountEvidence, AgentEvidence, Evidence, KernelEvidence, ServerEvidence, SshdEvidence,
-    StateCondition, StateDirectory, SystemEvidence, UnitState, UserAccount, XenstoreEvidence,
+    AccountEvidence, AgentEvidence, ApiEvidence, Evidence, KernelEvidence, RouteSample,
+    ServerEvidence, SshdEvidence, StateCondition, StateDirectory, SystemEvidence, UnitState,
+    UserAccount, XenstoreEvidence,
 };
 use crate::doctor::sshd::SshdConfig;
-use crate::model::{Region, Status};
-use crate::netlink::{Address, Link, Route};
+use crate::model::{NamedStatus, Region, Status};
+use crate::netlink::{Address, Link, NextHop, Route, RouteType};
 use crate::xenstore::{Server, Snapshot};
 
 /// A server on which every check passes, and which is DEPLOYED.
@@ -34,7 +36,9 @@ pub(in crate::doctor) fn healthy() -> Evidence {
                 watched: false,
             },
             provider: Some("Rackspace".to_owned()),
+            unprocessable_reason: None,
             features: Vec::new(),
+            servicenet_mac: Some(vec![0, 0, 0, 0, 0, 3]),
         }),
     });
     evidence.kernel = Ok(kernel());
@@ -50,7 +54,9 @@ pub(in crate::doctor) fn healthy() -> Evidence {
         }),
         sudo_rules: Ok(vec!["rackconnect ALL=(ALL) NOPASSWD: ALL".to_owned()]),
     });
-    evidence.system = Ok(SystemEvidence::default());
+    evidence.system =
+        Ok(SystemEvidence { uptime: Some(Duration::from_secs(600)), ..SystemEvidence::default() });
+    evidence.api = Ok(api());
     evidence.processes = Ok(Vec::new());
     evidence.agent = Ok(agent());
     evidence
@@ -59,6 +65,7 @@ pub(in crate::doctor) fn healthy() -> Evidence {
 /// The same while the automation runs.
 pub(in crate::doctor) fn deploying() -> Evidence {
     let mut evidence = healthy();
+    evidence.api.as_mut().unwrap().status = Ok(Some(Status::Deploying));
     let xenstore = evidence.server.as_mut().unwrap().xenstore.as_mut().unwrap();
     xenstore.snapshot.status = Some(Status::Deploying);
     evidence
@@ -67,6 +74,26 @@ pub(in crate::doctor) fn deploying() -> Evidence {
 /// A configuration of sshd.
 pub(in crate::doctor) fn sshd(text: &str) -> SshdConfig {
     SshdConfig::parse(text, &mut |_| Vec::new())
+}
+
+fn api() -> ApiEvidence {
+    let named =
+        |name: &str, status: &str| NamedStatus { name: name.to_owned(), status: status.to_owned() };
+    ApiEvidence {
+        endpoint: "https://dfw.api.rackconnect.rackspace.com".to_owned(),
+        status: Ok(Some(Status::Deployed)),
+        tasks: Ok(Some(vec![named("Cloud Server Created: Add \"rackconnect\" user", "DEPLOYED")])),
+        features: Ok(Some(vec![named("configure_network_stack", "ENABLED")])),
+        gateway: Ok(Some([10, 182, 127, 198].into())),
+    }
+}
+
+/// A route into ServiceNet.
+fn servicenet_route(network: [u8; 4]) -> Route {
+    let mut route = Route::default_via([10, 182, 0, 1].into(), 3, 0);
+    route.destination = Some(network.into());
+    route.prefix = 12;
+    route
 }
 
 /// eth0 down, eth1 on ServiceNet.
@@ -93,12 +120,21 @@ fn kernel() -> KernelEvidence {
         ],
         addresses: vec![address(1, [127, 0, 0, 1], 8), address(3, [10, 182, 21, 219], 17)],
         defaults: vec![default],
-        internet: Some(crate::netlink::NextHop {
-            gateway: Some(gateway.into()),
-            interface: Some(3),
-            kind: crate::netlink::RouteType::Unicast,
-        }),
+        routes: vec![servicenet_route([10, 176, 0, 0]), servicenet_route([10, 208, 0, 0])],
+        internet: Some(via(gateway)),
+        is_split: false,
+        samples: [[10, 176, 0, 0], [10, 208, 0, 0]]
+            .map(|network| RouteSample {
+                network: network.into(),
+                hop: Some(via([10, 182, 0, 1].into())),
+            })
+            .to_vec(),
     }
+}
+
+/// Through a gateway on eth1.
+pub(in crate::doctor) fn via(gateway: Ipv4Addr) -> NextHop {
+    NextHop { gateway: Some(gateway.into()), interface: Some(3), kind: RouteType::Unicast }
 }
 
 fn agent() -> AgentEvidence {

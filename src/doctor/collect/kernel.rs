@@ -1,12 +1,24 @@
 //! Interfaces and routes, by netlink.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::files::Files;
 use super::subject::{Addition, Subject};
-use crate::doctor::evidence::{Evidence, KernelEvidence, Reading, Unread};
+use crate::doctor::evidence::{Evidence, KernelEvidence, Reading, RouteSample, Unread};
+use crate::doctor::servicenet::{ROUTE_PREFIXES, SERVICENET};
 use crate::error::Result;
 use crate::gateway::kernel as routes;
 use crate::gateway::names::describe_route;
-use crate::netlink::INET;
+use crate::netlink::{INET, Route};
+
+/// Whether a route may be one of ServiceNet's.
+fn is_wide(route: &Route) -> bool {
+    let is_private = |destination: IpAddr| match destination {
+        IpAddr::V4(v4) => v4.octets()[0] == 10,
+        IpAddr::V6(_) => false,
+    };
+    ROUTE_PREFIXES.contains(&route.prefix) && route.destination.is_some_and(is_private)
+}
 
 /// Asks the kernel.
 pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
@@ -17,11 +29,26 @@ pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
 fn read(files: &mut Files) -> Result<KernelEvidence> {
     let mut netlink = routes::open()?;
     let network = routes::network(&mut netlink, INET)?;
+    let wide = netlink
+        .routes(INET, is_wide)
+        .map_err(|err| routes::error("cannot read the kernel's routes", err))?;
+    let mut samples = Vec::new();
+    for base in SERVICENET {
+        // Any host of it, but inside the route if that is narrower than the network.
+        let host = Ipv4Addr::from_bits(base.to_bits() + 1);
+        let hop = netlink
+            .next_hop(host.into(), None)
+            .map_err(|err| routes::error("cannot ask the kernel for a route", err))?;
+        samples.push(RouteSample { network: base, hop });
+    }
     let kernel = KernelEvidence {
         links: network.links,
         addresses: network.addresses,
         defaults: routes::defaults4(&mut netlink)?,
+        routes: wide,
         internet: routes::internet(&mut netlink, INET)?,
+        is_split: routes::is_split(&mut netlink, INET)?,
+        samples,
     };
     let names = routes::interface_names(&mut netlink);
     let mut lines = String::new();
@@ -37,6 +64,15 @@ fn read(files: &mut Files) -> Result<KernelEvidence> {
     }
     for route in &kernel.defaults {
         lines.push_str(&format!("{}\n", describe_route(route, &names)));
+    }
+    for route in &kernel.routes {
+        if let (Some(to), Some(index)) = (route.destination, route.interface) {
+            let hop = route.gateway.map_or_else(String::new, |gateway| format!("via {gateway} "));
+            lines.push_str(&format!("{to}/{} {hop}dev {}\n", route.prefix, names.name(index)));
+        }
+    }
+    for sample in &kernel.samples {
+        lines.push_str(&format!("to {}: {}\n", sample.network, kernel.describe(sample.hop)));
     }
     files.keep("kernel", &lines);
     Ok(kernel)

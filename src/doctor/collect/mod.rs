@@ -3,6 +3,7 @@
 
 mod accounts;
 mod agent;
+mod api;
 mod command;
 mod files;
 mod kernel;
@@ -17,27 +18,42 @@ use std::thread;
 
 use nix::unistd::geteuid;
 
+pub(crate) use api::ApiClient;
 pub(crate) use subject::Subject;
 
-use super::evidence::{Evidence, RawEvidence};
+use super::checks::is_another_server;
+use super::evidence::{Evidence, RawEvidence, Unread};
 use crate::clock::BootInstant;
 use files::Files;
 use subject::Addition;
 
-/// Collects everything.
-pub(crate) fn collect(subject: &Subject) -> Evidence {
+/// Collects everything. `api`: the API, or why it cannot be asked.
+pub(crate) fn collect(subject: &Subject, api: Result<Box<dyn ApiClient>, String>) -> Evidence {
     let mut evidence = Evidence::awaited(subject.deadline.since(subject.started));
     evidence.is_root = geteuid().is_root();
     evidence.region.clone_from(&subject.region);
     evidence.is_told = subject.is_told;
     let (sender, receiver) = channel();
-    start(&sender, subject, server::collect);
     start(&sender, subject, kernel::collect);
     start(&sender, subject, sshd::collect);
     start(&sender, subject, accounts::collect);
     start(&sender, subject, system::collect);
     start(&sender, subject, processes::collect);
     start(&sender, subject, agent::collect);
+    // First of all it has to be known whether there is anything to ask the API about.
+    let mut files = Files::below(subject.root.clone());
+    server::collect(subject, &mut files)(&mut evidence);
+    evidence.raw.extend(files.into_raw());
+    match api {
+        Err(why) => evidence.api = Err(Unread::NotTried(why)),
+        Ok(_) if is_another_server(&evidence) => {
+            let why = "this is no RackConnect v2 server".to_owned();
+            evidence.api = Err(Unread::NotTried(why));
+        }
+        Ok(api) => {
+            start(&sender, subject, move |subject, files| api::collect(subject, files, &*api));
+        }
+    }
     drop(sender);
     // Ends when every collector has, or at the deadline.
     while let Ok(addition) = receiver.recv_timeout(subject.deadline.since(BootInstant::now())) {
@@ -51,7 +67,7 @@ pub(crate) fn collect(subject: &Subject) -> Evidence {
 fn start(
     sender: &Sender<Addition>,
     subject: &Subject,
-    collector: fn(&Subject, &mut Files) -> Addition,
+    collector: impl FnOnce(&Subject, &mut Files) -> Addition + Send + 'static,
 ) {
     let (sender, subject) = (sender.clone(), subject.clone());
     thread::spawn(move || {

@@ -54,11 +54,15 @@ fn read(store: &mut Connection, files: &mut Files) -> Result<XenstoreEvidence, X
         lines.push_str(&format!("feature {} = {}\n", feature.name, feature.status));
     }
     files.keep("xenstore", &lines);
+    let mac = store.servicenet_mac()?;
     let word = |value: &Value| metadata::text(value).filter(|text| !text.is_empty());
     Ok(XenstoreEvidence {
         snapshot: Snapshot::new(&provider, &roles, &status, &managed, false),
         provider: word(&provider),
+        unprocessable_reason: word(&reason),
         features,
+        servicenet_mac: mac
+            .and_then(|mac| mac.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect()),
     })
 }
 

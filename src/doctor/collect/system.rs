@@ -1,5 +1,7 @@
 //! Files of the system that tell what would stop the automation.
 
+use std::time::Duration;
+
 use super::files::Files;
 use super::subject::{Addition, Subject};
 use crate::doctor::evidence::{Evidence, NfsMount, SavedRules, SelinuxMode, SystemEvidence};
@@ -36,6 +38,7 @@ pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
         nfs_mounts: nfs_mounts(files),
         saved_rules: saved_rules(files),
         keeps_custom_rules: files.exists(KEEPS_CUSTOM_RULES),
+        uptime: files.read("/proc/uptime").ok().and_then(|text| uptime(&text)),
     };
     Box::new(|evidence: &mut Evidence| evidence.system = Ok(system))
 }
@@ -112,6 +115,11 @@ fn parse_rules(text: &str) -> (usize, Vec<String>) {
     (rules.count(), chains.collect())
 }
 
+fn uptime(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.split_whitespace().next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +141,12 @@ mod tests {
         assert_eq!(parse_rules(text), (1, vec!["RS-RackConnect-INBOUND".to_owned()]));
         let text = "table inet filter {\n  chain input {\n    tcp dport 22 accept\n  }\n}\n";
         assert_eq!(parse_rules(text), (1, Vec::new()));
+    }
+
+    #[test]
+    fn uptimes() {
+        assert_eq!(uptime("61.50 10.00\n"), Some(Duration::from_millis(61_500)));
+        assert_eq!(uptime("-1"), None);
     }
 
     #[test]

@@ -38,8 +38,7 @@ fn a_healthy_server_has_nothing_in_the_way() {
 #[test]
 fn what_is_wrong_does_not_matter_after_deployed() {
     let mut evidence = with_sshd("Port 2222\nPermitRootLogin no\n");
-    let xenstore = evidence.server.as_mut().unwrap().xenstore.as_mut().unwrap();
-    xenstore.snapshot.status = Some(crate::model::Status::Deployed);
+    evidence.api.as_mut().unwrap().status = Ok(Some(crate::model::Status::Deployed));
     assert_found(&evidence, "automation.sshd.port", Info, "2222");
     assert_found(&evidence, "automation.sshd.root-login", Info, "PermitRootLogin no");
 }
@@ -142,11 +141,10 @@ fn mounts_and_firewall() {
     let mut evidence = with_system(system);
     assert_found(&evidence, "automation.nfs", Warning, "192.168.10.5:/export");
     assert_found(&evidence, "automation.firewall", Pass, "");
-    let xenstore = evidence.server.as_mut().unwrap().xenstore.as_mut().unwrap();
-    xenstore.features.push(NamedStatus {
+    evidence.api.as_mut().unwrap().features = Ok(Some(vec![NamedStatus {
         name: "manage_software_firewall".to_owned(),
         status: "ENABLED".to_owned(),
-    });
+    }]));
     assert_found(&evidence, "automation.firewall", Warning, "/etc/sysconfig/iptables");
     evidence.system.as_mut().unwrap().keeps_custom_rules = true;
     assert_found(&evidence, "automation.firewall", Pass, "");

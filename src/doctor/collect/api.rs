@@ -1,0 +1,85 @@
+//! The API: four questions at most, over one connection, and none after one that was not answered.
+
+use std::time::Duration;
+
+use super::files::Files;
+use super::subject::{Addition, Subject};
+use crate::api::client::Answer;
+use crate::api::response;
+use crate::clock::BootInstant;
+use crate::doctor::evidence::{ApiEvidence, ApiFailure, ApiReading, Evidence};
+use crate::error::{Error, Result};
+use crate::model::{Format, Operation};
+
+/// How much earlier than the collecting a question ends, so that its error is still collected.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// The API as `doctor` uses it.
+pub(crate) trait ApiClient: Send {
+    /// The URL.
+    fn endpoint(&self) -> String;
+
+    /// Asks one question, once, by `deadline`.
+    ///
+    /// # Errors
+    /// It is not answered.
+    fn ask(
+        &self,
+        operation: Operation,
+        format: Format,
+        deadline: BootInstant,
+    ) -> Result<Answer, ApiFailure>;
+}
+
+/// Asks.
+pub(super) fn collect(subject: &Subject, files: &mut Files, client: &dyn ApiClient) -> Addition {
+    let mut questions =
+        Questions { client, deadline: subject.deadline - MARGIN, files, is_lost: false };
+    let status = |body: &[u8]| response::status(body, Format::Text);
+    let tasks = |body: &[u8]| response::details(body).map(|(_, tasks)| tasks);
+    let api = ApiEvidence {
+        endpoint: client.endpoint(),
+        status: questions.ask(Operation::Status, Format::Text, status),
+        tasks: questions.ask(Operation::Details, Format::Json, tasks),
+        features: questions.ask(Operation::Features, Format::Json, response::features),
+        gateway: questions.ask(Operation::Gateway, Format::Text, response::gateway),
+    };
+    Box::new(|evidence: &mut Evidence| evidence.api = Ok(api))
+}
+
+struct Questions<'a> {
+    client: &'a dyn ApiClient,
+    deadline: BootInstant,
+    files: &'a mut Files,
+    /// Whether a question was not answered.
+    is_lost: bool,
+}
+
+impl Questions<'_> {
+    fn ask<T>(
+        &mut self,
+        operation: Operation,
+        format: Format,
+        read: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> ApiReading<T> {
+        if self.is_lost {
+            return Err(ApiFailure::NotAsked);
+        }
+        let title = format!("GET {}", operation.path_and_query(format));
+        match self.client.ask(operation, format, self.deadline) {
+            Ok(Answer::NotFound) => {
+                self.files.keep(&title, "HTTP 404");
+                Ok(None)
+            }
+            Ok(Answer::Body(bytes)) => {
+                self.files.keep(&title, &String::from_utf8_lossy(&bytes));
+                read(&bytes).map(Some).map_err(|err| ApiFailure::NotUnderstood(err.message))
+            }
+            Err(failure) => {
+                self.files.keep(&title, &failure.to_string());
+                self.is_lost = !matches!(failure, ApiFailure::NotUnderstood(_));
+                Err(failure)
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What stands in the files and processes of this server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Reading;
+use crate::doctor::sshd::SshdConfig;
+
+/// The SSH daemon.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SshdEvidence {
+    /// What it is configured to do.
+    pub(crate) config: SshdConfig,
+    /// Where that is known from.
+    pub(crate) source: String,
+    /// Files that were changed since the daemon started.
+    pub(crate) changed_since_start: Vec<String>,
+}
+
+/// The rackconnect user.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountEvidence {
+    /// Its entry in /etc/passwd.
+    pub(crate) user: Option<UserAccount>,
+    /// The rules of sudo that hold for it, as they stand there.
+    pub(crate) sudo_rules: Reading<Vec<String>>,
+}
+
+/// An entry of /etc/passwd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UserAccount {
+    /// The home directory.
+    pub(crate) home: String,
+    /// The login shell.
+    pub(crate) shell: String,
+}
+
+/// What stands in files of the system.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SystemEvidence {
+    /// SELinux's mode now: enforcing, permissive, or none without SELinux.
+    pub(crate) selinux: Option<SelinuxMode>,
+    /// The mode that it will have after the next boot, if its configuration says so.
+    pub(crate) selinux_configured: Option<String>,
+    /// Those of the tools that the automation needs that are in no directory of programs.
+    pub(crate) missing_tools: Vec<&'static str>,
+    /// The names of bridges.
+    pub(crate) bridges: Vec<String>,
+    /// NFS mounts.
+    pub(crate) nfs_mounts: Vec<NfsMount>,
+    /// Files of saved firewall rules, and whether they name RackConnect.
+    pub(crate) saved_rules: Vec<SavedRules>,
+    /// Whether the file is there that keeps a server's own firewall rules.
+    pub(crate) keeps_custom_rules: bool,
+    /// How long ago the server booted.
+    pub(crate) uptime: Option<Duration>,
+}
+
+/// SELinux's mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SelinuxMode {
+    /// It forbids.
+    Enforcing,
+    /// It only logs.
+    Permissive,
+}
+
+/// An NFS mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NfsMount {
+    /// `HOST:PATH`
+    pub(crate) source: String,
+    /// Where it is mounted, or is to be.
+    pub(crate) target: String,
+    /// The file that says so.
+    pub(crate) file: &'static str,
+}
+
+/// A file of saved firewall rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SavedRules {
+    /// Its path.
+    pub(crate) path: String,
+    /// How many rules it has.
+    pub(crate) rules: usize,
+    /// The chains whose name has RackConnect in it.
+    pub(crate) rackconnect_chains: Vec<String>,
+}
+
+/// A process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProcessInfo {
+    /// Its id.
+    pub(crate) pid: u32,
+    /// Its name, as the kernel has it.
+    pub(crate) name: String,
+    /// Its arguments.
+    pub(crate) arguments: Vec<String>,
+    /// Its program, as the kernel names it; none without the right to know.
+    pub(crate) program: Option<String>,
+    /// When it was started, counted from the boot.
+    pub(crate) started: Option<Duration>,
+}
+
+/// This program's installation.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentEvidence {
+    /// This program.
+    pub(crate) program: PathBuf,
+    /// Programs of the same name in PATH that are others, in front of this one.
+    pub(crate) earlier_in_path: Vec<PathBuf>,
+    /// systemd's view of the units.
+    pub(crate) units: Reading<Vec<UnitState>>,
+    /// The off switches that are on.
+    pub(crate) off_switches: Vec<String>,
+    /// The state directory.
+    pub(crate) state_dir: StateDirectory,
+    /// A change of the gateway that is pending or was interrupted, in a sentence.
+    pub(crate) unfinished_change: Option<String>,
+}
+
+/// What systemd says of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UnitState {
+    /// Its name.
+    pub(crate) name: String,
+    /// `enabled`, `disabled`, …; empty if there is no such unit.
+    pub(crate) enabled: String,
+    /// `active`, `inactive`, `activating`, `failed`, …
+    pub(crate) active: String,
+    /// `success`, `exit-code`, …
+    pub(crate) result: String,
+    /// The exit code of its main process.
+    pub(crate) exit_code: String,
+}
+
+/// The state directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StateDirectory {
+    /// Its path.
+    pub(crate) path: PathBuf,
+    /// Its state.
+    pub(crate) condition: StateCondition,
+}
+
+/// Whether the state directory can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StateCondition {
+    /// It is usable.
+    Usable,
+    /// It is not there; root's first command makes it.
+    Absent,
+    /// It cannot be used; the end of a sentence that begins with its path.
+    Unusable(String),
+}

@@ -1,0 +1,160 @@
+//! What was collected on this server: plain data, in which everything that could not be read says
+//! why. The checks judge it; `collect` gathers it.
+
+mod host;
+mod network;
+
+use std::fmt;
+use std::time::Duration;
+
+pub(crate) use host::{
+    AccountEvidence, AgentEvidence, NfsMount, ProcessInfo, SavedRules, SelinuxMode, SshdEvidence,
+    StateCondition, StateDirectory, SystemEvidence, UnitState, UserAccount,
+};
+pub(crate) use network::{ApiEvidence, ApiFailure, ApiReading, KernelEvidence, RouteSample};
+
+use crate::duration::human;
+use crate::model::{NamedStatus, Region, Status};
+use crate::xenstore::Snapshot;
+
+/// Something that was read, or why not.
+pub(crate) type Reading<T> = Result<T, Unread>;
+
+/// Why something was not read. Displayed as a whole sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// This server has none.
+    Absent(String),
+    /// It is for root alone.
+    NeedsRoot(String),
+    /// It had not come by the deadline.
+    NoAnswer(Duration),
+    /// It was not tried, for this reason.
+    NotTried(String),
+    /// It failed.
+    Failed(String),
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unread::Absent(why) | Unread::NotTried(why) | Unread::Failed(why) => f.write_str(why),
+            Unread::NeedsRoot(what) => write!(f, "{what} can be read by root alone"),
+            Unread::NoAnswer(limit) => write!(f, "no answer within {}", human(*limit)),
+        }
+    }
+}
+
+/// The reading by reference, for a judgement that ends where there is none.
+pub(crate) fn known<T>(reading: &Reading<T>) -> Result<&T, Unread> {
+    reading.as_ref().map_err(Unread::clone)
+}
+
+/// Everything that was collected. What had not come by the deadline is [`Unread::NoAnswer`].
+#[derive(Clone, Debug)]
+pub(crate) struct Evidence {
+    /// Whether this process is root's.
+    pub(crate) is_root: bool,
+    /// The region and where it is known from, or why it is not known.
+    pub(crate) region: Result<(Region, String), String>,
+    /// Whether somebody has named the endpoint or the region.
+    pub(crate) is_told: bool,
+    /// What the server is.
+    pub(crate) server: Reading<ServerEvidence>,
+    /// Interfaces and routes.
+    pub(crate) kernel: Reading<KernelEvidence>,
+    /// What the API answered.
+    pub(crate) api: Reading<ApiEvidence>,
+    /// The SSH daemon.
+    pub(crate) sshd: Reading<SshdEvidence>,
+    /// The rackconnect user.
+    pub(crate) accounts: Reading<AccountEvidence>,
+    /// Files of the system.
+    pub(crate) system: Reading<SystemEvidence>,
+    /// The processes.
+    pub(crate) processes: Reading<Vec<ProcessInfo>>,
+    /// This program's installation.
+    pub(crate) agent: Reading<AgentEvidence>,
+    /// For the report: what was read, as it was.
+    pub(crate) raw: Vec<RawEvidence>,
+}
+
+/// Something for the report, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RawEvidence {
+    /// A path or a command.
+    pub(crate) title: String,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+/// What the server is.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerEvidence {
+    /// Whether the kernel says that it is a Xen guest.
+    pub(crate) is_xen: bool,
+    /// What xenstore says.
+    pub(crate) xenstore: Reading<XenstoreEvidence>,
+}
+
+/// What xenstore says.
+#[derive(Clone, Debug)]
+pub(crate) struct XenstoreEvidence {
+    /// Server, status, Managed Operations.
+    pub(crate) snapshot: Snapshot,
+    /// The provider, as it stands there.
+    pub(crate) provider: Option<String>,
+    /// Why the status is UNPROCESSABLE.
+    pub(crate) unprocessable_reason: Option<String>,
+    /// The features.
+    pub(crate) features: Vec<NamedStatus>,
+    /// The link-layer address of the ServiceNet interface.
+    pub(crate) servicenet_mac: Option<Vec<u8>>,
+}
+
+impl Evidence {
+    /// Evidence of which nothing has come yet. `limit`: how long it may take.
+    pub(crate) fn awaited(limit: Duration) -> Evidence {
+        Evidence {
+            is_root: false,
+            region: Err("it was not looked for".to_owned()),
+            is_told: false,
+            server: Err(Unread::NoAnswer(limit)),
+            kernel: Err(Unread::NoAnswer(limit)),
+            api: Err(Unread::NoAnswer(limit)),
+            sshd: Err(Unread::NoAnswer(limit)),
+            accounts: Err(Unread::NoAnswer(limit)),
+            system: Err(Unread::NoAnswer(limit)),
+            processes: Err(Unread::NoAnswer(limit)),
+            agent: Err(Unread::NoAnswer(limit)),
+            raw: Vec::new(),
+        }
+    }
+
+    /// What xenstore says.
+    pub(crate) fn xenstore(&self) -> Result<&XenstoreEvidence, Unread> {
+        known(&known(&self.server)?.xenstore)
+    }
+
+    /// RackConnect's features of this server as far as they are known, and from where.
+    pub(crate) fn features(&self) -> (&[NamedStatus], &'static str) {
+        if let Ok(ApiEvidence { features: Ok(Some(features)), .. }) = &self.api {
+            return (features, "the API");
+        }
+        (self.xenstore().map_or(&[], |xenstore| &xenstore.features), "xenstore")
+    }
+
+    /// The automation status as far as it is known. The API decides: what xenstore holds may be
+    /// left over from before a rebuild.
+    pub(crate) fn status(&self) -> Option<&Status> {
+        match &self.api {
+            Ok(ApiEvidence { status: Ok(status), .. }) => status.as_ref(),
+            _ => self.xenstore().ok()?.snapshot.status.as_ref(),
+        }
+    }
+
+    /// Whether the automation is done, so that nothing can break it any more.
+    pub(crate) fn is_deployed(&self) -> bool {
+        self.status() == Some(&Status::Deployed)
+    }
+}

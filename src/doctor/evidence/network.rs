@@ -1,0 +1,106 @@
+//! The kernel's network, and what the API answered.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::model::{NamedStatus, Status};
+use crate::netlink::{Address, Link, NextHop, Route};
+
+/// The kernel's interfaces and routes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KernelEvidence {
+    /// All interfaces.
+    pub(crate) links: Vec<Link>,
+    /// All IPv4 addresses.
+    pub(crate) addresses: Vec<Address>,
+    /// The default routes, the one in use first.
+    pub(crate) defaults: Vec<Route>,
+    /// The routes into 10.0.0.0/8 that are wide enough to be ServiceNet's.
+    pub(crate) routes: Vec<Route>,
+    /// Where a packet for the internet would go.
+    pub(crate) internet: Option<NextHop>,
+    /// Whether packets for the internet are distributed among several gateways.
+    pub(crate) is_split: bool,
+    /// Where packets for ServiceNet would go.
+    pub(crate) samples: Vec<RouteSample>,
+}
+
+/// Where a packet for an address of one of ServiceNet's networks would go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RouteSample {
+    /// The base of the network.
+    pub(crate) network: Ipv4Addr,
+    /// Where it would go; none if nowhere.
+    pub(crate) hop: Option<NextHop>,
+}
+
+/// What the API answered.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiEvidence {
+    /// The URL.
+    pub(crate) endpoint: String,
+    /// The status; none if the API does not know this server (404).
+    pub(crate) status: ApiReading<Status>,
+    /// The tasks.
+    pub(crate) tasks: ApiReading<Vec<NamedStatus>>,
+    /// The features.
+    pub(crate) features: ApiReading<Vec<NamedStatus>>,
+    /// The gateway; none if none is assigned (404).
+    pub(crate) gateway: ApiReading<IpAddr>,
+}
+
+/// What the API answered to one question: none for a 404.
+pub(crate) type ApiReading<T> = Result<Option<T>, ApiFailure>;
+
+/// Why the API gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ApiFailure {
+    /// It answered 403: something else on this server uses the rate limit too.
+    Forbidden(String),
+    /// The requests of this program's own processes use the limit up.
+    LimitUsedUp(String),
+    /// It could not be reached.
+    Unreachable(String),
+    /// Its answer was not understood.
+    NotUnderstood(String),
+    /// It was not asked, since it did not answer before.
+    NotAsked,
+}
+
+impl fmt::Display for ApiFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ApiFailure::Forbidden(why)
+            | ApiFailure::LimitUsedUp(why)
+            | ApiFailure::Unreachable(why)
+            | ApiFailure::NotUnderstood(why) => f.write_str(why),
+            ApiFailure::NotAsked => f.write_str("the API did not answer before, and was not asked"),
+        }
+    }
+}
+
+impl KernelEvidence {
+    /// The name of an interface.
+    pub(crate) fn name(&self, index: u32) -> String {
+        let link = self.links.iter().find(|link| link.index == index);
+        link.map_or_else(|| format!("#{index}"), |link| link.name.clone())
+    }
+
+    /// Where packets go, in the words of `ip route`.
+    pub(crate) fn describe(&self, hop: Option<NextHop>) -> String {
+        let Some(hop) = hop else { return "nowhere".to_owned() };
+        let via = hop.gateway.map(|gateway| format!("via {gateway} "));
+        let interface = hop.interface.map_or_else(String::new, |index| self.name(index));
+        format!("{}dev {interface}", via.unwrap_or_default())
+    }
+
+    /// The IPv4 addresses of an interface.
+    pub(crate) fn addresses_of(&self, index: u32) -> impl Iterator<Item = Ipv4Addr> {
+        self.addresses.iter().filter(move |address| address.interface == index).filter_map(
+            |address| match address.local {
+                IpAddr::V4(v4) => Some(v4),
+                IpAddr::V6(_) => None,
+            },
+        )
+    }
+}
