@@ -22,15 +22,15 @@ const MAX_STAMP_BYTES: u64 = 16 * 1024;
 /// Why the directory is unusable.
 #[derive(Debug)]
 pub enum StampDirError {
-    /// Other users can write to it; a sentence.
-    Untrusted(String),
+    /// It is not a directory, or other users can write to it; a sentence.
+    Unsuitable(String),
     /// It cannot be created, opened or locked; a sentence.
     Unusable(String),
 }
 
 impl fmt::Display for StampDirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (StampDirError::Untrusted(message) | StampDirError::Unusable(message)) = self;
+        let (StampDirError::Unsuitable(message) | StampDirError::Unusable(message)) = self;
         f.write_str(message)
     }
 }
@@ -57,12 +57,12 @@ impl StampDir {
                 |err| match err {
                     TrustError::Io(err) => unusable(path, "cannot be examined", &err),
                     TrustError::Untrusted(untrusted) => {
-                        StampDirError::Untrusted(untrusted.to_string())
+                        StampDirError::Unsuitable(untrusted.to_string())
                     }
                 },
             )?;
         }
-        let dir = StateDir::open(&target).map_err(StampDirError::Untrusted)?;
+        let dir = StateDir::open(&target).map_err(StampDirError::Unsuitable)?;
         Ok(Some(StampDir { dir }))
     }
 
@@ -71,6 +71,12 @@ impl StampDir {
     /// # Errors
     /// See [`StampDirError`].
     pub fn open_or_create(path: &Path) -> Result<StampDir, StampDirError> {
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir()) {
+            return Err(StampDirError::Unsuitable(format!(
+                "{} is not a directory",
+                path.display()
+            )));
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o755)
