@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
+use nix::libc::SIGXFSZ;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -25,6 +26,9 @@ const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 /// unstoppable, the other hide how its children end. Both are put right before anything is started.
 pub fn start() {
     unblock();
+    // A limit on the size of files (RLIMIT_FSIZE) is an error like any other. Programs that are
+    // started have the default again.
+    let _ = flag::register(SIGXFSZ, Arc::default());
     if process::id() == 1 {
         for signal in ENDING {
             // It fails for signals that cannot be handled alone.

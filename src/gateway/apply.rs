@@ -240,8 +240,7 @@ impl<'a> Transaction<'a> {
     /// Keeps the change, or undoes it.
     fn settle(&mut self, executed: Result<(), Stop>) -> Result<Outcome, UndoError> {
         let outcome = match executed {
-            // A change whose record still says "pending" would be undone by the next command.
-            Ok(()) => match self.journal.write(&self.record.kept()) {
+            Ok(()) => match self.keep() {
                 Ok(()) => return Ok(Outcome::Kept),
                 Err(err) => self.undo(err.into())?,
             },
@@ -250,6 +249,21 @@ impl<'a> Transaction<'a> {
         };
         self.journal.try_discard(&self.record);
         Ok(outcome)
+    }
+
+    /// Records that the change is kept. If that fails (a full disk), a verified route is worth more
+    /// than its undo: the record is removed, which may also make room for the new one.
+    ///
+    /// # Errors
+    /// The record still says "pending", so the next command would undo the change.
+    fn keep(&mut self) -> Result<()> {
+        let kept = self.record.kept();
+        let Err(err) = self.journal.write(&kept) else { return Ok(()) };
+        self.journal.remove()?;
+        if self.journal.write(&kept).is_err() {
+            log::warn!("{err}: the change is kept, but \"gateway rollback\" will not find it");
+        }
+        Ok(())
     }
 
     fn undo(&mut self, cause: ChangeError) -> Result<Outcome, UndoError> {

@@ -5,10 +5,9 @@
 //! have written it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
@@ -16,8 +15,10 @@ use nix::unistd::geteuid;
 
 use super::record::ChangeRecord;
 use crate::clock::BootInstant;
-use crate::error::{Error, Kind, Result};
-use crate::state::lock::{LockAttempt, try_exclusive, try_shared};
+use crate::error::{Error, Kind, Result, plain};
+use crate::state::dir::{Durability, replace};
+use crate::state::lock::{LockAttempt, lock_until, try_shared};
+use crate::state::trust::{self, StickyDirectory};
 
 /// The record.
 const RECORD_FILE: &str = "gateway-undo.json";
@@ -36,9 +37,6 @@ const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// How long `gateway keep` waits for its lock: a process in [`Journal::is_kept`] has it briefly.
 const KEEP_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How often a lock is tried.
-const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// The state directory as the gateway commands use it.
 #[derive(Clone, Debug)]
@@ -91,18 +89,26 @@ impl Journal {
         }
         let metadata =
             fs::metadata(&self.dir).map_err(|err| self.error("cannot be examined", &err))?;
-        match is_trusted(&metadata) {
-            true => Ok(()),
-            false => Err(Error::new(
-                Kind::Refused,
-                format!(
-                    "others may write in the state directory {} (mode {:04o}): the undo would not \
-                     be safe there",
-                    self.dir.display(),
-                    metadata.mode() & 0o7777
-                ),
-            )),
+        let unsafe_there = |reason: &str| {
+            let dir = self.dir.display();
+            let message =
+                format!("the undo would not be safe in the state directory {dir}: {reason}");
+            Error::new(Kind::Refused, message)
+        };
+        if !is_trusted(&metadata) {
+            let mode = metadata.mode() & 0o7777;
+            return Err(unsafe_there(&format!("it is writable by other users (mode {mode:04o})")));
         }
+        self.check_path().map_err(|reason| unsafe_there(&reason))
+    }
+
+    /// Whether no other user can replace the directory.
+    fn check_path(&self) -> Result<(), String> {
+        if !geteuid().is_root() {
+            return Ok(());
+        }
+        let checked = trust::check_path(&self.dir, StickyDirectory::HoldsDirectories);
+        checked.map_err(|err| err.to_string())
     }
 
     /// Takes the lock for changes; none if another process holds it for longer than `timeout`.
@@ -126,16 +132,10 @@ impl Journal {
         options.read(true).write(true).create(true).mode(0o600);
         let file = open_regular(&options, &self.dir.join(name))
             .map_err(|err| self.error(&format!("has no usable {name}"), &err))?;
-        let deadline = BootInstant::now() + timeout;
-        loop {
-            match try_exclusive(&file) {
-                Ok(LockAttempt::Held) => return Ok(Some(ChangeLock { _file: file })),
-                Ok(LockAttempt::Taken) if BootInstant::now() < deadline => {
-                    thread::sleep(LOCK_RETRY);
-                }
-                Ok(LockAttempt::Taken) => return Ok(None),
-                Err(err) => return Err(self.error(&format!("cannot lock {name}"), &err)),
-            }
+        match lock_until(&file, BootInstant::now() + timeout) {
+            Ok(LockAttempt::Held) => Ok(Some(ChangeLock { _file: file })),
+            Ok(LockAttempt::Taken) => Ok(None),
+            Err(err) => Err(self.error(&format!("cannot lock {name}"), &err)),
         }
     }
 
@@ -167,17 +167,8 @@ impl Journal {
         if json.len() as u64 > MAX_RECORD_BYTES {
             return Err(io::Error::other("there are too many default routes"));
         }
-        let new = self.dir.join(format!("{RECORD_FILE}.new"));
-        let _ = fs::remove_file(&new);
-        let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            file.write_all(json.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, self.dir.join(RECORD_FILE))
-        };
-        write().inspect_err(|_| drop(fs::remove_file(&new)))?;
-        File::open(&self.dir)?.sync_all()
+        let dir = File::open(&self.dir)?;
+        replace(&dir, RECORD_FILE, json.as_bytes(), 0o600, Durability::Synced)
     }
 
     /// The record, if there is one that is trusted, understood, and of this boot and namespace.
@@ -189,16 +180,20 @@ impl Journal {
                 match err.kind() {
                     ErrorKind::NotFound | ErrorKind::NotADirectory => {}
                     ErrorKind::PermissionDenied => {
-                        log::debug!("cannot read {}: {err}", path.display());
+                        log::debug!("cannot read {}: {}", path.display(), plain(&err));
                     }
-                    _ => log::warn!("ignoring {}: {err}", path.display()),
+                    _ => log::warn!("ignoring {}: {}", path.display(), plain(&err)),
                 }
                 return None;
             }
         };
         let trusted = |metadata: io::Result<fs::Metadata>| metadata.is_ok_and(|m| is_trusted(&m));
         if !trusted(file.metadata()) || !trusted(fs::metadata(&self.dir)) {
-            log::warn!("ignoring {}: others can write to it", path.display());
+            log::warn!("ignoring {}: other users can write to it", path.display());
+            return None;
+        }
+        if let Err(reason) = self.check_path() {
+            log::warn!("ignoring {}: {reason}", path.display());
             return None;
         }
         let mut json = Vec::new();
@@ -250,7 +245,7 @@ impl Journal {
     }
 
     fn error(&self, what: &str, err: &io::Error) -> Error {
-        let message = format!("the state directory {} {what}: {err}", self.dir.display());
+        let message = format!("the state directory {} {what}: {}", self.dir.display(), plain(err));
         Error::new(Kind::Refused, message)
     }
 }
@@ -362,6 +357,6 @@ mod tests {
         assert!(journal.lock(Duration::ZERO).is_err() && !journal.is_locked());
         assert_eq!(journal.read(), None);
         assert!(journal.write(&record()).is_err());
-        assert!(!dir.path().join("gateway-undo.json.new").exists());
+        assert!(!dir.path().join(".gateway-undo.json.new").exists());
     }
 }

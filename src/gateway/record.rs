@@ -7,9 +7,7 @@ use super::plan::{self, Plan, RouteChange};
 use crate::clock::BootInstant;
 use crate::model::Tree;
 use crate::netlink::Route;
-
-/// The identity of the boot (random(4)).
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+use crate::state::boot::boot_id;
 
 /// The identity of the network namespace (namespaces(7)). Old kernels lack /proc/thread-self.
 const NETWORK_NAMESPACE: &str = "/proc/self/ns/net";
@@ -228,7 +226,7 @@ fn names_from_tree(tree: Option<&Tree>) -> InterfaceNames {
 }
 
 fn boot_and_namespace() -> (String, String) {
-    let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
+    let boot = boot_id().unwrap_or_default();
     let namespace = fs::read_link(NETWORK_NAMESPACE);
     (boot, namespace.map(|link| link.display().to_string()).unwrap_or_default())
 }

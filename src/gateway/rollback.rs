@@ -67,11 +67,14 @@ fn is_over(netlink: &mut Netlink, record: &ChangeRecord) -> Result<bool> {
 /// Undoes the change with the signals deferred and a guard armed.
 fn undo_guarded(netlink: &mut Netlink, journal: &Journal, mut record: ChangeRecord) -> Result<()> {
     let signals = signals::hold()?;
-    // From now on any process that finds the record finishes the undo.
+    // From now on any process that finds the record finishes the undo. If it cannot be written (a
+    // full disk), the change is undone all the same: it may be all that is left to someone.
     record.state = ChangeState::Pending;
-    journal.write(&record)?;
+    if let Err(err) = journal.write(&record) {
+        log::warn!("{err}: if the undo is interrupted, run \"rackconnect gateway rollback\" again");
+    }
     fail_point::reach("undo recorded");
-    // Without a guard it is undone all the same: it may be all that is left to someone.
+    // Without a guard, too.
     let guard = Guard::start(journal, GUARD_MARGIN).inspect_err(|err| log::warn!("{err}"));
     fail_point::reach("guard armed");
     let undone = undo::restore(netlink, &record);

@@ -165,7 +165,7 @@ fn lock(
 
 fn stamp_dir_error(err: StampDirError) -> Error {
     match err {
-        StampDirError::Unsuitable(reason) => Error::usage(format!(
+        StampDirError::Untrusted(reason) => Error::usage(format!(
             "--stamp-dir: {reason}; give a directory that only root can write to"
         )),
         StampDirError::Unusable(reason) => {

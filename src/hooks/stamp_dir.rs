@@ -14,7 +14,7 @@ use crate::clock::BootInstant;
 use crate::error::plain;
 use crate::state::dir::{Durability, StateDir, check_file};
 use crate::state::lock::{LockAttempt, lock_until};
-use crate::state::trust::{self, StickyDirectory, TrustError};
+use crate::state::trust::{self, StickyDirectory};
 
 /// The largest stamp that is read.
 const MAX_STAMP_BYTES: u64 = 16 * 1024;
@@ -22,15 +22,15 @@ const MAX_STAMP_BYTES: u64 = 16 * 1024;
 /// Why the directory is unusable.
 #[derive(Debug)]
 pub enum StampDirError {
-    /// It is not a directory, or other users can write to it; a sentence.
-    Unsuitable(String),
+    /// Other users can write to it, or replace it; a sentence.
+    Untrusted(String),
     /// It cannot be created, opened or locked; a sentence.
     Unusable(String),
 }
 
 impl fmt::Display for StampDirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (StampDirError::Unsuitable(message) | StampDirError::Unusable(message)) = self;
+        let (StampDirError::Untrusted(message) | StampDirError::Unusable(message)) = self;
         f.write_str(message)
     }
 }
@@ -53,16 +53,13 @@ impl StampDir {
             Err(err) => return Err(unusable(path, "cannot be opened", &err)),
         };
         if geteuid().is_root() {
-            trust::check_path(path, StickyDirectory::HoldsDirectories).map_err(
-                |err| match err {
-                    TrustError::Io(err) => unusable(path, "cannot be examined", &err),
-                    TrustError::Untrusted(untrusted) => {
-                        StampDirError::Unsuitable(untrusted.to_string())
-                    }
-                },
-            )?;
+            trust::check_path(path, StickyDirectory::HoldsDirectories)
+                .map_err(|err| StampDirError::Untrusted(err.of(path)))?;
         }
-        let dir = StateDir::open(&target).map_err(StampDirError::Unsuitable)?;
+        if !target.is_dir() {
+            return Err(StampDirError::Unusable(format!("{} is not a directory", path.display())));
+        }
+        let dir = StateDir::open(&target).map_err(StampDirError::Untrusted)?;
         Ok(Some(StampDir { dir }))
     }
 
@@ -71,11 +68,8 @@ impl StampDir {
     /// # Errors
     /// See [`StampDirError`].
     pub fn open_or_create(path: &Path) -> Result<StampDir, StampDirError> {
-        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir()) {
-            return Err(StampDirError::Unsuitable(format!(
-                "{} is not a directory",
-                path.display()
-            )));
+        if let Some(stamps) = StampDir::open(path)? {
+            return Ok(stamps);
         }
         DirBuilder::new()
             .recursive(true)

@@ -16,12 +16,10 @@ use std::fs::{File, Metadata, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::libc;
 use nix::unistd::geteuid;
 
 use super::codec::{self, BootId, RECORD_BYTES};
@@ -81,11 +79,6 @@ struct OpenFile {
 impl SharedFile {
     /// The file below that state directory. Nothing is opened before it is needed.
     pub fn new(state_dir: PathBuf) -> SharedFile {
-        // A limit on the size of files (RLIMIT_FSIZE) becomes an error like any other.
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::default());
-        });
         SharedFile {
             state_dir,
             boot: boot::boot_id().and_then(|text| codec::boot_id(&text)),

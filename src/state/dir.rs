@@ -18,6 +18,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::lock::{LockAttempt, lock_until};
+use super::trust::{self, StickyDirectory};
 use crate::clock::BootInstant;
 use crate::error::plain;
 
@@ -99,6 +100,10 @@ impl StateDir {
             }
             opened => opened.map_err(|err| failed("opened", &err))?,
         };
+        if geteuid().is_root() {
+            trust::check_path(path, StickyDirectory::HoldsDirectories)
+                .map_err(|err| err.of(path))?;
+        }
         StateDir::checked(path.to_owned(), file)
     }
 

@@ -103,6 +103,19 @@ impl fmt::Display for TrustError {
     }
 }
 
+impl TrustError {
+    /// The error as a sentence about `path`, which was examined.
+    pub fn of(&self, path: &Path) -> String {
+        match self {
+            TrustError::Untrusted(untrusted) if untrusted.path == path => untrusted.to_string(),
+            TrustError::Untrusted(untrusted) => {
+                format!("{} can be replaced by other users: {untrusted}", path.display())
+            }
+            TrustError::Io(err) => format!("{} cannot be examined: {}", path.display(), plain(err)),
+        }
+    }
+}
+
 /// Whether only root can change what `path` leads to.
 ///
 /// # Errors

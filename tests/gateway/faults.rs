@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGTERM;
@@ -36,6 +36,11 @@ pub const TESTS: &[(&str, fn())] = &[
     ("faults::another_default_in_front_is_named", another_default_in_front_is_named),
     ("faults::dead_probes_do_not_delay_a_good_one", dead_probes_do_not_delay_a_good_one),
     ("faults::onlink_is_shown", onlink_is_shown),
+    ("faults::a_full_disk_blocked_a_rollback", a_full_disk_blocked_a_rollback),
+    (
+        "faults::a_verified_change_was_undone_for_want_of_a_record",
+        a_verified_change_was_undone_for_want_of_a_record,
+    ),
 ];
 
 /// Each question had a TLS connection of its own. The second connection is the verification: it
@@ -258,4 +263,39 @@ fn onlink_is_shown() {
     assert!(ended.expect(0).text().contains("198.51.99.1 dev eth0 proto boot onlink"));
     network.run(&["gateway", "rollback"]).expect(0);
     assert_eq!(network.server.defaults(), [onlink]);
+}
+
+/// The rollback wrote its record before it restored the route, and gave up where that failed.
+fn a_full_disk_blocked_a_rollback() {
+    let network = Network::usual();
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
+    let agent = network.agent(&["gateway", "rollback"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 0 && exec \"$0\" \"$@\""]).arg(agent.get_program());
+    command.args(agent.get_args()).env_clear();
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = ended(network.start(command).wait_with_output().unwrap());
+    ended.expect(0).says("cannot take the undo");
+    network.expect(&[(PUBLIC, 0)]);
+    assert_eq!(record(&network), None);
+    // Without a record, nothing is undone again.
+    network.run(&["gateway", "rollback"]).expect(10);
+    network.expect(&[(PUBLIC, 0)]);
+}
+
+/// The new route worked, and was taken back since "kept" could not be written.
+fn a_verified_change_was_undone_for_want_of_a_record() {
+    let network = Network::usual();
+    let held = Held::at(&network, &["gateway", "set"], "change verified");
+    let pid = format!("--pid={}", held.child.id());
+    let limited = Command::new("prlimit").args([&pid, "--fsize=0"]).status();
+    assert!(limited.unwrap().success(), "prlimit(1) of util-linux");
+    held.resume().expect(0).says("the change is kept, but");
+    network.expect(&[(GATEWAY, 0)]);
+    assert_eq!(record(&network), None);
+    assert!(guards(&network).is_empty());
+    // The next command does not undo it either.
+    network.run(&["gateway", "set"]).expect(0);
+    network.expect(&[(GATEWAY, 0)]);
 }

@@ -937,7 +937,7 @@ fn a_folder_that_others_can_write_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let network = Network::usual();
     fs::set_permissions(network.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    network.run(&["gateway", "set"]).expect(10).says("others may write");
+    network.run(&["gateway", "set"]).expect(10).says("is writable by other users");
     network.expect(&[(PUBLIC, 0)]);
     let mut command = network.agent(&["gateway", "set"]);
     command.env("RACKCONNECT_STATE_DIR", "/proc/nowhere");
