@@ -17,6 +17,7 @@ mod doctor; // What is wrong on this server.
 pub mod duration; // Durations as people write them.
 pub mod error; // Errors and their kinds.
 pub mod exit; // The exit codes.
+pub mod facts; // Everything known about this server.
 mod fail_point; // Where tests hold the program; nothing in a release build.
 pub mod gateway; // The default gateway: checked, set, undone, kept.
 pub mod hooks; // Programs that run once per deployment.
@@ -24,6 +25,7 @@ pub mod model; // Plain values that every layer may know.
 pub mod netlink; // The kernel's routes.
 pub mod ratelimit; // The request limit.
 pub mod region; // The region of this server, detected.
+pub mod session; // One command's dealings with the API.
 pub mod signals; // What ends the program from outside.
 pub mod state; // The state directory.
 pub mod systemd; // Notifications to systemd.

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The modules of each layer, lowest first. A module may import from its own layer and those below.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["clock", "duration", "error", "exit", "fail_point", "model", "signals", "ui"],
     &["netlink", "ratelimit", "state", "systemd", "xenstore"],
     &["api", "cli"],
     &["config", "region"],
     &["coalesce"],
+    &["session"],
     &["cloud", "doctor", "facts", "gateway", "hooks", "wait"],
     &["commands"],
     &["lib", "main"],
@@ -28,34 +29,9 @@ const MAX_FUNCTION_LINES: usize = 60;
 
 /// Breaches that are still to be mended.
 const KNOWN_BREACHES: &[&str] = &[
-    "import between commands: src/commands/details.rs -> src/commands/once.rs",
-    "import between commands: src/commands/facts.rs -> src/commands/once.rs",
-    "import between commands: src/commands/features.rs -> src/commands/once.rs",
-    "import between commands: src/commands/status.rs -> src/commands/once.rs",
-    "import between commands: src/commands/wait.rs -> src/commands/once.rs",
-    "in a cycle: src/api/client.rs -> src/api/transport.rs",
-    "in a cycle: src/api/client.rs -> src/coalesce/election.rs",
-    "in a cycle: src/api/client.rs -> src/coalesce/protocol.rs",
-    "in a cycle: src/api/transport.rs -> src/coalesce/election.rs",
-    "in a cycle: src/coalesce/election.rs -> src/api/client.rs",
-    "in a cycle: src/coalesce/election.rs -> src/coalesce/protocol.rs",
-    "in a cycle: src/coalesce/protocol.rs -> src/api/client.rs",
-    "long file: src/api/client.rs",
     "long file: src/cli/options.rs",
-    "long file: src/coalesce/election.rs",
-    "long file: src/config/resolve.rs",
-    "long file: src/wait/machine.rs",
-    "long function: ask in src/coalesce/subscription.rs",
-    "long function: end in src/wait/report.rs",
-    "long function: hear in src/wait/machine.rs",
     "long function: page in src/cli/man.rs",
-    "long function: run in src/commands/wait.rs",
     "long function: write in src/gateway/export.rs",
-    "type name: Heard is in src/coalesce/protocol.rs, src/wait/mod.rs",
-    "upward import: src/api/client.rs -> src/coalesce/election.rs",
-    "upward import: src/api/client.rs -> src/coalesce/protocol.rs",
-    "upward import: src/api/transport.rs -> src/coalesce/election.rs",
-    "type name: Question is in src/coalesce/election.rs, src/wait/mod.rs",
 ];
 
 #[test]

@@ -6,7 +6,12 @@
 pub mod client;
 mod dns;
 pub mod endpoint;
+mod failure;
 pub mod reach;
+pub mod request;
 pub mod response;
 pub mod tls;
 mod transport;
+
+/// The largest body that is read. The longest known one has a few kilobytes.
+pub const MAX_BODY_BYTES: u64 = 64 * 1024;

@@ -37,6 +37,7 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 const BUNDLE_LIMIT: u64 = 8 << 20;
 
 /// Who is trusted.
+#[derive(Clone)]
 pub struct Roots {
     /// To dial with.
     pub config: Arc<ClientConfig>,

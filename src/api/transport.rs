@@ -20,8 +20,8 @@ use ureq::unversioned::transport::{
 
 use super::dns::Lookup;
 use super::endpoint::bare;
+use super::request::BeforeSend;
 use crate::clock::BootInstant;
-use crate::coalesce::Leader;
 use crate::ratelimit::{LimiterPermit, RateLimited, RateLimiter};
 
 /// The size of a connection's input buffer: the headers of an answer have to fit into it, as HTTP servers accept no more.
@@ -33,8 +33,8 @@ const OUTPUT: usize = 2 * 1024;
 /// What went wrong below HTTP. ureq carries it up unchanged, in `ureq::Error::Other`.
 #[derive(Debug)]
 pub enum TransportError {
-    /// No place is free in the request limit before that moment.
-    NoPlace(RateLimited),
+    /// There is no permit before that moment.
+    RateLimited(RateLimited),
     /// The name cannot be looked up.
     Name(String),
     /// No connection to any address.
@@ -70,43 +70,50 @@ pub struct Wire {
 pub struct Exchange {
     /// The end of it, whatever happens.
     pub deadline: BootInstant,
-    /// How many places of the limit are left to others.
-    reserve: usize,
-    /// The place in the limit, once taken.
-    pub ticket: Option<LimiterPermit>,
-    /// Those who want the same answer.
-    pub leader: Option<Leader>,
-    /// Whether a connection was dialled for it, rather than a kept one used.
-    pub dialled: bool,
-    /// Whether anything of an answer was heard.
-    pub heard: bool,
-    /// The request limit.
-    pub budget: RateLimiter,
+    /// How many permits are left to others.
+    reserved: usize,
+    /// The permit, once taken.
+    pub permit: Option<LimiterPermit>,
+    /// What the caller does just before the first byte is sent.
+    pub before_send: Option<BeforeSend>,
+    /// Whether a connection was made for it, rather than a kept one used.
+    pub has_connected: bool,
+    /// Whether any byte of a response was received.
+    pub has_received: bool,
+    /// The rate limit.
+    pub limiter: RateLimiter,
 }
 
 impl Wire {
-    pub fn new(connect_timeout: Duration, budget: RateLimiter) -> Wire {
+    pub fn new(connect_timeout: Duration, limiter: RateLimiter) -> Wire {
         let exchange = Exchange {
             deadline: BootInstant::default(),
-            reserve: 0,
-            ticket: None,
-            leader: None,
-            dialled: false,
-            heard: false,
-            budget,
+            reserved: 0,
+            permit: None,
+            before_send: None,
+            has_connected: false,
+            has_received: false,
+            limiter,
         };
         Wire { connect_timeout, lookup: Lookup::default(), exchange: Mutex::new(exchange) }
     }
 
-    /// Begins another exchange, which leaves `reserve` places of the limit to others.
-    pub fn begin(&self, deadline: BootInstant, reserve: usize, leader: Option<Leader>) {
+    /// Begins another exchange, which leaves `reserved` permits to others.
+    pub fn begin(&self, deadline: BootInstant, reserved: usize, before_send: Option<BeforeSend>) {
         let mut exchange = self.exchange();
         exchange.deadline = deadline;
-        exchange.reserve = reserve;
-        exchange.ticket = None;
-        exchange.leader = leader;
-        exchange.dialled = false;
-        exchange.heard = false;
+        exchange.reserved = reserved;
+        exchange.before_send = before_send;
+        drop(exchange);
+        self.begin_again();
+    }
+
+    /// Begins the same exchange once more: a new request, which takes a permit of its own.
+    pub fn begin_again(&self) {
+        let mut exchange = self.exchange();
+        exchange.permit = None;
+        exchange.has_connected = false;
+        exchange.has_received = false;
     }
 
     pub fn exchange(&self) -> MutexGuard<'_, Exchange> {
@@ -118,31 +125,31 @@ impl Wire {
     }
 
     /// Whether it makes sense to dial.
-    fn look_for_place(&self) -> Result<(), TransportError> {
+    fn check_limit(&self) -> Result<(), TransportError> {
         let mut exchange = self.exchange();
-        let (deadline, reserve) = (exchange.deadline, exchange.reserve);
-        exchange.budget.check(deadline, reserve).map_err(TransportError::NoPlace)
+        let (deadline, reserved) = (exchange.deadline, exchange.reserved);
+        exchange.limiter.check(deadline, reserved).map_err(TransportError::RateLimited)
     }
 
-    /// Takes the place for the request whose first byte is about to be sent.
-    fn take_place(&self) -> Result<(), TransportError> {
+    /// Takes the permit for the request whose first byte is about to be sent.
+    fn take_permit(&self) -> Result<(), TransportError> {
         let mut exchange = self.exchange();
-        let Exchange { deadline, reserve, ticket, leader, budget, .. } = &mut *exchange;
-        while ticket.is_none() {
-            // Before the place is taken: it is good for a second only, and those who come take their time.
-            if let Some(leader) = leader {
-                leader.accept(*deadline);
+        let Exchange { deadline, reserved, permit, before_send, limiter, .. } = &mut *exchange;
+        while permit.is_none() {
+            // Before the permit is taken, which is good for a second only.
+            if let Some(before_send) = before_send {
+                before_send(*deadline);
             }
-            let taken = budget.take(*deadline, *reserve).map_err(TransportError::NoPlace)?;
+            let taken = limiter.take(*deadline, *reserved).map_err(TransportError::RateLimited)?;
             let now = BootInstant::now();
             if now >= *deadline {
                 return Err(TransportError::Broken(
-                    "taking a place in the request limit",
+                    "taking a permit of the rate limit",
                     ErrorKind::TimedOut.into(),
                 ));
             }
             // The law counts from when the place was taken. A process that was held up takes another.
-            *ticket = Some(taken).filter(|taken| !taken.is_stale(now));
+            *permit = Some(taken).filter(|taken| !taken.is_stale(now));
         }
         Ok(())
     }
@@ -183,8 +190,8 @@ impl Connector for Dialler {
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> Result<Option<ApiConnection>, ureq::Error> {
-        self.wire.exchange().dialled = true;
-        self.wire.look_for_place()?;
+        self.wire.exchange().has_connected = true;
+        self.wire.check_limit()?;
         let deadline = self.wire.deadline();
         let host = bare(details.uri.host().unwrap_or_default());
         let port = details.uri.port_u16().unwrap_or(if details.needs_tls() { 443 } else { 80 });
@@ -317,7 +324,7 @@ impl Transport for ApiConnection {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        self.wire.take_place()?;
+        self.wire.take_permit()?;
         let mut timed = Timed { stream: &self.stream, deadline: self.wire.deadline() };
         let output = &self.buffers.output()[..amount];
         let sent = match &mut self.tls {
@@ -341,7 +348,7 @@ impl Transport for ApiConnection {
         // Never as ureq::Error::Io: of a body without a length ureq takes a broken connection for the end.
         let amount = read.map_err(|why| trouble("waiting for the answer", why))?;
         self.buffers.input_appended(amount);
-        self.wire.exchange().heard |= amount > 0;
+        self.wire.exchange().has_received |= amount > 0;
         Ok(amount > 0)
     }
 

@@ -517,7 +517,7 @@ pub const KEEP_OLD_METRIC: OptionSpec = OptionSpec {
 /// `--probe`
 pub const PROBE: OptionSpec = OptionSpec {
     commands: Only(&[GatewaySet]),
-    check: |value| values::host_port(value).map(drop),
+    check: |value| values::probe(value).map(drop),
     ..option(
         "probe",
         Some("HOST[:PORT]"),

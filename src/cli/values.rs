@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::api::endpoint::Endpoint;
 use crate::duration;
-use crate::model::{Goal, HostPort, OkIf, REGION_CODES, Region};
+use crate::model::{Goal, NetworkManager, OkIf, Probe, REGION_CODES, Region};
 use crate::ratelimit::MIN_INTERVAL;
 
 /// The values of `--for`.
@@ -21,9 +21,9 @@ pub const SOURCES: &[&str] = &["api", "xenstore"];
 /// The values of `--as`.
 pub const NETWORK_MANAGERS: &[&str] = &["networkd", "netplan", "ifupdown", "sysconfig"];
 
-/// A path, or any other text, as it is.
-pub fn text(value: &str) -> Result<String, String> {
-    Ok(value.to_owned())
+/// The path of a file or a directory.
+pub fn path(value: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(value))
 }
 
 /// The path of a directory.
@@ -53,16 +53,14 @@ pub fn metric(value: &str) -> Result<u32, String> {
 }
 
 /// A network manager, one of [`NETWORK_MANAGERS`].
-pub fn network_manager(value: &str) -> Result<&'static str, String> {
-    let known = NETWORK_MANAGERS.iter().find(|name| **name == value);
-    known
-        .copied()
-        .ok_or_else(|| format!("{value:?} is not supported ({})", NETWORK_MANAGERS.join(", ")))
+pub fn network_manager(value: &str) -> Result<NetworkManager, String> {
+    NetworkManager::named(value)
+        .ok_or_else(|| format!("{value:?} is not supported here ({})", NETWORK_MANAGERS.join(", ")))
 }
 
 /// A host to probe.
-pub fn host_port(value: &str) -> Result<HostPort, String> {
-    HostPort::parse(value)
+pub fn probe(value: &str) -> Result<Probe, String> {
+    Probe::parse(value)
 }
 
 /// A region code.

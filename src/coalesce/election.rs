@@ -1,478 +1,355 @@
-//! Who leads and who follows: the sockets.
+//! Who sends the requests of a topic: the election of a leader by binding a name.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen,
-    socket, sockopt,
-};
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 
-use super::protocol::{self, Heard, Wish};
-use crate::api::client::Failure;
+use super::follower::Follower;
+use super::leader::Leader;
+use super::protocol::Subscribe;
+use super::socket;
 use crate::clock::BootInstant;
-use crate::ratelimit::LimitCause as Why;
-use crate::ratelimit::MIN_INTERVAL;
 
-/// How many leaders of one question there can be, all but the last one stopped.
+/// How many leaders of one topic there can be, all but the last one stopped.
 const GENERATIONS: usize = 4;
 
 /// How often to try, while leaders come and go.
-const ATTEMPTS: u32 = 20;
+const MAX_ATTEMPTS: u32 = 20;
 
-/// The most followers of a leader; others get at most half of the seats. Every one is an open file, and 1024 is the
-/// usual limit of those.
-const MOST: usize = 600;
+/// How long to wait for a place in full queues. Any user can take a name and accept nobody.
+const QUEUE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How long to wait in full queues. Anybody can have a name, and let nobody in.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// For how long a leader is skipped: it may have been busy, and respond again.
+const SKIP_TIME: Duration = Duration::from_secs(60);
 
-/// How many to accept in a row, and for how long at most: whoever connects without end, be it any user of the server,
-/// keeps nobody from asking in time.
-const CROWD: (usize, Duration) = (4096, Duration::from_millis(50));
+/// How often one process may close a connection without a response before it is skipped.
+const MAX_DISCONNECTS: u32 = 3;
 
-/// For how long a leader is passed over: it may have been busy, and be well again.
-const PASSED_OVER: Duration = Duration::from_secs(60);
-
-/// How often one process may close a connection without an answer before it is passed over.
-const MOST_GONE: u32 = 3;
-
-/// A question, and who is not to be followed in it.
-pub struct Question {
-    key: u64,
-    uid: u32,
-    /// The first generation that counts, of one's own user and of root, and until when it does.
-    floor: [(usize, BootInstant); 2],
-    /// The process that last closed a connection without an answer, and how often it did so.
-    gone: (i32, u32),
-}
-
-/// A place among those who ask the same.
-pub enum Seat {
-    /// The one who asks.
+/// The part of a process in a topic.
+pub enum Role {
+    /// It sends the requests.
     Leader(Leader),
-    /// One who hears.
+    /// It receives the leader's responses.
     Follower(Follower),
-    /// None is to be had: one asks for oneself.
-    Alone,
+    /// Nothing can be shared: it sends its own requests.
+    Solo,
 }
 
-/// What a follower hears.
-pub enum Said {
-    /// What came of a request.
-    Heard(Heard),
-    /// Nothing in time.
-    Nothing,
-    /// The leader is gone.
-    Gone,
-    /// Nothing, but the bell rings.
-    Bell,
+/// The elections of one topic, as one process sees them.
+pub struct Election {
+    topic: u64,
+    uid: u32,
+    /// Leaders of this user that are not followed.
+    own_skips: Skips,
+    /// The same of root's.
+    root_skips: Skips,
+    /// The process that last closed a connection without a response, and how often it did so.
+    disconnects: (i32, u32),
 }
 
-enum Door {
-    Open(Follower),
-    /// Somebody has the name who is not to be followed.
+/// Which generations of one user's leaders are skipped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Skips {
+    /// All generations below this one, until that instant: their leader was silent.
+    below: (usize, BootInstant),
+    /// Single generations until an instant each: their queue was full.
+    full_until: [BootInstant; GENERATIONS],
+}
+
+impl Skips {
+    fn first(&self, now: BootInstant) -> usize {
+        let (generation, until) = self.below;
+        if now < until { generation } else { 0 }
+    }
+
+    fn skips(&self, generation: usize, now: BootInstant) -> bool {
+        generation < self.first(now) || now < self.full_until[generation]
+    }
+
+    fn skip_through(&mut self, generation: usize, now: BootInstant) {
+        self.below = (self.first(now).max(generation + 1), now + SKIP_TIME);
+    }
+}
+
+/// What comes of an attempt to follow.
+enum FollowAttempt {
+    Following(Follower),
+    /// The name is taken by a process that is not followed.
     Taken,
     Free,
 }
 
-impl Question {
-    /// The question of that key.
-    pub fn new(key: u64) -> Question {
-        Question {
-            key,
+impl Election {
+    /// The elections of a topic.
+    pub fn new(topic: u64) -> Election {
+        Election {
+            topic,
             uid: geteuid().as_raw(),
-            floor: [(0, BootInstant::default()); 2],
-            gone: (0, 0),
+            own_skips: Skips::default(),
+            root_skips: Skips::default(),
+            disconnects: (0, 0),
         }
     }
 
-    /// Follows, or leads where there is nobody to follow.
-    pub fn join(&mut self, wish: Wish, give_up: BootInstant) -> Seat {
-        let give_up = give_up.min(BootInstant::now() + PATIENCE);
-        for attempt in 0..ATTEMPTS {
+    /// Follows a leader or, where there is none to follow, becomes the leader.
+    pub fn join(&mut self, subscribe: Subscribe, give_up: BootInstant) -> Role {
+        let give_up = give_up.min(BootInstant::now() + QUEUE_TIMEOUT);
+        for attempt in 0..MAX_ATTEMPTS {
             let mut taken = [false; GENERATIONS];
-            if let Some(follower) = self.follow(wish, give_up, self.floor(0), &mut taken) {
-                return Seat::Follower(follower);
+            if let Some(follower) = self.follow(subscribe, give_up, 0, &mut taken) {
+                return Role::Follower(follower);
             }
-            match (self.floor(0)..GENERATIONS).find(|generation| !taken[*generation]) {
+            let now = BootInstant::now();
+            let free = (self.own_skips.first(now)..GENERATIONS).find(|&free| !taken[free]);
+            match free.map(|generation| self.lead(generation)) {
                 None => break,
-                Some(generation) => match self.lead(generation) {
-                    Ok(leader) => return Seat::Leader(leader),
-                    Err(Errno::EADDRINUSE) => {}
-                    Err(why) => {
-                        log::debug!("nothing can be shared with other processes: {why}");
-                        break;
-                    }
-                },
+                Some(Ok(leader)) => return Role::Leader(leader),
+                Some(Err(Errno::EADDRINUSE)) => {}
+                Some(Err(err)) => {
+                    log::debug!("nothing can be shared with other processes: {err}");
+                    break;
+                }
             }
-            // Another one was faster; it is there in a moment.
+            // Another process was faster; it listens in a moment.
             thread::sleep(Duration::from_millis(attempt.into()));
         }
-        Seat::Alone
+        Role::Solo
     }
 
-    /// Somebody who is rather to be followed than `leader`, if there is somebody.
-    pub fn better(&self, leader: &Leader, wish: Wish) -> Option<Follower> {
-        self.follow(
-            wish,
-            BootInstant::now() + PATIENCE / 10,
-            leader.generation + 1,
-            &mut [false; GENERATIONS],
-        )
+    /// A leader of a newer generation than `leader`, if there is one. That one is followed.
+    pub fn newer_leader(
+        &mut self,
+        leader: &Leader,
+        subscribe: Subscribe,
+        deadline: BootInstant,
+    ) -> Option<Follower> {
+        let give_up = deadline.min(BootInstant::now() + QUEUE_TIMEOUT / 2);
+        let mut taken = [false; GENERATIONS];
+        self.follow(subscribe, give_up, leader.generation() + 1, &mut taken)
     }
 
-    /// Passes over a leader for a while.
-    pub fn pass_over(&mut self, follower: &Follower) {
-        let whose = usize::from(follower.uid != self.uid);
-        self.floor[whose] =
-            (self.floor(whose).max(follower.generation + 1), BootInstant::now() + PASSED_OVER);
+    /// Skips a leader that is silent.
+    pub fn skip(&mut self, follower: &Follower) {
+        let skips =
+            if follower.uid() == self.uid { &mut self.own_skips } else { &mut self.root_skips };
+        skips.skip_through(follower.generation(), BootInstant::now());
     }
 
-    fn floor(&self, whose: usize) -> usize {
-        let (generation, until) = self.floor[whose];
-        if BootInstant::now() < until { generation } else { 0 }
-    }
-
-    /// A leader went without an answer. One that does so again and again is passed over.
-    pub fn gone(&mut self, follower: &Follower) {
-        let again = if self.gone.0 == follower.pid { self.gone.1 + 1 } else { 1 };
-        self.gone = (follower.pid, again);
-        if again >= MOST_GONE {
-            self.pass_over(follower);
+    /// A leader closed the connection without a response. One that does so repeatedly is skipped.
+    pub fn disconnected(&mut self, follower: &Follower) {
+        let (pid, count) = self.disconnects;
+        let count = if pid == follower.pid() { count + 1 } else { 1 };
+        self.disconnects = (follower.pid(), count);
+        if count >= MAX_DISCONNECTS {
+            self.skip(follower);
         }
     }
 
+    /// Follows root's leader, or one of this user from generation `first` on; the newest first.
     fn follow(
-        &self,
-        wish: Wish,
+        &mut self,
+        subscribe: Subscribe,
         give_up: BootInstant,
-        floor: usize,
+        first: usize,
         taken: &mut [bool; GENERATIONS],
     ) -> Option<Follower> {
         if self.uid != 0 {
-            for generation in (self.floor(1)..GENERATIONS).rev() {
-                if let Door::Open(follower) = self.knock(0, generation, wish, give_up) {
+            for generation in (0..GENERATIONS).rev() {
+                if let FollowAttempt::Following(follower) =
+                    self.try_follow(0, generation, subscribe, give_up)
+                {
                     return Some(follower);
                 }
             }
         }
-        for generation in (floor..GENERATIONS).rev() {
-            match self.knock(self.uid, generation, wish, give_up) {
-                Door::Open(follower) => return Some(follower),
-                Door::Taken => taken[generation] = true,
-                Door::Free => {}
+        for generation in (first..GENERATIONS).rev() {
+            match self.try_follow(self.uid, generation, subscribe, give_up) {
+                FollowAttempt::Following(follower) => return Some(follower),
+                FollowAttempt::Taken => taken[generation] = true,
+                FollowAttempt::Free => {}
             }
         }
         None
     }
 
-    fn knock(&self, uid: u32, generation: usize, wish: Wish, give_up: BootInstant) -> Door {
-        let connected = || -> Result<UnixStream, Errno> {
-            let stream = UnixStream::from(new_socket(SockFlag::empty())?);
-            // A full queue makes connect() wait, but not longer than a send may.
-            let patience = give_up.since(BootInstant::now()).max(Duration::from_millis(1));
-            let _ = stream.set_write_timeout(Some(patience));
-            connect(stream.as_raw_fd(), &self.name(uid, generation)?)?;
-            Ok(stream)
-        };
-        let mut stream = match connected() {
-            Ok(stream) => stream,
-            Err(Errno::ECONNREFUSED) => return Door::Free,
-            Err(_) => return Door::Taken,
-        };
-        let Ok(peer) = getsockopt(&stream, sockopt::PeerCredentials) else { return Door::Taken };
-        if peer.uid() != uid || is_stopped(peer.pid()) {
-            return Door::Taken;
+    fn try_follow(
+        &mut self,
+        uid: u32,
+        generation: usize,
+        subscribe: Subscribe,
+        give_up: BootInstant,
+    ) -> FollowAttempt {
+        let skips = if uid == self.uid { &mut self.own_skips } else { &mut self.root_skips };
+        let now = BootInstant::now();
+        if skips.skips(generation, now) {
+            return FollowAttempt::Taken;
         }
-        match stream.set_nonblocking(true).and_then(|()| stream.write_all(&wish.encode())) {
-            Ok(()) => Door::Open(Follower {
-                stream,
-                uid,
-                generation,
-                pid: peer.pid(),
-                buffer: Vec::new(),
-            }),
-            // It went in this moment.
-            Err(_) => Door::Free,
+        let connected = socket::address(uid, generation, self.topic)
+            .and_then(|address| socket::connect_to(&address, give_up));
+        match connected {
+            Ok(stream) => introduce(stream, uid, generation, subscribe),
+            Err(Errno::ECONNREFUSED) => FollowAttempt::Free,
+            Err(Errno::EAGAIN) => {
+                skips.full_until[generation] = now + SKIP_TIME;
+                FollowAttempt::Taken
+            }
+            Err(_) => FollowAttempt::Taken,
         }
     }
 
     fn lead(&self, generation: usize) -> Result<Leader, Errno> {
-        let socket = new_socket(SockFlag::SOCK_NONBLOCK)?;
-        bind(socket.as_raw_fd(), &self.name(self.uid, generation)?)?;
-        listen(&socket, Backlog::MAXCONN)?;
-        Ok(Leader {
-            listener: UnixListener::from(socket),
-            uid: self.uid,
-            generation,
-            members: Vec::new(),
-            full: false,
-        })
-    }
-
-    fn name(&self, uid: u32, generation: usize) -> Result<UnixAddr, Errno> {
-        UnixAddr::new_abstract(
-            format!("rackconnect-agent/1/{uid}/{generation}/{:016x}", self.key).as_bytes(),
-        )
+        let listener = socket::listen_at(&socket::address(self.uid, generation, self.topic)?)?;
+        Ok(Leader::new(listener, self.uid, generation))
     }
 }
 
-/// Packets keep their bounds on it.
-fn new_socket(flags: SockFlag) -> Result<std::os::fd::OwnedFd, Errno> {
-    socket(AddressFamily::Unix, SockType::SeqPacket, flags | SockFlag::SOCK_CLOEXEC, None)
+/// Says what this process needs to a leader that may be trusted and is not stopped.
+fn introduce(
+    mut stream: UnixStream,
+    uid: u32,
+    generation: usize,
+    subscribe: Subscribe,
+) -> FollowAttempt {
+    let Ok(peer) = getsockopt(&stream, sockopt::PeerCredentials) else {
+        return FollowAttempt::Taken;
+    };
+    if peer.uid() != uid || is_stopped(peer.pid()) {
+        return FollowAttempt::Taken;
+    }
+    let sent = stream.set_nonblocking(true).and_then(|()| stream.write_all(&subscribe.encode()));
+    match sent {
+        Ok(()) => FollowAttempt::Following(Follower::new(stream, uid, generation, peer.pid())),
+        // It ended in this moment.
+        Err(_) => FollowAttempt::Free,
+    }
 }
 
-/// Whether a process is stopped (proc_pid_stat(5)), as far as one may know.
+/// Whether a process is stopped, as far as this one may know. Source: proc_pid_stat(5).
 fn is_stopped(pid: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
-/// How long poll() may take: not a moment less, so that nobody wakes up too early over and over.
-pub fn timeout(until: BootInstant) -> PollTimeout {
-    let left = until.since(BootInstant::now()).as_nanos().div_ceil(1_000_000);
-    i32::try_from(left)
-        .ok()
-        .and_then(|left| PollTimeout::try_from(left).ok())
-        .unwrap_or(PollTimeout::MAX)
-}
+#[cfg(test)]
+mod tests {
+    use super::super::response::{Event, Response};
+    use super::*;
+    use crate::clock::random_unit;
+    use crate::model::{Format, Operation};
 
-/// A connection to a leader.
-pub struct Follower {
-    stream: UnixStream,
-    uid: u32,
-    generation: usize,
-    pid: i32,
-    buffer: Vec<u8>,
-}
+    const ONE_RESPONSE: Subscribe = Subscribe { interval: None, reserved: 0, is_new: true };
 
-impl Follower {
-    /// The leader's process.
-    pub fn pid(&self) -> i32 {
-        self.pid
+    fn topic() -> u64 {
+        (random_unit() * u64::MAX as f64) as u64
     }
 
-    /// Listens until then, or until the bell (something else that the listener waits for) can be read.
-    pub fn listen(&mut self, until: BootInstant, bell: Option<BorrowedFd<'_>>) -> Said {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; protocol::LARGEST + 1];
-        }
-        loop {
-            let stream = PollFd::new(self.stream.as_fd(), PollFlags::POLLIN);
-            let mut files =
-                [stream, PollFd::new(bell.unwrap_or(self.stream.as_fd()), PollFlags::POLLIN)];
-            let ready = poll(&mut files, timeout(until));
-            let is_spoken_to = files[0].any().unwrap_or(true);
-            match ready {
-                Ok(1..) if !is_spoken_to => return Said::Bell,
-                Ok(0) if BootInstant::now() >= until => return Said::Nothing,
-                Ok(0) | Err(Errno::EINTR) => continue,
-                Ok(_) => {}
-                Err(_) => return Said::Gone,
-            }
-            match self.stream.read(&mut self.buffer) {
-                Ok(length) => match Heard::decode(&self.buffer[..length], BootInstant::now()) {
-                    Some(heard) => return Said::Heard(heard),
-                    None => return Said::Gone,
-                },
-                Err(why)
-                    if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => return Said::Gone,
-            }
-        }
+    fn soon() -> BootInstant {
+        BootInstant::now() + Duration::from_secs(30)
     }
-}
 
-/// The one who asks, and those who hear.
-pub struct Leader {
-    listener: UnixListener,
-    uid: u32,
-    generation: usize,
-    members: Vec<Member>,
-    /// Whether no more files can be opened.
-    full: bool,
-}
-
-struct Member {
-    stream: UnixStream,
-    is_own: bool,
-    /// None: not read yet.
-    wish: Option<Wish>,
-    /// Whether it knows that nothing can be asked now.
-    is_held: bool,
-}
-
-impl Leader {
-    /// Accepts those who have come, until `deadline` and no longer than a crowd takes (`CROWD`).
-    pub fn accept(&mut self, deadline: BootInstant) {
-        let end = deadline.min(BootInstant::now() + CROWD.1);
-        for _ in 0..CROWD.0 {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.admit(stream),
-                Err(why)
-                    if matches!(
-                        why.kind(),
-                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-                    ) => {}
-                Err(why) => {
-                    self.full = why.kind() != ErrorKind::WouldBlock;
-                    return;
-                }
-            }
-            if BootInstant::now() >= end {
-                return;
-            }
+    fn leader_of(role: Role) -> Leader {
+        match role {
+            Role::Leader(leader) => leader,
+            _ => panic!("not a leader"),
         }
     }
 
-    fn admit(&mut self, stream: UnixStream) {
-        let Ok(peer) = getsockopt(&stream, sockopt::PeerCredentials) else { return };
-        let is_own = peer.uid() == self.uid;
-        let others = self.members.iter().filter(|member| !member.is_own).count();
-        let welcome = is_own || (self.uid == 0 && others < MOST / 2);
-        if welcome && self.members.len() < MOST && stream.set_nonblocking(true).is_ok() {
-            self.members.push(Member { stream, is_own, wish: None, is_held: false });
+    fn follower_of(role: Role) -> Follower {
+        match role {
+            Role::Follower(follower) => follower,
+            _ => panic!("not a follower"),
         }
     }
 
-    /// When the next answer is due, `last` being when the question was last asked. Those who want one at once want it
-    /// as soon as `at_once`; the others `stretch` times as late as they said (who is new, the shortest interval after
-    /// `last`), but not before `not_before`.
-    pub fn due(
-        &self,
-        last: Option<BootInstant>,
-        at_once: BootInstant,
-        not_before: BootInstant,
-        stretch: f64,
-    ) -> Option<BootInstant> {
-        let wishes = self.members.iter().filter_map(|member| member.wish);
-        let every = wishes.map(|wish| match wish.every {
-            Some(_) if wish.is_new => MIN_INTERVAL,
-            every => every.unwrap_or_default(),
-        });
-        let every = every.min()?;
-        Some(match last {
-            _ if every.is_zero() => at_once,
-            Some(last) => (last + every.mul_f64(stretch)).max(not_before),
-            None => not_before,
-        })
-    }
-
-    /// How many places of the limit the next request leaves free; `own`: as far as the leader is concerned.
-    pub fn reserve(&self, own: usize) -> usize {
-        let wishes = self.members.iter().filter_map(|member| member.wish);
-        wishes.filter(|wish| wish.every.is_none()).map(|wish| wish.reserve).fold(own, usize::min)
-    }
-
-    /// Waits until then for followers to come, to speak or to go, or for the bell. Whether that rings.
-    pub fn attend(&mut self, until: BootInstant, bell: Option<BorrowedFd<'_>>) -> bool {
-        let mut files = Vec::with_capacity(self.members.len() + 2);
-        let listening = if self.full { PollFlags::empty() } else { PollFlags::POLLIN };
-        files.push(PollFd::new(self.listener.as_fd(), listening));
-        for member in &self.members {
-            // Each says one thing; that it goes is always heard.
-            let speaking =
-                if member.wish.is_none() { PollFlags::POLLIN } else { PollFlags::empty() };
-            files.push(PollFd::new(member.stream.as_fd(), speaking));
+    fn response() -> Response {
+        Response {
+            operation: Operation::Status,
+            format: Format::Text,
+            asked: BootInstant::now(),
+            reply: Ok((200, b"DEPLOYED".to_vec())),
         }
-        files.extend(bell.map(|bell| PollFd::new(bell, PollFlags::POLLIN)));
-        let _ = poll(&mut files, timeout(until));
-        let rings = bell.is_some() && files.pop().is_some_and(|bell| bell.any().unwrap_or(true));
-        let gone: Vec<bool> = files[1..]
-            .iter()
-            .map(|file| {
-                file.revents().is_some_and(|events| {
-                    events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)
-                })
+    }
+
+    #[test]
+    fn the_first_leads_and_the_others_receive_its_response() {
+        let topic = topic();
+        let mut leader = leader_of(Election::new(topic).join(ONE_RESPONSE, soon()));
+        let mut follower = follower_of(Election::new(topic).join(ONE_RESPONSE, soon()));
+        leader.accept(soon());
+        let sent = response();
+        leader.publish(&sent, 0);
+        let Event::Response(received) = follower.wait(soon(), None) else { panic!("no response") };
+        assert_eq!(received, sent);
+        assert!(matches!(follower.wait(soon(), None), Event::Disconnected));
+    }
+
+    #[test]
+    fn when_the_leader_ends_a_follower_takes_its_name() {
+        let topic = topic();
+        let leader = leader_of(Election::new(topic).join(ONE_RESPONSE, soon()));
+        let mut election = Election::new(topic);
+        let mut follower = follower_of(election.join(ONE_RESPONSE, soon()));
+        drop(leader);
+        assert!(matches!(follower.wait(soon(), None), Event::Disconnected));
+        election.disconnected(&follower);
+        assert_eq!(leader_of(election.join(ONE_RESPONSE, soon())).generation(), 0);
+    }
+
+    #[test]
+    fn a_silent_leader_is_skipped_and_follows_the_newer_one() {
+        let topic = topic();
+        let mut silent = Election::new(topic);
+        let leader = leader_of(silent.join(ONE_RESPONSE, soon()));
+        let mut election = Election::new(topic);
+        let follower = follower_of(election.join(ONE_RESPONSE, soon()));
+        election.skip(&follower);
+        let newer = leader_of(election.join(ONE_RESPONSE, soon()));
+        assert_eq!(newer.generation(), 1);
+        // New processes follow the newest leader, and so does the silent one when it is back.
+        assert_eq!(follower_of(Election::new(topic).join(ONE_RESPONSE, soon())).generation(), 1);
+        let followed = silent.newer_leader(&leader, ONE_RESPONSE, soon());
+        assert_eq!(followed.map(|follower| follower.generation()), Some(1));
+    }
+
+    #[test]
+    fn a_leader_that_disconnects_three_times_is_skipped() {
+        let topic = topic();
+        let _leader = leader_of(Election::new(topic).join(ONE_RESPONSE, soon()));
+        let mut election = Election::new(topic);
+        for _ in 0..MAX_DISCONNECTS {
+            let follower = follower_of(election.join(ONE_RESPONSE, soon()));
+            assert_eq!(follower.generation(), 0);
+            election.disconnected(&follower);
+        }
+        assert_eq!(leader_of(election.join(ONE_RESPONSE, soon())).generation(), 1);
+    }
+
+    /// A squatter that accepts nobody cost a second for every request.
+    #[test]
+    fn a_full_queue_is_waited_for_once() {
+        let topic = topic();
+        let uid = geteuid().as_raw();
+        let taken: Vec<_> = (0..GENERATIONS)
+            .map(|generation| {
+                let address = socket::address(uid, generation, topic).unwrap();
+                let listener = socket::listen_at(&address).unwrap();
+                nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap())
+                    .unwrap();
+                let waiting: Vec<_> =
+                    (0..2).map(|_| socket::connect_to(&address, BootInstant::now())).collect();
+                (listener, waiting)
             })
             .collect();
-        let mut gone = gone.into_iter();
-        let before = self.members.len();
-        self.members.retain(|_| !gone.next().unwrap_or(false));
-        self.full &= self.members.len() == before;
-        self.read();
-        if !self.full {
-            self.accept(BootInstant::now() + CROWD.1);
-            self.read();
-        }
-        rings
-    }
-
-    /// Reads what those want who have not said it yet.
-    fn read(&mut self) {
-        self.members.retain_mut(|member| {
-            if member.wish.is_some() {
-                return true;
-            }
-            let mut bytes = [0; 64];
-            match member.stream.read(&mut bytes) {
-                Ok(length) => {
-                    member.wish = Wish::decode(&bytes[..length], MIN_INTERVAL);
-                    member.wish.is_some()
-                }
-                Err(why) => matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
-            }
-        });
-    }
-
-    /// Tells what came of the request, which left `reserve` places of the limit. Those who wanted one answer then go.
-    pub fn tell(&mut self, heard: &Heard, reserve: usize) {
-        let Err(Failure::LimitUsedUp { why, .. }) = heard.reply else {
-            self.tell_those(heard, |_| true);
-            self.members
-                .iter_mut()
-                .filter_map(|member| member.wish.as_mut())
-                .for_each(|wish| wish.is_new = false);
-            return;
-        };
-        // That there is no place is true for those, too, who have come in the meantime, but not for those who leave fewer
-        // to others: for them it is looked again.
-        self.accept(BootInstant::now() + CROWD.1);
-        self.tell_those(heard, |wish| why != Why::UsedUp || wish.reserve >= reserve);
-        self.members.iter_mut().for_each(|member| member.is_held = true);
-    }
-
-    /// Tells those who have come since that nothing can be asked now.
-    pub fn tell_newcomers(&mut self, heard: &Heard) {
-        let is_there = |member: &Member| {
-            !member.is_held && member.wish.is_some_and(|wish| wish.every.is_some())
-        };
-        if self.members.iter().any(is_there) {
-            let bytes = heard.encode();
-            self.members.retain_mut(|member| {
-                let concerns = is_there(member);
-                member.is_held |= concerns;
-                !concerns || member.stream.write(&bytes).is_ok_and(|length| length == bytes.len())
-            });
-        }
-    }
-
-    /// Tells those who stay what came of another question that is part of their wait.
-    pub fn tell_waits(&mut self, heard: &Heard) {
-        self.tell_those(heard, |wish| wish.every.is_some());
-    }
-
-    fn tell_those(&mut self, heard: &Heard, concerns: impl Fn(Wish) -> bool) {
-        self.read();
-        if self.members.is_empty() {
-            return;
-        }
-        let bytes = heard.encode();
-        self.members.retain_mut(|member| {
-            if member.wish.is_some_and(|wish| !concerns(wish)) {
-                return true;
-            }
-            // One who does not read what he is told has to come again.
-            let told = matches!(member.stream.write(&bytes), Ok(length) if length == bytes.len());
-            told && member.wish.is_none_or(|wish| wish.every.is_some())
-        });
+        let mut election = Election::new(topic);
+        assert!(matches!(election.join(ONE_RESPONSE, soon()), Role::Solo));
+        let now = BootInstant::now();
+        assert!((0..GENERATIONS).all(|generation| election.own_skips.skips(generation, now)));
+        drop(taken);
     }
 }

@@ -1,155 +1,147 @@
-//! What followers and leaders say to each other, as bytes. One packet each, read as untrusted.
+//! The packets between followers and their leader. Each is read as untrusted.
 
 use std::time::Duration;
 
-use crate::api::client::{BODY_LIMIT, Failure, Reply, UNHEARD};
+use super::response::Response;
+use crate::api::MAX_BODY_BYTES;
+use crate::api::request::{Failure, LEADER_SILENT};
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind};
 use crate::model::{Format, Operation};
-use crate::ratelimit::{
-    LimitCause as Why, MAX_REQUEST_TIME as LONGEST, RESERVED_PERMITS as RESERVE, WINDOW,
-};
+use crate::ratelimit::{LimitCause, MAX_REQUEST_TIME, RESERVED_PERMITS, WINDOW};
 
-/// What packets begin with; it changes with the format.
+/// What packets begin with; it changes with their format.
 const MAGIC: [u8; 4] = *b"RCs2";
 
-/// The length of an answer's packet in front of its body.
-const HEAD: usize = 28;
+/// The length of a response's packet in front of its body.
+const HEAD_BYTES: usize = 28;
 
 /// The largest packet.
-pub const LARGEST: usize = HEAD + BODY_LIMIT as usize;
+pub(super) const MAX_PACKET_BYTES: usize = HEAD_BYTES + MAX_BODY_BYTES as usize;
 
-/// The codes of [`Why::Locked`] and [`Why::Alone`]; 0 is that of [`Why::UsedUp`], and what lies between counts the 403s.
+/// The codes of [`LimitCause::Locked`] and [`LimitCause::Alone`]; 0 is that of [`LimitCause::UsedUp`], and what lies
+/// between counts consecutive 403s.
 const LOCKED: u32 = u32::MAX;
 const ALONE: u32 = LOCKED - 1;
 
-/// The longest sentence of an error that is passed on.
-const SENTENCE: usize = 1024;
+/// The longest error message that is passed on.
+const MAX_MESSAGE_BYTES: usize = 1024;
 
 const FORMATS: [Format; 3] = [Format::Text, Format::Json, Format::Xml];
 
-/// What a follower wants.
+/// What a follower asks its leader for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wish {
-    /// At least how often it wants an answer; none: one, and at once.
-    pub every: Option<Duration>,
-    /// How many places of the limit a request for it leaves free.
-    pub reserve: usize,
-    /// Whether it has heard nothing yet. If it wants an answer every so often, it has the first as soon as the shortest
-    /// interval between two requests allows.
+pub struct Subscribe {
+    /// How often it needs a response at least; none: one response, at once.
+    pub interval: Option<Duration>,
+    /// How many permits of the rate limit a request for it leaves to others.
+    pub reserved: usize,
+    /// Whether it has had no response yet. A new subscriber has its first one as soon as the
+    /// shortest interval between two requests allows.
     pub is_new: bool,
 }
 
-impl Wish {
+impl Subscribe {
     /// The packet.
     pub fn encode(self) -> [u8; 12] {
-        let every = self
-            .every
-            .map_or(0, |every| u32::try_from(every.as_millis()).unwrap_or(u32::MAX).max(1));
+        let millis = |interval: Duration| u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
+        let interval = self.interval.map_or(0, |interval| millis(interval).max(1));
         let mut bytes = [0; 12];
         bytes[..4].copy_from_slice(&MAGIC);
-        bytes[4..8].copy_from_slice(&every.to_le_bytes());
-        bytes[8] = self.reserve.min(RESERVE) as u8;
+        bytes[4..8].copy_from_slice(&interval.to_le_bytes());
+        bytes[8] = self.reserved.min(RESERVED_PERMITS) as u8;
         bytes[9] = u8::from(self.is_new);
         bytes
     }
 
-    /// Reads a packet. Whoever wants an answer ever so often gets none more often than `shortest`.
-    pub fn decode(bytes: &[u8], shortest: Duration) -> Option<Wish> {
+    /// Reads a packet. An interval shorter than `shortest` counts as that.
+    pub fn decode(bytes: &[u8], shortest: Duration) -> Option<Subscribe> {
         let rest = bytes.strip_prefix(&MAGIC)?;
-        let every = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
-        let every = (every > 0).then(|| Duration::from_millis(every.into()).max(shortest));
-        Some(Wish {
-            every,
-            reserve: usize::from(*rest.get(4)?).min(RESERVE),
+        let millis = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
+        Some(Subscribe {
+            interval: (millis > 0).then(|| Duration::from_millis(millis.into()).max(shortest)),
+            reserved: usize::from(*rest.get(4)?).min(RESERVED_PERMITS),
             is_new: *rest.get(5)? != 0,
         })
     }
 }
 
-/// What came of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// What was asked.
-    pub operation: Operation,
-    /// In which format.
-    pub format: Format,
-    /// When.
-    pub asked: BootInstant,
-    /// The code and the body, not what follows from them.
-    pub reply: Reply,
-}
-
-impl Heard {
+impl Response {
     /// The packet.
     pub fn encode(&self) -> Vec<u8> {
-        let (kind, code, number, tail): (u8, u32, Duration, &[u8]) = match &self.reply {
-            Ok((code, body)) => (0, u32::from(*code), Duration::ZERO, body),
-            Err(Failure::LimitUsedUp { until, why }) => {
-                let code = match why {
-                    Why::UsedUp => 0,
-                    Why::Locked => LOCKED,
-                    Why::Alone => ALONE,
-                    Why::Forbidden(often) => (*often).clamp(1, ALONE - 1),
-                };
-                (1, code, until.0, &[])
-            }
-            // A leader hears what it asks for itself.
-            Err(Failure::Unheard) => (2, 0, Duration::ZERO, UNHEARD.as_bytes()),
-            Err(Failure::Error(error)) => {
-                let kind = if error.kind == Kind::NotUnderstood { 3 } else { 2 };
-                (kind, 0, Duration::ZERO, error.message.as_bytes())
+        let (kind, code, until, tail): (u8, u32, Duration, &[u8]) = match &self.reply {
+            Ok((status_code, body)) => (0, u32::from(*status_code), Duration::ZERO, body),
+            Err(Failure::RateLimited { until, cause }) => (1, code(*cause), until.0, &[]),
+            // A leader has its own responses, so it never fails in this way.
+            Err(Failure::LeaderSilent) => (2, 0, Duration::ZERO, LEADER_SILENT.as_bytes()),
+            Err(Failure::Error(err)) => {
+                let kind = if err.kind == Kind::NotUnderstood { 3 } else { 2 };
+                (kind, 0, Duration::ZERO, err.message.as_bytes())
             }
         };
-        let mut bytes = Vec::with_capacity(HEAD + tail.len());
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + tail.len());
         bytes.extend(MAGIC);
         bytes.push(self.operation as u8);
         bytes.push(self.format as u8);
         bytes.extend([kind, 0]);
         bytes.extend(code.to_le_bytes());
         bytes.extend(nanos(self.asked.0).to_le_bytes());
-        bytes.extend(nanos(number).to_le_bytes());
+        bytes.extend(nanos(until).to_le_bytes());
         bytes.extend(tail);
         bytes
     }
 
-    /// Reads a packet. No time in it lies further away from `now` than a request can cause.
-    pub fn decode(bytes: &[u8], now: BootInstant) -> Option<Heard> {
+    /// Reads a packet. No time in it is further away from `now` than a request can cause.
+    pub fn decode(bytes: &[u8], now: BootInstant) -> Option<Response> {
         let rest = bytes.strip_prefix(&MAGIC)?;
-        let (head, tail) = rest.split_at_checked(HEAD - MAGIC.len())?;
+        let (head, tail) = rest.split_at_checked(HEAD_BYTES - MAGIC.len())?;
         let operation = *Operation::ALL.get(usize::from(head[0]))?;
         let format = *FORMATS.get(usize::from(head[1]))?;
         let code = u32::from_le_bytes(head[4..8].try_into().ok()?);
-        let moment = |bytes: &[u8]| {
-            Some(BootInstant(Duration::from_nanos(u64::from_le_bytes(bytes.try_into().ok()?))))
-        };
-        let asked = moment(&head[8..16])?.clamp(now - LONGEST, now);
-        let error = |kind| {
-            let start = &tail[..tail.len().min(SENTENCE)];
-            Err(Failure::Error(Error::new(kind, String::from_utf8_lossy(start).into_owned())))
-        };
+        let asked = instant(&head[8..16])?.clamp(now - MAX_REQUEST_TIME, now);
         let reply = match head[2] {
             0 => Ok((u16::try_from(code).ok()?, tail.to_vec())),
             1 => {
-                let until = moment(&head[16..24])?.clamp(now, now + LONGEST + WINDOW);
-                let why = match code {
-                    0 => Why::UsedUp,
-                    LOCKED => Why::Locked,
-                    ALONE => Why::Alone,
-                    often => Why::Forbidden(often),
-                };
-                Err(Failure::LimitUsedUp { until, why })
+                let until = instant(&head[16..24])?.clamp(now, now + MAX_REQUEST_TIME + WINDOW);
+                Err(Failure::RateLimited { until, cause: reason(code) })
             }
-            2 => error(Kind::Unreachable),
-            3 => error(Kind::NotUnderstood),
+            2 => Err(error(Kind::Unreachable, tail)),
+            3 => Err(error(Kind::NotUnderstood, tail)),
             _ => return None,
         };
-        Some(Heard { operation, format, asked, reply })
+        Some(Response { operation, format, asked, reply })
     }
+}
+
+fn code(cause: LimitCause) -> u32 {
+    match cause {
+        LimitCause::UsedUp => 0,
+        LimitCause::Locked => LOCKED,
+        LimitCause::Alone => ALONE,
+        LimitCause::Forbidden(consecutive) => consecutive.clamp(1, ALONE - 1),
+    }
+}
+
+fn reason(code: u32) -> LimitCause {
+    match code {
+        0 => LimitCause::UsedUp,
+        LOCKED => LimitCause::Locked,
+        ALONE => LimitCause::Alone,
+        consecutive => LimitCause::Forbidden(consecutive),
+    }
+}
+
+fn error(kind: Kind, message: &[u8]) -> Failure {
+    let start = &message[..message.len().min(MAX_MESSAGE_BYTES)];
+    Failure::Error(Error::new(kind, String::from_utf8_lossy(start).into_owned()))
 }
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn instant(bytes: &[u8]) -> Option<BootInstant> {
+    Some(BootInstant(Duration::from_nanos(u64::from_le_bytes(bytes.try_into().ok()?))))
 }
 
 #[cfg(test)]
@@ -162,12 +154,12 @@ mod tests {
         BootInstant(Duration::from_secs(seconds))
     }
 
-    fn heard(reply: Reply) -> Heard {
-        Heard { operation: Operation::Gateway, format: Format::Xml, asked: at(1_000), reply }
+    fn response(reply: crate::api::request::Reply) -> Response {
+        Response { operation: Operation::Gateway, format: Format::Xml, asked: at(1_000), reply }
     }
 
     #[test]
-    fn there_and_back() {
+    fn what_is_encoded_is_decoded() {
         for (index, operation) in Operation::ALL.iter().enumerate() {
             assert_eq!(*operation as usize, index);
         }
@@ -177,50 +169,57 @@ mod tests {
         for reply in [
             Ok((200, b"DEPLOYED".to_vec())),
             Ok((404, vec![])),
-            Err(Failure::LimitUsedUp { until: at(1_060), why: Why::UsedUp }),
-            Err(Failure::LimitUsedUp { until: at(1_060), why: Why::Forbidden(3) }),
-            Err(Failure::LimitUsedUp { until: at(1_060), why: Why::Locked }),
-            Err(Failure::LimitUsedUp { until: at(1_060), why: Why::Alone }),
+            Err(Failure::RateLimited { until: at(1_060), cause: LimitCause::UsedUp }),
+            Err(Failure::RateLimited { until: at(1_060), cause: LimitCause::Forbidden(3) }),
+            Err(Failure::RateLimited { until: at(1_060), cause: LimitCause::Locked }),
+            Err(Failure::RateLimited { until: at(1_060), cause: LimitCause::Alone }),
             Err(Failure::Error(Error::new(Kind::Unreachable, "no route"))),
             Err(Failure::Error(Error::new(Kind::NotUnderstood, "HTTP 302"))),
         ] {
-            assert_eq!(
-                Heard::decode(&heard(reply.clone()).encode(), at(1_001)),
-                Some(heard(reply))
-            );
+            let sent = response(reply);
+            assert_eq!(Response::decode(&sent.encode(), at(1_001)), Some(sent));
         }
-        for wish in [
-            Wish { every: None, reserve: 0, is_new: false },
-            Wish { every: Some(Duration::from_millis(5_250)), reserve: RESERVE, is_new: true },
+        for subscribe in [
+            Subscribe { interval: None, reserved: 0, is_new: false },
+            Subscribe {
+                interval: Some(Duration::from_millis(5_250)),
+                reserved: RESERVED_PERMITS,
+                is_new: true,
+            },
         ] {
-            assert_eq!(Wish::decode(&wish.encode(), Duration::ZERO), Some(wish));
+            assert_eq!(Subscribe::decode(&subscribe.encode(), Duration::ZERO), Some(subscribe));
         }
     }
 
     #[test]
     fn no_time_is_further_away_than_a_request_can_cause() {
-        let bytes =
-            heard(Err(Failure::LimitUsedUp { until: at(1_000_000), why: Why::UsedUp })).encode();
-        let Some(Heard { asked, reply: Err(Failure::LimitUsedUp { until, .. }), .. }) =
-            Heard::decode(&bytes, at(9_000))
+        let limited = Failure::RateLimited { until: at(1_000_000), cause: LimitCause::UsedUp };
+        let bytes = response(Err(limited)).encode();
+        let Some(Response { asked, reply: Err(Failure::RateLimited { until, .. }), .. }) =
+            Response::decode(&bytes, at(9_000))
         else {
-            panic!()
+            panic!("not decoded")
         };
         assert_eq!((asked, until), (at(9_000 - 120), at(9_000 + 180)));
-        let often = Wish { every: Some(Duration::from_millis(1)), reserve: 200, is_new: false };
         let shortest = Duration::from_secs(3);
-        let bounded = Wish { every: Some(shortest), reserve: RESERVE, is_new: false };
-        assert_eq!(Wish::decode(&often.encode(), shortest), Some(bounded));
+        let often =
+            Subscribe { interval: Some(Duration::from_millis(1)), reserved: 200, is_new: false };
+        let bounded =
+            Subscribe { interval: Some(shortest), reserved: RESERVED_PERMITS, is_new: false };
+        assert_eq!(Subscribe::decode(&often.encode(), shortest), Some(bounded));
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..100), magic: bool) {
+        fn no_bytes_make_it_panic(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..100),
+            magic: bool,
+        ) {
             if magic && bytes.len() >= 4 {
                 bytes[..4].copy_from_slice(&MAGIC);
             }
-            Wish::decode(&bytes, Duration::ZERO);
-            Heard::decode(&bytes, at(1_000));
+            Subscribe::decode(&bytes, Duration::ZERO);
+            Response::decode(&bytes, at(1_000));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A question that stands: a wait's, which wants an answer every so often until it ends.
+//! A subscription: a wait needs a response every so often until it ends.
 
 use std::os::fd::BorrowedFd;
 use std::thread;
@@ -6,283 +6,340 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::election::{Question, Said, Seat, timeout};
-use super::protocol::{Heard, Wish};
-use super::{GRACE, ask_now};
-use crate::api::client::{Client, Failure};
+use super::demand::DueTimes;
+use super::election::{Election, Role};
+use super::leader::Leader;
+use super::one_shot::{OneShot, one_shot};
+use super::protocol::Subscribe;
+use super::response::{Event, Response};
+use super::send::{GRACE, RequestSender, send};
+use super::socket::poll_timeout;
+use crate::api::request::{Failure, Request};
 use crate::clock::{BootInstant, random_unit};
 use crate::model::{Format, Operation};
-use crate::ratelimit::MIN_INTERVAL;
-use crate::ratelimit::{MAX_REQUEST_TIME as LONGEST, RESERVED_PERMITS as RESERVE};
+use crate::ratelimit::{MAX_REQUEST_TIME, MIN_INTERVAL, RESERVED_PERMITS};
 
-/// How long a follower waits for what the leader asks besides the question.
-const BESIDES: Duration = Duration::from_secs(2);
+/// How long a follower waits for the details, which its leader asks for when the status changes.
+const DETAILS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// By which part of the interval a leader is late at most.
-const JITTER: f64 = 0.1;
+/// By which part of the interval a leader is late at most, so that servers that boot together do
+/// not ask together.
+const MAX_JITTER: f64 = 0.1;
 
-/// How long after a failure it is asked again for those who want an answer at once.
-const PAUSE: Duration = Duration::from_millis(500);
+/// How soon after a failure a request is sent for followers that need a response at once.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// A standing question.
-pub struct Standing {
-    client: Client,
+/// What a subscription asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct SubscriptionConfig {
+    /// The operation.
+    pub operation: Operation,
+    /// Its format.
+    pub format: Format,
+    /// How often a response is needed at least.
+    pub interval: Duration,
+    /// When the subscription ends, if ever.
+    pub end: Option<BootInstant>,
+    /// Whether a person watches, for whom a follower asks for details itself.
+    pub is_watched: bool,
+}
+
+/// A request that is due now.
+#[derive(Clone, Copy)]
+struct Due {
     operation: Operation,
     format: Format,
-    wish: Wish,
-    question: Question,
-    seat: Option<Seat>,
-    /// When it was last asked, by whomever.
-    asked: Option<BootInstant>,
-    /// When the limit allows the next request that leaves the reserve.
+    deadline: BootInstant,
+}
+
+/// A subscription to a topic.
+pub struct Subscription<R> {
+    sender: R,
+    config: SubscriptionConfig,
+    subscribe: Subscribe,
+    election: Election,
+    role: Option<Role>,
+    /// When the last request was sent, by any process.
+    last_asked: Option<BootInstant>,
+    /// When the rate limit allows the next request that leaves the reserve, and the response that
+    /// said so.
     not_before: BootInstant,
-    /// What said so.
-    hold: Option<Heard>,
-    /// When to ask for those who want an answer at once.
+    limit: Option<Response>,
+    /// When to send a request for followers that need a response at once.
     at_once: BootInstant,
-    /// When whoever asks it is not there any more, if ever.
-    end: Option<BootInstant>,
-    /// How much longer than wanted the leader waits, so that servers that boot together do not ask together.
+    /// How much longer than the interval this leader waits, as a part of it.
     jitter: f64,
 }
 
-impl Standing {
-    /// The question, to be answered at least every `every`, until `end` if there is one.
-    pub fn new(
-        client: Client,
-        operation: Operation,
-        format: Format,
-        every: Duration,
-        end: Option<BootInstant>,
-    ) -> Standing {
-        let question = client.question(operation, format);
-        let wish = Wish { every: Some(every), reserve: RESERVE, is_new: true };
-        Standing {
-            client,
-            operation,
-            format,
-            wish,
-            question,
-            seat: None,
-            asked: None,
+impl<R: RequestSender> Subscription<R> {
+    /// A subscription that has no role yet.
+    pub fn new(sender: R, config: SubscriptionConfig) -> Subscription<R> {
+        let election = Election::new(sender.topic(config.operation, config.format));
+        Subscription {
+            sender,
+            config,
+            subscribe: Subscribe {
+                interval: Some(config.interval),
+                reserved: RESERVED_PERMITS,
+                is_new: true,
+            },
+            election,
+            role: None,
+            last_asked: None,
             not_before: BootInstant::default(),
-            hold: None,
+            limit: None,
             at_once: BootInstant::default(),
-            end,
             jitter: 0.0,
         }
     }
 
-    /// From now on it is to be answered at least that often. A follower says so by coming anew.
-    pub fn want(&mut self, every: Duration) {
-        if self.wish.every != Some(every) {
-            self.wish.every = Some(every);
-            self.seat.take_if(|seat| matches!(seat, Seat::Follower(_)));
+    /// What sends the requests.
+    pub fn sender(&self) -> &R {
+        &self.sender
+    }
+
+    /// Changes how often a response is needed. A follower says so by connecting again.
+    pub fn set_interval(&mut self, interval: Duration) {
+        if self.subscribe.interval != Some(interval) {
+            self.subscribe.interval = Some(interval);
+            self.role.take_if(|role| matches!(role, Role::Follower(_)));
         }
     }
 
-    /// Sleeps until then, or until something is heard, or until the bell can be read; nothing is heard then.
-    pub fn rest(&mut self, until: BootInstant, bell: Option<BorrowedFd<'_>>) -> Option<Heard> {
+    /// Sleeps until then, until there is a response, or until `wake` can be read.
+    pub fn rest(&mut self, until: BootInstant, wake: Option<BorrowedFd<'_>>) -> Event {
         loop {
-            let now = BootInstant::now();
-            match self.seat(until) {
-                Seat::Alone => {
-                    match bell {
-                        Some(bell) => {
-                            let _ =
-                                poll(&mut [PollFd::new(bell, PollFlags::POLLIN)], timeout(until));
-                        }
-                        None => thread::sleep(until.since(now)),
+            let event = match self.role(until) {
+                Role::Solo => Some(sleep(until, wake)),
+                Role::Follower(follower) => match follower.wait(until, wake) {
+                    Event::Disconnected => {
+                        self.rejoin();
+                        None
                     }
-                    return None;
-                }
-                Seat::Follower(follower) => match follower.listen(until, bell) {
-                    Said::Heard(heard) => return Some(self.note(heard)),
-                    Said::Nothing | Said::Bell => return None,
-                    Said::Gone => self.rejoin(),
+                    event => Some(event),
                 },
-                Seat::Leader(_) => {
-                    let due = self.due();
-                    let end = self.end.map_or(now + LONGEST, |end| end.min(now + LONGEST));
-                    if now < end && due.is_some_and(|due| due <= now) {
-                        return Some(self.lead(end));
-                    }
-                    if until <= now {
-                        return None;
-                    }
-                    let wake = due.map_or(until, |due| due.min(until));
-                    if let Some(Seat::Leader(leader)) = &mut self.seat {
-                        let rings = leader.attend(wake, bell);
-                        if let Some(hold) =
-                            self.hold.as_ref().filter(|_| BootInstant::now() < self.not_before)
-                        {
-                            leader.tell_newcomers(hold);
-                        }
-                        if rings {
-                            return None;
-                        }
-                    }
-                }
+                Role::Leader(_) => self.rest_as_leader(until, wake),
+            };
+            match event {
+                Some(Event::Response(response)) => return Event::Response(self.note(response)),
+                Some(event) => return event,
+                None => {}
             }
         }
     }
 
-    /// Asks, or hears what the leader asks. What is heard need not be what was to be asked. Details, which the leader
-    /// asks for when something changes, are asked for here only if a person watches.
-    pub fn ask(
+    /// Sends the request when it is due, and serves followers in between. None: nothing happened
+    /// yet.
+    fn rest_as_leader(
         &mut self,
-        operation: Operation,
-        format: Format,
-        deadline: BootInstant,
-        watched: bool,
-    ) -> Heard {
-        let besides = operation != self.operation;
+        until: BootInstant,
+        wake: Option<BorrowedFd<'_>>,
+    ) -> Option<Event> {
+        let now = BootInstant::now();
+        let due = self.due();
+        let longest = now + MAX_REQUEST_TIME;
+        let end = self.config.end.map_or(longest, |end| end.min(longest));
+        if now < end && due.is_some_and(|due| due <= now) {
+            return Some(Event::Response(self.send(end)));
+        }
+        if until <= now {
+            return Some(Event::Timeout);
+        }
+        let Some(Role::Leader(leader)) = &mut self.role else { return None };
+        let wakes = leader.poll_followers(due.map_or(until, |due| due.min(until)), wake);
+        if let Some(limit) = self.limit.as_ref().filter(|_| BootInstant::now() < self.not_before) {
+            leader.publish_limit(limit);
+        }
+        wakes.then_some(Event::Wake)
+    }
+
+    /// Asks, or waits for the response to the leader's request. The response need not be to what
+    /// was asked for.
+    pub fn ask(&mut self, operation: Operation, format: Format, deadline: BootInstant) -> Response {
+        let due = Due { operation, format, deadline };
+        let is_topic = operation == self.config.operation;
         loop {
             let now = BootInstant::now();
-            let silent_from = now.max(self.not_before) + self.patience();
-            let give_up = deadline.min(if operation == Operation::Details {
-                now + BESIDES
-            } else {
-                silent_from
-            });
-            let (is_new, in_a_hurry) =
-                (self.wish.is_new && !besides, deadline <= now + 2 * MIN_INTERVAL);
-            match self.seat(give_up) {
-                // By the time the leader asks again, the wait may be over.
-                Seat::Follower(_) if is_new && in_a_hurry => {
-                    let heard =
-                        ask_now(&self.client, operation, format, RESERVE, &|_| deadline, deadline);
-                    return self.note(heard);
-                }
-                Seat::Follower(follower) => match follower.listen(give_up, None) {
-                    Said::Heard(heard) => return self.note(heard),
-                    Said::Gone => self.rejoin(),
-                    Said::Nothing
-                        if operation == Operation::Details
-                            && watched
-                            && BootInstant::now() < deadline =>
-                    {
-                        return ask_now(
-                            &self.client,
-                            operation,
-                            format,
-                            RESERVE,
-                            &|_| deadline,
-                            deadline,
-                        );
-                    }
-                    Said::Nothing
-                        if operation == Operation::Details || BootInstant::now() >= deadline =>
-                    {
-                        return Heard {
-                            operation,
-                            format,
-                            asked: now,
-                            reply: Err(Failure::Unheard),
-                        };
-                    }
-                    Said::Nothing | Said::Bell => {
-                        log::debug!(
-                            "process {} asks for all and is silent: asking here",
-                            follower.pid()
-                        );
-                        if let Some(Seat::Follower(follower)) = self.seat.take() {
-                            self.question.pass_over(&follower);
-                        }
-                    }
+            let give_up = deadline.min(self.leader_timeout(operation, now));
+            let response = match self.role(give_up) {
+                Role::Follower(_) => self.ask_leader(due, now, give_up),
+                Role::Leader(_) | Role::Solo if !is_topic => Some(self.ask_besides(due)),
+                Role::Leader(_) | Role::Solo => match self.follows_newer_leader(deadline) {
+                    true => None,
+                    false => Some(self.send(deadline)),
                 },
-                _ if besides => {
-                    let heard =
-                        ask_now(&self.client, operation, format, RESERVE, &|_| deadline, deadline);
-                    if let Some(Seat::Leader(leader)) = &mut self.seat {
-                        leader.tell_waits(&heard);
-                    }
-                    return heard;
-                }
-                _ => {
-                    if let Some(Seat::Leader(leader)) = &self.seat
-                        && let Some(follower) = self.question.better(leader, self.wish)
-                    {
-                        self.seat = Some(Seat::Follower(follower));
-                        continue;
-                    }
-                    return self.lead(deadline);
-                }
+            };
+            if let Some(response) = response {
+                return self.note(response);
             }
         }
     }
 
-    /// One's seat, taken first if there is none.
-    fn seat(&mut self, give_up: BootInstant) -> &mut Seat {
-        let (question, wish) = (&mut self.question, self.wish);
-        self.seat.get_or_insert_with(|| question.join(wish, give_up))
+    /// Waits for the leader's response; none if another leader is needed.
+    fn ask_leader(
+        &mut self,
+        due: Due,
+        asked: BootInstant,
+        give_up: BootInstant,
+    ) -> Option<Response> {
+        let is_first = self.subscribe.is_new && due.operation == self.config.operation;
+        // By the time the leader asks again, the wait may be over.
+        if is_first && due.deadline <= asked + 2 * MIN_INTERVAL {
+            return Some(self.one_shot(due));
+        }
+        let Some(Role::Follower(follower)) = &mut self.role else { return None };
+        match follower.wait(give_up, None) {
+            Event::Response(response) => Some(response),
+            Event::Disconnected => {
+                self.rejoin();
+                None
+            }
+            Event::Timeout | Event::Wake => self.leader_is_silent(due, asked),
+        }
+    }
+
+    /// What to do about a leader that did not respond in time: nothing if the details are not
+    /// needed or the time is over, ask without it if a person watches, else elect another one.
+    fn leader_is_silent(&mut self, due: Due, asked: BootInstant) -> Option<Response> {
+        let is_late = BootInstant::now() >= due.deadline;
+        let is_details = due.operation == Operation::Details;
+        if is_details && self.config.is_watched && !is_late {
+            return Some(self.one_shot(due));
+        }
+        if is_details || is_late {
+            return Some(Response::leader_silent(due.operation, due.format, asked));
+        }
+        if let Some(Role::Follower(follower)) = self.role.take() {
+            log::debug!("the leader, process {}, is silent: skipping it", follower.pid());
+            self.election.skip(&follower);
+        }
+        None
+    }
+
+    /// Asks for something else than the topic, and publishes it to the subscriptions.
+    fn ask_besides(&mut self, due: Due) -> Response {
+        let response = self.one_shot(due);
+        if let Some(Role::Leader(leader)) = &mut self.role {
+            leader.publish_to_subscriptions(&response);
+        }
+        response
+    }
+
+    fn one_shot(&self, due: Due) -> Response {
+        let ask = OneShot {
+            operation: due.operation,
+            format: due.format,
+            reserved: RESERVED_PERMITS,
+            request_deadline: &|_| due.deadline,
+            end: due.deadline,
+        };
+        one_shot(&self.sender, &ask)
+    }
+
+    /// Becomes a follower if there is a leader of a newer generation.
+    fn follows_newer_leader(&mut self, deadline: BootInstant) -> bool {
+        let Some(Role::Leader(leader)) = &self.role else { return false };
+        match self.election.newer_leader(leader, self.subscribe, deadline) {
+            Some(follower) => {
+                self.role = Some(Role::Follower(follower));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The role, after an election if there is none yet.
+    fn role(&mut self, give_up: BootInstant) -> &mut Role {
+        let (election, subscribe) = (&mut self.election, self.subscribe);
+        self.role.get_or_insert_with(|| election.join(subscribe, give_up))
     }
 
     fn rejoin(&mut self) {
-        if let Some(Seat::Follower(follower)) = self.seat.take() {
-            self.question.gone(&follower);
+        if let Some(Role::Follower(follower)) = self.role.take() {
+            self.election.disconnected(&follower);
         }
     }
 
     fn due(&self) -> Option<BootInstant> {
-        match &self.seat {
-            Some(Seat::Leader(leader)) => {
-                leader.due(self.asked, self.at_once, self.not_before, 1.0 + self.jitter)
-            }
-            _ => None,
-        }
+        let Some(Role::Leader(leader)) = &self.role else { return None };
+        leader.due(DueTimes {
+            last: self.last_asked,
+            at_once: self.at_once,
+            not_before: self.not_before,
+            stretch: 1.0 + self.jitter,
+        })
     }
 
-    /// Asks for all (or, with no seat to be had, for oneself, and looks for one again).
-    fn lead(&mut self, deadline: BootInstant) -> Heard {
-        let mut leader = match self.seat.take() {
-            Some(Seat::Leader(leader)) => Some(leader),
+    /// Sends the topic's request: as the leader for all, or solo, and then tries to join again.
+    fn send(&mut self, deadline: BootInstant) -> Response {
+        let leader: Option<Leader> = match self.role.take() {
+            Some(Role::Leader(leader)) => Some(leader),
             _ => None,
         };
-        let reserve = leader.as_ref().map_or(RESERVE, |leader| leader.reserve(RESERVE));
-        let asked = BootInstant::now();
-        let reply =
-            self.client.request(self.operation, self.format, deadline, reserve, &mut leader);
-        let heard = Heard { operation: self.operation, format: self.format, asked, reply };
+        let reserved =
+            leader.as_ref().map_or(RESERVED_PERMITS, |leader| leader.reserved(RESERVED_PERMITS));
+        let SubscriptionConfig { operation, format, .. } = self.config;
+        let request = Request { operation, format, deadline, reserved };
+        let (response, leader) = send(&self.sender, request, leader);
         if let Some(mut leader) = leader {
-            leader.tell(&heard, reserve);
-            self.seat = Some(Seat::Leader(leader));
+            leader.publish(&response, reserved);
+            self.role = Some(Role::Leader(leader));
         }
-        self.client.learn(&heard);
-        // Whoever comes again and again to hear of a failure keeps nobody busy. (Not later, as those who leave fewer places
-        // of the limit may still have one, and the others are to hear that they have none.)
-        self.at_once = if heard.reply.is_ok() { BootInstant::default() } else { asked + PAUSE };
-        self.note(heard)
+        self.sender.note(&response);
+        // After a failure, not at once: followers that connect again and again would keep every
+        // process busy. After a response there is no reason to wait.
+        self.at_once = match response.reply {
+            Ok(_) => BootInstant::default(),
+            Err(_) => response.asked + RETRY_DELAY,
+        };
+        response
     }
 
-    fn note(&mut self, heard: Heard) -> Heard {
-        if (heard.operation, heard.format) == (self.operation, self.format) {
-            match heard.reply {
-                // Nothing was asked, or it is to be asked again.
-                Err(Failure::LimitUsedUp { until, .. }) => {
-                    self.not_before = until;
-                    self.hold = Some(heard.clone());
-                }
-                _ => {
-                    self.asked = Some(heard.asked);
-                    self.wish.is_new = false;
-                    self.jitter = JITTER * random_unit();
-                }
+    /// Takes note of a response to the topic's request.
+    fn note(&mut self, response: Response) -> Response {
+        let topic = (self.config.operation, self.config.format);
+        if (response.operation, response.format) != topic {
+            return response;
+        }
+        match response.reply {
+            // Nothing was sent, or it is to be sent again.
+            Err(Failure::RateLimited { until, .. }) => {
+                self.not_before = until;
+                self.limit = Some(response.clone());
+            }
+            _ => {
+                self.last_asked = Some(response.asked);
+                self.subscribe.is_new = false;
+                self.jitter = MAX_JITTER * random_unit();
             }
         }
-        heard
+        response
     }
 
-    /// How long a leader may be silent from the moment at which the next question is due here.
-    fn patience(&self) -> Duration {
-        let every = self.wish.every.unwrap_or_default();
-        let first =
-            if self.wish.is_new { MIN_INTERVAL.mul_f64(1.0 + JITTER) } else { Duration::ZERO };
-        self.client.request_timeout() + first + GRACE.max(every.mul_f64(2.0 * JITTER))
+    /// Until when a leader may be silent if a response is needed from `now` on.
+    fn leader_timeout(&self, operation: Operation, now: BootInstant) -> BootInstant {
+        if operation == Operation::Details {
+            return now + DETAILS_TIMEOUT;
+        }
+        let interval = self.subscribe.interval.unwrap_or_default();
+        let first = match self.subscribe.is_new {
+            true => MIN_INTERVAL.mul_f64(1.0 + MAX_JITTER),
+            false => Duration::ZERO,
+        };
+        let lateness = GRACE.max(interval.mul_f64(2.0 * MAX_JITTER));
+        now.max(self.not_before) + self.sender.request_timeout() + first + lateness
     }
+}
 
-    /// The client that asks.
-    pub fn client(&self) -> &Client {
-        &self.client
+/// Sleeps without a leader or followers.
+fn sleep(until: BootInstant, wake: Option<BorrowedFd<'_>>) -> Event {
+    let Some(wake) = wake else {
+        thread::sleep(until.since(BootInstant::now()));
+        return Event::Timeout;
+    };
+    let mut files = [PollFd::new(wake, PollFlags::POLLIN)];
+    match poll(&mut files, poll_timeout(until)) {
+        Ok(1..) => Event::Wake,
+        _ => Event::Timeout,
     }
 }

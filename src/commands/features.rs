@@ -1,19 +1,22 @@
 //! `features`: what RackConnect automates on this server.
 
-use super::once;
-use crate::api::client::Answer;
+use crate::api::request::Answer;
 use crate::api::response;
-use crate::config::{OutputFormat, Settings, output_format};
+use crate::config::{ListSettings, OutputFormat, Sources};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::{Format, Operation};
+use crate::region::Patience;
+use crate::session::Session;
 use crate::ui::output;
 
 /// Asks for the features and prints them.
-pub fn run(settings: &Settings) -> Result<Exit> {
-    let format = output_format(settings, Operation::Features)?;
+pub fn run(sources: &Sources) -> Result<Exit> {
+    let ListSettings { one_shot, format } = ListSettings::resolve(sources, Operation::Features)?;
+    let end = one_shot.end();
+    let session = Session::new(one_shot.api, Patience::Once);
     let requested = format.requested(Format::Json);
-    let Answer::Body(bytes) = once::ask(settings, Operation::Features, requested)? else {
+    let Answer::Body(bytes) = session.ask(Operation::Features, requested, end, 0)? else {
         return Err(response::unknown_server());
     };
     if let OutputFormat::Body(_) = format {

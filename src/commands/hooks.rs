@@ -1,30 +1,42 @@
 //! `hooks`: runs the programs of a directory in order, once per deployment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::cli::options;
-use crate::config::Settings;
+use crate::clock::BootInstant;
+use crate::config::{HooksSettings, Sources};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::hooks::{self, HooksRequest, Repeat, RunMode};
+use crate::region::{Detected, Patience};
+use crate::session::RegionLookup;
+
+/// How long xenstore may take to say the region.
+const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the hooks of `directory`.
-pub fn run(settings: &Settings, directory: Option<&str>) -> Result<Exit> {
-    let mode = match settings.has(&options::DRY_RUN) {
+pub fn run(sources: &Sources, directory: Option<&str>) -> Result<Exit> {
+    let settings = HooksSettings::resolve(sources)?;
+    let mode = match settings.dry_run {
         true => RunMode::DryRun,
         false => RunMode::Run,
     };
-    let repeat = match settings.has(&options::AGAIN) {
+    let repeat = match settings.again {
         true => Repeat::Always,
         false => Repeat::OncePerDeployment,
     };
+    let lookup = RegionLookup::new(settings.region, Patience::Once);
+    let region = match lookup.look(BootInstant::now() + DETECT_TIMEOUT) {
+        Detected::Known(region, _) => Some(region),
+        Detected::NotYet(_) | Detected::Unknown(_) => None,
+    };
     hooks::run(&HooksRequest {
         directory: directory.map(PathBuf::from),
-        stamp_dir: settings.stamp_dir()?,
-        state_dir: settings.state_dir()?,
-        limit: settings.hook_limit()?,
+        stamp_dir: settings.stamp_dir.value,
+        state_dir: settings.state_dir.value,
+        limit: settings.limit.value,
         mode,
         repeat,
-        region: settings.region()?.map(|(region, _)| region),
+        region,
     })
 }

@@ -1,4 +1,4 @@
-//! The commands, a file each: settings in, one call into a feature, output, an exit code.
+//! The commands, a file each: typed settings in, one call into a feature, output, an exit code.
 
 mod completions;
 mod details;
@@ -8,44 +8,48 @@ mod features;
 mod gateway;
 mod hooks;
 mod man;
-mod once;
 mod region;
 mod status;
 mod wait;
 
 use crate::cli::{Arguments, Command};
-use crate::config::Settings;
+use crate::config::Sources;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::signals;
 
-/// Does what was asked for.
+/// Runs the command of the arguments.
 ///
 /// # Errors
 /// What a person is to be told, and what the exit code follows from.
 pub fn run(arguments: &Arguments) -> Result<Exit> {
-    if matches!(
-        arguments.command,
-        Command::Hooks | Command::GatewaySet | Command::GatewayKeep | Command::GatewayRollback
-    ) {
+    if starts_children(arguments.command) {
         signals::notice_children();
     }
+    let load = || Sources::load(arguments);
     match arguments.command {
-        Command::Status => status::run(&Settings::load(arguments)?),
-        Command::Details => details::run(&Settings::load(arguments)?),
-        Command::Features => features::run(&Settings::load(arguments)?),
-        Command::GatewayShow => gateway::show(&Settings::load(arguments)?),
-        Command::GatewayCheck => gateway::check(&Settings::load(arguments)?),
-        Command::GatewaySet => gateway::set(&Settings::load(arguments)?),
-        Command::GatewayConfirm => gateway::confirm(&Settings::for_rescue(arguments)),
-        Command::GatewayRollback => gateway::rollback(&Settings::for_rescue(arguments)),
-        Command::GatewayKeep => gateway::keep(&Settings::load(arguments)?),
-        Command::Wait => wait::run(&Settings::load(arguments)?, &arguments.program),
-        Command::Facts => facts::run(&Settings::load(arguments)?),
-        Command::Doctor => doctor::run(&Settings::load(arguments)?),
-        Command::Hooks => hooks::run(&Settings::load(arguments)?, arguments.operand.as_deref()),
-        Command::Region => region::run(&Settings::load(arguments)?),
+        Command::Status => status::run(&load()?),
+        Command::Details => details::run(&load()?),
+        Command::Features => features::run(&load()?),
+        Command::GatewayShow => gateway::show(&load()?),
+        Command::GatewayCheck => gateway::check(&load()?),
+        Command::GatewaySet => gateway::set(&load()?),
+        Command::GatewayConfirm => gateway::confirm(&Sources::load_leniently(arguments)),
+        Command::GatewayRollback => gateway::rollback(&Sources::load_leniently(arguments)),
+        Command::GatewayKeep => gateway::keep(&load()?),
+        Command::Wait => wait::run(&load()?, &arguments.program),
+        Command::Facts => facts::run(load()),
+        Command::Doctor => doctor::run(&load()?),
+        Command::Hooks => hooks::run(&load()?, arguments.operand.as_deref()),
+        Command::Region => region::run(&load()?),
         Command::Completions => completions::run(arguments.operand.as_deref().unwrap_or_default()),
         Command::Man => man::run(),
     }
+}
+
+fn starts_children(command: Command) -> bool {
+    matches!(
+        command,
+        Command::Hooks | Command::GatewaySet | Command::GatewayKeep | Command::GatewayRollback
+    )
 }

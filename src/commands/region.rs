@@ -1,32 +1,32 @@
-//! `region`: which region, and from where it is known.
+//! `region`: the region of this server, and how it is known.
 
-use crate::cli::options;
-use crate::config::{Settings, unsupported_format};
+use std::time::Duration;
+
+use crate::clock::BootInstant;
+use crate::config::{PlainFormat, RegionCommandSettings, Sources};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::Tree;
+use crate::region::Patience;
+use crate::session::RegionLookup;
 use crate::ui::output;
 
-/// Prints the region's code; asks nothing.
-pub fn run(settings: &Settings) -> Result<Exit> {
-    let json = match settings.flag(&options::FORMAT) {
-        None | Some("text") => false,
-        Some("json") => true,
-        Some(other) => {
-            return Err(unsupported_format(other, &["text", "json"]));
-        }
-    };
-    let (region, source) = settings.known_region()?;
+/// How long xenstore may take.
+const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prints the region's code. Sends no request.
+pub fn run(sources: &Sources) -> Result<Exit> {
+    let settings = RegionCommandSettings::resolve(sources)?;
+    let lookup = RegionLookup::new(settings.region, Patience::Once);
+    let (region, source) = lookup.require(BootInstant::now() + DETECT_TIMEOUT)?;
     log::debug!("region {}, from {source}", region.code());
-    match json {
-        true => {
+    match settings.format {
+        PlainFormat::Text => output::line(region.code())?,
+        PlainFormat::Json => {
             let entry = |name: &str, value: &str| (name.to_owned(), Tree::Text(value.to_owned()));
-            output::line(
-                &Tree::Map(vec![entry("region", region.code()), entry("source", &source)])
-                    .to_json(),
-            )?;
+            let object = Tree::Map(vec![entry("region", region.code()), entry("source", &source)]);
+            output::line(&object.to_json())?;
         }
-        false => output::line(region.code())?,
     }
     Ok(Exit::Ok)
 }

@@ -1,93 +1,55 @@
 //! `status`: the automation status, one word.
 
-use super::once;
-use crate::api::client::Answer;
+use crate::api::request::Answer;
 use crate::api::response;
-use crate::cli::{options, values};
-use crate::config::{Settings, api_format};
-use crate::error::{Error, Kind, Result};
+use crate::config::{Sources, StatusSettings, StatusSource};
+use crate::error::Result;
 use crate::exit::Exit;
-use crate::model::Status;
-use crate::model::{Format, Operation};
+use crate::model::{Format, Operation, Status};
+use crate::region::Patience;
+use crate::session::Session;
 use crate::ui::output;
-use crate::xenstore::{Connection, Server, Value, XenstoreError, metadata};
+use crate::xenstore::{StatusInXenstore, status_in_xenstore};
 
 /// Asks for the status and prints it.
-pub fn run(settings: &Settings) -> Result<Exit> {
-    match settings.flag(&options::SOURCE) {
-        None | Some("api") => {}
-        Some("xenstore") => return by_xenstore(settings),
-        Some(other) => {
-            let sources = values::SOURCES.join(", ");
-            return Err(Error::usage(format!("--source: {other:?} is not supported ({sources})")));
-        }
-    }
-    let format = api_format(settings, Operation::Status)?;
-    let Answer::Body(bytes) =
-        once::ask(settings, Operation::Status, format.unwrap_or(Format::Text))?
-    else {
+pub fn run(sources: &Sources) -> Result<Exit> {
+    let settings = StatusSettings::resolve(sources)?;
+    let status = match settings.source {
+        StatusSource::Api(format) => ask_api(&settings, format)?,
+        StatusSource::Xenstore => match status_in_xenstore(settings.one_shot.end())? {
+            StatusInXenstore::Status(status) => {
+                output::line(status.word())?;
+                status
+            }
+            StatusInXenstore::OtherServer(reason) => {
+                log::error!("this is not a RackConnect v2 server: {reason}");
+                return Ok(Exit::NothingToWaitFor);
+            }
+        },
+    };
+    Ok(if settings.check { check(&status) } else { Exit::Ok })
+}
+
+/// Prints the body if a format is given, else the status.
+fn ask_api(settings: &StatusSettings, format: Option<Format>) -> Result<Status> {
+    let session = Session::new(settings.one_shot.api.clone(), Patience::Once);
+    let requested = format.unwrap_or(Format::Text);
+    let end = settings.one_shot.end();
+    let Answer::Body(bytes) = session.ask(Operation::Status, requested, end, 0)? else {
         return Err(response::unknown_server());
     };
     if format.is_some() {
         output::body(&bytes)?;
     }
-    let status = response::status(&bytes, format.unwrap_or(Format::Text))?;
+    let status = response::status(&bytes, requested)?;
     if format.is_none() {
         output::line(status.word())?;
     }
-    Ok(exit(settings, &status))
-}
-
-/// What xenstore says, whoever said it when.
-fn by_xenstore(settings: &Settings) -> Result<Exit> {
-    if settings.flag(&options::FORMAT).is_some() {
-        return Err(Error::usage("--format cannot be combined with --source xenstore"));
-    }
-    let failed = |err: XenstoreError| Error::new(Kind::Other, err.to_string());
-    let deadline = settings.began() + settings.deadline()?;
-    let mut store = Connection::open().map_err(failed)?.with_look(Some(deadline));
-    let value = store.value(metadata::STATUS).map_err(failed)?;
-    let unclear = |why: String| Err(Error::new(Kind::NotUnderstood, why));
-    let text = match (metadata::text(&value), value) {
-        (Some(text), _) => text,
-        (None, Value::Unreadable(why)) => return unclear(why),
-        (None, _) => {
-            let mut value = |path| store.value(path).map_err(failed);
-            let nothing_to_wait_for = |whose: &str| {
-                log::error!("this is no RackConnect v2 server: xenstore names {whose}");
-                Ok(Exit::NothingToWaitFor)
-            };
-            return match metadata::server(&value(metadata::PROVIDER)?, &value(metadata::ROLES)?) {
-                Server::OtherProvider(name) => {
-                    nothing_to_wait_for(&format!("the provider {name:?}"))
-                }
-                Server::V3 => nothing_to_wait_for("a role of RackConnect v3"),
-                _ => Err(Error::new(
-                    Kind::NotYet,
-                    format!("there is no {} in xenstore (yet)", metadata::STATUS),
-                )),
-            };
-        }
-    };
-    let Some(status) = Status::from_text(&text) else {
-        return unclear(format!(
-            "{} in xenstore is {text:?}, which is no status",
-            metadata::STATUS
-        ));
-    };
-    output::line(status.word())?;
-    Ok(exit(settings, &status))
-}
-
-fn exit(settings: &Settings, status: &Status) -> Exit {
-    match settings.has(&options::CHECK) {
-        true => checked(status),
-        false => Exit::Ok,
-    }
+    Ok(status)
 }
 
 /// The exit code under `--check`.
-fn checked(status: &Status) -> Exit {
+fn check(status: &Status) -> Exit {
     match status {
         Status::Deployed => Exit::Ok,
         Status::Deploying | Status::Unknown(_) => Exit::NotYet,

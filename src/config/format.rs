@@ -1,12 +1,12 @@
-//! `--format`: what the API is asked for, and how its answer is shown.
+//! `--format`: what the API is asked for, and how its response is shown.
 
-use super::Settings;
+use super::sources::Sources;
 use crate::cli::options;
 use crate::error::{Error, Result};
 use crate::model::{Format, Operation};
 use crate::ui::output;
 
-/// How `details` and `features` show what the API answered.
+/// How `details` and `features` show the API's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
     /// As a table.
@@ -27,39 +27,56 @@ impl OutputFormat {
     }
 }
 
-/// How the answer is shown: as `--format` says, else as suits what standard output is.
+/// How a command shows an object of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainFormat {
+    /// As text.
+    Text,
+    /// As JSON.
+    Json,
+}
+
+/// How the response to `operation` is shown: as `--format` says, else as suits standard output.
 ///
 /// # Errors
-/// The command does not have that format.
-pub fn output_format(settings: &Settings, operation: Operation) -> Result<OutputFormat> {
-    match settings.flag(&options::FORMAT) {
+/// The operation does not have the format.
+pub(super) fn output_format(sources: &Sources, operation: Operation) -> Result<OutputFormat> {
+    match sources.flag(&options::FORMAT) {
         Some("table") => Ok(OutputFormat::Table),
-        Some(_) => {
-            Ok(api_format(settings, operation)?.map_or(OutputFormat::Json, OutputFormat::Body))
-        }
+        Some(name) => api_format(name, operation).map(OutputFormat::Body),
         None if output::is_terminal() => Ok(OutputFormat::Table),
         None => Ok(OutputFormat::Json),
     }
 }
 
-/// The format of the API that `--format` names, if it is given.
+/// The format of the API that has that name.
 ///
 /// # Errors
-/// The operation does not have that format.
-pub fn api_format(settings: &Settings, operation: Operation) -> Result<Option<Format>> {
-    let Some(name) = settings.flag(&options::FORMAT) else { return Ok(None) };
+/// The operation does not have the format.
+pub(super) fn api_format(name: &str, operation: Operation) -> Result<Format> {
     let formats = operation.formats();
     if let Some(format) = formats.iter().find(|format| format.name() == name) {
-        return Ok(Some(*format));
+        return Ok(*format);
     }
     let mut names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
     if !formats.contains(&Format::Text) {
         names.push("table");
     }
-    Err(unsupported_format(name, &names))
+    Err(unsupported(name, &names))
 }
 
-/// The error of a `--format` that a command does not have.
-pub fn unsupported_format(name: &str, names: &[&str]) -> Error {
+/// How an object of the command's own is shown; text unless `--format json` is given.
+///
+/// # Errors
+/// There is no such format.
+pub(super) fn plain_format(sources: &Sources) -> Result<PlainFormat> {
+    match sources.flag(&options::FORMAT) {
+        None | Some("text") => Ok(PlainFormat::Text),
+        Some("json") => Ok(PlainFormat::Json),
+        Some(other) => Err(unsupported(other, &["text", "json"])),
+    }
+}
+
+fn unsupported(name: &str, names: &[&str]) -> Error {
     Error::usage(format!("--format: {name:?} is not supported here ({})", names.join(", ")))
 }

@@ -1,8 +1,22 @@
-//! Settings: flag, then environment, then configuration file, then detection or the default.
+//! Settings: flag, then environment, then configuration file, then the default.
+//!
+//! Each command's settings are resolved once, into a struct of typed values with their origins.
+//! Nothing below this module reads flags, the environment or the file.
 
 mod file;
 mod format;
-mod resolve;
+mod gateway_settings;
+mod origin;
+mod settings;
+mod sources;
 
-pub use format::{OutputFormat, api_format, output_format, unsupported_format};
-pub use resolve::Settings;
+pub use format::{OutputFormat, PlainFormat};
+pub use gateway_settings::{
+    CheckSettings, KeepSettings, SetSettings, SetWait, ShowFormat, ShowSettings, rescue_state_dir,
+};
+pub use origin::{Origin, Setting};
+pub use settings::{
+    ApiSettings, DoctorSettings, FactsSettings, HooksSettings, ListSettings, OneShotSettings,
+    RegionCommandSettings, RegionSettings, StatusSettings, StatusSource, WaitSettings,
+};
+pub use sources::Sources;

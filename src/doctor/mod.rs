@@ -30,7 +30,7 @@ use render::{Judged, Stream};
 use report::ReportFile;
 
 /// What `doctor` is asked to do.
-pub(crate) struct Request {
+pub(crate) struct DoctorRequest {
     /// What is examined.
     pub(crate) subject: Subject,
     /// The API, or why it cannot be asked.
@@ -51,7 +51,7 @@ pub(crate) struct Request {
 ///
 /// # Errors
 /// An id is not one; the report or standard output cannot be written.
-pub(crate) fn run(request: Request) -> Result<Exit> {
+pub(crate) fn run(request: DoctorRequest) -> Result<Exit> {
     let selected = select(&request.only)?;
     let report = request.report.as_deref().map(ReportFile::create).transpose()?;
     if ui::is_watched() {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use crate::model::NetworkManager;
 use crate::netlink::Link;
 use crate::state::file::{self, Links};
 
@@ -26,48 +27,6 @@ const OF_NETPLAN: &str = "-netplan-";
 /// The largest file that is read.
 const LIMIT: u64 = 256 * 1024;
 
-/// Who configures an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manager {
-    /// systemd-networkd.
-    Networkd,
-    /// netplan, which tells networkd.
-    Netplan,
-    /// ifupdown: `/etc/network/interfaces`.
-    Ifupdown,
-    /// Red Hat's network scripts: `/etc/sysconfig`.
-    Sysconfig,
-    /// NetworkManager with a configuration of its own.
-    NetworkManagerKeyfile,
-}
-
-impl Manager {
-    /// The names in `--as`.
-    pub(crate) const NAMES: [&str; 4] = ["networkd", "netplan", "ifupdown", "sysconfig"];
-
-    /// The one of that name in `--as`.
-    pub fn named(name: &str) -> Option<Manager> {
-        match name {
-            "networkd" => Some(Manager::Networkd),
-            "netplan" => Some(Manager::Netplan),
-            "ifupdown" => Some(Manager::Ifupdown),
-            "sysconfig" => Some(Manager::Sysconfig),
-            _ => None,
-        }
-    }
-
-    /// What people call it, and its name in `--as`.
-    fn names(self) -> (&'static str, Option<&'static str>) {
-        match self {
-            Manager::Networkd => ("systemd-networkd", Some("networkd")),
-            Manager::Netplan => ("netplan", Some("netplan")),
-            Manager::Ifupdown => ("ifupdown", Some("ifupdown")),
-            Manager::Sysconfig => ("/etc/sysconfig", Some("sysconfig")),
-            Manager::NetworkManagerKeyfile => ("NetworkManager", None),
-        }
-    }
-}
-
 /// What a configuration is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportFacts {
@@ -86,7 +45,7 @@ pub struct ExportFacts {
 }
 
 /// Who manages an interface, below `root`; with networkd's file for it.
-pub fn manager(root: &Path, link: &Link) -> Option<(Manager, Option<String>)> {
+pub fn manager(root: &Path, link: &Link) -> Option<(NetworkManager, Option<String>)> {
     let read = |folder: &str, name: &str| text(&root.join(folder).join(name));
     let number = link.index.to_string();
     let value = |text: &str, key: &str| {
@@ -98,18 +57,22 @@ pub fn manager(root: &Path, link: &Link) -> Option<(Manager, Option<String>)> {
         && let Some(file) = value(&state, "NETWORK_FILE")
         && value(&state, "ADMIN_STATE").is_none_or(|state| state != "unmanaged")
     {
-        let manager = if file.contains(OF_NETPLAN) { Manager::Netplan } else { Manager::Networkd };
+        let manager = if file.contains(OF_NETPLAN) {
+            NetworkManager::Netplan
+        } else {
+            NetworkManager::Networkd
+        };
         return Some((manager, Some(file)));
     }
     let scripts = !link.name.contains('/')
         && root.join(NETWORK_SCRIPTS).join(format!("ifcfg-{}", link.name)).is_file();
     if scripts {
-        return Some((Manager::Sysconfig, None));
+        return Some((NetworkManager::Sysconfig, None));
     }
     if read(NETWORK_MANAGER_DEVICES, &number)
         .is_some_and(|device| value(&device, "managed").as_deref() == Some("true"))
     {
-        return Some((Manager::NetworkManagerKeyfile, None));
+        return Some((NetworkManager::Keyfile, None));
     }
     let has_stanza = |text: &str| {
         text.lines().any(|line| {
@@ -125,7 +88,7 @@ pub fn manager(root: &Path, link: &Link) -> Option<(Manager, Option<String>)> {
     files
         .iter()
         .any(|file| text(file).is_some_and(|text| has_stanza(&text)))
-        .then_some((Manager::Ifupdown, None))
+        .then_some((NetworkManager::Ifupdown, None))
 }
 
 fn text(path: &Path) -> Option<String> {
@@ -158,7 +121,7 @@ pub fn warning(root: &Path, link: &Link) -> String {
 ///
 /// # Errors
 /// A sentence that says why it cannot be written.
-pub fn write(manager: Manager, facts: &ExportFacts) -> Result<String, String> {
+pub fn write(manager: NetworkManager, facts: &ExportFacts) -> Result<String, String> {
     let ExportFacts {
         interface,
         gateway,
@@ -178,7 +141,7 @@ pub fn write(manager: Manager, facts: &ExportFacts) -> Result<String, String> {
     }
     let mut out = String::new();
     match manager {
-        Manager::Networkd => {
+        NetworkManager::Networkd => {
             let file = network_file.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
             match file {
                 Some(file) if !file.chars().all(plain) => {
@@ -200,7 +163,7 @@ pub fn write(manager: Manager, facts: &ExportFacts) -> Result<String, String> {
             }
             let _ = write!(out, "[Route]\nGateway={gateway}\n");
         }
-        Manager::Netplan => {
+        NetworkManager::Netplan => {
             let _ = write!(
                 out,
                 "# /etc/netplan/90-rackconnect.yaml (merged with what the other files say of {interface})\n\
@@ -208,7 +171,7 @@ pub fn write(manager: Manager, facts: &ExportFacts) -> Result<String, String> {
                  via: {gateway}\n"
             );
         }
-        Manager::Ifupdown => {
+        NetworkManager::Ifupdown => {
             let mask =
                 Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0));
             let _ = write!(
@@ -217,7 +180,7 @@ pub fn write(manager: Manager, facts: &ExportFacts) -> Result<String, String> {
                  iface {interface} inet static\n    address {address}\n    netmask {mask}\n    gateway {gateway}\n"
             );
         }
-        Manager::Sysconfig => {
+        NetworkManager::Sysconfig => {
             let _ = write!(
                 out,
                 "# /etc/sysconfig/network-scripts/ifcfg-{interface}: these lines, beside those that are there\n\
@@ -225,19 +188,19 @@ pub fn write(manager: Manager, facts: &ExportFacts) -> Result<String, String> {
                  # /etc/sysconfig/network: this line, and no GATEWAY there\nGATEWAYDEV={interface}\n"
             );
         }
-        Manager::NetworkManagerKeyfile => {
+        NetworkManager::Keyfile => {
             return Err("NetworkManager's own configuration is not written here".to_owned());
         }
     }
     for other in others {
         let how = match manager {
-            Manager::Networkd => {
+            NetworkManager::Networkd => {
                 "remove Gateway= from its configuration (with DHCP: [DHCPv4] UseRoutes=no)"
             }
-            Manager::Netplan => {
+            NetworkManager::Netplan => {
                 "remove gateway4, and routes to 0.0.0.0/0 or default (with DHCP: dhcp4-overrides: {use-routes: false})"
             }
-            Manager::Ifupdown => "remove the gateway line of its stanza",
+            NetworkManager::Ifupdown => "remove the gateway line of its stanza",
             _ => "DEFROUTE=no in its ifcfg file, and no GATEWAY",
         };
         let _ = writeln!(
@@ -273,23 +236,27 @@ mod tests {
     #[test]
     fn in_the_words_of_each() {
         let of = |manager| write(manager, &facts()).unwrap();
-        assert!(of(Manager::Networkd).ends_with("\n[Route]\nGateway=10.182.127.198\n"));
-        assert!(of(Manager::Netplan).ends_with(
+        assert!(of(NetworkManager::Networkd).ends_with("\n[Route]\nGateway=10.182.127.198\n"));
+        assert!(of(NetworkManager::Netplan).ends_with(
             "network:\n  version: 2\n  ethernets:\n    eth1:\n      routes:\n        - to: 0.0.0.0/0\n          via: \
              10.182.127.198\n"
         ));
-        assert!(of(Manager::Ifupdown).ends_with(
+        assert!(of(NetworkManager::Ifupdown).ends_with(
             "iface eth1 inet static\n    address 10.182.21.219\n    netmask 255.255.128.0\n    gateway 10.182.127.198\n"
         ));
-        assert!(of(Manager::Sysconfig).contains("\nDEFROUTE=yes\nGATEWAY=10.182.127.198\n"));
-        assert!(of(Manager::Sysconfig).ends_with("\nGATEWAYDEV=eth1\n"));
+        assert!(of(NetworkManager::Sysconfig).contains("\nDEFROUTE=yes\nGATEWAY=10.182.127.198\n"));
+        assert!(of(NetworkManager::Sysconfig).ends_with("\nGATEWAYDEV=eth1\n"));
     }
 
     #[test]
     fn the_others_are_named_and_odd_names_refused() {
         let two = ExportFacts { others: vec!["eth0".to_owned()], ..facts() };
-        for manager in [Manager::Networkd, Manager::Netplan, Manager::Ifupdown, Manager::Sysconfig]
-        {
+        for manager in [
+            NetworkManager::Networkd,
+            NetworkManager::Netplan,
+            NetworkManager::Ifupdown,
+            NetworkManager::Sysconfig,
+        ] {
             assert!(
                 write(manager, &two)
                     .unwrap()
@@ -305,19 +272,20 @@ mod tests {
             }
         }
         assert!(
-            write(Manager::Networkd, &facts())
+            write(NetworkManager::Networkd, &facts())
                 .unwrap()
                 .contains("/NAME.network.d/rackconnect.conf, where")
         );
         let replaced = ExportFacts { replaced: vec![Ipv4Addr::new(10, 182, 0, 1)], ..facts() };
         assert!(
-            write(Manager::Sysconfig, &replaced)
+            write(NetworkManager::Sysconfig, &replaced)
                 .unwrap()
                 .contains("\n# eth1 has or had a default route via 10.182.0.1: ")
         );
         let file = Some("/etc/systemd/network/10-eth.network".to_owned());
         let drop_in =
-            write(Manager::Networkd, &ExportFacts { network_file: file, ..facts() }).unwrap();
+            write(NetworkManager::Networkd, &ExportFacts { network_file: file, ..facts() })
+                .unwrap();
         assert!(
             drop_in.starts_with("# /etc/systemd/network/10-eth.network.d/rackconnect.conf"),
             "{drop_in}"
@@ -338,16 +306,16 @@ mod tests {
         put("etc/network/interfaces.d/x", "auto eth1\niface eth10 inet dhcp\n");
         assert_eq!(manager(root, &link), None);
         put("etc/network/interfaces", "auto eth1\niface eth1 inet static\n");
-        assert_eq!(manager(root, &link), Some((Manager::Ifupdown, None)));
+        assert_eq!(manager(root, &link), Some((NetworkManager::Ifupdown, None)));
         put("run/NetworkManager/devices/3", "[device]\nmanaged=true\n");
-        assert_eq!(manager(root, &link), Some((Manager::NetworkManagerKeyfile, None)));
+        assert_eq!(manager(root, &link), Some((NetworkManager::Keyfile, None)));
         put("etc/sysconfig/network-scripts/ifcfg-eth1", "DEVICE=eth1\n");
-        assert_eq!(manager(root, &link), Some((Manager::Sysconfig, None)));
+        assert_eq!(manager(root, &link), Some((NetworkManager::Sysconfig, None)));
         put("run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\nNETWORK_FILE=/x\n");
-        assert_eq!(manager(root, &link), Some((Manager::Sysconfig, None)));
+        assert_eq!(manager(root, &link), Some((NetworkManager::Sysconfig, None)));
         let file = "/run/systemd/network/10-netplan-eth1.network";
         put("run/systemd/netif/links/3", &format!("ADMIN_STATE=configured\nNETWORK_FILE={file}\n"));
-        assert_eq!(manager(root, &link), Some((Manager::Netplan, Some(file.to_owned()))));
+        assert_eq!(manager(root, &link), Some((NetworkManager::Netplan, Some(file.to_owned()))));
         assert!(warning(root, &link).contains("netplan manages eth1: "));
     }
 }

@@ -6,13 +6,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::policy::{self, NetworkStack, Refusal};
-use crate::api::client::Answer;
 use crate::api::reach::Target;
+use crate::api::request::Answer;
 use crate::api::response;
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Format, Operation, Status};
 use crate::ratelimit::RESERVED_PERMITS;
+use crate::session::Session;
 
 /// How long the features may be reused by a command that asks repeatedly: they hardly change, and
 /// each question is a request.
@@ -37,6 +38,22 @@ pub(crate) trait GatewayApi: Sync {
     /// # Errors
     /// The settings are wrong.
     fn target(&self) -> Result<Target>;
+}
+
+impl GatewayApi for Session {
+    fn ask(
+        &self,
+        operation: Operation,
+        format: Format,
+        deadline: BootInstant,
+        reserved: usize,
+    ) -> Result<Answer> {
+        Session::ask(self, operation, format, deadline, reserved)
+    }
+
+    fn target(&self) -> Result<Target> {
+        Session::target(self)
+    }
 }
 
 /// How often a command asks.

@@ -1,8 +1,8 @@
 //! Plain values that every layer may know: no sockets, no files, no clocks.
 
 mod goal;
-mod host_port;
 mod named_status;
+mod network_manager;
 mod operation;
 mod probe;
 mod region;
@@ -10,8 +10,8 @@ mod status;
 mod tree;
 
 pub use goal::{Goal, OkIf};
-pub use host_port::HostPort;
 pub use named_status::NamedStatus;
+pub use network_manager::NetworkManager;
 pub use operation::{Format, Operation};
 pub use probe::Probe;
 pub use region::{REGION_CODES, Region};

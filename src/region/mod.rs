@@ -1,4 +1,5 @@
-//! The region whose ServiceNet endpoint answers for this server, and how it is found where nobody named it.
+//! The region whose ServiceNet endpoint answers for this server, and how it is detected where no
+//! setting gives it.
 
 use std::path::Path;
 
@@ -16,24 +17,34 @@ const MAX_INSTANCE_DATA_BYTES: u64 = 4 << 20;
 /// What the server itself knows of its region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detected {
-    /// It, and the place it is known from.
+    /// The region, and where it is known from.
     Known(Region, String),
-    /// Nothing yet: xenstore is there, but still empty, or does not work for who can wait until it does. It is worth looking
-    /// again.
+    /// Nothing yet: xenstore is there, but still empty, or does not work for a command that can wait
+    /// until it does. It is worth looking again.
     NotYet(String),
-    /// Nothing, and why.
+    /// Nothing, and why not.
     Unknown(String),
 }
 
-/// Asks the server itself for its region: xenstore, by `until` if that is given, then cloud-init. Asks nothing of the network.
-/// `patient`: whether a xenstore that does not work is worth looking at again, each time for as long as it may take.
-pub fn detect(until: Option<BootInstant>, patient: bool) -> Detected {
-    let open = if patient { Connection::open_again() } else { Connection::open() };
+/// What to do about a xenstore that does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// The region is unknown then.
+    Once,
+    /// It is worth looking again later, for a command that has no end.
+    Forever,
+}
+
+/// Asks the server itself for its region: xenstore, until `until` if that is given, then
+/// cloud-init. Asks nothing of the network.
+pub fn detect(until: Option<BootInstant>, patience: Patience) -> Detected {
+    let is_patient = patience == Patience::Forever;
+    let open = if is_patient { Connection::open_again() } else { Connection::open() };
     let found = match open.and_then(|store| xenstore(&mut store.with_look(until))) {
         Ok(known @ Detected::Known(..)) => return known,
         Ok(unknown) => unknown,
-        Err(XenstoreError::Broken(why)) if patient => Detected::NotYet(why),
-        Err(trouble) => Detected::Unknown(trouble.to_string()),
+        Err(XenstoreError::Broken(err)) if is_patient => Detected::NotYet(err),
+        Err(err) => Detected::Unknown(err.to_string()),
     };
     match cloud_init(Path::new(INSTANCE_DATA)) {
         Some(region) => Detected::Known(region, format!("cloud-init's {INSTANCE_DATA}")),

@@ -1,22 +1,30 @@
-//! The wait: until the automation is done, or until it can be said that it never will be.
+//! The wait: until the automation is done, or until it is certain that it never will be.
 //!
-//! `machine` decides, over times that are passed in: what to ask next and when, what to make of it, when to stop.
-//! `report` words what a person is told. `run` is the edge, which sleeps, asks a [`Source`] and speaks.
+//! `machine` decides, over times that are passed in: what to ask next and when, what to make of
+//! the result, when to stop. `report` writes the sentences for people. `run` is the loop, which
+//! asks a [`Source`] and sleeps in it. `source` is the real one: the API, shared with other
+//! processes, and xenstore. `program` is the COMMAND that takes the place of this process.
 
 mod machine;
+mod policy;
+mod program;
 mod report;
 mod run;
+mod source;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use machine::{End, Machine, Policy, Step};
-pub use run::run;
+pub use machine::{Machine, Step};
+pub use policy::{Policy, WaitOutcome};
+pub use program::Program;
+pub use run::{WaitEnd, run};
+pub use source::ApiAndXenstore;
 
-use crate::api::client::Failure;
+use crate::api::request::Failure;
 use crate::clock::BootInstant;
-use crate::model::NamedStatus;
-use crate::model::Status;
+use crate::error::{Error, Result};
+use crate::model::{NamedStatus, Status};
 use crate::xenstore::Snapshot;
 
 /// What a wait asks.
@@ -26,13 +34,13 @@ pub enum Question {
     Status,
     /// The gateway's address.
     Gateway,
-    /// The tasks; for people alone, nothing is decided by them.
+    /// The tasks, which are shown to people; nothing is decided by them.
     Tasks,
 }
 
-/// What it hears.
+/// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum PollResult {
     /// The status.
     Status(Status),
     /// The gateway's address.
@@ -40,46 +48,56 @@ pub enum News {
     /// The tasks, in their order.
     Tasks(Vec<NamedStatus>),
     /// 404.
-    NotKnownYet,
-    /// No answer, or one that cannot be understood.
+    NotFound,
+    /// Nothing was sent, because it is not known yet which API to ask.
+    NoEndpoint {
+        /// When to try again.
+        until: BootInstant,
+        /// What is missing.
+        err: Error,
+    },
+    /// There is no answer, or one that is not understood.
     Failure(Failure),
 }
 
-/// News, and to which question it is the answer.
+/// A question and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// What was asked.
+pub struct Poll {
+    /// The question.
     pub question: Question,
-    /// When.
+    /// When it was asked.
     pub asked: BootInstant,
-    /// The answer.
-    pub news: News,
+    /// The result.
+    pub result: PollResult,
 }
 
-/// What a rest brought.
+/// What ended a rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rested {
-    /// Nothing.
-    Nothing,
-    /// An answer that was not asked for from here.
-    Heard(Heard),
-    /// There may be something new in what the server itself knows.
-    Look,
+pub enum Wakeup {
+    /// The time is over.
+    Timeout,
+    /// A result that was not asked for from here.
+    Poll(Poll),
+    /// What the server itself knows may have changed.
+    LocalChange,
 }
 
-/// Where statuses come from, and how time passes.
+/// Where results come from, and how time passes.
 pub trait Source {
-    /// Asks, and answers by `deadline`; or hears in the meantime what another question brought.
-    fn ask(&mut self, question: Question, deadline: BootInstant) -> Heard;
+    /// Asks, and returns by `deadline`. The result may be that of another question.
+    ///
+    /// # Errors
+    /// A setting is wrong, so that waiting has no sense.
+    fn ask(&mut self, question: Question, deadline: BootInstant) -> Result<Poll>;
 
-    /// Sleeps until then, or until it brings something.
-    fn rest(&mut self, until: BootInstant) -> Rested;
+    /// Sleeps until then, or until something happens.
+    fn rest(&mut self, until: BootInstant) -> Wakeup;
 
-    /// What the server itself knows at this moment; none if it knows nothing. Costs no request.
+    /// What the server itself knows now; none if it knows nothing. Costs no request.
     fn look(&mut self) -> Option<Snapshot> {
         None
     }
 
-    /// From now on an answer is wanted that often.
-    fn want(&mut self, _every: Duration) {}
+    /// From now on a result is needed that often.
+    fn set_interval(&mut self, _interval: Duration) {}
 }

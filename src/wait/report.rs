@@ -1,213 +1,212 @@
-//! What a wait tells a person: the live line on a terminal; in a log a line per change and a heartbeat a minute.
+//! What a wait tells people: the live line on a terminal; in a log a line for each change and a
+//! heartbeat a minute.
 
 use std::time::Duration;
 
-use super::{End, Machine};
-use crate::api::client::{Failure, UNHEARD, no_place};
+use super::{Machine, WaitOutcome};
 use crate::clock::BootInstant;
 use crate::duration::human;
-use crate::model::Goal;
-use crate::model::NamedStatus;
+use crate::model::{Goal, NamedStatus};
 use crate::xenstore::Server;
 
-/// How often a log hears that the wait goes on.
+/// How often a log says that the wait goes on.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// Remembers what was said, so that nothing is said twice.
 #[derive(Debug)]
 pub struct Report {
     started: BootInstant,
-    said: String,
-    said_at: BootInstant,
-    told: String,
+    last_state: String,
+    last_line_at: BootInstant,
+    last_status: String,
 }
 
 impl Report {
     /// The report of a wait that begins at `now`.
     pub fn new(now: BootInstant) -> Report {
-        Report { started: now, said: String::new(), said_at: now, told: String::new() }
+        Report {
+            started: now,
+            last_state: String::new(),
+            last_line_at: now,
+            last_status: String::new(),
+        }
     }
 
     /// The line for a log, if there is something new to say or nothing was said for a minute.
     pub fn line(&mut self, machine: &Machine, now: BootInstant) -> Option<String> {
         let state = state(machine);
-        let heartbeat = now.since(self.said_at) >= HEARTBEAT;
-        if state == self.said && !heartbeat {
+        let is_new = state != self.last_state;
+        if !is_new && now < self.heartbeat() {
             return None;
         }
         let elapsed = human(now.since(self.started));
-        let still = if state == self.said { "still " } else { "" };
+        let still = if is_new { "" } else { "still " };
         let line = format!("after {elapsed}: {still}{state}{}", progress(machine.tasks()));
-        self.said = state;
-        self.said_at = now;
+        self.last_state = state;
+        self.last_line_at = now;
         Some(line)
     }
 
-    /// What systemd is told, if it is something new.
+    /// The STATUS= of systemd, if it is a new one.
     pub fn status(&mut self, machine: &Machine) -> Option<String> {
         let line = format!("{}{}", state(machine), progress(machine.tasks()));
-        (line != self.told).then(|| {
-            self.told.clone_from(&line);
-            line
-        })
+        if line == self.last_status {
+            return None;
+        }
+        self.last_status.clone_from(&line);
+        Some(line)
     }
 
     /// When [`Report::line`] will have something to say even if nothing happens.
     pub fn heartbeat(&self) -> BootInstant {
-        self.said_at + HEARTBEAT
+        self.last_line_at + HEARTBEAT
     }
 
     /// The live line.
     pub fn live(&self, machine: &Machine, now: BootInstant) -> String {
         let elapsed = human(Duration::from_secs(now.since(self.started).as_secs()));
+        let deadline = machine.policy().deadline;
         let next = match machine.due().since(now) {
-            _ if machine.deadline().is_some_and(|deadline| deadline <= machine.due()) => {
+            _ if deadline.is_some_and(|deadline| deadline <= machine.due()) => {
                 "giving up".to_owned()
             }
             Duration::ZERO => "checking now".to_owned(),
-            rest => format!("next check in {}s", rest.as_secs_f64().round().max(1.0)),
+            left => format!("next check in {}s", left.as_secs_f64().round().max(1.0)),
         };
         // The tasks last: a narrow terminal cuts them off.
         format!("{}, {elapsed} so far; {next}{}", state(machine), progress(machine.tasks()))
     }
 
-    /// The last line: how it ended. The end of a sentence that begins with the program's name.
-    pub fn end(&self, machine: &Machine, end: End, now: BootInstant) -> String {
+    /// The last line: how the wait ended.
+    pub fn end(&self, machine: &Machine, outcome: WaitOutcome, now: BootInstant) -> String {
         let elapsed = human(now.since(self.started));
-        match end {
-            End::Reached => match machine.gateway() {
-                Some(address) => format!("the gateway is {address}, after {elapsed}"),
-                None if machine.goal() == Goal::Managed => {
-                    format!("DEPLOYED, and Managed Operations complete, after {elapsed}")
-                }
-                None => format!("DEPLOYED after {elapsed}{}", by_xenstore(machine)),
-            },
-            End::Failed(_) => {
-                format!(
-                    "the automation FAILED after {elapsed}{}{}",
-                    by_xenstore(machine),
-                    failed(machine.tasks())
-                )
-            }
-            End::Unprocessable(_) => format!(
-                "UNPROCESSABLE after {elapsed}{}: RackConnect will not automate this server, usually because it is in \
-                 another region than the RackConnect configuration",
+        match outcome {
+            WaitOutcome::Reached => reached(machine, &elapsed),
+            WaitOutcome::Failed => format!(
+                "the automation FAILED after {elapsed}{}{}",
+                by_xenstore(machine),
+                unsuccessful(machine.tasks())
+            ),
+            WaitOutcome::Unprocessable => format!(
+                "UNPROCESSABLE after {elapsed}{}: RackConnect will not automate this server, \
+                 usually because it is in another region than the RackConnect configuration",
                 by_xenstore(machine)
             ),
-            End::NotRackConnect(_) => {
-                let why = match machine.sighting().map(|sighting| &sighting.server) {
-                    Some(Server::OtherProvider(name)) => {
-                        format!("xenstore names the provider {name:?}")
-                    }
-                    Some(Server::V3) => {
-                        "its roles in xenstore are those of RackConnect v3, which does nothing in \
-                                         the server"
-                            .to_owned()
-                    }
-                    _ => format!(
-                        "its roles in xenstore are without RackConnect, its metadata has no automation status, and the API \
-                         gave none in {elapsed}"
-                    ),
-                };
-                format!("this is not a RackConnect v2 server: {why}")
-            }
-            End::NotManaged(_) => format!(
-                "DEPLOYED after {elapsed}, and there is nothing more to wait for: the roles in xenstore are without \
-                 Managed Operations"
+            WaitOutcome::NotRackConnect => not_rackconnect(machine, &elapsed),
+            WaitOutcome::NotManaged => format!(
+                "DEPLOYED after {elapsed}, and there is nothing more to wait for: the roles in \
+                 xenstore are without Managed Operations"
             ),
-            End::ManagedFailed(_) => {
-                let word = machine
-                    .sighting()
-                    .and_then(|sighting| sighting.managed.as_deref())
-                    .unwrap_or_default();
+            WaitOutcome::ManagedFailed => {
+                let snapshot = machine.snapshot();
+                let word = snapshot.and_then(|it| it.managed.as_deref()).unwrap_or_default();
                 format!(
-                    "DEPLOYED, but the automation of Managed Operations ended in {word:?}, after {elapsed}"
+                    "DEPLOYED, but the automation of Managed Operations ended in {word:?}, after \
+                     {elapsed}"
                 )
             }
-            End::DeadlinePassed if machine.waits_for_managed() => {
-                format!("gave up after {elapsed}: {}", state(machine))
-            }
-            End::DeadlinePassed => {
-                let known = (machine.trouble(), machine.status());
-                let missing = if machine.goal() == Goal::Gateway {
-                    "no gateway is assigned yet; "
-                } else {
-                    ""
-                };
-                let last = match known {
-                    (Some(trouble), Some(status)) => {
-                        format!(
-                            "the last status was {status}, and the last question has no answer: {}",
-                            why(trouble)
-                        )
-                    }
-                    (Some(trouble), None) => {
-                        format!("the last question has no answer: {}", why(trouble))
-                    }
-                    (None, Some(status)) => format!("the status is {status}"),
-                    (None, None) if machine.only_unknown() => {
-                        "RackConnect does not know this server (404 was the \
-                         only answer): perhaps it is not a RackConnect v2 server"
-                            .to_owned()
-                    }
-                    (None, None) => "no status is known".to_owned(),
-                };
-                format!("gave up after {elapsed}: {missing}{last}")
-            }
+            WaitOutcome::DeadlinePassed => gave_up(machine, &elapsed),
         }
     }
+}
+
+fn reached(machine: &Machine, elapsed: &str) -> String {
+    match machine.gateway() {
+        Some(address) => format!("the gateway is {address}, after {elapsed}"),
+        None if machine.policy().goal == Goal::Managed => {
+            format!("DEPLOYED, and Managed Operations complete, after {elapsed}")
+        }
+        None => format!("DEPLOYED after {elapsed}{}", by_xenstore(machine)),
+    }
+}
+
+fn not_rackconnect(machine: &Machine, elapsed: &str) -> String {
+    let reason = match machine.snapshot().map(|snapshot| &snapshot.server) {
+        Some(Server::OtherProvider(name)) => format!("xenstore names the provider {name:?}"),
+        Some(Server::V3) => "its roles in xenstore are those of RackConnect v3, which does \
+                             nothing in the server"
+            .to_owned(),
+        _ => format!(
+            "its roles in xenstore are without RackConnect, its metadata has no automation \
+             status, and the API gave none in {elapsed}"
+        ),
+    };
+    format!("this is not a RackConnect v2 server: {reason}")
+}
+
+fn gave_up(machine: &Machine, elapsed: &str) -> String {
+    if machine.waits_for_managed() {
+        return format!("gave up after {elapsed}: {}", state(machine));
+    }
+    let missing = match machine.policy().goal {
+        Goal::Gateway => "no gateway is assigned yet; ",
+        Goal::Deployed | Goal::Managed => "",
+    };
+    let failure = machine.failure().map(|failure| failure.message());
+    let last = match (failure, machine.status()) {
+        (Some(failure), Some(status)) => {
+            format!("the last status was {status}, and the last request has no answer: {failure}")
+        }
+        (Some(failure), None) => format!("the last request has no answer: {failure}"),
+        (None, Some(status)) => format!("the status is {status}"),
+        (None, None) if machine.is_unknown_server() => "RackConnect does not know this server \
+                                                        (404 was the only answer): perhaps it is \
+                                                        not a RackConnect v2 server"
+            .to_owned(),
+        (None, None) => "no status is known".to_owned(),
+    };
+    format!("gave up after {elapsed}: {missing}{last}")
 }
 
 /// What is known now, in a few words.
 fn state(machine: &Machine) -> String {
     if machine.waits_for_managed() {
-        return match machine.sighting().and_then(|sighting| sighting.managed.as_deref()) {
-            Some(word) if word.eq_ignore_ascii_case("complete") => {
-                "DEPLOYED; that Managed Operations is complete was said before that, and is left over".to_owned()
-            }
-            Some(word) => format!("DEPLOYED; Managed Operations: {word}"),
-            None if machine.sighting().is_none_or(|sighting| !sighting.is_clear()) => {
-                "DEPLOYED; nothing from Managed Operations yet: xenstore, which would tell, cannot be read here"
-                    .to_owned()
-            }
-            None => "DEPLOYED; nothing from Managed Operations yet".to_owned(),
-        };
+        return managed_state(machine);
     }
     let status = machine.status().map(|status| match machine.is_believed() {
         true => format!("{status}, as xenstore says"),
         false => status.to_string(),
     });
-    let known = match (machine.goal(), status) {
+    let known = match (machine.policy().goal, status) {
         (Goal::Deployed | Goal::Managed, status) => {
             status.unwrap_or_else(|| "no status yet".to_owned())
         }
         (Goal::Gateway, None) => "no gateway yet".to_owned(),
         (Goal::Gateway, Some(status)) => format!("no gateway yet, {status}"),
     };
-    match machine.trouble() {
-        Some(trouble) => format!("{known} ({})", why(trouble)),
-        None if machine.status().is_none() && machine.only_unknown() => {
+    match machine.failure() {
+        Some(failure) => format!("{known} ({})", failure.message()),
+        None if machine.status().is_none() && machine.is_unknown_server() => {
             "RackConnect does not know this server yet".to_owned()
         }
         None => known,
     }
 }
 
-/// Whose word it is, if it is not the API's.
-fn by_xenstore(machine: &Machine) -> &'static str {
-    match machine.is_believed() {
-        true => {
-            " (it changed to that in xenstore, and the API has not answered since: xenstore is believed)"
+/// The same while Managed Operations are waited for.
+fn managed_state(machine: &Machine) -> String {
+    let snapshot = machine.snapshot();
+    match snapshot.and_then(|snapshot| snapshot.managed.as_deref()) {
+        Some(word) if word.eq_ignore_ascii_case("complete") => {
+            "DEPLOYED; xenstore said before that Managed Operations is complete, which is left over"
+                .to_owned()
         }
-        false => "",
+        Some(word) => format!("DEPLOYED; Managed Operations: {word}"),
+        None if snapshot.is_none_or(|snapshot| !snapshot.is_clear()) => {
+            "DEPLOYED; nothing from Managed Operations yet: xenstore cannot be read here".to_owned()
+        }
+        None => "DEPLOYED; nothing from Managed Operations yet".to_owned(),
     }
 }
 
-fn why(trouble: &Failure) -> String {
-    match trouble {
-        Failure::LimitUsedUp { why, .. } => no_place(*why),
-        Failure::Unheard => UNHEARD.to_owned(),
-        Failure::Error(error) => error.message.clone(),
+/// The source of a status, if it is not the API.
+fn by_xenstore(machine: &Machine) -> &'static str {
+    match machine.is_believed() {
+        true => {
+            " (it changed to that in xenstore, and the API has not answered since: xenstore is \
+             believed)"
+        }
+        false => "",
     }
 }
 
@@ -225,12 +224,9 @@ fn progress(tasks: &[NamedStatus]) -> String {
     }
 }
 
-fn failed(tasks: &[NamedStatus]) -> String {
-    let names: Vec<String> = tasks
-        .iter()
-        .filter(|task| !is_done(task))
-        .map(|task| format!("{} ({})", task.name, task.status))
-        .collect();
+fn unsuccessful(tasks: &[NamedStatus]) -> String {
+    let tasks = tasks.iter().filter(|task| !is_done(task));
+    let names: Vec<String> = tasks.map(|task| format!("{} ({})", task.name, task.status)).collect();
     match names.is_empty() {
         true => String::new(),
         false => format!("; not successful: {}", names.join(", ")),

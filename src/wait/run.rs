@@ -1,97 +1,141 @@
-//! The edge of the wait: it sleeps, asks, and speaks; all it decides is how.
+//! The loop of a wait: it carries out the steps of the machine and reports what happens.
 
 use std::time::Duration;
 
 use super::report::Report;
-use super::{End, Heard, Machine, Policy, Question, Rested, Source, Step};
+use super::{Machine, Policy, Poll, Question, Source, Step, WaitOutcome, Wakeup};
 use crate::clock::{BootInstant, random_unit};
-use crate::systemd;
-use crate::ui;
+use crate::error::Result;
+use crate::{systemd, ui};
 
-/// How often the live line is drawn anew.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the live line is drawn.
+const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The deadline of a request where the wait itself has none: the client's own is always shorter.
-const NEVER: Duration = Duration::from_secs(86_400);
+/// The deadline of a request where the wait has none: the client's own is always earlier.
+const NO_DEADLINE: Duration = Duration::from_secs(86_400);
 
-/// Waits. Answers with how it ended, what was learnt, and that in a sentence.
-pub fn run(source: &mut dyn Source, policy: Policy) -> (End, Machine, String) {
+/// How a wait ended.
+#[derive(Debug)]
+pub struct WaitEnd {
+    /// The outcome.
+    pub outcome: WaitOutcome,
+    /// The last word that is known: the status, the gateway, or nothing.
+    pub word: String,
+    /// The sentence for a person.
+    pub sentence: String,
+}
+
+/// Waits. `started`: when the process started, for the times that people are told.
+///
+/// # Errors
+/// A setting is wrong, so that waiting has no sense.
+pub fn run(source: &mut dyn Source, policy: Policy, started: BootInstant) -> Result<WaitEnd> {
     let mut now = BootInstant::now();
-    let mut machine = Machine::new(policy, now);
-    let mut report = Report::new(now);
+    let mut wait =
+        Wait { source, machine: Machine::new(policy, now), report: Report::new(started) };
     loop {
-        machine.hear_local(source.look().as_ref(), now);
-        source.want(machine.interval());
-        let rested = match machine.step(now) {
-            Step::End(end) => {
-                ui::end_live();
-                let sentence = report.end(&machine, end, now);
-                return (end, machine, sentence);
-            }
-            Step::Rest(until) => pause(source, until, &machine, &mut report, policy.watched),
-            // By the time it is due, what the server knows may be something else.
-            Step::Ask { at, .. } if at > now => {
-                pause(source, at, &machine, &mut report, policy.watched)
-            }
-            Step::Ask { question, deadline, .. } => {
-                if policy.watched {
-                    ui::live(&report.live(&machine, now));
-                }
-                Rested::Heard(source.ask(question, deadline.unwrap_or(now + NEVER)))
-            }
+        wait.look(now);
+        let wakeup = match wait.machine.step(now) {
+            Step::End(outcome) => return Ok(wait.end(outcome, now)),
+            Step::Rest(until) => wait.rest(until),
+            // By the time it is due, the server itself may know something else.
+            Step::Ask { at, .. } if at > now => wait.rest(at),
+            Step::Ask { question, deadline, .. } => wait.ask(question, deadline, now)?,
         };
-        if let Rested::Heard(heard) = rested {
-            hear(&mut machine, &heard, &mut report, policy.watched);
+        if let Wakeup::Poll(poll) = wakeup {
+            wait.record(&poll);
         }
         now = BootInstant::now();
     }
 }
 
-fn hear(machine: &mut Machine, heard: &Heard, report: &mut Report, watched: bool) {
-    let now = BootInstant::now();
-    machine.hear(heard.question, heard.asked, now, &heard.news, random_unit());
-    if let Some(line) = report.status(machine) {
-        systemd::status(&line);
-    }
-    // The line about a change also says how far the tasks are, if they are asked for next. The last line is the caller's.
-    let more_to_come = match machine.step(now) {
-        Step::Ask { question, .. } => question == Question::Tasks,
-        Step::Rest(_) => false,
-        Step::End(_) => true,
-    };
-    if !watched
-        && !more_to_come
-        && let Some(line) = report.line(machine, now)
-    {
-        log::info!("{line}");
-    }
+struct Wait<'a> {
+    source: &'a mut dyn Source,
+    machine: Machine,
+    report: Report,
 }
 
-/// Sleeps until then, or until that brings something; on a terminal the live line ticks meanwhile, in a log the heart beats.
-fn pause(
-    source: &mut dyn Source,
-    until: BootInstant,
-    machine: &Machine,
-    report: &mut Report,
-    watched: bool,
-) -> Rested {
-    loop {
-        let now = BootInstant::now();
-        if until <= now {
-            return Rested::Nothing;
+impl Wait<'_> {
+    fn is_watched(&self) -> bool {
+        self.machine.policy().is_watched
+    }
+
+    /// Looks at what the server itself knows.
+    fn look(&mut self, now: BootInstant) {
+        let snapshot = self.source.look();
+        self.machine.observe(snapshot.as_ref(), now);
+        self.source.set_interval(self.machine.interval());
+    }
+
+    fn ask(
+        &mut self,
+        question: Question,
+        deadline: Option<BootInstant>,
+        now: BootInstant,
+    ) -> Result<Wakeup> {
+        if self.is_watched() {
+            ui::live(&self.report.live(&self.machine, now));
         }
-        let slice = if watched {
-            ui::live(&report.live(machine, now));
-            until.min(now + TICK)
-        } else {
-            if let Some(line) = report.line(machine, now) {
-                log::info!("{line}");
+        let deadline = deadline.unwrap_or(now + NO_DEADLINE);
+        self.source.ask(question, deadline).map(Wakeup::Poll)
+    }
+
+    /// Sleeps until then, or until something happens. The live line or the log shows meanwhile
+    /// that the wait goes on.
+    fn rest(&mut self, until: BootInstant) -> Wakeup {
+        loop {
+            let now = BootInstant::now();
+            if until <= now {
+                return Wakeup::Timeout;
             }
-            until.min(report.heartbeat())
-        };
-        match source.rest(slice) {
-            Rested::Nothing => {}
-            rested => return rested,
+            let next_line = match self.is_watched() {
+                true => {
+                    ui::live(&self.report.live(&self.machine, now));
+                    now + REDRAW_INTERVAL
+                }
+                false => {
+                    self.log(now);
+                    self.report.heartbeat()
+                }
+            };
+            match self.source.rest(until.min(next_line)) {
+                Wakeup::Timeout => {}
+                wakeup => return wakeup,
+            }
         }
+    }
+
+    fn record(&mut self, poll: &Poll) {
+        let now = BootInstant::now();
+        self.machine.record(poll, now, random_unit());
+        if let Some(line) = self.report.status(&self.machine) {
+            systemd::status(&line);
+        }
+        // The line about a change also says how far the tasks are, if they are asked for next. The
+        // last line is the caller's.
+        let has_more_to_say = match self.machine.step(now) {
+            Step::Ask { question, .. } => question == Question::Tasks,
+            Step::Rest(_) => false,
+            Step::End(_) => true,
+        };
+        if !self.is_watched() && !has_more_to_say {
+            self.log(now);
+        }
+    }
+
+    fn log(&mut self, now: BootInstant) {
+        if let Some(line) = self.report.line(&self.machine, now) {
+            log::info!("{line}");
+        }
+    }
+
+    fn end(&mut self, outcome: WaitOutcome, now: BootInstant) -> WaitEnd {
+        ui::end_live();
+        let machine = &self.machine;
+        let word = match machine.gateway() {
+            Some(address) => address.to_string(),
+            None => machine.status().map(|status| status.word().to_owned()).unwrap_or_default(),
+        };
+        WaitEnd { outcome, word, sentence: self.report.end(machine, outcome, now) }
     }
 }

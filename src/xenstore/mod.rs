@@ -9,11 +9,13 @@ mod client;
 pub mod codec;
 pub mod metadata;
 mod place;
+mod status;
 mod watcher;
 
 pub use client::{Connection, LOOK_TIMEOUT};
 pub use metadata::{Server, Snapshot, Value};
 pub use place::XenstoreError;
+pub use status::{StatusInXenstore, status_in_xenstore};
 pub use watcher::{Watcher, managed_marker};
 
 impl Connection {

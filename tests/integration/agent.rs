@@ -187,7 +187,7 @@ fn the_thirty_first_request_in_a_minute_is_the_limit_and_no_answer() {
     world
         .run(&["status", "--deadline", "5s"])
         .expect(6)
-        .says("request limit of this server is used up");
+        .says("rate limit of this server is used up");
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn the_status_can_be_taken_from_xenstore() {
     let none = run(bare_agent(&["status", "--source", "xenstore"]), Some(&another));
     assert_eq!(
         none.expect(5)
-            .says("no RackConnect v2 server: xenstore names the provider \"Amazon\"")
+            .says("not a RackConnect v2 server: xenstore names the provider \"Amazon\"")
             .text(),
         ""
     );

@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
-use rackconnect_agent::coalesce::Wish;
+use rackconnect_agent::coalesce::Subscribe;
 use simulated_api::{Align, Config, Script, Step};
 
 use crate::support::{Ended, PATIENCE, Running, World, binary, ended, until};
@@ -77,7 +77,7 @@ fn thirty_requests_whoever_asks_and_then_none() {
     }
     let more = world.run("status --deadline 15s");
     assert_eq!(more.code, Some(6), "{more:?}");
-    assert!(more.stderr.contains("the request limit of this server is used up"), "{more:?}");
+    assert!(more.stderr.contains("the rate limit of this server is used up"), "{more:?}");
     assert_eq!(world.count(), 30);
 }
 
@@ -312,7 +312,9 @@ fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
             socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
         connect(stream.as_raw_fd(), &name).unwrap();
         let mut stream = File::from(stream);
-        stream.write_all(&Wish { every: None, reserve: 6, is_new: true }.encode()).unwrap();
+        stream
+            .write_all(&Subscribe { interval: None, reserved: 6, is_new: true }.encode())
+            .unwrap();
         answers += u64::from(stream.read(&mut answer).unwrap() > 0);
     }
     let most = 2 * start.elapsed().as_secs() + 4;
@@ -507,7 +509,7 @@ fn a_lock_that_was_held_for_seconds_broke_the_limit() {
     let lock = holder(&world);
     let run = world.run("status --deadline 4s");
     assert_eq!(run.code, Some(6), "{run:?}");
-    assert!(run.stderr.contains("keeps the count of this server's requests locked"), "{run:?}");
+    assert!(run.stderr.contains("another process holds the lock of the rate limit"), "{run:?}");
     assert_eq!(world.run("wait --timeout 4s").code, Some(124));
     assert_eq!(world.count(), 30);
     drop(lock);
@@ -519,7 +521,7 @@ fn a_lock_that_is_held_for_two_seconds_is_waited_for() {
     world.run("status").is_answered();
     let lock = holder(&world);
     let mut waiting = world.start("status");
-    assert!(waiting.says("locked: trying on"));
+    assert!(waiting.says("holds the lock of the rate limit: trying again"));
     assert_eq!(world.count(), 1);
     drop(lock);
     let run = waiting.end();
@@ -625,9 +627,7 @@ fn a_series_of_403s_names_the_usual_suspects() {
     let run = world.run("gateway --deadline 20s");
     assert_eq!(run.code, Some(6), "{run:?}");
     assert!(
-        run.stderr.contains(
-            "(HTTP 403, 3 times in a row, each but the first after a minute with nothing"
-        ),
+        run.stderr.contains("(HTTP 403, 3 times in a row with a minute's pause between them)"),
         "{run:?}"
     );
     assert!(run.stderr.contains("rcrun"), "{run:?}");

@@ -215,7 +215,7 @@ fn a_wait_for_managed_operations_says_that_xenstore_cannot_be_read() {
     let ended = finish(agent.spawn().expect("the agent starts"));
     ends(&ended, 124, "DEPLOYED\n");
     assert!(
-        ended.stderr.contains("xenstore, which would tell, cannot be read here"),
+        ended.stderr.contains("nothing from Managed Operations yet: xenstore cannot be read here"),
         "{}",
         ended.stderr
     );

@@ -254,7 +254,7 @@ fn fifty_loops(program: &Path) {
                     match code {
                         Some(0) => assert!(!out.is_empty()),
                         Some(6) => {
-                            assert!(out.is_empty() && err.contains("request limit"), "{err}")
+                            assert!(out.is_empty() && err.contains("rate limit"), "{err}")
                         }
                         code => panic!("{code:?} {out} {err}"),
                     }
@@ -297,7 +297,7 @@ fn another_program(program: &Path) {
                     match text(server.run("status")) {
                         (Some(0), out, _) => assert_eq!(out, "DEPLOYING\n"),
                         (Some(6), out, err) => {
-                            assert!(out.is_empty() && err.contains("request limit"), "{err}")
+                            assert!(out.is_empty() && err.contains("rate limit"), "{err}")
                         }
                         other => panic!("{other:?}"),
                     }

@@ -1,58 +1,58 @@
 //! `doctor`: what is wrong on this server, and what to do about it.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::once;
-use crate::api::client::{Answer, Client, Failure, UNHEARD, no_place};
+use crate::api::request::{Answer, Failure, rate_limit_message};
 use crate::cli::options;
 use crate::clock::BootInstant;
-use crate::coalesce;
-use crate::config::{Settings, unsupported_format};
-use crate::doctor::{self, ApiClient, ApiFailure, Colours, Detail, Request, Subject};
+use crate::config::{DoctorSettings, PlainFormat, Sources};
+use crate::doctor::{self, ApiClient, ApiFailure, Colours, Detail, DoctorRequest, Subject};
 use crate::error::{Kind, Result};
 use crate::exit::Exit;
 use crate::model::{Format, Operation};
 use crate::ratelimit::LimitCause;
-use crate::region::Detected;
+use crate::region::{Detected, Patience};
+use crate::session::Session;
 use crate::ui::{self, output};
 
 /// How much earlier than the whole command the collecting ends.
 const MARGIN: Duration = Duration::from_millis(500);
 
+/// How long `doctor` looks for the region.
+const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Examines the server.
-pub fn run(settings: &Settings) -> Result<Exit> {
-    if settings.has(&options::LIST) {
+pub fn run(sources: &Sources) -> Result<Exit> {
+    if sources.has(&options::LIST) {
         return doctor::list();
     }
-    if let Some(id) = settings.flag(&options::EXPLAIN) {
+    if let Some(id) = sources.flag(&options::EXPLAIN) {
         return doctor::explain(id);
     }
-    let is_json = match settings.flag(&options::FORMAT) {
-        None | Some("text") => false,
-        Some("json") => true,
-        Some(other) => return Err(unsupported_format(other, &["text", "json"])),
-    };
-    let detail = match (settings.has(&options::QUIET), settings.has(&options::VERBOSE)) {
+    let DoctorSettings { api, end, format } = DoctorSettings::resolve(sources)?;
+    let detail = match (sources.has(&options::QUIET), sources.has(&options::VERBOSE)) {
         (true, _) => Detail::Failures,
         (false, true) => Detail::Evidence,
         (false, false) => Detail::Findings,
     };
-    doctor::run(Request {
-        subject: subject(settings)?,
-        api: api(settings),
-        only: settings.flags(&options::ONLY).flat_map(split_list).collect(),
-        is_json,
+    let session = Session::new(api, Patience::Once);
+    let root = sources.flag(&options::ROOT).unwrap_or("/");
+    doctor::run(DoctorRequest {
+        subject: subject(&session, end, Path::new(root)),
+        api: api_client(session),
+        only: sources.flags(&options::ONLY).flat_map(split_list).collect(),
+        is_json: format == PlainFormat::Json,
         detail,
         colours: colours(),
-        report: settings.flag(&options::REPORT).map(PathBuf::from),
+        report: sources.flag(&options::REPORT).map(PathBuf::from),
     })
 }
 
-/// The API, through the client that all commands use.
+/// The API, through the session that all commands use.
 struct DoctorApi {
-    client: Client,
+    session: Session,
     endpoint: String,
 }
 
@@ -67,46 +67,46 @@ impl ApiClient for DoctorApi {
         format: Format,
         deadline: BootInstant,
     ) -> Result<Answer, ApiFailure> {
-        let heard = coalesce::ask_now(&self.client, operation, format, 0, &|_| deadline, deadline);
-        self.client.judge(operation, format, heard.reply).map_err(|failure| match failure {
-            Failure::LimitUsedUp { why: why @ LimitCause::Forbidden(_), .. } => {
-                ApiFailure::Forbidden(no_place(why))
+        self.session.ask_once(operation, format, deadline).map_err(|failure| match failure {
+            Failure::RateLimited { cause: cause @ LimitCause::Forbidden(_), .. } => {
+                ApiFailure::Forbidden(rate_limit_message(cause))
             }
-            Failure::LimitUsedUp { why, .. } => ApiFailure::LimitUsedUp(no_place(why)),
-            Failure::Unheard => ApiFailure::Unreachable(UNHEARD.to_owned()),
+            Failure::RateLimited { cause, .. } => {
+                ApiFailure::LimitUsedUp(rate_limit_message(cause))
+            }
             Failure::Error(err) if err.kind == Kind::NotUnderstood => {
                 ApiFailure::NotUnderstood(err.message)
             }
-            Failure::Error(err) => ApiFailure::Unreachable(err.message),
+            Failure::LeaderSilent | Failure::Error(_) => ApiFailure::Unreachable(failure.message()),
         })
     }
 }
 
-/// The API, if it is known where it is.
-fn api(settings: &Settings) -> Result<Box<dyn ApiClient>, String> {
-    let is_known = settings.has_endpoint().map_err(|err| err.message)?;
-    if !is_known && !matches!(settings.look_for_region(), Ok(Detected::Known(..))) {
+/// The API, if its endpoint is known.
+fn api_client(session: Session) -> Result<Box<dyn ApiClient>, String> {
+    if session.settings().endpoint.is_none() && session.region().known().is_none() {
         return Err("the region is not known, so neither is the API".to_owned());
     }
-    let client = once::client(settings, 0).map_err(|err| err.message)?;
-    let endpoint = settings.endpoint().map_err(|err| err.message)?.to_string();
-    Ok(Box::new(DoctorApi { client, endpoint }))
+    let soon = BootInstant::now() + DETECT_TIMEOUT;
+    let endpoint = session.endpoint(soon).map_err(|err| err.message)?.to_string();
+    session.client(soon).map_err(|err| err.message)?;
+    Ok(Box::new(DoctorApi { session, endpoint }))
 }
 
-fn subject(settings: &Settings) -> Result<Subject> {
-    let region = match settings.look_for_region()? {
+fn subject(session: &Session, end: BootInstant, root: &Path) -> Subject {
+    let api = session.settings();
+    let region = match session.region().look(api.started + DETECT_TIMEOUT) {
         Detected::Known(region, source) => Ok((region, source)),
-        Detected::NotYet(why) | Detected::Unknown(why) => Err(why),
+        Detected::NotYet(reason) | Detected::Unknown(reason) => Err(reason),
     };
-    let deadline = settings.doctor_deadline()?;
-    Ok(Subject {
-        started: settings.began(),
-        deadline: settings.began() + deadline.saturating_sub(MARGIN),
-        root: PathBuf::from(settings.flag(&options::ROOT).unwrap_or("/")),
-        state_dir: settings.state_dir()?,
+    Subject {
+        started: api.started,
+        deadline: (end - MARGIN).max(api.started),
+        root: root.to_owned(),
+        state_dir: api.state_dir.value.clone(),
         region,
-        is_told: settings.has_endpoint()?,
-    })
+        is_told: api.endpoint.is_some(),
+    }
 }
 
 fn split_list(list: &str) -> impl Iterator<Item = String> {

@@ -1,31 +1,31 @@
 //! `gateway check`: compares the kernel's default route with the API's gateway.
 
-use super::{SettingsApi, journal_to_read};
-use crate::cli::options;
-use crate::config::{Settings, unsupported_format};
+use super::journal_to_read;
+use crate::config::{CheckSettings, PlainFormat, Sources};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::gateway::check::Comparison;
-use crate::gateway::lookup::Schedule;
+use crate::gateway::lookup::{GatewayLookup, Schedule};
+use crate::region::Patience;
+use crate::session::Session;
 use crate::ui::{escape_control, output};
 
 /// Compares, and changes nothing.
-pub fn run(settings: &Settings) -> Result<Exit> {
-    let is_json = match settings.flag(&options::FORMAT) {
-        None | Some("text") => false,
-        Some("json") => true,
-        Some(other) => return Err(unsupported_format(other, &["text", "json"])),
-    };
-    let interface = settings.interface()?;
-    journal_to_read(settings)?;
-    let answer = SettingsApi::new(settings).lookup(Schedule::Once)?.gateway();
+pub fn run(sources: &Sources) -> Result<Exit> {
+    let CheckSettings { one_shot, interface, format } = CheckSettings::resolve(sources)?;
+    journal_to_read(&one_shot.api.state_dir.value);
+    let (started, deadline) = (one_shot.api.started, one_shot.deadline.value);
+    let session = Session::new(one_shot.api, Patience::Once);
+    let answer = GatewayLookup::new(&session, started, deadline, Schedule::Once).gateway();
+    let interface = interface.map(|interface| interface.value);
     let comparison = Comparison::new(answer.as_ref().ok().copied(), interface)?;
-    if is_json {
-        output::line(&comparison.to_json())?;
-    } else {
-        comparison.lines().iter().try_for_each(|line| output::line(&escape_control(line)))?;
+    match format {
+        PlainFormat::Json => output::line(&comparison.to_json())?,
+        PlainFormat::Text => {
+            comparison.lines().iter().try_for_each(|line| output::line(&escape_control(line)))?;
+        }
     }
-    // What the kernel does is of use even if the API does not answer.
+    // What the kernel does is of use even if the API does not respond.
     let gateway = answer?;
     if comparison.matches() {
         return Ok(Exit::Ok);

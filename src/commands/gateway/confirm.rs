@@ -1,7 +1,7 @@
 //! `gateway confirm` and `gateway rollback`: they ask the API nothing and work with any
 //! configuration, as they may be all that is left to someone.
 
-use crate::config::Settings;
+use crate::config::{Sources, rescue_state_dir};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::confirm::{Reply, Verdict, send};
@@ -11,8 +11,8 @@ use crate::gateway::undo::finish_interrupted;
 use crate::ui::{escape_control, output};
 
 /// Accepts the change that waits.
-pub fn confirm(settings: &Settings) -> Result<Exit> {
-    let journal = Journal::at(&settings.state_dir()?);
+pub fn confirm(sources: &Sources) -> Result<Exit> {
+    let journal = Journal::at(&rescue_state_dir(sources)?.value);
     if let Some(reply) = send(&journal, Verdict::Confirm)? {
         return finish(reply);
     }
@@ -29,8 +29,8 @@ pub fn confirm(settings: &Settings) -> Result<Exit> {
 }
 
 /// Undoes the change that waits, or the last one.
-pub fn rollback(settings: &Settings) -> Result<Exit> {
-    let journal = Journal::at(&settings.state_dir()?);
+pub fn rollback(sources: &Sources) -> Result<Exit> {
+    let journal = Journal::at(&rescue_state_dir(sources)?.value);
     if let Some(reply) = send(&journal, Verdict::Rollback)? {
         return finish(reply);
     }

@@ -1,33 +1,47 @@
 //! `gateway set`: makes the API's gateway the default gateway.
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::time::Duration;
 
-use super::{SettingsApi, journal_to_change, journal_to_read};
-use crate::cli::options;
-use crate::config::Settings;
+use super::{journal_to_change, journal_to_read};
+use crate::config::{SetSettings, Sources};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::gateway::export;
-use crate::gateway::lookup::Schedule;
+use crate::gateway::lookup::{GatewayLookup, Schedule};
 use crate::gateway::set::{SetOptions, SetOutcome, set};
+use crate::region::Patience;
+use crate::session::Session;
 use crate::ui::{escape_control, output};
 
-/// How long a person on a terminal has to confirm unless told otherwise.
-const DEFAULT_CONFIRM: Duration = Duration::from_secs(60);
-
 /// Sets the gateway.
-pub fn run(settings: &Settings) -> Result<Exit> {
-    let options = set_options(settings)?;
-    let journal = match options.dry_run {
-        true => journal_to_read(settings)?,
-        false => journal_to_change(settings)?,
+pub fn run(sources: &Sources) -> Result<Exit> {
+    let settings = SetSettings::resolve(sources)?;
+    let one_shot = settings.one_shot;
+    let journal = match settings.dry_run {
+        true => journal_to_read(&one_shot.api.state_dir.value),
+        false => journal_to_change(&one_shot.api.state_dir.value),
     };
-    let api = SettingsApi::new(settings);
-    let lookup = api.lookup(schedule(settings)?)?;
+    let schedule = settings.wait.map_or(Schedule::Once, |wait| Schedule::Wait {
+        interval: wait.interval,
+        deadline: wait.end,
+    });
+    let options = SetOptions {
+        interface: settings.interface.map(|interface| interface.value),
+        keep_old_metric: settings.keep_old_metric.map(|metric| metric.value),
+        probes: settings.probes,
+        confirm: settings.confirm,
+        force: settings.force,
+        dry_run: settings.dry_run,
+    };
+    let (started, deadline) = (one_shot.api.started, one_shot.deadline.value);
+    let session = Session::new(one_shot.api, Patience::Once);
+    let lookup = GatewayLookup::new(&session, started, deadline, schedule);
     let print = |line: &str| output::line(&escape_control(line));
-    match set(&lookup, &journal, &options, &print)? {
+    report(set(&lookup, &journal, &options, &print)?, &print)
+}
+
+fn report(outcome: SetOutcome, print: &dyn Fn(&str) -> Result<()>) -> Result<Exit> {
+    match outcome {
         SetOutcome::NothingToDo { gateway, interface } => {
             print(&format!("nothing to do: {gateway} on {interface} is the default gateway"))?;
         }
@@ -43,28 +57,4 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         }
     }
     Ok(Exit::Ok)
-}
-
-fn set_options(settings: &Settings) -> Result<SetOptions> {
-    let confirm = match settings.confirm()? {
-        None if io::stdin().is_terminal() => Some(DEFAULT_CONFIRM),
-        None | Some(Duration::ZERO) => None,
-        given => given,
-    };
-    Ok(SetOptions {
-        interface: settings.interface()?,
-        keep_old_metric: settings.keep_old_metric()?,
-        probes: settings.probes()?,
-        confirm,
-        force: settings.has(&options::FORCE),
-        dry_run: settings.has(&options::DRY_RUN),
-    })
-}
-
-fn schedule(settings: &Settings) -> Result<Schedule> {
-    if !settings.has(&options::WAIT) {
-        return Ok(Schedule::Once);
-    }
-    let deadline = settings.wait_timeout()?.map(|timeout| settings.began() + timeout);
-    Ok(Schedule::Wait { interval: settings.wait_interval()?, deadline })
 }

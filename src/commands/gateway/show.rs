@@ -1,60 +1,46 @@
 //! `gateway show`: the address that the API has assigned.
 
-use super::{SettingsApi, journal_to_read};
-use crate::api::client::Answer;
+use super::journal_to_read;
+use crate::api::request::Answer;
 use crate::api::response;
-use crate::cli::options;
-use crate::config::{Settings, api_format};
+use crate::config::{ShowFormat, ShowSettings, Sources};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::gateway::export::{self, Manager};
+use crate::gateway::export;
 use crate::gateway::export_facts::collect;
-use crate::gateway::lookup::{GatewayApi, not_assigned};
+use crate::gateway::lookup::not_assigned;
 use crate::model::{Format, Operation};
+use crate::region::Patience;
+use crate::session::Session;
 use crate::ui::output;
 
 /// Asks for the gateway and prints it.
-pub fn run(settings: &Settings) -> Result<Exit> {
-    let format = api_format(settings, Operation::Gateway)?;
-    let manager = settings.flag(&options::AS).map(manager).transpose()?;
-    if format.is_some() && manager.is_some() {
-        return Err(Error::usage("--as cannot be combined with --format"));
-    }
-    if manager.is_none() && settings.flag(&options::INTERFACE).is_some() {
-        return Err(Error::usage(
-            "--interface has no effect on the address; give it with --as, or to gateway check or \
-             gateway set",
-        ));
-    }
-    let interface = settings.interface()?;
-    let journal = journal_to_read(settings)?;
-    let deadline = settings.began() + settings.deadline()?;
-    let Answer::Body(bytes) = SettingsApi::new(settings).ask(
-        Operation::Gateway,
-        format.unwrap_or(Format::Text),
-        deadline,
-        0,
-    )?
-    else {
+pub fn run(sources: &Sources) -> Result<Exit> {
+    let ShowSettings { one_shot, format, interface } = ShowSettings::resolve(sources)?;
+    let journal = journal_to_read(&one_shot.api.state_dir.value);
+    let end = one_shot.end();
+    let session = Session::new(one_shot.api, Patience::Once);
+    let requested = match format {
+        ShowFormat::Body(format) => format,
+        ShowFormat::Address | ShowFormat::Export(_) => Format::Text,
+    };
+    let Answer::Body(bytes) = session.ask(Operation::Gateway, requested, end, 0)? else {
         return Err(not_assigned());
     };
-    if format.is_some() {
+    if let ShowFormat::Body(_) = format {
         output::body(&bytes)?;
     }
     let address = response::gateway(&bytes)?;
-    if let Some(manager) = manager {
-        let facts = collect(address, interface.as_deref(), &journal)?;
-        let text = export::write(manager, &facts).map_err(|err| Error::new(Kind::Other, err))?;
-        output::write(text.as_bytes())?;
-    } else if format.is_none() {
-        output::line(&address.to_string())?;
+    match format {
+        ShowFormat::Body(_) => {}
+        ShowFormat::Address => output::line(&address.to_string())?,
+        ShowFormat::Export(manager) => {
+            let named = interface.as_ref().map(|interface| interface.value.as_str());
+            let facts = collect(address, named, &journal)?;
+            let text =
+                export::write(manager, &facts).map_err(|err| Error::new(Kind::Other, err))?;
+            output::write(text.as_bytes())?;
+        }
     }
     Ok(Exit::Ok)
-}
-
-fn manager(name: &str) -> Result<Manager> {
-    Manager::named(name).ok_or_else(|| {
-        let names = Manager::NAMES.join(", ");
-        Error::usage(format!("--as: {name:?} is not supported here ({names})"))
-    })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::files::Files;
 use super::subject::{Addition, Subject};
-use crate::api::client::Answer;
+use crate::api::request::Answer;
 use crate::api::response;
 use crate::clock::BootInstant;
 use crate::doctor::evidence::{ApiEvidence, ApiFailure, ApiReading, Evidence};

@@ -2,10 +2,17 @@
 
 use proptest::prelude::*;
 
-use super::tests::{at, policy, unreachable};
-use super::*;
-use crate::ratelimit::LimitCause as Why;
-use crate::xenstore::Value;
+use super::state::Machine;
+use super::step::{Step, WATCHED_INTERVAL};
+use super::tests::{at, policy, record, unreachable};
+use crate::api::request::Failure;
+use crate::clock::BootInstant;
+use crate::model::{Goal, Status};
+use crate::ratelimit::LimitCause;
+use crate::wait::{Policy, PollResult, Question, WaitOutcome};
+use crate::xenstore::Snapshot;
+use crate::xenstore::{Server, Value};
+use std::time::Duration;
 
 const RACKCONNECT: &str = r#"["rack_connect", "rax_managed"]"#;
 
@@ -23,8 +30,8 @@ fn status(word: &str) -> Snapshot {
     seen(RACKCONNECT, word, "-")
 }
 
-fn says(word: &str) -> News {
-    News::Status(Status::from_text(word).unwrap())
+fn says(word: &str) -> PollResult {
+    PollResult::Status(Status::from_text(word).unwrap())
 }
 
 /// When it asks next for the goal.
@@ -44,18 +51,18 @@ impl Wait {
     }
 
     /// xenstore says this at that second.
-    fn local(&mut self, second: u64, sighting: &Snapshot) -> &mut Wait {
-        self.0.hear_local(Some(sighting), at(second));
+    fn local(&mut self, second: u64, snapshot: &Snapshot) -> &mut Wait {
+        self.0.observe(Some(snapshot), at(second));
         self
     }
 
     /// The API, asked at that second, says this.
-    fn api(&mut self, second: u64, news: &News) -> &mut Wait {
-        self.0.hear(Question::Status, at(second), at(second), news, 0.0);
+    fn api(&mut self, second: u64, news: &PollResult) -> &mut Wait {
+        record(&mut self.0, Question::Status, at(second), at(second), news, 0.0);
         self
     }
 
-    fn end(&self, second: u64) -> Option<End> {
+    fn end(&self, second: u64) -> Option<WaitOutcome> {
         match self.0.step(at(second)) {
             Step::End(end) => Some(end),
             _ => None,
@@ -75,7 +82,7 @@ fn a_working_watch_slows_the_polling_down() {
     assert_eq!(due(&wait.0, at(1)), 5);
     wait.local(2, &status("DEPLOYING"));
     assert_eq!(due(&wait.0, at(2)), 30);
-    wait.0.hear_local(None, at(20));
+    wait.0.observe(None, at(20));
     assert_eq!(due(&wait.0, at(20)), 5, "it is overdue");
 }
 
@@ -93,14 +100,14 @@ fn a_failing_api_and_one_that_lags_behind_are_polled_at_the_interval() {
     wait.local(8, &status("DEPLOYED"));
     assert_eq!(due(&wait.0, at(8)), 12, "that is no change");
     wait.api(12, &says("DEPLOYED"));
-    assert_eq!(wait.end(12), Some(End::Reached));
+    assert_eq!(wait.end(12), Some(WaitOutcome::Reached));
 }
 
 /// xenstore is written to late, or never, though it tells of changes.
 #[test]
 fn a_store_without_the_status_that_the_api_has_does_not_slow_the_polling_down() {
     let mut wait = Wait::new(Goal::Deployed);
-    wait.local(0, &status("-")).api(0, &News::NotKnownYet);
+    wait.local(0, &status("-")).api(0, &PollResult::NotFound);
     assert_eq!(due(&wait.0, at(0)), 30, "both know of none");
     wait.api(30, &says("DEPLOYING"));
     assert!(wait.0.interval() < WATCHED_INTERVAL);
@@ -112,8 +119,8 @@ fn a_store_without_the_status_that_the_api_has_does_not_slow_the_polling_down() 
 #[test]
 fn the_gateway_is_polled_at_the_interval_whatever_is_watched() {
     let mut machine = Machine::new(policy(Goal::Gateway), at(0));
-    machine.hear_local(Some(&status("DEPLOYING")), at(0));
-    machine.hear(Question::Gateway, at(0), at(0), &News::NotKnownYet, 0.0);
+    machine.observe(Some(&status("DEPLOYING")), at(0));
+    record(&mut machine, Question::Gateway, at(0), at(0), &PollResult::NotFound, 0.0);
     assert_eq!(due(&machine, at(0)), 5);
 }
 
@@ -124,7 +131,7 @@ fn what_was_there_when_the_wait_began_is_never_believed() {
         wait.local(round * 5, &status("DEPLOYED")).api(round * 5, &unreachable());
         // Unreadable in between, and gone, and back: nobody saw it change.
         wait.local(round * 5 + 1, &status("!")).local(round * 5 + 2, &status("two words"));
-        wait.0.hear_local(None, at(round * 5 + 3));
+        wait.0.observe(None, at(round * 5 + 3));
         assert_eq!(wait.end(round * 5 + 3), None);
     }
 }
@@ -136,7 +143,7 @@ fn a_change_is_believed_after_two_failures_that_follow_it() {
     wait.local(7, &status("DEPLOYED")).api(7, &unreachable());
     assert_eq!(wait.end(7), None);
     wait.api(12, &unreachable());
-    assert_eq!(wait.end(12), Some(End::Reached));
+    assert_eq!(wait.end(12), Some(WaitOutcome::Reached));
     assert!(wait.0.is_believed());
 }
 
@@ -147,7 +154,7 @@ fn an_answer_after_the_change_starts_the_counting_anew() {
     wait.api(7, &unreachable()).api(12, &says("DEPLOYING")).api(17, &unreachable());
     assert_eq!(wait.end(17), None);
     wait.api(22, &unreachable());
-    assert_eq!(wait.end(22), Some(End::Reached));
+    assert_eq!(wait.end(22), Some(WaitOutcome::Reached));
 }
 
 /// Answers are shared among processes, and may be to a question from before the change.
@@ -156,13 +163,13 @@ fn what_was_asked_before_the_change_says_nothing_about_it() {
     let mut wait = Wait::new(Goal::Deployed);
     wait.local(0, &status("DEPLOYING")).api(0, &unreachable()).local(7, &status("DEPLOYED"));
     for _ in 0..3 {
-        wait.0.hear(Question::Status, at(6), at(8), &unreachable(), 0.0);
+        record(&mut wait.0, Question::Status, at(6), at(8), &unreachable(), 0.0);
     }
     assert_eq!(due(&wait.0, at(8)), 8, "the change is still to be asked about");
     wait.api(8, &unreachable());
     assert_eq!(wait.end(8), None);
     wait.api(13, &unreachable());
-    assert_eq!(wait.end(13), Some(End::Reached));
+    assert_eq!(wait.end(13), Some(WaitOutcome::Reached));
 }
 
 #[test]
@@ -170,8 +177,8 @@ fn a_full_limit_is_no_failure() {
     let mut wait = Wait::new(Goal::Deployed);
     wait.local(0, &status("-")).local(1, &status("DEPLOYED"));
     for second in 1..10 {
-        let full = Failure::LimitUsedUp { until: at(second), why: Why::Forbidden(1) };
-        wait.api(second, &News::Failure(full));
+        let full = Failure::RateLimited { until: at(second), cause: LimitCause::Forbidden(1) };
+        wait.api(second, &PollResult::Failure(full));
     }
     assert_eq!(wait.end(10), None);
 }
@@ -190,7 +197,7 @@ fn a_stale_deployed_then_an_outage_then_deploying_then_deployed() {
     wait.api(70, &says("DEPLOYING")).local(80, &status("DEPLOYED"));
     assert_eq!(wait.end(80), None);
     wait.api(80, &says("DEPLOYED"));
-    assert_eq!(wait.end(80), Some(End::Reached));
+    assert_eq!(wait.end(80), Some(WaitOutcome::Reached));
     assert!(!wait.0.is_believed());
 }
 
@@ -200,18 +207,18 @@ fn no_rackconnect_server() {
     let other = Snapshot { server: Server::OtherProvider("Amazon".to_owned()), ..status("-") };
     let v3 = seen(r#"["rackconnect:v3-DFW"]"#, "-", "-");
     let none = seen("[]", "-", "-");
-    let silent = [unreachable(), News::NotKnownYet, unreachable()];
-    let ends = |sighting: &Snapshot, news: &[News]| {
+    let silent = [unreachable(), PollResult::NotFound, unreachable()];
+    let ends = |snapshot: &Snapshot, news: &[PollResult]| {
         let mut wait = Wait::new(Goal::Deployed);
         for (second, news) in (0..).step_by(30).zip(news) {
-            if wait.local(second, sighting).end(second).is_some() {
+            if wait.local(second, snapshot).end(second).is_some() {
                 return Some(second);
             }
             wait.api(second, news);
         }
         let last = (news.len() as u64 - 1) * 30 + 1;
-        let end = wait.local(last, sighting).end(last);
-        assert!(end.is_none() || end == Some(End::NotRackConnect(false)));
+        let end = wait.local(last, snapshot).end(last);
+        assert!(end.is_none() || end == Some(WaitOutcome::NotRackConnect));
         end.map(|_| last)
     };
     assert_eq!(ends(&other, &silent), Some(0));
@@ -225,11 +232,13 @@ fn no_rackconnect_server() {
     assert_eq!(ends(&seen("{", "-", "-"), &silent), None);
     assert_eq!(ends(&status("-"), &silent), None, "it is one");
     assert_eq!(
-        ends(&none, &[says("DEPLOYING"), News::NotKnownYet, unreachable(), unreachable()]),
+        ends(&none, &[says("DEPLOYING"), PollResult::NotFound, unreachable(), unreachable()]),
         None
     );
     assert_eq!(ends(&none, &[unreachable(), unreachable(), says("PAUSED"), unreachable()]), None);
-    let full = || News::Failure(Failure::LimitUsedUp { until: at(0), why: Why::Forbidden(1) });
+    let full = || {
+        PollResult::Failure(Failure::RateLimited { until: at(0), cause: LimitCause::Forbidden(1) })
+    };
     assert_eq!(ends(&none, &[full(), full(), full()]), None, "that was not asking");
     // A status from the API always wins, also over what comes to xenstore later.
     let mut wait = Wait::new(Goal::Deployed);
@@ -238,16 +247,16 @@ fn no_rackconnect_server() {
     // It may come late, too.
     let mut wait = Wait::new(Goal::Deployed);
     wait.local(0, &seen("-", "-", "-")).api(0, &unreachable()).local(5, &v3);
-    assert_eq!(wait.end(5), Some(End::NotRackConnect(false)));
+    assert_eq!(wait.end(5), Some(WaitOutcome::NotRackConnect));
 }
 
 #[test]
 fn managed_operations() {
     let managed = |word: &str| seen(RACKCONNECT, "DEPLOYED", word);
-    let ends = |sightings: &[Snapshot], news: &str| {
+    let ends = |snapshots: &[Snapshot], news: &str| {
         let mut wait = Wait::new(Goal::Managed);
-        for (second, sighting) in sightings.iter().enumerate() {
-            wait.local(second as u64, sighting);
+        for (second, snapshot) in snapshots.iter().enumerate() {
+            wait.local(second as u64, snapshot);
             if second == 0 {
                 wait.api(0, &says(news));
                 if news != "DEPLOYED" {
@@ -255,17 +264,17 @@ fn managed_operations() {
                 }
             }
         }
-        wait.end(sightings.len() as u64)
+        wait.end(snapshots.len() as u64)
     };
-    let failed = Some(End::ManagedFailed(false));
-    assert_eq!(ends(&[managed("\"Complete\"")], "DEPLOYED"), Some(End::Reached));
+    let failed = Some(WaitOutcome::ManagedFailed);
+    assert_eq!(ends(&[managed("\"Complete\"")], "DEPLOYED"), Some(WaitOutcome::Reached));
     assert_eq!(ends(&[managed("Build Error")], "DEPLOYED"), failed);
     assert_eq!(ends(&[managed("\"authentication error\"")], "DEPLOYED"), failed);
     for still in ["-", "Pending", "In Progress", "!"] {
         assert_eq!(ends(&[managed(still)], "DEPLOYED"), None, "{still}");
         assert_eq!(
             ends(&[managed(still), managed("Complete")], "DEPLOYED"),
-            Some(End::Reached),
+            Some(WaitOutcome::Reached),
             "{still}"
         );
     }
@@ -275,11 +284,11 @@ fn managed_operations() {
     assert_eq!(ends(&[managed("Complete"), managed("!"), managed("Complete")], "DEPLOYING"), None);
     assert_eq!(
         ends(&[managed("Complete"), managed("Pending"), managed("Complete")], "DEPLOYING"),
-        Some(End::Reached)
+        Some(WaitOutcome::Reached)
     );
     // Whoever has no Managed Operations.
     let unmanaged = |word: &str| seen(r#"["rack_connect"]"#, "DEPLOYED", word);
-    assert_eq!(ends(&[unmanaged("-")], "DEPLOYED"), Some(End::NotManaged(false)));
+    assert_eq!(ends(&[unmanaged("-")], "DEPLOYED"), Some(WaitOutcome::NotManaged));
     assert_eq!(ends(&[unmanaged("!")], "DEPLOYED"), None);
     assert_eq!(ends(&[unmanaged("Pending")], "DEPLOYED"), None);
     assert_eq!(
@@ -294,10 +303,10 @@ fn managed_operations_are_waited_for_without_asking_the_api() {
     let mut wait = Wait::new(Goal::Managed);
     wait.local(0, &seen(RACKCONNECT, "DEPLOYED", "Pending")).api(0, &says("DEPLOYED"));
     assert_eq!(wait.0.step(at(1)), Step::Rest(at(31)));
-    wait.0.hear_local(None, at(2));
+    wait.0.observe(None, at(2));
     assert_eq!(wait.0.step(at(2)), Step::Rest(at(7)));
     assert_eq!(wait.0.step(at(3_598)), Step::Rest(at(3_600)));
-    assert_eq!(wait.end(3_600), Some(End::DeadlinePassed));
+    assert_eq!(wait.end(3_600), Some(WaitOutcome::DeadlinePassed));
 }
 
 proptest! {
@@ -323,16 +332,16 @@ proptest! {
                         known = Some(word);
                     }
                 }
-                5 => wait.0.hear_local(None, at(second)),
+                5 => wait.0.observe(None, at(second)),
                 6..=9 => { wait.api(second, &unreachable()); failed += 1; }
-                10 => { wait.api(second, &News::NotKnownYet); failed = 0; }
+                10 => { wait.api(second, &PollResult::NotFound); failed = 0; }
                 11 | 12 => { wait.api(second, &says("DEPLOYING")); any = true; failed = 0; }
                 _ => { wait.api(second, &says("DEPLOYED")); said = true; }
             }
             match wait.end(second) {
-                Some(End::Reached) => { prop_assert!(said || (changed && failed >= 2)); return Ok(()); }
-                Some(End::NotRackConnect(_)) => { prop_assert!(!any && known == Some("-")); return Ok(()); }
-                Some(End::DeadlinePassed) => return Ok(()),
+                Some(WaitOutcome::Reached) => { prop_assert!(said || (changed && failed >= 2)); return Ok(()); }
+                Some(WaitOutcome::NotRackConnect) => { prop_assert!(!any && known == Some("-")); return Ok(()); }
+                Some(WaitOutcome::DeadlinePassed) => return Ok(()),
                 None => prop_assert!(!said),
                 other => prop_assert!(false, "{:?}", other),
             }
@@ -345,17 +354,17 @@ proptest! {
     fn no_store_keeps_the_wait_from_asking(events in prop::collection::vec((0u8..7, 0u64..20), 1..60), chance in 0.0..=1.0) {
         let mut machine = Machine::new(Policy { deadline: None, ..policy(Goal::Deployed) }, at(0));
         let (mut now, mut asked, mut watched) = (at(0), at(0), false);
-        machine.hear(Question::Status, now, now, &says("DEPLOYING"), chance);
+        record(&mut machine, Question::Status, now, now, &says("DEPLOYING"), chance);
         for (what, gap) in events {
             now = now + Duration::from_secs(gap);
             match what {
-                0 => { machine.hear_local(None, now); watched = false; }
-                1 => { machine.hear_local(Some(&Snapshot { watched: false, ..status("DEPLOYING") }), now); watched = false; }
-                2 => { machine.hear_local(Some(&status("DEPLOYING")), now); watched = true; }
-                3 => { machine.hear_local(Some(&status("DEPLOYED")), now); watched = true; }
-                4 => { machine.hear_local(Some(&status("!")), now); watched = false; }
-                5 => { machine.hear(Question::Status, now, now, &unreachable(), chance); asked = now; }
-                _ => { machine.hear(Question::Status, now, now, &says("DEPLOYING"), chance); asked = now; }
+                0 => { machine.observe(None, now); watched = false; }
+                1 => { machine.observe(Some(&Snapshot { watched: false, ..status("DEPLOYING") }), now); watched = false; }
+                2 => { machine.observe(Some(&status("DEPLOYING")), now); watched = true; }
+                3 => { machine.observe(Some(&status("DEPLOYED")), now); watched = true; }
+                4 => { machine.observe(Some(&status("!")), now); watched = false; }
+                5 => { record(&mut machine, Question::Status, now, now, &unreachable(), chance); asked = now; }
+                _ => { record(&mut machine, Question::Status, now, now, &says("DEPLOYING"), chance); asked = now; }
             }
             let Step::Ask { question, at, .. } = machine.step(now) else {
                 // xenstore's DEPLOYED is believed by now.

@@ -2,9 +2,17 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::state::Machine;
+use super::step::Step;
+use crate::api::request::Failure;
+use crate::clock::BootInstant;
 use crate::error::{Error, Kind};
-use crate::ratelimit::LimitCause as Why;
+use crate::exit::Exit;
+use crate::model::OkIf;
+use crate::model::{Goal, Status};
+use crate::ratelimit::LimitCause;
+use crate::wait::{Policy, Poll, PollResult, Question, WaitOutcome};
+use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(10);
@@ -20,12 +28,23 @@ pub fn policy(goal: Goal) -> Policy {
         deadline: Some(at(3_600)),
         ok_if: OkIf::default(),
         through_failed: false,
-        watched: false,
+        is_watched: false,
     }
 }
 
-pub fn unreachable() -> News {
-    News::Failure(Failure::Error(Error::new(Kind::Unreachable, "no route")))
+pub fn record(
+    machine: &mut Machine,
+    question: Question,
+    asked: BootInstant,
+    now: BootInstant,
+    result: &PollResult,
+    jitter: f64,
+) {
+    machine.record(&Poll { question, asked, result: result.clone() }, now, jitter);
+}
+
+pub fn unreachable() -> PollResult {
+    PollResult::Failure(Failure::Error(Error::new(Kind::Unreachable, "no route")))
 }
 
 fn ask(question: Question, at: BootInstant, deadline: Option<BootInstant>) -> Step {
@@ -40,10 +59,10 @@ fn deadline() -> Option<BootInstant> {
 fn asks_at_once_and_then_every_interval() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
     assert_eq!(machine.step(at(0)), ask(Question::Status, at(0), deadline()));
-    machine.hear(Question::Status, at(0), at(1), &unreachable(), 0.0);
+    record(&mut machine, Question::Status, at(0), at(1), &unreachable(), 0.0);
     assert_eq!(machine.step(at(1)), ask(Question::Status, at(5), deadline()));
     // A request that took longer than the interval is followed by the next one at once.
-    machine.hear(Question::Status, at(5), at(15), &unreachable(), 1.0);
+    record(&mut machine, Question::Status, at(5), at(15), &unreachable(), 1.0);
     assert_eq!(
         machine.step(at(15)),
         ask(Question::Status, BootInstant(at(10).0 + INTERVAL / 10), deadline())
@@ -53,22 +72,23 @@ fn asks_at_once_and_then_every_interval() {
 #[test]
 fn a_change_asks_for_the_tasks_until_the_next_question_is_due() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
-    let deploying = News::Status(Status::Deploying);
-    machine.hear(Question::Status, at(0), at(1), &deploying, 0.0);
+    let deploying = PollResult::Status(Status::Deploying);
+    record(&mut machine, Question::Status, at(0), at(1), &deploying, 0.0);
     assert_eq!(machine.step(at(1)), ask(Question::Tasks, at(1), Some(at(5))));
-    machine.hear(Question::Tasks, at(1), at(2), &News::Tasks(vec![]), 0.0);
+    record(&mut machine, Question::Tasks, at(1), at(2), &PollResult::Tasks(vec![]), 0.0);
     assert_eq!(machine.step(at(2)), ask(Question::Status, at(5), deadline()));
-    machine.hear(Question::Status, at(5), at(6), &deploying, 0.0);
+    record(&mut machine, Question::Status, at(5), at(6), &deploying, 0.0);
     assert_eq!(
         machine.step(at(6)),
         ask(Question::Status, at(10), deadline()),
         "no change, and nobody watches"
     );
-    machine.hear(
+    record(
+        &mut machine,
         Question::Status,
         at(10),
         at(11),
-        &News::Status(Status::Unknown("PAUSED".into())),
+        &PollResult::Status(Status::Unknown("PAUSED".into())),
         0.0,
     );
     assert_eq!(
@@ -80,34 +100,34 @@ fn a_change_asks_for_the_tasks_until_the_next_question_is_due() {
 
 #[test]
 fn a_person_who_watches_sees_the_tasks_every_15_seconds() {
-    let mut machine = Machine::new(Policy { watched: true, ..policy(Goal::Deployed) }, at(0));
+    let mut machine = Machine::new(Policy { is_watched: true, ..policy(Goal::Deployed) }, at(0));
     let mut asked = vec![];
     let mut now = at(0);
     while now < at(60) {
         let Step::Ask { question, at, .. } = machine.step(now) else { panic!("it cannot end") };
         now = now.max(at);
         let news = match question {
-            Question::Tasks => News::Tasks(vec![]),
-            _ => News::Status(Status::Deploying),
+            Question::Tasks => PollResult::Tasks(vec![]),
+            _ => PollResult::Status(Status::Deploying),
         };
         if question == Question::Tasks {
             asked.push(now.since(self::at(0)).as_secs());
         }
-        machine.hear(question, now, now, &news, 0.0);
+        record(&mut machine, question, now, now, &news, 0.0);
     }
     assert_eq!(asked, [0, 15, 30, 45]);
 }
 
 #[test]
 fn ends() {
-    let heard = |policy, status: Status| {
+    let outcome = |policy, status: Status| {
         let mut machine = Machine::new(policy, at(0));
-        machine.hear(Question::Status, at(0), at(1), &News::Status(status), 0.0);
+        record(&mut machine, Question::Status, at(0), at(1), &PollResult::Status(status), 0.0);
         if machine.step(at(1)) == ask(Question::Tasks, at(1), deadline()) {
-            machine.hear(Question::Tasks, at(1), at(2), &unreachable(), 0.0);
+            record(&mut machine, Question::Tasks, at(1), at(2), &unreachable(), 0.0);
         }
         match machine.step(at(2)) {
-            Step::End(end) => Some(end),
+            Step::End(outcome) => Some(outcome),
             _ => None,
         }
     };
@@ -117,18 +137,21 @@ fn ends() {
     let through = Policy { through_failed: true, ..plain };
     let gateway = policy(Goal::Gateway);
     let unknown = || Status::Unknown("REBUILDING".into());
-    assert_eq!(heard(plain, Status::Deployed), Some(End::Reached));
-    assert_eq!(heard(plain, Status::Failed), Some(End::Failed(false)));
-    assert_eq!(heard(plain, Status::Unprocessable), Some(End::Unprocessable(false)));
-    assert_eq!(heard(plain, Status::Deploying), None);
-    assert_eq!(heard(plain, unknown()), None);
-    assert_eq!(heard(ok_if, Status::Failed), Some(End::Failed(true)));
-    assert_eq!(heard(ok_if, Status::Unprocessable), Some(End::Unprocessable(true)));
-    assert_eq!(heard(through, Status::Failed), None);
-    assert_eq!(heard(through, Status::Unprocessable), Some(End::Unprocessable(false)));
-    assert_eq!(heard(gateway, Status::Deployed), None);
-    assert_eq!(heard(gateway, Status::Failed), Some(End::Failed(false)));
-    assert_eq!(heard(gateway, Status::Unprocessable), Some(End::Unprocessable(false)));
+    assert_eq!(outcome(plain, Status::Deployed), Some(WaitOutcome::Reached));
+    assert_eq!(outcome(plain, Status::Failed), Some(WaitOutcome::Failed));
+    assert_eq!(outcome(plain, Status::Unprocessable), Some(WaitOutcome::Unprocessable));
+    assert_eq!(outcome(plain, Status::Deploying), None);
+    assert_eq!(outcome(plain, unknown()), None);
+    for (outcome, exit) in
+        [(WaitOutcome::Failed, Exit::Failed), (WaitOutcome::Unprocessable, Exit::NothingToWaitFor)]
+    {
+        assert_eq!((plain.exit(outcome), ok_if.exit(outcome)), (exit, Exit::Ok));
+    }
+    assert_eq!(outcome(through, Status::Failed), None);
+    assert_eq!(outcome(through, Status::Unprocessable), Some(WaitOutcome::Unprocessable));
+    assert_eq!(outcome(gateway, Status::Deployed), None);
+    assert_eq!(outcome(gateway, Status::Failed), Some(WaitOutcome::Failed));
+    assert_eq!(outcome(gateway, Status::Unprocessable), Some(WaitOutcome::Unprocessable));
 }
 
 #[test]
@@ -140,34 +163,48 @@ fn one_question_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
             panic!("it cannot end")
         };
         questions.push(question);
-        machine.hear(question, at(round * 5), at(round * 5), &News::NotKnownYet, 0.0);
+        record(&mut machine, question, at(round * 5), at(round * 5), &PollResult::NotFound, 0.0);
     }
     assert_eq!(questions.iter().filter(|question| **question == Question::Status).count(), 2);
     assert_eq!(questions[0], Question::Gateway);
-    machine.hear(Question::Gateway, at(50), at(50), &News::Gateway([10, 1, 2, 3].into()), 0.0);
-    assert_eq!(machine.step(at(50)), Step::End(End::Reached));
+    record(
+        &mut machine,
+        Question::Gateway,
+        at(50),
+        at(50),
+        &PollResult::Gateway([10, 1, 2, 3].into()),
+        0.0,
+    );
+    assert_eq!(machine.step(at(50)), Step::End(WaitOutcome::Reached));
 }
 
 #[test]
 fn the_deadline_ends_it_and_nothing_is_asked_at_it() {
     let mut machine =
         Machine::new(Policy { deadline: Some(at(8)), ..policy(Goal::Deployed) }, at(0));
-    machine.hear(Question::Status, at(0), at(1), &News::NotKnownYet, 0.0);
+    record(&mut machine, Question::Status, at(0), at(1), &PollResult::NotFound, 0.0);
     assert_eq!(machine.step(at(1)), ask(Question::Status, at(5), Some(at(8))));
-    machine.hear(Question::Status, at(5), at(6), &News::NotKnownYet, 0.0);
+    record(&mut machine, Question::Status, at(5), at(6), &PollResult::NotFound, 0.0);
     assert_eq!(machine.step(at(6)), Step::Rest(at(8)));
-    assert_eq!(machine.step(at(8)), Step::End(End::DeadlinePassed));
-    assert!(machine.only_unknown());
+    assert_eq!(machine.step(at(8)), Step::End(WaitOutcome::DeadlinePassed));
+    assert!(machine.is_unknown_server());
     // An answer that is read at the deadline still counts.
-    machine.hear(Question::Status, at(7), at(8), &News::Status(Status::Deployed), 0.0);
-    assert_eq!(machine.step(at(8)), Step::End(End::Reached));
+    record(
+        &mut machine,
+        Question::Status,
+        at(7),
+        at(8),
+        &PollResult::Status(Status::Deployed),
+        0.0,
+    );
+    assert_eq!(machine.step(at(8)), Step::End(WaitOutcome::Reached));
 }
 
 #[test]
 fn a_403_is_waited_out() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
-    let failure = Failure::LimitUsedUp { until: at(61), why: Why::Forbidden(1) };
-    machine.hear(Question::Status, at(0), at(1), &News::Failure(failure), 0.0);
+    let failure = Failure::RateLimited { until: at(61), cause: LimitCause::Forbidden(1) };
+    record(&mut machine, Question::Status, at(0), at(1), &PollResult::Failure(failure), 0.0);
     assert_eq!(machine.step(at(1)), ask(Question::Status, at(61), deadline()));
 }
 
@@ -182,7 +219,7 @@ proptest! {
     #[test]
     fn it_ends_in_deployed_in_time(faults in server(), watched: bool, chance in 0.0..=1.0) {
         let mut faults = VecDeque::from(faults);
-        let mut machine = Machine::new(Policy { watched, deadline: None, ..policy(Goal::Deployed) }, at(0));
+        let mut machine = Machine::new(Policy { is_watched: watched, deadline: None, ..policy(Goal::Deployed) }, at(0));
         let mut now = at(0);
         let mut true_since = None;
         let mut held = at(0);
@@ -190,7 +227,7 @@ proptest! {
             let (question, due, deadline) = match machine.step(now) {
                 Step::Ask { question, at, deadline } => (question, at, deadline),
                 Step::End(end) => {
-                    prop_assert_eq!(end, End::Reached);
+                    prop_assert_eq!(end, WaitOutcome::Reached);
                     prop_assert!(faults.is_empty());
                     let since: BootInstant = true_since.expect("it ends on the truth alone");
                     let latest = since.max(held) + INTERVAL.mul_f64(1.1) + REQUEST + Duration::from_millis(1);
@@ -207,22 +244,22 @@ proptest! {
             now = now + Duration::from_secs(took).min(allowed);
             let news = match (what, question) {
                 (0, _) => unreachable(),
-                (1, _) => News::Failure(Failure::Error(Error::new(Kind::NotUnderstood, "HTML"))),
+                (1, _) => PollResult::Failure(Failure::Error(Error::new(Kind::NotUnderstood, "HTML"))),
                 (2, _) => {
                     held = now + Duration::from_secs(60);
-                    News::Failure(Failure::LimitUsedUp { until: held, why: Why::Forbidden(1) })
+                    PollResult::Failure(Failure::RateLimited { until: held, cause: LimitCause::Forbidden(1) })
                 }
-                (3, _) => News::NotKnownYet,
-                (4, Question::Status) => News::Status(Status::Unknown("DEPLOYED_ALMOST".into())),
-                (_, Question::Tasks) => News::Tasks(vec![]),
-                (7, _) if faults.is_empty() => News::Status(Status::Deployed),
-                _ => News::Status(Status::Deploying),
+                (3, _) => PollResult::NotFound,
+                (4, Question::Status) => PollResult::Status(Status::Unknown("DEPLOYED_ALMOST".into())),
+                (_, Question::Tasks) => PollResult::Tasks(vec![]),
+                (7, _) if faults.is_empty() => PollResult::Status(Status::Deployed),
+                _ => PollResult::Status(Status::Deploying),
             };
             if faults.is_empty() && true_since.is_none() {
                 // From the end of the last fault on the API says DEPLOYED.
                 true_since = Some(now);
             }
-            machine.hear(question, asked, now, &news, chance);
+            record(&mut machine, question, asked, now, &news, chance);
         }
     }
 
@@ -230,7 +267,7 @@ proptest! {
     #[test]
     fn it_never_outlasts_its_deadline(took in prop::collection::vec(0u64..=10, 1..200), timeout in 1u64..300) {
         let end = at(timeout);
-        let mut machine = Machine::new(Policy { deadline: Some(end), watched: true, ..policy(Goal::Deployed) }, at(0));
+        let mut machine = Machine::new(Policy { deadline: Some(end), is_watched: true, ..policy(Goal::Deployed) }, at(0));
         let mut now = at(0);
         for seconds in took.into_iter().cycle().take(500) {
             let step = machine.step(now);
@@ -238,7 +275,7 @@ proptest! {
                 Step::Ask { question, at, deadline } => (question, at, deadline.expect("there is one")),
                 Step::Rest(until) => { now = until; continue }
                 Step::End(found) => {
-                    prop_assert_eq!(found, End::DeadlinePassed);
+                    prop_assert_eq!(found, WaitOutcome::DeadlinePassed);
                     prop_assert_eq!(now, end);
                     return Ok(());
                 }
@@ -246,8 +283,8 @@ proptest! {
             prop_assert!(due < end && deadline <= end);
             let asked = now.max(due);
             now = asked + Duration::from_secs(seconds).min(deadline.since(asked));
-            let news = if question == Question::Tasks { News::Tasks(vec![]) } else { News::Status(Status::Deploying) };
-            machine.hear(question, asked, now, &news, 0.5);
+            let news = if question == Question::Tasks { PollResult::Tasks(vec![]) } else { PollResult::Status(Status::Deploying) };
+            record(&mut machine, question, asked, now, &news, 0.5);
         }
         prop_assert!(false, "it did not end");
     }

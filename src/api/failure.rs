@@ -1,0 +1,164 @@
+//! Sentences for what goes wrong between a request and its response.
+
+use std::io::{self, ErrorKind};
+use std::time::{Duration, SystemTime};
+
+use rustls::CertificateError;
+
+use super::MAX_BODY_BYTES;
+use super::endpoint::Endpoint;
+use super::request::{Failure, timeout_message};
+use super::transport::TransportError;
+use crate::error::{Error, Kind, plain};
+use crate::ratelimit::RateLimited;
+
+/// What a failure is described by.
+pub(super) struct Context<'a> {
+    /// The URL of the request.
+    pub url: &'a str,
+    /// The endpoint of the client.
+    pub endpoint: &'a Endpoint,
+    /// The file of certificates that was given, and where, for messages.
+    pub ca_file: Option<&'a str>,
+    /// How long the request took until it failed.
+    pub elapsed: Duration,
+}
+
+impl Context<'_> {
+    /// What went wrong, as the caller sees it.
+    pub fn failure(&self, err: ureq::Error) -> Failure {
+        // ureq wraps what happens while a body is read once more.
+        let err = match err {
+            ureq::Error::Io(io) => ureq::Error::from(io),
+            other => other,
+        };
+        let url = self.url;
+        match err {
+            ureq::Error::Other(inner) => match inner.downcast_ref::<TransportError>() {
+                Some(err) => self.transport_failure(err),
+                None => unreachable(format!("{url}: {inner}")),
+            },
+            ureq::Error::Io(err) => unreachable(format!(
+                "the connection to {} broke before the response was complete: {}",
+                self.endpoint,
+                describe(&err)
+            )),
+            ureq::Error::BodyExceedsLimit(_) => not_understood(format!(
+                "the response from {url} is longer than {} KiB",
+                MAX_BODY_BYTES / 1024
+            )),
+            ureq::Error::LargeResponseHeader(..) => {
+                not_understood(format!("the response from {url} has too many headers"))
+            }
+            other => not_understood(format!("the response from {url} is not valid HTTP: {other}")),
+        }
+    }
+
+    fn transport_failure(&self, err: &TransportError) -> Failure {
+        let endpoint = self.endpoint;
+        match err {
+            TransportError::RateLimited(RateLimited { until, cause }) => {
+                Failure::RateLimited { until: *until, cause: *cause }
+            }
+            TransportError::Name(message) => unreachable(message.clone()),
+            TransportError::Connect(address, err) => unreachable(format!(
+                "cannot connect to {address} for {endpoint}: {}",
+                describe(err)
+            )),
+            TransportError::Tls(err) => unreachable(self.tls_message(err)),
+            TransportError::Broken(activity, err) if err.kind() == ErrorKind::TimedOut => {
+                unreachable(timeout_message(self.url, self.elapsed, activity))
+            }
+            TransportError::Broken(activity, err) => unreachable(format!(
+                "the connection to {endpoint} broke while {activity}: {}",
+                describe(err)
+            )),
+        }
+    }
+
+    fn tls_message(&self, err: &rustls::Error) -> String {
+        let endpoint = self.endpoint;
+        let certificate = match err {
+            rustls::Error::InvalidCertificate(certificate) => certificate,
+            rustls::Error::InvalidMessage(_) => {
+                return format!("{endpoint} does not speak TLS: {err}");
+            }
+            _ => return format!("no secure connection to {endpoint}: {err}"),
+        };
+        let clock = "if that is wrong, set the clock";
+        match certificate {
+            CertificateError::NotValidYetContext { not_before, .. } => format!(
+                "the certificate of {endpoint} is not valid before {}, and this server's clock \
+                 says {}: {clock}",
+                date(not_before.as_secs()),
+                now_to_the_minute(),
+            ),
+            CertificateError::ExpiredContext { not_after, .. } => format!(
+                "the certificate of {endpoint} expired on {}, and this server's clock says {}: \
+                 {clock}",
+                date(not_after.as_secs()),
+                now_to_the_minute(),
+            ),
+            CertificateError::NotValidYet | CertificateError::Expired => format!(
+                "the certificate of {endpoint} is not valid at {}, which this server's clock says: \
+                 {clock}",
+                now_to_the_minute()
+            ),
+            CertificateError::UnknownIssuer => self.unknown_issuer_message(),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                format!("the certificate of {endpoint} is for another name than its host")
+            }
+            // Its text would be a dump of object identifiers.
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
+                "the certificate of {endpoint} is signed with an algorithm that is not accepted \
+                 (such as SHA-1)"
+            ),
+            _ => format!("no secure connection to {endpoint}: {err}"),
+        }
+    }
+
+    fn unknown_issuer_message(&self) -> String {
+        let endpoint = self.endpoint;
+        let hint = "if it should be trusted, give its certificate with --ca-file";
+        match self.ca_file {
+            Some(file) => format!(
+                "the issuer of the certificate of {endpoint} is not in {file}, and no other is \
+                 trusted: {hint}"
+            ),
+            None => {
+                format!("the issuer of the certificate of {endpoint} is not trusted: {hint}")
+            }
+        }
+    }
+}
+
+fn unreachable(message: String) -> Failure {
+    Failure::Error(Error::new(Kind::Unreachable, message))
+}
+
+fn not_understood(message: String) -> Failure {
+    Failure::Error(Error::new(Kind::NotUnderstood, message))
+}
+
+/// The clock of this server to the minute, so that a wait that repeats a message repeats it
+/// unchanged for a while.
+fn now_to_the_minute() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    date(now.as_secs() - now.as_secs() % 60)
+}
+
+/// A time in seconds since 1970, as RFC 3339, which ends with the year 9999.
+fn date(seconds: u64) -> String {
+    const YEAR_10000: u64 = 253_402_300_800;
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(YEAR_10000 - 1));
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// An I/O error without the number that std appends, and without rustls's link to its manual.
+fn describe(err: &io::Error) -> String {
+    match err.kind() {
+        ErrorKind::UnexpectedEof => "the server closed it".to_owned(),
+        _ => plain(err),
+    }
+}

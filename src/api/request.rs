@@ -1,0 +1,112 @@
+//! A request to the API, and what can come of it.
+
+use crate::clock::BootInstant;
+use crate::duration::human;
+use crate::error::{Error, Kind};
+use crate::model::{Format, Operation};
+use crate::ratelimit::LimitCause;
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// What is asked for.
+    pub operation: Operation,
+    /// In which format.
+    pub format: Format,
+    /// When the response has to be complete.
+    pub deadline: BootInstant,
+    /// How many permits of the rate limit are left to others.
+    pub reserved: usize,
+}
+
+/// What is called just before the first byte of a request is sent, with the request's deadline;
+/// again if the request is sent again over a new connection.
+pub type BeforeSend = Box<dyn FnMut(BootInstant) + Send>;
+
+/// The HTTP status code and the body of a response, or why there is none.
+pub type Reply = Result<(u16, Vec<u8>), Failure>;
+
+/// What a response says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 200, with its body.
+    Body(Vec<u8>),
+    /// 404: not assigned yet, or a server that RackConnect does not know (yet).
+    NotFound,
+}
+
+/// LimitCause there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No request was sent, because there is no permit; or one was, and the response was 403.
+    RateLimited {
+        /// When to try again.
+        until: BootInstant,
+        /// What is in the way.
+        cause: LimitCause,
+    },
+    /// Another process sends the request for this one too, and did not respond in time.
+    LeaderSilent,
+    /// Anything else: [`Kind::Unreachable`] or [`Kind::NotUnderstood`].
+    Error(Error),
+}
+
+impl Failure {
+    /// The sentence for a person.
+    pub fn message(&self) -> String {
+        match self {
+            Failure::RateLimited { cause, .. } => rate_limit_message(*cause),
+            Failure::LeaderSilent => LEADER_SILENT.to_owned(),
+            Failure::Error(err) => err.message.clone(),
+        }
+    }
+}
+
+/// What [`Failure::LeaderSilent`] means.
+pub const LEADER_SILENT: &str =
+    "another rackconnect process sends the request for this one too, and did not respond in time";
+
+/// What keeps a request from being sent.
+pub fn rate_limit_message(cause: LimitCause) -> String {
+    const USED_UP: &str = "the rate limit of this server is used up";
+    match cause {
+        LimitCause::UsedUp => USED_UP.to_owned(),
+        LimitCause::Forbidden(0..=1) => {
+            format!("{USED_UP} (HTTP 403): something else on this server sends requests too")
+        }
+        LimitCause::Forbidden(consecutive) => format!(
+            "{USED_UP} (HTTP 403, {consecutive} times in a row with a minute's pause between them): \
+             something else on this server keeps sending requests; look for curl in a loop, Ohai \
+             or Chef, Facter or Puppet, rcrun"
+        ),
+        LimitCause::Alone => {
+            format!("{USED_UP}, as far as a process with a limit of its own may use it")
+        }
+        LimitCause::Locked => "another process holds the lock of the rate limit".to_owned(),
+    }
+}
+
+/// What an HTTP status code and a body mean.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn interpret(reply: Reply, url: &str) -> Result<Answer, Failure> {
+    let (status_code, body) = reply?;
+    match status_code {
+        200 => Ok(Answer::Body(body)),
+        404 => Ok(Answer::NotFound),
+        500.. => Err(Failure::Error(Error::new(
+            Kind::Unreachable,
+            format!("HTTP status {status_code} from {url}: the API has a problem"),
+        ))),
+        _ => Err(Failure::Error(Error::new(
+            Kind::NotUnderstood,
+            format!("unexpected HTTP status {status_code} from {url}"),
+        ))),
+    }
+}
+
+/// The message of a request that has no complete response after `elapsed`.
+pub(super) fn timeout_message(url: &str, elapsed: std::time::Duration, activity: &str) -> String {
+    format!("no complete response from {url} within {}, while {activity}", human(elapsed))
+}

@@ -1,0 +1,95 @@
+//! What a leader's followers need together: a pure calculation.
+
+use std::time::Duration;
+
+use super::protocol::Subscribe;
+use crate::clock::BootInstant;
+use crate::ratelimit::MIN_INTERVAL;
+
+/// When requests were and may be sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DueTimes {
+    /// When the last request was sent, by any process.
+    pub last: Option<BootInstant>,
+    /// When a request may be sent for those that need one at once.
+    pub at_once: BootInstant,
+    /// When the rate limit allows the next request that leaves the reserve.
+    pub not_before: BootInstant,
+    /// By which factor intervals are stretched, 1 and more.
+    pub stretch: f64,
+}
+
+/// When the next request is due; none if no follower needs one.
+pub(super) fn due(
+    followers: impl Iterator<Item = Subscribe>,
+    times: DueTimes,
+) -> Option<BootInstant> {
+    let interval = followers.map(interval).min()?;
+    Some(match times.last {
+        _ if interval.is_zero() => times.at_once,
+        Some(last) => (last + interval.mul_f64(times.stretch)).max(times.not_before),
+        None => times.not_before,
+    })
+}
+
+/// How long after the last request a follower needs the next one.
+fn interval(subscribe: Subscribe) -> Duration {
+    match subscribe.interval {
+        Some(_) if subscribe.is_new => MIN_INTERVAL,
+        interval => interval.unwrap_or_default(),
+    }
+}
+
+/// How many permits the next request leaves to others; `own`: as far as the leader is concerned.
+pub(super) fn reserved(followers: impl Iterator<Item = Subscribe>, own: usize) -> usize {
+    let one_shot = followers.filter(|subscribe| subscribe.interval.is_none());
+    one_shot.map(|subscribe| subscribe.reserved).fold(own, usize::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ratelimit::RESERVED_PERMITS;
+
+    fn at(seconds: u64) -> BootInstant {
+        BootInstant(Duration::from_secs(seconds))
+    }
+
+    fn every(seconds: u64) -> Subscribe {
+        let interval = Some(Duration::from_secs(seconds));
+        Subscribe { interval, reserved: RESERVED_PERMITS, is_new: false }
+    }
+
+    const AT_ONCE: Subscribe = Subscribe { interval: None, reserved: 0, is_new: true };
+
+    fn schedule(last: u64) -> DueTimes {
+        DueTimes { last: Some(at(last)), at_once: at(101), not_before: at(0), stretch: 1.1 }
+    }
+
+    #[test]
+    fn the_shortest_interval_counts_and_is_stretched() {
+        assert_eq!(due([].into_iter(), schedule(100)), None);
+        assert_eq!(due([every(30), every(10)].into_iter(), schedule(100)), Some(at(111)));
+    }
+
+    #[test]
+    fn a_new_subscriber_waits_for_the_shortest_interval_only() {
+        let new = Subscribe { is_new: true, ..every(30) };
+        let due = due([every(30), new].into_iter(), DueTimes { stretch: 1.0, ..schedule(100) });
+        assert_eq!(due, Some(at(100) + MIN_INTERVAL));
+    }
+
+    #[test]
+    fn the_rate_limit_delays_intervals_and_not_what_is_needed_at_once() {
+        let limited = DueTimes { not_before: at(160), ..schedule(100) };
+        assert_eq!(due([every(5)].into_iter(), limited), Some(at(160)));
+        assert_eq!(due([every(5), AT_ONCE].into_iter(), limited), Some(at(101)));
+        assert_eq!(due([every(5)].into_iter(), DueTimes { last: None, ..limited }), Some(at(160)));
+    }
+
+    #[test]
+    fn a_one_shot_follower_lowers_the_reserve() {
+        assert_eq!(reserved([every(5)].into_iter(), RESERVED_PERMITS), RESERVED_PERMITS);
+        assert_eq!(reserved([every(5), AT_ONCE].into_iter(), RESERVED_PERMITS), 0);
+    }
+}

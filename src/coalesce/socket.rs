@@ -1,0 +1,50 @@
+//! The sockets of coalescing: abstract Unix sockets that keep the bounds of packets.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::PollTimeout;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+
+use crate::clock::BootInstant;
+
+/// The name of a leader's socket: whose leader, of which generation, for which topic.
+pub(super) fn address(uid: u32, generation: usize, topic: u64) -> Result<UnixAddr, Errno> {
+    let name = format!("rackconnect-agent/1/{uid}/{generation}/{topic:016x}");
+    UnixAddr::new_abstract(name.as_bytes())
+}
+
+/// Connects to a leader, whose queue may be full until `give_up`.
+pub(super) fn connect_to(address: &UnixAddr, give_up: BootInstant) -> Result<UnixStream, Errno> {
+    let stream = UnixStream::from(new_socket(SockFlag::empty())?);
+    // A full queue makes connect() wait, but not longer than a send may.
+    let timeout = give_up.since(BootInstant::now()).max(Duration::from_millis(1));
+    let _ = stream.set_write_timeout(Some(timeout));
+    connect(stream.as_raw_fd(), address)?;
+    Ok(stream)
+}
+
+/// Takes a leader's name.
+pub(super) fn listen_at(address: &UnixAddr) -> Result<UnixListener, Errno> {
+    let socket = new_socket(SockFlag::SOCK_NONBLOCK)?;
+    bind(socket.as_raw_fd(), address)?;
+    listen(&socket, Backlog::MAXCONN)?;
+    Ok(UnixListener::from(socket))
+}
+
+fn new_socket(flags: SockFlag) -> Result<OwnedFd, Errno> {
+    socket(AddressFamily::Unix, SockType::SeqPacket, flags | SockFlag::SOCK_CLOEXEC, None)
+}
+
+/// How long poll() may take: rounded up, so that a process does not wake too early repeatedly.
+pub(super) fn poll_timeout(until: BootInstant) -> PollTimeout {
+    let left = until.since(BootInstant::now()).as_nanos().div_ceil(1_000_000);
+    i32::try_from(left)
+        .ok()
+        .and_then(|left| PollTimeout::try_from(left).ok())
+        .unwrap_or(PollTimeout::MAX)
+}

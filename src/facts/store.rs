@@ -1,0 +1,183 @@
+//! The facts that xenstore knows.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::fact::{Fact, XENSTORE, map, statuses};
+use crate::clock::BootInstant;
+use crate::model::{NamedStatus, Tree};
+use crate::xenstore::{Connection, Value, XenstoreError, metadata};
+
+/// The kernel's network interfaces, a directory each.
+const INTERFACES: &str = "/sys/class/net";
+
+/// xenstore, or why there is none.
+pub(super) struct XenstoreFacts {
+    connection: Result<Connection, XenstoreError>,
+    deadline: BootInstant,
+}
+
+impl XenstoreFacts {
+    /// xenstore, asked until `deadline` at most.
+    pub(super) fn open(deadline: BootInstant) -> XenstoreFacts {
+        XenstoreFacts { connection: Connection::open(), deadline }
+    }
+
+    /// Begins a look, whose questions end by `deadline` together.
+    pub(super) fn begin_look(&mut self, deadline: BootInstant) {
+        if let Ok(store) = &mut self.connection {
+            store.begin_look(Some(deadline));
+        }
+    }
+
+    pub(super) fn value(&mut self, path: &str) -> Value {
+        let value = self
+            .connection
+            .as_mut()
+            .map_err(|trouble| trouble.clone())
+            .and_then(|store| store.value(path));
+        let value = value.unwrap_or_else(|trouble| {
+            self.connection = Err(trouble.clone());
+            Value::Unreadable(trouble.to_string())
+        });
+        self.stop_in_time();
+        value
+    }
+
+    /// Answers that come, but slowly, end here.
+    fn stop_in_time(&mut self) {
+        if BootInstant::now() > self.deadline && self.connection.is_ok() {
+            self.connection = Err(XenstoreError::Broken(
+                "xenstore was not asked: no time was left (--deadline)".to_owned(),
+            ));
+        }
+    }
+
+    /// A word, as it is; `before` says why it was not found elsewhere.
+    pub(super) fn word(&mut self, path: &str, before: &str) -> Fact {
+        let value = self.value(path);
+        match metadata::text(&value).filter(|word| !word.is_empty()) {
+            Some(word) => Ok((Tree::Text(word), XENSTORE.to_owned())),
+            None => Err(both(before, &missing(&value, path))),
+        }
+    }
+
+    fn children(&mut self, path: &str) -> Result<Vec<String>, String> {
+        let store = self.connection.as_mut().map_err(|trouble| trouble.to_string())?;
+        let children = store.directory(path);
+        self.stop_in_time();
+        children
+            .map_err(|trouble| trouble.to_string())?
+            .ok_or_else(|| missing(&Value::Absent, path))
+    }
+
+    pub(super) fn features(&mut self, before: &str) -> Fact {
+        let (directory, prefix) = metadata::FEATURES;
+        let mut features = Vec::new();
+        for child in self.children(directory).map_err(|err| both(before, &err))? {
+            let Some(name) = child.strip_prefix(prefix) else { continue };
+            if let Some(status) = metadata::text(&self.value(&format!("{directory}/{child}"))) {
+                features.push(NamedStatus { name: name.to_owned(), status });
+            }
+        }
+        match features.is_empty() {
+            true => Err(both(before, "xenstore has no features")),
+            false => Ok((statuses(features), XENSTORE.to_owned())),
+        }
+    }
+
+    fn servicenet_mac(&mut self) -> Result<Option<String>, String> {
+        for child in self.children(metadata::NETWORKING)? {
+            if let Value::Text(json) = self.value(&format!("{}/{child}", metadata::NETWORKING))
+                && let Some(mac) = metadata::servicenet_mac(&json)
+            {
+                return Ok(Some(mac));
+            }
+            // Broken, or out of time.
+            self.connection.as_ref().map_err(|trouble| trouble.to_string())?;
+        }
+        Ok(None)
+    }
+
+    /// The interface whose MAC is that of the network with ServiceNet's label.
+    pub(super) fn servicenet(&mut self) -> Fact {
+        let mac =
+            self.servicenet_mac()?.ok_or("xenstore names no network with ServiceNet's label")?;
+        match interface_of(&mac) {
+            Some(name) => Ok((
+                map([("name", Tree::Text(name)), ("mac", Tree::Text(mac))]),
+                XENSTORE.to_owned(),
+            )),
+            None => Err(format!("xenstore names the MAC {mac}, which no interface has")),
+        }
+    }
+}
+
+fn missing(value: &Value, path: &str) -> String {
+    match value {
+        Value::Unreadable(reason) => reason.clone(),
+        _ => format!("xenstore has no {path}"),
+    }
+}
+
+fn both(first: &str, second: &str) -> String {
+    match first.is_empty() {
+        true => second.to_owned(),
+        false => format!("{first}; {second}"),
+    }
+}
+
+/// The interface with that MAC (lower case, with colons). Of several (a bridge or VLAN takes its member's) the one that
+/// is a device.
+fn interface_of(mac: &str) -> Option<String> {
+    let interfaces = fs::read_dir(INTERFACES).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let has_mac = |path: &PathBuf| {
+        fs::read_to_string(path.join("address")).is_ok_and(|address| address.trim() == mac)
+    };
+    let found = interfaces
+        .filter(has_mac)
+        .min_by_key(|path| (!path.join("device").exists(), path.clone()))?;
+    Some(found.file_name()?.to_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use simulated_xenstore::{Config, Fault, Simulator};
+
+    use super::*;
+
+    /// Whatever xenstore has, and however many, is asked for one thing after the deadline at most.
+    #[test]
+    fn the_deadline_ends_every_row_of_questions() {
+        let row: [fn(&mut XenstoreFacts) -> Fact; 2] =
+            [XenstoreFacts::servicenet, |store| store.features("")];
+        for facts in row {
+            let config = (0..50).fold(Config::default(), |config, number| {
+                let (directory, prefix) = metadata::FEATURES;
+                let config = config.with(&format!("{}/{number}", metadata::NETWORKING), "{}");
+                config.with(&format!("{directory}/{prefix}{number}"), "ENABLED")
+            });
+            let simulator = Simulator::start(config).unwrap();
+            let connection = Connection::open_at(simulator.path());
+            let mut store = XenstoreFacts { connection, deadline: BootInstant::default() };
+            let why = facts(&mut store).unwrap_err();
+            assert!(why.contains("no time was left") || why.contains("no features"), "{why}");
+            assert_eq!(simulator.log().len(), 1);
+            assert!(store.word(metadata::STATUS, "").is_err());
+            assert_eq!(simulator.log().len(), 1);
+        }
+    }
+
+    /// It overran by the two seconds that any other question may take.
+    #[test]
+    fn a_xenstore_that_says_nothing_does_not_overrun_the_deadline() {
+        let simulator = Simulator::start(Config::default().fault(Fault::Stall)).unwrap();
+        let connection = Connection::open_at(simulator.path())
+            .map(|store| store.with_look(Some(BootInstant::default())));
+        let mut store = XenstoreFacts { connection, deadline: BootInstant::default() };
+        let Value::Unreadable(why) = store.value(metadata::STATUS) else {
+            panic!("nothing was said")
+        };
+        assert!(why.ends_with("no answer within 0s"), "{why}");
+    }
+}

@@ -1,0 +1,342 @@
+//! One command's dealings with the API: one client, and so one connection, for all its requests.
+//!
+//! A session detects the region when it is needed, waits for one that may still become known up
+//! to the caller's deadline, shares requests with other processes, retries, and writes down what
+//! it learns in `status.json`.
+
+mod attempts;
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+
+use crate::api::client::{Client, ClientConfig};
+use crate::api::endpoint::Endpoint;
+use crate::api::reach::Target;
+use crate::api::request::{Answer, BeforeSend, Failure, Reply, Request};
+use crate::api::response;
+use crate::api::tls::{self, Roots};
+use crate::clock::BootInstant;
+use crate::coalesce::{OneShot, RequestSender, Response, one_shot};
+use crate::config::{ApiSettings, RegionSettings};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Format, Operation, REGION_CODES, Region};
+use crate::ratelimit::LimitCause;
+use crate::region::{self, Detected, Patience};
+use crate::state::status_file;
+use attempts::Attempts;
+
+/// How often a region that may still become known is looked for.
+pub const REGION_RETRY: Duration = Duration::from_secs(1);
+
+/// How long the server itself may be asked for its region by a command that needs no answer.
+const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The region of a command: given, or detected once.
+pub struct RegionLookup {
+    settings: RegionSettings,
+    patience: Patience,
+    /// What was detected, unless it may still change.
+    detected: OnceLock<Detected>,
+}
+
+impl RegionLookup {
+    /// The region of a command with these settings.
+    pub fn new(settings: RegionSettings, patience: Patience) -> RegionLookup {
+        RegionLookup { settings, patience, detected: OnceLock::new() }
+    }
+
+    /// The region as far as it is known now. Asks xenstore, until `deadline` at most, and
+    /// cloud-init's instance data, if no setting gives it.
+    pub fn look(&self, deadline: BootInstant) -> Detected {
+        if let Some(given) = &self.settings.given {
+            return Detected::Known(given.value, given.origin.to_string());
+        }
+        if let Some(detected) = self.detected.get() {
+            return detected.clone();
+        }
+        let detected = region::detect(Some(deadline), self.patience);
+        if !matches!(detected, Detected::NotYet(_)) {
+            let _ = self.detected.set(detected.clone());
+        }
+        detected
+    }
+
+    /// The region, if it is known already. Asks nothing.
+    pub fn known(&self) -> Option<Region> {
+        match (&self.settings.given, self.detected.get()) {
+            (Some(given), _) => Some(given.value),
+            (None, Some(Detected::Known(region, _))) => Some(*region),
+            _ => None,
+        }
+    }
+
+    /// The region where one has to be known, and its source.
+    ///
+    /// # Errors
+    /// [`Kind::NotYet`] if it may still become known, else a usage error.
+    pub fn require(&self, deadline: BootInstant) -> Result<(Region, String)> {
+        match self.look(deadline) {
+            Detected::Known(region, source) => Ok((region, source)),
+            Detected::NotYet(reason) => {
+                Err(Error::new(Kind::NotYet, format!("the region is not known yet: {reason}")))
+            }
+            Detected::Unknown(reason) => Err(unknown_region(&reason, &self.settings.config_file)),
+        }
+    }
+}
+
+fn unknown_region(reason: &str, config_file: &Path) -> Error {
+    Error::usage(format!(
+        "the region of this server is not known: set one of {} with --region, RACKCONNECT_REGION \
+         or region = \"…\" in {}, or the whole URL with --endpoint ({reason}; cloud-init's \
+         instance data has no region either)",
+        REGION_CODES.join(", "),
+        config_file.display(),
+    ))
+}
+
+/// The API as one command uses it.
+pub struct Session {
+    settings: ApiSettings,
+    region: RegionLookup,
+    roots: OnceLock<Roots>,
+    client: OnceLock<Client>,
+}
+
+impl Session {
+    /// A session that has sent nothing yet.
+    pub fn new(settings: ApiSettings, patience: Patience) -> Session {
+        let region = RegionLookup::new(settings.region.clone(), patience);
+        Session { settings, region, roots: OnceLock::new(), client: OnceLock::new() }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &ApiSettings {
+        &self.settings
+    }
+
+    /// The region of this server.
+    pub fn region(&self) -> &RegionLookup {
+        &self.region
+    }
+
+    /// The region, for a command that only passes it on.
+    pub fn optional_region(&self) -> Option<Region> {
+        match self.region.look(BootInstant::now() + DETECT_TIMEOUT) {
+            Detected::Known(region, _) => Some(region),
+            Detected::NotYet(_) | Detected::Unknown(_) => None,
+        }
+    }
+
+    /// Checks at the start that the CA file can be used.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds no certificate.
+    pub fn check_ca_file(&self) -> Result<()> {
+        self.roots().map(drop)
+    }
+
+    /// Checks at the start what a command without an end would find out later.
+    ///
+    /// # Errors
+    /// A setting is wrong. That the region is not known yet is no error.
+    pub fn check(&self) -> Result<()> {
+        self.check_ca_file()?;
+        match self.endpoint(BootInstant::now() + DETECT_TIMEOUT) {
+            Err(err) if err.kind == Kind::NotYet => Ok(()),
+            known => known.map(drop),
+        }
+    }
+
+    /// The endpoint, if it is known now. Looks for the region until `deadline` at most.
+    ///
+    /// # Errors
+    /// [`Kind::NotYet`] if it may still become known, else a usage error.
+    pub fn endpoint(&self, deadline: BootInstant) -> Result<Endpoint> {
+        if let Some(given) = &self.settings.endpoint {
+            return Ok(given.value.clone());
+        }
+        let (region, source) = self.region.require(deadline)?;
+        log::debug!("region {} ({source})", region.code());
+        Endpoint::parse(&region.endpoint()).map_err(Error::usage)
+    }
+
+    /// The client, once the endpoint is known.
+    ///
+    /// # Errors
+    /// As for [`Session::endpoint`]; or the CA file cannot be used.
+    pub fn client(&self, deadline: BootInstant) -> Result<&Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = Client::new(ClientConfig {
+            endpoint: self.endpoint(deadline)?,
+            roots: self.roots()?.clone(),
+            connect_timeout: self.settings.connect_timeout.value,
+            request_timeout: self.settings.request_timeout.value,
+            state_dir: self.settings.state_dir.value.clone(),
+        });
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// The client; a region that may still become known is waited for until `deadline`.
+    fn wait_for_client(&self, deadline: BootInstant) -> Result<&Client> {
+        let mut has_said = false;
+        loop {
+            match self.client(deadline) {
+                Err(err)
+                    if err.kind == Kind::NotYet && BootInstant::now() + REGION_RETRY < deadline =>
+                {
+                    if !has_said {
+                        log::info!("{err}: waiting for it");
+                        has_said = true;
+                    }
+                    thread::sleep(REGION_RETRY);
+                }
+                client => return client,
+            }
+        }
+    }
+
+    fn roots(&self) -> Result<&Roots> {
+        if let Some(roots) = self.roots.get() {
+            return Ok(roots);
+        }
+        let ca_file = self.settings.ca_file.as_ref();
+        let origin = ca_file.map(|given| given.origin.to_string()).unwrap_or_default();
+        let roots = tls::roots(ca_file.map(|given| (given.value.as_path(), origin.as_str())))?;
+        Ok(self.roots.get_or_init(|| roots))
+    }
+
+    /// Asks the API, twice at most within one request timeout, and waits for the rate limit until
+    /// `deadline`. Leaves `reserved` permits to others.
+    ///
+    /// # Errors
+    /// A setting is wrong, there is no answer, or no permit before the deadline.
+    pub fn ask(
+        &self,
+        operation: Operation,
+        format: Format,
+        deadline: BootInstant,
+        reserved: usize,
+    ) -> Result<Answer> {
+        self.wait_for_client(deadline)?;
+        let mut attempts = Attempts::new(self.request_timeout(), deadline);
+        loop {
+            let began = BootInstant::now();
+            let response = one_shot(
+                self,
+                &OneShot {
+                    operation,
+                    format,
+                    reserved,
+                    request_deadline: &|now| attempts.deadline_of(now),
+                    end: deadline,
+                },
+            );
+            // Another process may have begun earlier.
+            let asked = response.asked.max(began);
+            match self.interpret(&response) {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => {
+                    let again = attempts.after(&failure, asked, BootInstant::now())?;
+                    if matches!(failure, Failure::RateLimited { cause: LimitCause::Locked, .. }) {
+                        self.client(deadline)?.note_locked();
+                    }
+                    thread::sleep(again.since(BootInstant::now()));
+                }
+            }
+        }
+    }
+
+    /// Asks the API once, by `deadline`.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn ask_once(
+        &self,
+        operation: Operation,
+        format: Format,
+        deadline: BootInstant,
+    ) -> Result<Answer, Failure> {
+        self.client(deadline).map_err(Failure::Error)?;
+        let request_timeout = self.request_timeout();
+        let request_deadline = |now: BootInstant| deadline.min(now + request_timeout);
+        let ask = OneShot {
+            operation,
+            format,
+            reserved: 0,
+            request_deadline: &request_deadline,
+            end: deadline,
+        };
+        self.interpret(&one_shot(self, &ask))
+    }
+
+    /// What a response says.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn interpret(&self, response: &Response) -> Result<Answer, Failure> {
+        match self.client.get() {
+            Some(client) => {
+                client.interpret(response.operation, response.format, response.reply.clone())
+            }
+            None => Err(no_client()),
+        }
+    }
+
+    /// The API as a destination of connections without a request.
+    ///
+    /// # Errors
+    /// A setting is wrong, or the endpoint is not known yet.
+    pub fn target(&self) -> Result<Target> {
+        let endpoint = self.endpoint(BootInstant::now() + DETECT_TIMEOUT)?;
+        Ok(Target::new(&endpoint, self.roots()?.config.clone()))
+    }
+}
+
+/// A request before the endpoint is known.
+fn no_client() -> Failure {
+    Failure::Error(Error::new(Kind::NotYet, "the endpoint of the API is not known yet"))
+}
+
+impl RequestSender for Session {
+    fn topic(&self, operation: Operation, format: Format) -> u64 {
+        self.client.get().map_or(0, |client| client.topic(operation, format))
+    }
+
+    fn request_timeout(&self) -> Duration {
+        match self.client.get() {
+            Some(client) => client.request_timeout(),
+            None => self.settings.request_timeout.value,
+        }
+    }
+
+    fn request(&self, request: Request, before_send: Option<BeforeSend>) -> Reply {
+        match self.client.get() {
+            Some(client) => client.request(request, before_send),
+            None => Err(no_client()),
+        }
+    }
+
+    /// Root's processes write down what the API says.
+    fn note(&self, response: &Response) {
+        let Ok((status_code, body)) = &response.reply else { return };
+        if !geteuid().is_root() {
+            return;
+        }
+        // Only a region that is known anyway: looking for it would delay the answer.
+        let region = self.region.known().map(Region::code);
+        let state_dir = &self.settings.state_dir.value;
+        let (operation, format) = (response.operation, response.format);
+        if let Some(learned) = response::learned(operation, format, *status_code, body)
+            && let Err(err) = status_file::learn(state_dir, &learned, region)
+        {
+            log::debug!("{err}");
+        }
+    }
+}

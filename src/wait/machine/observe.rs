@@ -1,0 +1,77 @@
+//! What to make of xenstore's values.
+
+use std::time::Duration;
+
+use super::state::Machine;
+use crate::clock::BootInstant;
+use crate::model::{Goal, Status};
+use crate::wait::WaitOutcome;
+use crate::xenstore::{Server, Snapshot};
+
+/// How long the API has to give no status, and after how many questions at least, before a server
+/// whose roles and metadata have no RackConnect is said to have none.
+const SILENCE_TIME: Duration = Duration::from_secs(60);
+const SILENT_QUESTIONS: u32 = 2;
+
+impl Machine {
+    /// Takes in what xenstore says now; none if there is none (any more).
+    pub fn observe(&mut self, snapshot: Option<&Snapshot>, now: BootInstant) {
+        self.local.snapshot = snapshot.cloned();
+        if let Some(snapshot) = snapshot {
+            // What cannot be read is no value, no absence of one, and no change of it either.
+            if snapshot.is_clear() {
+                match self.is_past_deployed() {
+                    true => self.local.status = Some(snapshot.status.clone()),
+                    false => self.local.observe_status(snapshot, now),
+                }
+            }
+            if snapshot.managed.is_some() || snapshot.managed_absent {
+                self.local.observe_managed(snapshot);
+            }
+            self.conclude();
+        }
+        self.schedule(now);
+    }
+
+    /// Outcomes that follow from what the server itself knows. They need its latest word, and the
+    /// API's silence.
+    pub(super) fn conclude(&mut self) {
+        let Some(snapshot) = &self.local.snapshot else { return };
+        if self.outcome.is_some() {
+            return;
+        }
+        if self.api_status.is_none() && !self.local.is_believed {
+            let has_no_role = snapshot.server == Server::NoRole && snapshot.status_absent;
+            if snapshot.server.is_certainly_another() || (has_no_role && self.is_api_silent()) {
+                self.outcome = Some(WaitOutcome::NotRackConnect);
+            }
+        }
+        if self.is_past_deployed() {
+            self.outcome = self.local.managed_outcome(snapshot, self.policy.through_failed);
+        }
+    }
+
+    fn is_api_silent(&self) -> bool {
+        self.silence.is_some_and(|silence| {
+            silence.last.since(silence.first) >= SILENCE_TIME && silence.count >= SILENT_QUESTIONS
+        })
+    }
+
+    /// Whether all that is left to wait for is Managed Operations.
+    pub(super) fn is_past_deployed(&self) -> bool {
+        self.policy.goal == Goal::Managed && self.status == Some(Status::Deployed)
+    }
+
+    /// Whether xenstore tells of the next change. It does not tell that the API is back, or has
+    /// caught up with xenstore; nor of a gateway; nor of a status that only the API has.
+    pub(super) fn is_told_of_changes(&self) -> bool {
+        let tells = |snapshot: &&Snapshot| snapshot.watched && snapshot.is_clear();
+        let Some(snapshot) = self.local.snapshot.as_ref().filter(tells) else { return false };
+        if self.is_past_deployed() {
+            return true;
+        }
+        let agrees = snapshot.status == self.api_status;
+        let has_answer = self.last.is_some() && self.failure.is_none();
+        self.policy.goal != Goal::Gateway && has_answer && agrees
+    }
+}

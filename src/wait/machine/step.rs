@@ -1,0 +1,93 @@
+//! What to do next.
+
+use std::time::Duration;
+
+use super::state::{LastAsked, Machine};
+use crate::clock::BootInstant;
+use crate::model::Goal;
+use crate::wait::{Question, WaitOutcome};
+
+/// While the gateway is waited for, one question in so many is for the status.
+const STATUS_ONE_IN: u32 = 5;
+
+/// The interval while changes are told as they happen.
+pub const WATCHED_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ask at that moment, and have the result by `deadline` if there is one.
+    Ask {
+        /// What.
+        question: Question,
+        /// Not before.
+        at: BootInstant,
+        /// When a result is of no use any more.
+        deadline: Option<BootInstant>,
+    },
+    /// Do nothing until that moment: there is nothing to ask, or no time left for it.
+    Rest(BootInstant),
+    /// Stop.
+    End(WaitOutcome),
+}
+
+impl Machine {
+    /// What to do next.
+    pub fn step(&self, now: BootInstant) -> Step {
+        let passed = self.policy.deadline.filter(|deadline| *deadline <= now);
+        match (self.outcome, passed) {
+            // FAILED names the tasks that did not succeed, unless the deadline is here as well.
+            (Some(WaitOutcome::Failed), None) if self.tasks_due => {
+                Step::Ask { question: Question::Tasks, at: now, deadline: self.policy.deadline }
+            }
+            (Some(outcome), _) => Step::End(outcome),
+            (None, Some(_)) => Step::End(WaitOutcome::DeadlinePassed),
+            (None, None) => self.step_on(now),
+        }
+    }
+
+    /// The next step while the outcome is open.
+    fn step_on(&self, now: BootInstant) -> Step {
+        let by_deadline = |at: BootInstant| self.policy.deadline.map_or(at, |end| end.min(at));
+        // The tasks must not delay the next question about the goal.
+        if self.tasks_due && now < self.due {
+            let deadline = Some(by_deadline(self.due));
+            return Step::Ask { question: Question::Tasks, at: now, deadline };
+        }
+        if self.is_past_deployed() {
+            return Step::Rest(by_deadline(now + self.interval()));
+        }
+        match self.policy.deadline {
+            Some(deadline) if deadline <= self.due => Step::Rest(deadline),
+            deadline => Step::Ask { question: self.question(), at: self.due, deadline },
+        }
+    }
+
+    fn question(&self) -> Question {
+        match self.policy.goal {
+            Goal::Deployed | Goal::Managed => Question::Status,
+            Goal::Gateway if self.asked % STATUS_ONE_IN == 1 => Question::Status,
+            Goal::Gateway => Question::Gateway,
+        }
+    }
+
+    /// The time between two questions.
+    pub fn interval(&self) -> Duration {
+        match self.is_told_of_changes() {
+            true => self.policy.interval.max(WATCHED_INTERVAL),
+            false => self.policy.interval,
+        }
+    }
+
+    /// Calculates anew when the next question is due.
+    pub(super) fn schedule(&mut self, now: BootInstant) {
+        let next = match self.last {
+            Some(_) if self.local.asks_now => now,
+            Some(LastAsked { at, jitter }) => {
+                at + self.interval() + self.policy.interval.mul_f64(0.1 * jitter)
+            }
+            None => self.due,
+        };
+        self.due = next.max(self.blocked_until);
+    }
+}

@@ -1,0 +1,112 @@
+//! The COMMAND of `wait`: found before the wait, executed after it in place of this process.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+
+use crate::error::{Error, Kind, Result};
+use crate::hooks::runner::missing_interpreter;
+use crate::model::Region;
+use crate::signals;
+
+/// Where programs are searched if PATH is not set, as shells do.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program that exists and may be executed.
+#[derive(Debug)]
+pub struct Program<'a> {
+    path: PathBuf,
+    words: &'a [OsString],
+}
+
+impl<'a> Program<'a> {
+    /// Finds a program as a shell does, so that a typing error shows before the wait. None if no
+    /// words are given.
+    ///
+    /// # Errors
+    /// It does not exist, or may not be executed.
+    pub fn find(words: &'a [OsString]) -> Result<Option<Program<'a>>> {
+        let Some(name) = words.first() else { return Ok(None) };
+        Ok(Some(Program { path: find(name)?, words }))
+    }
+
+    /// Takes the place of this process. Returns only if that fails.
+    pub fn exec(&self, status: &str, region: Option<Region>) -> Error {
+        signals::restore_inherited_mask();
+        let exec = |command: &mut Command| {
+            command.args(&self.words[1..]).env("RACKCONNECT_STATUS", status);
+            if let Some(region) = region {
+                command.env("RACKCONNECT_REGION", region.code());
+            }
+            command.exec()
+        };
+        let mut err = exec(Command::new(&self.path).arg0(&self.words[0]));
+        if err.raw_os_error() == Some(Errno::ENOEXEC as i32) {
+            // A script without #!: execvp(3) and all shells let sh run it.
+            err = exec(Command::new("/bin/sh").arg(&self.path));
+        }
+        self.exec_error(&err)
+    }
+
+    fn exec_error(&self, err: &io::Error) -> Error {
+        let path = self.path.display();
+        match err.kind() {
+            // It existed before the wait.
+            ErrorKind::NotFound => {
+                let message = format!("{path}: {}", missing_interpreter(&self.path));
+                Error::new(Kind::CommandNotFound, message)
+            }
+            _ => Error::new(Kind::CannotExecute, format!("{path} cannot be executed: {err}")),
+        }
+    }
+}
+
+fn find(name: &OsStr) -> Result<PathBuf> {
+    if name.is_empty() {
+        return Err(not_found(name));
+    }
+    if name.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(name);
+        return match executable(&path) {
+            Some(true) => Ok(path),
+            Some(false) => Err(cannot_execute(&path)),
+            None => Err(not_found(name)),
+        };
+    }
+    let directories = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let mut forbidden = None;
+    for path in env::split_paths(&directories).map(|directory| directory.join(name)) {
+        match executable(&path) {
+            Some(true) => return Ok(path),
+            Some(false) => forbidden = forbidden.or(Some(path)),
+            None => {}
+        }
+    }
+    Err(forbidden.map_or_else(|| not_found(name), |path| cannot_execute(&path)))
+}
+
+/// Whether this user may execute a file, as far as its mount allows it too; none if there is none.
+fn executable(path: &Path) -> Option<bool> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(metadata.is_file() && access(path, AccessFlags::X_OK).is_ok())
+}
+
+fn not_found(name: &OsStr) -> Error {
+    Error::new(Kind::CommandNotFound, format!("COMMAND {name:?} was not found"))
+}
+
+fn cannot_execute(path: &Path) -> Error {
+    let path = path.display();
+    Error::new(
+        Kind::CannotExecute,
+        format!("COMMAND {path} cannot be executed: it is not a file that this user may execute"),
+    )
+}

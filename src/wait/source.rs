@@ -1,0 +1,158 @@
+//! The real source of a wait: the API, shared with other processes, and xenstore.
+
+use std::time::Duration;
+
+use super::{Policy, Poll, PollResult, Question, Source, Wakeup};
+use crate::api::request::{Answer, Failure};
+use crate::api::response;
+use crate::clock::BootInstant;
+use crate::coalesce::{Event, Response, Subscription, SubscriptionConfig};
+use crate::error::{Kind, Result};
+use crate::model::{Format, Goal, Operation};
+use crate::session::{REGION_RETRY, Session};
+use crate::xenstore::{self, Snapshot, Watcher};
+
+/// The API and what the server itself knows.
+pub struct ApiAndXenstore<'a> {
+    session: &'a Session,
+    policy: Policy,
+    /// None as long as it is not known which API to ask.
+    subscription: Option<Subscription<&'a Session>>,
+    watcher: Watcher,
+}
+
+impl<'a> ApiAndXenstore<'a> {
+    /// A source that has asked nothing yet.
+    pub fn new(session: &'a Session, policy: Policy) -> ApiAndXenstore<'a> {
+        ApiAndXenstore { session, policy, subscription: None, watcher: Watcher::default() }
+    }
+
+    /// The subscription, which begins once it is known which API to ask.
+    fn subscription(&mut self, deadline: BootInstant) -> Result<&mut Subscription<&'a Session>> {
+        let subscription = match self.subscription.take() {
+            Some(subscription) => subscription,
+            None => {
+                self.session.client(deadline)?;
+                Subscription::new(self.session, subscription_config(&self.policy))
+            }
+        };
+        Ok(self.subscription.insert(subscription))
+    }
+
+    /// Sleeps while it is not known which API to ask.
+    fn rest_without_api(&mut self, until: BootInstant) -> Wakeup {
+        match self.watcher.rest(until) {
+            true => Wakeup::LocalChange,
+            false => Wakeup::Timeout,
+        }
+    }
+}
+
+fn subscription_config(policy: &Policy) -> SubscriptionConfig {
+    let (operation, format) = request_of(match policy.goal {
+        Goal::Deployed | Goal::Managed => Question::Status,
+        Goal::Gateway => Question::Gateway,
+    });
+    SubscriptionConfig {
+        operation,
+        format,
+        interval: policy.interval,
+        end: policy.deadline,
+        is_watched: policy.is_watched,
+    }
+}
+
+/// The poll that a response belongs to; none if it is to no question of a wait.
+fn poll(session: &Session, response: &Response) -> Option<Poll> {
+    let Response { operation, format, asked, .. } = *response;
+    let question = question_of(operation, format)?;
+    let result = match session.interpret(response) {
+        Err(failure) => PollResult::Failure(failure),
+        Ok(Answer::NotFound) => PollResult::NotFound,
+        Ok(Answer::Body(bytes)) => read(question, &bytes, format)
+            .unwrap_or_else(|err| PollResult::Failure(Failure::Error(err))),
+    };
+    Some(Poll { question, asked, result })
+}
+
+/// What is requested for a question.
+fn request_of(question: Question) -> (Operation, Format) {
+    match question {
+        Question::Status => (Operation::Status, Format::Text),
+        Question::Gateway => (Operation::Gateway, Format::Text),
+        Question::Tasks => (Operation::Details, Format::Json),
+    }
+}
+
+fn question_of(operation: Operation, format: Format) -> Option<Question> {
+    [Question::Status, Question::Gateway, Question::Tasks]
+        .into_iter()
+        .find(|question| request_of(*question) == (operation, format))
+}
+
+fn read(question: Question, bytes: &[u8], format: Format) -> Result<PollResult> {
+    match question {
+        Question::Status => response::status(bytes, format).map(PollResult::Status),
+        Question::Gateway => response::gateway(bytes).map(PollResult::Gateway),
+        Question::Tasks => response::details(bytes).map(|(_, tasks)| PollResult::Tasks(tasks)),
+    }
+}
+
+impl Source for ApiAndXenstore<'_> {
+    fn ask(&mut self, question: Question, deadline: BootInstant) -> Result<Poll> {
+        let session = self.session;
+        let now = BootInstant::now();
+        // xenstore may be slow or still empty; then it is looked at again.
+        let subscription = match self.subscription(deadline.min(now + REGION_RETRY)) {
+            Ok(subscription) => subscription,
+            Err(err) if err.kind == Kind::NotYet => {
+                let result = PollResult::NoEndpoint { until: now + REGION_RETRY, err };
+                return Ok(Poll { question, asked: now, result });
+            }
+            Err(err) => return Err(err),
+        };
+        let (operation, format) = request_of(question);
+        loop {
+            let response = subscription.ask(operation, format, deadline);
+            if let Some(poll) = poll(session, &response) {
+                return Ok(poll);
+            }
+        }
+    }
+
+    fn rest(&mut self, until: BootInstant) -> Wakeup {
+        loop {
+            if self.watcher.has_news() {
+                return Wakeup::LocalChange;
+            }
+            let Some(subscription) = &mut self.subscription else {
+                return self.rest_without_api(until);
+            };
+            let event = subscription.rest(until, self.watcher.wakeup());
+            if let Event::Response(response) = &event
+                && let Some(poll) = poll(self.session, response)
+            {
+                return Wakeup::Poll(poll);
+            }
+            if self.watcher.has_news() {
+                return Wakeup::LocalChange;
+            }
+            if BootInstant::now() >= until {
+                return Wakeup::Timeout;
+            }
+        }
+    }
+
+    fn look(&mut self) -> Option<Snapshot> {
+        let seen = self.watcher.look(self.policy.deadline);
+        // Without xenstore this is the only place where Managed Operations leave a trace.
+        let is_managed = self.policy.goal == Goal::Managed;
+        seen.or_else(|| (is_managed && self.watcher.is_absent()).then(xenstore::managed_marker))
+    }
+
+    fn set_interval(&mut self, interval: Duration) {
+        if let Some(subscription) = &mut self.subscription {
+            subscription.set_interval(interval);
+        }
+    }
+}
