@@ -66,6 +66,7 @@ put "$work/man" usr/share/man/man1/rackconnect.1
 "$program" completions zsh >"$work/zsh" && put "$work/zsh" usr/share/zsh/site-functions/_rackconnect
 "$program" completions fish >"$work/fish" && put "$work/fish" usr/share/fish/vendor_completions.d/rackconnect.fish
 put README.md "$doc/README.md"
+put SECURITY.md "$doc/SECURITY.md"
 for page in docs/*.md; do put "$page" "$doc/docs/${page##*/}"; done
 put packaging/MIGRATION.md "$doc/MIGRATION.md"
 put CHANGELOG.md "$doc/changelog"

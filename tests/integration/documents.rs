@@ -235,3 +235,37 @@ fn every_option_command_and_exit_code_is_documented() {
         assert!(text.contains(&format!("rackconnect {}", spec.name)), "{}", spec.name);
     }
 }
+
+/// All source text below `directory`.
+fn source(directory: &Path, text: &mut String) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            source(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// SECURITY.md names tests, cases and scripts as evidence.
+#[test]
+fn everything_that_security_md_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut text = String::new();
+    source(&root.join("src"), &mut text);
+    source(&root.join("tests"), &mut text);
+    let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let mut tests = 0;
+    for name in page.split('`').skip(1).step_by(2) {
+        if name.starts_with("tests/") {
+            assert!(root.join(name).exists(), "{name}");
+        } else if name.contains('_')
+            && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+        {
+            assert!(text.contains(&format!("fn {name}(")), "no test is named {name}");
+            tests += 1;
+        }
+    }
+    assert!(tests > 30, "{tests}");
+}

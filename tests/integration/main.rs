@@ -11,6 +11,7 @@ mod facts;
 mod faults;
 mod hooks;
 mod rate_limit;
+mod security;
 #[path = "../support/mod.rs"]
 mod support;
 mod xenstore;
