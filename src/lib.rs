@@ -19,6 +19,8 @@ pub mod error; // Errors and their kinds.
 pub mod exit; // The exit codes.
 pub mod facts; // Everything known about this server.
 mod fail_point; // Where tests hold the program; nothing in a release build.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz; // The parsers of bytes from outside, for fuzzers.
 pub mod gateway; // The default gateway: checked, set, undone, kept.
 pub mod hooks; // Programs that run once per deployment.
 pub mod model; // Plain values that every layer may know.

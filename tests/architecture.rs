@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 9] = [
     &["session"],
     &["cloud", "doctor", "facts", "gateway", "hooks", "wait"],
     &["commands"],
-    &["lib", "main"],
+    &["fuzz", "lib", "main"],
 ];
 
 /// Lines of a file without its tests, and of a function.

@@ -107,10 +107,15 @@ fn verifier(
 fn bundle(path: &Path) -> Result<RootCertStore, String> {
     let pem =
         file::read_trusted(path, BUNDLE_LIMIT, Links::Follow).map_err(|err| err.to_string())?;
+    parse_bundle(&pem)
+}
+
+/// The certificates of a PEM file.
+pub(crate) fn parse_bundle(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     // One certificate that cannot be parsed does not make the others less trusted.
     roots.add_parsable_certificates(
-        CertificateDer::pem_slice_iter(&pem).filter_map(|parsed| parsed.ok()),
+        CertificateDer::pem_slice_iter(pem).filter_map(|parsed| parsed.ok()),
     );
     match roots.is_empty() {
         true => Err("holds no certificate".to_owned()),

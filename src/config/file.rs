@@ -49,7 +49,7 @@ pub fn read_leniently(path: &Path) -> Vec<Entry> {
 }
 
 /// The keys of what is not TOML as a whole: of every line that is, up to the first table.
-fn entries_by_line(name: &str, text: &str) -> Vec<Entry> {
+pub(crate) fn entries_by_line(name: &str, text: &str) -> Vec<Entry> {
     let lines =
         text.lines().enumerate().take_while(|(_, line)| !line.trim_start().starts_with('['));
     let found = lines.flat_map(|(number, line)| {
@@ -72,7 +72,7 @@ fn text(path: &Path, named_by: Option<&str>) -> Result<String> {
 }
 
 /// Its keys, each of them good or not.
-fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
+pub(crate) fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
     let line = |span: Span| {
         text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
             + 1

@@ -3,7 +3,7 @@
 //! Each command's settings are resolved once, into a struct of typed values with their origins.
 //! Nothing below this module reads flags, the environment or the file.
 
-mod file;
+pub(crate) mod file;
 mod format;
 mod gateway_settings;
 mod origin;

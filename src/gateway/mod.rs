@@ -27,7 +27,7 @@ mod outcome;
 mod plan;
 pub(crate) mod policy;
 mod probe;
-mod record;
+pub(crate) mod record;
 pub(crate) mod resolve;
 pub(crate) mod rollback;
 mod route_events;

@@ -63,7 +63,7 @@ impl Link {
         !self.flag(libc::IFF_NOARP)
     }
 
-    pub(super) fn read(body: &[u8]) -> Result<Link, Malformed> {
+    pub(crate) fn read(body: &[u8]) -> Result<Link, Malformed> {
         let (Some(index), Some(flags), Some(rest)) =
             (u32_at(body, 4), u32_at(body, 8), body.get(IFINFOMSG_BYTES..))
         else {
@@ -114,7 +114,7 @@ impl Address {
         }
     }
 
-    pub(super) fn read(body: &[u8]) -> Result<Option<Address>, Malformed> {
+    pub(crate) fn read(body: &[u8]) -> Result<Option<Address>, Malformed> {
         let (Some([family, prefix]), Some(interface), Some(rest)) =
             (body.get(..2), u32_at(body, 4), body.get(IFADDRMSG_BYTES..))
         else {
@@ -146,7 +146,7 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn read(body: &[u8]) -> Result<Option<Neighbour>, Malformed> {
+    pub(crate) fn read(body: &[u8]) -> Result<Option<Neighbour>, Malformed> {
         let (Some(family), Some(interface), Some(state), Some(rest)) =
             (body.first(), u32_at(body, 4), u16_at(body, 8), body.get(NDMSG_BYTES..))
         else {

@@ -79,10 +79,16 @@ fn cloud_init(path: &Path) -> Option<Region> {
     let json = file::read(path, MAX_INSTANCE_DATA_BYTES, Links::Follow)
         .inspect_err(|err| log::debug!("{} {err}", path.display()))
         .ok()?;
-    let data = Tree::from_json(&json)
+    of_instance_data(&json)
         .inspect_err(|err| log::debug!("{} cannot be understood: {err}", path.display()))
-        .ok()?;
-    Region::from_code(data.get("v1")?.get("region")?.as_text()?)
+        .ok()?
+}
+
+/// The region in cloud-init's record, if one of RackConnect's is there.
+pub(crate) fn of_instance_data(json: &[u8]) -> Result<Option<Region>, String> {
+    let data = Tree::from_json(json)?;
+    let code = data.get("v1").and_then(|v1| v1.get("region")).and_then(Tree::as_text);
+    Ok(code.and_then(Region::from_code))
 }
 
 #[cfg(test)]

@@ -1,0 +1,237 @@
+//! One function for each parser of bytes from outside: for the fuzz targets in `fuzz/`, and for the
+//! replay of their corpora in `cargo test`. Not a part of the program.
+//!
+//! A function fails by a panic. Where what was read can be written again, it has to be the same.
+
+use crate::api::endpoint::Endpoint;
+use crate::api::{response, tls};
+use crate::cli;
+use crate::config;
+use crate::duration;
+use crate::gateway::record::ChangeRecord;
+use crate::model::{Format, Probe, Status, Tree};
+use crate::netlink::{Address, Attributes, Link, Messages, Neighbour, Route};
+use crate::region;
+use crate::ui::{escape_control, is_terminal_safe};
+use crate::xenstore::{codec, metadata};
+
+/// A name, which is that of the corpus and of the fuzz target, and what reads.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every parser.
+pub const TARGETS: &[Target] = &[
+    ("ca_bundle", ca_bundle),
+    ("command_line", command_line),
+    ("config", config),
+    ("details", details),
+    ("duration", duration),
+    ("endpoint", endpoint),
+    ("escape", escape),
+    ("features", features),
+    ("gateway", gateway),
+    ("instance_data", instance_data),
+    ("json", json),
+    ("netlink", netlink),
+    ("probe", probe),
+    ("status", status),
+    ("undo_journal", undo_journal),
+    ("xenstore_metadata", xenstore_metadata),
+    ("xenstore_stream", xenstore_stream),
+    ("xml", xml),
+];
+
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// The body of `automation_status`, in each format.
+pub fn status(bytes: &[u8]) {
+    for format in [Format::Text, Format::Json, Format::Xml] {
+        if let Ok(status) = response::status(bytes, format) {
+            let word = status.word();
+            assert!(!word.is_empty() && word.trim() == word, "{word:?}");
+            assert_eq!(Status::from_text(word).as_ref(), Some(&status));
+        }
+    }
+}
+
+/// The body of `automation_status/details`.
+pub fn details(bytes: &[u8]) {
+    let _ = response::details(bytes);
+}
+
+/// The body of `automation_features`.
+pub fn features(bytes: &[u8]) {
+    let _ = response::features(bytes);
+}
+
+/// The body of `gateway_ip`.
+pub fn gateway(bytes: &[u8]) {
+    if let Ok(address) = response::gateway(bytes) {
+        assert_eq!(response::gateway(address.to_string().as_bytes()).ok(), Some(address));
+    }
+}
+
+/// JSON from anywhere.
+pub fn json(bytes: &[u8]) {
+    if let Ok(tree) = Tree::from_json(bytes) {
+        assert_eq!(Tree::from_json(tree.to_json().as_bytes()), Ok(tree));
+    }
+}
+
+/// XML from the API.
+pub fn xml(bytes: &[u8]) {
+    let _ = Tree::from_xml(&text(bytes));
+}
+
+/// The configuration file.
+pub fn config(bytes: &[u8]) {
+    let _ = config::file::entries("config.toml", &text(bytes));
+    let _ = config::file::entries_by_line("config.toml", &text(bytes));
+}
+
+/// The arguments, a line each.
+pub fn command_line(bytes: &[u8]) {
+    let _ = cli::parse(text(bytes).lines().map(std::ffi::OsString::from));
+}
+
+/// A duration, of a flag, a variable or the configuration file.
+pub fn duration(bytes: &[u8]) {
+    if let Ok(duration) = duration::parse(&text(bytes)) {
+        let _ = duration::human(duration);
+    }
+}
+
+/// The URL of the API.
+pub fn endpoint(bytes: &[u8]) {
+    if let Ok(endpoint) = Endpoint::parse(&text(bytes)) {
+        let (host, _, is_tls) = endpoint.target();
+        assert!(!host.is_empty());
+        let url = endpoint.url("/v1/automation_status").to_ascii_lowercase();
+        assert!(url.starts_with(if is_tls { "https://" } else { "http://" }), "{url}");
+    }
+}
+
+/// A probe: a host, perhaps with a port.
+pub fn probe(bytes: &[u8]) {
+    let _ = Probe::parse(&text(bytes));
+}
+
+/// What goes to a terminal.
+pub fn escape(bytes: &[u8]) {
+    let escaped = escape_control(&text(bytes));
+    assert!(escaped.chars().all(is_terminal_safe), "{escaped:?}");
+}
+
+/// The trusted roots.
+pub fn ca_bundle(bytes: &[u8]) {
+    let _ = tls::parse_bundle(bytes);
+}
+
+/// cloud-init's record of the instance.
+pub fn instance_data(bytes: &[u8]) {
+    let _ = region::of_instance_data(bytes);
+}
+
+/// The record of a change of the default route.
+pub fn undo_journal(bytes: &[u8]) {
+    if let Some(record) = ChangeRecord::from_json(bytes) {
+        let again = ChangeRecord::from_json(record.to_json().as_bytes());
+        assert_eq!(again.map(|record| record.to_json()), Some(record.to_json()));
+    }
+}
+
+/// What xenstore sends, however it is cut.
+pub fn xenstore_stream(bytes: &[u8]) {
+    let read = |size: usize| {
+        let mut decoder = codec::Decoder::default();
+        let mut messages = Vec::new();
+        for piece in bytes.chunks(size) {
+            decoder.feed(piece);
+            loop {
+                match decoder.take() {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(_) => return messages,
+                }
+            }
+        }
+        messages
+    };
+    let messages = read(bytes.len().max(1));
+    assert_eq!(messages, read(1));
+    for message in messages {
+        let _ = (codec::text(&message.payload), codec::names(&message.payload));
+        let again = codec::encode(message.kind, message.id, &message.payload);
+        assert!(again.ends_with(&message.payload));
+    }
+}
+
+/// The values in xenstore.
+pub fn xenstore_metadata(bytes: &[u8]) {
+    let value = || metadata::Value::Text(text(bytes).into_owned());
+    let _ = metadata::text(&value());
+    let _ = metadata::server(&value(), &value());
+    let _ = metadata::servicenet_mac(&text(bytes));
+}
+
+/// What the kernel says of routes.
+pub fn netlink(bytes: &[u8]) {
+    for message in Messages(bytes).flatten() {
+        let _ = Attributes(message.body).count();
+        let _ = Link::read(message.body);
+        let _ = Address::read(message.body);
+        let _ = Neighbour::read(message.body);
+        if let Ok(route) = Route::read(message.body) {
+            assert_eq!(Route::read(&route.to_bytes()).as_ref(), Ok(&route));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::TARGETS;
+
+    fn names_in(directory: &Path) -> BTreeSet<String> {
+        let entries = fs::read_dir(directory).expect("a directory of the repository");
+        entries
+            .map(|entry| {
+                let path = entry.expect("an entry").path();
+                path.file_stem().expect("a name").to_string_lossy().into_owned()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_corpus_is_read_without_a_panic() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        for (name, read) in TARGETS {
+            let mut count = 0;
+            for entry in fs::read_dir(root.join("corpus").join(name)).expect("a corpus") {
+                let path = entry.expect("an entry").path();
+                let bytes = fs::read(&path).expect("a readable input");
+                println!("{}", path.display());
+                read(&bytes);
+                // And all that is cut off anywhere.
+                for end in 0..bytes.len().min(512) {
+                    read(&bytes[..end]);
+                }
+                count += 1;
+            }
+            assert!(count > 0, "{name} has no corpus");
+        }
+    }
+
+    #[test]
+    fn every_parser_has_its_fuzz_target_and_its_corpus() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        let targets: BTreeSet<String> =
+            TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(names_in(&root.join("corpus")), targets);
+        assert_eq!(names_in(&root.join("fuzz_targets")), targets);
+    }
+}

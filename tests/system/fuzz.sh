@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Fuzzes every parser of bytes from outside (fuzz/, src/fuzz.rs), each for that many seconds, by
+# libFuzzer. What breaks a parser is left in fuzz/artifacts; once it is mended it belongs in the
+# corpus, which `cargo test` replays.
+#
+# Usage: fuzz.sh SECONDS [TARGET]...        (JOBS=2: targets at once)
+# Needs g++ for libFuzzer, and no nightly compiler: the coverage is counted by LLVM's own pass. No
+# address sanitizer, then: there is no unsafe code that it could find something in. With cargo-fuzz
+# (nightly) the same targets run as `cargo fuzz run TARGET`.
+set -euo pipefail
+cd "$(dirname "$0")/../../fuzz"
+seconds=${1:?fuzz.sh SECONDS [TARGET]...}
+shift
+command -v g++ >/dev/null || { echo "fuzz.sh: NOT RUN: it needs g++" >&2; exit 1; }
+targets=("$@")
+if ((!${#targets[@]})); then
+    for file in fuzz_targets/*.rs; do targets+=("$(basename "$file" .rs)"); done
+fi
+
+flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
+flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
+flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
+# By a target, so that build scripts and macros are not instrumented.
+triple=$(rustc -vV | sed -n 's/^host: //p')
+RUSTFLAGS=$flags cargo build --quiet --release --target "$triple" "${targets[@]/#/--bin=}"
+programs=${CARGO_TARGET_DIR:-target}/$triple/release
+
+logs=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; wait || true; rm -rf "$logs"' EXIT
+one() {
+    local target=$1
+    # New inputs go to a folder of the run; the corpus in the repository stays small.
+    mkdir -p "artifacts/$target" "$logs/found/$target"
+    if "$programs/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=4096 \
+        -print_final_stats=1 -artifact_prefix="artifacts/$target/" "$logs/found/$target" "corpus/$target" \
+        >"$logs/$target" 2>&1; then
+        echo ok >"$logs/$target.ended"
+    fi
+    rmdir "artifacts/$target" 2>/dev/null || true
+}
+for target in "${targets[@]}"; do
+    while (($(jobs -rp | wc -l) >= ${JOBS:-2})); do wait -n || true; done
+    one "$target" &
+done
+wait
+
+failed=0 executions=0
+for target in "${targets[@]}"; do
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$target")
+    edges=$(grep -o 'cov: [0-9]*' "$logs/$target" | tail -n 1 | cut -d ' ' -f 2)
+    executions=$((executions + ${runs:-0}))
+    result=ok
+    if [[ ! -e $logs/$target.ended ]]; then
+        result=FAILED failed=$((failed + 1))
+        grep -E 'panicked|SUMMARY|Test unit written|assertion' -A 2 "$logs/$target" | head -n 12
+    fi
+    printf '%-20s %12s executions %6s edges  %s\n' "$target" "${runs:-?}" "${edges:-?}" "$result"
+done
+printf 'fuzz.sh: %d targets, %d executions, %d failed\n' "${#targets[@]}" "$executions" "$failed"
+((failed == 0))
