@@ -7,6 +7,7 @@ pub mod client;
 mod dns;
 pub mod endpoint;
 mod failure;
+pub mod inspect;
 pub mod reach;
 pub mod request;
 pub mod response;

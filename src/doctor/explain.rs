@@ -35,6 +35,8 @@ mod tests {
         let tests = [
             include_str!("checks/server.rs"),
             include_str!("checks/network.rs"),
+            include_str!("checks/tls.rs"),
+            include_str!("checks/limit.rs"),
             include_str!("checks/rackconnect/tests.rs"),
             include_str!("checks/automation/tests.rs"),
             include_str!("checks/agent.rs"),

@@ -12,13 +12,14 @@ mod explain;
 mod redact;
 mod render;
 mod report;
+mod resolv_conf;
 mod servicenet;
 mod sshd;
 
 use std::path::PathBuf;
 
-pub(crate) use collect::{ApiClient, Subject};
-pub(crate) use evidence::ApiFailure;
+pub(crate) use collect::{ApiAccess, ApiClient, ApiPath, Subject};
+pub(crate) use evidence::{ApiFailure, Unread};
 pub(crate) use render::{Colours, Detail};
 
 use crate::cli::similar;
@@ -34,7 +35,7 @@ pub(crate) struct DoctorRequest {
     /// What is examined.
     pub(crate) subject: Subject,
     /// The API, or why it cannot be asked.
-    pub(crate) api: Result<Box<dyn ApiClient>, String>,
+    pub(crate) api: Result<ApiAccess, Unread>,
     /// The ids of the checks, or beginnings of them; empty for all.
     pub(crate) only: Vec<String>,
     /// Whether the findings are printed as JSON.
@@ -59,7 +60,7 @@ pub(crate) fn run(request: DoctorRequest) -> Result<Exit> {
     }
     let api = match selected.iter().any(|check| asks_the_api(check)) {
         true => request.api,
-        false => Err("the checks do not need it".to_owned()),
+        false => Err(Unread::NotTried("the checks do not need it".to_owned())),
     };
     let evidence = collect::collect(&request.subject, api);
     ui::end_live();

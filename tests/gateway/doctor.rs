@@ -11,6 +11,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("doctor::a_healthy_server_has_no_warning", healthy),
     ("doctor::nothing_on_the_server_is_changed", nothing_changes),
     ("doctor::each_fault_is_named_first", each_fault),
+    ("doctor::a_wrong_clock_is_told_from_a_wrong_certificate", clocks),
+    ("doctor::a_dead_nameserver_and_a_closed_port", dead_endpoints),
     ("doctor::a_dead_network_takes_ten_seconds_at_most", dead_networks),
 ];
 
@@ -41,6 +43,9 @@ fn healthy() {
     for line in [
         "[PASS] network.servicenet.interface: eth1 is up, 10.182.21.219",
         "[PASS] network.servicenet.route: both through 10.182.0.1 on eth1",
+        "[PASS] network.connection: 10.191.5.5:8443 after ",
+        "[PASS] network.tls: the certificate is trusted by only ",
+        "[PASS] network.rate-limit: 26 of 30 requests a minute are free",
         "[PASS] rackconnect.status: DEPLOYED",
         "[PASS] rackconnect.gateway: 10.182.127.198 is the API's and the kernel's: via \
          10.182.127.198 dev eth1",
@@ -65,7 +70,7 @@ fn nothing_changes() {
 type Break = fn(&Network, &PreparedServer);
 
 fn each_fault() {
-    let faults: [(&str, Break); 9] = [
+    let faults: [(&str, Break); 11] = [
         ("network.servicenet.interface", |network, _| network.server.up("eth1", false)),
         ("network.servicenet.route", |network, _| {
             let route = network.server.route("10.208.0.0/12", "10.182.0.1", "eth1", 0);
@@ -77,6 +82,12 @@ fn each_fault() {
                 let route = network.server.route(servicenet, "10.182.0.1", "eth1", 0);
                 assert!(network.server.remove(&route));
             }
+        }),
+        ("network.tls", |network, _| play(network, step().fault("cert-unknown-issuer"))),
+        ("network.other-clients", |network, server| {
+            play(network, step().fault("http-403"));
+            let loops = "while :; do curl https://dfw.api.rackconnect.rackspace.com; done";
+            server.process(77, "sh", &["sh", "-c", loops]);
         }),
         ("network.api", |network, _| play(network, step().fault("http-403"))),
         ("network.api", |network, _| play(network, step().fault("http-503"))),
@@ -117,6 +128,41 @@ fn play(network: &Network, step: Step) {
     api.set_script(server, simulated_api::Script::of([step]));
 }
 
+/// Both make a certificate invalid; the Date of the API's response tells which it is.
+fn clocks() {
+    const YEARS: i64 = 2_000 * 365 * 86_400;
+    for (fault, offset, id) in
+        [("cert-not-yet-valid", YEARS, "network.clock"), ("cert-expired", 0, "network.tls")]
+    {
+        let network = Network::with_date([step().fault(fault)], offset);
+        let server = PreparedServer::healthy("DEPLOYED");
+        let found = doctor(&network, &server, &[]);
+        let first = found.expect(1).stderr.lines().find(|line| line.starts_with("[FAIL]"));
+        let first = first.unwrap_or_default();
+        assert!(first.starts_with(&format!("[FAIL] {id}: ")), "{id}: {}", found.stderr);
+        assert!(network.requests().len() <= 4, "{:?}", network.requests());
+    }
+}
+
+/// In the namespace nothing leads to the nameservers of the machine.
+fn dead_endpoints() {
+    let (network, server) = (network(), PreparedServer::healthy("DEPLOYED"));
+    let root = server.root().to_str().expect("UTF-8").to_owned();
+    for (endpoint, id) in [
+        ("https://dfw.api.rackconnect.rackspace.com", "network.name"),
+        ("https://10.191.5.5:9", "network.connection"),
+    ] {
+        let mut agent = network.agent(&["doctor", "--root", &root]);
+        agent.env("XENSTORED_PATH", server.xenstore.path()).env("RACKCONNECT_ENDPOINT", endpoint);
+        let started = Instant::now();
+        let found = ended(network.start(agent).wait_with_output().expect("the agent ends"));
+        println!("{endpoint}: {:?}", started.elapsed());
+        let first = found.expect(1).stderr.lines().find(|line| line.starts_with("[FAIL]"));
+        let first = first.unwrap_or_default();
+        assert!(first.starts_with(&format!("[FAIL] {id}: ")), "{id}: {}", found.stderr);
+    }
+}
+
 /// Whatever swallows the packets, the answer comes in time.
 fn dead_networks() {
     let faults: [(&str, Break); 3] = [
@@ -135,6 +181,6 @@ fn dead_networks() {
         // Ten seconds by itself; the rest is for a busy machine.
         assert!(started.elapsed() < Duration::from_secs(30), "{what}");
         println!("{what}: {:?}", started.elapsed());
-        assert!(found.expect(1).stderr.contains("[FAIL] network.api"), "{what}: {}", found.stderr);
+        assert!(found.expect(1).stderr.contains("[FAIL] network."), "{what}: {}", found.stderr);
     }
 }

@@ -50,12 +50,17 @@ impl Network {
 
     /// The same, with another ServiceNet interface.
     pub fn named(steps: impl IntoIterator<Item = Step>, service_net: &str, prefix: u8) -> Network {
-        Network::build(steps, service_net, prefix, support::config().limit)
+        Network::build(steps, service_net, prefix, support::config())
     }
 
     /// The usual server, with an API that any number of requests can be made to.
     pub fn unlimited(defaults: &[(&str, &str, u32)]) -> Network {
-        let network = Network::build([deployed()], "eth1", 17, u32::MAX);
+        let network = Network::build(
+            [deployed()],
+            "eth1",
+            17,
+            Config { limit: u32::MAX, ..support::config() },
+        );
         network.add(defaults);
         network
     }
@@ -70,7 +75,7 @@ impl Network {
         steps: impl IntoIterator<Item = Step>,
         service_net: &str,
         prefix: u8,
-        limit: u32,
+        config: Config,
     ) -> Network {
         let [server, public, router, beyond] =
             [Namespace::new(), Namespace::new(), Namespace::new(), Namespace::new()];
@@ -112,8 +117,7 @@ impl Network {
         let config = Config {
             script: Script::of(steps),
             listen: vec![SocketAddr::new(API.parse().unwrap(), API_PORT)],
-            limit,
-            ..support::config()
+            ..config
         };
         let api = beyond.run(move || Simulator::start(config).expect("the simulated API starts"));
         let folder = tempfile::tempdir().expect("a folder");
@@ -124,6 +128,14 @@ impl Network {
     pub fn with(steps: impl IntoIterator<Item = Step>, defaults: &[(&str, &str, u32)]) -> Network {
         let network = Network::bare(steps);
         network.add(defaults);
+        network
+    }
+
+    /// A server whose gateway is set, with an API whose clock is that many seconds off.
+    pub fn with_date(steps: impl IntoIterator<Item = Step>, offset: i64) -> Network {
+        let config = Config { date_offset: Some(offset), ..support::config() };
+        let network = Network::build(steps, "eth1", 17, config);
+        network.add(&[(GATEWAY, "eth1", 0)]);
         network
     }
 

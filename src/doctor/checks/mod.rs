@@ -3,12 +3,14 @@
 
 mod agent;
 mod automation;
+mod limit;
 mod network;
 #[cfg(test)]
 pub(super) mod prepared;
 mod rackconnect;
 mod server;
 mod ssh;
+mod tls;
 
 use super::check::Check;
 pub(super) use server::is_another_server;
@@ -24,14 +26,15 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
 
 /// Every check.
 pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
-    [
+    let sections = [
         server::CHECKS,
         network::CHECKS,
+        tls::CHECKS,
+        limit::CHECKS,
         rackconnect::CHECKS,
         ssh::CHECKS,
         automation::CHECKS,
         agent::CHECKS,
-    ]
-    .into_iter()
-    .flatten()
+    ];
+    sections.into_iter().flatten()
 }

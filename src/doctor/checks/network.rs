@@ -1,10 +1,13 @@
 //! Section 2: the way to the API.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use crate::doctor::check::{Check, Finding, Judgement};
-use crate::doctor::evidence::{ApiFailure, Evidence, KernelEvidence, RouteSample, Unread, known};
+use crate::doctor::check::{Check, Finding, Judgement, Need};
+use crate::doctor::evidence::{Evidence, KernelEvidence, RouteSample, Unread, known};
+use crate::doctor::resolv_conf;
 use crate::doctor::servicenet::{self, PREFIX, SERVICENET, leads_into};
+use crate::duration::human;
 use crate::netlink::{Link, Route};
 
 /// The checks of this section.
@@ -16,8 +19,18 @@ pub(super) const CHECKS: &[Check] = &[
         judge: interface,
     },
     Check { id: "network.servicenet.route", title: "ServiceNet routes", needs: &[], judge: routes },
-    Check { id: "network.api", title: "answer of the API", needs: &[], judge: api },
+    Check { id: "network.resolver", title: "resolv.conf", needs: &[], judge: resolver },
+    Check { id: "network.name", title: "name lookup", needs: &[Need::Network], judge: name },
+    Check {
+        id: "network.connection",
+        title: "connection",
+        needs: &[Need::Network],
+        judge: connection,
+    },
 ];
+
+/// From then on a lookup is slow: one nameserver did not answer, and another was asked.
+const SLOW_LOOKUP: Duration = Duration::from_secs(1);
 
 /// How the system configures an interface anew, whatever it uses.
 const CONFIGURE: &str = "netplan apply || ifup";
@@ -140,53 +153,91 @@ fn routes(evidence: &Evidence) -> Judgement {
     Ok(finding.with(lines))
 }
 
-fn api(evidence: &Evidence) -> Judgement {
-    let api = match &evidence.api {
-        Err(late @ Unread::NoAnswer(_)) => {
-            return Ok(Finding::fail(format!("the API: {late}"), "see: rackconnect status -v"));
-        }
-        api => known(api)?,
+/// Whether the API's host is a name at all.
+fn has_name(evidence: &Evidence) -> bool {
+    known(&evidence.path).is_ok_and(|path| path.host.parse::<IpAddr>().is_err())
+}
+
+fn resolver(evidence: &Evidence) -> Judgement {
+    let Some(text) = &known(&evidence.system)?.resolv_conf else {
+        let cause = "there is no /etc/resolv.conf, so 127.0.0.1 is asked for every name";
+        let remedy =
+            "echo 'nameserver ADDRESS' > /etc/resolv.conf, with the address of a nameserver";
+        return Ok(match has_name(evidence) {
+            true => Finding::warning(cause, remedy),
+            false => Finding::info(cause),
+        });
     };
-    let endpoint = &api.endpoint;
-    let first = [
-        api.status.as_ref().err(),
-        api.tasks.as_ref().err(),
-        api.features.as_ref().err(),
-        api.gateway.as_ref().err(),
-    ]
-    .into_iter()
-    .flatten()
-    .next();
-    Ok(match first {
-        None if api.status == Ok(None) => Finding::warning(
-            format!("{endpoint} does not know this server: HTTP 404"),
-            "wait for the automation to begin: rackconnect wait; if it never does, ask Rackspace support",
-        ),
-        None => Finding::pass(format!("{endpoint} answers")),
-        Some(ApiFailure::Forbidden(why)) => Finding::fail(
-            format!("the API answers with HTTP 403: {why}"),
-            "find what asks it, and stop it: ps aux | grep -E 'curl|ohai|facter|rcrun'",
-        ),
-        Some(ApiFailure::LimitUsedUp(why)) => Finding::warning(
-            why.clone(),
-            "wait a minute; rackconnect processes share the limit, so stop those that are not needed",
-        ),
-        Some(ApiFailure::Unreachable(why)) => {
-            Finding::fail(why.clone(), "repair what is wrong above; then: rackconnect status -v")
-        }
-        Some(ApiFailure::NotUnderstood(why)) => Finding::fail(
-            why.clone(),
-            "report it: rackconnect doctor --report FILE; see also: rackconnect status --format json",
-        ),
-        Some(ApiFailure::NotAsked) => Finding::skipped("the API was not asked"),
+    let lines = || text.lines().map(str::to_owned);
+    Ok(match resolv_conf::oddities(text).first() {
+        None => Finding::unremarkable().with(lines()),
+        Some(odd) => Finding::warning(
+            format!("/etc/resolv.conf: {odd}"),
+            "correct it, or what writes it: cat /etc/resolv.conf",
+        )
+        .with(lines()),
     })
+}
+
+fn name(evidence: &Evidence) -> Judgement {
+    let path = known(&evidence.path)?;
+    if !has_name(evidence) {
+        return Ok(Finding::unremarkable());
+    }
+    let time = human(path.lookup_time);
+    let text = known(&evidence.system).ok().and_then(|system| system.resolv_conf.as_deref());
+    let servers = resolv_conf::nameservers(text.unwrap_or_default()).join(", ");
+    let found = match &path.lookup {
+        Ok(found) => found,
+        Err(why) => {
+            let cause = format!("{why}, after {time} (nameservers: {servers})");
+            let remedy = format!(
+                "correct the nameservers in /etc/resolv.conf; to see each: dig {} @NAMESERVER",
+                path.host
+            );
+            return Ok(Finding::fail(cause, remedy));
+        }
+    };
+    let addresses: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let line = format!("{} is {}, after {time}", path.host, addresses.join(", "));
+    if path.lookup_time > SLOW_LOOKUP {
+        let remedy = format!(
+            "one of the nameservers does not answer ({servers}): remove it from /etc/resolv.conf"
+        );
+        return Ok(Finding::warning(line, remedy));
+    }
+    Ok(Finding::pass(line))
+}
+
+fn connection(evidence: &Evidence) -> Judgement {
+    let path = known(&evidence.path)?;
+    let kernel = known(&evidence.kernel);
+    let hop = kernel.as_ref().map_or_else(|_| String::new(), |kernel| kernel.describe(path.hop));
+    match &path.connection {
+        Ok(connection) => {
+            let cause = format!("{} after {}", connection.address, human(connection.time));
+            Ok(Finding::pass(cause).with([hop]))
+        }
+        Err(Unread::Failed(why)) => {
+            let address = why.rsplit_once(':').map_or(why.as_str(), |(address, _)| address);
+            let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
+            let cause = format!("cannot connect to {why}; packets go {hop}");
+            let remedy = format!(
+                "see where they end: ip route get {ip}; traceroute -n {ip}; and whether a firewall \
+                 rejects them: iptables -S OUTPUT"
+            );
+            Ok(Finding::fail(cause, remedy))
+        }
+        Err(unread) => Err(unread.clone()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::check::Severity::{Fail, Pass, Skipped, Warning};
+    use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
     use crate::doctor::checks::prepared::{assert_found, healthy, via};
+    use crate::doctor::evidence::PathEvidence;
 
     fn with_kernel(change: impl FnOnce(&mut KernelEvidence)) -> Evidence {
         let mut evidence = healthy();
@@ -233,27 +284,47 @@ mod tests {
         assert_eq!(found.remedy, "ip route add 10.176.0.0/12 via 10.182.0.1 dev eth1");
     }
 
+    fn with_path(change: impl FnOnce(&mut PathEvidence)) -> Evidence {
+        let mut evidence = healthy();
+        change(evidence.path.as_mut().unwrap());
+        evidence
+    }
+
     #[test]
-    fn the_answer() {
-        let id = "network.api";
-        assert_found(&healthy(), id, Pass, "answers");
-        let with_status = |status| {
-            let mut evidence = healthy();
-            evidence.api.as_mut().unwrap().status = status;
-            evidence
-        };
-        assert_found(&with_status(Ok(None)), id, Warning, "HTTP 404");
-        let late =
-            Evidence { api: Err(Unread::NoAnswer(std::time::Duration::from_secs(9))), ..healthy() };
-        assert_found(&late, id, Fail, "no answer within 9s");
-        let why = || "why".to_owned();
-        for (failure, severity) in [
-            (ApiFailure::Forbidden(why()), Fail),
-            (ApiFailure::LimitUsedUp(why()), Warning),
-            (ApiFailure::Unreachable(why()), Fail),
-            (ApiFailure::NotUnderstood(why()), Fail),
-        ] {
-            assert_found(&with_status(Err(failure)), id, severity, "why");
-        }
+    fn the_name() {
+        let id = "network.name";
+        assert_found(&healthy(), id, Pass, "dfw.api.rackconnect.rackspace.com is 10.191.5.5");
+        let dead = with_path(|path| path.lookup = Err("the name lookup timed out".to_owned()));
+        assert_found(&dead, id, Fail, "timed out, after 0s (nameservers: 10.191.5.6)");
+        let slow = with_path(|path| path.lookup_time = Duration::from_secs(5));
+        assert_found(&slow, id, Warning, "after 5s");
+        let address = with_path(|path| path.host = "10.191.5.5".to_owned());
+        assert_found(&address, id, Pass, "");
+    }
+
+    #[test]
+    fn the_resolver() {
+        let id = "network.resolver";
+        assert_found(&healthy(), id, Pass, "");
+        let mut evidence = healthy();
+        evidence.system.as_mut().unwrap().resolv_conf = Some("search example.com\n".to_owned());
+        assert_found(&evidence, id, Warning, "no nameserver");
+        evidence.system.as_mut().unwrap().resolv_conf = None;
+        assert_found(&evidence, id, Warning, "no /etc/resolv.conf");
+        evidence.path.as_mut().unwrap().host = "10.191.5.5".to_owned();
+        assert_found(&evidence, id, Info, "no /etc/resolv.conf");
+    }
+
+    #[test]
+    fn the_connection() {
+        let id = "network.connection";
+        assert_found(&healthy(), id, Pass, "10.191.5.5:443");
+        let refused = || Unread::Failed("10.191.5.5:443: Connection refused".to_owned());
+        let closed = with_path(|path| path.connection = Err(refused()));
+        let found = assert_found(&closed, id, Fail, "cannot connect to 10.191.5.5:443: Connection");
+        assert!(found.cause.ends_with("packets go via 10.182.0.1 dev eth1"), "{}", found.cause);
+        assert!(found.remedy.contains("ip route get 10.191.5.5;"), "{}", found.remedy);
+        let none = with_path(|path| path.connection = Err(Unread::NotTried("no name".to_owned())));
+        assert_found(&none, id, Skipped, "no name");
     }
 }

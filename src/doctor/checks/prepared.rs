@@ -1,17 +1,18 @@
 //! For tests: the evidence of a healthy server, to be broken in one place.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::libc;
 
 use super::all;
+use crate::api::inspect::Validity;
 use crate::doctor::check::{Finding, Severity};
 use crate::doctor::evidence::{
-    AccountEvidence, AgentEvidence, ApiEvidence, Evidence, KernelEvidence, RouteSample,
-    ServerEvidence, SshdEvidence, StateCondition, StateDirectory, SystemEvidence, UnitState,
-    UserAccount, XenstoreEvidence,
+    AccountEvidence, AgentEvidence, ApiEvidence, ConnectionEvidence, Evidence, KernelEvidence,
+    LimitEvidence, PathEvidence, RouteSample, ServerEvidence, SshdEvidence, StateCondition,
+    StateDirectory, SystemEvidence, TlsEvidence, UnitState, UserAccount, XenstoreEvidence,
 };
 use crate::doctor::sshd::SshdConfig;
 use crate::model::{NamedStatus, Region, Status};
@@ -54,8 +55,12 @@ pub(in crate::doctor) fn healthy() -> Evidence {
         }),
         sudo_rules: Ok(vec!["rackconnect ALL=(ALL) NOPASSWD: ALL".to_owned()]),
     });
-    evidence.system =
-        Ok(SystemEvidence { uptime: Some(Duration::from_secs(600)), ..SystemEvidence::default() });
+    evidence.system = Ok(SystemEvidence {
+        uptime: Some(Duration::from_secs(600)),
+        resolv_conf: Some("nameserver 10.191.5.6\n".to_owned()),
+        ..SystemEvidence::default()
+    });
+    evidence.path = Ok(path());
     evidence.api = Ok(api());
     evidence.processes = Ok(Vec::new());
     evidence.agent = Ok(agent());
@@ -76,6 +81,26 @@ pub(in crate::doctor) fn sshd(text: &str) -> SshdConfig {
     SshdConfig::parse(text, &mut |_| Vec::new())
 }
 
+fn path() -> PathEvidence {
+    const NOW: u64 = 1_700_000_000;
+    let address = SocketAddr::from(([10, 191, 5, 5], 443));
+    let validity = Validity { not_before: NOW - 86_400, not_after: NOW + 90 * 86_400 };
+    PathEvidence {
+        host: "dfw.api.rackconnect.rackspace.com".to_owned(),
+        lookup: Ok(vec![address.ip()]),
+        lookup_time: Duration::ZERO,
+        hop: Some(via([10, 182, 0, 1].into())),
+        connection: Ok(ConnectionEvidence { address, time: Duration::from_millis(2) }),
+        tls: Ok(Some(TlsEvidence {
+            roots: "the built-in roots".to_owned(),
+            verdict: Ok(()),
+            validity: Some(validity),
+            now: NOW,
+            server_now: None,
+        })),
+    }
+}
+
 fn api() -> ApiEvidence {
     let named =
         |name: &str, status: &str| NamedStatus { name: name.to_owned(), status: status.to_owned() };
@@ -85,6 +110,7 @@ fn api() -> ApiEvidence {
         tasks: Ok(Some(vec![named("Cloud Server Created: Add \"rackconnect\" user", "DEPLOYED")])),
         features: Ok(Some(vec![named("configure_network_stack", "ENABLED")])),
         gateway: Ok(Some([10, 182, 127, 198].into())),
+        limit: Ok(LimitEvidence { free: 26, consecutive_403s: None }),
     }
 }
 

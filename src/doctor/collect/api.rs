@@ -7,9 +7,10 @@ use super::subject::{Addition, Subject};
 use crate::api::request::Answer;
 use crate::api::response;
 use crate::clock::BootInstant;
-use crate::doctor::evidence::{ApiEvidence, ApiFailure, ApiReading, Evidence};
+use crate::doctor::evidence::{ApiEvidence, ApiFailure, ApiReading, Evidence, LimitEvidence};
 use crate::error::{Error, Result};
 use crate::model::{Format, Operation};
+use crate::ratelimit::{LimitCause, RateLimited, RateLimiter};
 
 /// How much earlier than the collecting a question ends, so that its error is still collected.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -43,8 +44,20 @@ pub(super) fn collect(subject: &Subject, files: &mut Files, client: &dyn ApiClie
         tasks: questions.ask(Operation::Details, Format::Json, tasks),
         features: questions.ask(Operation::Features, Format::Json, response::features),
         gateway: questions.ask(Operation::Gateway, Format::Text, response::gateway),
+        limit: limit(subject),
     };
     Box::new(|evidence: &mut Evidence| evidence.api = Ok(api))
+}
+
+/// The rate limit as all processes know it.
+fn limit(subject: &Subject) -> Result<LimitEvidence, String> {
+    let mut limiter = RateLimiter::new(subject.state_dir.clone());
+    let free = limiter.free_permits(subject.deadline)?;
+    let consecutive_403s = match limiter.check(subject.deadline, 0) {
+        Err(RateLimited { cause: LimitCause::Forbidden(count), .. }) => Some(count),
+        _ => None,
+    };
+    Ok(LimitEvidence { free, consecutive_403s })
 }
 
 struct Questions<'a> {

@@ -7,6 +7,7 @@ mod api;
 mod command;
 mod files;
 mod kernel;
+mod path;
 mod processes;
 mod server;
 mod sshd;
@@ -19,6 +20,7 @@ use std::thread;
 use nix::unistd::geteuid;
 
 pub(crate) use api::ApiClient;
+pub(crate) use path::ApiPath;
 pub(crate) use subject::Subject;
 
 use super::checks::is_another_server;
@@ -27,8 +29,16 @@ use crate::clock::BootInstant;
 use files::Files;
 use subject::Addition;
 
+/// How the API is asked.
+pub(crate) struct ApiAccess {
+    /// The questions.
+    pub(crate) client: Box<dyn ApiClient>,
+    /// Where it is.
+    pub(crate) path: ApiPath,
+}
+
 /// Collects everything. `api`: the API, or why it cannot be asked.
-pub(crate) fn collect(subject: &Subject, api: Result<Box<dyn ApiClient>, String>) -> Evidence {
+pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evidence {
     let mut evidence = Evidence::awaited(subject.deadline.since(subject.started));
     evidence.is_root = geteuid().is_root();
     evidence.region.clone_from(&subject.region);
@@ -45,13 +55,18 @@ pub(crate) fn collect(subject: &Subject, api: Result<Box<dyn ApiClient>, String>
     server::collect(subject, &mut files)(&mut evidence);
     evidence.raw.extend(files.into_raw());
     match api {
-        Err(why) => evidence.api = Err(Unread::NotTried(why)),
-        Ok(_) if is_another_server(&evidence) => {
-            let why = "this is no RackConnect v2 server".to_owned();
-            evidence.api = Err(Unread::NotTried(why));
+        Err(unread) => {
+            evidence.path = Err(unread.clone());
+            evidence.api = Err(unread);
         }
-        Ok(api) => {
-            start(&sender, subject, move |subject, files| api::collect(subject, files, &*api));
+        Ok(_) if is_another_server(&evidence) => {
+            let unread = Unread::NotTried("this is no RackConnect v2 server".to_owned());
+            evidence.path = Err(unread.clone());
+            evidence.api = Err(unread);
+        }
+        Ok(ApiAccess { client, path }) => {
+            start(&sender, subject, move |subject, files| api::collect(subject, files, &*client));
+            start(&sender, subject, move |subject, _| path::collect(subject, &path));
         }
     }
     drop(sender);

@@ -1,5 +1,6 @@
 //! Files of the system that tell what would stop the automation.
 
+use std::env;
 use std::time::Duration;
 
 use super::files::Files;
@@ -38,9 +39,22 @@ pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
         nfs_mounts: nfs_mounts(files),
         saved_rules: saved_rules(files),
         keeps_custom_rules: files.exists(KEEPS_CUSTOM_RULES),
+        resolv_conf: files.read_and_keep("/etc/resolv.conf").ok(),
+        proxies: proxies(),
         uptime: files.read("/proc/uptime").ok().and_then(|text| uptime(&text)),
     };
     Box::new(|evidence: &mut Evidence| evidence.system = Ok(system))
+}
+
+/// The variables that name a proxy, in both spellings that are in use.
+fn proxies() -> Vec<String> {
+    let names = ["http_proxy", "https_proxy", "all_proxy"];
+    let both = names.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_uppercase()]);
+    both.filter_map(|name| {
+        let value = env::var(&name).ok().filter(|value| !value.is_empty())?;
+        Some(format!("{name}={value}"))
+    })
+    .collect()
 }
 
 fn selinux_mode(enforce: Option<&str>) -> Option<SelinuxMode> {

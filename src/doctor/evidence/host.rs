@@ -52,6 +52,10 @@ pub(crate) struct SystemEvidence {
     pub(crate) saved_rules: Vec<SavedRules>,
     /// Whether the file is there that keeps a server's own firewall rules.
     pub(crate) keeps_custom_rules: bool,
+    /// The text of /etc/resolv.conf.
+    pub(crate) resolv_conf: Option<String>,
+    /// The variables of this process that name a proxy.
+    pub(crate) proxies: Vec<String>,
     /// How long ago the server booted.
     pub(crate) uptime: Option<Duration>,
 }

@@ -11,7 +11,10 @@ pub(crate) use host::{
     AccountEvidence, AgentEvidence, NfsMount, ProcessInfo, SavedRules, SelinuxMode, SshdEvidence,
     StateCondition, StateDirectory, SystemEvidence, UnitState, UserAccount,
 };
-pub(crate) use network::{ApiEvidence, ApiFailure, ApiReading, KernelEvidence, RouteSample};
+pub(crate) use network::{
+    ApiEvidence, ApiFailure, ApiReading, ConnectionEvidence, KernelEvidence, LimitEvidence,
+    PathEvidence, RouteSample, TlsEvidence,
+};
 
 use crate::duration::human;
 use crate::model::{NamedStatus, Region, Status};
@@ -63,6 +66,8 @@ pub(crate) struct Evidence {
     pub(crate) server: Reading<ServerEvidence>,
     /// Interfaces and routes.
     pub(crate) kernel: Reading<KernelEvidence>,
+    /// The way to the API.
+    pub(crate) path: Reading<PathEvidence>,
     /// What the API answered.
     pub(crate) api: Reading<ApiEvidence>,
     /// The SSH daemon.
@@ -121,6 +126,7 @@ impl Evidence {
             is_told: false,
             server: Err(Unread::NoAnswer(limit)),
             kernel: Err(Unread::NoAnswer(limit)),
+            path: Err(Unread::NoAnswer(limit)),
             api: Err(Unread::NoAnswer(limit)),
             sshd: Err(Unread::NoAnswer(limit)),
             accounts: Err(Unread::NoAnswer(limit)),

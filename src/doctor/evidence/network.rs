@@ -1,8 +1,11 @@
 //! The kernel's network, and what the API answered.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use super::Reading;
+use crate::api::inspect::Validity;
 use crate::model::{NamedStatus, Status};
 use crate::netlink::{Address, Link, NextHop, Route};
 
@@ -47,6 +50,58 @@ pub(crate) struct ApiEvidence {
     pub(crate) features: ApiReading<Vec<NamedStatus>>,
     /// The gateway; none if none is assigned (404).
     pub(crate) gateway: ApiReading<IpAddr>,
+    /// The rate limit, or why it cannot be shared.
+    pub(crate) limit: Result<LimitEvidence, String>,
+}
+
+/// The rate limit, after the questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitEvidence {
+    /// How many requests could be sent now.
+    pub(crate) free: usize,
+    /// How many 403s in a row hold all requests back now.
+    pub(crate) consecutive_403s: Option<u32>,
+}
+
+/// The way to the API, step by step.
+#[derive(Clone, Debug)]
+pub(crate) struct PathEvidence {
+    /// The host of the endpoint.
+    pub(crate) host: String,
+    /// Its addresses, or why there are none.
+    pub(crate) lookup: Result<Vec<IpAddr>, String>,
+    /// How long that took.
+    pub(crate) lookup_time: Duration,
+    /// Where a packet for the API would go.
+    pub(crate) hop: Option<NextHop>,
+    /// The connection.
+    pub(crate) connection: Reading<ConnectionEvidence>,
+    /// What the server presents; none for an endpoint without TLS.
+    pub(crate) tls: Reading<Option<TlsEvidence>>,
+}
+
+/// A connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionEvidence {
+    /// Where to.
+    pub(crate) address: SocketAddr,
+    /// How long it took.
+    pub(crate) time: Duration,
+}
+
+/// The server's certificate and clock against this server's roots and clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsEvidence {
+    /// Which roots are trusted.
+    pub(crate) roots: String,
+    /// Whether the certificate is trusted, or why not.
+    pub(crate) verdict: Result<(), String>,
+    /// When the certificate is valid.
+    pub(crate) validity: Option<Validity>,
+    /// This server's clock, in seconds since 1970.
+    pub(crate) now: u64,
+    /// The server's clock at that moment, if it told it.
+    pub(crate) server_now: Option<u64>,
 }
 
 /// What the API answered to one question: none for a 404.

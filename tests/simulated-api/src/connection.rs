@@ -13,7 +13,7 @@ use std::{
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, atomic::Ordering},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Enough for a handshake in a debug build, and small enough for thousands.
@@ -371,6 +371,9 @@ impl Connection {
                     None if answer.code == 405 => extra.push(("Allow", "GET".into())),
                     _ => {}
                 }
+                if let Some(offset) = self.shared.config.date_offset {
+                    extra.push(("Date", http_date(offset)));
+                }
                 if !answer.keep {
                     extra.push(("Connection", "close".into()));
                 }
@@ -538,6 +541,37 @@ fn head(answer: &Answer, extra: &[(&str, String)]) -> Vec<u8> {
     }
     head.push_str("\r\n");
     head.into_bytes()
+}
+
+/// The clock's time and so many seconds, as HTTP has it (RFC 9110, IMF-fixdate).
+fn http_date(offset: i64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = now.as_secs().saturating_add_signed(offset);
+    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
+    let weekday = DAYS[(days % 7) as usize];
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let (mut year, mut month) = (1970, 0);
+    let length = |year: u64, month: usize| match month {
+        1 if is_leap(year) => 29,
+        1 => 28,
+        3 | 5 | 8 | 10 => 30,
+        _ => 31,
+    };
+    while days >= length(year, month) {
+        days -= length(year, month);
+        month = (month + 1) % 12;
+        year += u64::from(month == 0);
+    }
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!(
+        "{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT",
+        days + 1,
+        MONTHS[month]
+    )
 }
 
 fn has_no_body(code: u16) -> bool {

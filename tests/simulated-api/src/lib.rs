@@ -69,6 +69,8 @@ pub struct Config {
     /// A kept connection is closed after so long without a request; 10 minutes.
     #[serde(deserialize_with = "script::duration")]
     pub idle: Duration,
+    /// Responses have a Date, this many seconds from the clock's time; none: they have none.
+    pub date_offset: Option<i64>,
     /// Where every connection breaks; none: nowhere.
     pub cut: Option<Cut>,
     /// How many requests the log keeps, and arrivals each server; none: all.
@@ -108,6 +110,7 @@ impl Default for Config {
             minute: Duration::from_secs(60),
             align: Align::Clock,
             idle: Duration::from_secs(600),
+            date_offset: None,
             cut: None,
             keep: None,
             script: Script::default(),

@@ -8,8 +8,11 @@ use crate::api::request::{Answer, Failure, rate_limit_message};
 use crate::cli::options;
 use crate::clock::BootInstant;
 use crate::config::{DoctorSettings, PlainFormat, Sources};
-use crate::doctor::{self, ApiClient, ApiFailure, Colours, Detail, DoctorRequest, Subject};
-use crate::error::{Kind, Result};
+use crate::doctor::{
+    self, ApiAccess, ApiClient, ApiFailure, ApiPath, Colours, Detail, DoctorRequest, Subject,
+    Unread,
+};
+use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::model::{Format, Operation};
 use crate::ratelimit::LimitCause;
@@ -41,7 +44,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let root = sources.flag(&options::ROOT).unwrap_or("/");
     doctor::run(DoctorRequest {
         subject: subject(&session, end, Path::new(root)),
-        api: api_client(session),
+        api: api_access(session),
         only: sources.flags(&options::ONLY).flat_map(split_list).collect(),
         is_json: format == PlainFormat::Json,
         detail,
@@ -83,14 +86,25 @@ impl ApiClient for DoctorApi {
 }
 
 /// The API, if its endpoint is known.
-fn api_client(session: Session) -> Result<Box<dyn ApiClient>, String> {
-    if session.settings().endpoint.is_none() && session.region().known().is_none() {
-        return Err("the region is not known, so neither is the API".to_owned());
+fn api_access(session: Session) -> Result<ApiAccess, Unread> {
+    let settings = session.settings();
+    if settings.endpoint.is_none() && session.region().known().is_none() {
+        let why = "the region is not known, so neither is the API".to_owned();
+        return Err(Unread::NotTried(why));
     }
     let soon = BootInstant::now() + DETECT_TIMEOUT;
-    let endpoint = session.endpoint(soon).map_err(|err| err.message)?.to_string();
-    session.client(soon).map_err(|err| err.message)?;
-    Ok(Box::new(DoctorApi { session, endpoint }))
+    let failed = |err: Error| Unread::Failed(err.message);
+    let endpoint = session.endpoint(soon).map_err(failed)?;
+    session.client(soon).map_err(failed)?;
+    let ca_file = settings.ca_file.as_ref();
+    let path = ApiPath {
+        target: session.target().map_err(failed)?,
+        trusted: ca_file.map(|file| format!("only {} ({})", file.value.display(), file.origin)),
+        connect_timeout: settings.connect_timeout.value,
+        endpoint: endpoint.clone(),
+    };
+    let client = Box::new(DoctorApi { session, endpoint: endpoint.to_string() });
+    Ok(ApiAccess { client, path })
 }
 
 fn subject(session: &Session, end: BootInstant, root: &Path) -> Subject {

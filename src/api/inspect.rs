@@ -1,0 +1,229 @@
+//! Looks at a server's certificate without trusting it, to tell what is wrong with it.
+//!
+//! The handshake accepts any certificate. Nothing that matters may be sent over such a connection,
+//! and nothing that comes from it may be believed beyond the purpose: a diagnosis.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
+    SignatureScheme, Stream,
+};
+
+use super::transport::Timed;
+use crate::clock::BootInstant;
+
+/// The last second of the year 9999, after which no certificate is valid.
+const END_OF_TIME: u64 = 253_402_300_799;
+
+/// The most that is read of a response's head.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// When a certificate is valid, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second.
+    pub not_before: u64,
+    /// The last one.
+    pub not_after: u64,
+}
+
+/// A connection over which anybody may be at the other end.
+pub struct UntrustedConnection {
+    stream: TcpStream,
+    tls: ClientConnection,
+    /// When the server's certificate is valid, if it could be read.
+    pub validity: Option<Validity>,
+}
+
+impl UntrustedConnection {
+    /// Shakes hands with whoever is there, by `deadline`.
+    ///
+    /// # Errors
+    /// Why it did not work; never because of the certificate.
+    pub fn open(
+        stream: TcpStream,
+        host: &str,
+        deadline: BootInstant,
+    ) -> io::Result<UntrustedConnection> {
+        let provider = Arc::new(ring::default_provider());
+        let recorder =
+            Arc::new(RecordingVerifier { provider: provider.clone(), validity: Mutex::new(None) });
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .dangerous()
+            .with_custom_certificate_verifier(recorder.clone())
+            .with_no_client_auth();
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        let mut timed = Timed { stream: &stream, deadline };
+        while tls.is_handshaking() {
+            tls.complete_io(&mut timed)?;
+        }
+        let validity = *recorder.validity.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(UntrustedConnection { stream, tls, validity })
+    }
+
+    /// Sends a request that asks for nothing but the head of a response, and reads its Date. It
+    /// counts as a request: the caller has a permit.
+    pub fn date(&mut self, host: &str, path: &str, deadline: BootInstant) -> Option<SystemTime> {
+        let request = format!("HEAD {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let mut timed = Timed { stream: &self.stream, deadline };
+        let mut stream = Stream::new(&mut self.tls, &mut timed);
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut head = Vec::new();
+        let mut chunk = [0; 1024];
+        while head.len() < MAX_HEAD_BYTES && !head.windows(4).any(|it| it == b"\r\n\r\n") {
+            match stream.read(&mut chunk) {
+                Ok(length @ 1..) => head.extend_from_slice(&chunk[..length]),
+                _ => break,
+            }
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let is_date = |line: &&str| line.to_ascii_lowercase().starts_with("date:");
+        parse_date(head.lines().find(is_date)?.split_once(':')?.1)
+    }
+}
+
+/// A date as HTTP has it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, IMF-fixdate).
+pub fn parse_date(text: &str) -> Option<SystemTime> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let [_, day, month, year, time, "GMT"] = fields.as_slice() else { return None };
+    let month = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)? / 3 + 1;
+    humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
+}
+
+/// Accepts any certificate, and notes when it is valid.
+struct RecordingVerifier {
+    provider: Arc<CryptoProvider>,
+    validity: Mutex<Option<Validity>>,
+}
+
+impl fmt::Debug for RecordingVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecordingVerifier")
+    }
+}
+
+/// Reads the validity. rustls parses certificates, but shows nothing of them; its errors do: at the
+/// beginning and at the end of time every certificate is invalid, and the error says until or since
+/// when.
+fn validity(
+    provider: &Arc<CryptoProvider>,
+    certificate: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+) -> Option<Validity> {
+    let roots = Arc::new(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build().ok()?;
+    let error_at = |seconds: u64| {
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        match verifier.verify_server_cert(certificate, &[], name, &[], time) {
+            Err(rustls::Error::InvalidCertificate(error)) => Some(error),
+            _ => None,
+        }
+    };
+    let CertificateError::NotValidYetContext { not_before, .. } = error_at(0)? else { return None };
+    let CertificateError::ExpiredContext { not_after, .. } = error_at(END_OF_TIME)? else {
+        return None;
+    };
+    Some(Validity { not_before: not_before.as_secs(), not_after: not_after.as_secs() })
+}
+
+impl ServerCertVerifier for RecordingVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let validity = validity(&self.provider, end_entity, server_name);
+        *self.validity.lock().unwrap_or_else(PoisonError::into_inner) = validity;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use simulated_api::{Config, Script, Simulator, Step};
+
+    use super::*;
+
+    fn seconds(date: &str) -> u64 {
+        let time = humantime::parse_rfc3339(date).unwrap();
+        time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    }
+
+    #[test]
+    fn dates_of_http() {
+        let date = parse_date(" Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(date, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777));
+        for text in
+            ["", "Sun, 06 anF 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37", "a b c d e f"]
+        {
+            assert_eq!(parse_date(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_validity_of_any_certificate() {
+        for (fault, not_before, not_after) in [
+            (None, "1975-01-01T00:00:00Z", "4096-01-01T00:00:00Z"),
+            (Some("cert-expired"), "2013-01-01T00:00:00Z", "2014-01-01T00:00:00Z"),
+            (Some("cert-not-yet-valid"), "4000-01-01T00:00:00Z", "4096-01-01T00:00:00Z"),
+            (Some("cert-unknown-issuer"), "1975-01-01T00:00:00Z", "4096-01-01T00:00:00Z"),
+            (Some("cert-wrong-name"), "1975-01-01T00:00:00Z", "4096-01-01T00:00:00Z"),
+        ] {
+            let step = Step::new("DEPLOYED");
+            let step = fault.into_iter().fold(step, |step, fault| step.fault(fault));
+            let date_offset = Some(-3_600);
+            let config = Config { script: Script::of([step]), date_offset, ..Config::default() };
+            let api = Simulator::start(config).unwrap();
+            let stream = TcpStream::connect(api.addresses()[0]).unwrap();
+            let deadline = BootInstant::now() + Duration::from_secs(60);
+            let mut connection = UntrustedConnection::open(stream, "127.0.0.1", deadline).unwrap();
+            let expected =
+                Validity { not_before: seconds(not_before), not_after: seconds(not_after) };
+            assert_eq!(connection.validity, Some(expected), "{fault:?}");
+            let date = connection.date("127.0.0.1", "/v1/automation_status", deadline).unwrap();
+            let age = SystemTime::now().duration_since(date).unwrap().as_secs();
+            assert!((3_590..3_700).contains(&age), "{age}");
+        }
+    }
+}

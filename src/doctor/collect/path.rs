@@ -1,0 +1,140 @@
+//! The way to the API, step by step: name, route, connection, certificate.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, SystemTime};
+
+use super::subject::{Addition, Subject};
+use crate::api::endpoint::Endpoint;
+use crate::api::inspect::{UntrustedConnection, Validity};
+use crate::api::reach::{Target, addresses};
+use crate::clock::BootInstant;
+use crate::doctor::evidence::{
+    ConnectionEvidence, Evidence, PathEvidence, Reading, TlsEvidence, Unread,
+};
+use crate::error::plain;
+use crate::model::Operation;
+use crate::netlink::{Netlink, NextHop};
+use crate::ratelimit::RateLimiter;
+
+/// How much earlier than the collecting each step ends, so that its error is still collected.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// Where the API is and whom to trust.
+pub(crate) struct ApiPath {
+    /// The URL.
+    pub(crate) endpoint: Endpoint,
+    /// The same as a destination of connections, with the roots that are trusted.
+    pub(crate) target: Target,
+    /// The file of the only roots that are trusted, in words; none for the built-in ones and the
+    /// system's.
+    pub(crate) trusted: Option<String>,
+    /// The time limit of a connection attempt.
+    pub(crate) connect_timeout: Duration,
+}
+
+/// Goes the way.
+pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
+    let deadline = subject.deadline - MARGIN;
+    let (host, port, is_secure) = path.endpoint.target();
+    let started = BootInstant::now();
+    let found = addresses(&host, port, deadline);
+    let lookup_time = BootInstant::now().since(started);
+    let connected = match &found {
+        Ok(found) => connect(found, path.connect_timeout, deadline),
+        Err(_) => Err(Unread::NotTried("the name has no address".to_owned())),
+    };
+    let (connection, tls) = match connected {
+        Ok((stream, connection)) if is_secure => {
+            (Ok(connection), tls(subject, path, stream, &host, deadline).map(Some))
+        }
+        Ok((_, connection)) => (Ok(connection), Ok(None)),
+        Err(unread) => (Err(unread), Err(Unread::NotTried("there is no connection".to_owned()))),
+    };
+    let evidence = PathEvidence {
+        hop: found.as_ref().ok().and_then(|found| hop(found.first()?.ip())),
+        lookup: found.map(|found| found.iter().map(SocketAddr::ip).collect()),
+        host,
+        lookup_time,
+        connection,
+        tls,
+    };
+    Box::new(|all: &mut Evidence| all.path = Ok(evidence))
+}
+
+fn hop(address: IpAddr) -> Option<NextHop> {
+    Netlink::open().ok()?.next_hop(address, None).ok()?
+}
+
+/// Connects to the first address that answers.
+fn connect(
+    addresses: &[SocketAddr],
+    timeout: Duration,
+    deadline: BootInstant,
+) -> Reading<(TcpStream, ConnectionEvidence)> {
+    let mut last = "there was no time left".to_owned();
+    for address in addresses {
+        let started = BootInstant::now();
+        let left = deadline.since(started).min(timeout);
+        if left.is_zero() {
+            break;
+        }
+        match TcpStream::connect_timeout(address, left) {
+            Ok(stream) => {
+                let time = BootInstant::now().since(started);
+                return Ok((stream, ConnectionEvidence { address: *address, time }));
+            }
+            Err(err) => last = format!("{address}: {}", plain(&err)),
+        }
+    }
+    Err(Unread::Failed(last))
+}
+
+fn tls(
+    subject: &Subject,
+    path: &ApiPath,
+    stream: TcpStream,
+    host: &str,
+    deadline: BootInstant,
+) -> Reading<TlsEvidence> {
+    let mut untrusted = UntrustedConnection::open(stream, host, deadline)
+        .map_err(|err| Unread::Failed(plain(&err)))?;
+    let verdict = path.target.clone().reach(deadline);
+    let now = seconds(SystemTime::now());
+    // Otherwise the clock cannot be what is wrong, and a request would be wasted.
+    let server_now = match is_within(untrusted.validity, now) {
+        true => None,
+        false => server_date(subject, &mut untrusted, host, deadline),
+    };
+    let trusted = || "the built-in roots, and then the system's bundle".to_owned();
+    Ok(TlsEvidence {
+        roots: path.trusted.clone().unwrap_or_else(trusted),
+        verdict,
+        validity: untrusted.validity,
+        now,
+        server_now,
+    })
+}
+
+fn is_within(validity: Option<Validity>, now: u64) -> bool {
+    validity.is_none_or(|it| (it.not_before..=it.not_after).contains(&now))
+}
+
+/// The server's clock. While its certificate is not valid here, the client sends no request, so this
+/// is the only one, and it has a permit like any other.
+fn server_date(
+    subject: &Subject,
+    connection: &mut UntrustedConnection,
+    host: &str,
+    deadline: BootInstant,
+) -> Option<u64> {
+    let mut limiter = RateLimiter::new(subject.state_dir.clone());
+    limiter.check(deadline, 0).ok()?;
+    let permit = limiter.take(deadline, 0).ok()?;
+    let date = connection.date(host, Operation::Status.path(), deadline);
+    limiter.answered(permit);
+    date.map(seconds)
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
