@@ -1,7 +1,7 @@
 //! The clock: time that neither steps nor stops over a suspend.
 //!
-//! Everything that waits or has a deadline is measured in [`BootInstant`]s. Deciding code is given them; only the edge
-//! reads the clock.
+//! Everything that waits or has a deadline is measured in [`BootInstant`]s. Deciding code is given
+//! them; only the edge reads the clock.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -17,7 +17,8 @@ pub struct BootInstant(pub Duration);
 impl BootInstant {
     /// Reads the clock.
     pub fn now() -> BootInstant {
-        // Linux has CLOCK_BOOTTIME since 2.6.39, so the call cannot fail on any system that Rust itself runs on.
+        // Linux has CLOCK_BOOTTIME since 2.6.39, so the call cannot fail on any system that Rust
+        // itself runs on.
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("the kernel has CLOCK_BOOTTIME");
         let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
         let nanos = u32::try_from(now.tv_nsec()).unwrap_or(0);

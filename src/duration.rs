@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-/// The longest duration that is accepted: a hundred years. Longer ones are slips, and overflow sums.
+/// The longest duration that is accepted: a hundred years. Longer ones are slips, and overflow
+/// sums.
 const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
 
-/// Reads a duration: a plain number means seconds, units are `ms`, `s`, `m`, `h` and `d`, in falling order.
+/// Reads a duration: a plain number means seconds, units are `ms`, `s`, `m`, `h` and `d`, in
+/// falling order.
 ///
 /// # Errors
 /// A sentence's end that says what a duration looks like.

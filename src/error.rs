@@ -1,7 +1,8 @@
 //! The program's error: a kind, which decides the exit code, and a sentence for a person.
 //!
-//! A sentence names the thing (the path, the address, the option), says what is wrong with it and, where that is
-//! not plain, what to do. It may hold text from outside as it came: `term` makes control characters escape_control.
+//! A sentence names the thing (the path, the address, the option), says what is wrong with it and,
+//! where that is not plain, what to do. It may hold text from outside as it came: `term` makes
+//! control characters escape_control.
 
 use std::fmt;
 

@@ -14,7 +14,8 @@ pub enum Exit {
     Other = 1,
     /// Wrong usage or configuration; nothing was asked, nothing was changed.
     Usage = 2,
-    /// Not yet: still deploying, no gateway assigned, or a server that RackConnect does not know (yet).
+    /// Not yet: still deploying, no gateway assigned, or a server that RackConnect does not know
+    /// (yet).
     NotYet = 3,
     /// The automation FAILED.
     Failed = 4,

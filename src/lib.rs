@@ -1,8 +1,10 @@
-//! The on-server agent for Rackspace RackConnect v2.0, as a library below a thin `main`, so that tests reach everything.
+//! The on-server agent for Rackspace RackConnect v2.0, as a library below a thin `main`, so that
+//! tests reach everything.
 //!
-//! The core decides and knows neither sockets nor clocks nor files: `api::body`, `api::status`, `budget::window`,
-//! `wait::machine`, `xenstore::known`, `xenstore::wire`, `cli`. The edge acts: `api::client`, `wait::run`, `xenstore`,
-//! `settings`, `term`, `output`, `signals`.
+//! The layers, lowest first, are those of `tests/architecture.rs`; docs/architecture.md describes
+//! them. The deciding code (`ratelimit::window`, `coalesce::demand`, `wait::machine`,
+//! `gateway::plan`, `gateway::keeper`, the codecs) does no I/O and is given the time; the modules
+//! beside it act.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

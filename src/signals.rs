@@ -1,5 +1,6 @@
-//! Signals. SIGINT, SIGTERM and SIGHUP end the program at once, in the middle of whatever it does, and so that its parent
-//! sees by which: that is what the kernel does by itself. Three cases need more.
+//! Signals. SIGINT, SIGTERM and SIGHUP end the program at once, in the middle of whatever it does,
+//! and so that its parent sees by which: that is what the kernel does by itself. Three cases need
+//! more.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -19,8 +20,8 @@ use crate::error::{Error, Kind, Result};
 
 const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 
-/// The kernel delivers no signal to process 1 of a container that it does not handle: there the program exits with
-/// 128+n instead.
+/// The kernel delivers no signal to process 1 of a container that it does not handle: there the
+/// program exits with 128+n instead.
 ///
 /// A parent may have blocked the ending signals, or ignored SIGCHLD: the one would make the program
 /// unstoppable, the other hide how its children end. Both are put right before anything is started.
@@ -66,8 +67,8 @@ pub fn notice_children() {
     }
 }
 
-/// The signals that the program was started to ignore (by nohup, or in the background of a script), as the kernel's mask:
-/// proc_pid_status(5). They stay ignored.
+/// The signals that the program was started to ignore (by nohup, or in the background of a script),
+/// as the kernel's mask: proc_pid_status(5). They stay ignored.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -86,7 +87,7 @@ fn heeded() -> impl Iterator<Item = i32> {
 /// The handlers or their thread cannot be had.
 pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
     let error =
-        |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
+        |err: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {err}"));
     let mut signals = Signals::new(heeded()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {
@@ -117,14 +118,14 @@ pub struct Held {
     wakeup: UnixStream,
 }
 
-/// Holds the ending signals back from now on, until they are let go: nothing may end it in the middle of a change to the
-/// routes.
+/// Holds the ending signals back from now on, until they are let go: nothing may end it in the
+/// middle of a change to the routes.
 ///
 /// # Errors
 /// The handlers cannot be had.
 pub fn hold() -> Result<Held> {
     let error =
-        |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
+        |err: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {err}"));
     let pending = Arc::new(AtomicUsize::new(0));
     let (wakeup, sender) = UnixStream::pair().map_err(error)?;
     wakeup.set_nonblocking(true).map_err(error)?;
@@ -184,14 +185,14 @@ pub fn busy() -> MutexGuard<'static, ()> {
     CHANGING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a service, after [`hold()`]: lets the ending signals end the program as soon as no change is under way. SIGTERM is
-/// how a service is stopped: exit code 0.
+/// For a service, after [`hold()`]: lets the ending signals end the program as soon as no change is
+/// under way. SIGTERM is how a service is stopped: exit code 0.
 ///
 /// # Errors
 /// The handlers or their thread cannot be had.
 pub fn end_between_changes(tidy_up: fn()) -> Result<()> {
     let error =
-        |why: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {why}"));
+        |err: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {err}"));
     let mut signals = Signals::new(heeded()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {

@@ -1,4 +1,5 @@
-//! What systemd is told (sd_notify(3)): datagrams to the socket that NOTIFY_SOCKET names. A failure is logged, never fatal.
+//! What systemd is told (sd_notify(3)): datagrams to the socket that NOTIFY_SOCKET names. A failure
+//! is logged, never fatal.
 
 use std::env;
 use std::ffi::OsStr;
@@ -28,7 +29,7 @@ fn say(message: &str) {
     let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     match send(&name, message) {
         Ok(()) => log::debug!("told systemd {message}"),
-        Err(why) => log::debug!("cannot tell systemd {message}: NOTIFY_SOCKET {name:?}: {why}"),
+        Err(err) => log::debug!("cannot tell systemd {message}: NOTIFY_SOCKET {name:?}: {err}"),
     }
 }
 
@@ -50,8 +51,8 @@ mod tests {
 
     #[test]
     fn a_path_and_an_abstract_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
         let at_path = UnixDatagram::bind(&path).unwrap();
         let name = format!("rackconnect-test-{}", std::process::id());
         let abstractly =

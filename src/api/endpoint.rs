@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-/// A checked endpoint. https; plain http for a loopback address alone, since everything else could be read and
-/// answered by anybody on the way.
+/// A checked endpoint. https; plain http for a loopback address alone, since everything else could
+/// be read and answered by anybody on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     base: String,
@@ -18,15 +18,15 @@ impl Endpoint {
     /// # Errors
     /// The end of a sentence that says what is wrong with it.
     pub fn parse(url: &str) -> Result<Endpoint, String> {
-        let wrong = |why: &str| Err(format!("{url:?} {why}"));
+        let wrong = |reason: &str| Err(format!("{url:?} {reason}"));
         // The fragment is looked for by hand: http::Uri drops it silently.
         if url.contains('#') {
             return wrong("has a fragment (#…): an endpoint is https://HOST[:PORT]");
         }
         let uri = match url.parse::<Uri>() {
             Ok(uri) => uri,
-            Err(why) => {
-                return wrong(&format!("is not a URL ({why}): an endpoint is https://HOST[:PORT]"));
+            Err(err) => {
+                return wrong(&format!("is not a URL ({err}): an endpoint is https://HOST[:PORT]"));
             }
         };
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {

@@ -32,7 +32,36 @@ pub enum Answer {
     /// 200, with its body.
     Body(Vec<u8>),
     /// 404: not assigned yet, or a server that RackConnect does not know (yet).
-    NotFound,
+    NotFound(NotFound),
+}
+
+/// The URL of a 404, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotFound {
+    /// The URL.
+    pub url: String,
+}
+
+impl NotFound {
+    /// The error of a command that asks for the status, the details or the features.
+    pub fn unknown_server(&self) -> Error {
+        self.error("RackConnect does not know this server (yet)")
+    }
+
+    /// The error of a command that asks for the gateway.
+    pub fn no_gateway(&self) -> Error {
+        self.error("no gateway is assigned to this server yet, or RackConnect does not know it")
+    }
+
+    fn error(&self, meaning: &str) -> Error {
+        let url = &self.url;
+        // The path of every operation begins with /v1.
+        let hint = match url.contains("/v1/v1/") {
+            true => "; give --endpoint without /v1",
+            false => "",
+        };
+        Error::new(Kind::NotYet, format!("{meaning}: HTTP 404 from {url}{hint}"))
+    }
 }
 
 /// LimitCause there is no answer.
@@ -94,7 +123,7 @@ pub fn interpret(reply: Reply, url: &str) -> Result<Answer, Failure> {
     let (status_code, body) = reply?;
     match status_code {
         200 => Ok(Answer::Body(body)),
-        404 => Ok(Answer::NotFound),
+        404 => Ok(Answer::NotFound(NotFound { url: url.to_owned() })),
         500.. => Err(Failure::Error(Error::new(
             Kind::Unreachable,
             format!("HTTP status {status_code} from {url}: the API has a problem"),
@@ -109,4 +138,27 @@ pub fn interpret(reply: Reply, url: &str) -> Result<Answer, Failure> {
 /// The message of a request that has no complete response after `elapsed`.
 pub(super) fn timeout_message(url: &str, elapsed: std::time::Duration, activity: &str) -> String {
     format!("no complete response from {url} within {}, while {activity}", human(elapsed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn not_found(url: &str) -> String {
+        match interpret(Ok((404, Vec::new())), url) {
+            Ok(Answer::NotFound(not_found)) => not_found.unknown_server().message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_404_names_the_url_and_the_likely_mistake() {
+        assert_eq!(
+            not_found("https://api.example/v1/automation_status"),
+            "RackConnect does not know this server (yet): HTTP 404 from \
+             https://api.example/v1/automation_status"
+        );
+        let message = not_found("https://api.example/v1/v1/automation_status");
+        assert!(message.ends_with("; give --endpoint without /v1"), "{message}");
+    }
 }

@@ -1,8 +1,9 @@
-//! The certificates that are trusted: a file that was named, alone; else the roots built into the program and, where
-//! those do not know an issuer, the system's bundle too.
+//! The certificates that are trusted: those of a given file alone, or else the roots built into the
+//! program and, if those do not know an issuer, the system's bundle too.
 //!
-//! The system's bundle costs four times a whole request to parse. So it is read in the middle of the first handshake
-//! that needs it, and that same handshake then goes on: no second connection, no place of the limit.
+//! The system's bundle costs four times a whole request to parse. So it is read in the middle of
+//! the first handshake that needs it, and that same handshake then goes on: no second connection,
+//! and no permit of the rate limit.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -23,8 +24,8 @@ use rustls::{
 use crate::error::{Error, Result};
 use crate::state::file::{self, Links};
 
-/// Where systems keep their bundle; the first that is there is read. Sources: Debian's and Ubuntu's ca-certificates,
-/// Red Hat's ca-certificates (6, then 7 and later), SUSE's, Alpine's.
+/// Where systems keep their bundle; the first that is there is read. Sources: Debian's and Ubuntu's
+/// ca-certificates, Red Hat's ca-certificates (6, then 7 and later), SUSE's, Alpine's.
 const SYSTEM_BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -39,7 +40,7 @@ const BUNDLE_LIMIT: u64 = 8 << 20;
 /// Who is trusted.
 #[derive(Clone)]
 pub struct Roots {
-    /// To dial with.
+    /// The configuration of connections.
     pub config: Arc<ClientConfig>,
     /// Tells them from other roots.
     pub identity: u64,
@@ -47,8 +48,8 @@ pub struct Roots {
     pub named: Option<String>,
 }
 
-/// The roots of `file` alone or, without one, the built-in ones and then the system's. With the file comes where it was
-/// named.
+/// The roots of `file` alone or, without one, the built-in ones and then the system's. With the
+/// file comes where it was named.
 ///
 /// # Errors
 /// `file` cannot be read or holds no certificate.
@@ -60,9 +61,9 @@ pub fn roots(file: Option<(&Path, &str)>) -> Result<Roots> {
     let mut identity = DefaultHasher::new();
     let config = match file {
         Some((path, origin)) => {
-            let roots = bundle(path).map_err(|why| {
+            let roots = bundle(path).map_err(|err| {
                 Error::usage(format!(
-                    "{origin}: the CA file {} {why}: name a file of PEM certificates",
+                    "{origin}: the CA file {} {err}: name a file of PEM certificates",
                     path.display()
                 ))
             })?;
@@ -82,7 +83,8 @@ pub fn roots(file: Option<(&Path, &str)>) -> Result<Roots> {
             let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
             let built_in = verifier(roots, &provider).expect("the built-in roots are there");
             let verifier = BuiltInThenSystem { built_in, provider, system: OnceLock::new() };
-            // "Dangerous" is what rustls calls every verifier that is not its own; this one only asks two of its own.
+            // "Dangerous" is what rustls calls every verifier that is not its own; this one only
+            // asks two of its own.
             builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(verifier))
@@ -138,7 +140,7 @@ impl BuiltInThenSystem {
                 path.display()
             );
             let roots =
-                bundle(path).inspect_err(|why| log::debug!("{} {why}", path.display())).ok()?;
+                bundle(path).inspect_err(|err| log::debug!("{} {err}", path.display())).ok()?;
             verifier(roots, &self.provider)
         };
         self.system.get_or_init(read).as_ref()

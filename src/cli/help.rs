@@ -1,5 +1,5 @@
-//! The help: `-h` in short, `--help` in full; of the program, of a group of commands such as `gateway`,
-//! or of one command.
+//! The help: `-h` in short, `--help` in full; of the program, of a group of commands such as
+//! `gateway`, or of one command.
 
 use std::fmt::Write;
 

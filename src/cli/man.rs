@@ -10,67 +10,64 @@ use crate::ui::enumerate;
 /// The day on which what the page says last changed.
 const DATE: &str = "2026-11-29";
 
+/// The page, with the tables' parts in braces.
+const TEMPLATE: &str = include_str!("man.template");
+
 /// The page.
 pub fn page() -> String {
-    let mut out = format!(
-        ".TH RACKCONNECT 1 \"{DATE}\" \"rackconnect {}\" \"User Commands\"\n.SH NAME\nrackconnect \\- on-server agent for \
-         Rackspace RackConnect v2.0\n.SH SYNOPSIS\n.B rackconnect\n.I COMMAND\n.RI [ OPTION ]...\n.SH DESCRIPTION\n{}\n\
-         .PP\nStandard output carries the answer and nothing else; messages go to standard error.\n\
-         .SH COMMANDS\n",
-        env!("CARGO_PKG_VERSION"),
-        escape(ABOUT),
-    );
+    let keys: Vec<&str> =
+        OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key).collect();
+    [
+        ("{date}", DATE.to_owned()),
+        ("{version}", env!("CARGO_PKG_VERSION").to_owned()),
+        ("{about}", escape(ABOUT)),
+        ("{commands}", commands()),
+        ("{options}", options()),
+        ("{exit_status}", exit_status()),
+        ("{environment}", environment()),
+        ("{keys}", escape(&enumerate(&keys))),
+    ]
+    .into_iter()
+    .fold(TEMPLATE.to_owned(), |page, (name, text)| page.replacen(name, &text, 1))
+}
+
+fn commands() -> String {
+    let mut out = String::new();
     for spec in COMMANDS {
-        let _ = writeln!(
-            out,
-            ".TP\n\\fB{}\\fR {}\n{}.",
-            escape(spec.name),
-            escape(spec.operands),
-            escape(spec.help)
-        );
+        let (name, operands) = (escape(spec.name), escape(spec.operands));
+        let _ = writeln!(out, ".TP\n\\fB{name}\\fR {operands}\n{}.", escape(spec.help));
         for paragraph in spec.long_help.split("\n\n") {
             let _ = writeln!(out, ".IP\n{}", escape(paragraph));
         }
     }
-    out.push_str(".SH OPTIONS\nA \\fIDURATION\\fR is 90, 90s, 2.5s, 15m or 1h30m.\n");
+    out
+}
+
+fn options() -> String {
+    let mut out = String::new();
     for option in OPTIONS.iter().filter(|option| option.is_shown()) {
-        let _ = writeln!(
-            out,
-            ".TP\n{}\n{}{}",
-            name(option),
-            escape(&sentences(option)),
-            escape(&applies_to(option))
-        );
+        let (text, commands) = (escape(&sentences(option)), escape(&applies_to(option)));
+        let _ = writeln!(out, ".TP\n{}\n{text}{commands}", name(option));
     }
-    out.push_str(".SH EXIT STATUS\n");
+    out
+}
+
+fn exit_status() -> String {
+    let mut out = String::new();
     for (code, meaning) in exit::MEANINGS {
         let _ = writeln!(out, ".TP\n.B {}\n{}", escape(code), escape(meaning));
     }
-    out.push_str(".SH ENVIRONMENT\n");
+    out
+}
+
+fn environment() -> String {
+    let mut out = String::new();
     for option in OPTIONS {
         for variable in option.env {
-            let _ = writeln!(
-                out,
-                ".TP\n.B {variable}\nThe same as \\fB\\-\\-{}\\fR.",
-                escape(option.long)
-            );
+            let flag = escape(option.long);
+            let _ = writeln!(out, ".TP\n.B {variable}\nThe same as \\fB\\-\\-{flag}\\fR.");
         }
     }
-    out.push_str(
-        ".TP\n.B RACKCONNECT_LOG\nWhat is logged, in env_logger's filter syntax, where neither \\fB\\-q\\fR nor \
-         \\fB\\-v\\fR is given.\n.TP\n.B XENSTORED_PATH\nThe socket or device of xenstore, in place of /dev/xen/xenbus, \
-         /proc/xen/xenbus and /run/xenstored/socket; Xen's own tools take it, too. It has to belong to root or to the user \
-         that runs the program: what others offer is not read.\n.PP\nAn empty variable is one that is not set. Proxies in the environment are never used: \
-         the API knows a server by its address.\n.SH FILES\n.TP\n.I /etc/rackconnect-agent/config.toml\nThe configuration \
-         file, in TOML. A flag wins over the environment, the environment over this file. Its keys:\n",
-    );
-    let keys: Vec<&str> =
-        OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key).collect();
-    let _ = writeln!(out, "{}.", escape(&enumerate(&keys)));
-    out.push_str(
-        ".SH EXAMPLES\n.TP\nWait, then install:\n.B rackconnect wait \\-\\-timeout 30m \\-\\- /root/install.sh\n.TP\nGo on \
-         where there is nothing to wait for:\n.B rackconnect wait \\-\\-ok\\-if unprocessable\n",
-    );
     out
 }
 

@@ -1,5 +1,5 @@
-//! What the value of an option may be, wherever it was set. Every error is the end of a sentence that
-//! begins with the place.
+//! What the value of an option may be, wherever it was set. Every error is the end of a sentence
+//! that begins with the place.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -22,7 +22,7 @@ const GENERATIONS: usize = 4;
 /// How often to try, while leaders come and go.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// How long to wait for a place in full queues. Any user can take a name and accept nobody.
+/// How long to wait for a place in full queues. Any user can take a name and accept no connection.
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// For how long a leader is skipped: it may have been busy, and respond again.
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(leader_of(election.join(ONE_RESPONSE, soon())).generation(), 1);
     }
 
-    /// A squatter that accepts nobody cost a second for every request.
+    /// A squatter that accepts no connection cost a second for every request.
     #[test]
     fn a_full_queue_is_waited_for_once() {
         let topic = topic();

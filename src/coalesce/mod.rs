@@ -20,8 +20,8 @@
 //! newer one follows it.
 //!
 //! **Trust.** The kernel says whose process is at the other end (SO_PEERCRED). A user's processes
-//! share among themselves, and root shares with everybody: other users try root's leader first. A
-//! user that takes names and accepts nobody costs the sharing, nothing else: the rate limit bounds
+//! share among themselves, and root shares with all users: other users try root's leader first. A
+//! user that takes names and accepts no connection costs the sharing, nothing else: the rate limit bounds
 //! what is sent. What is shared is the HTTP status code and the body; each process interprets them
 //! itself.
 

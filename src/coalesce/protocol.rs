@@ -19,8 +19,8 @@ const HEAD_BYTES: usize = 28;
 /// The largest packet.
 pub(super) const MAX_PACKET_BYTES: usize = HEAD_BYTES + MAX_BODY_BYTES as usize;
 
-/// The codes of [`LimitCause::Locked`] and [`LimitCause::Alone`]; 0 is that of [`LimitCause::UsedUp`], and what lies
-/// between counts consecutive 403s.
+/// The codes of [`LimitCause::Locked`] and [`LimitCause::Alone`]; 0 is that of
+/// [`LimitCause::UsedUp`], and what lies between counts consecutive 403s.
 const LOCKED: u32 = u32::MAX;
 const ALONE: u32 = LOCKED - 1;
 

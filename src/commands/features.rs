@@ -16,8 +16,9 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let end = one_shot.end();
     let session = Session::new(one_shot.api, Patience::Once);
     let requested = format.requested(Format::Json);
-    let Answer::Body(bytes) = session.ask(Operation::Features, requested, end, 0)? else {
-        return Err(response::unknown_server());
+    let bytes = match session.ask(Operation::Features, requested, end, 0)? {
+        Answer::Body(bytes) => bytes,
+        Answer::NotFound(not_found) => return Err(not_found.unknown_server()),
     };
     if let OutputFormat::Body(_) = format {
         output::body(&bytes)?;

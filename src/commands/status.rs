@@ -35,8 +35,9 @@ fn ask_api(settings: &StatusSettings, format: Option<Format>) -> Result<Status> 
     let session = Session::new(settings.one_shot.api.clone(), Patience::Once);
     let requested = format.unwrap_or(Format::Text);
     let end = settings.one_shot.end();
-    let Answer::Body(bytes) = session.ask(Operation::Status, requested, end, 0)? else {
-        return Err(response::unknown_server());
+    let bytes = match session.ask(Operation::Status, requested, end, 0)? {
+        Answer::Body(bytes) => bytes,
+        Answer::NotFound(not_found) => return Err(not_found.unknown_server()),
     };
     if format.is_some() {
         output::body(&bytes)?;

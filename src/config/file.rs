@@ -24,7 +24,7 @@ pub struct Entry {
     pub line: usize,
 }
 
-/// Reads the file. `named_by`: where it was named; one that nobody named need not exist.
+/// Reads the file. `named_by`: the flag or variable that names it; the default file need not exist.
 ///
 /// # Errors
 /// It cannot be read, is not TOML, or holds an impossible value.
@@ -34,14 +34,14 @@ pub fn read(path: &Path, named_by: Option<&str>) -> Result<Vec<Entry>> {
 
 /// Reads of the file what can be read, and warns of the rest.
 pub fn read_leniently(path: &Path) -> Vec<Entry> {
-    let warn = |why: &Error| log::warn!("{why}");
+    let warn = |err: &Error| log::warn!("{err}");
     let name = path.display().to_string();
     match text(path, None).and_then(|text| entries(&name, &text)) {
         Ok(entries) => {
             entries.into_iter().filter_map(|entry| entry.inspect_err(warn).ok()).collect()
         }
-        Err(why) => {
-            warn(&why);
+        Err(err) => {
+            warn(&err);
             let bytes = file::read_trusted(path, LIMIT, Links::Follow).unwrap_or_default();
             entries_by_line(&name, &String::from_utf8_lossy(&bytes))
         }
@@ -77,8 +77,8 @@ pub(crate) fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
         text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
             + 1
     };
-    let mut document = toml_span::parse(text).map_err(|why| {
-        Error::usage(format!("{name}:{}: not TOML: {}", line(why.span), sentence(&why.to_string())))
+    let mut document = toml_span::parse(text).map_err(|err| {
+        Error::usage(format!("{name}:{}: not TOML: {}", line(err.span), sentence(&err.to_string())))
     })?;
     let ValueInner::Table(table) = document.take() else { return Ok(Vec::new()) };
     let mut entries = Vec::new();
@@ -99,7 +99,7 @@ pub(crate) fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
             as_flag(&mut value, key_type).and_then(|value| (option.check)(&value).map(|()| value));
         entries.push(match good {
             Ok(value) => Ok(Entry { key, value, line: here }),
-            Err(why) => Err(Error::usage(format!("{name}:{here}: {key}: {why}"))),
+            Err(err) => Err(Error::usage(format!("{name}:{here}: {key}: {err}"))),
         });
     }
     Ok(entries)
@@ -127,9 +127,9 @@ fn as_flag(value: &mut Value<'_>, key_type: KeyType) -> Result<String, String> {
     }
 }
 
-/// toml-span's messages end with a place of their own, in bytes.
-fn sentence(why: &str) -> &str {
-    why.split(" (at ").next().unwrap_or(why)
+/// A message of toml-span without its end, which is a position in bytes.
+fn sentence(err: &str) -> &str {
+    err.split(" (at ").next().unwrap_or(err)
 }
 
 #[cfg(test)]

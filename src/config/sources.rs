@@ -167,7 +167,8 @@ impl<'a> Sources<'a> {
 
     fn find_in_environment(&self, option: &OptionSpec) -> Result<Option<Setting<String>>> {
         for name in option.env {
-            // An empty variable counts as not set, as in a unit's `Environment=RACKCONNECT_REGION=`.
+            // An empty variable counts as not set, as in a unit's
+            // `Environment=RACKCONNECT_REGION=`.
             let value = env::var_os(name).filter(|value| !value.is_empty());
             match (value.map(|value| value.into_string()), self.on_error) {
                 (Some(Ok(value)), _) => {

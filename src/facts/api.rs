@@ -51,7 +51,7 @@ impl ApiFacts<'_> {
         self.has_answered |= answer.is_ok();
         match answer {
             Ok(Answer::Body(bytes)) => read(&bytes).map_err(|err| err.message),
-            Ok(Answer::NotFound) => Err("the API answers with HTTP 404".to_owned()),
+            Ok(Answer::NotFound(_)) => Err("the API answers with HTTP 404".to_owned()),
             Err(failure) => {
                 let is_about_the_body =
                     matches!(&failure, Failure::Error(err) if err.kind == Kind::NotUnderstood);

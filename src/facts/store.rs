@@ -11,7 +11,7 @@ use crate::xenstore::{Connection, Value, XenstoreError, metadata};
 /// The kernel's network interfaces, a directory each.
 const INTERFACES: &str = "/sys/class/net";
 
-/// xenstore, or why there is none.
+/// xenstore, or the reason why there is no connection.
 pub(super) struct XenstoreFacts {
     connection: Result<Connection, XenstoreError>,
     deadline: BootInstant,
@@ -127,8 +127,8 @@ fn both(first: &str, second: &str) -> String {
     }
 }
 
-/// The interface with that MAC (lower case, with colons). Of several (a bridge or VLAN takes its member's) the one that
-/// is a device.
+/// The interface with that MAC (lower case, with colons). Of several (a bridge or VLAN takes its
+/// member's) the one that is a device.
 fn interface_of(mac: &str) -> Option<String> {
     let interfaces = fs::read_dir(INTERFACES).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let has_mac = |path: &PathBuf| {
@@ -160,8 +160,8 @@ mod tests {
             let simulator = Simulator::start(config).unwrap();
             let connection = Connection::open_at(simulator.path());
             let mut store = XenstoreFacts { connection, deadline: BootInstant::default() };
-            let why = facts(&mut store).unwrap_err();
-            assert!(why.contains("no time was left") || why.contains("no features"), "{why}");
+            let err = facts(&mut store).unwrap_err();
+            assert!(err.contains("no time was left") || err.contains("no features"), "{err}");
             assert_eq!(simulator.log().len(), 1);
             assert!(store.word(metadata::STATUS, "").is_err());
             assert_eq!(simulator.log().len(), 1);
@@ -175,9 +175,9 @@ mod tests {
         let connection = Connection::open_at(simulator.path())
             .map(|store| store.with_look(Some(BootInstant::default())));
         let mut store = XenstoreFacts { connection, deadline: BootInstant::default() };
-        let Value::Unreadable(why) = store.value(metadata::STATUS) else {
+        let Value::Unreadable(err) = store.value(metadata::STATUS) else {
             panic!("nothing was said")
         };
-        assert!(why.ends_with("no answer within 0s"), "{why}");
+        assert!(err.ends_with("no answer within 0s"), "{err}");
     }
 }

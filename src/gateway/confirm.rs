@@ -1,4 +1,4 @@
-//! Confirmation of a change. A change may cut off whoever makes it, so it can be made to undo
+//! Confirmation of a change. A change may cut off the session in which it is made, so it can be made to undo
 //! itself unless it is confirmed from any session.
 //!
 //! The process that waits listens on a socket in the state directory, which only root can reach;
@@ -54,7 +54,7 @@ impl Verdict {
     }
 }
 
-/// A process that gave a verdict, and waits to hear what became of it.
+/// A process that gave a verdict, and waits for the result.
 #[derive(Debug)]
 pub(crate) struct Requester(UnixStream);
 
@@ -101,7 +101,7 @@ impl ConfirmListener {
     /// Listens. The caller holds the lock, so a socket that exists is left over.
     ///
     /// # Errors
-    /// It cannot listen, so nobody could confirm.
+    /// It cannot listen, so the change could not be confirmed.
     pub(crate) fn listen(journal: &Journal) -> Result<ConfirmListener> {
         let path = journal.socket();
         let _ = fs::remove_file(&path);
@@ -115,7 +115,9 @@ impl ConfirmListener {
             let path = path.display();
             Error::new(
                 Kind::Refused,
-                format!("nobody could confirm the change: the socket {path} cannot be made: {err}"),
+                format!(
+                    "the change could not be confirmed: cannot create the socket {path}: {err}"
+                ),
             )
         })?;
         let terminal =
@@ -209,7 +211,7 @@ fn until_next_second(left: Duration) -> Duration {
 fn is_foreground(stdin: &io::Stdin) -> bool {
     match tcgetpgrp(stdin) {
         Ok(group) => group == getpgrp(),
-        // Not the controlling terminal, so it stops nobody.
+        // Not the controlling terminal, so no process is stopped.
         Err(err) => err == Errno::ENOTTY,
     }
 }

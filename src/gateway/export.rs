@@ -1,5 +1,5 @@
-//! Who else configures the network of this server, and how the gateway is told to them: the same as what `gateway set` does,
-//! but for good, in their own words. Nothing is written here.
+//! Who else configures the network of this server, and how the gateway is told to them: the same as
+//! what `gateway set` does, but for good, in their own words. Nothing is written here.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -9,7 +9,8 @@ use crate::model::NetworkManager;
 use crate::netlink::Link;
 use crate::state::file::{self, Links};
 
-/// What systemd-networkd knows of an interface, by its number (sd-network; not documented, but stable since systemd 209).
+/// What systemd-networkd knows of an interface, by its number (sd-network; not documented, but
+/// stable since systemd 209).
 const NETWORKD_LINKS: &str = "run/systemd/netif/links";
 
 /// What NetworkManager knows of an interface, by its number.
@@ -46,7 +47,7 @@ pub struct ExportFacts {
 
 /// Who manages an interface, below `root`; with networkd's file for it.
 pub fn manager(root: &Path, link: &Link) -> Option<(NetworkManager, Option<String>)> {
-    let read = |folder: &str, name: &str| text(&root.join(folder).join(name));
+    let read = |directory: &str, name: &str| text(&root.join(directory).join(name));
     let number = link.index.to_string();
     let value = |text: &str, key: &str| {
         text.lines().find_map(|line| {
@@ -80,10 +81,10 @@ pub fn manager(root: &Path, link: &Link) -> Option<(NetworkManager, Option<Strin
             words.next() == Some("iface") && words.next() == Some(&link.name)
         })
     };
-    let folder = root.join(format!("{INTERFACES}.d"));
+    let directory = root.join(format!("{INTERFACES}.d"));
     let mut files = vec![root.join(INTERFACES)];
     files.extend(
-        folder.read_dir().into_iter().flatten().flatten().take(100).map(|entry| entry.path()),
+        directory.read_dir().into_iter().flatten().flatten().take(100).map(|entry| entry.path()),
     );
     files
         .iter()
@@ -122,99 +123,109 @@ pub fn warning(root: &Path, link: &Link) -> String {
 /// # Errors
 /// A sentence that says why it cannot be written.
 pub fn write(manager: NetworkManager, facts: &ExportFacts) -> Result<String, String> {
-    let ExportFacts {
-        interface,
-        gateway,
-        address: (address, prefix),
-        network_file,
-        others,
-        replaced,
-    } = facts;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    for name in others.iter().chain([interface]) {
+    for name in facts.others.iter().chain([&facts.interface]) {
         // What these files would make of anything else depends on the program and on its version.
-        if name.is_empty() || !name.chars().all(plain) {
+        if name.is_empty() || !is_plain(name) {
             return Err(format!(
-                "the name of the interface {name:?} cannot be written into a configuration file safely"
+                "the interface name {name:?} cannot be written safely into a configuration file"
             ));
         }
     }
-    let mut out = String::new();
-    match manager {
-        NetworkManager::Networkd => {
-            let file = network_file.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
-            match file {
-                Some(file) if !file.chars().all(plain) => {
-                    return Err(format!("the name of networkd's file {file:?} is not plain"));
-                }
-                Some(file) => {
-                    let _ = writeln!(
-                        out,
-                        "# /etc/systemd/network/{file}.d/rackconnect.conf (beside what {file} says of {interface})"
-                    );
-                }
-                None => {
-                    let _ = writeln!(
-                        out,
-                        "# /etc/systemd/network/NAME.network.d/rackconnect.conf, where NAME.network is the file of {interface} \
-                         that \"networkctl status {interface}\" names"
-                    );
-                }
-            }
-            let _ = write!(out, "[Route]\nGateway={gateway}\n");
-        }
-        NetworkManager::Netplan => {
-            let _ = write!(
-                out,
-                "# /etc/netplan/90-rackconnect.yaml (merged with what the other files say of {interface})\n\
-                 network:\n  version: 2\n  ethernets:\n    {interface}:\n      routes:\n        - to: 0.0.0.0/0\n          \
-                 via: {gateway}\n"
-            );
-        }
-        NetworkManager::Ifupdown => {
-            let mask =
-                Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0));
-            let _ = write!(
-                out,
-                "# /etc/network/interfaces: the stanza of {interface}, whose other lines (static routes) stay\n\
-                 iface {interface} inet static\n    address {address}\n    netmask {mask}\n    gateway {gateway}\n"
-            );
-        }
-        NetworkManager::Sysconfig => {
-            let _ = write!(
-                out,
-                "# /etc/sysconfig/network-scripts/ifcfg-{interface}: these lines, beside those that are there\n\
-                 DEFROUTE=yes\nGATEWAY={gateway}\n\
-                 # /etc/sysconfig/network: this line, and no GATEWAY there\nGATEWAYDEV={interface}\n"
-            );
-        }
+    let mut text = match manager {
+        NetworkManager::Networkd => networkd(facts)?,
+        NetworkManager::Netplan => netplan(facts),
+        NetworkManager::Ifupdown => ifupdown(facts),
+        NetworkManager::Sysconfig => sysconfig(facts),
         NetworkManager::Keyfile => {
             return Err("NetworkManager's own configuration is not written here".to_owned());
         }
-    }
-    for other in others {
-        let how = match manager {
-            NetworkManager::Networkd => {
-                "remove Gateway= from its configuration (with DHCP: [DHCPv4] UseRoutes=no)"
-            }
-            NetworkManager::Netplan => {
-                "remove gateway4, and routes to 0.0.0.0/0 or default (with DHCP: dhcp4-overrides: {use-routes: false})"
-            }
-            NetworkManager::Ifupdown => "remove the gateway line of its stanza",
-            _ => "DEFROUTE=no in its ifcfg file, and no GATEWAY",
-        };
+    };
+    text.push_str(&conflicts(manager, facts));
+    Ok(text)
+}
+
+fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+fn networkd(facts: &ExportFacts) -> Result<String, String> {
+    let ExportFacts { interface, gateway, network_file, .. } = facts;
+    let file = network_file.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
+    let comment = match file {
+        Some(file) if !is_plain(file) => {
+            return Err(format!("the name of networkd's file {file:?} is not plain"));
+        }
+        Some(file) => format!(
+            "# /etc/systemd/network/{file}.d/rackconnect.conf (beside what {file} says of \
+             {interface})"
+        ),
+        None => format!(
+            "# /etc/systemd/network/NAME.network.d/rackconnect.conf, where NAME.network is the \
+             file of {interface} that \"networkctl status {interface}\" names"
+        ),
+    };
+    Ok(format!("{comment}\n[Route]\nGateway={gateway}\n"))
+}
+
+fn netplan(facts: &ExportFacts) -> String {
+    let ExportFacts { interface, gateway, .. } = facts;
+    format!(
+        "# /etc/netplan/90-rackconnect.yaml (merged with what the other files say of {interface})\n\
+         network:\n  version: 2\n  ethernets:\n    {interface}:\n      routes:\n        \
+         - to: 0.0.0.0/0\n          via: {gateway}\n"
+    )
+}
+
+fn ifupdown(facts: &ExportFacts) -> String {
+    let ExportFacts { interface, gateway, address: (address, prefix), .. } = facts;
+    let mask = Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0));
+    format!(
+        "# /etc/network/interfaces: the stanza of {interface}, whose other lines (static routes) \
+         stay\niface {interface} inet static\n    address {address}\n    netmask {mask}\n    \
+         gateway {gateway}\n"
+    )
+}
+
+fn sysconfig(facts: &ExportFacts) -> String {
+    let ExportFacts { interface, gateway, .. } = facts;
+    format!(
+        "# /etc/sysconfig/network-scripts/ifcfg-{interface}: these lines, beside those that are \
+         there\nDEFROUTE=yes\nGATEWAY={gateway}\n\
+         # /etc/sysconfig/network: this line, and no GATEWAY there\nGATEWAYDEV={interface}\n"
+    )
+}
+
+/// Comments on the other default routes, which the configuration must not make again.
+fn conflicts(manager: NetworkManager, facts: &ExportFacts) -> String {
+    let removal = match manager {
+        NetworkManager::Networkd => {
+            "remove Gateway= from its configuration (with DHCP: [DHCPv4] UseRoutes=no)"
+        }
+        NetworkManager::Netplan => {
+            "remove gateway4, and routes to 0.0.0.0/0 or default (with DHCP: dhcp4-overrides: \
+             {use-routes: false})"
+        }
+        NetworkManager::Ifupdown => "remove the gateway line of its stanza",
+        NetworkManager::Sysconfig | NetworkManager::Keyfile => {
+            "DEFROUTE=no in its ifcfg file, and no GATEWAY"
+        }
+    };
+    let mut text = String::new();
+    for other in &facts.others {
         let _ = writeln!(
-            out,
-            "# {other} has or had a default route, which would be another one: {how}"
+            text,
+            "# {other} has or had a default route, which would be another one: {removal}"
         );
     }
-    for old in replaced {
+    let interface = &facts.interface;
+    for old in &facts.replaced {
         let _ = writeln!(
-            out,
-            "# {interface} has or had a default route via {old}: replace it in its configuration, so that there is one alone"
+            text,
+            "# {interface} has or had a default route via {old}: replace it in its configuration, \
+             so that there is one alone"
         );
     }
-    Ok(out)
+    text
 }
 
 #[cfg(test)]
@@ -294,8 +305,8 @@ mod tests {
 
     #[test]
     fn who_manages_what() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         let link = Link { index: 3, name: "eth1".to_owned(), ..Link::default() };
         let put = |path: &str, text: &str| {
             let path = root.join(path);

@@ -65,7 +65,7 @@ pub(crate) enum GuardExit {
     Idle,
     /// It undid the change, or tried to.
     Undone,
-    /// It was killed, so nobody knows.
+    /// It was killed, so that is not known.
     Unknown,
 }
 
@@ -198,7 +198,7 @@ enum Wake {
 
 fn run(journal: &Journal, timeout: Duration) -> Exit {
     let deadline = BootInstant::now() + timeout;
-    // The parent waits to hear that this process is armed, so it lives.
+    // The parent waits until this process is armed, so it is alive.
     let parent = getppid();
     detach();
     // The reader of standard error may be stopped: nothing is logged before everything is done.

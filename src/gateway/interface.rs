@@ -295,8 +295,8 @@ mod tests {
             ("10.182.127.255", Some("eth1"), "broadcast address of eth1"),
             ("10.182.0.0", None, "subnet address of eth1"),
         ] {
-            let why = chosen(&network, gateway, named, &Known::default()).unwrap_err();
-            assert!(why.contains(says), "{gateway}: {why}");
+            let err = chosen(&network, gateway, named, &Known::default()).unwrap_err();
+            assert!(err.contains(says), "{gateway}: {err}");
         }
     }
 

@@ -223,7 +223,7 @@ impl<'a> Keep<'a> {
         };
         let done =
             result.map_err(KeepError::Retry).and_then(|found| self.set(&found, interrupted.err()));
-        // The events of this process's own changes are no news; any other change shows next time.
+        // The events of this process's own changes do not matter; any other change shows next time.
         if std::mem::take(&mut self.has_changed_routes) {
             drain(&mut self.events);
         }
@@ -236,7 +236,7 @@ impl<'a> Keep<'a> {
         let _busy = signals::busy();
         // Another process that changes routes comes first. But one that hangs, or waits to be
         // confirmed, may hold the lock for hours, and without the directory there is no lock. The
-        // route is added only if there is none at its metric, so it takes nothing from anyone.
+        // route is added only if there is none at its metric, so it replaces nothing.
         let lock = self.journal.prepare().and_then(|()| self.journal.lock(LOCK_TIMEOUT));
         let how = match &lock {
             Ok(Some(_)) => String::new(),
@@ -328,7 +328,7 @@ impl<'a> Keep<'a> {
         if replaces && !self.keeper.may_replace(BootInstant::now()) {
             return Err(KeepError::Contended);
         }
-        // Whatever follows is news.
+        // What follows is a new message.
         self.last_message.clear();
         for change in &plan.changes {
             log::info!("{}", change.describe(&request.names));

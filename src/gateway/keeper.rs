@@ -301,8 +301,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is seen: no two questions within nearly five seconds, no two failed restorations within nearly one, and
-        /// never a sleep of more than a minute while something is wrong.
+        /// Whatever is seen: no two questions within nearly five seconds, no two failed
+        /// restorations within nearly one, and never a sleep of more than a minute while something
+        /// is wrong.
         #[test]
         fn no_storm_and_no_sleep(
             states in proptest::collection::vec((0..3u8, any::<bool>(), 0..5_000u64, any::<bool>(), 0.0..1.0f64), 1..200),

@@ -111,7 +111,7 @@ impl<'a> GatewayLookup<'a> {
     pub(crate) fn gateway(&self) -> Result<IpAddr> {
         match self.ask(Operation::Gateway, Format::Text)? {
             Answer::Body(bytes) => response::gateway(&bytes),
-            Answer::NotFound => Err(not_assigned()),
+            Answer::NotFound(not_found) => Err(not_found.no_gateway()),
         }
     }
 
@@ -122,7 +122,7 @@ impl<'a> GatewayLookup<'a> {
     pub(crate) fn check_policy(&self) -> Result<Result<(), Refusal>> {
         let status = match self.ask(Operation::Status, Format::Text)? {
             Answer::Body(bytes) => Some(response::status(&bytes, Format::Text)?),
-            Answer::NotFound => None,
+            Answer::NotFound(_) => None,
         };
         // Then the features do not matter.
         if status == Some(Status::Deployed) {
@@ -147,7 +147,7 @@ impl<'a> GatewayLookup<'a> {
 
     fn ask_network_stack(&self) -> Result<NetworkStack> {
         let features = match self.ask(Operation::Features, Format::Json) {
-            Ok(Answer::NotFound) => return Ok(NetworkStack::Unclear),
+            Ok(Answer::NotFound(_)) => return Ok(NetworkStack::Unclear),
             Ok(Answer::Body(bytes)) => response::features(&bytes),
             Err(err) if err.kind == Kind::NotUnderstood => Err(err),
             Err(err) => return Err(err),
@@ -180,14 +180,6 @@ impl<'a> GatewayLookup<'a> {
     }
 }
 
-/// What a 404 to the question for the gateway means.
-pub(crate) fn not_assigned() -> Error {
-    Error::new(
-        Kind::NotYet,
-        "no gateway is assigned to this server yet, or RackConnect does not know it: HTTP 404",
-    )
-}
-
 /// Whether waiting can help.
 pub(crate) fn may_pass(err: &Error) -> bool {
     matches!(err.kind, Kind::NotYet | Kind::LimitUsedUp | Kind::Unreachable | Kind::NotUnderstood)
@@ -217,16 +209,17 @@ impl Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::request::NotFound;
 
     struct NoApi;
 
     impl GatewayApi for NoApi {
         fn ask(&self, _: Operation, _: Format, _: BootInstant, _: usize) -> Result<Answer> {
-            Ok(Answer::NotFound)
+            Ok(Answer::NotFound(NotFound { url: String::new() }))
         }
 
         fn target(&self) -> Result<Target> {
-            Err(not_assigned())
+            Err(Error::usage("no API"))
         }
     }
 

@@ -43,7 +43,7 @@ pub(crate) enum ChangeError {
     Rejected { route: String, what: &'static str, err: NetlinkError },
     /// It could not be verified.
     NotVerified(VerifyError),
-    /// Nobody confirmed it.
+    /// It was not confirmed in time.
     NotConfirmed(Duration),
     /// A signal came before it was confirmed.
     SignalledBeforeConfirmation,

@@ -374,7 +374,8 @@ mod tests {
         assert!(changes(&[blackhole], None).is_err());
     }
 
-    /// The second of two behind ours came back in front of the first, where only one of them was gone.
+    /// The second of two behind ours came back in front of the first, where only one of them was
+    /// gone.
     #[test]
     fn a_partial_change_is_undone_in_order() {
         let before =
@@ -405,7 +406,8 @@ mod tests {
 
     #[test]
     fn ambiguous_removals_are_not_planned() {
-        // A default without a gateway, of scope and protocol like ours: to remove it would remove ours.
+        // A default without a gateway, of scope and protocol like ours: to remove it would remove
+        // ours.
         let mut bytes = vec![
             2,
             0,
@@ -444,8 +446,9 @@ mod tests {
     }
 
     proptest! {
-        /// Ours is in effect at the end, there is never no default where there was one, strange routes stay, and the undo
-        /// from after any number of steps brings back exactly what was there.
+        /// Ours is in effect at the end, there is never no default where there was one, strange
+        /// routes stay, and the undo from after any number of steps brings back exactly what was
+        /// there.
         #[test]
         fn any_table_is_changed_and_restored(before in routes(), keep in proptest::option::of(0..9u32), steps in 0..5usize) {
             let Ok(plan) = plan(&before, GATEWAY, 3, keep) else { return Ok(()) };
@@ -480,7 +483,7 @@ mod tests {
         assert!(is_taken_over(&plan, &[other.clone(), kept.clone()]));
         assert!(!is_taken_over(&plan, &[kept.clone(), other.at_metric(700)]));
         assert!(!is_taken_over(&plan, &[ours(0), other.clone()]) && !is_taken_over(&plan, &[]));
-        // But where ours was lost, and nobody else's is in its place, the old one comes back.
+        // But where ours was lost, and no other one replaced it, the old one comes back.
         assert_eq!(undo(&[]), [Add(public(0))]);
         assert_eq!(undo(&[kept.clone(), other.at_metric(700)]), [Add(public(0)), Remove(kept)]);
     }

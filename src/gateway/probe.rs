@@ -170,7 +170,8 @@ mod tests {
         (listener, filling)
     }
 
-    /// The addresses of a probe were tried one after the other, each with all the time that was left.
+    /// The addresses of a probe were tried one after the other, each with all the time that was
+    /// left.
     #[test]
     fn dead_addresses_do_not_keep_from_a_good_one() {
         let dead: Vec<_> = (0..3).map(|_| dead()).collect();

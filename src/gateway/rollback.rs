@@ -89,7 +89,7 @@ fn undo_guarded(netlink: &mut Netlink, journal: &Journal, mut record: ChangeReco
 }
 
 /// Records how the undo ended. A change that could not be undone, and is in effect as it was, is
-/// kept: otherwise the next command would undo it at a time that nobody chose.
+/// kept: otherwise the next command would undo it at an unexpected time.
 fn settle(netlink: &mut Netlink, journal: &Journal, mut record: ChangeRecord, undone: bool) {
     let is_in_effect = |netlink: &mut Netlink| {
         kernel::defaults4(netlink).is_ok_and(|present| present.first() == Some(&record.plan.wanted))

@@ -52,8 +52,8 @@ impl Operation {
         }
     }
 
-    /// The path and query that ask for `format`. Text is the default wherever it exists and is asked for without a
-    /// query, as all known programs do; `format=json` is attested too.
+    /// The path and query that ask for `format`. Text is the default wherever it exists and is
+    /// asked for without a query, as all known programs do; `format=json` is attested too.
     pub fn path_and_query(self, format: Format) -> String {
         match format {
             Format::Text => self.path().to_owned(),

@@ -9,7 +9,8 @@ pub struct Region(&'static str);
 pub const REGION_CODES: [&str; 6] = ["dfw", "hkg", "iad", "lon", "ord", "syd"];
 
 impl Region {
-    /// The region of that code, in either case and with white space around it; none if there is no such region.
+    /// The region of that code, in either case and with white space around it; none if there is no
+    /// such region.
     pub fn from_code(code: &str) -> Option<Region> {
         REGION_CODES
             .iter()

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// What RackConnect's automation says of a server.
-/// Source: "The RackConnect v2.0 API", automation_status; UNPROCESSABLE: the metadata documentation.
+/// What RackConnect's automation says of a server. Source: "The RackConnect v2.0 API",
+/// automation_status; UNPROCESSABLE: the metadata documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The automation runs.
@@ -23,7 +23,8 @@ const LONGEST: usize = 64;
 
 impl Status {
     /// Reads a word, without regard to case, surrounding white space or one pair of double quotes.
-    /// None if it is not one word of letters, digits, `_` and `-`, or if it is one of JSON's own words.
+    /// None if it is not one word of letters, digits, `_` and `-`, or if it is one of JSON's own
+    /// words.
     pub fn from_text(text: &str) -> Option<Status> {
         let word = unquoted(text);
         let known = [Status::Deploying, Status::Deployed, Status::Failed, Status::Unprocessable];

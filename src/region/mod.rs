@@ -8,7 +8,8 @@ use crate::model::{Region, Tree};
 use crate::state::file::{self, Links};
 use crate::xenstore::{Connection, Server, Value, XenstoreError, metadata};
 
-/// cloud-init's record of the instance. It has no Rackspace datasource, so `v1.region` is usually null.
+/// cloud-init's record of the instance. It has no Rackspace datasource, so `v1.region` is usually
+/// null.
 const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 
 /// The largest instance data that is read. cloud-init writes some ten kilobytes.
@@ -19,10 +20,10 @@ const MAX_INSTANCE_DATA_BYTES: u64 = 4 << 20;
 pub enum Detected {
     /// The region, and where it is known from.
     Known(Region, String),
-    /// Nothing yet: xenstore is there, but still empty, or does not work for a command that can wait
-    /// until it does. It is worth looking again.
+    /// Nothing yet: xenstore is there, but still empty, or does not work for a command that can
+    /// wait until it does. It is worth looking again.
     NotYet(String),
-    /// Nothing, and why not.
+    /// Nothing, and the reason.
     Unknown(String),
 }
 
@@ -52,7 +53,8 @@ pub fn detect(until: Option<BootInstant>, patience: Patience) -> Detected {
     }
 }
 
-/// The region in xenstore. Where there is neither it nor another provider's name, it may still come.
+/// The region in xenstore. Where there is neither it nor another provider's name, it may still
+/// come.
 fn xenstore(store: &mut Connection) -> Result<Detected, XenstoreError> {
     let value = store.value(metadata::REGION)?;
     store.works();
@@ -67,7 +69,7 @@ fn xenstore(store: &mut Connection) -> Result<Detected, XenstoreError> {
     }
     let roles = Value::Absent;
     Ok(match (value, metadata::server(&store.value(metadata::PROVIDER)?, &roles)) {
-        (Value::Unreadable(why), _) => Detected::Unknown(why),
+        (Value::Unreadable(err), _) => Detected::Unknown(err),
         (_, Server::OtherProvider(name)) => {
             Detected::Unknown(format!("xenstore names the provider {name:?}"))
         }
@@ -97,8 +99,8 @@ mod tests {
 
     #[test]
     fn instance_data_counts_only_with_a_known_code() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("instance-data.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("instance-data.json");
         for (json, region) in [
             (r#"{"v1": {"region": "iad"}}"#, Some("iad")),
             (r#"{"v1": {"region": null}}"#, None),
@@ -111,14 +113,14 @@ mod tests {
             std::fs::write(&path, json).unwrap();
             assert_eq!(cloud_init(&path).map(Region::code), region, "{json}");
         }
-        assert_eq!(cloud_init(&folder.path().join("absent")), None);
+        assert_eq!(cloud_init(&directory.path().join("absent")), None);
     }
 
     /// It was waited for without end, and a larger file was cut and not refused.
     #[test]
     fn a_fifo_or_a_large_file_as_instance_data_is_refused_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("instance-data.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("instance-data.json");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(cloud_init(&path), None);
         std::fs::remove_file(&path).unwrap();

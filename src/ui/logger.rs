@@ -1,7 +1,8 @@
 //! What is said to a person: standard error, in lines that fit where they go.
 //!
-//! On a terminal there may be one live line at the bottom, which other lines push down. Under systemd's journal lines
-//! carry a priority and no time of their own. Whatever came from outside, no control character gets through.
+//! On a terminal there may be one live line at the bottom, which other lines push down. Under
+//! systemd's journal lines carry a priority and no time of their own. Whatever came from outside,
+//! no control character gets through.
 
 use std::env;
 use std::fs::File;
@@ -81,7 +82,8 @@ pub fn start(verbosity: Verbosity) {
     builder.init();
 }
 
-/// Whether standard error is systemd's journal: then its device and inode stand in JOURNAL_STREAM (systemd.exec(5)).
+/// Whether standard error is systemd's journal: then its device and inode stand in JOURNAL_STREAM
+/// (systemd.exec(5)).
 pub fn is_journal() -> bool {
     let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
     let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() else { return false };
@@ -120,13 +122,15 @@ pub fn end_live() {
     }
 }
 
-/// Takes the live line away for good: nothing is written to standard error after it. For a program about to end.
+/// Takes the live line away for good: nothing is written to standard error after it. For a program
+/// about to end.
 pub fn end_live_for_good() {
     let mut stderr = io::stderr().lock();
     if LIVE.swap(false, Ordering::Relaxed) {
         let _ = stderr.write_all(ERASE_LINE.as_bytes());
     }
-    // Never unlocked, so that no other thread draws it anew before the signal has ended the program.
+    // Never unlocked, so that no other thread draws it anew before the signal has ended the
+    // program.
     std::mem::forget(stderr);
 }
 

@@ -14,12 +14,13 @@ pub fn is_terminal() -> bool {
 /// Writes a line.
 ///
 /// # Errors
-/// It cannot be written. A pipe that nobody reads any more is no error: its reader has had enough.
+/// It cannot be written. A closed pipe is no error: its reader has read enough.
 pub fn line(text: &str) -> Result<()> {
     write(format!("{text}\n").as_bytes())
 }
 
-/// Writes a body as it came; on a terminal with control characters made escape_control and a newline at the end.
+/// Writes a body as it came; on a terminal with control characters made escape_control and a
+/// newline at the end.
 ///
 /// # Errors
 /// As for [`line()`].
@@ -47,8 +48,8 @@ pub fn body_as_line(bytes: &[u8]) -> Result<()> {
 pub fn write(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(why) if why.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::new(Kind::Other, format!("cannot write to standard output: {why}")))
+        Err(err) if err.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Other, format!("cannot write to standard output: {err}")))
         }
         _ => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! Standard error, which may be a pipe that nobody reads or a terminal that is stopped.
+//! Standard error, which may be a full pipe or a stopped terminal.
 //!
 //! Usually a write blocks, as every program's does. While a change must not be delayed, output that
 //! would block is queued instead.

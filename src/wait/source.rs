@@ -68,7 +68,7 @@ fn poll(session: &Session, response: &Response) -> Option<Poll> {
     let question = question_of(operation, format)?;
     let result = match session.interpret(response) {
         Err(failure) => PollResult::Failure(failure),
-        Ok(Answer::NotFound) => PollResult::NotFound,
+        Ok(Answer::NotFound(_)) => PollResult::NotFound,
         Ok(Answer::Body(bytes)) => read(question, &bytes, format)
             .unwrap_or_else(|err| PollResult::Failure(Failure::Error(err))),
     };

@@ -417,7 +417,7 @@ fn features_that_cannot_be_understood() {
     network
         .run(&["gateway", "set"])
         .expect(0)
-        .says("warning: the API's answer is not the automation features");
+        .says("warning: the API's response is not the automation features");
     network.expect(&[(GATEWAY, 0)]);
 }
 

@@ -1,9 +1,10 @@
-//! The bodies of the API: what can be learnt from one, and what cannot.
+//! The bodies of the API: what can be learned from one, and what cannot.
 //!
-//! Only the text bodies and one JSON key (`automation_status`) are attested by programs that use the API; the other
-//! names of JSON and XML are unknown. So bodies are read in two steps: [`Tree`] is what JSON and XML have in common,
-//! and `shape` finds the status, the named things with a status, and the gateway in a tree by their shape. What does
-//! not fit is an error that shows the beginning of the body; nothing is guessed into a status or a gateway.
+//! Only the text bodies and one JSON key (`automation_status`) are attested by programs that use
+//! the API; the other names of JSON and XML are unknown. So bodies are read in two steps: [`Tree`]
+//! is what JSON and XML have in common, and `shape` finds the status, the named things with a
+//! status, and the gateway in a tree by their shape. What does not fit is an error that shows the
+//! beginning of the body; nothing is guessed into a status or a gateway.
 
 mod learned;
 mod shape;
@@ -18,8 +19,9 @@ use crate::model::{Format, NamedStatus, Status, Tree, unquoted};
 /// The start of a body that an error shows, in characters.
 const EXCERPT: usize = 120;
 
-/// Reads a body that says the automation status: the bare word, or JSON or XML with the key `automation_status`. Only
-/// where XML was `asked` for is it searched by its shape as well: what a wait acts on is never guessed.
+/// Reads a body that says the automation status: the bare word, or JSON or XML with the key
+/// `automation_status`. Only where XML was `asked` for is it searched by its shape as well: what a
+/// wait acts on is never guessed.
 ///
 /// # Errors
 /// The body cannot be understood.
@@ -29,12 +31,13 @@ pub fn status(body: &[u8], asked: Format) -> Result<Status> {
         Ok(Body::Json(tree)) => shape::status_in_json(&tree),
         Ok(Body::Xml(tree)) if asked == Format::Xml => shape::status_in_xml(&tree),
         Ok(Body::Xml(tree)) => shape::attested_status_in_xml(&tree),
-        Err(why) => return Err(not_understood("an automation status", body, &why)),
+        Err(err) => return Err(not_understood("an automation status", body, &err)),
     };
     found.ok_or_else(|| not_understood("an automation status", body, ""))
 }
 
-/// Reads the body of `automation_status/details`: the status, if it is there, and the tasks in their order.
+/// Reads the body of `automation_status/details`: the status, if it is there, and the tasks in
+/// their order.
 ///
 /// # Errors
 /// The body is neither JSON nor XML, or holds neither a status nor tasks.
@@ -44,7 +47,7 @@ pub fn details(body: &[u8]) -> Result<(Option<Status>, Vec<NamedStatus>)> {
         Ok(Body::Json(tree)) => (shape::status_in_json(&tree), tree),
         Ok(Body::Xml(tree)) => (shape::status_in_xml(&tree), tree),
         Ok(Body::Text(_)) => return Err(not_understood(what, body, "it is neither JSON nor XML")),
-        Err(why) => return Err(not_understood(what, body, &why)),
+        Err(err) => return Err(not_understood(what, body, &err)),
     };
     let tasks = shape::named(&tree);
     if status.is_none() && tasks.is_empty() {
@@ -53,7 +56,8 @@ pub fn details(body: &[u8]) -> Result<(Option<Status>, Vec<NamedStatus>)> {
     Ok((status, tasks))
 }
 
-/// Reads the body of `automation_features`: the features in their order. An empty collection has none.
+/// Reads the body of `automation_features`: the features in their order. An empty collection has
+/// none.
 ///
 /// # Errors
 /// The body is neither JSON nor XML, or holds something else than features.
@@ -62,7 +66,7 @@ pub fn features(body: &[u8]) -> Result<Vec<NamedStatus>> {
     let tree = match parse(body) {
         Ok(Body::Json(tree) | Body::Xml(tree)) => tree,
         Ok(Body::Text(_)) => return Err(not_understood(what, body, "it is neither JSON nor XML")),
-        Err(why) => return Err(not_understood(what, body, &why)),
+        Err(err) => return Err(not_understood(what, body, &err)),
     };
     let features = shape::named(&tree);
     if features.is_empty() && !tree.is_empty() {
@@ -82,7 +86,7 @@ pub fn gateway(body: &[u8]) -> Result<IpAddr> {
         Ok(Body::Json(tree) | Body::Xml(tree)) => {
             shape::gateway(&tree).ok_or_else(|| not_understood(what, body, ""))?.to_owned()
         }
-        Err(why) => return Err(not_understood(what, body, &why)),
+        Err(err) => return Err(not_understood(what, body, &err)),
     };
     let address: IpAddr = text.parse().map_err(|_| not_understood(what, body, ""))?;
     if !is_unicast(address) {
@@ -113,8 +117,8 @@ enum Body<'a> {
     Xml(Tree),
 }
 
-/// Tells by its first character what a body is, whatever was asked for. A byte-order mark and white space around it do not
-/// belong to it.
+/// Tells by its first character what a body is, whatever was asked for. A byte-order mark and white
+/// space around it do not belong to it.
 fn parse(body: &[u8]) -> Result<Body<'_>, String> {
     let text = std::str::from_utf8(body).map_err(|_| "it is not UTF-8".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
@@ -126,22 +130,18 @@ fn parse(body: &[u8]) -> Result<Body<'_>, String> {
     }
 }
 
-fn not_understood(what: &str, body: &[u8], why: &str) -> Error {
-    let because = if why.is_empty() { String::new() } else { format!(" ({why})") };
+fn not_understood(what: &str, body: &[u8], reason: &str) -> Error {
+    let because = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
     let start: String = String::from_utf8_lossy(body).chars().take(EXCERPT).collect();
     let more = if start.len() < body.len() { "…" } else { "" };
-    // Debug formatting, as it makes every control character escape_control.
-    let message = if body.is_empty() {
-        format!("the API's answer is not {what}: it is empty")
-    } else {
-        format!("the API's answer is not {what}{because}: it begins with {start:?}{more}")
+    let message = match body.is_empty() {
+        true => format!("the API's response is not {what}: it is empty"),
+        // Debug formatting escapes every control character.
+        false => {
+            format!("the API's response is not {what}{because}: it starts with {start:?}{more}")
+        }
     };
     Error::new(Kind::NotUnderstood, message)
-}
-
-/// What a 404 to `status`, `details` or `features` means.
-pub fn unknown_server() -> Error {
-    Error::new(Kind::NotYet, "RackConnect does not know this server (yet): HTTP 404")
 }
 
 #[cfg(test)]

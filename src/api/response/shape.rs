@@ -1,7 +1,7 @@
 //! Finds things in a [`Tree`] by their shape, because only one name in it is known for certain.
 //!
-//! Names are compared without regard to case, `_`, `-` and spaces, so that `automation_status`, `automationStatus`
-//! and `automation-status` are one.
+//! Names are compared without regard to case, `_`, `-` and spaces, so that `automation_status`,
+//! `automationStatus` and `automation-status` are one.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,8 @@ use crate::model::{NamedStatus, Status};
 /// The one name that is attested: the top-level key of `automation_status` and its details in JSON.
 const STATUS_KEY: &str = "automationstatus";
 
-/// The text of the key `automation_status` at the top of JSON. None if there is none, or if there are two that differ.
+/// The text of the key `automation_status` at the top of JSON. None if there is none, or if there
+/// are two that differ.
 pub fn status_in_json(tree: &Tree) -> Option<Status> {
     let Tree::Map(entries) = tree else { return None };
     Status::from_text(only(under(entries, STATUS_KEY))?)
@@ -32,8 +33,8 @@ pub fn attested_status_in_xml(tree: &Tree) -> Option<Status> {
     words.iter().all(|word| word == first).then(|| Status::from_text(first))?
 }
 
-/// The same, or, as no name in XML is attested, what is just called `status`: but only with one of the documented words,
-/// and in no document that complains.
+/// The same, or, as no name in XML is attested, what is just called `status`: but only with one of
+/// the documented words, and in no document that complains.
 pub fn status_in_xml(tree: &Tree) -> Option<Status> {
     let Tree::Map(entries) = tree else { return None };
     if under(entries, STATUS_KEY).chain(under(inner(entries), STATUS_KEY)).next().is_some() {
@@ -55,8 +56,8 @@ fn inner(entries: &[(String, Tree)]) -> &[(String, Tree)] {
     }
 }
 
-/// Whether a document is about something that went wrong, by the names at its top: then nothing that is not attested is
-/// read from it, whatever it looks like.
+/// Whether a document is about something that went wrong, by the names at its top: then nothing
+/// that is not attested is read from it, whatever it looks like.
 fn complains(tree: &Tree) -> bool {
     const COMPLAINTS: [&str; 9] = [
         "error",
@@ -84,8 +85,9 @@ fn only<'a>(mut values: impl Iterator<Item = &'a Tree>) -> Option<&'a str> {
     values.all(|value| text_of(value) == Some(first)).then_some(first)
 }
 
-/// All things with a name and a status, in their order: of a list (or of repeated elements) those entries that have
-/// both, else the entries of the first map whose values are all texts. Nothing of a document that complains.
+/// All things with a name and a status, in their order: of a list (or of repeated elements) those
+/// entries that have both, else the entries of the first map whose values are all texts. Nothing of
+/// a document that complains.
 pub fn named(tree: &Tree) -> Vec<NamedStatus> {
     let mut found = Vec::new();
     if complains(tree) {
@@ -112,7 +114,8 @@ fn collect(tree: &Tree, found: &mut Vec<NamedStatus>) {
     }
 }
 
-/// A map with one text under a name like "status" and one under a name like "name" (or just one other text).
+/// A map with one text under a name like "status" and one under a name like "name" (or just one
+/// other text).
 fn thing(tree: &Tree) -> Option<NamedStatus> {
     let Tree::Map(entries) = tree else { return None };
     // What holds other things is not one itself.
@@ -169,8 +172,8 @@ fn plain_map(tree: &Tree) -> Option<Vec<NamedStatus>> {
     rest.iter().find_map(|(_, value)| plain_map(value))
 }
 
-/// The one address under a name like "gateway", or the one address of a document that holds nothing else. None of a
-/// document that complains.
+/// The one address under a name like "gateway", or the one address of a document that holds nothing
+/// else. None of a document that complains.
 pub fn gateway(tree: &Tree) -> Option<&str> {
     if complains(tree) {
         return None;

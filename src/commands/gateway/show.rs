@@ -8,7 +8,6 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::gateway::export;
 use crate::gateway::export_facts::collect;
-use crate::gateway::lookup::not_assigned;
 use crate::model::{Format, Operation};
 use crate::region::Patience;
 use crate::session::Session;
@@ -24,8 +23,9 @@ pub fn run(sources: &Sources) -> Result<Exit> {
         ShowFormat::Body(format) => format,
         ShowFormat::Address | ShowFormat::Export(_) => Format::Text,
     };
-    let Answer::Body(bytes) = session.ask(Operation::Gateway, requested, end, 0)? else {
-        return Err(not_assigned());
+    let bytes = match session.ask(Operation::Gateway, requested, end, 0)? {
+        Answer::Body(bytes) => bytes,
+        Answer::NotFound(not_found) => return Err(not_found.no_gateway()),
     };
     if let ShowFormat::Body(_) = format {
         output::body(&bytes)?;

@@ -80,7 +80,7 @@ impl Questions<'_> {
         }
         let title = format!("GET {}", operation.path_and_query(format));
         match self.client.ask(operation, format, self.deadline) {
-            Ok(Answer::NotFound) => {
+            Ok(Answer::NotFound(_)) => {
                 self.files.keep(&title, "HTTP 404");
                 Ok(None)
             }

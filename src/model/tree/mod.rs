@@ -8,8 +8,9 @@ const DEPTH: usize = 64;
 
 /// A JSON value or an XML element.
 ///
-/// Of XML, an element with text alone is [`Tree::Text`]; any other is [`Tree::Map`]: attributes first, then child
-/// elements, then its own text under the empty name. Names come without their namespace prefix.
+/// Of XML, an element with text alone is [`Tree::Text`]; any other is [`Tree::Map`]: attributes
+/// first, then child elements, then its own text under the empty name. Names come without their
+/// namespace prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tree {
     /// JSON's null, or an XML element with nothing in it.

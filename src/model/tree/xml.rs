@@ -1,7 +1,7 @@
 //! XML to a [`Tree`], by quick-xml's events.
 //!
-//! No document type declaration is accepted and no entity but XML's own five and character references is resolved:
-//! nothing that a body says can make it grow. Depth is bounded.
+//! No document type declaration is accepted and no entity but XML's own five and character
+//! references is resolved: nothing that a body says can make it grow. Depth is bounded.
 
 use quick_xml::Reader;
 use quick_xml::XmlVersion;

@@ -57,8 +57,8 @@ impl Wait {
     }
 
     /// The API, asked at that second, says this.
-    fn api(&mut self, second: u64, news: &PollResult) -> &mut Wait {
-        record(&mut self.0, Question::Status, at(second), at(second), news, 0.0);
+    fn api(&mut self, second: u64, result: &PollResult) -> &mut Wait {
+        record(&mut self.0, Question::Status, at(second), at(second), result, 0.0);
         self
     }
 
@@ -129,7 +129,7 @@ fn what_was_there_when_the_wait_began_is_never_believed() {
     let mut wait = Wait::new(Goal::Deployed);
     for round in 0..20 {
         wait.local(round * 5, &status("DEPLOYED")).api(round * 5, &unreachable());
-        // Unreadable in between, and gone, and back: nobody saw it change.
+        // Unreadable in between, and gone, and back: the change was not seen.
         wait.local(round * 5 + 1, &status("!")).local(round * 5 + 2, &status("two words"));
         wait.0.observe(None, at(round * 5 + 3));
         assert_eq!(wait.end(round * 5 + 3), None);
@@ -203,20 +203,21 @@ fn a_stale_deployed_then_an_outage_then_deploying_then_deployed() {
 
 #[test]
 fn no_rackconnect_server() {
-    // (roles, provider's other name, xenstore's status, what the API says at 0, 30 and 60) => when it ends.
+    // (roles, provider's other name, xenstore's status, what the API says at 0, 30 and 60) => when
+    // it ends.
     let other = Snapshot { server: Server::OtherProvider("Amazon".to_owned()), ..status("-") };
     let v3 = seen(r#"["rackconnect:v3-DFW"]"#, "-", "-");
     let none = seen("[]", "-", "-");
     let silent = [unreachable(), PollResult::NotFound, unreachable()];
-    let ends = |snapshot: &Snapshot, news: &[PollResult]| {
+    let ends = |snapshot: &Snapshot, result: &[PollResult]| {
         let mut wait = Wait::new(Goal::Deployed);
-        for (second, news) in (0..).step_by(30).zip(news) {
+        for (second, result) in (0..).step_by(30).zip(result) {
             if wait.local(second, snapshot).end(second).is_some() {
                 return Some(second);
             }
-            wait.api(second, news);
+            wait.api(second, result);
         }
-        let last = (news.len() as u64 - 1) * 30 + 1;
+        let last = (result.len() as u64 - 1) * 30 + 1;
         let end = wait.local(last, snapshot).end(last);
         assert!(end.is_none() || end == Some(WaitOutcome::NotRackConnect));
         end.map(|_| last)
@@ -253,13 +254,13 @@ fn no_rackconnect_server() {
 #[test]
 fn managed_operations() {
     let managed = |word: &str| seen(RACKCONNECT, "DEPLOYED", word);
-    let ends = |snapshots: &[Snapshot], news: &str| {
+    let ends = |snapshots: &[Snapshot], result: &str| {
         let mut wait = Wait::new(Goal::Managed);
         for (second, snapshot) in snapshots.iter().enumerate() {
             wait.local(second as u64, snapshot);
             if second == 0 {
-                wait.api(0, &says(news));
-                if news != "DEPLOYED" {
+                wait.api(0, &says(result));
+                if result != "DEPLOYED" {
                     wait.api(0, &says("DEPLOYED"));
                 }
             }
@@ -286,7 +287,7 @@ fn managed_operations() {
         ends(&[managed("Complete"), managed("Pending"), managed("Complete")], "DEPLOYING"),
         Some(WaitOutcome::Reached)
     );
-    // Whoever has no Managed Operations.
+    // An account without Managed Operations.
     let unmanaged = |word: &str| seen(r#"["rack_connect"]"#, "DEPLOYED", word);
     assert_eq!(ends(&[unmanaged("-")], "DEPLOYED"), Some(WaitOutcome::NotManaged));
     assert_eq!(ends(&[unmanaged("!")], "DEPLOYED"), None);
@@ -310,9 +311,10 @@ fn managed_operations_are_waited_for_without_asking_the_api() {
 }
 
 proptest! {
-    /// Whatever xenstore and the API say, and in whichever order: DEPLOYED is reached only if the API said it, or if
-    /// xenstore changed to it under the eyes of the wait and two requests failed after that; and a server is never said to
-    /// be none of RackConnect's once the API gave a status.
+    /// Whatever xenstore and the API say, and in whichever order: DEPLOYED is reached only if the
+    /// API said it, or if xenstore changed to it under the eyes of the wait and two requests failed
+    /// after that; and a server is never said to be none of RackConnect's once the API gave a
+    /// status.
     #[test]
     fn nothing_is_concluded_from_what_is_left_over(events in prop::collection::vec((0u8..14, 0u64..40), 1..80)) {
         let mut wait = Wait::new(Goal::Deployed);
@@ -348,8 +350,8 @@ proptest! {
         }
     }
 
-    /// Whatever xenstore does, a question about the status is never further away than the interval of a watch allows, and
-    /// without a watch than the interval does.
+    /// Whatever xenstore does, a question about the status is never further away than the interval
+    /// of a watch allows, and without a watch than the interval does.
     #[test]
     fn no_store_keeps_the_wait_from_asking(events in prop::collection::vec((0u8..7, 0u64..20), 1..60), chance in 0.0..=1.0) {
         let mut machine = Machine::new(Policy { deadline: None, ..policy(Goal::Deployed) }, at(0));

@@ -81,7 +81,7 @@ fn a_change_asks_for_the_tasks_until_the_next_question_is_due() {
     assert_eq!(
         machine.step(at(6)),
         ask(Question::Status, at(10), deadline()),
-        "no change, and nobody watches"
+        "no change, and no person watches"
     );
     record(
         &mut machine,
@@ -106,14 +106,14 @@ fn a_person_who_watches_sees_the_tasks_every_15_seconds() {
     while now < at(60) {
         let Step::Ask { question, at, .. } = machine.step(now) else { panic!("it cannot end") };
         now = now.max(at);
-        let news = match question {
+        let result = match question {
             Question::Tasks => PollResult::Tasks(vec![]),
             _ => PollResult::Status(Status::Deploying),
         };
         if question == Question::Tasks {
             asked.push(now.since(self::at(0)).as_secs());
         }
-        record(&mut machine, question, now, now, &news, 0.0);
+        record(&mut machine, question, now, now, &result, 0.0);
     }
     assert_eq!(asked, [0, 15, 30, 45]);
 }
@@ -214,8 +214,9 @@ fn server() -> impl Strategy<Value = Vec<(u8, u64)>> {
 }
 
 proptest! {
-    /// Against any row of faults, with tasks asked for or not: once the API says DEPLOYED the wait ends so, after at most
-    /// 1.1 intervals and one request's deadline (and, after a 403, its hold-off), and never on anything else.
+    /// Against any row of faults, with tasks asked for or not: once the API says DEPLOYED the wait
+    /// ends so, after at most 1.1 intervals and one request's deadline (and, after a 403, its
+    /// hold-off), and never on anything else.
     #[test]
     fn it_ends_in_deployed_in_time(faults in server(), watched: bool, chance in 0.0..=1.0) {
         let mut faults = VecDeque::from(faults);
@@ -242,7 +243,7 @@ proptest! {
             let (what, took) = fault.unwrap_or((7, 1));
             let allowed = deadline.map_or(REQUEST, |deadline| deadline.since(now)).min(REQUEST);
             now = now + Duration::from_secs(took).min(allowed);
-            let news = match (what, question) {
+            let result = match (what, question) {
                 (0, _) => unreachable(),
                 (1, _) => PollResult::Failure(Failure::Error(Error::new(Kind::NotUnderstood, "HTML"))),
                 (2, _) => {
@@ -259,11 +260,12 @@ proptest! {
                 // From the end of the last fault on the API says DEPLOYED.
                 true_since = Some(now);
             }
-            record(&mut machine, question, asked, now, &news, chance);
+            record(&mut machine, question, asked, now, &result, chance);
         }
     }
 
-    /// However long the answers take within what they are allowed: it never ends later than its deadline.
+    /// However long the answers take within what they are allowed: it never ends later than its
+    /// deadline.
     #[test]
     fn it_never_outlasts_its_deadline(took in prop::collection::vec(0u64..=10, 1..200), timeout in 1u64..300) {
         let end = at(timeout);
@@ -283,8 +285,8 @@ proptest! {
             prop_assert!(due < end && deadline <= end);
             let asked = now.max(due);
             now = asked + Duration::from_secs(seconds).min(deadline.since(asked));
-            let news = if question == Question::Tasks { PollResult::Tasks(vec![]) } else { PollResult::Status(Status::Deploying) };
-            record(&mut machine, question, asked, now, &news, 0.5);
+            let result = if question == Question::Tasks { PollResult::Tasks(vec![]) } else { PollResult::Status(Status::Deploying) };
+            record(&mut machine, question, asked, now, &result, 0.5);
         }
         prop_assert!(false, "it did not end");
     }

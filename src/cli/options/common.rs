@@ -1,0 +1,166 @@
+//! The options that many commands take.
+
+use super::spec::CommandSet::{self, Except};
+use super::spec::{KeyType, OptionSpec, option};
+use crate::cli::commands::Command::{
+    Completions, GatewayConfirm, GatewayRollback, Hooks, Man, Region, Wait,
+};
+use crate::cli::values;
+
+/// The commands that send requests to the API.
+const API_COMMANDS: CommandSet =
+    Except(&[GatewayConfirm, GatewayRollback, Hooks, Region, Completions, Man]);
+
+/// Those of them that have a deadline instead of a timeout.
+const ONE_SHOT_COMMANDS: CommandSet =
+    Except(&[GatewayConfirm, GatewayRollback, Wait, Hooks, Region, Completions, Man]);
+
+/// The commands that need a region.
+const REGION_COMMANDS: CommandSet = Except(&[GatewayConfirm, GatewayRollback, Completions, Man]);
+
+/// The commands that use the state directory.
+const STATE_COMMANDS: CommandSet = Except(&[Region, Completions, Man]);
+
+/// The commands that read the configuration file.
+const CONFIGURED_COMMANDS: CommandSet = Except(&[Completions, Man]);
+
+/// `--region`
+pub const REGION: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_REGION"],
+    key: Some(("region", KeyType::Text)),
+    default: "detected: xenstore, then cloud-init's instance data",
+    commands: REGION_COMMANDS,
+    possible_values: &crate::model::REGION_CODES,
+    check: |value| values::region(value).map(drop),
+    ..option(
+        "region",
+        Some("CODE"),
+        "The region of this server",
+        "One of dfw, hkg, iad, lon, ord and syd.",
+    )
+};
+
+/// `--endpoint`
+pub const ENDPOINT: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_ENDPOINT"],
+    key: Some(("endpoint", KeyType::Text)),
+    default: "from the region",
+    commands: API_COMMANDS,
+    check: |value| values::endpoint(value).map(drop),
+    ..option(
+        "endpoint",
+        Some("URL"),
+        "The URL of the API",
+        "https://HOST[:PORT]. Plain http is accepted for loopback addresses only. User information, \
+         a query or a fragment is a usage error.",
+    )
+};
+
+/// `--ca-file`
+pub const CA_FILE: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_CA_FILE", "SSL_CERT_FILE"],
+    key: Some(("ca_file", KeyType::Text)),
+    default: "the built-in roots; if they do not know the issuer, the system's bundle too",
+    commands: API_COMMANDS,
+    ..option(
+        "ca-file",
+        Some("FILE"),
+        "Trust only the certificates in this file",
+        "A bundle of PEM certificates.",
+    )
+};
+
+/// `--connect-timeout`
+pub const CONNECT_TIMEOUT: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_CONNECT_TIMEOUT"],
+    key: Some(("connect_timeout", KeyType::Duration)),
+    default: "3s",
+    commands: API_COMMANDS,
+    check: |value| values::positive_duration(value).map(drop),
+    ..option("connect-timeout", Some("DURATION"), "The time limit of a connection attempt", "")
+};
+
+/// `--request-timeout`
+pub const REQUEST_TIMEOUT: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_REQUEST_TIMEOUT"],
+    key: Some(("request_timeout", KeyType::Duration)),
+    default: "10s",
+    commands: API_COMMANDS,
+    check: |value| values::positive_duration(value).map(drop),
+    ..option(
+        "request-timeout",
+        Some("DURATION"),
+        "The time limit of a whole request, name lookup included",
+        "More than 2m counts as 2m.",
+    )
+};
+
+/// `--deadline`
+pub const DEADLINE: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_DEADLINE"],
+    key: Some(("deadline", KeyType::Duration)),
+    default: "70s",
+    commands: ONE_SHOT_COMMANDS,
+    check: |value| values::positive_duration(value).map(drop),
+    ..option(
+        "deadline",
+        Some("DURATION"),
+        "The time limit of the whole command",
+        "Waiting for the rate limit included. The default of facts is 5s; doctor never takes more \
+         than 10s.",
+    )
+};
+
+/// `--state-dir`
+pub const STATE_DIR: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_STATE_DIR"],
+    key: Some(("state_dir", KeyType::Text)),
+    default: "/run/rackconnect-agent",
+    commands: STATE_COMMANDS,
+    check: |value| values::directory(value).map(drop),
+    ..option(
+        "state-dir",
+        Some("DIR"),
+        "The directory of the shared rate limit and the gateway's undo journal",
+        "Root creates it. Without it each process keeps to 6 requests a minute by itself.",
+    )
+};
+
+/// `--config`
+pub const CONFIG: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_CONFIG"],
+    default: "/etc/rackconnect-agent/config.toml",
+    commands: CONFIGURED_COMMANDS,
+    ..option(
+        "config",
+        Some("FILE"),
+        "The configuration file",
+        "TOML. A flag wins over the environment, and the environment over this file. The default \
+         file need not exist.",
+    )
+};
+
+/// `--quiet`
+pub const QUIET: OptionSpec =
+    OptionSpec { short: Some('q'), ..option("quiet", None, "Print errors only", "") };
+
+/// `--verbose`
+pub const VERBOSE: OptionSpec = OptionSpec {
+    short: Some('v'),
+    ..option(
+        "verbose",
+        None,
+        "Print more; twice: everything",
+        "Without -q and -v, RACKCONNECT_LOG takes env_logger's filters.",
+    )
+};
+
+/// `--help`
+pub const HELP: OptionSpec = OptionSpec {
+    short: Some('h'),
+    ..option("help", None, "Print help: -h in short, --help in full", "")
+};
+
+/// `--version`
+pub const VERSION: OptionSpec =
+    OptionSpec { short: Some('V'), ..option("version", None, "Print the version", "") };

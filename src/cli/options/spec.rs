@@ -1,0 +1,119 @@
+//! What an option is.
+
+use crate::cli::commands::Command;
+use CommandSet::{All, Except, Only};
+
+/// The definition of an option.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// The name, without its dashes.
+    pub long: &'static str,
+    /// The short form.
+    pub short: Option<char>,
+    /// What its value is called; none for a switch.
+    pub value_name: Option<&'static str>,
+    /// The environment variables that set it, the first one first.
+    pub env: &'static [&'static str],
+    /// Its key in the configuration file, and the type of its value there.
+    pub key: Option<(&'static str, KeyType)>,
+    /// What holds without it, as the help shows it.
+    pub default: &'static str,
+    /// The commands that take it.
+    pub commands: CommandSet,
+    /// The values that a completion offers.
+    pub possible_values: &'static [&'static str],
+    /// Checks a value; the error is the end of a sentence. Every value is checked at the start,
+    /// even one that will not be used.
+    pub check: fn(&str) -> Result<(), String>,
+    /// One line, without a full stop.
+    pub help: &'static str,
+    /// The rest.
+    pub long_help: &'static str,
+    /// Whether help, manual and completions show it.
+    pub visibility: Visibility,
+}
+
+/// Whether an option is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// It is part of the interface.
+    Shown,
+    /// It is for tests.
+    Hidden,
+}
+
+/// The commands that take an option.
+#[derive(Clone, Copy, Debug)]
+pub enum CommandSet {
+    /// Every command.
+    All,
+    /// These.
+    Only(&'static [Command]),
+    /// All but these. What most commands take is said in this way, so that a new command takes it.
+    Except(&'static [Command]),
+}
+
+/// The type of a value in the configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// A string.
+    Text,
+    /// A string, or a number of seconds.
+    Duration,
+    /// A list of strings, or one string with commas.
+    List,
+}
+
+impl OptionSpec {
+    /// Whether its value is the path of a file or a directory.
+    pub fn is_path(&self) -> bool {
+        matches!(self.value_name, Some("FILE" | "DIR"))
+    }
+
+    /// Whether `command` takes it.
+    pub fn applies_to(&self, command: Command) -> bool {
+        match self.commands {
+            All => true,
+            Only(commands) => commands.contains(&command),
+            Except(commands) => !commands.contains(&command),
+        }
+    }
+
+    /// Whether it is one of `command`'s own options.
+    pub fn belongs_to(&self, command: Command) -> bool {
+        !self.is_general() && self.applies_to(command)
+    }
+
+    /// Whether help, manual and completions show it.
+    pub fn is_shown(&self) -> bool {
+        self.visibility == Visibility::Shown
+    }
+
+    /// Whether it belongs to no command in particular.
+    pub fn is_general(&self) -> bool {
+        matches!(self.commands, All)
+    }
+}
+
+/// An option that every command takes, with the usual values of what is rare.
+pub(super) const fn option(
+    long: &'static str,
+    value_name: Option<&'static str>,
+    help: &'static str,
+    long_help: &'static str,
+) -> OptionSpec {
+    OptionSpec {
+        long,
+        short: None,
+        value_name,
+        env: &[],
+        key: None,
+        default: "",
+        commands: All,
+        possible_values: &[],
+        check: |_| Ok(()),
+        help,
+        long_help,
+        visibility: Visibility::Shown,
+    }
+}
