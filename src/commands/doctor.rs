@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::api::request::{Answer, Failure, rate_limit_message};
-use crate::cli::options;
+use crate::cli::{Arguments, options};
 use crate::clock::BootInstant;
-use crate::config::{DoctorSettings, PlainFormat, Sources};
+use crate::config::{DoctorSettings, PlainFormat, Setting, Sources};
 use crate::doctor::{
     self, ApiAccess, ApiClient, ApiFailure, ApiPath, Colours, Detail, DoctorRequest, Subject,
     Unread,
@@ -27,7 +27,22 @@ const MARGIN: Duration = Duration::from_millis(500);
 const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Examines the server.
-pub fn run(sources: &Sources) -> Result<Exit> {
+pub fn run(arguments: &Arguments) -> Result<Exit> {
+    match Sources::load(arguments) {
+        Ok(sources) => run_with(&sources, None),
+        // A broken configuration file is one of the things to find.
+        Err(err) => {
+            let sources = Sources::load_leniently(arguments);
+            match DoctorSettings::resolve(&sources) {
+                Ok(_) => run_with(&sources, Some(err.message)),
+                Err(_) => Err(err),
+            }
+        }
+    }
+}
+
+/// `broken`: what is wrong with the configuration file.
+fn run_with(sources: &Sources, broken: Option<String>) -> Result<Exit> {
     if sources.has(&options::LIST) {
         return doctor::list();
     }
@@ -43,7 +58,11 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let session = Session::new(api, Patience::Once);
     let root = sources.flag(&options::ROOT).unwrap_or("/");
     doctor::run(DoctorRequest {
-        subject: subject(&session, end, Path::new(root)),
+        subject: Subject {
+            settings: sources.in_force().into_iter().map(describe).collect(),
+            broken_settings: broken,
+            ..subject(&session, end, Path::new(root))
+        },
         api: api_access(session),
         only: sources.flags(&options::ONLY).flat_map(split_list).collect(),
         is_json: format == PlainFormat::Json,
@@ -120,7 +139,14 @@ fn subject(session: &Session, end: BootInstant, root: &Path) -> Subject {
         state_dir: api.state_dir.value.clone(),
         region,
         is_told: api.endpoint.is_some(),
+        settings: Vec::new(),
+        broken_settings: None,
     }
+}
+
+/// A value in force with its origin.
+fn describe((name, Setting { value, origin }): (&str, Setting<String>)) -> String {
+    format!("{name} = {value} ({origin})")
 }
 
 fn split_list(list: &str) -> impl Iterator<Item = String> {

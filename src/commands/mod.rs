@@ -39,7 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::GatewayKeep => gateway::keep(&load()?),
         Command::Wait => wait::run(&load()?, &arguments.program),
         Command::Facts => facts::run(load()),
-        Command::Doctor => doctor::run(&load()?),
+        Command::Doctor => doctor::run(arguments),
         Command::Hooks => hooks::run(&load()?, arguments.operand.as_deref()),
         Command::Region => region::run(&load()?),
         Command::Completions => completions::run(arguments.operand.as_deref().unwrap_or_default()),

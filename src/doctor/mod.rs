@@ -30,6 +30,10 @@ use check::Check;
 use render::{Judged, Stream};
 use report::ReportFile;
 
+/// The checks that make sense on a server that RackConnect v2 does not automate.
+const OF_ANY_SERVER: [&str; 4] =
+    ["server.provider", "server.rackconnect", "server.region", "server.agent"];
+
 /// What `doctor` is asked to do.
 pub(crate) struct DoctorRequest {
     /// What is examined.
@@ -67,7 +71,7 @@ pub(crate) fn run(request: DoctorRequest) -> Result<Exit> {
     let is_another = checks::is_another_server(&evidence);
     let judged: Vec<Judged> = selected
         .into_iter()
-        .filter(|check| !is_another || check.section() == "server")
+        .filter(|check| !is_another || OF_ANY_SERVER.contains(&check.id))
         .map(|check| Judged { check, finding: check.run(&evidence) })
         .collect();
     if request.is_json {

@@ -116,6 +116,21 @@ fn a_state_directory_that_others_can_write() {
     assert!(first_failure(found.expect(1)).contains("agent.state-directory"), "{}", found.stderr);
 }
 
+/// A broken file ended the one command that could have told what to do about it.
+#[test]
+fn a_broken_configuration_file_is_a_finding() {
+    let (world, server) = healthy("DEPLOYED");
+    server.write("config.toml", "region = 7\nwait_timeout = \"5m\"\n");
+    let file = server.root().join("config.toml");
+    let found = doctor(&world, &server, &["--only", OWN, "--config", file.to_str().unwrap()]);
+    assert!(first_failure(found.expect(1)).contains("config.toml:1: region"), "{}", found.stderr);
+    server.write("config.toml", "wait_timeout = \"5m\"\n");
+    let found = doctor(&world, &server, &["--only", OWN, "--config", file.to_str().unwrap()]);
+    let text = found.expect(0).text();
+    assert!(text.contains("wait-timeout = 5m (") || text.contains("timeout = 5m ("), "{text}");
+    doctor(&world, &server, &["--deadline", "soon"]).expect(2).says("--deadline");
+}
+
 /// Three lines, not twenty failures.
 #[test]
 fn a_machine_that_is_no_rackspace_server() {

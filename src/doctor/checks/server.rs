@@ -20,6 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check { id: "server.region", title: "region", needs: &[], judge: region },
     Check { id: "server.agent", title: "version of this program", needs: &[], judge: agent },
+    Check { id: "server.settings", title: "settings", needs: &[], judge: settings },
 ];
 
 /// Whether nothing else has to be checked, since this is certainly no RackConnect v2 server.
@@ -131,6 +132,19 @@ fn agent(evidence: &Evidence) -> Judgement {
     })
 }
 
+/// The settings in force, and where they come from.
+fn settings(evidence: &Evidence) -> Judgement {
+    if let Some(why) = &evidence.broken_settings {
+        let remedy = "correct it; until then no other command runs: vi \
+                      /etc/rackconnect-agent/config.toml";
+        return Ok(Finding::fail(why.clone(), remedy).with(evidence.settings.iter().cloned()));
+    }
+    Ok(match evidence.settings.as_slice() {
+        [] => Finding::unremarkable().with(["all defaults".to_owned()]),
+        settings => Finding::pass(settings.join(", ")).with(settings.iter().cloned()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
@@ -194,5 +208,15 @@ mod tests {
         });
         let finding = assert_found(&evidence, "server.agent", Warning, "77");
         assert!(finding.remedy.contains("systemctl restart rackconnect-gateway"));
+    }
+
+    #[test]
+    fn the_settings() {
+        assert_found(&healthy(), "server.settings", Pass, "");
+        let mut evidence = healthy();
+        evidence.settings = vec!["region = dfw (RACKCONNECT_REGION)".to_owned()];
+        assert_found(&evidence, "server.settings", Pass, "region = dfw (RACKCONNECT_REGION)");
+        evidence.broken_settings = Some("config.toml:2: region: needs a string".to_owned());
+        assert_found(&evidence, "server.settings", Fail, "config.toml:2");
     }
 }

@@ -28,6 +28,13 @@ const UNITS: [&str; 3] =
 const SWITCH_FILE: &str = "/etc/rackconnect-agent/disabled";
 const SWITCH_WORD: &str = "rackconnect=disabled";
 
+/// Where settings come from: the configuration file, and the units' variables.
+const SETTINGS_FILES: [&str; 3] = [
+    "/etc/rackconnect-agent/config.toml",
+    "/etc/default/rackconnect-agent",
+    "/etc/sysconfig/rackconnect-agent",
+];
+
 /// Where systemctl is.
 const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
 
@@ -36,6 +43,9 @@ const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Reads it.
 pub(super) fn collect(subject: &Subject, files: &mut Files) -> Addition {
+    for path in SETTINGS_FILES {
+        let _ = files.read_and_keep(path);
+    }
     let program = env::current_exe().unwrap_or_else(|_| PathBuf::from("rackconnect"));
     let agent = AgentEvidence {
         earlier_in_path: earlier_in_path(&program),

@@ -43,6 +43,8 @@ pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evid
     evidence.is_root = geteuid().is_root();
     evidence.region.clone_from(&subject.region);
     evidence.is_told = subject.is_told;
+    evidence.settings.clone_from(&subject.settings);
+    evidence.broken_settings.clone_from(&subject.broken_settings);
     let (sender, receiver) = channel();
     start(&sender, subject, kernel::collect);
     start(&sender, subject, sshd::collect);

@@ -21,6 +21,10 @@ pub(crate) struct Subject {
     pub(crate) region: Result<(Region, String), String>,
     /// Whether somebody has named the endpoint or the region.
     pub(crate) is_told: bool,
+    /// The settings that are not defaults, each with its origin.
+    pub(crate) settings: Vec<String>,
+    /// What is wrong with the configuration file.
+    pub(crate) broken_settings: Option<String>,
 }
 
 /// What a collector adds to the evidence.

@@ -62,6 +62,10 @@ pub(crate) struct Evidence {
     pub(crate) region: Result<(Region, String), String>,
     /// Whether somebody has named the endpoint or the region.
     pub(crate) is_told: bool,
+    /// The settings that are not defaults, each with its origin.
+    pub(crate) settings: Vec<String>,
+    /// What is wrong with the configuration file.
+    pub(crate) broken_settings: Option<String>,
     /// What the server is.
     pub(crate) server: Reading<ServerEvidence>,
     /// Interfaces and routes.
@@ -124,6 +128,8 @@ impl Evidence {
             is_root: false,
             region: Err("it was not looked for".to_owned()),
             is_told: false,
+            settings: Vec::new(),
+            broken_settings: None,
             server: Err(Unread::NoAnswer(limit)),
             kernel: Err(Unread::NoAnswer(limit)),
             path: Err(Unread::NoAnswer(limit)),
