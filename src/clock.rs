@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use nix::poll::PollTimeout;
 use nix::time::{ClockId, clock_gettime};
 
 /// A point in time: how long after the boot of the server it is (CLOCK_BOOTTIME).
@@ -35,6 +36,13 @@ impl BootInstant {
         let own = i128::try_from(self.0.as_nanos()).unwrap_or(i128::MAX);
         let shifted = own.saturating_add(nanos).clamp(0, u64::MAX.into());
         BootInstant(Duration::from_nanos(u64::try_from(shifted).unwrap_or(u64::MAX)))
+    }
+
+    /// How long poll(2) may wait: rounded up, so that it does not return just before this time.
+    pub fn poll_timeout(self) -> PollTimeout {
+        let millis = self.since(BootInstant::now()).as_nanos().div_ceil(1_000_000);
+        let millis = i32::try_from(millis).ok();
+        millis.and_then(|millis| millis.try_into().ok()).unwrap_or(PollTimeout::MAX)
     }
 }
 

@@ -61,10 +61,9 @@ impl Context<'_> {
                 Failure::RateLimited { until: *until, cause: *cause }
             }
             TransportError::Name(message) => unreachable(message.clone()),
-            TransportError::Connect(address, err) => unreachable(format!(
-                "cannot connect to {address} for {endpoint}: {}",
-                describe(err)
-            )),
+            TransportError::Connect(err) => {
+                unreachable(format!("cannot connect to {endpoint}: {err}"))
+            }
             TransportError::Tls(err) => unreachable(self.tls_message(err)),
             TransportError::Broken(activity, err) if err.kind() == ErrorKind::TimedOut => {
                 unreachable(timeout_message(self.url, self.elapsed, activity))

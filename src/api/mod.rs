@@ -4,6 +4,7 @@
 //! ServiceNet; there is no token. Thirty requests a minute are answered, then comes 403.
 
 pub mod client;
+pub(crate) mod connect;
 mod dns;
 pub mod endpoint;
 mod failure;

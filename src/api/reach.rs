@@ -1,4 +1,5 @@
-//! Whether the API can be reached: a name look-up, a connection and a TLS handshake. No request, so no place of the limit.
+//! Whether the API can be reached: a name lookup, a connection and a TLS handshake. No request, so
+//! no permit of the rate limit.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
+use super::connect::connect_to_any;
 use super::dns::Lookup;
 use super::endpoint::Endpoint;
 use super::transport::Timed;
@@ -45,33 +47,35 @@ impl Target {
         if self.addresses.is_empty() {
             self.addresses = addresses(&self.host, self.port, deadline)?;
         }
-        let mut last = format!("{} has no address", self.host);
-        let mut left = self.addresses.len();
-        for address in self.addresses.clone() {
+        let mut addresses = self.addresses.clone();
+        let mut last = "timed out".to_owned();
+        while !addresses.is_empty() {
+            let (stream, address) = connect_to_any(&addresses, Duration::MAX, deadline)
+                .map_err(|err| err.to_string())?;
             // Each address gets its share of the time.
-            let time = deadline.since(BootInstant::now()) / u32::try_from(left).unwrap_or(1).max(1);
-            left -= 1;
-            match self.shake_hands(address, BootInstant::now() + time) {
+            let now = BootInstant::now();
+            let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+            match self.shake_hands(&stream, now + deadline.since(now) / shares) {
                 Ok(()) => {
                     self.addresses = vec![address];
                     return Ok(());
                 }
-                Err(why) => last = format!("{address}: {why}"),
+                Err(err) => last = format!("{address}: {err}"),
             }
+            addresses.retain(|other| *other != address);
         }
         Err(last)
     }
 
-    fn shake_hands(&self, address: SocketAddr, deadline: BootInstant) -> Result<(), String> {
-        let left = deadline.since(BootInstant::now()).max(Duration::from_millis(1));
-        let stream = TcpStream::connect_timeout(&address, left).map_err(|why| why.to_string())?;
+    fn shake_hands(&self, stream: &TcpStream, deadline: BootInstant) -> Result<(), String> {
+        stream.set_nonblocking(false).map_err(|err| err.to_string())?;
         let Some(tls) = &self.tls else { return Ok(()) };
-        let name = ServerName::try_from(self.host.clone()).map_err(|why| why.to_string())?;
+        let name = ServerName::try_from(self.host.clone()).map_err(|err| err.to_string())?;
         let mut connection =
-            ClientConnection::new(tls.clone(), name).map_err(|why| why.to_string())?;
-        let mut timed = Timed { stream: &stream, deadline };
+            ClientConnection::new(tls.clone(), name).map_err(|err| err.to_string())?;
+        let mut timed = Timed { stream, deadline };
         while connection.is_handshaking() {
-            connection.complete_io(&mut timed).map_err(|why| why.to_string())?;
+            connection.complete_io(&mut timed).map_err(|err| err.to_string())?;
         }
         Ok(())
     }
@@ -82,5 +86,6 @@ impl Target {
 /// # Errors
 /// Why there is none.
 pub fn addresses(host: &str, port: u16, deadline: BootInstant) -> Result<Vec<SocketAddr>, String> {
-    Lookup::default().addresses(host, port, Duration::ZERO, deadline)
+    let found = Lookup::default().addresses(host, port, Duration::ZERO, deadline);
+    found.map_err(|err| err.to_string())
 }

@@ -18,6 +18,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
 };
 
+use super::connect::{ConnectError, Preference, connect_to_any};
 use super::dns::Lookup;
 use super::endpoint::bare;
 use super::request::BeforeSend;
@@ -38,7 +39,7 @@ pub enum TransportError {
     /// The name cannot be looked up.
     Name(String),
     /// No connection to any address.
-    Connect(SocketAddr, io::Error),
+    Connect(ConnectError),
     /// TLS refuses.
     Tls(rustls::Error),
     /// The connection broke, or the deadline passed, while doing that.
@@ -63,6 +64,7 @@ impl From<TransportError> for ureq::Error {
 pub struct Wire {
     connect_timeout: Duration,
     lookup: Lookup,
+    preference: Mutex<Preference>,
     exchange: Mutex<Exchange>,
 }
 
@@ -95,7 +97,12 @@ impl Wire {
             has_received: false,
             limiter,
         };
-        Wire { connect_timeout, lookup: Lookup::default(), exchange: Mutex::new(exchange) }
+        Wire {
+            connect_timeout,
+            lookup: Lookup::default(),
+            preference: Mutex::default(),
+            exchange: Mutex::new(exchange),
+        }
     }
 
     /// Begins another exchange, which leaves `reserved` permits to others.
@@ -122,6 +129,10 @@ impl Wire {
 
     fn deadline(&self) -> BootInstant {
         self.exchange().deadline
+    }
+
+    fn preference(&self) -> MutexGuard<'_, Preference> {
+        self.preference.lock().expect("no panic under this lock")
     }
 
     /// Whether it makes sense to dial.
@@ -199,8 +210,8 @@ impl Connector for Dialler {
             .wire
             .lookup
             .addresses(host, port, self.wire.connect_timeout, deadline)
-            .map_err(TransportError::Name)?;
-        let stream = self.dial(&addresses, deadline)?;
+            .map_err(|err| TransportError::Name(err.to_string()))?;
+        let (stream, address) = self.dial(addresses, deadline)?;
         // Without it a request of two segments could wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let tls = match details.needs_tls() {
@@ -208,30 +219,30 @@ impl Connector for Dialler {
             false => None,
         };
         let buffers = LazyBuffers::new(INPUT, OUTPUT);
-        Ok(Some(ApiConnection { stream, tls, buffers, wire: self.wire.clone() }))
+        let wire = self.wire.clone();
+        Ok(Some(ApiConnection { stream, address, tls, buffers, wire }))
     }
 }
 
 impl Dialler {
     fn dial(
         &self,
-        addresses: &[SocketAddr],
+        mut addresses: Vec<SocketAddr>,
         deadline: BootInstant,
-    ) -> Result<TcpStream, TransportError> {
-        let mut last = None;
-        for address in addresses {
-            let left = deadline.since(BootInstant::now()).min(self.wire.connect_timeout);
-            if left.is_zero() {
-                break;
-            }
-            log::debug!("connecting to {address}");
-            match TcpStream::connect_timeout(address, left) {
-                Ok(stream) => return Ok(stream),
-                Err(why) => last = Some(TransportError::Connect(*address, why)),
-            }
+    ) -> Result<(TcpStream, SocketAddr), TransportError> {
+        self.wire.preference().arrange(&mut addresses);
+        let connected = connect_to_any(&addresses, self.wire.connect_timeout, deadline);
+        let last = match &connected {
+            // Until something is heard from it.
+            Ok((_, address)) => Some(*address),
+            Err(err) => err.failed.last().map(|(address, _)| *address),
+        };
+        if let Some(address) = last {
+            *self.wire.preference() = Preference::Behind(address);
         }
-        Err(last
-            .unwrap_or_else(|| TransportError::Broken("connecting", ErrorKind::TimedOut.into())))
+        let (stream, address) = connected.map_err(TransportError::Connect)?;
+        stream.set_nonblocking(false).map_err(|err| TransportError::Broken("connecting", err))?;
+        Ok((stream, address))
     }
 
     fn handshake(
@@ -307,6 +318,7 @@ fn trouble(doing: &'static str, why: io::Error) -> TransportError {
 /// A connection to the API.
 pub struct ApiConnection {
     stream: TcpStream,
+    address: SocketAddr,
     tls: Option<Box<ClientConnection>>,
     buffers: LazyBuffers,
     wire: Arc<Wire>,
@@ -348,7 +360,10 @@ impl Transport for ApiConnection {
         // Never as ureq::Error::Io: of a body without a length ureq takes a broken connection for the end.
         let amount = read.map_err(|why| trouble("waiting for the answer", why))?;
         self.buffers.input_appended(amount);
-        self.wire.exchange().has_received |= amount > 0;
+        if amount > 0 {
+            self.wire.exchange().has_received = true;
+            *self.wire.preference() = Preference::With(self.address);
+        }
         Ok(amount > 0)
     }
 

@@ -3,18 +3,15 @@
 //! All are made at the same time and share one deadline; so do the addresses of one host.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::api::connect::{ConnectError, Race};
 use crate::api::reach::{self, Target};
 use crate::clock::BootInstant;
 use crate::model::Probe;
-
-/// How much later the next address of a host is tried while the ones before do not answer
-/// (RFC 8305).
-const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A thread that only connects needs little stack; a TLS handshake fits as well.
 const STACK_BYTES: usize = 256 * 1024;
@@ -103,50 +100,23 @@ pub(super) fn reach_all(
     results
 }
 
-/// Connects to the addresses in turn, each a little later than the one before, until one answers.
+/// Connects to the first of the addresses that answers.
 fn connect_to_any(
     addresses: &[SocketAddr],
     deadline: BootInstant,
     refusal_counts: bool,
 ) -> Result<(), String> {
-    let (sender, results) = channel();
-    let mut last = "it has no address".to_owned();
-    let mut open = 0;
-    let mut waiting = addresses.iter().copied();
-    loop {
-        let next = waiting.next();
-        if let Some(address) = next {
-            let sender = sender.clone();
-            spawn(move || {
-                let _ = sender.send(connect(address, deadline, refusal_counts));
-            })
-            .map_err(|err| format!("cannot start a thread: {err}"))?;
-            open += 1;
-        }
-        if open == 0 {
-            return Err(last);
-        }
-        let left = deadline.since(BootInstant::now()) + Duration::from_millis(100);
-        let patience = if next.is_some() { CONNECTION_ATTEMPT_DELAY.min(left) } else { left };
-        match results.recv_timeout(patience) {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(err)) => {
-                last = err;
-                open -= 1;
+    let mut failed = Vec::new();
+    for (address, result) in Race::new(addresses, Duration::MAX, deadline) {
+        match result {
+            Ok(_) => return Ok(()),
+            Err(err) if refusal_counts && err.kind() == ErrorKind::ConnectionRefused => {
+                return Ok(());
             }
-            Err(_) if next.is_none() => return Err("timed out".to_owned()),
-            Err(_) => {}
+            Err(err) => failed.push((address, err)),
         }
     }
-}
-
-fn connect(address: SocketAddr, deadline: BootInstant, refusal_counts: bool) -> Result<(), String> {
-    let left = deadline.since(BootInstant::now()).max(Duration::from_millis(1));
-    match TcpStream::connect_timeout(&address, left) {
-        Ok(_) => Ok(()),
-        Err(err) if refusal_counts && err.kind() == ErrorKind::ConnectionRefused => Ok(()),
-        Err(err) => Err(format!("{address}: {err}")),
-    }
+    Err(ConnectError { failed }.to_string())
 }
 
 fn spawn(run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
@@ -156,7 +126,7 @@ fn spawn(run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use nix::sys::socket::{Backlog, listen};
 

@@ -3,15 +3,15 @@
 # written, DNS that stalls, comes and goes, and as process 1.
 #
 # Usage: early-boot.sh PROGRAM SIMULATED-API
-# Needs readelf, unshare and ip; makes its own user, mount and network namespace (as root: without the first).
+# Needs readelf, unshare, ip, ss and python3; makes its own user, mount and network namespace (as root: without the first).
 set -euo pipefail
 
 if [[ -z ${IN_NAMESPACE-} ]]; then
     program=$(realpath "$1") api=$(realpath "$2")
     if ((EUID == 0)); then user=(); else user=(--map-root-user); fi
     have() { command -v "$1" >/dev/null || { echo "early-boot.sh needs $1" >&2; exit 1; }; }
-    have readelf; have unshare; have ip; have python3; have pgrep
-    exec env IN_NAMESPACE=1 PROGRAM="$program" API="$api" \
+    have readelf; have unshare; have ip; have python3; have pgrep; have ss
+    exec env IN_NAMESPACE=1 PROGRAM="$program" API="$api" TESTS="$(realpath "$(dirname "$0")")" \
         unshare "${user[@]}" --mount --net --pid --mount-proc --fork --kill-child -- "$0"
 fi
 
@@ -97,15 +97,32 @@ mount -o remount,rw "$root"
 # --- DNS. Nobody listens on port 53 yet: an answer comes at once, and is no.
 : >"$root/etc/hosts"
 expect 7 "" "no DNS: one clear sentence" inside status --region dfw --ca-file /ca.pem
-says "$name"
+says "cannot look up $name: nameserver 127.0.0.1 cannot be used: Connection refused"
+# Nameservers that answer one family only. Each has a port 53 of its own.
+nameserver() {
+    python3 "$TESTS/nameserver.py" "$@" &
+    until ss -Hlun "src $1:53" | grep -q .; do sleep 0.1; done
+}
+number=10
+for bad in SERVFAIL NOTIMP REFUSED NXDOMAIN garbage never; do
+    number=$((number + 1))
+    nameserver "127.0.0.$number" 127.0.0.1 "$bad"
+    echo "nameserver 127.0.0.$number" >"$root/etc/resolv.conf"
+    expect 0 DEPLOYED "DNS answers A, and AAAA with $bad" inside status --region dfw --ca-file /ca.pem
+done
+# Contents of resolv.conf that broke the lookup of a complete name or ended the program.
+nameserver 127.0.0.20 127.0.0.1 SERVFAIL
+for options in "attempts:0" "timeout:0" "timeout:1 attempts:00 ndots:5"; do
+    printf 'search bad.example\nnameserver 127.0.0.20\noptions %s\n' "$options" >"$root/etc/resolv.conf"
+    expect 0 DEPLOYED "resolv.conf with \"options $options\"" inside status --region dfw --ca-file /ca.pem
+done
+echo "nameserver 127.0.0.1" >"$root/etc/resolv.conf"
 # Now somebody listens there and never answers.
-python3 -c 'import socket,time; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(("127.0.0.1",53)); time.sleep(600)' &
-sleep 0.5
+nameserver 127.0.0.1 never never
 SECONDS=0
 expect 7 "" "DNS stalls: the request timeout holds" inside status --region dfw --ca-file /ca.pem --request-timeout 2s
-says "look-up of $name"
+says "the name lookup for $name timed out"
 expect 124 "" "DNS stalls: the deadline of a wait holds" inside wait --region dfw --ca-file /ca.pem --timeout 2s
-# musl alone would try for ten seconds, twice.
 ((SECONDS < 15)) || fail "it waited for DNS longer than it may"
 
 # DNS comes (by hosts), the wait goes on; then DNS goes again, and the last good address serves, although the server closes

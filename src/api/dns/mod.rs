@@ -1,0 +1,187 @@
+//! Name lookups: only in order to connect, never longer than allowed, and the last good addresses
+//! where one fails.
+//!
+//! The C library is not asked: its lookup has no deadline, fails as a whole if a nameserver does
+//! not answer for IPv6, and musl divides by the `attempts` of resolv.conf. The rules here are few:
+//!
+//! - `/etc/hosts` first, then DNS.
+//! - A name with a dot is complete. `search` serves names without one only.
+//! - No content of `/etc/hosts` and `/etc/resolv.conf` is an error.
+
+mod address;
+mod error;
+mod hosts;
+mod message;
+mod query;
+mod resolv_conf;
+mod stub;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+pub use error::{LookupError, LookupFailure};
+use resolv_conf::ResolvConf;
+
+use crate::clock::BootInstant;
+use crate::state::file::{self, Links};
+
+const HOSTS: &str = "/etc/hosts";
+const MAX_HOSTS_BYTES: u64 = 4 << 20;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const MAX_RESOLV_CONF_BYTES: u64 = 64 << 10;
+
+/// The longest name and label that DNS can have, in text (RFC 1035).
+const MAX_NAME_BYTES: usize = 253;
+const MAX_LABEL_BYTES: usize = 63;
+
+/// Looks one name up, again and again.
+#[derive(Debug, Default)]
+pub struct Lookup {
+    last_good: Mutex<Vec<SocketAddr>>,
+}
+
+impl Lookup {
+    /// The addresses of `host`, by `deadline`. Where there are addresses from an earlier time, they
+    /// serve after `patience` at the latest, while there is time left to connect to them.
+    ///
+    /// # Errors
+    /// Why there is no address.
+    pub fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+        patience: Duration,
+        deadline: BootInstant,
+    ) -> Result<Vec<SocketAddr>, LookupError> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let found = self.find(&Sources::of_the_system(), host, patience, deadline);
+        found.map(|mut addresses| {
+            addresses.iter_mut().for_each(|address| address.set_port(port));
+            addresses
+        })
+    }
+
+    fn find(
+        &self,
+        sources: &Sources,
+        host: &str,
+        patience: Duration,
+        deadline: BootInstant,
+    ) -> Result<Vec<SocketAddr>, LookupError> {
+        let mut last_good = self.last_good.lock().expect("no panic under this lock");
+        let now = BootInstant::now();
+        let deadline = match last_good.is_empty() {
+            true => deadline,
+            false => now + patience.min(deadline.since(now) / 3),
+        };
+        match sources.look_up(host, deadline) {
+            Ok(addresses) => {
+                last_good.clone_from(&addresses);
+                Ok(addresses)
+            }
+            Err(reason) => {
+                let err = LookupError { host: host.to_owned(), reason };
+                if last_good.is_empty() {
+                    return Err(err);
+                }
+                log::debug!("{err}; using the addresses of the last lookup");
+                Ok(last_good.clone())
+            }
+        }
+    }
+}
+
+/// Where addresses come from.
+struct Sources {
+    /// The text of a hosts file.
+    hosts: String,
+    resolv_conf: ResolvConf,
+}
+
+impl Sources {
+    fn of_the_system() -> Sources {
+        Sources {
+            hosts: read(HOSTS, MAX_HOSTS_BYTES),
+            resolv_conf: ResolvConf::parse(&read(RESOLV_CONF, MAX_RESOLV_CONF_BYTES)),
+        }
+    }
+
+    /// The addresses, with port 0.
+    fn look_up(&self, host: &str, deadline: BootInstant) -> Result<Vec<SocketAddr>, LookupFailure> {
+        // A dot at the end says that the name is complete.
+        let (name, is_complete) = match host.strip_suffix('.') {
+            Some(name) => (name, true),
+            None => (host, host.contains('.')),
+        };
+        let found = hosts::addresses(&self.hosts, name);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        if is_localhost(name) {
+            let loopback = [IpAddr::from(Ipv6Addr::LOCALHOST), Ipv4Addr::LOCALHOST.into()];
+            return Ok(loopback.map(|ip| SocketAddr::new(ip, 0)).to_vec());
+        }
+        if !is_valid(name) {
+            return Err(LookupFailure::InvalidName);
+        }
+        let search = self.resolv_conf.search.iter().filter(|_| !is_complete);
+        let mut names: Vec<String> = search.map(|domain| format!("{name}.{domain}")).collect();
+        names.retain(|name| is_valid(name));
+        names.push(name.to_owned());
+        self.look_up_any(&names, deadline)
+    }
+
+    /// The addresses of the first name that has any. Each gets its share of the time.
+    fn look_up_any(
+        &self,
+        names: &[String],
+        deadline: BootInstant,
+    ) -> Result<Vec<SocketAddr>, LookupFailure> {
+        let mut failure = LookupFailure::NoSuchHost;
+        for (left, name) in (1..=names.len() as u32).rev().zip(names) {
+            let now = BootInstant::now();
+            let own_deadline = now + deadline.since(now) / left;
+            match stub::resolve(&self.resolv_conf, name, own_deadline) {
+                Ok(ips) => return Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()),
+                // Any other failure says more.
+                Err(LookupFailure::NoSuchHost) => {}
+                Err(err) => failure = err,
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// The text of a file; none if it cannot be read, as for the C library.
+fn read(path: &str, max: u64) -> String {
+    match file::read(Path::new(path), max, Links::Follow) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(err) => {
+            log::debug!("{path} {err}");
+            String::new()
+        }
+    }
+}
+
+/// RFC 6761, section 6.3.
+fn is_localhost(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.eq_ignore_ascii_case("localhost")
+}
+
+/// Whether DNS can have a host of this name.
+fn is_valid(name: &str) -> bool {
+    let is_in_label = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+    name.len() <= MAX_NAME_BYTES
+        && name.split('.').all(|label| {
+            (1..=MAX_LABEL_BYTES).contains(&label.len()) && label.bytes().all(is_in_label)
+        })
+}
+
+#[cfg(test)]
+mod tests;
