@@ -23,7 +23,7 @@ use crate::clock::BootInstant;
 const GRACE_FOR_IPV6: Duration = Duration::from_millis(50);
 
 /// The other way round it is longer, because ServiceNet is IPv4 only. It is also how long another
-/// nameserver may contradict the one that knows no address.
+/// nameserver may contradict the one that knows no IPv4 address.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// The addresses of an absolute name, IPv6 and IPv4 in turn.
@@ -125,12 +125,12 @@ fn knowledge(queries: &[Query<'_>], record_type: RecordType) -> Knowledge {
 
 /// How much longer to wait, if what is known is enough to end soon.
 fn grace(queries: &[Query<'_>]) -> Option<Duration> {
-    use Knowledge::{Addresses, Open};
+    use Knowledge::{Addresses, NoAddress, Open};
     let [ipv4, ipv6] = [RecordType::A, RecordType::Aaaa].map(|kind| knowledge(queries, kind));
     match (ipv4, ipv6) {
         _ if !queries.iter().any(Query::is_open) => Some(Duration::ZERO),
         (Addresses, Open) => Some(GRACE_FOR_IPV6),
-        (Open, Addresses) => Some(GRACE),
+        (Open | NoAddress, Addresses) => Some(GRACE),
         (Addresses, _) | (_, Addresses) => Some(Duration::ZERO),
         (Open, _) | (_, Open) => None,
         _ => Some(GRACE),
