@@ -65,14 +65,14 @@ pub fn connect_to_any(
 /// deadline.
 pub struct Race {
     waiting: VecDeque<SocketAddr>,
-    open: Vec<Attempt>,
+    open: Vec<ConnectAttempt>,
     next_start: BootInstant,
     delay: Duration,
     attempt_timeout: Duration,
     deadline: BootInstant,
 }
 
-struct Attempt {
+struct ConnectAttempt {
     address: SocketAddr,
     stream: TcpStream,
     deadline: BootInstant,
@@ -104,7 +104,7 @@ impl Race {
         match start(address) {
             Ok(stream) => {
                 let deadline = self.deadline.min(now + self.attempt_timeout);
-                self.open.push(Attempt { address, stream, deadline });
+                self.open.push(ConnectAttempt { address, stream, deadline });
                 self.next_start = now + self.delay;
                 None
             }

@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod reach;
 pub mod request;
 pub mod response;
+mod timed;
 pub mod tls;
 mod transport;
 

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection};
 use super::connect::connect_to_any;
 use super::dns::Lookup;
 use super::endpoint::Endpoint;
-use super::transport::Timed;
+use super::timed::Timed;
 use crate::clock::BootInstant;
 
 /// An endpoint to be reached. It remembers its addresses, so that a second time no name is looked up.

@@ -22,6 +22,7 @@ use super::connect::{ConnectError, Preference, connect_to_any};
 use super::dns::Lookup;
 use super::endpoint::bare;
 use super::request::BeforeSend;
+use super::timed::Timed;
 use crate::clock::BootInstant;
 use crate::ratelimit::{LimiterPermit, RateLimited, RateLimiter};
 
@@ -260,50 +261,6 @@ impl Dialler {
             tls.complete_io(&mut timed).map_err(|why| trouble("shaking hands (TLS)", why))?;
         }
         Ok(tls)
-    }
-}
-
-/// A socket on which nothing lasts longer than the deadline.
-pub(super) struct Timed<'a> {
-    pub stream: &'a TcpStream,
-    pub deadline: BootInstant,
-}
-
-impl Timed<'_> {
-    fn left(&self) -> io::Result<Option<Duration>> {
-        match self.deadline.since(BootInstant::now()) {
-            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
-            left => Ok(Some(left)),
-        }
-    }
-}
-
-impl Read for Timed<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.stream.set_read_timeout(self.left()?)?;
-            match self.stream.read(buffer) {
-                Err(why) if why.kind() == ErrorKind::Interrupted => {}
-                Err(why) if why.kind() == ErrorKind::WouldBlock => {
-                    return Err(ErrorKind::TimedOut.into());
-                }
-                done => return done,
-            }
-        }
-    }
-}
-
-impl Write for Timed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
-        match self.stream.write(bytes) {
-            Err(why) if why.kind() == ErrorKind::WouldBlock => Err(ErrorKind::TimedOut.into()),
-            done => done,
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

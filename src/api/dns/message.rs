@@ -10,7 +10,7 @@ const HEADER_BYTES: usize = 12;
 /// In the fourth byte of the header.
 const RESERVED_BIT: u8 = 0x40;
 
-/// Response codes.
+/// DnsResponse codes.
 const NO_ERROR: u8 = 0;
 const NAME_ERROR: u8 = 3;
 
@@ -43,7 +43,7 @@ impl RecordType {
 
 /// What a nameserver says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Response {
+pub(super) enum DnsResponse {
     /// The name has these addresses.
     Addresses(Vec<IpAddr>),
     /// The name exists, without an address of this kind.
@@ -78,7 +78,7 @@ pub(super) fn response(
     id: u16,
     name: &str,
     record_type: RecordType,
-) -> Option<Response> {
+) -> Option<DnsResponse> {
     let is_response = header_buffer::has_flags(message, PacketFlag::RESPONSE).ok()?;
     if !is_response || header_buffer::id(message).ok()? != id {
         return None;
@@ -88,19 +88,19 @@ pub(super) fn response(
     let questions = header_buffer::questions(message).ok()?;
     // Some nameservers leave the question out when they refuse.
     if refused && questions == 0 {
-        return Some(Response::Refused(code));
+        return Some(DnsResponse::Refused(code));
     }
     let asked = question(name, record_type)?;
     if questions != 1 || !repeats(message, &asked) {
         return None;
     }
     if header_buffer::has_flags(message, PacketFlag::TRUNCATION).ok()? {
-        return Some(Response::Truncated);
+        return Some(DnsResponse::Truncated);
     }
     Some(match code {
-        NO_ERROR => addresses(message, &asked.qname, record_type).unwrap_or(Response::Malformed),
-        NAME_ERROR => Response::NoSuchName,
-        _ => Response::Refused(code),
+        NO_ERROR => addresses(message, &asked.qname, record_type).unwrap_or(DnsResponse::Malformed),
+        NAME_ERROR => DnsResponse::NoSuchName,
+        _ => DnsResponse::Refused(code),
     })
 }
 
@@ -115,7 +115,7 @@ fn repeats(message: &[u8], asked: &Question<'_>) -> bool {
 }
 
 /// The addresses in the answer section, aliases followed. Nothing if it is malformed.
-fn addresses(message: &[u8], name: &Name<'_>, record_type: RecordType) -> Option<Response> {
+fn addresses(message: &[u8], name: &Name<'_>, record_type: RecordType) -> Option<DnsResponse> {
     let count = header_buffer::answers(message).ok()?;
     if usize::from(count) * MIN_RECORD_BYTES > message.len() {
         return None;
@@ -134,7 +134,7 @@ fn addresses(message: &[u8], name: &Name<'_>, record_type: RecordType) -> Option
             .take(MAX_ADDRESSES)
             .collect();
         if !found.is_empty() {
-            return Some(Response::Addresses(found));
+            return Some(DnsResponse::Addresses(found));
         }
         let alias = own().find_map(|record| match &record.rdata {
             RData::CNAME(target) => Some(&target.0),
@@ -145,7 +145,7 @@ fn addresses(message: &[u8], name: &Name<'_>, record_type: RecordType) -> Option
             None => break,
         }
     }
-    Some(Response::NoAddress)
+    Some(DnsResponse::NoAddress)
 }
 
 /// The message with so many records of its answer section, and without the other sections and the
@@ -189,13 +189,13 @@ mod tests {
         record(owner, RData::CNAME(CNAME(Name::new_unchecked(target))))
     }
 
-    fn read(packet: &Packet<'_>, record_type: RecordType) -> Option<Response> {
+    fn read(packet: &Packet<'_>, record_type: RecordType) -> Option<DnsResponse> {
         response(&packet.build_bytes_vec_compressed().unwrap(), ID, HOST, record_type)
     }
 
-    fn ips(texts: &[&str]) -> Option<Response> {
+    fn ips(texts: &[&str]) -> Option<DnsResponse> {
         let addresses = texts.iter().map(|text| text.parse().unwrap()).collect();
-        Some(Response::Addresses(addresses))
+        Some(DnsResponse::Addresses(addresses))
     }
 
     #[test]
@@ -229,27 +229,27 @@ mod tests {
         packet.answers.push(alias(HOST, "b.example"));
         assert_eq!(read(&packet, RecordType::A), ips(&["192.0.2.7"]));
         packet.answers.remove(0);
-        assert_eq!(read(&packet, RecordType::A), Some(Response::NoAddress));
+        assert_eq!(read(&packet, RecordType::A), Some(DnsResponse::NoAddress));
         packet.answers.push(alias("c.example", HOST));
-        assert_eq!(read(&packet, RecordType::A), Some(Response::NoAddress));
+        assert_eq!(read(&packet, RecordType::A), Some(DnsResponse::NoAddress));
     }
 
     #[test]
     fn what_a_nameserver_says_without_an_address() {
-        assert_eq!(read(&reply(HOST, RecordType::A), RecordType::A), Some(Response::NoAddress));
+        assert_eq!(read(&reply(HOST, RecordType::A), RecordType::A), Some(DnsResponse::NoAddress));
         for (code, expected) in [
-            (RCODE::NameError, Response::NoSuchName),
-            (RCODE::FormatError, Response::Refused(1)),
-            (RCODE::ServerFailure, Response::Refused(2)),
-            (RCODE::NotImplemented, Response::Refused(4)),
-            (RCODE::Refused, Response::Refused(5)),
+            (RCODE::NameError, DnsResponse::NoSuchName),
+            (RCODE::FormatError, DnsResponse::Refused(1)),
+            (RCODE::ServerFailure, DnsResponse::Refused(2)),
+            (RCODE::NotImplemented, DnsResponse::Refused(4)),
+            (RCODE::Refused, DnsResponse::Refused(5)),
         ] {
             let mut packet = reply(HOST, RecordType::A);
             *packet.rcode_mut() = code;
             assert_eq!(read(&packet, RecordType::A), Some(expected.clone()));
             packet.questions.clear();
             let without_question = read(&packet, RecordType::A);
-            let is_refusal = matches!(expected, Response::Refused(_));
+            let is_refusal = matches!(expected, DnsResponse::Refused(_));
             assert_eq!(without_question, is_refusal.then_some(expected));
         }
     }
@@ -288,12 +288,12 @@ mod tests {
         packet.answers.extend([a(HOST, 1), a(HOST, 2)]);
         let whole = packet.build_bytes_vec().unwrap();
         let mut bytes = whole[..whole.len() - 3].to_vec();
-        assert_eq!(response(&bytes, ID, HOST, RecordType::A), Some(Response::Malformed));
+        assert_eq!(response(&bytes, ID, HOST, RecordType::A), Some(DnsResponse::Malformed));
         bytes[2] |= 0x02;
-        assert_eq!(response(&bytes, ID, HOST, RecordType::A), Some(Response::Truncated));
+        assert_eq!(response(&bytes, ID, HOST, RecordType::A), Some(DnsResponse::Truncated));
         let mut bytes = whole.clone();
         bytes[6..8].fill(0xff);
-        assert_eq!(response(&bytes, ID, HOST, RecordType::A), Some(Response::Malformed));
+        assert_eq!(response(&bytes, ID, HOST, RecordType::A), Some(DnsResponse::Malformed));
     }
 
     proptest! {

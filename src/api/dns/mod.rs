@@ -59,7 +59,7 @@ impl Lookup {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let found = self.find(&Sources::of_the_system(), host, patience, deadline);
+        let found = self.find(&NameSources::of_the_system(), host, patience, deadline);
         found.map(|mut addresses| {
             addresses.iter_mut().for_each(|address| address.set_port(port));
             addresses
@@ -68,7 +68,7 @@ impl Lookup {
 
     fn find(
         &self,
-        sources: &Sources,
+        sources: &NameSources,
         host: &str,
         patience: Duration,
         deadline: BootInstant,
@@ -97,15 +97,15 @@ impl Lookup {
 }
 
 /// Where addresses come from.
-struct Sources {
+struct NameSources {
     /// The text of a hosts file.
     hosts: String,
     resolv_conf: ResolvConf,
 }
 
-impl Sources {
-    fn of_the_system() -> Sources {
-        Sources {
+impl NameSources {
+    fn of_the_system() -> NameSources {
+        NameSources {
             hosts: read(HOSTS, MAX_HOSTS_BYTES),
             resolv_conf: ResolvConf::parse(&read(RESOLV_CONF, MAX_RESOLV_CONF_BYTES)),
         }

@@ -8,7 +8,7 @@ use nix::poll::PollFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use super::error::NameserverError;
-use super::message::{self, RecordType, Response};
+use super::message::{self, DnsResponse, RecordType};
 use crate::api::connect;
 
 /// A response is rarely longer than 512 bytes; a longer one than this counts as truncated.
@@ -19,7 +19,7 @@ const MAX_DATAGRAMS_AT_ONCE: usize = 32;
 
 /// What is known of the answer.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum QueryState {
     /// Nothing yet.
     Open,
     /// The name has these addresses.
@@ -37,7 +37,7 @@ pub(super) enum State {
 pub(super) struct Query<'a> {
     pub(super) server: SocketAddr,
     pub(super) record_type: RecordType,
-    pub(super) state: State,
+    pub(super) state: QueryState,
     name: &'a str,
     id: u16,
     message: Vec<u8>,
@@ -68,12 +68,12 @@ impl<'a> Query<'a> {
         id: u16,
     ) -> Option<Query<'a>> {
         let message = message::query(id, name, record_type)?;
-        let (state, channel) = (State::Open, Channel::Closed);
+        let (state, channel) = (QueryState::Open, Channel::Closed);
         Some(Query { server, record_type, state, name, id, message, channel })
     }
 
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+        matches!(self.state, QueryState::Open)
     }
 
     /// Sends it over UDP for the first time or again, unless it is answered.
@@ -120,8 +120,8 @@ impl<'a> Query<'a> {
             Channel::Tcp(exchange) => exchange.proceed().map(|message| {
                 message.map(|bytes| {
                     message::response(&bytes, self.id, self.name, self.record_type)
-                        .filter(|response| *response != Response::Truncated)
-                        .unwrap_or(Response::Malformed)
+                        .filter(|response| *response != DnsResponse::Truncated)
+                        .unwrap_or(DnsResponse::Malformed)
                 })
             }),
         };
@@ -132,14 +132,14 @@ impl<'a> Query<'a> {
         }
     }
 
-    fn settle(&mut self, response: Response) {
+    fn settle(&mut self, response: DnsResponse) {
         self.state = match response {
-            Response::Addresses(addresses) => State::Addresses(addresses),
-            Response::NoAddress => State::NoAddress,
-            Response::NoSuchName => State::NoSuchName,
-            Response::Refused(code) => State::Failed(NameserverError::Code(code)),
-            Response::Malformed => State::Failed(NameserverError::Malformed),
-            Response::Truncated => {
+            DnsResponse::Addresses(addresses) => QueryState::Addresses(addresses),
+            DnsResponse::NoAddress => QueryState::NoAddress,
+            DnsResponse::NoSuchName => QueryState::NoSuchName,
+            DnsResponse::Refused(code) => QueryState::Failed(NameserverError::Code(code)),
+            DnsResponse::Malformed => QueryState::Failed(NameserverError::Malformed),
+            DnsResponse::Truncated => {
                 match TcpExchange::start(self.server, &self.message) {
                     Ok(exchange) => self.channel = Channel::Tcp(exchange),
                     Err(err) => self.fail(err),
@@ -151,7 +151,7 @@ impl<'a> Query<'a> {
     }
 
     pub(super) fn fail(&mut self, err: io::Error) {
-        self.state = State::Failed(NameserverError::Io(err));
+        self.state = QueryState::Failed(NameserverError::Io(err));
         self.channel = Channel::Closed;
     }
 }
@@ -171,8 +171,8 @@ fn udp_socket(server: SocketAddr) -> io::Result<UdpSocket> {
 
 fn receive(
     socket: &UdpSocket,
-    read: impl Fn(&[u8]) -> Option<Response>,
-) -> io::Result<Option<Response>> {
+    read: impl Fn(&[u8]) -> Option<DnsResponse>,
+) -> io::Result<Option<DnsResponse>> {
     let mut buffer = [0; MAX_DATAGRAM_BYTES];
     for _ in 0..MAX_DATAGRAMS_AT_ONCE {
         match socket.recv(&mut buffer) {
@@ -181,7 +181,9 @@ fn receive(
                 let is_whole = length < MAX_DATAGRAM_BYTES;
                 match response {
                     None => {}
-                    Some(Response::Malformed) if !is_whole => return Ok(Some(Response::Truncated)),
+                    Some(DnsResponse::Malformed) if !is_whole => {
+                        return Ok(Some(DnsResponse::Truncated));
+                    }
                     Some(response) => return Ok(Some(response)),
                 }
             }

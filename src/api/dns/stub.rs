@@ -15,7 +15,7 @@ use nix::poll::{PollFd, poll};
 
 use super::error::LookupFailure;
 use super::message::RecordType;
-use super::query::{Query, State};
+use super::query::{Query, QueryState};
 use super::resolv_conf::ResolvConf;
 use crate::clock::BootInstant;
 
@@ -112,9 +112,11 @@ enum Knowledge {
 
 fn knowledge(queries: &[Query<'_>], record_type: RecordType) -> Knowledge {
     let own = || queries.iter().filter(|query| query.record_type == record_type);
-    if own().any(|query| matches!(query.state, State::Addresses(_))) {
+    if own().any(|query| matches!(query.state, QueryState::Addresses(_))) {
         Knowledge::Addresses
-    } else if own().any(|query| matches!(query.state, State::NoAddress | State::NoSuchName)) {
+    } else if own()
+        .any(|query| matches!(query.state, QueryState::NoAddress | QueryState::NoSuchName))
+    {
         Knowledge::NoAddress
     } else if own().any(Query::is_open) {
         Knowledge::Open
@@ -141,7 +143,7 @@ fn outcome(mut queries: Vec<Query<'_>>) -> Result<Vec<IpAddr>, LookupFailure> {
     let [ipv6, ipv4] = [RecordType::Aaaa, RecordType::A].map(|record_type| {
         let own = queries.iter_mut().filter(|query| query.record_type == record_type);
         own.map(|query| match &mut query.state {
-            State::Addresses(addresses) => std::mem::take(addresses),
+            QueryState::Addresses(addresses) => std::mem::take(addresses),
             _ => Vec::new(),
         })
         .find(|addresses| !addresses.is_empty())
@@ -162,14 +164,14 @@ fn failure(queries: &mut [Query<'_>], record_type: RecordType) -> LookupFailure 
     let mut failure = None;
     let mut is_open = false;
     for query in queries.iter_mut().filter(|query| query.record_type == record_type) {
-        match std::mem::replace(&mut query.state, State::Open) {
-            State::NoSuchName => return LookupFailure::NoSuchHost,
-            State::Addresses(_) | State::NoAddress => return LookupFailure::NoAddress,
-            State::Failed(err) if failure.is_none() => {
+        match std::mem::replace(&mut query.state, QueryState::Open) {
+            QueryState::NoSuchName => return LookupFailure::NoSuchHost,
+            QueryState::Addresses(_) | QueryState::NoAddress => return LookupFailure::NoAddress,
+            QueryState::Failed(err) if failure.is_none() => {
                 failure = Some(LookupFailure::Nameserver(query.server, err));
             }
-            State::Failed(_) => {}
-            State::Open => is_open = true,
+            QueryState::Failed(_) => {}
+            QueryState::Open => is_open = true,
         }
     }
     failure.filter(|_| !is_open).unwrap_or(LookupFailure::TimedOut)

@@ -176,18 +176,18 @@ fn conf(nameservers: &[&Nameserver], text: &str) -> ResolvConf {
     ResolvConf { nameservers, ..ResolvConf::parse(text) }
 }
 
-fn sources(nameservers: &[&Nameserver], text: &str) -> Sources {
-    Sources { hosts: String::new(), resolv_conf: conf(nameservers, text) }
+fn sources(nameservers: &[&Nameserver], text: &str) -> NameSources {
+    NameSources { hosts: String::new(), resolv_conf: conf(nameservers, text) }
 }
 
 /// Long enough for any machine.
 const ENOUGH: Duration = Duration::from_secs(60);
 
-fn in_time(sources: &Sources, host: &str) -> Result<Vec<String>, String> {
+fn in_time(sources: &NameSources, host: &str) -> Result<Vec<String>, String> {
     look_up(sources, host, ENOUGH)
 }
 
-fn look_up(sources: &Sources, host: &str, time: Duration) -> Result<Vec<String>, String> {
+fn look_up(sources: &NameSources, host: &str, time: Duration) -> Result<Vec<String>, String> {
     let found = sources.look_up(host, BootInstant::now() + time);
     found
         .map(|addresses| addresses.iter().map(|address| address.ip().to_string()).collect())
@@ -195,7 +195,7 @@ fn look_up(sources: &Sources, host: &str, time: Duration) -> Result<Vec<String>,
 }
 
 /// A machine that is slow between two responses may find one family only; not every time.
-fn assert_finds_both(sources: &Sources, host: &str) {
+fn assert_finds_both(sources: &NameSources, host: &str) {
     let finds_both = || in_time(sources, host) == texts(BOTH);
     assert!((0..20).any(|_| finds_both()), "{host}: {:?}", in_time(sources, host));
 }
@@ -377,7 +377,7 @@ fn a_name_without_a_dot_is_looked_for_in_the_search_domains_first() {
 fn hosts_come_first_and_localhost_is_always_there() {
     let nameserver = Nameserver::of(Answers, Answers);
     let hosts = "10.0.0.1 Dfw.Example api\n10.0.0.2 other dfw.example\n".to_owned();
-    let sources = Sources { hosts, ..sources(&[&nameserver], "search a.example") };
+    let sources = NameSources { hosts, ..sources(&[&nameserver], "search a.example") };
     assert_eq!(in_time(&sources, "dfw.EXAMPLE"), texts(&["10.0.0.1", "10.0.0.2"]));
     assert_eq!(in_time(&sources, "dfw.example."), texts(&["10.0.0.1", "10.0.0.2"]));
     assert_eq!(in_time(&sources, "api"), texts(&["10.0.0.1"]));
