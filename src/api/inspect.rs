@@ -18,7 +18,7 @@ use rustls::{
     SignatureScheme, Stream,
 };
 
-use super::transport::Timed;
+use super::timed::Timed;
 use crate::clock::BootInstant;
 
 /// The last second of the year 9999, after which no certificate is valid.
