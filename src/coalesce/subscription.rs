@@ -343,3 +343,139 @@ fn sleep(until: BootInstant, wake: Option<BorrowedFd<'_>>) -> Event {
         _ => Event::Timeout,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::api::request::{BeforeSend, Reply};
+    use crate::ratelimit::LimitCause;
+
+    /// Sends nothing: gives the next of its replies, the last one again and again.
+    #[derive(Clone)]
+    struct Script {
+        topic: u64,
+        replies: Rc<RefCell<Vec<Reply>>>,
+        sent: Rc<RefCell<Vec<Operation>>>,
+    }
+
+    impl Script {
+        fn new(topic: u64, replies: Vec<Reply>) -> Script {
+            let replies = Rc::new(RefCell::new(replies));
+            Script { topic, replies, sent: Rc::default() }
+        }
+
+        fn sent(&self) -> Vec<Operation> {
+            self.sent.borrow().clone()
+        }
+    }
+
+    impl RequestSender for Script {
+        fn topic(&self, operation: Operation, _: Format) -> u64 {
+            self.topic ^ operation as u64
+        }
+
+        fn request_timeout(&self) -> Duration {
+            Duration::from_millis(50)
+        }
+
+        fn request(&self, request: Request, before_send: Option<BeforeSend>) -> Reply {
+            if let Some(mut before_send) = before_send {
+                before_send(request.deadline);
+            }
+            self.sent.borrow_mut().push(request.operation);
+            let mut replies = self.replies.borrow_mut();
+            if replies.len() > 1 { replies.remove(0) } else { replies[0].clone() }
+        }
+
+        fn note(&self, _: &Response) {}
+    }
+
+    fn status(word: &str) -> Reply {
+        Ok((200, word.as_bytes().to_vec()))
+    }
+
+    fn topic() -> u64 {
+        (random_unit() * u64::MAX as f64) as u64 & !7
+    }
+
+    fn soon() -> BootInstant {
+        BootInstant::now() + Duration::from_secs(60)
+    }
+
+    fn subscription(script: &Script) -> Subscription<Script> {
+        let config = SubscriptionConfig {
+            operation: Operation::Status,
+            format: Format::Text,
+            interval: Duration::from_secs(5),
+            end: None,
+            is_watched: false,
+        };
+        Subscription::new(script.clone(), config)
+    }
+
+    fn ask(subscription: &mut Subscription<Script>, operation: Operation) -> Response {
+        subscription.ask(operation, Format::Text, soon())
+    }
+
+    #[test]
+    fn the_leader_sends_the_request_and_the_follower_receives_the_response() {
+        let topic = topic();
+        let leader_script = Script::new(topic, vec![status("DEPLOYING")]);
+        let follower_script = Script::new(topic, vec![status("not asked")]);
+        let mut leader = subscription(&leader_script);
+        assert_eq!(ask(&mut leader, Operation::Status).reply, status("DEPLOYING"));
+        let mut follower = subscription(&follower_script);
+        // Connects, and finds no response yet.
+        let now = BootInstant::now();
+        assert!(matches!(follower.rest(now, None), Event::Timeout));
+        // A new subscriber has its response as soon as the shortest interval allows.
+        let Event::Response(response) = leader.rest(soon(), None) else { panic!("no response") };
+        assert_eq!(response.reply, status("DEPLOYING"));
+        assert_eq!(ask(&mut follower, Operation::Status).reply, status("DEPLOYING"));
+        assert_eq!(leader_script.sent().len(), 2);
+        assert!(follower_script.sent().is_empty());
+    }
+
+    #[test]
+    fn a_leader_publishes_what_it_asks_besides_its_topic() {
+        let topic = topic();
+        let leader_script = Script::new(topic, vec![status("DEPLOYING"), status("tasks")]);
+        let mut leader = subscription(&leader_script);
+        let mut follower = subscription(&Script::new(topic, vec![status("not asked")]));
+        ask(&mut leader, Operation::Status);
+        assert!(matches!(follower.rest(BootInstant::now(), None), Event::Timeout));
+        let Some(Role::Leader(role)) = &mut leader.role else { panic!("not a leader") };
+        role.poll_followers(soon(), None);
+        ask(&mut leader, Operation::Details);
+        let response = ask(&mut follower, Operation::Details);
+        assert_eq!((response.operation, response.reply), (Operation::Details, status("tasks")));
+        assert_eq!(leader_script.sent(), [Operation::Status, Operation::Details]);
+    }
+
+    #[test]
+    fn a_rate_limit_holds_the_subscription_until_it_allows_a_request() {
+        let until = BootInstant::now() + Duration::from_secs(600);
+        let limited = Err(Failure::RateLimited { until, cause: LimitCause::UsedUp });
+        let script = Script::new(topic(), vec![limited.clone()]);
+        let mut subscription = subscription(&script);
+        assert_eq!(ask(&mut subscription, Operation::Status).reply, limited);
+        assert_eq!(subscription.not_before, until);
+        assert!(subscription.subscribe.is_new, "it has had no response yet");
+    }
+
+    #[test]
+    fn behind_a_silent_leader_a_subscription_leads_the_next_generation() {
+        let topic = topic();
+        let mut silent = subscription(&Script::new(topic, vec![status("DEPLOYING")]));
+        ask(&mut silent, Operation::Status);
+        let script = Script::new(topic, vec![status("DEPLOYED")]);
+        let mut subscription = subscription(&script);
+        subscription.subscribe.is_new = false;
+        assert_eq!(ask(&mut subscription, Operation::Status).reply, status("DEPLOYED"));
+        assert!(matches!(&subscription.role, Some(Role::Leader(_))));
+        assert_eq!(script.sent(), [Operation::Status]);
+    }
+}
