@@ -16,7 +16,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, pipe};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, plain};
 
 const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 
@@ -86,8 +86,9 @@ fn heeded() -> impl Iterator<Item = i32> {
 /// # Errors
 /// The handlers or their thread cannot be had.
 pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
-    let error =
-        |err: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {err}"));
+    let error = |err: std::io::Error| {
+        Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
+    };
     let mut signals = Signals::new(heeded()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {
@@ -124,8 +125,9 @@ pub struct Held {
 /// # Errors
 /// The handlers cannot be had.
 pub fn hold() -> Result<Held> {
-    let error =
-        |err: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {err}"));
+    let error = |err: std::io::Error| {
+        Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
+    };
     let pending = Arc::new(AtomicUsize::new(0));
     let (wakeup, sender) = UnixStream::pair().map_err(error)?;
     wakeup.set_nonblocking(true).map_err(error)?;
@@ -191,8 +193,9 @@ pub fn busy() -> MutexGuard<'static, ()> {
 /// # Errors
 /// The handlers or their thread cannot be had.
 pub fn end_between_changes(tidy_up: fn()) -> Result<()> {
-    let error =
-        |err: std::io::Error| Error::new(Kind::Other, format!("cannot handle signals: {err}"));
+    let error = |err: std::io::Error| {
+        Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
+    };
     let mut signals = Signals::new(heeded()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {

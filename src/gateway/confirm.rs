@@ -21,7 +21,7 @@ use nix::unistd::{geteuid, getpgrp, tcgetpgrp};
 
 use super::journal::Journal;
 use crate::clock::BootInstant;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, plain};
 use crate::signals::Held;
 use crate::ui;
 
@@ -116,7 +116,8 @@ impl ConfirmListener {
             Error::new(
                 Kind::Refused,
                 format!(
-                    "the change could not be confirmed: cannot create the socket {path}: {err}"
+                    "the change could not be confirmed: cannot create the socket {path}: {}",
+                    plain(&err)
                 ),
             )
         })?;
@@ -280,7 +281,8 @@ pub(crate) fn send(journal: &Journal, verdict: Verdict) -> Result<Option<Reply>>
             Ok(None)
         }
         Err(err) => {
-            let message = format!("the process that waits for the confirmation hangs: {err}");
+            let message =
+                format!("the process that waits for the confirmation hangs: {}", plain(&err));
             Err(Error::new(Kind::Refused, message))
         }
     }
@@ -297,10 +299,11 @@ fn connect(journal: &Journal) -> Result<Option<UnixStream>> {
                 Ok(None)
             }
             ErrorKind::PermissionDenied => refused(format!(
-                "only root may confirm or undo a change of the default route ({}: {err})",
-                path.display()
+                "only root may confirm or undo a change of the default route ({}: {})",
+                path.display(),
+                plain(&err)
             )),
-            _ => refused(format!("{}: {err}", path.display())),
+            _ => refused(format!("{}: {}", path.display(), plain(&err))),
         },
     }
 }

@@ -27,7 +27,7 @@ use super::journal::Journal;
 use super::record::ChangeRecord;
 use super::undo;
 use crate::clock::BootInstant;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, plain};
 use crate::exit::Exit;
 
 /// The argument that makes the program a guard. It is not a command for users.
@@ -88,7 +88,7 @@ impl Guard {
         };
         let program = match Path::new(SELF_EXE).exists() {
             true => PathBuf::from(SELF_EXE),
-            false => env::current_exe().map_err(|err| error(err.to_string()))?,
+            false => env::current_exe().map_err(|err| error(plain(&err)))?,
         };
         let mut command = Command::new(program);
         command
@@ -99,7 +99,7 @@ impl Guard {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|err| error(err.to_string()))?;
+        let mut child = command.spawn().map_err(|err| error(plain(&err)))?;
         let responses = child.stdout.take().ok_or_else(|| error("it has no output".to_owned()))?;
         let mut guard = Guard { child, responses };
         if guard.response() == ARMED {

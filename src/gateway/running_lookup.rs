@@ -10,7 +10,7 @@ use super::lookup::GatewayLookup;
 use super::policy::Refusal;
 use super::resolve::{self, Action};
 use super::verify::Checks;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, plain};
 
 /// The result of a lookup, with everything else that takes its time.
 pub(super) struct LookupResult {
@@ -34,7 +34,7 @@ impl RunningLookup {
         interface: Option<&'env str>,
     ) -> Result<RunningLookup> {
         let error = |err: std::io::Error| {
-            Error::new(Kind::Other, format!("cannot start a thread for the API: {err}"))
+            Error::new(Kind::Other, format!("cannot start a thread for the API: {}", plain(&err)))
         };
         let (done, end) = UnixStream::pair().map_err(error)?;
         let (sender, result) = channel();

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, plain};
 use crate::model::NamedStatus;
 use crate::ui::escape_control;
 
@@ -49,7 +49,8 @@ pub fn write(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(err) if err.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::new(Kind::Other, format!("cannot write to standard output: {err}")))
+            let message = format!("cannot write to standard output: {}", plain(&err));
+            Err(Error::new(Kind::Other, message))
         }
         _ => Ok(()),
     }

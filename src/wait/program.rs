@@ -12,7 +12,7 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, plain};
 use crate::hooks::runner::missing_interpreter;
 use crate::model::Region;
 use crate::signals;
@@ -64,7 +64,10 @@ impl<'a> Program<'a> {
                 let message = format!("{path}: {}", missing_interpreter(&self.path));
                 Error::new(Kind::CommandNotFound, message)
             }
-            _ => Error::new(Kind::CannotExecute, format!("{path} cannot be executed: {err}")),
+            _ => Error::new(
+                Kind::CannotExecute,
+                format!("{path} cannot be executed: {}", plain(err)),
+            ),
         }
     }
 }
