@@ -321,6 +321,8 @@ fn sigkill_of_both_in_the_middle_of_a_rollback() {
 fn abandoned(network: &Network) {
     let mut child = network.start(network.agent(&["gateway", "set"]));
     until("ours is there", || network.defaults()[0].0 == DEAD && network.defaults().len() == 1);
+    // It would undo the change as soon as it sees that the guard is gone.
+    kill(&child, SIGSTOP);
     kill_guards(network, SIGKILL);
     kill(&child, SIGKILL);
     child.wait().unwrap();

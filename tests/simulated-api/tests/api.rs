@@ -458,6 +458,7 @@ fn after_every_fault_of_a_request_the_script_goes_on() {
                 assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "{name}")
             }
             Fault::Cut => assert!(answer.unwrap_err().to_string().contains("close_notify")),
+            Fault::Mangled(mangle) => assert_eq!(answer.unwrap().body, mangle.apply(b"DEPLOYING")),
             Fault::Garbage | Fault::HugeChunked => assert!(answer.is_err(), "{name}"),
             _ => panic!("{name} has no expectation"),
         }
@@ -679,7 +680,7 @@ fn the_readme_is_true() {
     let readme = include_str!("../README.md");
     let example = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let config = Config::from_toml(example).unwrap();
-    assert_eq!(config.script.steps.len(), 7);
+    assert_eq!(config.script.steps.len(), 8);
     assert_eq!(config.servers.len(), 1);
     for name in shapes().iter().copied().chain(faults().filter(|name| !name.starts_with("http-"))) {
         assert!(readme.contains(&format!("`{name}`")), "{name}");
