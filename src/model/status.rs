@@ -19,7 +19,7 @@ pub enum Status {
 }
 
 /// The longest word that is taken for a status.
-const LONGEST: usize = 64;
+const MAX_WORD_CHARS: usize = 64;
 
 impl Status {
     /// Reads a word, without regard to case, surrounding white space or one pair of double quotes.
@@ -33,7 +33,7 @@ impl Status {
         {
             return Some(status);
         }
-        let wordlike = word.len() <= LONGEST
+        let wordlike = word.len() <= MAX_WORD_CHARS
             && word.starts_with(|c: char| c.is_ascii_alphabetic())
             && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
             && !["null", "true", "false"].contains(&word);

@@ -294,6 +294,12 @@ say_if "the hook's output is in the journal under its name" until_true grep_jour
 say_if "the application came after the deployment" after app.service rackconnect-wait.service
 say_if "the gateway's keeper is off" test "$(systemctl is-enabled rackconnect-gateway.service)" = disabled
 say_if "no unit has failed" no_failed
+shared=/run/rackconnect-agent/shared
+say_if "what all users can write is in a file system of its own" mountpoint -q $shared
+say_if "which is small" test "$(df --output=size -k $shared | tail -n 1)" -le 64
+say_if "the wait, in its sandbox, has used the file in it" test "$(stat -c %a:%u $shared/budget)" = 666:0
+as_another="setpriv --reuid=2001 --regid=2001 --clear-groups rackconnect"
+say_if "another user shares the request limit" test "$($as_another status --region dfw 2>&1)" = DEPLOYED
 SH
     check "the region came from xenstore, and the API was asked" test -s "$case/requests"
     local ran='say_if "$what: the hooks are through" until_is rackconnect-hooks.service active

@@ -4,7 +4,7 @@ mod json;
 mod xml;
 
 /// How deep XML may be nested (JSON: serde_json's 128). No known body has more than four levels.
-const DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// A JSON value or an XML element.
 ///
