@@ -6,13 +6,13 @@ Ohai.plugin(:RackConnectAgent) do
   provides "rackconnect"
 
   collect_data(:linux) do
+    # Always there: without an object from the program, with the reason.
+    rackconnect Mash.new
     begin
       facts = shell_out("rackconnect -q facts", timeout: 10)
-      if facts.exitstatus == 0
-        rackconnect Mash.new
-        JSON.parse(facts.stdout).each { |name, fact| rackconnect[name] = fact }
-      end
+      JSON.parse(facts.stdout).each { |name, fact| rackconnect[name] = fact }
     rescue Ohai::Exceptions::Exec, JSON::ParserError => e
+      rackconnect["reason"] = "rackconnect facts printed no object"
       logger.debug("rackconnect facts: #{e.message}")
     end
   end

@@ -267,6 +267,8 @@ fn is_trusted(metadata: &fs::Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::chown;
+
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
 
@@ -313,6 +315,11 @@ mod tests {
         fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
         assert_eq!(journal.read(), None);
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        // Not in a user namespace with one user.
+        if geteuid().is_root() && chown(&file, Some(1000), None).is_ok() {
+            assert_eq!(journal.read(), None);
+            chown(&file, Some(0), None).unwrap();
+        }
         fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
         assert_eq!(journal.read(), None);
         assert!(journal.prepare().is_err());

@@ -1,5 +1,5 @@
-//! What distinguishes one deployment of a server from another: the ids that cloud-init, the hypervisor
-//! and the system give it.
+//! What distinguishes one deployment of a server from another: the ids that cloud-init, the
+//! hypervisor and the system give it.
 
 use std::path::Path;
 
@@ -13,9 +13,11 @@ const CLOUD_INIT_LIB: &str = "var/lib/cloud/data/instance-id";
 const CLOUD_INIT_RUNS: (&str, &str) = ("run/cloud-init", "run/cloud-init/disabled");
 /// The id that cloud-init gives if it finds no datasource; it means nothing.
 const NO_DATASOURCE: &str = "iid-datasource-none";
-/// SMBIOS type 1, UUID; readable by root. Source: Linux, Documentation/ABI/testing/sysfs-firmware-dmi.
+/// SMBIOS type 1, UUID; readable by root. Source: Linux,
+/// Documentation/ABI/testing/sysfs-firmware-dmi.
 const DMI: &str = "sys/class/dmi/id/product_uuid";
-/// A paravirtualised Xen guest has no DMI. Source: Linux, Documentation/ABI/stable/sysfs-hypervisor-xen.
+/// A paravirtualised Xen guest has no DMI. Source: Linux,
+/// Documentation/ABI/stable/sysfs-hypervisor-xen.
 const XEN: &str = "sys/hypervisor/uuid";
 /// machine-id(5).
 const MACHINE: &str = "etc/machine-id";

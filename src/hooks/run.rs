@@ -144,7 +144,8 @@ fn lock(
         return Err(Error::new(
             Kind::Other,
             format!(
-                "a hook of {shown} runs the hooks of {shown} and would wait for itself; no hook was run"
+                "a hook of {shown} runs the hooks of {shown} and would wait for itself; no hook \
+                 was run"
             ),
         ));
     }
@@ -170,7 +171,8 @@ fn stamp_dir_error(err: StampDirError) -> Error {
         )),
         StampDirError::Unusable(reason) => {
             let message = format!(
-                "no hook was run, since it cannot be recorded which are done: {reason} (--stamp-dir)"
+                "no hook was run, since it cannot be recorded which are done: {reason} \
+                 (--stamp-dir)"
             );
             Error::new(Kind::Other, message)
         }

@@ -68,8 +68,8 @@ pub fn end_running() {
     mem::forget(running);
 }
 
-/// Ends a process group: the hook and its children, which may have to tidy up even if the hook itself
-/// is gone. A zombie counts as part of the group, so `reap` has to collect those it can.
+/// Ends a process group: the hook and its children, which may have to tidy up even if the hook
+/// itself is gone. A zombie counts as part of the group, so `reap` has to collect those it can.
 fn end_group(group: Pid, mut reap: impl FnMut()) {
     let _ = killpg(group, Signal::SIGTERM);
     // A stopped process handles it only then.
@@ -111,7 +111,8 @@ fn reap_orphans(hook: Pid) {
     }
 }
 
-/// Runs a hook to its end. `environment` is added to the program's own; `limit` is none for no limit.
+/// Runs a hook to its end. `environment` is added to the program's own; `limit` is none for no
+/// limit.
 pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>) -> HookEnd {
     let start = |program: &Path, arguments: &[&Path]| {
         let (out, err) = outputs(path.file_name().unwrap_or_default());
@@ -191,8 +192,8 @@ fn end_of(status: ExitStatus) -> HookEnd {
     }
 }
 
-/// Standard output and standard error of a hook: under the journal a stream to it in the hook's name,
-/// otherwise this program's own.
+/// Standard output and standard error of a hook: under the journal a stream to it in the hook's
+/// name, otherwise this program's own.
 fn outputs(name: &OsStr) -> (Stdio, Stdio) {
     let journal = || -> io::Result<(OwnedFd, OwnedFd)> {
         let stream = journal(name)?;
@@ -208,8 +209,8 @@ fn outputs(name: &OsStr) -> (Stdio, Stdio) {
     }
 }
 
-/// A stream to the journal: identifier, unit (the journal knows it), priority, whether lines may have
-/// their own, and whether they are forwarded to syslog, kmsg and console.
+/// A stream to the journal: identifier, unit (the journal knows it), priority, whether lines may
+/// have their own, and whether they are forwarded to syslog, kmsg and console.
 fn journal(name: &OsStr) -> io::Result<UnixStream> {
     let name = ui::escape_control(&name.to_string_lossy());
     let mut stream = UnixStream::connect(JOURNAL)?;

@@ -37,8 +37,8 @@ pub fn text(ids: &Ids) -> String {
 }
 
 /// Whether a stamp is of this deployment. The most specific id that both have decides, so that
-/// removing or installing cloud-init does not run a hook again. Without a common id the stamp counts:
-/// a hook that did not run can be run by hand.
+/// removing or installing cloud-init does not run a hook again. Without a common id the stamp
+/// counts: a hook that did not run can be run by hand.
 pub fn is_of(stamp: &str, ids: &Ids) -> bool {
     let stamped =
         |kind: &str| stamp.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));

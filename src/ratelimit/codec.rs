@@ -9,8 +9,8 @@ use crate::clock::BootInstant;
 /// The first bytes of the record; the last of them is the version of the format.
 const MAGIC: [u8; 8] = *b"RCbudget";
 
-/// The size of the record: magic, boot id, `blocked_until`, `consecutive_403s`, `is_probing`, permit
-/// slots, checksum.
+/// The size of the record: magic, boot id, `blocked_until`, `consecutive_403s`, `is_probing`,
+/// permit slots, checksum.
 pub const RECORD_BYTES: usize = 8 + 16 + 8 + 4 + 4 + 8 * PERMITS + 8;
 
 /// The id of a boot (/proc/sys/kernel/random/boot_id), without its dashes.

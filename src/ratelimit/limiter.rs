@@ -1,7 +1,7 @@
 //! The limiter: the server's rate window as one process uses it.
 //!
-//! A process never forgets its own permits. Every user can write the shared file, so a permit that is
-//! missing there was lost or erased, and is entered again before anything else.
+//! A process never forgets its own permits. Every user can write the shared file, so a permit that
+//! is missing there was lost or erased, and is entered again before anything else.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,8 +68,8 @@ impl RateLimiter {
         }
     }
 
-    /// Whether a permit could be taken now, leaving `reserved` permits to others. A locked window is
-    /// not waited for beyond `deadline`.
+    /// Whether a permit could be taken now, leaving `reserved` permits to others. A locked window
+    /// is not waited for beyond `deadline`.
     ///
     /// # Errors
     /// When to try again.
@@ -94,7 +94,8 @@ impl RateLimiter {
             .map_err(|err| err.message().to_owned())
     }
 
-    /// Takes a permit for a request that is sent at once and has its response by `deadline` or never.
+    /// Takes a permit for a request that is sent at once and has its response by `deadline` or
+    /// never.
     ///
     /// # Errors
     /// When to try again.
@@ -141,8 +142,8 @@ impl RateLimiter {
         }
     }
 
-    /// The response was a 403. Returns how many were consecutive: before each but the first, nothing
-    /// was requested for a minute.
+    /// The response was a 403. Returns how many were consecutive: before each but the first,
+    /// nothing was requested for a minute.
     pub fn forbidden(&mut self, LimiterPermit { permit, is_shared }: LimiterPermit) -> u32 {
         let told = match is_shared {
             true => {
@@ -179,8 +180,8 @@ impl RateLimiter {
     }
 
     /// This process, or one that tried on its behalf, found the window locked. Whether to go on
-    /// trying before the next request counts as one of a process alone. After a while without a try,
-    /// it begins anew.
+    /// trying before the next request counts as one of a process alone. After a while without a
+    /// try, it begins anew.
     pub fn goes_on_trying(&mut self, now: BootInstant) -> bool {
         let recent = self.lock_tries.filter(|(_, last)| now.since(*last) < 3 * LOCK_TIMEOUT);
         let since = recent.map_or(now - LOCK_TIMEOUT, |(since, _)| since);
@@ -188,7 +189,8 @@ impl RateLimiter {
         now < since + INTERVAL_ALONE
     }
 
-    /// What `act` returns for the shared window; none if the next request is one of a process alone.
+    /// What `act` returns for the shared window; none if the next request is one of a process
+    /// alone.
     fn shared_or_alone<R>(
         &mut self,
         deadline: BootInstant,

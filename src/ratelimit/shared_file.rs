@@ -2,14 +2,14 @@
 //!
 //! Every user may send requests, so every user has to be able to enter them: root creates the file
 //! writable for all (0666), but only in a small file system of its own, `shared` below the state
-//! directory, which a mount unit of the packages provides. What others can write there is bounded by
-//! its size. Without it the file is in the state directory itself, and only processes of the user it
-//! belongs to can open it (0600); those of other users share nothing.
+//! directory, which a mount unit of the packages provides. What others can write there is bounded
+//! by its size. Without it the file is in the state directory itself, and only processes of the
+//! user it belongs to can open it (0600); those of other users share nothing.
 //!
 //! The file is locked (flock) for the microseconds of a read and a write; the lock ends with its
 //! holder. Every user that can open the file can hold it, so it is not waited for longer than a
-//! second at a time. A hard link to the file disables sharing: only root can create one in the small
-//! file system, and other users cannot create one to a file that they cannot open
+//! second at a time. A hard link to the file disables sharing: only root can create one in the
+//! small file system, and other users cannot create one to a file that they cannot open
 //! (`fs.protected_hardlinks`).
 
 use std::fs::{File, Metadata, Permissions};
@@ -206,7 +206,8 @@ fn open_or_create(
     let opened = |file: Result<File, Errno>| {
         file.map_err(|errno| match errno {
             Errno::EACCES if !is_for_all => other(
-                "is for one user only, since no small file system is mounted at \"shared\" beside it",
+                "is for one user only, since no small file system is mounted at \"shared\" beside \
+                 it",
             ),
             errno => OpenError::Other(format!("cannot be opened: {}", errno.desc())),
         })

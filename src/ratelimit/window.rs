@@ -7,15 +7,15 @@
 //! and sends one request within the next second; so the request arrives after its slot became busy.
 //! It arrives before its response was read and, if none was read, before its deadline (what is not
 //! sent by then is never sent). The slot stays busy until 60 s after that moment. So a slot is busy
-//! from before its request arrives until at least 60 s after it arrived: of two requests of one slot
-//! the second arrives more than 60 s after the first, and 60 s hold at most one request of each slot.
-//! No process frees a slot early: one that dies leaves it busy until 60 s after the deadline. It does
-//! not matter which process holds a permit, so all share one window, kept by
+//! from before its request arrives until at least 60 s after it arrived: of two requests of one
+//! slot the second arrives more than 60 s after the first, and 60 s hold at most one request of
+//! each slot. No process frees a slot early: one that dies leaves it busy until 60 s after the
+//! deadline. It does not matter which process holds a permit, so all share one window, kept by
 //! [`super::shared_file`] on a clock that neither steps nor stops.
 //!
-//! Outside the law are a process that is stopped between its last look at the clock and the send, the
-//! kernel's retransmissions after a deadline and, if the state is destroyed, the requests of other
-//! processes that were sent before and have no response.
+//! Outside the law are a process that is stopped between its last look at the clock and the send,
+//! the kernel's retransmissions after a deadline and, if the state is destroyed, the requests of
+//! other processes that were sent before and have no response.
 //!
 //! **After a 403** something else uses the limit too. All processes are blocked for 60 s; then the
 //! first to take a permit probes, and the others are blocked until it has its response (or its
@@ -34,8 +34,8 @@ pub const RESERVED_PERMITS: usize = 6;
 /// The span in which [`PERMITS`] holds, and for which all are blocked after a 403.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// The shortest interval between two requests of a wait: 20 requests a minute, which leave a third of
-/// the limit to others.
+/// The shortest interval between two requests of a wait: 20 requests a minute, which leave a third
+/// of the limit to others.
 pub const MIN_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The longest that a request may take. It bounds what a permit can cost, and so which times are

@@ -1,5 +1,5 @@
-//! Reads files that other programs or people write: opened without blocking, regular, and bounded in
-//! size.
+//! Reads files that other programs or people write: opened without blocking, regular, and bounded
+//! in size.
 //!
 //! A FIFO, a directory, a device or an endless file in place of a file is an error, never a hang.
 

@@ -1,5 +1,5 @@
-//! Locks between processes: flock(2), by std. A lock ends when its file is closed, so that nothing can
-//! fail at its end.
+//! Locks between processes: flock(2), by std. A lock ends when its file is closed, so that nothing
+//! can fail at its end.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};

@@ -22,7 +22,8 @@ pub enum Learned {
     Status(Option<String>),
     /// The gateway.
     Gateway(Option<IpAddr>),
-    /// The outcome of a wait that ended well, one word: xenstore, and not the API, may have said it.
+    /// The outcome of a wait that ended well, one word: xenstore, and not the API, may have said
+    /// it.
     Waited(String),
 }
 

@@ -125,10 +125,10 @@ pub fn check_path(path: &Path, sticky: StickyDirectory) -> Result<(), TrustError
     check(&steps, sticky).map_err(TrustError::Untrusted)
 }
 
-/// Whether only root can change what these steps, from / on, lead to: everything belongs to root, and
-/// no other user can write to it. A group counts as other users, even root's: it may have members,
-/// and an ACL shows as its permissions. The owner of / can replace everything anyway; in a user
-/// namespace it may be a user that has no number there.
+/// Whether only root can change what these steps, from / on, lead to: everything belongs to root,
+/// and no other user can write to it. A group counts as other users, even root's: it may have
+/// members, and an ACL shows as its permissions. The owner of / can replace everything anyway; in a
+/// user namespace it may be a user that has no number there.
 ///
 /// # Errors
 /// The first step that others can change.

@@ -115,8 +115,8 @@ impl Snapshot {
     }
 }
 
-/// Which server it is, by its provider, then by its roles. Only a value with its known form decides.
-/// An account with roles of both versions counts as v2.
+/// Which server it is, by its provider, then by its roles. Only a value with its known form
+/// decides. An account with roles of both versions counts as v2.
 pub fn server(provider: &Value, roles: &Value) -> Server {
     let provider = text(provider).filter(|provider| !provider.is_empty());
     if let Some(other) =
@@ -168,7 +168,8 @@ pub fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// ServiceNet's MAC (lower case, with colons), if that is what this value of [`NETWORKING`] describes.
+/// ServiceNet's MAC (lower case, with colons), if that is what this value of [`NETWORKING`]
+/// describes.
 pub fn servicenet_mac(json: &str) -> Option<String> {
     let network = Tree::from_json(json.as_bytes()).ok()?;
     let is_servicenet = network.get("label")?.as_text()?.eq_ignore_ascii_case(SERVICENET);
@@ -285,9 +286,14 @@ mod tests {
     proptest! {
         /// No value causes a panic, and only roles without RackConnect make it a server without.
         #[test]
-        fn any_value_is_interpreted_without_a_panic(provider in "\\PC*", roles in "\\PC*", status in "\\PC*") {
+        fn any_value_is_interpreted_without_a_panic(
+            provider in "\\PC*",
+            roles in "\\PC*",
+            status in "\\PC*",
+        ) {
             let (provider, roles_value) = (value(&provider), value(&roles));
-            let seen = Snapshot::new(&provider, &roles_value, &value(&status), &Value::Absent, false);
+            let (status, managed) = (value(&status), Value::Absent);
+            let seen = Snapshot::new(&provider, &roles_value, &status, &managed, false);
             if seen.server == Server::NoRole {
                 prop_assert!(Tree::from_json(roles.as_bytes()).is_ok());
             }

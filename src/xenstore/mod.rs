@@ -32,7 +32,8 @@ impl Connection {
         }
     }
 
-    /// The MAC (lower case, with colons) of the network that has ServiceNet's label, if there is one.
+    /// The MAC (lower case, with colons) of the network that has ServiceNet's label, if there is
+    /// one.
     ///
     /// # Errors
     /// xenstore is broken, or does not list the networks.

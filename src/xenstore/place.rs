@@ -1,4 +1,5 @@
-//! Where xenstore is, and how it is opened: without blocking, and only if root or this user owns it.
+//! Where xenstore is, and how it is opened: without blocking, and only if root or this user owns
+//! it.
 
 use std::env;
 use std::fmt;

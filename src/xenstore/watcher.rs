@@ -17,8 +17,8 @@ const WATCH_TOKEN: &str = "rackconnect";
 /// process busy.
 const SETTLE_TIME: Duration = Duration::from_millis(20);
 
-/// The file that Managed Operations' automation leaves when it is done. Its directory is writable by
-/// all users.
+/// The file that Managed Operations' automation leaves when it is done. Its directory is writable
+/// by all users.
 const MANAGED_MARKER: &str = "/tmp/rs_managed_cloud_automation_complete";
 
 /// xenstore as a source of [`Snapshot`]s. It is opened at the first look.
