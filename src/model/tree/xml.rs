@@ -8,7 +8,7 @@ use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
-use super::{DEPTH, Tree};
+use super::{MAX_DEPTH, Tree};
 
 /// An element whose end has not come yet.
 struct Open {
@@ -73,7 +73,9 @@ impl Tree {
                 Event::Start(_) if root.is_some() => {
                     return Err("invalid XML: a second root element".to_owned());
                 }
-                Event::Start(_) if open.len() == DEPTH => return Err("nested too deep".to_owned()),
+                Event::Start(_) if open.len() == MAX_DEPTH => {
+                    return Err("nested too deep".to_owned());
+                }
                 Event::Start(start) => open.push(Open::new(&start)?),
                 Event::End(_) => {
                     // The reader has checked that there is such an element.
