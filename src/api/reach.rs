@@ -68,7 +68,6 @@ impl Target {
     }
 
     fn shake_hands(&self, stream: &TcpStream, deadline: BootInstant) -> Result<(), String> {
-        stream.set_nonblocking(false).map_err(|err| err.to_string())?;
         let Some(tls) = &self.tls else { return Ok(()) };
         let name = ServerName::try_from(self.host.clone()).map_err(|err| err.to_string())?;
         let mut connection =

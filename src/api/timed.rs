@@ -1,35 +1,61 @@
 //! A TCP connection with a deadline.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::BootInstant;
 
-/// A socket on which nothing lasts longer than the deadline.
+/// A non-blocking socket on which nothing lasts longer than the deadline.
 pub struct Timed<'a> {
     pub stream: &'a TcpStream,
     pub deadline: BootInstant,
 }
 
 impl Timed<'_> {
-    fn left(&self) -> io::Result<Option<Duration>> {
-        match self.deadline.since(BootInstant::now()) {
-            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
-            left => Ok(Some(left)),
+    /// Waits until the socket is ready.
+    fn wait(&self, flags: PollFlags) -> io::Result<()> {
+        loop {
+            let timeout = self.deadline.poll_timeout();
+            if timeout == PollTimeout::ZERO {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            match poll(&mut [PollFd::new(self.stream.as_fd(), flags)], timeout) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(()),
+                Err(err) => return Err(err.into()),
+            }
         }
     }
+
+    /// Writes, and waits only if the socket takes nothing.
+    fn write_with(
+        &mut self,
+        write: impl Fn(&mut &TcpStream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            match write(&mut self.stream) {
+                Err(err) if is_temporary(&err) => self.wait(PollFlags::POLLOUT)?,
+                done => return done,
+            }
+        }
+    }
+}
+
+fn is_temporary(err: &io::Error) -> bool {
+    matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            self.stream.set_read_timeout(self.left()?)?;
+            // There is rarely something to read at once.
+            self.wait(PollFlags::POLLIN)?;
             match self.stream.read(buffer) {
-                Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                Err(err) if err.kind() == ErrorKind::WouldBlock => {
-                    return Err(ErrorKind::TimedOut.into());
-                }
+                Err(err) if is_temporary(&err) => {}
                 done => return done,
             }
         }
@@ -38,11 +64,11 @@ impl Read for Timed<'_> {
 
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
-        match self.stream.write(bytes) {
-            Err(err) if err.kind() == ErrorKind::WouldBlock => Err(ErrorKind::TimedOut.into()),
-            done => done,
-        }
+        self.write_with(|stream| stream.write(bytes))
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_with(|stream| stream.write_vectored(slices))
     }
 
     fn flush(&mut self) -> io::Result<()> {

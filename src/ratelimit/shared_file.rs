@@ -121,7 +121,8 @@ impl SharedFile {
             if metadata.nlink() == 0 {
                 continue;
             }
-            let mut bytes = Vec::new();
+            // With room for the end to be noticed: one read for the record, one for the end.
+            let mut bytes = Vec::with_capacity(2 * RECORD_BYTES);
             (&open.file)
                 .take(RECORD_BYTES as u64 + 1)
                 .read_to_end(&mut bytes)

@@ -125,7 +125,8 @@ fn open(path: &Path, links: Links) -> Result<File, FileError> {
 }
 
 fn contents(file: File, max: u64) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
+    // Most files are read at once into that much.
+    let mut bytes = Vec::with_capacity(4_096);
     file.take(max + 1).read_to_end(&mut bytes).map_err(FileError::Io)?;
     match bytes.len() as u64 > max {
         true => Err(FileError::TooLarge(max)),

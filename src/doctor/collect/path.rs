@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
 use super::subject::{Addition, Subject};
+use crate::api::connect::connect_to_any;
 use crate::api::endpoint::Endpoint;
 use crate::api::inspect::{UntrustedConnection, Validity};
 use crate::api::reach::{Target, addresses};
@@ -71,22 +72,14 @@ fn connect(
     timeout: Duration,
     deadline: BootInstant,
 ) -> Reading<(TcpStream, ConnectionEvidence)> {
-    let mut last = "there was no time left".to_owned();
-    for address in addresses {
-        let started = BootInstant::now();
-        let left = deadline.since(started).min(timeout);
-        if left.is_zero() {
-            break;
+    let started = BootInstant::now();
+    match connect_to_any(addresses, timeout, deadline) {
+        Ok((stream, address)) => {
+            let time = BootInstant::now().since(started);
+            Ok((stream, ConnectionEvidence { address, time }))
         }
-        match TcpStream::connect_timeout(address, left) {
-            Ok(stream) => {
-                let time = BootInstant::now().since(started);
-                return Ok((stream, ConnectionEvidence { address: *address, time }));
-            }
-            Err(err) => last = format!("{address}: {}", plain(&err)),
-        }
+        Err(err) => Err(Unread::Failed(err.to_string())),
     }
-    Err(Unread::Failed(last))
 }
 
 fn tls(
