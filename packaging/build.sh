@@ -21,6 +21,9 @@ fi
 target=x86_64-unknown-linux-musl
 name=rackconnect-agent
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+# shellcheck source=packaging/metadata
+. packaging/metadata
+maintainer="$maintainer <$contact>"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 
 # Everything that is missing is named at once, before anything is built.
@@ -94,10 +97,11 @@ cp -a "$tree" "$work/rpm"
 install -m 0644 LICENSE-MIT LICENSE-APACHE "$work/rpm/$doc/"
 settle "$work/rpm"
 day=$(date -d "@$SOURCE_DATE_EPOCH" '+%a %b %d %Y')
-printf '* %s rackconnect-agent maintainers <maintainers@rackconnect-agent.invalid> - %s-1\n- See /%s/changelog.gz.\n' \
-    "$day" "$version" "$doc" >"$work/rpm-changelog"
+printf '* %s %s - %s-1\n- See /%s/changelog.gz.\n' \
+    "$day" "$maintainer" "$version" "$doc" >"$work/rpm-changelog"
 rpmbuild -bb --quiet --target x86_64 --define "_topdir $work/rpmbuild" --define "_rpmdir $work" \
     --define '_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' --define "tree $work/rpm" \
+    --define "maintainer $maintainer" --define "homepage $homepage" \
     --define "version_ $version" --define "changelog_ $work/rpm-changelog" packaging/rpm/$name.spec
 mv "$work/$name-$version-1.x86_64.rpm" "$made/"
 
@@ -109,14 +113,14 @@ mv "$deb/usr/share/zsh/site-functions/_rackconnect" "$deb/usr/share/zsh/vendor-c
 rmdir "$deb/usr/share/zsh/site-functions"
 install -m 0644 packaging/deb/copyright "$deb/$doc/copyright"
 install -m 0644 packaging/deb/lintian-overrides "$deb/usr/share/lintian/overrides/$name"
-printf '%s (%s-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- rackconnect-agent maintainers <maintainers@rackconnect-agent.invalid>  %s\n' \
-    "$name" "$version" "$(date -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$deb/$doc/changelog.Debian.gz"
+printf '%s (%s-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
+    "$name" "$version" "$maintainer" "$(date -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$deb/$doc/changelog.Debian.gz"
 install -m 0755 packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$deb/DEBIAN/"
 echo "/etc/$name/config.toml" >"$deb/DEBIAN/conffiles"
 (cd "$deb" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$deb/DEBIAN/md5sums"
 # As dpkg-gencontrol counts, so that it does not depend on the file system.
 size=$(find "$deb" -path "$deb/DEBIAN" -prune -o -printf '%y %s\n' | awk '{ size += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print size }')
-sed "s/@DEB_VERSION@/$version-1/; s/@SIZE@/$size/" packaging/deb/control >"$deb/DEBIAN/control"
+sed "s/@DEB_VERSION@/$version-1/; s/@SIZE@/$size/; s|@MAINTAINER@|$maintainer|; s|@HOMEPAGE@|$homepage|" packaging/deb/control >"$deb/DEBIAN/control"
 chmod 0644 "$deb"/DEBIAN/{control,conffiles,md5sums}
 settle "$deb"
 dpkg-deb --root-owner-group -Zxz --build "$deb" "$made/${name}_$version-1_amd64.deb" >/dev/null

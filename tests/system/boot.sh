@@ -552,6 +552,7 @@ newer() {
     printf '* Thu Jan 01 2026 nobody <nobody@localhost> - %s-1\n- New.\n' "$version" >"$case/changelog"
     rpmbuild -bb --quiet --target x86_64 --define "_topdir $case/rpmbuild" --define "_rpmdir $out" \
         --define '_build_name_fmt new.rpm' --define "tree $tree" --define "version_ $version" \
+        --define "maintainer nobody <nobody@localhost>" --define "homepage https://localhost/" \
         --define "changelog_ $case/changelog" "$here/packaging/rpm/rackconnect-agent.spec" >/dev/null
 }
 
