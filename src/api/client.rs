@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::Agent;
+use ureq::http::HeaderMap;
 
 use super::MAX_BODY_BYTES;
 use super::endpoint::Endpoint;
@@ -174,6 +175,11 @@ impl Client {
     fn exchange(&self, url: &str) -> Result<(u16, Vec<u8>), ureq::Error> {
         let mut response = self.agent.get(url).call()?;
         let status_code = response.status().as_u16();
+        if status_code == 200
+            && let Some(header) = unreadable_coding(response.headers())
+        {
+            return Err(TransportError::Coding(header).into());
+        }
         // At the limit ureq fails before it sees the end, so the limit is one byte more than is
         // allowed.
         match response.body_mut().with_config().limit(MAX_BODY_BYTES + 1).read_to_vec() {
@@ -197,4 +203,20 @@ impl Client {
         let exchange = self.wire.exchange();
         is_broken && !exchange.has_connected && !exchange.has_received
     }
+}
+
+/// The header that says that the body is encoded in a way that is not decoded here, though its bytes
+/// may look like an answer.
+fn unreadable_coding(headers: &HeaderMap) -> Option<String> {
+    let is_readable = |name: &str, coding: &str| {
+        coding.is_empty()
+            || coding.eq_ignore_ascii_case("identity")
+            || (name == "transfer-encoding" && coding.eq_ignore_ascii_case("chunked"))
+    };
+    ["transfer-encoding", "content-encoding"].into_iter().find_map(|name| {
+        let mut values = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?"));
+        let value = values
+            .find(|value| value.split(',').any(|coding| !is_readable(name, coding.trim())))?;
+        Some(format!("{name}: {value}"))
+    })
 }

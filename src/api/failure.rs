@@ -65,6 +65,10 @@ impl Context<'_> {
                 unreachable(format!("cannot connect to {endpoint}: {err}"))
             }
             TransportError::Tls(err) => unreachable(self.tls_message(err)),
+            TransportError::Coding(header) => not_understood(format!(
+                "the response from {} has an encoding that was not asked for ({header})",
+                self.url
+            )),
             TransportError::Broken(activity, err) if err.kind() == ErrorKind::TimedOut => {
                 unreachable(timeout_message(self.url, self.elapsed, activity))
             }

@@ -46,6 +46,8 @@ pub enum TransportError {
     Tls(rustls::Error),
     /// The connection broke, or the deadline passed, while doing that.
     Broken(&'static str, io::Error),
+    /// The response is encoded in a way that nobody asked for.
+    Coding(String),
 }
 
 impl fmt::Display for TransportError {
