@@ -3,17 +3,23 @@
 //!
 //! A function fails by a panic. Where what was read can be written again, it has to be the same.
 
+use std::time::Duration;
+
 use crate::api::endpoint::Endpoint;
 use crate::api::{response, tls};
 use crate::cli;
+use crate::clock::BootInstant;
+use crate::coalesce::{Response, Subscribe};
 use crate::config;
 use crate::duration;
 use crate::gateway::record::ChangeRecord;
 use crate::model::{Format, Probe, Status, Tree};
 use crate::netlink::{Address, Attributes, Link, Messages, Neighbour, Route};
+use crate::ratelimit::MIN_INTERVAL;
+use crate::ratelimit::codec::{self, BootId};
 use crate::region;
 use crate::ui::{escape_control, is_terminal_safe};
-use crate::xenstore::{codec, metadata};
+use crate::xenstore::{codec as xenstore_codec, metadata};
 
 /// A name, which is that of the corpus and of the fuzz target, and what reads.
 pub type Target = (&'static str, fn(&[u8]));
@@ -21,6 +27,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every parser.
 pub const TARGETS: &[Target] = &[
     ("ca_bundle", ca_bundle),
+    ("coalesce", coalesce),
     ("command_line", command_line),
     ("config", config),
     ("details", details),
@@ -33,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     ("json", json),
     ("netlink", netlink),
     ("probe", probe),
+    ("rate_limit_file", rate_limit_file),
     ("status", status),
     ("undo_journal", undo_journal),
     ("xenstore_metadata", xenstore_metadata),
@@ -144,7 +152,7 @@ pub fn undo_journal(bytes: &[u8]) {
 /// What xenstore sends, however it is cut.
 pub fn xenstore_stream(bytes: &[u8]) {
     let read = |size: usize| {
-        let mut decoder = codec::Decoder::default();
+        let mut decoder = xenstore_codec::Decoder::default();
         let mut messages = Vec::new();
         for piece in bytes.chunks(size) {
             decoder.feed(piece);
@@ -161,8 +169,8 @@ pub fn xenstore_stream(bytes: &[u8]) {
     let messages = read(bytes.len().max(1));
     assert_eq!(messages, read(1));
     for message in messages {
-        let _ = (codec::text(&message.payload), codec::names(&message.payload));
-        let again = codec::encode(message.kind, message.id, &message.payload);
+        let _ = (xenstore_codec::text(&message.payload), xenstore_codec::names(&message.payload));
+        let again = xenstore_codec::encode(message.kind, message.id, &message.payload);
         assert!(again.ends_with(&message.payload));
     }
 }
@@ -173,6 +181,36 @@ pub fn xenstore_metadata(bytes: &[u8]) {
     let _ = metadata::text(&value());
     let _ = metadata::server(&value(), &value());
     let _ = metadata::servicenet_mac(&text(bytes));
+}
+
+/// What leaders and followers send each other.
+pub fn coalesce(bytes: &[u8]) {
+    let now = BootInstant(Duration::from_secs(1_000_000));
+    if let Some(subscribe) = Subscribe::decode(bytes, MIN_INTERVAL) {
+        assert_eq!(Subscribe::decode(&subscribe.encode(), MIN_INTERVAL), Some(subscribe));
+    }
+    if let Some(response) = Response::decode(bytes, now) {
+        let again = Response::decode(&response.encode(), now);
+        assert_eq!(again.map(|response| response.asked), Some(response.asked));
+    }
+}
+
+/// The shared file of the rate limit, as it is and with a right checksum.
+pub fn rate_limit_file(bytes: &[u8]) {
+    const BOOT: BootId = [7; 16];
+    let now = BootInstant(Duration::from_secs(1_000_000));
+    let read = |record: &[u8]| {
+        if let Ok(Some(window)) = codec::decode(record, &BOOT, now) {
+            let written = codec::encode(&window, &BOOT);
+            let again = codec::decode(&written, &BOOT, now).ok().flatten();
+            assert_eq!(again.map(|window| codec::encode(&window, &BOOT)), Some(written));
+        }
+    };
+    read(bytes);
+    if let Ok(mut record) = <[u8; codec::RECORD_BYTES]>::try_from(bytes) {
+        codec::seal(&mut record);
+        read(&record);
+    }
 }
 
 /// What the kernel says of routes.

@@ -12,7 +12,7 @@
 //! is busy for two seconds) would each send a request at once. Each goes on trying for as long as
 //! six a minute would keep it waiting anyway.
 
-mod codec;
+pub(crate) mod codec;
 mod limiter;
 mod shared_file;
 mod window;
