@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::api::dns::parsers;
 use crate::api::endpoint::Endpoint;
 use crate::api::{response, tls};
 use crate::cli;
@@ -31,16 +32,19 @@ pub const TARGETS: &[Target] = &[
     ("command_line", command_line),
     ("config", config),
     ("details", details),
+    ("dns_response", dns_response),
     ("duration", duration),
     ("endpoint", endpoint),
     ("escape", escape),
     ("features", features),
     ("gateway", gateway),
+    ("hosts", hosts),
     ("instance_data", instance_data),
     ("json", json),
     ("netlink", netlink),
     ("probe", probe),
     ("rate_limit_file", rate_limit_file),
+    ("resolv_conf", resolv_conf),
     ("status", status),
     ("undo_journal", undo_journal),
     ("xenstore_metadata", xenstore_metadata),
@@ -101,6 +105,21 @@ pub fn config(bytes: &[u8]) {
 /// The arguments, a line each.
 pub fn command_line(bytes: &[u8]) {
     let _ = cli::parse(text(bytes).lines().map(std::ffi::OsString::from));
+}
+
+/// What a nameserver answers.
+pub fn dns_response(bytes: &[u8]) {
+    parsers::response(bytes);
+}
+
+/// /etc/hosts
+pub fn hosts(bytes: &[u8]) {
+    parsers::hosts(&text(bytes));
+}
+
+/// /etc/resolv.conf
+pub fn resolv_conf(bytes: &[u8]) {
+    parsers::resolv_conf(&text(bytes));
 }
 
 /// A duration, of a flag, a variable or the configuration file.

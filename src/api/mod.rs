@@ -5,7 +5,7 @@
 
 pub mod client;
 pub(crate) mod connect;
-mod dns;
+pub(crate) mod dns;
 pub mod endpoint;
 mod failure;
 pub mod inspect;

@@ -37,6 +37,32 @@ const MAX_RESOLV_CONF_BYTES: u64 = 64 << 10;
 const MAX_NAME_BYTES: usize = 253;
 const MAX_LABEL_BYTES: usize = 63;
 
+/// The parsers, for fuzzers.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod parsers {
+    use super::message::{self, RecordType};
+    use super::{ResolvConf, hosts};
+
+    /// A response to a query for `api.example` that has its id.
+    pub(crate) fn response(bytes: &[u8]) {
+        let Some((id, _)) = bytes.split_first_chunk() else { return };
+        for record_type in [RecordType::A, RecordType::Aaaa] {
+            let _ = message::response(bytes, u16::from_be_bytes(*id), "api.example", record_type);
+        }
+    }
+
+    /// A hosts file.
+    pub(crate) fn hosts(text: &str) {
+        let _ = hosts::addresses(text, "api.example");
+    }
+
+    /// A resolv.conf, which always has a nameserver, a time and a number of attempts.
+    pub(crate) fn resolv_conf(text: &str) {
+        let read = ResolvConf::parse(text);
+        assert!(!read.nameservers.is_empty() && read.attempts > 0 && !read.timeout.is_zero());
+    }
+}
+
 /// Looks one name up, again and again.
 #[derive(Debug, Default)]
 pub struct Lookup {
