@@ -84,7 +84,7 @@ fn heeded() -> impl Iterator<Item = i32> {
 /// Lets `tidy_up` run before a signal ends the program.
 ///
 /// # Errors
-/// The handlers or their thread cannot be had.
+/// The handlers cannot be installed, or their thread cannot be started.
 pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
     let error = |err: std::io::Error| {
         Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
@@ -123,7 +123,7 @@ pub struct Held {
 /// middle of a change to the routes.
 ///
 /// # Errors
-/// The handlers cannot be had.
+/// The handlers cannot be installed.
 pub fn hold() -> Result<Held> {
     let error = |err: std::io::Error| {
         Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
@@ -191,7 +191,7 @@ pub fn busy() -> MutexGuard<'static, ()> {
 /// under way. SIGTERM is how a service is stopped: exit code 0.
 ///
 /// # Errors
-/// The handlers or their thread cannot be had.
+/// The handlers cannot be installed, or their thread cannot be started.
 pub fn end_between_changes(tidy_up: fn()) -> Result<()> {
     let error = |err: std::io::Error| {
         Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))

@@ -95,7 +95,7 @@ fn try_wait(child: &mut Child, group: Pid) -> io::Result<Option<ExitStatus>> {
 }
 
 /// As process 1 of a container, this program inherits every process whose parent has ended, and has
-/// to collect it. The hook itself is collected by whoever waits for it.
+/// to collect it. The hook itself is left to [`try_wait`].
 fn reap_orphans(hook: Pid) {
     if process::id() != 1 {
         return;

@@ -131,7 +131,7 @@ pub fn server(provider: &Value, roles: &Value) -> Server {
     let Some(roles) = parsed else {
         return Server::Unknown(match roles {
             Value::Absent => "xenstore has no roles".to_owned(),
-            Value::Unreadable(why) => why.clone(),
+            Value::Unreadable(reason) => reason.clone(),
             Value::Text(_) => "the roles in xenstore are not a JSON array of strings".to_owned(),
         });
     };

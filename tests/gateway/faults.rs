@@ -13,7 +13,7 @@ use simulated_api::Step;
 use simulated_xenstore::{Config as Store, Simulator as Xenstore};
 
 use crate::network::{GATEWAY, HOST, Network, PUBLIC, deployed};
-use crate::support::ended;
+use crate::support::{Ended, ended};
 use crate::undo::record;
 use crate::watch::{Held, full_pipe, guards, kill, until, until_it_awaits_confirmation};
 
@@ -37,6 +37,14 @@ pub const TESTS: &[(&str, fn())] = &[
     ("faults::dead_probes_do_not_delay_a_good_one", dead_probes_do_not_delay_a_good_one),
     ("faults::onlink_is_shown", onlink_is_shown),
     ("faults::a_full_disk_blocked_a_rollback", a_full_disk_blocked_a_rollback),
+    (
+        "faults::a_full_disk_refuses_a_change_before_anything_is_changed",
+        a_full_disk_refuses_a_change_before_anything_is_changed,
+    ),
+    (
+        "faults::the_files_of_a_change_are_private_whatever_the_umask",
+        the_files_of_a_change_are_private_whatever_the_umask,
+    ),
     (
         "faults::a_verified_change_was_undone_for_want_of_a_record",
         a_verified_change_was_undone_for_want_of_a_record,
@@ -265,18 +273,44 @@ fn onlink_is_shown() {
     assert_eq!(network.server.defaults(), [onlink]);
 }
 
+/// Runs the program from a shell, after another command.
+fn after(network: &Network, first: &str, arguments: &[&str]) -> Ended {
+    let agent = network.agent(arguments);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{first} && exec \"$0\" \"$@\"")]).arg(agent.get_program());
+    command.args(agent.get_args()).env_clear();
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    ended(network.start(command).wait_with_output().unwrap())
+}
+
+/// Without its undo on disk, no change begins.
+fn a_full_disk_refuses_a_change_before_anything_is_changed() {
+    let network = Network::usual();
+    after(&network, "ulimit -f 0", &["gateway", "set"]).expect(10).says("cannot take the undo");
+    network.expect(&[(PUBLIC, 0)]);
+    assert_eq!(record(&network), None);
+    assert!(guards(&network).is_empty());
+}
+
+/// The table of SECURITY.md.
+fn the_files_of_a_change_are_private_whatever_the_umask() {
+    use std::os::unix::fs::MetadataExt;
+    for umask in ["umask 000", "umask 077"] {
+        let network = Network::usual();
+        after(&network, umask, &["gateway", "set"]).expect(0);
+        for name in ["gateway-undo.json", "gateway.lock"] {
+            let metadata = fs::metadata(network.folder.path().join(name)).unwrap();
+            assert_eq!(metadata.mode() & 0o7777, 0o600, "{name}, {umask}");
+        }
+    }
+}
+
 /// The rollback wrote its record before it restored the route, and gave up where that failed.
 fn a_full_disk_blocked_a_rollback() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
     network.expect(&[(GATEWAY, 0)]);
-    let agent = network.agent(&["gateway", "rollback"]);
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -f 0 && exec \"$0\" \"$@\""]).arg(agent.get_program());
-    command.args(agent.get_args()).env_clear();
-    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let ended = ended(network.start(command).wait_with_output().unwrap());
-    ended.expect(0).says("cannot take the undo");
+    after(&network, "ulimit -f 0", &["gateway", "rollback"]).expect(0).says("cannot take the undo");
     network.expect(&[(PUBLIC, 0)]);
     assert_eq!(record(&network), None);
     // Without a record, nothing is undone again.
