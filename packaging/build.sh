@@ -43,7 +43,7 @@ fi
 
 forget="'--remap-path-prefix=$source=/src','--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo'"
 CFLAGS="-ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-    cargo build --locked --release -p rackconnect-agent --target "$target" --config "target.$target.rustflags=[$forget]"
+    cargo build --locked --release -p rackconnect-agent --no-default-features --target "$target" --config "target.$target.rustflags=[$forget]"
 program=${CARGO_TARGET_DIR:-$source/target}/$target/release/rackconnect
 
 work=$(mktemp -d)

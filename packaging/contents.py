@@ -7,7 +7,7 @@ import datetime, hashlib, json, pathlib, subprocess, sys
 
 target, epoch, sbom, licenses, program = sys.argv[1:]
 metadata = json.loads(subprocess.check_output(
-    ["cargo", "metadata", "--locked", "--format-version=1", "--filter-platform", target]))
+    ["cargo", "metadata", "--locked", "--format-version=1", "--no-default-features", "--filter-platform", target]))
 packages = {package["id"]: package for package in metadata["packages"]}
 nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
 root = metadata["resolve"]["root"]

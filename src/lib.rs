@@ -12,6 +12,8 @@
 pub mod api; // The RackConnect API: client, transport, responses.
 pub mod cli; // The command line: definition, parsing, help, manual, completions.
 pub mod clock; // Time that neither steps nor stops.
+#[cfg(feature = "cloud")]
+mod cloud; // The same questions from outside: Rackspace Cloud Identity and Cloud Servers.
 pub mod coalesce; // One request for many processes.
 pub mod commands; // The commands, a file each.
 pub mod config; // Settings: flags, environment, configuration file.

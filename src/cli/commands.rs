@@ -35,6 +35,21 @@ pub enum Command {
     Completions,
     /// `man`
     Man,
+    /// `cloud …`; in builds with the feature alone.
+    Cloud(CloudCommand),
+}
+
+/// A command of `cloud`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloudCommand {
+    /// `cloud login`
+    Login,
+    /// `cloud logout`
+    Logout,
+    /// `cloud token`
+    Token,
+    /// `cloud catalog`
+    Catalog,
 }
 
 /// The definition of a command.
@@ -244,5 +259,42 @@ pub const COMMANDS: &[CommandSpec] = &[
         "",
         "Print the manual page",
         "For example: rackconnect man | man -l -",
+    ),
+    #[cfg(feature = "cloud")]
+    spec(
+        Command::Cloud(CloudCommand::Login),
+        "cloud login",
+        "",
+        "Authenticate with Rackspace Cloud Identity and cache the token",
+        "Credentials come from the profile that --profile names; else from the environment \
+         (RAX_USERNAME with RAX_API_KEY or RAX_PASSWORD, RAX_TENANT_ID; or the OS_ variables of \
+         OpenStack's clients); else from the profile [default] of \
+         ~/.config/rackconnect/credentials.toml, which only its owner may read; else the terminal \
+         is asked. They are never taken from the command line. The token is cached, readable for \
+         this user only, in ~/.cache/rackconnect; the other commands do the same by themselves.",
+    ),
+    #[cfg(feature = "cloud")]
+    spec(
+        Command::Cloud(CloudCommand::Logout),
+        "cloud logout",
+        "",
+        "Revoke the cached token and forget it",
+        "Other programs that use the same token lose it, too.",
+    ),
+    #[cfg(feature = "cloud")]
+    spec(
+        Command::Cloud(CloudCommand::Token),
+        "cloud token",
+        "",
+        "Print a valid token",
+        "For other programs. Anyone who sees it can use the account until it expires.",
+    ),
+    #[cfg(feature = "cloud")]
+    spec(
+        Command::Cloud(CloudCommand::Catalog),
+        "cloud catalog",
+        "",
+        "Print the services of the account, with their regions and URLs",
+        "As a table, or with --format json as a list of objects with name, type, region and url.",
     ),
 ];

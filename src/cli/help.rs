@@ -94,12 +94,11 @@ impl Help {
         let _ = write!(self.out, "Usage: rackconnect {group} COMMAND [OPTION]...\n\nCommands:\n");
         self.commands(members());
         self.out.push('\n');
-        let first = members().next().map_or("", |spec| spec.name);
+        if group == "gateway" {
+            self.paragraph("\"rackconnect gateway\" alone is \"rackconnect gateway show\".", 0);
+        }
         self.paragraph(
-            &format!(
-                "\"rackconnect {group}\" alone is \"rackconnect {first}\". \"rackconnect {group} \
-                 COMMAND --help\" explains a command and its options."
-            ),
+            &format!("\"rackconnect {group} COMMAND --help\" explains a command and its options."),
             0,
         );
     }

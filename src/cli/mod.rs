@@ -8,6 +8,6 @@ pub mod options;
 mod parser;
 pub mod values;
 
-pub use commands::{COMMANDS, Command, CommandSpec};
+pub use commands::{COMMANDS, CloudCommand, Command, CommandSpec};
 pub use options::{OPTIONS, OptionSpec};
 pub use parser::{Arguments, HelpLength, HelpTopic, Invocation, parse, similar, verbosity};

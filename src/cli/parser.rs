@@ -47,8 +47,8 @@ pub enum HelpLength {
 pub struct Arguments {
     /// The command.
     pub command: Command,
-    /// Its operand: the SHELL of `completions`, the DIR of `hooks`.
-    pub operand: Option<String>,
+    /// Its operands: the SHELL of `completions`, the DIR of `hooks`.
+    pub operands: Vec<String>,
     /// What came after `--`.
     pub program: Vec<OsString>,
     /// The options with their values (empty for a switch), in their order.
@@ -100,10 +100,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     for (option, _) in &words.options {
         check_applies(spec, option)?;
     }
-    let operand = operand(spec, rest)?;
+    let operands = operands(spec, rest)?;
     let program = program_of(spec, program)?;
     let options = words.options.into_iter().map(|(option, value)| (option.long, value)).collect();
-    Ok(Invocation::Run(Arguments { command: spec.command, operand, program, options }))
+    Ok(Invocation::Run(Arguments { command: spec.command, operands, program, options }))
 }
 
 /// Takes `--` and what follows it off the arguments.
@@ -209,13 +209,25 @@ fn find_command(words: &[String]) -> Result<(&'static CommandSpec, &[String])> {
     if let Some(spec) = named(first) {
         return Ok((spec, &words[1..]));
     }
+    if first == "cloud" && words.len() == 1 && cfg!(feature = "cloud") {
+        return Err(Error::usage("cloud needs a command (see rackconnect cloud --help)"));
+    }
     if first == "gateway"
         && words.len() == 1
         && let Some(spec) = CommandSpec::of(Command::GatewayShow)
     {
         return Ok((spec, &words[1..]));
     }
-    let typed = two.filter(|_| first == "gateway").unwrap_or_else(|| first.clone());
+    if first == "cloud" && cfg!(not(feature = "cloud")) {
+        return Err(Error::usage(
+            "this build has no cloud commands: they are for workstations, and left out of the \
+             packages for servers",
+        ));
+    }
+    let is_group = COMMANDS
+        .iter()
+        .any(|spec| spec.name.split_once(' ').is_some_and(|(group, _)| group == first));
+    let typed = two.filter(|_| is_group).unwrap_or_else(|| first.clone());
     let names = COMMANDS.iter().map(|spec| spec.name);
     Err(Error::usage(format!("unknown command {typed:?}{}", hint(&typed, names, ""))))
 }
@@ -234,18 +246,17 @@ fn check_applies(spec: &CommandSpec, option: &OptionSpec) -> Result<()> {
     )))
 }
 
-fn operand(spec: &CommandSpec, rest: &[String]) -> Result<Option<String>> {
+fn operands(spec: &CommandSpec, rest: &[String]) -> Result<Vec<String>> {
     match (spec.command, rest) {
-        (Command::Completions, [shell]) => Ok(Some(shell.clone())),
+        (Command::Completions, [_]) | (Command::Hooks, [_]) => Ok(rest.to_vec()),
         (Command::Completions, []) => {
             Err(Error::usage("completions needs a SHELL: bash, zsh or fish"))
         }
-        (Command::Hooks, [directory]) => Ok(Some(directory.clone())),
         (Command::Wait, [word, ..]) => Err(Error::usage(format!(
             "unexpected argument {word:?}; COMMAND goes after \"--\": rackconnect wait -- {}",
             rest.join(" ")
         ))),
-        (_, []) => Ok(None),
+        (_, []) => Ok(Vec::new()),
         (_, [.., word]) => Err(Error::usage(format!("unexpected argument {word:?}"))),
     }
 }

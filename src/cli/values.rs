@@ -63,6 +63,28 @@ pub fn probe(value: &str) -> Result<Probe, String> {
     Probe::parse(value)
 }
 
+/// The name of a profile.
+#[cfg(feature = "cloud")]
+pub fn name(value: &str) -> Result<String, String> {
+    match value {
+        "" => Err("is empty; expected a name".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// The URL of Identity, without a slash at its end.
+#[cfg(feature = "cloud")]
+pub fn identity_url(value: &str) -> Result<String, String> {
+    // The same rules as for the API's endpoint.
+    Endpoint::parse(value).map(|endpoint| endpoint.to_string())
+}
+
+/// A file descriptor.
+#[cfg(feature = "cloud")]
+pub fn descriptor(value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| format!("{value:?} is not the number of a file descriptor"))
+}
+
 /// A region code.
 pub fn region(value: &str) -> Result<Region, String> {
     Region::from_code(value)

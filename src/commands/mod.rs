@@ -1,5 +1,7 @@
 //! The commands, a file each: typed settings in, one call into a feature, output, an exit code.
 
+#[cfg(feature = "cloud")]
+mod cloud;
 mod completions;
 mod details;
 mod doctor;
@@ -14,6 +16,8 @@ mod wait;
 
 use crate::cli::{Arguments, Command};
 use crate::config::Sources;
+#[cfg(not(feature = "cloud"))]
+use crate::error::Error;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::signals;
@@ -27,6 +31,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         signals::notice_children();
     }
     let load = || Sources::load(arguments);
+    let operand = || arguments.operands.first().map(String::as_str);
     match arguments.command {
         Command::Status => status::run(&load()?),
         Command::Details => details::run(&load()?),
@@ -40,10 +45,15 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::Wait => wait::run(&load()?, &arguments.program),
         Command::Facts => facts::run(load()),
         Command::Doctor => doctor::run(arguments),
-        Command::Hooks => hooks::run(&load()?, arguments.operand.as_deref()),
+        Command::Hooks => hooks::run(&load()?, operand()),
         Command::Region => region::run(&load()?),
-        Command::Completions => completions::run(arguments.operand.as_deref().unwrap_or_default()),
+        Command::Completions => completions::run(operand().unwrap_or_default()),
         Command::Man => man::run(),
+        #[cfg(feature = "cloud")]
+        Command::Cloud(command) => cloud::run(command, &load()?),
+        // The parser knows no such command then.
+        #[cfg(not(feature = "cloud"))]
+        Command::Cloud(_) => Err(Error::usage("this build has no cloud commands")),
     }
 }
 

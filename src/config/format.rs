@@ -80,3 +80,28 @@ pub(super) fn plain_format(sources: &Sources) -> Result<PlainFormat> {
 fn unsupported(name: &str, names: &[&str]) -> Error {
     Error::usage(format!("--format: {name:?} is not supported here ({})", names.join(", ")))
 }
+
+/// How a list of the program's own is shown.
+#[cfg(feature = "cloud")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableFormat {
+    /// In columns.
+    Table,
+    /// As JSON.
+    Json,
+}
+
+#[cfg(feature = "cloud")]
+impl TableFormat {
+    /// As `--format` says; in columns without it.
+    ///
+    /// # Errors
+    /// There is no such format.
+    pub fn resolve(sources: &Sources) -> Result<TableFormat> {
+        match sources.flag(&options::FORMAT) {
+            None | Some("table") => Ok(TableFormat::Table),
+            Some("json") => Ok(TableFormat::Json),
+            Some(other) => Err(unsupported(other, &["table", "json"])),
+        }
+    }
+}

@@ -3,6 +3,10 @@
 //! Each command's settings are resolved once, into a struct of typed values with their origins.
 //! Nothing below this module reads flags, the environment or the file.
 
+#[cfg(feature = "cloud")]
+mod cloud_settings;
+#[cfg(feature = "cloud")]
+pub mod credentials;
 pub(crate) mod file;
 mod format;
 mod gateway_settings;
@@ -10,6 +14,10 @@ mod origin;
 mod settings;
 mod sources;
 
+#[cfg(feature = "cloud")]
+pub use cloud_settings::CloudSettings;
+#[cfg(feature = "cloud")]
+pub use format::TableFormat;
 pub use format::{OutputFormat, PlainFormat};
 pub use gateway_settings::{
     CheckSettings, KeepSettings, SetSettings, SetWait, ShowFormat, ShowSettings, rescue_state_dir,

@@ -6,6 +6,8 @@ mod network_manager;
 mod operation;
 mod probe;
 mod region;
+#[cfg(feature = "cloud")]
+mod secret;
 mod status;
 mod tree;
 
@@ -15,5 +17,7 @@ pub use network_manager::NetworkManager;
 pub use operation::{Format, Operation};
 pub use probe::Probe;
 pub use region::{REGION_CODES, Region};
+#[cfg(feature = "cloud")]
+pub use secret::Secret;
 pub use status::{Status, unquoted};
 pub use tree::Tree;

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
+#[cfg(feature = "cloud")]
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -30,6 +32,12 @@ pub enum FileError {
         /// Whether it is the file itself that can be changed, and not something on the way to it.
         is_file: bool,
     },
+    /// It belongs to this other user.
+    #[cfg(feature = "cloud")]
+    NotOwn(u32),
+    /// Other users can read it, by this mode.
+    #[cfg(feature = "cloud")]
+    NotPrivate(u32),
 }
 
 impl FileError {
@@ -49,6 +57,12 @@ impl fmt::Display for FileError {
             FileError::Untrusted { untrusted, is_file: true } => untrusted.reason.fmt(f),
             FileError::Untrusted { untrusted, is_file: false } => {
                 write!(f, "can be replaced by other users: {untrusted}")
+            }
+            #[cfg(feature = "cloud")]
+            FileError::NotOwn(uid) => write!(f, "belongs to another user (uid {uid})"),
+            #[cfg(feature = "cloud")]
+            FileError::NotPrivate(mode) => {
+                write!(f, "can be read by other users (mode {mode:04o}): chmod 600 it")
             }
         }
     }
@@ -95,6 +109,21 @@ pub fn read_of_root(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, File
         check_trust(path)?;
     }
     contents(file, max)
+}
+
+/// Reads a file with secrets in it: this user's own, which no other user can read or write.
+///
+/// # Errors
+/// See [`FileError`].
+#[cfg(feature = "cloud")]
+pub fn read_private(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
+    let file = open(path, Links::Follow)?;
+    let metadata = file.metadata().map_err(FileError::Io)?;
+    match metadata.uid() {
+        uid if uid != geteuid().as_raw() => Err(FileError::NotOwn(uid)),
+        _ if metadata.mode() & 0o077 != 0 => Err(FileError::NotPrivate(metadata.mode() & 0o7777)),
+        _ => contents(file, max),
+    }
 }
 
 /// Whether only root can change or replace the file. Only root can exchange what is between opening

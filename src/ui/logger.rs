@@ -31,6 +31,16 @@ pub enum Verbosity {
 /// Whether the live line is on the screen.
 static LIVE: AtomicBool = AtomicBool::new(false);
 
+/// Whether the lines of libraries are dropped, whatever the level.
+static LIBRARIES_SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From now on only this program itself logs: libraries write requests and responses to the log as
+/// they are, with the secrets in them.
+#[cfg(feature = "cloud")]
+pub fn silence_libraries() {
+    LIBRARIES_SILENT.store(true, Ordering::Relaxed);
+}
+
 /// Back to the first column, and the rest of the line erased (ECMA-48: EL).
 const ERASE_LINE: &str = "\r\x1b[K";
 
@@ -63,6 +73,9 @@ pub fn start(verbosity: Verbosity) {
         }
     }
     builder.format(move |out, record| {
+        if LIBRARIES_SILENT.load(Ordering::Relaxed) && !record.target().starts_with("rackconnect") {
+            return Ok(());
+        }
         let (priority, prefix) = match record.level() {
             Level::Error => (3, "error: "),
             Level::Warn => (4, "warning: "),

@@ -3,6 +3,8 @@
 mod escape;
 mod logger;
 pub mod output;
+#[cfg(feature = "cloud")]
+pub mod prompt;
 pub(crate) mod stderr;
 
 pub use escape::{escape_control, is_terminal_safe};

@@ -66,3 +66,20 @@ pub fn table(rows: &[NamedStatus]) -> Result<()> {
         line(&escape_control(&format!("  {:width$}  {}", row.status, row.name)))
     })
 }
+
+/// Writes rows in columns, two spaces between them.
+///
+/// # Errors
+/// As for [`line()`].
+#[cfg(feature = "cloud")]
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> Result<()> {
+    let length = |text: &String| text.chars().count();
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        rows.iter().map(|row| length(&row[column])).max().unwrap_or(0)
+    });
+    rows.iter().try_for_each(|row| {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        line(cells.join("  ").trim_end())
+    })
+}

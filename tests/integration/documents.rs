@@ -68,8 +68,29 @@ fn world(api: &str) -> World {
     })
 }
 
+/// The variables that a block about `cloud` runs with, and the simulated cloud behind them.
+#[cfg(feature = "cloud")]
+fn cloud(comment: &str) -> Option<(crate::cloud::CloudWorld, Variables)> {
+    let servers = comment.strip_prefix("cloud: ")?;
+    let world = crate::cloud::CloudWorld::of(servers);
+    let variables = world.variables();
+    Some((world, variables))
+}
+
+#[cfg(not(feature = "cloud"))]
+fn cloud(_: &str) -> Option<((), Variables)> {
+    None
+}
+
+type Variables = Vec<(std::ffi::OsString, std::ffi::OsString)>;
+
 /// Runs a line of shell on a terminal and answers with what that shows.
 fn shell(world: &World, line: &str) -> String {
+    shell_with(world, &Variables::new(), line)
+}
+
+/// The same with these variables more.
+fn shell_with(world: &World, variables: &Variables, line: &str) -> String {
     let bin = world.folder.path().join("bin");
     if !bin.exists() {
         fs::create_dir(&bin).unwrap();
@@ -85,6 +106,7 @@ fn shell(world: &World, line: &str) -> String {
         .env("TERM", "dumb")
         .env("LC_ALL", "C");
     command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.envs(variables.iter().cloned());
     command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
     let end = |pty: &std::os::fd::OwnedFd| Stdio::from(pty.try_clone().unwrap());
     let mut child = command
@@ -105,13 +127,15 @@ fn shell(world: &World, line: &str) -> String {
 
 #[test]
 fn every_console_block_shows_what_it_says() {
-    let (own, others): (Vec<Block>, Vec<Block>) = blocks()
-        .into_iter()
-        .filter(|block| block.language == "console")
-        .partition(|block| block.comment.starts_with("api: "));
+    let (own, others): (Vec<Block>, Vec<Block>) =
+        blocks().into_iter().filter(|block| block.language == "console").partition(|block| {
+            let is_cloud = cfg!(feature = "cloud") && block.comment.starts_with("cloud: ");
+            is_cloud || block.comment.starts_with("api: ")
+        });
     for block in others {
+        let is_left_out = cfg!(not(feature = "cloud")) && block.comment.starts_with("cloud: ");
         assert!(
-            block.comment == NETWORK || block.comment.starts_with("not run: "),
+            is_left_out || block.comment == NETWORK || block.comment.starts_with("not run: "),
             "{}: no comment above this block says how to run it",
             block.place
         );
@@ -126,13 +150,18 @@ fn every_console_block_shows_what_it_says() {
 
 fn console(block: &Block) {
     let place = &block.place;
-    let world = world(block.comment.trim_start_matches("api: "));
+    let cloud = cloud(&block.comment);
+    let variables = cloud.as_ref().map_or(Variables::new(), |(_, variables)| variables.clone());
+    let world = match &cloud {
+        Some(_) => World::of([]),
+        None => world(block.comment.trim_start_matches("api: ")),
+    };
     let mut lines = block.lines.iter().peekable();
     while let Some(line) = lines.next() {
         let command = line
             .strip_prefix("$ ")
             .unwrap_or_else(|| panic!("{place}: a command is expected: {line}"));
-        let shown = shell(&world, command);
+        let shown = shell_with(&world, &variables, command);
         let mut shown_lines = shown.lines();
         while let Some(expected) = lines.next_if(|line| !line.starts_with("$ ")) {
             let found = shown_lines.next();

@@ -5,6 +5,8 @@
 //! routes is in `tests/gateway/`.
 
 mod agent;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod doctor;
 mod documents;
 mod facts;

@@ -2,6 +2,7 @@
 
 use super::spec::CommandSet::{self, Except};
 use super::spec::{KeyType, OptionSpec, option};
+use crate::cli::commands::CloudCommand;
 use crate::cli::commands::Command::{
     Completions, GatewayConfirm, GatewayRollback, Hooks, Man, Region, Wait,
 };
@@ -23,6 +24,10 @@ const STATE_COMMANDS: CommandSet = Except(&[Region, Completions, Man]);
 
 /// The commands that read the configuration file.
 const CONFIGURED_COMMANDS: CommandSet = Except(&[Completions, Man]);
+
+/// All commands of `cloud`.
+pub(super) const CLOUD_COMMANDS: &[CloudCommand] =
+    &[CloudCommand::Login, CloudCommand::Logout, CloudCommand::Token, CloudCommand::Catalog];
 
 /// `--region`
 pub const REGION: OptionSpec = OptionSpec {
@@ -62,6 +67,7 @@ pub const CA_FILE: OptionSpec = OptionSpec {
     key: Some(("ca_file", KeyType::Text)),
     default: "the built-in roots; if they do not know the issuer, the system's bundle too",
     commands: API_COMMANDS,
+    cloud_commands: CLOUD_COMMANDS,
     ..option(
         "ca-file",
         Some("FILE"),
@@ -76,6 +82,7 @@ pub const CONNECT_TIMEOUT: OptionSpec = OptionSpec {
     key: Some(("connect_timeout", KeyType::Duration)),
     default: "3s",
     commands: API_COMMANDS,
+    cloud_commands: CLOUD_COMMANDS,
     check: |value| values::positive_duration(value).map(drop),
     ..option("connect-timeout", Some("DURATION"), "The time limit of a connection attempt", "")
 };
@@ -86,12 +93,13 @@ pub const REQUEST_TIMEOUT: OptionSpec = OptionSpec {
     key: Some(("request_timeout", KeyType::Duration)),
     default: "10s",
     commands: API_COMMANDS,
+    cloud_commands: CLOUD_COMMANDS,
     check: |value| values::positive_duration(value).map(drop),
     ..option(
         "request-timeout",
         Some("DURATION"),
         "The time limit of a whole request, name lookup included",
-        "More than 2m counts as 2m.",
+        "More than 2m counts as 2m. The default of the cloud commands is 60s.",
     )
 };
 
@@ -101,6 +109,7 @@ pub const DEADLINE: OptionSpec = OptionSpec {
     key: Some(("deadline", KeyType::Duration)),
     default: "70s",
     commands: ONE_SHOT_COMMANDS,
+    cloud_commands: CLOUD_COMMANDS,
     check: |value| values::positive_duration(value).map(drop),
     ..option(
         "deadline",
@@ -131,6 +140,7 @@ pub const CONFIG: OptionSpec = OptionSpec {
     env: &["RACKCONNECT_CONFIG"],
     default: "/etc/rackconnect-agent/config.toml",
     commands: CONFIGURED_COMMANDS,
+    cloud_commands: CLOUD_COMMANDS,
     ..option(
         "config",
         Some("FILE"),

@@ -1,10 +1,14 @@
 //! The options: each with its environment variables, its key in the configuration file, its default
 //! and its help texts. Parsing, configuration, help, manual and completions read this table.
 
+#[cfg(feature = "cloud")]
+mod cloud;
 mod common;
 mod own;
 mod spec;
 
+#[cfg(feature = "cloud")]
+pub use cloud::*;
 pub use common::*;
 pub use own::*;
 pub use spec::{CommandSet, KeyType, OptionSpec, Visibility};
@@ -36,6 +40,12 @@ pub const OPTIONS: &[&OptionSpec] = &[
     &PROBE,
     &CONFIRM,
     &INTERFACE,
+    #[cfg(feature = "cloud")]
+    &PROFILE,
+    #[cfg(feature = "cloud")]
+    &IDENTITY_URL,
+    #[cfg(feature = "cloud")]
+    &PASSCODE_FD,
     &REGION,
     &ENDPOINT,
     &CA_FILE,

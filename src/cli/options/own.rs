@@ -2,6 +2,7 @@
 
 use super::spec::CommandSet::Only;
 use super::spec::{KeyType, OptionSpec, Visibility, option};
+use crate::cli::commands::CloudCommand;
 use crate::cli::commands::Command::{
     Details, Doctor, Facts, Features, GatewayCheck, GatewayKeep, GatewaySet, GatewayShow, Hooks,
     Region, Status, Wait,
@@ -22,6 +23,7 @@ pub const CHECK: OptionSpec = OptionSpec {
 /// `--format`
 pub const FORMAT: OptionSpec = OptionSpec {
     commands: Only(&[Status, Details, Features, GatewayShow, GatewayCheck, Doctor, Region]),
+    cloud_commands: &[CloudCommand::Catalog],
     possible_values: &["text", "json", "xml", "table"],
     ..option(
         "format",

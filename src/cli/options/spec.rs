@@ -1,6 +1,6 @@
 //! What an option is.
 
-use crate::cli::commands::Command;
+use crate::cli::commands::{CloudCommand, Command};
 use CommandSet::{All, Except, Only};
 
 /// The definition of an option.
@@ -20,6 +20,8 @@ pub struct OptionSpec {
     pub default: &'static str,
     /// The commands that take it.
     pub commands: CommandSet,
+    /// The commands of `cloud` that take it besides.
+    pub cloud_commands: &'static [CloudCommand],
     /// The values that a completion offers.
     pub possible_values: &'static [&'static str],
     /// Checks a value; the error is the end of a sentence. Every value is checked at the start,
@@ -42,7 +44,7 @@ pub enum Visibility {
     Hidden,
 }
 
-/// The commands that take an option.
+/// The commands that take an option, except those of `cloud`.
 #[derive(Clone, Copy, Debug)]
 pub enum CommandSet {
     /// Every command.
@@ -72,10 +74,11 @@ impl OptionSpec {
 
     /// Whether `command` takes it.
     pub fn applies_to(&self, command: Command) -> bool {
-        match self.commands {
-            All => true,
-            Only(commands) => commands.contains(&command),
-            Except(commands) => !commands.contains(&command),
+        match (self.commands, command) {
+            (All, _) => true,
+            (_, Command::Cloud(command)) => self.cloud_commands.contains(&command),
+            (Only(commands), _) => commands.contains(&command),
+            (Except(commands), _) => !commands.contains(&command),
         }
     }
 
@@ -110,6 +113,7 @@ pub(super) const fn option(
         key: None,
         default: "",
         commands: All,
+        cloud_commands: &[],
         possible_values: &[],
         check: |_| Ok(()),
         help,

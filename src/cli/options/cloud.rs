@@ -1,0 +1,50 @@
+//! The options of the `cloud` commands alone.
+
+use super::common::CLOUD_COMMANDS;
+use super::spec::CommandSet::Only;
+use super::spec::{OptionSpec, option};
+use crate::cli::values;
+
+/// `--profile`
+pub const PROFILE: OptionSpec = OptionSpec {
+    env: &["RACKCONNECT_PROFILE"],
+    default: "the environment's credentials, else the profile default",
+    commands: Only(&[]),
+    cloud_commands: CLOUD_COMMANDS,
+    check: |value| values::name(value).map(drop),
+    ..option(
+        "profile",
+        Some("NAME"),
+        "The profile of credentials.toml to use",
+        "A table of ~/.config/rackconnect/credentials.toml with username and api_key or password \
+         (or tenant_id and token), and perhaps tenant_id, region and identity_url.",
+    )
+};
+
+/// `--identity-url`
+pub const IDENTITY_URL: OptionSpec = OptionSpec {
+    env: &["RAX_IDENTITY_URL", "OS_AUTH_URL"],
+    default: "https://identity.api.rackspacecloud.com/v2.0",
+    commands: Only(&[]),
+    cloud_commands: CLOUD_COMMANDS,
+    check: |value| values::identity_url(value).map(drop),
+    ..option(
+        "identity-url",
+        Some("URL"),
+        "The URL of Rackspace Cloud Identity, version 2.0",
+        "Plain http is accepted for loopback addresses only.",
+    )
+};
+
+/// `--passcode-fd`
+pub const PASSCODE_FD: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: CLOUD_COMMANDS,
+    check: |value| values::descriptor(value).map(drop),
+    ..option(
+        "passcode-fd",
+        Some("N"),
+        "Read the passcode of multi-factor authentication from this file descriptor",
+        "Without it the terminal is asked.",
+    )
+};

@@ -1,0 +1,268 @@
+//! An account: who asks, with a token that is valid.
+//!
+//! A token is taken from the cache, or asked for; a new one is asked for a minute before it ends,
+//! and once after a 401. Threads share an account, and ask for one token.
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use ureq::http::Method;
+use zeroize::Zeroizing;
+
+use super::fault;
+use super::http::{CloudRequest, CloudResponse, HttpClient};
+use super::identity::{self, Access};
+use super::token_cache::{CachedAccess, TokenCache};
+use crate::api::tls;
+use crate::clock::BootInstant;
+use crate::config::CloudSettings;
+use crate::config::credentials::{Proof, Tenant};
+use crate::error::{Error, Kind, Result};
+use crate::model::Secret;
+use crate::ui::prompt::{self, Echo};
+
+/// How long before its end a token counts as ended.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The pause before a request is sent again that got no response, or 5xx.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a 413 or 429 without `Retry-After` is waited for.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The longest passcode that is read from a descriptor.
+const MAX_PASSCODE_BYTES: u64 = 256;
+
+/// An account.
+pub struct Account {
+    settings: CloudSettings,
+    http: HttpClient,
+    cache: Option<TokenCache>,
+    current: Mutex<Option<CachedAccess>>,
+}
+
+impl Account {
+    /// An account that has asked nothing yet.
+    ///
+    /// # Errors
+    /// The file of trusted certificates cannot be read.
+    pub fn new(settings: CloudSettings) -> Result<Account> {
+        let origin = settings.ca_file.as_ref().map(|file| file.origin.to_string());
+        let file = settings.ca_file.as_ref().map(|file| file.value.as_path());
+        let roots = tls::roots(file.zip(origin.as_deref()))?;
+        let http = HttpClient::new(roots, settings.connect_timeout, settings.request_timeout);
+        let tenant = match &settings.credentials.tenant {
+            Some(Tenant::Id(text) | Tenant::Name(text)) => text.as_str(),
+            None => "",
+        };
+        let user = settings.credentials.username.as_deref().unwrap_or_default();
+        let identity = (&settings.identity_url, user, tenant);
+        let cache = settings.cache_dir.as_ref().and_then(|dir| TokenCache::open(dir, &identity));
+        Ok(Account { http, cache, current: Mutex::new(None), settings })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &CloudSettings {
+        &self.settings
+    }
+
+    /// A valid token and the catalog. `refused`: a token that a service does not accept any more.
+    ///
+    /// # Errors
+    /// Identity gives none.
+    pub fn access(&self, refused: Option<&Secret>, deadline: BootInstant) -> Result<Access> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_good = |cached: &CachedAccess| is_valid(cached, refused);
+        if let Some(cached) = current.as_ref().filter(|cached| is_good(cached)) {
+            return Ok(cached.access.clone());
+        }
+        let cached = || self.cache.as_ref().and_then(TokenCache::read).filter(is_good);
+        let found = match cached() {
+            Some(found) => found,
+            None => {
+                let _lock = self.cache.as_ref().and_then(|cache| cache.lock(deadline));
+                // Another process may have asked for one in the meantime.
+                match cached() {
+                    Some(found) => found,
+                    None => self.authenticate(deadline)?,
+                }
+            }
+        };
+        *current = Some(found.clone());
+        Ok(found.access)
+    }
+
+    /// Authenticates, whatever is cached.
+    ///
+    /// # Errors
+    /// Identity gives no token.
+    pub fn log_in(&self) -> Result<Access> {
+        let deadline = self.settings.end;
+        let _lock = self.cache.as_ref().and_then(|cache| cache.lock(deadline));
+        self.authenticate(deadline).map(|cached| cached.access)
+    }
+
+    /// Revokes the cached token and forgets it. False if there is none.
+    ///
+    /// # Errors
+    /// Identity does not revoke it.
+    pub fn log_out(&self) -> Result<bool> {
+        let Some(cache) = &self.cache else { return Ok(false) };
+        let _lock = cache.lock(self.settings.end);
+        let Some(cached) = cache.read() else { return Ok(false) };
+        cache.clear();
+        let url = self.tokens_url();
+        let secrets = [("X-Auth-Token", &cached.access.token)];
+        let request = CloudRequest {
+            method: Method::DELETE,
+            url: &url,
+            secrets: &secrets,
+            body: None,
+            deadline: self.settings.end,
+        };
+        let response = self.http.send(&request)?;
+        match response.status_code {
+            // It had ended already.
+            200..=299 | 401 | 404 => Ok(true),
+            _ => Err(fault::error(&url, &response)),
+        }
+    }
+
+    fn tokens_url(&self) -> String {
+        format!("{}/tokens", self.settings.identity_url)
+    }
+
+    /// Asks Identity for a token, and caches it. The lock of the cache is held.
+    fn authenticate(&self, deadline: BootInstant) -> Result<CachedAccess> {
+        let credentials = &self.settings.credentials;
+        let (username, password) = match credentials.proof {
+            Proof::Ask => self.ask()?,
+            _ => (credentials.username.clone().unwrap_or_default(), None),
+        };
+        let body = identity::authentication(&username, credentials, password.as_ref());
+        let first = self.post(&body, &[], deadline)?;
+        let session = match (first.status_code, &first.challenge) {
+            (401, Some(challenge)) => identity::session_of(challenge.expose()),
+            _ => None,
+        };
+        let response = match session {
+            Some(session) => {
+                let passcode = self.passcode()?;
+                let body = identity::second_factor(&passcode);
+                self.post(&body, &[("X-SessionId", &session)], deadline)?
+            }
+            None => first,
+        };
+        let cached = self.granted(&response)?;
+        if let Some(cache) = &self.cache {
+            cache.write(&cached);
+        }
+        Ok(cached)
+    }
+
+    fn post(
+        &self,
+        body: &[u8],
+        secrets: &[(&'static str, &Secret)],
+        deadline: BootInstant,
+    ) -> Result<CloudResponse> {
+        let url = self.tokens_url();
+        let request =
+            CloudRequest { method: Method::POST, url: &url, secrets, body: Some(body), deadline };
+        self.patiently(&request)
+    }
+
+    fn granted(&self, response: &CloudResponse) -> Result<CachedAccess> {
+        let url = self.tokens_url();
+        match response.status_code {
+            200 | 203 => {}
+            401 => {
+                let reason = fault::message(&response.body)
+                    .map_or(String::new(), |message| format!(": {message}"));
+                return Err(Error::usage(format!("{url} does not accept the credentials{reason}")));
+            }
+            _ => return Err(fault::error(&url, response)),
+        }
+        let access = identity::access(&response.body).map_err(|err| {
+            Error::new(Kind::NotUnderstood, format!("the response from {url} {err}"))
+        })?;
+        // By how long it is valid, so that it does not matter what this machine's clock says.
+        let now = SystemTime::now();
+        let valid = access.expires.duration_since(response.date.unwrap_or(now));
+        let valid_until = now + valid.unwrap_or_default();
+        Ok(CachedAccess { access, valid_until })
+    }
+
+    /// The user's name and password, from the terminal.
+    fn ask(&self) -> Result<(String, Option<Secret>)> {
+        let missing = || {
+            Error::usage(
+                "no credentials: set RAX_USERNAME and RAX_API_KEY, or write them to \
+                 ~/.config/rackconnect/credentials.toml, or run this on a terminal",
+            )
+        };
+        let username = match &self.settings.credentials.username {
+            Some(username) => username.clone(),
+            None => {
+                let answer = prompt::ask("Username", Echo::Shown)?.ok_or_else(missing)?;
+                answer.expose().to_owned()
+            }
+        };
+        let question = format!("Password of {username}");
+        let password = prompt::ask(&question, Echo::Hidden)?.ok_or_else(missing)?;
+        Ok((username, Some(password)))
+    }
+
+    fn passcode(&self) -> Result<Secret> {
+        let Some(fd) = self.settings.passcode_fd else {
+            return prompt::ask("Passcode", Echo::Hidden)?.ok_or_else(|| {
+                Error::usage(
+                    "a passcode is needed (multi-factor authentication): run this on a terminal, \
+                     or give --passcode-fd",
+                )
+            });
+        };
+        let failed = |err: std::io::Error| {
+            let err = crate::error::plain(&err);
+            Error::usage(format!("--passcode-fd: descriptor {fd} cannot be read: {err}"))
+        };
+        let file = File::open(format!("/proc/self/fd/{fd}")).map_err(failed)?;
+        let mut text = Zeroizing::new(String::new());
+        file.take(MAX_PASSCODE_BYTES).read_to_string(&mut text).map_err(failed)?;
+        Ok(Secret::new(text.trim().to_owned()))
+    }
+
+    /// Sends a request until it has a response that is one: the rate limit is waited for until the
+    /// deadline, and a request that nothing or 5xx came back for is sent once more.
+    fn patiently(&self, request: &CloudRequest) -> Result<CloudResponse> {
+        let mut retries = 0;
+        loop {
+            let result = self.http.send(request);
+            let pause = match &result {
+                Ok(response) if matches!(response.status_code, 413 | 429) => {
+                    response.retry_after.unwrap_or(DEFAULT_RETRY_AFTER)
+                }
+                Ok(response) if response.status_code < 500 => return result,
+                Err(err) if err.kind != Kind::Unreachable => return result,
+                _ if retries > 0 => return result,
+                _ => {
+                    retries += 1;
+                    RETRY_PAUSE
+                }
+            };
+            if BootInstant::now() + pause >= request.deadline {
+                return result;
+            }
+            log::debug!("sending it again in {pause:?}");
+            thread::sleep(pause);
+        }
+    }
+}
+
+fn is_valid(cached: &CachedAccess, refused: Option<&Secret>) -> bool {
+    let is_refused = refused.is_some_and(|refused| *refused == cached.access.token);
+    !is_refused && cached.valid_until > SystemTime::now() + MARGIN
+}

@@ -1,0 +1,87 @@
+//! The service catalog: which services an account has, and where.
+
+use serde_json::{Value, json};
+
+/// One service in one region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogEndpoint {
+    /// The service's name.
+    pub name: String,
+    /// Its type.
+    pub service_type: String,
+    /// The region in capitals; none if it serves all.
+    pub region: Option<String>,
+    /// Its URL, without a slash at the end.
+    pub url: String,
+}
+
+impl CatalogEndpoint {
+    /// The endpoint as JSON.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "name": self.name, "type": self.service_type, "region": self.region, "url": self.url,
+        })
+    }
+
+    fn from_json(value: &Value) -> Option<CatalogEndpoint> {
+        Some(CatalogEndpoint {
+            name: value["name"].as_str()?.to_owned(),
+            service_type: value["type"].as_str()?.to_owned(),
+            region: value["region"].as_str().map(str::to_owned),
+            url: value["url"].as_str()?.to_owned(),
+        })
+    }
+}
+
+/// All endpoints of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog(pub Vec<CatalogEndpoint>);
+
+impl Catalog {
+    /// Reads `serviceCatalog` of Identity's response. What has no URL is left out.
+    pub fn from_identity(services: &Value) -> Catalog {
+        let mut endpoints = Vec::new();
+        for service in services.as_array().into_iter().flatten() {
+            let text = |key: &str| service[key].as_str().unwrap_or_default().to_owned();
+            for endpoint in service["endpoints"].as_array().into_iter().flatten() {
+                let Some(url) = endpoint["publicURL"].as_str() else { continue };
+                endpoints.push(CatalogEndpoint {
+                    name: text("name"),
+                    service_type: text("type"),
+                    region: endpoint["region"].as_str().map(str::to_ascii_uppercase),
+                    url: url.trim_end_matches('/').to_owned(),
+                });
+            }
+        }
+        Catalog(endpoints)
+    }
+
+    /// The list as JSON.
+    pub fn to_json(&self) -> Value {
+        self.0.iter().map(CatalogEndpoint::to_json).collect()
+    }
+
+    /// Reads what [`Catalog::to_json`] wrote.
+    pub fn from_json(list: &Value) -> Option<Catalog> {
+        list.as_array()?.iter().map(CatalogEndpoint::from_json).collect::<Option<_>>().map(Catalog)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalog_is_the_same_after_the_cache() {
+        let catalog = Catalog::from_identity(&json!([
+            {"name": "cloudServersOpenStack", "type": "compute", "endpoints": [
+                {"publicURL": "https://dfw.servers.example/v2/1/", "region": "dfw"}]},
+            {"name": "cloudDNS", "type": "rax:dns", "endpoints": [
+                {"publicURL": "https://dns.example/v1.0/1"}, {"region": "ORD"}]},
+        ]));
+        assert_eq!(catalog.0.len(), 2);
+        assert_eq!(catalog.0[0].url, "https://dfw.servers.example/v2/1");
+        assert_eq!(Catalog::from_json(&catalog.to_json()), Some(catalog));
+        assert_eq!(Catalog::from_json(&json!([{"name": "x"}])), None);
+    }
+}

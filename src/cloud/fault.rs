@@ -1,0 +1,47 @@
+//! The errors that the services answer with.
+//!
+//! A fault in JSON has one root element, named by its kind, with `code` and `message`. Front ends
+//! answer HTML or plain text with the same status codes.
+
+use serde_json::Value;
+
+use super::http::CloudResponse;
+use crate::error::{Error, Kind};
+
+/// The longest text of a fault that is repeated.
+const MAX_MESSAGE_CHARS: usize = 200;
+
+/// The error that a response is. `what` was asked for: a URL, or what it stands for.
+pub fn error(what: &str, response: &CloudResponse) -> Error {
+    let kind = match response.status_code {
+        401 | 403 => Kind::Usage,
+        404 => Kind::NotYet,
+        413 | 429 => Kind::LimitUsedUp,
+        500..=599 => Kind::Unreachable,
+        _ => Kind::NotUnderstood,
+    };
+    let reason = message(&response.body).map_or(String::new(), |message| format!(": {message}"));
+    Error::new(kind, format!("HTTP {} from {what}{reason}", response.status_code))
+}
+
+/// The message of a fault.
+pub fn message(body: &[u8]) -> Option<String> {
+    let fault: Value = serde_json::from_slice(body).ok()?;
+    let (_, inner) = fault.as_object()?.iter().next()?;
+    let message = inner.get("message")?.as_str()?.trim();
+    Some(message.chars().take(MAX_MESSAGE_CHARS).collect()).filter(|text: &String| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_of_any_kind_of_fault() {
+        let fault = br#"{"itemNotFound": {"code": 404, "message": "Instance could not be found"}}"#;
+        assert_eq!(message(fault).as_deref(), Some("Instance could not be found"));
+        for body in ["", "<html>", "{}", "[]", "{\"a\": 1}", "{\"a\": {\"message\": 2}}"] {
+            assert_eq!(message(body.as_bytes()), None, "{body}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Identity v2.0: the bodies that ask for a token, and the response with the token and the catalog.
+
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::catalog::Catalog;
+use super::date::parse_timestamp;
+use crate::config::credentials::{Credentials, Proof, Tenant};
+use crate::model::Secret;
+
+/// What Identity gives.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The token.
+    pub token: Secret,
+    /// When it ends, by Identity's clock.
+    pub expires: SystemTime,
+    /// The user's name.
+    pub user: String,
+    /// The account.
+    pub tenant: String,
+    /// The services.
+    pub catalog: Catalog,
+}
+
+/// The body that authenticates. A password that was asked takes the place of a missing proof.
+pub fn authentication(
+    username: &str,
+    credentials: &Credentials,
+    asked: Option<&Secret>,
+) -> Zeroizing<Vec<u8>> {
+    let mut auth = Map::new();
+    match (&credentials.proof, asked) {
+        (Proof::ApiKey(key), _) => {
+            let value = json!({"username": username, "apiKey": key.expose()});
+            auth.insert("RAX-KSKEY:apiKeyCredentials".to_owned(), value);
+        }
+        (Proof::Password(password), _) | (Proof::Ask, Some(password)) => {
+            let value = json!({"username": username, "password": password.expose()});
+            auth.insert("passwordCredentials".to_owned(), value);
+        }
+        (Proof::Token(token), _) => {
+            auth.insert("token".to_owned(), json!({"id": token.expose()}));
+        }
+        (Proof::Ask, None) => {}
+    }
+    match &credentials.tenant {
+        Some(Tenant::Id(id)) => auth.insert("tenantId".to_owned(), json!(id)),
+        Some(Tenant::Name(name)) => auth.insert("tenantName".to_owned(), json!(name)),
+        None => None,
+    };
+    Zeroizing::new(json!({"auth": auth}).to_string().into_bytes())
+}
+
+/// The body of the second step.
+pub fn second_factor(passcode: &Secret) -> Zeroizing<Vec<u8>> {
+    let passcode = json!({"passcode": passcode.expose()});
+    let body = json!({"auth": {"RAX-AUTH:passcodeCredentials": passcode}});
+    Zeroizing::new(body.to_string().into_bytes())
+}
+
+/// The session that the second step belongs to, from `WWW-Authenticate: OS-MF sessionId='…'`.
+pub fn session_of(challenge: &str) -> Option<Secret> {
+    let rest = challenge.trim().strip_prefix("OS-MF")?;
+    let (_, rest) = rest.split_once("sessionId='")?;
+    let (session, _) = rest.split_once('\'')?;
+    (!session.is_empty()).then(|| Secret::new(session.to_owned()))
+}
+
+/// Reads the response.
+///
+/// # Errors
+/// What is missing in it: the end of a sentence.
+pub fn access(body: &[u8]) -> Result<Access, &'static str> {
+    let body: Value = serde_json::from_slice(body).map_err(|_| "is not JSON")?;
+    let access = &body["access"];
+    let token = access["token"]["id"].as_str().ok_or("has no token")?;
+    // It becomes a header.
+    if token.is_empty() || token.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        return Err("has a token that is none");
+    }
+    let expires = access["token"]["expires"].as_str().and_then(parse_timestamp);
+    Ok(Access {
+        token: Secret::new(token.to_owned()),
+        expires: expires.ok_or("does not say when the token expires")?,
+        user: access["user"]["name"].as_str().unwrap_or_default().to_owned(),
+        tenant: access["token"]["tenant"]["id"].as_str().unwrap_or_default().to_owned(),
+        catalog: Catalog::from_identity(&access["serviceCatalog"]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(proof: Proof, tenant: Option<Tenant>, asked: Option<&Secret>) -> String {
+        let credentials = Credentials { username: None, proof, tenant };
+        String::from_utf8(authentication("jsmith", &credentials, asked).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_bodies_are_those_of_the_documentation() {
+        let secret = || Secret::new("s".to_owned());
+        assert_eq!(
+            body(Proof::ApiKey(secret()), None, None),
+            r#"{"auth":{"RAX-KSKEY:apiKeyCredentials":{"apiKey":"s","username":"jsmith"}}}"#
+        );
+        let password = r#"{"auth":{"passwordCredentials":{"password":"s","username":"jsmith"}}}"#;
+        assert_eq!(body(Proof::Password(secret()), None, None), password);
+        assert_eq!(body(Proof::Ask, None, Some(&secret())), password);
+        assert_eq!(
+            body(Proof::Token(secret()), Some(Tenant::Id("11".to_owned())), None),
+            r#"{"auth":{"tenantId":"11","token":{"id":"s"}}}"#
+        );
+    }
+
+    #[test]
+    fn the_session_of_a_second_factor() {
+        let session = session_of("OS-MF sessionId='LONG', factor='PASSCODE'");
+        assert_eq!(session.as_ref().map(Secret::expose), Some("LONG"));
+        assert!(session_of("Keystone uri='x'").is_none());
+        assert!(session_of("OS-MF sessionId=''").is_none());
+    }
+
+    #[test]
+    fn what_is_no_access() {
+        for (body, says) in [
+            ("<html>", "is not JSON"),
+            ("{}", "has no token"),
+            (r#"{"access": {"token": {"id": "a b"}}}"#, "has a token that is none"),
+            (r#"{"access": {"token": {"id": "a"}}}"#, "does not say when the token expires"),
+        ] {
+            assert_eq!(access(body.as_bytes()).unwrap_err(), says, "{body}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `cloud catalog`: the services, their regions and URLs.
+
+use crate::cloud::{Account, CatalogEndpoint};
+use crate::config::{CloudSettings, Sources, TableFormat};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::ui::{escape_control, output};
+
+/// Prints the catalog.
+pub fn run(sources: &Sources) -> Result<Exit> {
+    let format = TableFormat::resolve(sources)?;
+    let account = Account::new(CloudSettings::resolve(sources)?)?;
+    let catalog = account.access(None, account.settings().end)?.catalog;
+    match format {
+        TableFormat::Json => output::line(&catalog.to_json().to_string())?,
+        TableFormat::Table => output::columns(&catalog.0.iter().map(row).collect::<Vec<_>>())?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn row(endpoint: &CatalogEndpoint) -> [String; 4] {
+    let cell = escape_control;
+    let region = endpoint.region.as_deref().unwrap_or("-");
+    [cell(&endpoint.name), cell(&endpoint.service_type), cell(region), cell(&endpoint.url)]
+}

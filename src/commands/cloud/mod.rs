@@ -1,0 +1,30 @@
+//! The `cloud` commands.
+
+mod catalog;
+mod token;
+
+use crate::cli::CloudCommand;
+use crate::config::Sources;
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::ui;
+
+/// Runs a command of `cloud`.
+pub fn run(command: CloudCommand, sources: &Sources) -> Result<Exit> {
+    ui::silence_libraries();
+    forbid_core_dumps();
+    match command {
+        CloudCommand::Login => token::log_in(sources),
+        CloudCommand::Logout => token::log_out(sources),
+        CloudCommand::Token => token::print(sources),
+        CloudCommand::Catalog => catalog::run(sources),
+    }
+}
+
+/// A core would have the credentials in it. It also keeps other processes of this user from reading
+/// this one's memory.
+fn forbid_core_dumps() {
+    if let Err(errno) = nix::sys::prctl::set_dumpable(false) {
+        log::debug!("core dumps cannot be forbidden: {errno}");
+    }
+}

@@ -1,0 +1,97 @@
+//! The settings of the `cloud` commands.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::credentials::{self, Credentials, Profile};
+use super::origin::Setting;
+use super::sources::Sources;
+use crate::cli::{options, values};
+use crate::clock::BootInstant;
+use crate::error::{Error, Result};
+
+/// What every `cloud` command needs.
+#[derive(Clone, Debug)]
+pub struct CloudSettings {
+    /// When the command started.
+    pub started: BootInstant,
+    /// When a command has to be done that answers at once.
+    pub end: BootInstant,
+    /// Identity's URL, with the version.
+    pub identity_url: String,
+    /// Who asks.
+    pub credentials: Credentials,
+    /// The region, as the catalog writes it; none: all.
+    pub region: Option<String>,
+    /// The file whose certificates alone are trusted.
+    pub ca_file: Option<Setting<PathBuf>>,
+    /// The time limit of a connection attempt.
+    pub connect_timeout: Duration,
+    /// The time limit of a whole request.
+    pub request_timeout: Duration,
+    /// Where tokens are cached; none if there is no home.
+    pub cache_dir: Option<PathBuf>,
+    /// The descriptor that a passcode is read from.
+    pub passcode_fd: Option<u32>,
+}
+
+impl CloudSettings {
+    /// Resolves them.
+    ///
+    /// # Errors
+    /// A value is not possible, or the credentials cannot be read.
+    pub fn resolve(sources: &Sources) -> Result<CloudSettings> {
+        let started = BootInstant::now();
+        let profile = sources.given(&options::PROFILE, values::name)?;
+        let name = profile.as_ref().map(|profile| profile.value.as_str());
+        let Profile { credentials, region, identity_url } = credentials::find(name)?;
+        let given = sources.given(&options::IDENTITY_URL, values::identity_url)?;
+        // A profile that is named is for its own Identity; otherwise the environment wins.
+        let identity_url = match (given, identity_url) {
+            (Some(given), Some(of_profile)) if name.is_some() && !is_flag(&given) => of_profile,
+            (Some(given), _) => given.value,
+            (None, Some(of_profile)) => of_profile,
+            (None, None) => options::IDENTITY_URL.default.to_owned(),
+        };
+        let identity_url = values::identity_url(&identity_url)
+            .map_err(|err| Error::usage(format!("identity_url: {err}")))?;
+        let region = sources.flag(&options::REGION).map(str::to_owned).or(region);
+        let deadline = sources.value(&options::DEADLINE, values::positive_duration)?;
+        Ok(CloudSettings {
+            started,
+            end: started + deadline.value,
+            identity_url,
+            credentials,
+            region: region.map(|region| region.to_ascii_uppercase()),
+            ca_file: sources.given(&options::CA_FILE, values::path)?,
+            connect_timeout: sources
+                .value(&options::CONNECT_TIMEOUT, values::positive_duration)?
+                .value,
+            request_timeout: request_timeout(sources)?,
+            cache_dir: cache_dir(),
+            passcode_fd: sources
+                .given(&options::PASSCODE_FD, values::descriptor)?
+                .map(|fd| fd.value),
+        })
+    }
+}
+
+/// The request timeout. A page of a thousand servers takes longer than the API's one word.
+fn request_timeout(sources: &Sources) -> Result<Duration> {
+    const DEFAULT: Duration = Duration::from_secs(60);
+    let given = sources.given(&options::REQUEST_TIMEOUT, values::positive_duration)?;
+    Ok(given.map_or(DEFAULT, |given| given.value))
+}
+
+fn is_flag<T>(setting: &Setting<T>) -> bool {
+    matches!(setting.origin, super::origin::Origin::Flag(_))
+}
+
+fn cache_dir() -> Option<PathBuf> {
+    let base = match env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(&env::var_os("HOME").filter(|dir| !dir.is_empty())?).join(".cache"),
+    };
+    Some(base.join("rackconnect"))
+}

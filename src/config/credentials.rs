@@ -1,0 +1,271 @@
+//! Credentials of Rackspace Cloud Identity: from the environment, or a profile of
+//! `~/.config/rackconnect/credentials.toml`. Never from the command line, which every user of the
+//! machine can read.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use toml_span::value::{Value, ValueInner};
+
+use crate::error::{Error, Result};
+use crate::model::Secret;
+use crate::state::file;
+
+/// The largest file that is read.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// The variables of each value. The first of Rackspace's own tools, the others of OpenStack's.
+const USERNAME: &[&str] = &["RAX_USERNAME", "OS_USERNAME"];
+const API_KEY: &[&str] = &["RAX_API_KEY"];
+const PASSWORD: &[&str] = &["RAX_PASSWORD", "OS_PASSWORD"];
+const TOKEN: &[&str] = &["RAX_TOKEN", "OS_TOKEN"];
+const TENANT_ID: &[&str] = &["RAX_TENANT_ID", "OS_TENANT_ID", "OS_PROJECT_ID"];
+const TENANT_NAME: &[&str] = &["OS_TENANT_NAME", "OS_PROJECT_NAME"];
+const REGION: &[&str] = &["RAX_REGION", "OS_REGION_NAME"];
+
+/// What proves who the user is.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// An API key.
+    ApiKey(Secret),
+    /// A password.
+    Password(Secret),
+    /// A token of another program, which is exchanged for one of the tenant.
+    Token(Secret),
+    /// Nothing yet: a password is asked on the terminal.
+    Ask,
+}
+
+/// Which account of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tenant {
+    /// By its number.
+    Id(String),
+    /// By its name.
+    Name(String),
+}
+
+/// Who authenticates, and how.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The user; none if the terminal is to be asked, or a token says it.
+    pub username: Option<String>,
+    /// The proof.
+    pub proof: Proof,
+    /// The account, if it is given.
+    pub tenant: Option<Tenant>,
+}
+
+/// A set of credentials with what else a profile or the environment names.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The credentials.
+    pub credentials: Credentials,
+    /// The region.
+    pub region: Option<String>,
+    /// The URL of Identity.
+    pub identity_url: Option<String>,
+}
+
+/// Values by name, from one source.
+struct Values<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl Values<'_> {
+    fn profile(&self) -> Profile {
+        let get = |name| (self.0)(name);
+        let proof = get("api_key")
+            .map(|key| Proof::ApiKey(Secret::new(key)))
+            .or_else(|| get("password").map(|word| Proof::Password(Secret::new(word))))
+            .or_else(|| get("token").map(|token| Proof::Token(Secret::new(token))));
+        let tenant =
+            get("tenant_id").map(Tenant::Id).or_else(|| get("tenant_name").map(Tenant::Name));
+        let proof = proof.unwrap_or(Proof::Ask);
+        let credentials = Credentials { username: get("username"), proof, tenant };
+        Profile { credentials, region: get("region"), identity_url: get("identity_url") }
+    }
+}
+
+/// The credentials to use: those of the profile that is named; else those of the environment, if
+/// it has any; else the profile `default`; else what the terminal is asked for.
+///
+/// # Errors
+/// The file is not private, is not TOML, or has no such profile; or the credentials are incomplete.
+pub fn find(named: Option<&str>) -> Result<Profile> {
+    let environment = Values(&variable).profile();
+    let is_in_environment = !matches!(environment.credentials.proof, Proof::Ask)
+        || environment.credentials.username.is_some();
+    let mut profile = match (named, is_in_environment) {
+        (None, true) => environment.clone(),
+        _ => match from_file(named.unwrap_or("default"), named.is_some())? {
+            Some(profile) => profile,
+            None => environment.clone(),
+        },
+    };
+    profile.region = environment.region.or(profile.region);
+    check(&profile.credentials)?;
+    Ok(profile)
+}
+
+fn check(credentials: &Credentials) -> Result<()> {
+    match (&credentials.proof, &credentials.username, &credentials.tenant) {
+        (Proof::Token(_), _, None) => Err(Error::usage(
+            "a token needs the account it is for: set RAX_TENANT_ID (tenant_id in a profile)",
+        )),
+        (Proof::ApiKey(_) | Proof::Password(_), None, _) => Err(Error::usage(
+            "the credentials are without a user: set RAX_USERNAME (username in a profile)",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    let names = match name {
+        "username" => USERNAME,
+        "api_key" => API_KEY,
+        "password" => PASSWORD,
+        "token" => TOKEN,
+        "tenant_id" => TENANT_ID,
+        "tenant_name" => TENANT_NAME,
+        "region" => REGION,
+        _ => return None,
+    };
+    names.iter().find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// The file, if there is a home.
+fn path() -> Option<PathBuf> {
+    let config = match env::var_os("XDG_CONFIG_HOME").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(&env::var_os("HOME").filter(|dir| !dir.is_empty())?).join(".config"),
+    };
+    Some(config.join("rackconnect/credentials.toml"))
+}
+
+fn from_file(name: &str, is_required: bool) -> Result<Option<Profile>> {
+    let Some(path) = path() else {
+        return match is_required {
+            true => Err(Error::usage("--profile needs a home directory: set HOME")),
+            false => Ok(None),
+        };
+    };
+    let wrong = |reason: String| {
+        Err(Error::usage(format!("the credentials file {} {reason}", path.display())))
+    };
+    let bytes = match file::read_private(&path, MAX_FILE_BYTES) {
+        Ok(bytes) => zeroize::Zeroizing::new(bytes),
+        Err(err) if err.is_not_found() && !is_required => return Ok(None),
+        Err(err) => return wrong(err.to_string()),
+    };
+    let Ok(text) = std::str::from_utf8(&bytes) else { return wrong("is not UTF-8".to_owned()) };
+    match profile_in(text, name) {
+        Ok(None) if is_required => wrong(format!("has no profile [{name}]")),
+        Ok(profile) => Ok(profile),
+        Err(reason) => wrong(reason),
+    }
+}
+
+/// The keys of a profile.
+const KEYS: [&str; 8] = [
+    "username",
+    "api_key",
+    "password",
+    "token",
+    "tenant_id",
+    "tenant_name",
+    "region",
+    "identity_url",
+];
+
+/// A profile of the file's text. No error repeats a part of the text: it could be a secret.
+fn profile_in(text: &str, name: &str) -> Result<Option<Profile>, String> {
+    let mut document = toml_span::parse(text).map_err(|err| {
+        let before = text.as_bytes().iter().take(err.span.start);
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        format!("is not TOML: line {line} cannot be read")
+    })?;
+    let ValueInner::Table(mut profiles) = document.take() else { return Ok(None) };
+    let Some(mut profile) = profiles.remove(name) else { return Ok(None) };
+    let ValueInner::Table(mut profile) = profile.take() else {
+        return Err(format!("has {name} as a value: a profile is a table, [{name}]"));
+    };
+    let mut found: Vec<(&str, String)> = Vec::new();
+    for key in KEYS {
+        if let Some(mut value) = profile.remove(key) {
+            let text = text_of(&mut value);
+            let text = text.ok_or_else(|| format!("has a {key} in [{name}] that is no string"))?;
+            found.push((key, text));
+        }
+    }
+    if let Some(unknown) = profile.keys().next() {
+        let keys = KEYS.join(", ");
+        return Err(format!("has the unknown key {:?} in [{name}] ({keys})", unknown.name));
+    }
+    let get = |key: &str| {
+        let value = found.iter().find(|(name, _)| *name == key);
+        value.map(|(_, text)| text.clone()).filter(|text| !text.is_empty())
+    };
+    let profile = Values(&get).profile();
+    for (_, text) in &mut found {
+        zeroize::Zeroize::zeroize(text);
+    }
+    Ok(Some(profile))
+}
+
+/// A string; or a number, as an account number may be written.
+fn text_of(value: &mut Value<'_>) -> Option<String> {
+    match value.take() {
+        ValueInner::String(text) => Some(text.into_owned()),
+        ValueInner::Integer(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "[default]\nusername = 'jsmith'\napi_key = 'k3y'\nregion = 'ord'\n\
+                        [uk]\nusername = 'jones'\npassword = 'pass'\ntenant_id = 110011\n";
+
+    #[test]
+    fn a_profile_has_its_own_credentials() {
+        let profile = profile_in(TEXT, "default").unwrap().unwrap();
+        assert_eq!(profile.credentials.username.as_deref(), Some("jsmith"));
+        assert_eq!(profile.region.as_deref(), Some("ord"));
+        let Proof::ApiKey(key) = profile.credentials.proof else { panic!("an API key") };
+        assert_eq!(key.expose(), "k3y");
+        let uk = profile_in(TEXT, "uk").unwrap().unwrap();
+        assert!(matches!(uk.credentials.proof, Proof::Password(_)));
+        assert_eq!(uk.credentials.tenant, Some(Tenant::Id("110011".to_owned())));
+        assert!(profile_in(TEXT, "us").unwrap().is_none());
+    }
+
+    /// An error message must not show a line of the file.
+    #[test]
+    fn errors_show_no_secret() {
+        for text in [
+            "[default]\npassword = 's3cret",
+            "[default]\npassword = s3cret",
+            "default = 's3cret'",
+            "[default]\npassword = ['s3cret']",
+            "[default]\npasword = 's3cret'",
+        ] {
+            let err = profile_in(text, "default").unwrap_err();
+            assert!(!err.contains("s3cret"), "{err}");
+        }
+    }
+
+    #[test]
+    fn incomplete_credentials_are_named() {
+        let credentials = |username: Option<&str>, proof| Credentials {
+            username: username.map(str::to_owned),
+            proof,
+            tenant: None,
+        };
+        let secret = || Secret::new("x".to_owned());
+        assert!(check(&credentials(None, Proof::Ask)).is_ok());
+        assert!(check(&credentials(Some("u"), Proof::Password(secret()))).is_ok());
+        assert!(check(&credentials(None, Proof::ApiKey(secret()))).is_err());
+        assert!(check(&credentials(Some("u"), Proof::Token(secret()))).is_err());
+    }
+}

@@ -1,0 +1,215 @@
+//! Tokens: asked for, cached, renewed, revoked.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use simulated_cloud::{Response, What};
+
+use super::{CloudWorld, KEY, PASSWORD};
+use crate::support::{PATIENCE, World, ended};
+
+fn token(world: &CloudWorld) -> String {
+    world.run("cloud token").expect(0).text().trim().to_owned()
+}
+
+#[test]
+fn every_kind_of_credentials_from_the_environment() {
+    let world = CloudWorld::new();
+    let run = |variables: &[(&str, &str)]| {
+        let mut command = world.anonymous("cloud login");
+        command.envs(variables.iter().copied());
+        ended(command.output().unwrap())
+    };
+    let said = run(&[("RAX_USERNAME", "jsmith"), ("RAX_API_KEY", KEY)]);
+    let line = "logged in as jsmith, account 110011; the token is valid until ";
+    assert!(said.expect(0).text().starts_with(line), "{:?}", said.text());
+    run(&[("RAX_USERNAME", "jsmith"), ("RAX_PASSWORD", PASSWORD)]).expect(0);
+    run(&[("OS_USERNAME", "jsmith"), ("OS_PASSWORD", PASSWORD), ("OS_TENANT_ID", "110011")])
+        .expect(0);
+    let token = token(&world);
+    run(&[("OS_TOKEN", &token), ("OS_PROJECT_ID", "110011")]).expect(0);
+    run(&[("OS_TOKEN", &token)]).expect(2).says("RAX_TENANT_ID");
+    run(&[("RAX_API_KEY", KEY)]).expect(2).says("RAX_USERNAME");
+    let wrong = run(&[("RAX_USERNAME", "jsmith"), ("RAX_API_KEY", "wr0ng-key")]);
+    wrong.expect(2).says("does not accept the credentials: Unable to authenticate user");
+    assert_eq!(wrong.stderr.lines().count(), 1);
+    run(&[("RAX_USERNAME", "jsmith"), ("RAX_PASSWORD", PASSWORD), ("RAX_TENANT_ID", "7")])
+        .expect(2);
+}
+
+#[test]
+fn profiles_of_a_private_file() {
+    let world = CloudWorld::new();
+    let text = format!(
+        "[default]\nusername = 'jsmith'\napi_key = 'wr0ng-key'\n\
+         [good]\nusername = 'jsmith'\npassword = '{PASSWORD}'\ntenant_id = 110011\n"
+    );
+    let path = world.write_credentials(&text, 0o600);
+    let run = |arguments: &str| ended(world.anonymous(arguments).output().unwrap());
+    run("cloud login").expect(2).says("does not accept the credentials");
+    run("cloud login --profile good").expect(0);
+    // A profile that is named wins over the environment.
+    let mut command = world.anonymous("cloud login --profile good");
+    command.env("RAX_USERNAME", "jsmith").env("RAX_API_KEY", "wr0ng-key");
+    ended(command.output().unwrap()).expect(0);
+    run("cloud login --profile bad").expect(2).says("has no profile [bad]");
+    world.write_credentials(&text, 0o640);
+    let refused = run("cloud login --profile good");
+    refused.expect(2).says("can be read by other users (mode 0640): chmod 600 it");
+    std::fs::remove_file(path).unwrap();
+    run("cloud login --profile good").expect(2).says("No such file");
+    run("cloud login").expect(2).says("no credentials: set RAX_USERNAME and RAX_API_KEY");
+    assert_eq!(world.authentications(), 3);
+}
+
+#[test]
+fn a_token_is_cached_until_it_is_revoked() {
+    let world = CloudWorld::new();
+    let first = token(&world);
+    assert_eq!(token(&world), first);
+    assert_eq!(world.authentications(), 1);
+    let [file] = &world.cached()[..] else { panic!("{:?}", world.cached()) };
+    assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o600);
+    assert_eq!(file.parent().unwrap().metadata().unwrap().mode() & 0o022, 0);
+    assert_eq!(world.run("cloud logout").expect(0).text(), "logged out\n");
+    assert!(world.cached().is_empty());
+    assert!(world.cloud.state().tokens[&first].is_revoked);
+    world.run("cloud logout").expect(0);
+    assert_ne!(token(&world), first);
+}
+
+#[test]
+fn a_token_is_renewed_before_it_ends() {
+    let world = CloudWorld::new();
+    world.cloud.state().token_lifetime = Duration::from_secs(30);
+    let first = token(&world);
+    world.cloud.state().revoke_all();
+    world.cloud.state().token_lifetime = Duration::from_secs(86_400);
+    assert_ne!(token(&world), first);
+    assert_eq!(world.authentications(), 2);
+}
+
+/// A clock that is a day behind would have kept tokens for too long; one that is a day ahead would
+/// have kept none.
+#[test]
+fn the_clock_of_this_machine_does_not_matter() {
+    let world = CloudWorld::new();
+    for ahead in [86_400, 2 * 86_400] {
+        world.cloud.state().clock_ahead = Duration::from_secs(ahead);
+        world.cloud.state().token_lifetime = Duration::from_secs(600);
+        world.cloud.state().revoke_all();
+        world.run("cloud login").expect(0);
+        let before = world.authentications();
+        token(&world);
+        assert_eq!(world.authentications(), before);
+        let text = std::fs::read_to_string(&world.cached()[0]).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let valid_until = Duration::from_secs(value["valid_until"].as_u64().unwrap());
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        assert!(valid_until.saturating_sub(now) <= Duration::from_secs(600));
+    }
+}
+
+#[test]
+fn processes_that_need_a_token_at_once_authenticate_once() {
+    let world = CloudWorld::new();
+    world.cloud.state().authentication_time = Duration::from_millis(500);
+    let running: Vec<_> = (0..5).map(|_| world.start("cloud token")).collect();
+    let tokens: Vec<Vec<u8>> =
+        running.into_iter().map(|it| it.end().expect(0).stdout.clone()).collect();
+    assert!(tokens.iter().all(|token| *token == tokens[0]));
+    assert_eq!(world.authentications(), 1);
+}
+
+#[test]
+fn multi_factor_authentication_by_a_descriptor() {
+    let world = CloudWorld::new();
+    world.cloud.state().users[0].passcode = Some("1411594".to_owned());
+    let run = |passcode: &str| {
+        let mut command = world.agent("cloud login --passcode-fd 0");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(passcode.as_bytes()).unwrap();
+        ended(child.wait_with_output().unwrap())
+    };
+    run("1411594\n").expect(0);
+    run("0000000\n").expect(2).says("does not accept the credentials");
+    world.run("cloud login --passcode-fd 77").expect(2).says("descriptor 77 cannot be read");
+}
+
+#[test]
+fn identity_is_down_at_first_or_limits_requests() {
+    let world = CloudWorld::new();
+    let unavailable = Response::text(503, "<html>Service Unavailable</html>");
+    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(unavailable.clone()));
+    world.run("cloud login").expect(0);
+    world.cloud.fault("POST /v2.0/tokens", 1, What::Close);
+    world.run("cloud login").expect(0);
+    let limit = Response::fault("overLimit", 413, "OverLimit Retry...").with("Retry-After", "1");
+    world.cloud.fault("POST /v2.0/tokens", 2, What::Answer(limit));
+    world.run("cloud login").expect(0);
+    let long = Response::fault("overLimit", 429, "OverLimit Retry...").with("Retry-After", "999");
+    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(long));
+    world.run("cloud login").expect(6).says("HTTP 429").says("OverLimit Retry...");
+    world.cloud.fault("POST /v2.0/tokens", 2, What::Answer(unavailable));
+    world.run("cloud login").expect(7).says("HTTP 503");
+    world.cloud.fault("POST /v2.0/tokens", 1, What::Slow(PATIENCE));
+    world.run("cloud login --request-timeout 1s --deadline 2s").expect(7).says("no response");
+    let moved = Response::text(302, "").with("Location", "http://192.0.2.1/");
+    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(moved));
+    world.run("cloud login").expect(8).says("HTTP 302");
+    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(Response::text(200, "<html>")));
+    world.run("cloud login").expect(8).says("is not JSON");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_costs_authentications_only() {
+    let world = CloudWorld::new();
+    std::fs::write(world.home.path().join(".cache"), "not a directory").unwrap();
+    let said = world.run("cloud token");
+    said.expect(0).says("the token is not cached");
+    world.run("cloud token").expect(0);
+    assert_eq!(world.authentications(), 2);
+}
+
+#[test]
+fn the_catalog_as_a_table_and_as_json() {
+    let world = CloudWorld::new();
+    let table = world.run("cloud catalog");
+    let table = table.expect(0).text();
+    assert_eq!(table.lines().count(), 7, "{table}");
+    assert!(table.starts_with("cloudServersOpenStack  compute  DFW  http://127.0.0.1:"), "{table}");
+    assert!(table.contains("cloudDNS               rax:dns  -    http://127.0.0.1:"), "{table}");
+    let json = world.run("cloud catalog --format json");
+    let list: serde_json::Value = serde_json::from_slice(&json.expect(0).stdout).unwrap();
+    assert_eq!(list[1]["region"], "HKG");
+    world.run("cloud catalog --format xml").expect(2).says("(table, json)");
+}
+
+/// The connection is TLS with the same roots as the agent's.
+#[test]
+fn identity_by_tls() {
+    let api = World::of([]);
+    let world = CloudWorld::new();
+    let run = |ca_file: Option<&std::path::Path>| {
+        let mut command = world.agent("cloud login");
+        command.env("RAX_IDENTITY_URL", api.api.endpoint());
+        if let Some(file) = ca_file {
+            command.env("RACKCONNECT_CA_FILE", file);
+        }
+        ended(command.output().unwrap())
+    };
+    let answered = run(Some(api.api.ca_file()));
+    assert!(answered.stderr.contains("HTTP 4"), "{}", answered.stderr);
+    run(None).expect(7).says("UnknownIssuer");
+}
+
+#[test]
+fn plain_http_to_another_machine_is_refused() {
+    let world = CloudWorld::new();
+    let said = world.run("cloud login --identity-url http://192.0.2.1/v2.0");
+    said.expect(2).says("plain http");
+    assert_eq!(world.authentications(), 0);
+}

@@ -1,0 +1,104 @@
+//! A simulated cloud and a home directory.
+
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use simulated_cloud::{Cloud, Server};
+use tempfile::TempDir;
+
+use crate::support::{Arguments, Ended, Running, bare_agent, ended};
+
+/// The secrets of the simulated user.
+pub const KEY: &str = "k3y-of-jsmith";
+pub const PASSWORD: &str = "p4ss-of-jsmith";
+
+/// A simulated cloud and what the program needs to run against it.
+pub struct CloudWorld {
+    pub cloud: Cloud,
+    pub home: TempDir,
+}
+
+impl CloudWorld {
+    pub fn new() -> CloudWorld {
+        let cloud = Cloud::start().expect("the simulated cloud starts");
+        CloudWorld { cloud, home: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// A world with what a page of the documentation names.
+    pub fn of(servers: &str) -> CloudWorld {
+        let world = CloudWorld::new();
+        match servers {
+            "six servers" => world.cloud.state().servers = six_servers(),
+            _ => panic!("no such cloud: {servers}"),
+        }
+        world
+    }
+
+    /// The variables that the program is run with.
+    pub fn variables(&self) -> Vec<(OsString, OsString)> {
+        let agent = self.agent("");
+        let own = agent.get_envs().filter(|(name, _)| *name != "PATH");
+        own.filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect()
+    }
+
+    /// The program with a home and the URL of Identity, and without credentials.
+    pub fn anonymous<A: Arguments + ?Sized>(&self, arguments: &A) -> Command {
+        let mut command = bare_agent(arguments);
+        command.env("HOME", self.home.path()).env("RAX_IDENTITY_URL", self.cloud.identity_url());
+        command
+    }
+
+    /// The program with an API key in its environment.
+    pub fn agent<A: Arguments + ?Sized>(&self, arguments: &A) -> Command {
+        let mut command = self.anonymous(arguments);
+        command.env("RAX_USERNAME", "jsmith").env("RAX_API_KEY", KEY);
+        command
+    }
+
+    pub fn run<A: Arguments + ?Sized>(&self, arguments: &A) -> Ended {
+        ended(self.agent(arguments).output().expect("the program starts"))
+    }
+
+    pub fn start<A: Arguments + ?Sized>(&self, arguments: &A) -> Running {
+        let mut command = self.agent(arguments);
+        Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+    }
+
+    /// How often a token was asked for.
+    pub fn authentications(&self) -> usize {
+        self.cloud.count("POST /v2.0/tokens")
+    }
+
+    /// Writes the credentials file.
+    pub fn write_credentials(&self, text: &str, mode: u32) -> PathBuf {
+        let dir = self.home.path().join(".config/rackconnect");
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("credentials.toml");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    /// The files of the cache.
+    pub fn cached(&self) -> Vec<PathBuf> {
+        let dir = self.home.path().join(".cache/rackconnect");
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.extension().is_none()).collect()
+    }
+}
+
+/// Six servers, two of them of one name.
+pub fn six_servers() -> Vec<Server> {
+    vec![
+        Server::new("DFW", 1, "web1", Some("DEPLOYED")),
+        Server::new("DFW", 2, "web2", Some("DEPLOYING")),
+        Server::new("ORD", 3, "db1", Some("FAILED")),
+        Server::new("ORD", 4, "db2", Some("DEPLOYED")),
+        Server::new("SYD", 5, "db2", Some("UNPROCESSABLE")),
+        Server::new("SYD", 6, "plain", None),
+    ]
+}

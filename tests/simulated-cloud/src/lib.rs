@@ -1,0 +1,286 @@
+//! A simulated Rackspace Cloud: Identity v2.0 and Cloud Servers v2, as far as they are documented.
+//!
+//! Everything is on one loopback port, in plain HTTP: Identity below `/v2.0`, the Cloud Servers of a
+//! region below `/REGION/v2/TENANT`. Tests change the state while requests come in, and order
+//! faults for the next requests.
+
+mod identity;
+mod servers;
+mod wire;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+pub use wire::Response;
+
+/// The account.
+pub const TENANT: &str = "110011";
+
+/// The regions of the catalog.
+pub const REGIONS: [&str; 6] = ["DFW", "HKG", "IAD", "LON", "ORD", "SYD"];
+
+/// A user of Identity.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The name.
+    pub username: String,
+    /// The API key.
+    pub api_key: String,
+    /// The password.
+    pub password: String,
+    /// The passcode that the second factor wants, if there is one.
+    pub passcode: Option<String>,
+}
+
+/// A server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The region in capitals.
+    pub region: String,
+    /// The id.
+    pub id: String,
+    /// The name, which need not be unique.
+    pub name: String,
+    /// `ACTIVE`, `BUILD`, `ERROR`, `DELETED` …
+    pub status: String,
+    /// The metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// When it last changed.
+    pub updated: SystemTime,
+    /// With ERROR: the fault's message.
+    pub fault: Option<String>,
+}
+
+impl Server {
+    /// A server with this automation status, or without one.
+    pub fn new(region: &str, number: u32, name: &str, status: Option<&str>) -> Server {
+        let automation = ("rackconnect_automation_status".to_owned(), status.map(str::to_owned));
+        Server {
+            region: region.to_owned(),
+            id: format!("{number:08x}-0000-4000-8000-000000000000"),
+            name: name.to_owned(),
+            status: "ACTIVE".to_owned(),
+            metadata: automation.1.map(|status| (automation.0, status)).into_iter().collect(),
+            updated: SystemTime::now(),
+            fault: None,
+        }
+    }
+}
+
+/// What is wrong with the next requests whose path holds a text.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// A part of `METHOD PATH`.
+    pub request: String,
+    /// How many requests it strikes.
+    pub times: u32,
+    /// What happens.
+    pub what: What,
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// It gets this response.
+    Answer(Response),
+    /// It is answered after that time.
+    Slow(Duration),
+    /// The connection ends.
+    Close,
+}
+
+/// A token.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// When it ends, by the simulated clock.
+    pub expires: SystemTime,
+    /// Whether it was revoked.
+    pub is_revoked: bool,
+}
+
+/// What the services know.
+#[derive(Debug)]
+pub struct State {
+    /// The users.
+    pub users: Vec<User>,
+    /// The tokens that were given, by id.
+    pub tokens: BTreeMap<String, Token>,
+    /// The servers of all regions.
+    pub servers: Vec<Server>,
+    /// The faults to come.
+    pub faults: VecDeque<Fault>,
+    /// How many servers are on a page at most.
+    pub page_size: usize,
+    /// How long a new token lives.
+    pub token_lifetime: Duration,
+    /// By how much the services' clock is ahead of this machine's.
+    pub clock_ahead: Duration,
+    /// How long authenticating takes.
+    pub authentication_time: Duration,
+    /// `METHOD PATH` of every request so far.
+    pub log: Vec<String>,
+}
+
+impl State {
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + self.clock_ahead
+    }
+
+    /// Ends all tokens.
+    pub fn revoke_all(&mut self) {
+        self.tokens.values_mut().for_each(|token| token.is_revoked = true);
+    }
+
+    /// The server of that name.
+    pub fn server(&mut self, name: &str) -> &mut Server {
+        let found = self.servers.iter_mut().find(|server| server.name == name);
+        found.expect("a server of that name")
+    }
+
+    /// Gives a server another automation status.
+    pub fn set_automation(&mut self, name: &str, status: &str) {
+        let now = self.now();
+        let server = self.server(name);
+        server.metadata.insert("rackconnect_automation_status".to_owned(), status.to_owned());
+        server.updated = now;
+    }
+
+    /// Gives a server another status of its own.
+    pub fn set_status(&mut self, name: &str, status: &str) {
+        let now = self.now();
+        let server = self.server(name);
+        status.clone_into(&mut server.status);
+        server.updated = now;
+    }
+}
+
+struct Shared {
+    address: SocketAddr,
+    state: Mutex<State>,
+}
+
+/// The running services.
+pub struct Cloud {
+    shared: Arc<Shared>,
+}
+
+impl Cloud {
+    /// Starts them with one user (`jsmith`, `k3y-of-jsmith`, `p4ss-of-jsmith`) and no server.
+    ///
+    /// # Errors
+    /// There is no port.
+    pub fn start() -> io::Result<Cloud> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let user = User {
+            username: "jsmith".to_owned(),
+            api_key: "k3y-of-jsmith".to_owned(),
+            password: "p4ss-of-jsmith".to_owned(),
+            passcode: None,
+        };
+        let state = State {
+            users: vec![user],
+            tokens: BTreeMap::new(),
+            servers: Vec::new(),
+            faults: VecDeque::new(),
+            page_size: 1_000,
+            token_lifetime: Duration::from_secs(86_400),
+            clock_ahead: Duration::ZERO,
+            authentication_time: Duration::ZERO,
+            log: Vec::new(),
+        };
+        let shared = Arc::new(Shared { address: listener.local_addr()?, state: Mutex::new(state) });
+        let accepting = shared.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = accepting.clone();
+                thread::spawn(move || wire::serve(&shared, &stream));
+            }
+        });
+        Ok(Cloud { shared })
+    }
+
+    /// The URL of Identity.
+    pub fn identity_url(&self) -> String {
+        format!("http://{}/v2.0", self.shared.address)
+    }
+
+    /// What the services know.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+
+    /// The next `times` requests whose `METHOD PATH` holds that text meet a fault.
+    pub fn fault(&self, request: &str, times: u32, what: What) {
+        let request = request.to_owned();
+        self.state().faults.push_back(Fault { request, times, what });
+    }
+
+    /// How many requests there were whose `METHOD PATH` holds that text.
+    pub fn count(&self, request: &str) -> usize {
+        self.state().log.iter().filter(|line| line.contains(request)).count()
+    }
+
+    /// Waits until there were that many such requests.
+    pub fn wait_for(&self, request: &str, at_least: usize, patience: Duration) -> bool {
+        let start = Instant::now();
+        while self.count(request) < at_least {
+            if start.elapsed() > patience {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What to answer.
+    fn answer(&self, request: &wire::Request) -> Option<Response> {
+        let line = format!("{} {}", request.method, request.path);
+        let fault = {
+            let mut state = self.state();
+            state.log.push(line.clone());
+            take_fault(&mut state, &line)
+        };
+        match fault {
+            Some(What::Answer(response)) => return Some(response),
+            Some(What::Close) => return None,
+            Some(What::Slow(time)) => thread::sleep(time),
+            None => {}
+        }
+        let path = request.path.split('?').next().unwrap_or_default();
+        Some(match path.strip_prefix("/v2.0/") {
+            Some(path) => identity::answer(self, request, path),
+            None => servers::answer(&mut self.state(), request, &self.base()),
+        })
+    }
+}
+
+fn take_fault(state: &mut State, line: &str) -> Option<What> {
+    let at = state.faults.iter().position(|fault| line.contains(&fault.request))?;
+    let fault = &mut state.faults[at];
+    let what = fault.what.clone();
+    fault.times -= 1;
+    if fault.times == 0 {
+        state.faults.remove(at);
+    }
+    Some(what)
+}
+
+/// Whether the request has a valid token.
+fn is_authorized(state: &State, request: &wire::Request) -> bool {
+    let token = request.header("x-auth-token").and_then(|id| state.tokens.get(id));
+    token.is_some_and(|token| !token.is_revoked && token.expires > state.now())
+}
