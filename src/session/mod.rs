@@ -41,12 +41,15 @@ pub struct RegionLookup {
     patience: Patience,
     /// What was detected, unless it may still change.
     detected: OnceLock<Detected>,
+    /// Whether it was worth looking again once. Then it is until the deadline, also if the last look
+    /// is cut short by it.
+    may_come: OnceLock<()>,
 }
 
 impl RegionLookup {
     /// The region of a command with these settings.
     pub fn new(settings: RegionSettings, patience: Patience) -> RegionLookup {
-        RegionLookup { settings, patience, detected: OnceLock::new() }
+        RegionLookup { settings, patience, detected: OnceLock::new(), may_come: OnceLock::new() }
     }
 
     /// The region as far as it is known now. Asks xenstore, until `deadline` at most, and
@@ -58,10 +61,12 @@ impl RegionLookup {
         if let Some(detected) = self.detected.get() {
             return detected.clone();
         }
-        let detected = region::detect(Some(deadline), self.patience);
-        if !matches!(detected, Detected::NotYet(_)) {
-            let _ = self.detected.set(detected.clone());
-        }
+        let patience = self.may_come.get().map_or(self.patience, |()| Patience::Forever);
+        let detected = region::detect(Some(deadline), patience);
+        let _ = match detected {
+            Detected::NotYet(_) => self.may_come.set(()).is_ok(),
+            _ => self.detected.set(detected.clone()).is_ok(),
+        };
         detected
     }
 
