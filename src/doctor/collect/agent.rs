@@ -146,7 +146,10 @@ fn budget_condition(directory: &Path) -> StateCondition {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(flags.bits());
-    match options.open(directory.join("budget")) {
+    // In the small file system that all users share, if it is mounted.
+    let shared = directory.join("shared/budget");
+    let path = if shared.exists() { shared } else { directory.join("budget") };
+    match options.open(path) {
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
             StateCondition::Usable
         }
@@ -185,6 +188,9 @@ mod tests {
         assert_eq!(condition(&path), StateCondition::Usable);
         fs::create_dir(path.join("budget")).unwrap();
         assert!(matches!(condition(&path), StateCondition::Unusable(_)));
+        fs::create_dir(path.join("shared")).unwrap();
+        fs::write(path.join("shared/budget"), "").unwrap();
+        assert_eq!(condition(&path), StateCondition::Usable);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         let StateCondition::Unusable(why) = condition(&path) else { panic!("usable") };
         assert!(why.contains("0777"), "{why}");
