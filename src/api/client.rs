@@ -9,8 +9,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use ureq::Agent;
 use ureq::http::HeaderMap;
@@ -18,6 +18,7 @@ use ureq::http::HeaderMap;
 use super::MAX_BODY_BYTES;
 use super::endpoint::Endpoint;
 use super::failure::Context;
+use super::inspect;
 use super::request::{Answer, BeforeSend, Failure, Reply, Request, interpret};
 use super::tls::Roots;
 use super::transport::{Dialler, NoResolver, TransportError, Wire};
@@ -53,6 +54,8 @@ pub struct Client {
     roots: u64,
     /// The file of certificates that was given, and where, for messages.
     ca_file: Option<String>,
+    /// How many seconds this server's clock was ahead of the API's at the last response that said so.
+    clock_offset: Mutex<Option<i64>>,
 }
 
 impl Client {
@@ -79,6 +82,7 @@ impl Client {
             request_timeout: config.request_timeout.min(ratelimit::MAX_REQUEST_TIME),
             roots: config.roots.identity,
             ca_file: config.roots.named,
+            clock_offset: Mutex::new(None),
         }
     }
 
@@ -175,6 +179,11 @@ impl Client {
     fn exchange(&self, url: &str) -> Result<(u16, Vec<u8>), ureq::Error> {
         let mut response = self.agent.get(url).call()?;
         let status_code = response.status().as_u16();
+        let date = response.headers().get("date").and_then(|date| date.to_str().ok());
+        if let Some(date) = date.and_then(inspect::parse_date) {
+            let ahead = inspect::seconds(SystemTime::now()) - inspect::seconds(date);
+            *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+        }
         if status_code == 200
             && let Some(header) = unreadable_coding(response.headers())
         {
@@ -187,6 +196,12 @@ impl Client {
             Err(_) if status_code != 200 => Ok((status_code, Vec::new())),
             body => Ok((status_code, body?)),
         }
+    }
+
+    /// How many seconds this server's clock is ahead of the API's, if a response to this client said
+    /// so.
+    pub fn clock_offset(&self) -> Option<i64> {
+        *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a kept connection ended without a single byte in response: then the request is sent

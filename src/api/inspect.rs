@@ -103,6 +103,12 @@ pub fn parse_date(text: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
 }
 
+/// A time in seconds since 1970.
+pub fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
 /// Accepts any certificate, and notes when it is valid.
 struct RecordingVerifier {
     provider: Arc<CryptoProvider>,

@@ -83,6 +83,10 @@ impl ApiClient for DoctorApi {
         self.endpoint.clone()
     }
 
+    fn clock_offset(&self) -> Option<i64> {
+        self.session.client(BootInstant::now()).ok()?.clock_offset()
+    }
+
     fn ask(
         &self,
         operation: Operation,

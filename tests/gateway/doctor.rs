@@ -1,17 +1,19 @@
 //! `doctor` on servers that are broken in one way each: it has to name that first.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use simulated_api::Step;
 
 use crate::network::{GATEWAY, Network, PUBLIC, deployed};
-use crate::support::{Ended, PreparedServer, ended};
+use crate::support::{Ended, PreparedServer, binary, ended};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("doctor::a_healthy_server_has_no_warning", healthy),
     ("doctor::nothing_on_the_server_is_changed", nothing_changes),
     ("doctor::each_fault_is_named_first", each_fault),
     ("doctor::a_wrong_clock_is_told_from_a_wrong_certificate", clocks),
+    ("doctor::what_it_says_repairs_the_server", remedies),
     ("doctor::a_dead_nameserver_and_a_closed_port", dead_endpoints),
     ("doctor::a_dead_network_takes_ten_seconds_at_most", dead_networks),
 ];
@@ -141,6 +143,47 @@ fn clocks() {
         let first = first.unwrap_or_default();
         assert!(first.starts_with(&format!("[FAIL] {id}: ")), "{id}: {}", found.stderr);
         assert!(network.requests().len() <= 4, "{:?}", network.requests());
+    }
+    let network = Network::with_date([step()], 3_600);
+    let found = doctor(&network, &PreparedServer::healthy("DEPLOYED"), &[]);
+    found.expect(0).says("[WARNING] network.clock: the clock is 1h behind the API's");
+}
+
+/// What a person would do who knows nothing: run what stands behind the arrow, as it stands there.
+fn remedies() {
+    if Command::new("ip").arg("-V").output().is_err() {
+        eprintln!("NOT RUN: the remedies, since there is no ip(8) here");
+        return;
+    }
+    let faults: [Break; 2] = [
+        |network, _| {
+            let route = network.server.route("10.176.0.0/12", "10.182.0.1", "eth1", 0);
+            assert!(network.server.remove(&route));
+        },
+        |network, _| {
+            let lost = network.server.defaults().remove(0);
+            network.server.append(&network.server.route("default", PUBLIC, "eth0", 0));
+            assert!(network.server.remove(&lost));
+        },
+    ];
+    for break_it in faults {
+        let (network, server) = (network(), PreparedServer::healthy("DEPLOYED"));
+        break_it(&network, &server);
+        let found = doctor(&network, &server, &[]);
+        let remedy =
+            found.expect(1).stderr.lines().find_map(|line| line.trim().strip_prefix("-> "));
+        let command = remedy.and_then(|remedy| remedy.split("; ").next()).expect("a remedy");
+        let agent = network.agent(&[]);
+        let mut shell = Command::new("sh");
+        let bin = network.folder.path().join("bin");
+        std::fs::create_dir_all(&bin).expect("a directory");
+        std::os::unix::fs::symlink(binary(), bin.join("rackconnect")).expect("a link");
+        let path = std::env::var("PATH").expect("PATH");
+        shell.args(["-c", command]).stdin(Stdio::null()).env_clear();
+        shell.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.env("PATH", format!("{}:{path}", bin.display()));
+        ended(network.start(shell).wait_with_output().expect("it ends")).expect(0);
+        doctor(&network, &server, &[]).expect(0);
     }
 }
 

@@ -110,6 +110,7 @@ fn api() -> ApiEvidence {
         tasks: Ok(Some(vec![named("Cloud Server Created: Add \"rackconnect\" user", "DEPLOYED")])),
         features: Ok(Some(vec![named("configure_network_stack", "ENABLED")])),
         gateway: Ok(Some([10, 182, 127, 198].into())),
+        clock_offset: Some(1),
         limit: Ok(LimitEvidence { free: 26, consecutive_403s: None }),
     }
 }

@@ -74,9 +74,22 @@ fn clock_fault(tls: &TlsEvidence) -> Option<(String, String)> {
 
 fn clock(evidence: &Evidence) -> Judgement {
     let tls = evidence_of(evidence)?;
-    Ok(match clock_fault(tls) {
-        Some((cause, remedy)) => Finding::fail(cause, remedy),
-        None => Finding::unremarkable().with([format!("{} UTC", date(tls.now))]),
+    if let Some((cause, remedy)) = clock_fault(tls) {
+        return Ok(Finding::fail(cause, remedy));
+    }
+    let ahead = evidence.api.as_ref().ok().and_then(|api| api.clock_offset);
+    let server = ahead.and_then(|ahead| tls.now.checked_add_signed(ahead.checked_neg()?));
+    Ok(match (ahead, server) {
+        (Some(ahead), Some(server)) if ahead.unsigned_abs() > MAX_OFFSET => {
+            let direction = if ahead < 0 { "behind" } else { "ahead of" };
+            let cause =
+                format!("the clock is {} {direction} the API's", span(ahead.unsigned_abs()));
+            let remedy = format!("date -u -s \"{}\"; and let chrony or ntpd keep it", date(server));
+            Finding::warning(cause, remedy)
+        }
+        (Some(ahead), _) => Finding::unremarkable()
+            .with([format!("{} UTC, {ahead} s ahead of the API's", date(tls.now))]),
+        (None, _) => Finding::unremarkable().with([format!("{} UTC", date(tls.now))]),
     })
 }
 
@@ -126,7 +139,7 @@ fn tls(evidence: &Evidence) -> Judgement {
 mod tests {
     use super::*;
     use crate::api::inspect::Validity;
-    use crate::doctor::check::Severity::{Fail, Pass, Skipped};
+    use crate::doctor::check::Severity::{Fail, Pass, Skipped, Warning};
     use crate::doctor::checks::prepared::{assert_found, healthy};
 
     const NOW: u64 = 1_700_000_000;
@@ -153,6 +166,15 @@ mod tests {
             tls.validity = Some(Validity { not_before: NOW + 7_200, not_after: NOW + 9_000 });
         });
         assert_found(&unsaid, "network.clock", Fail, "behind by 2h at least");
+    }
+
+    /// Too little for a certificate to be invalid, and still wrong.
+    #[test]
+    fn a_clock_an_hour_off() {
+        let mut evidence = healthy();
+        evidence.api.as_mut().unwrap().clock_offset = Some(-3_600);
+        let found = assert_found(&evidence, "network.clock", Warning, "1h behind the API's");
+        assert!(found.remedy.starts_with("date -u -s \"2023-11-14 23:13:20\""), "{}", found.remedy);
     }
 
     #[test]

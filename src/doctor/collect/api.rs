@@ -20,6 +20,9 @@ pub(crate) trait ApiClient: Send {
     /// The URL.
     fn endpoint(&self) -> String;
 
+    /// How many seconds this server's clock is ahead of the API's, if the API said so.
+    fn clock_offset(&self) -> Option<i64>;
+
     /// Asks one question, once, by `deadline`.
     ///
     /// # Errors
@@ -44,6 +47,7 @@ pub(super) fn collect(subject: &Subject, files: &mut Files, client: &dyn ApiClie
         tasks: questions.ask(Operation::Details, Format::Json, tasks),
         features: questions.ask(Operation::Features, Format::Json, response::features),
         gateway: questions.ask(Operation::Gateway, Format::Text, response::gateway),
+        clock_offset: client.clock_offset(),
         limit: limit(subject),
     };
     Box::new(|evidence: &mut Evidence| evidence.api = Ok(api))

@@ -50,6 +50,8 @@ pub(crate) struct ApiEvidence {
     pub(crate) features: ApiReading<Vec<NamedStatus>>,
     /// The gateway; none if none is assigned (404).
     pub(crate) gateway: ApiReading<IpAddr>,
+    /// How many seconds this server's clock is ahead of the API's, if its responses say so.
+    pub(crate) clock_offset: Option<i64>,
     /// The rate limit, or why it cannot be shared.
     pub(crate) limit: Result<LimitEvidence, String>,
 }
