@@ -143,9 +143,13 @@ impl SshdConfig {
             ports.clear();
         }
         ports.extend(own.into_iter().flatten());
-        ports.sort_unstable();
-        ports.dedup();
-        ports
+        let mut distinct = Vec::new();
+        for port in ports {
+            if !distinct.contains(&port) {
+                distinct.push(port);
+            }
+        }
+        distinct
     }
 
     /// The lists that limit who may log in, as they stand there.

@@ -9,7 +9,9 @@ use crate::error::plain;
 /// A name, and why it has no address.
 #[derive(Debug)]
 pub struct LookupError {
+    /// The name.
     pub host: String,
+    /// The reason.
     pub reason: LookupFailure,
 }
 

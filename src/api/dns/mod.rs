@@ -15,6 +15,7 @@ mod message;
 mod query;
 mod resolv_conf;
 mod stub;
+mod survey;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use error::{LookupError, LookupFailure};
 use resolv_conf::ResolvConf;
+pub use survey::NameserverAnswer;
 
 use crate::clock::BootInstant;
 use crate::state::file::{self, Links};
@@ -120,6 +122,16 @@ impl Lookup {
             }
         }
     }
+}
+
+/// What each nameserver answers to the questions for a host's addresses, until `deadline`: for a
+/// diagnosis. None are asked about an address, or about a name that DNS cannot have.
+pub fn survey(host: &str, deadline: BootInstant) -> Vec<NameserverAnswer> {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name.parse::<IpAddr>().is_ok() || is_localhost(name) || !is_valid(name) {
+        return Vec::new();
+    }
+    survey::survey(&NameSources::of_the_system().resolv_conf, name, deadline)
 }
 
 /// Where addresses come from.

@@ -78,7 +78,7 @@ fn ask(conf: &ResolvConf, queries: &mut [Query<'_>], deadline: BootInstant) {
 }
 
 /// Waits until a response can be read, or for so long, and reads what there is.
-fn proceed(queries: &mut [Query<'_>], until: BootInstant) -> nix::Result<()> {
+pub(super) fn proceed(queries: &mut [Query<'_>], until: BootInstant) -> nix::Result<()> {
     let (places, mut fds): (Vec<usize>, Vec<PollFd<'_>>) = queries
         .iter()
         .enumerate()

@@ -425,3 +425,22 @@ fn the_last_good_addresses_serve_with_time_left() {
     assert_eq!(last_good, addresses);
     assert!(left > ENOUGH / 60, "{left:?}");
 }
+
+/// For a diagnosis all nameservers are heard, and each question on its own.
+#[test]
+fn a_survey_hears_every_nameserver() {
+    let good = Nameserver::of(Answers, Answers);
+    let half = Nameserver::of(Answers, Refuses(RCODE::ServerFailure));
+    let dead = Nameserver::of(Nothing, Nothing);
+    let conf = conf(&[&good, &half, &dead], "");
+    let answers = survey::survey(&conf, HOST, BootInstant::now() + Duration::from_millis(500));
+    let seen: Vec<(&str, Result<usize, &str>)> = answers
+        .iter()
+        .map(|it| (it.record_type, it.outcome.as_ref().map(Vec::len).map_err(String::as_str)))
+        .collect();
+    assert_eq!(seen.len(), 6);
+    assert!(seen[..3].iter().all(|(_, outcome)| outcome.is_ok_and(|count| count > 0)), "{seen:?}");
+    assert_eq!(seen[3], ("AAAA", Err("responded with SERVFAIL")));
+    assert_eq!(seen[4], ("A", Err("does not answer")));
+    assert!(answers[4].time >= Duration::from_millis(500) && answers[0].time <= answers[4].time);
+}

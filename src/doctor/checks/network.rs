@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::api::dns::NameserverAnswer;
 use crate::doctor::check::{Check, Finding, Judgement, Need};
 use crate::doctor::evidence::{Evidence, KernelEvidence, RouteSample, Unread, known};
 use crate::doctor::resolv_conf;
@@ -185,6 +186,7 @@ fn name(evidence: &Evidence) -> Judgement {
         return Ok(Finding::unremarkable());
     }
     let time = human(path.lookup_time);
+    let lines: Vec<String> = path.nameservers.iter().map(describe_answer).collect();
     let text = known(&evidence.system).ok().and_then(|system| system.resolv_conf.as_deref());
     let servers = resolv_conf::nameservers(text.unwrap_or_default()).join(", ");
     let found = match &path.lookup {
@@ -195,7 +197,7 @@ fn name(evidence: &Evidence) -> Judgement {
                 "correct the nameservers in /etc/resolv.conf; to see each: dig {} @NAMESERVER",
                 path.host
             );
-            return Ok(Finding::fail(cause, remedy));
+            return Ok(Finding::fail(cause, remedy).with(lines));
         }
     };
     let addresses: Vec<String> = found.iter().map(ToString::to_string).collect();
@@ -206,7 +208,34 @@ fn name(evidence: &Evidence) -> Judgement {
         );
         return Ok(Finding::warning(line, remedy));
     }
-    Ok(Finding::pass(line))
+    if let Some(bad) = path.nameservers.iter().find(|answer| answer.outcome.is_err()) {
+        let cause = format!(
+            "nameserver {}; this program does not wait for it, but others do",
+            describe_answer(bad)
+        );
+        let remedy = match bad.record_type {
+            "AAAA" => format!("use another nameserver than {} in /etc/resolv.conf", bad.server),
+            _ => format!("remove {} from /etc/resolv.conf", bad.server),
+        };
+        return Ok(Finding::warning(cause, remedy).with(lines));
+    }
+    Ok(Finding::pass(line).with(lines))
+}
+
+/// A nameserver's answer, in words.
+fn describe_answer(answer: &NameserverAnswer) -> String {
+    let NameserverAnswer { server, record_type, time, outcome } = answer;
+    let time = human(*time);
+    match outcome {
+        Ok(addresses) if addresses.is_empty() => {
+            format!("{server} has no {record_type} record, after {time}")
+        }
+        Ok(addresses) => {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            format!("{server} answers {record_type} with {}, after {time}", addresses.join(", "))
+        }
+        Err(why) => format!("{server} {why} to the question for {record_type}, after {time}"),
+    }
 }
 
 fn connection(evidence: &Evidence) -> Judgement {
@@ -236,7 +265,7 @@ fn connection(evidence: &Evidence) -> Judgement {
 mod tests {
     use super::*;
     use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
-    use crate::doctor::checks::prepared::{assert_found, healthy, via};
+    use crate::doctor::checks::prepared::{assert_found, healthy, nameserver, via};
     use crate::doctor::evidence::PathEvidence;
 
     fn with_kernel(change: impl FnOnce(&mut KernelEvidence)) -> Evidence {
@@ -298,6 +327,11 @@ mod tests {
         assert_found(&dead, id, Fail, "timed out, after 0s (nameservers: 10.191.5.6)");
         let slow = with_path(|path| path.lookup_time = Duration::from_secs(5));
         assert_found(&slow, id, Warning, "after 5s");
+        let broken = with_path(|path| {
+            path.nameservers[1] = nameserver("AAAA", Err("does not answer".to_owned()));
+        });
+        let says = "nameserver 10.191.5.6 does not answer to the question for AAAA";
+        assert_found(&broken, id, Warning, says);
         let address = with_path(|path| path.host = "10.191.5.5".to_owned());
         assert_found(&address, id, Pass, "");
     }

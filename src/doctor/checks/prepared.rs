@@ -1,12 +1,13 @@
 //! For tests: the evidence of a healthy server, to be broken in one place.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::libc;
 
 use super::all;
+use crate::api::dns::NameserverAnswer;
 use crate::api::inspect::Validity;
 use crate::doctor::check::{Finding, Severity};
 use crate::doctor::evidence::{
@@ -81,6 +82,15 @@ pub(in crate::doctor) fn sshd(text: &str) -> SshdConfig {
     SshdConfig::parse(text, &mut |_| Vec::new())
 }
 
+/// What the one nameserver answers.
+pub(in crate::doctor) fn nameserver(
+    record_type: &'static str,
+    outcome: Result<Vec<IpAddr>, String>,
+) -> NameserverAnswer {
+    let server = [10, 191, 5, 6].into();
+    NameserverAnswer { server, record_type, time: Duration::from_millis(3), outcome }
+}
+
 fn path() -> PathEvidence {
     const NOW: u64 = 1_700_000_000;
     let address = SocketAddr::from(([10, 191, 5, 5], 443));
@@ -89,6 +99,7 @@ fn path() -> PathEvidence {
         host: "dfw.api.rackconnect.rackspace.com".to_owned(),
         lookup: Ok(vec![address.ip()]),
         lookup_time: Duration::ZERO,
+        nameservers: vec![nameserver("A", Ok(vec![address.ip()])), nameserver("AAAA", Ok(vec![]))],
         hop: Some(via([10, 182, 0, 1].into())),
         connection: Ok(ConnectionEvidence { address, time: Duration::from_millis(2) }),
         tls: Ok(Some(TlsEvidence {

@@ -29,6 +29,9 @@ use crate::clock::BootInstant;
 use files::Files;
 use subject::Addition;
 
+/// Collects one part.
+type Collector = Box<dyn FnOnce(&Subject, &mut Files) -> Addition + Send>;
+
 /// How the API is asked.
 pub(crate) struct ApiAccess {
     /// The questions.
@@ -55,7 +58,7 @@ pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evid
     // First of all it has to be known whether there is anything to ask the API about.
     let mut files = Files::below(subject.root.clone());
     server::collect(subject, &mut files)(&mut evidence);
-    evidence.raw.extend(files.into_raw());
+    keep_in_order(&mut evidence.raw, files.into_raw());
     match api {
         Err(unread) => {
             evidence.path = Err(unread.clone());
@@ -76,8 +79,16 @@ pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evid
     while let Ok(addition) = receiver.recv_timeout(subject.deadline.since(BootInstant::now())) {
         addition(&mut evidence);
     }
-    evidence.raw.sort_by(|one, other| one.title.cmp(&other.title));
     evidence
+}
+
+/// Adds to what is kept for the report, in the order of the titles.
+fn keep_in_order(kept: &mut Vec<RawEvidence>, more: Vec<RawEvidence>) {
+    for one in more {
+        let is_later = |other: &RawEvidence| other.title > one.title;
+        let place = kept.iter().position(is_later).unwrap_or(kept.len());
+        kept.insert(place, one);
+    }
 }
 
 /// Starts a collector, which is abandoned if it does not end in time.
@@ -86,6 +97,11 @@ fn start(
     subject: &Subject,
     collector: impl FnOnce(&Subject, &mut Files) -> Addition + Send + 'static,
 ) {
+    start_boxed(sender, subject, Box::new(collector));
+}
+
+/// The same, compiled once.
+fn start_boxed(sender: &Sender<Addition>, subject: &Subject, collector: Collector) {
     let (sender, subject) = (sender.clone(), subject.clone());
     thread::spawn(move || {
         let mut files = Files::below(subject.root.clone());
@@ -93,7 +109,7 @@ fn start(
         let raw: Vec<RawEvidence> = files.into_raw();
         // Nobody listens after the deadline.
         let _ = sender.send(Box::new(move |evidence: &mut Evidence| {
-            evidence.raw.extend(raw);
+            keep_in_order(&mut evidence.raw, raw);
             addition(evidence);
         }));
     });

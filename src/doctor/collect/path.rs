@@ -1,10 +1,12 @@
 //! The way to the API, step by step: name, route, connection, certificate.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::subject::{Addition, Subject};
 use crate::api::connect::connect_to_any;
+use crate::api::dns;
 use crate::api::endpoint::Endpoint;
 use crate::api::inspect::{UntrustedConnection, Validity};
 use crate::api::reach::{Target, addresses};
@@ -19,6 +21,9 @@ use crate::ratelimit::RateLimiter;
 
 /// How much earlier than the collecting each step ends, so that its error is still collected.
 const MARGIN: Duration = Duration::from_millis(500);
+
+/// How long the nameservers have to answer, each question on its own.
+const SURVEY_TIME: Duration = Duration::from_secs(3);
 
 /// Where the API is and whom to trust.
 pub(crate) struct ApiPath {
@@ -38,6 +43,10 @@ pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
     let deadline = subject.deadline - MARGIN;
     let (host, port, is_secure) = path.endpoint.target();
     let started = BootInstant::now();
+    // Beside the rest, since a dead nameserver takes all of its time.
+    let name = host.clone();
+    let survey =
+        thread::spawn(move || dns::survey(&name, deadline.min(BootInstant::now() + SURVEY_TIME)));
     let found = addresses(&host, port, deadline);
     let lookup_time = BootInstant::now().since(started);
     let connected = match &found {
@@ -56,6 +65,7 @@ pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
         lookup: found.map(|found| found.iter().map(SocketAddr::ip).collect()),
         host,
         lookup_time,
+        nameservers: survey.join().unwrap_or_default(),
         connection,
         tls,
     };

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Reading;
+use crate::api::dns::NameserverAnswer;
 use crate::api::inspect::Validity;
 use crate::model::{NamedStatus, Status};
 use crate::netlink::{Address, Link, NextHop, Route};
@@ -74,6 +75,8 @@ pub(crate) struct PathEvidence {
     pub(crate) lookup: Result<Vec<IpAddr>, String>,
     /// How long that took.
     pub(crate) lookup_time: Duration,
+    /// What each nameserver answers.
+    pub(crate) nameservers: Vec<NameserverAnswer>,
     /// Where a packet for the API would go.
     pub(crate) hop: Option<NextHop>,
     /// The connection.
