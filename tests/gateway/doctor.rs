@@ -208,7 +208,11 @@ fn dead_endpoints() {
 
 /// Whatever swallows the packets, the answer comes in time.
 fn dead_networks() {
-    let faults: [(&str, Break); 3] = [
+    let faults: [(&str, Break); 4] = [
+        ("xenstore and the API stall", |network, server| {
+            server.xenstore.fault(simulated_xenstore::Fault::Stall);
+            play(network, step().fault("stall"));
+        }),
         ("the API stalls", |network, _| play(network, step().fault("stall"))),
         ("the handshake stalls", |network, _| play(network, step().fault("stall-handshake"))),
         ("packets are swallowed", |network, _| {
