@@ -21,7 +21,7 @@ use super::failure::Context;
 use super::inspect;
 use super::request::{Answer, BeforeSend, Failure, Reply, Request, interpret};
 use super::tls::Roots;
-use super::transport::{Dialler, NoResolver, TransportError, Wire};
+use super::transport::{ApiConnector, NoResolver, TransportError, Wire};
 use crate::clock::BootInstant;
 use crate::model::{Format, Operation};
 use crate::ratelimit::{self, LimitCause, RateLimiter};
@@ -74,9 +74,9 @@ impl Client {
             .max_idle_age(MAX_IDLE)
             .build();
         let wire = Arc::new(Wire::new(config.connect_timeout, RateLimiter::new(config.state_dir)));
-        let dialler = Dialler { wire: wire.clone(), tls: config.roots.config };
+        let connector = ApiConnector { wire: wire.clone(), tls: config.roots.config };
         Client {
-            agent: Agent::with_parts(agent_config, dialler, NoResolver),
+            agent: Agent::with_parts(agent_config, connector, NoResolver),
             wire,
             endpoint: config.endpoint,
             request_timeout: config.request_timeout.min(ratelimit::MAX_REQUEST_TIME),

@@ -14,7 +14,7 @@ use super::endpoint::Endpoint;
 use super::timed::Timed;
 use crate::clock::BootInstant;
 
-/// An endpoint to be reached. It remembers its addresses, so that a second time no name is looked up.
+/// An endpoint to be reached. It remembers its addresses, so that no name is looked up twice.
 #[derive(Clone)]
 pub struct Target {
     host: String,
@@ -33,7 +33,7 @@ impl Target {
     /// Looks up the addresses, by `deadline`, so that they are known when they are needed.
     ///
     /// # Errors
-    /// Why there are none, in words.
+    /// Says why there are none.
     pub fn look_up(&mut self, deadline: BootInstant) -> Result<(), String> {
         self.addresses = addresses(&self.host, self.port, deadline)?;
         Ok(())
@@ -42,7 +42,7 @@ impl Target {
     /// Connects and shakes hands, by `deadline`.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// Says why not.
     pub fn reach(&mut self, deadline: BootInstant) -> Result<(), String> {
         if self.addresses.is_empty() {
             self.addresses = addresses(&self.host, self.port, deadline)?;
@@ -83,7 +83,7 @@ impl Target {
 /// The addresses of a host, by `deadline`.
 ///
 /// # Errors
-/// Why there is none.
+/// Says why there is none.
 pub fn addresses(host: &str, port: u16, deadline: BootInstant) -> Result<Vec<SocketAddr>, String> {
     let found = Lookup::default().addresses(host, port, Duration::ZERO, deadline);
     found.map_err(|err| err.to_string())

@@ -1,9 +1,9 @@
-//! The connection below HTTP: dialled, kept, watched, and bounded by the one deadline of a request.
+//! The connection below HTTP, and the one deadline of a request.
 //!
-//! ureq speaks HTTP over it. What ureq would do by itself is done here where a booting server needs more: it would look
-//! the name up before every request, even over a kept connection, and could neither tell a request that was never
-//! answered over a kept connection from any other, nor take a place of the request limit at the one right moment,
-//! between the handshake and the first byte of the request.
+//! ureq speaks HTTP over it. ureq by itself would look the name up before every request, even over
+//! a kept connection. It could not tell a request that was never answered over a kept connection
+//! from any other, nor take a permit at the one right moment: between the handshake and the first
+//! byte of the request.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -27,7 +27,7 @@ use super::timed::Timed;
 use crate::clock::BootInstant;
 use crate::ratelimit::{LimiterPermit, RateLimited, RateLimiter};
 
-/// The size of a connection's input buffer: the headers of an answer have to fit into it, as HTTP servers accept no more.
+/// The size of a connection's input buffer. The head of a response has to fit into it.
 const INPUT: usize = 16 * 1024;
 
 /// The size of its output buffer: a request fits into it.
@@ -59,8 +59,8 @@ impl fmt::Display for TransportError {
 impl std::error::Error for TransportError {}
 
 impl From<TransportError> for ureq::Error {
-    fn from(trouble: TransportError) -> ureq::Error {
-        ureq::Error::Other(Box::new(trouble))
+    fn from(err: TransportError) -> ureq::Error {
+        ureq::Error::Other(Box::new(err))
     }
 }
 
@@ -139,7 +139,7 @@ impl Wire {
         self.preference.lock().expect("no panic under this lock")
     }
 
-    /// Whether it makes sense to dial.
+    /// Whether it makes sense to connect.
     fn check_limit(&self) -> Result<(), TransportError> {
         let mut exchange = self.exchange();
         let (deadline, reserved) = (exchange.deadline, exchange.reserved);
@@ -163,14 +163,14 @@ impl Wire {
                     ErrorKind::TimedOut.into(),
                 ));
             }
-            // The law counts from when the place was taken. A process that was held up takes another.
+            // It counts from when it was taken. A process that was held up takes another.
             *permit = Some(taken).filter(|taken| !taken.is_stale(now));
         }
         Ok(())
     }
 }
 
-/// Keeps ureq from looking names up: it asks before every request, even when it then uses a kept connection.
+/// Keeps ureq from looking names up: it would before every request, even over a kept connection.
 #[derive(Debug)]
 pub struct NoResolver;
 
@@ -185,19 +185,19 @@ impl Resolver for NoResolver {
     }
 }
 
-/// Looks the name up, dials, and shakes hands.
-pub struct Dialler {
+/// Looks the name up, connects, and shakes hands.
+pub struct ApiConnector {
     pub wire: Arc<Wire>,
     pub tls: Arc<ClientConfig>,
 }
 
-impl fmt::Debug for Dialler {
+impl fmt::Debug for ApiConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Dialler")
+        f.write_str("ApiConnector")
     }
 }
 
-impl Connector for Dialler {
+impl Connector for ApiConnector {
     type Out = ApiConnection;
 
     fn connect(
@@ -215,7 +215,7 @@ impl Connector for Dialler {
             .lookup
             .addresses(host, port, self.wire.connect_timeout, deadline)
             .map_err(|err| TransportError::Name(err.to_string()))?;
-        let (stream, address) = self.dial(addresses, deadline)?;
+        let (stream, address) = self.connect_to_api(addresses, deadline)?;
         // Without it a request of two segments could wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let tls = match details.needs_tls() {
@@ -228,8 +228,8 @@ impl Connector for Dialler {
     }
 }
 
-impl Dialler {
-    fn dial(
+impl ApiConnector {
+    fn connect_to_api(
         &self,
         mut addresses: Vec<SocketAddr>,
         deadline: BootInstant,
@@ -259,17 +259,18 @@ impl Dialler {
         let mut tls = ClientConnection::new(self.tls.clone(), name).map_err(TransportError::Tls)?;
         let mut timed = Timed { stream, deadline };
         while tls.is_handshaking() {
-            tls.complete_io(&mut timed).map_err(|why| trouble("shaking hands (TLS)", why))?;
+            tls.complete_io(&mut timed)
+                .map_err(|err| transport_error("shaking hands (TLS)", err))?;
         }
         Ok(tls)
     }
 }
 
 /// rustls's errors arrive inside an io::Error.
-fn trouble(doing: &'static str, why: io::Error) -> TransportError {
-    match why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+fn transport_error(activity: &'static str, err: io::Error) -> TransportError {
+    match err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(tls) => TransportError::Tls(tls.clone()),
-        None => TransportError::Broken(doing, why),
+        None => TransportError::Broken(activity, err),
     }
 }
 
@@ -301,7 +302,7 @@ impl Transport for ApiConnection {
             Some(tls) => rustls::Stream::new(tls.as_mut(), &mut timed).write_all(output),
             None => timed.write_all(output),
         };
-        sent.map_err(|err| trouble("sending the request", err))?;
+        sent.map_err(|err| transport_error("sending the request", err))?;
         // A server that writes head and body apart would wait for the acknowledgement of the head,
         // which the kernel delays by 40 ms after data was sent.
         let _ = self.stream.set_quickack(true);
@@ -319,8 +320,8 @@ impl Transport for ApiConnection {
             Some(tls) => rustls::Stream::new(tls.as_mut(), &mut timed).read(input),
             None => timed.read(input),
         };
-        // Never as ureq::Error::Io: of a body without a length ureq takes a broken connection for the end.
-        let amount = read.map_err(|why| trouble("waiting for the answer", why))?;
+        // Never as ureq::Error::Io, which ureq takes for the end of a body without a length.
+        let amount = read.map_err(|err| transport_error("waiting for the answer", err))?;
         self.buffers.input_appended(amount);
         if amount > 0 {
             self.wire.exchange().has_received = true;
@@ -329,8 +330,8 @@ impl Transport for ApiConnection {
         Ok(amount > 0)
     }
 
-    /// Looks without waiting whether the server has closed the connection. TLS 1.3 sends session tickets at any time,
-    /// so what is there to read need not be the end.
+    /// Whether the server has not closed the connection, without waiting. Servers send TLS 1.3
+    /// session tickets at any time, so what there is to read need not be the end.
     fn is_open(&mut self) -> bool {
         let mut byte = [0];
         match &mut self.tls {
@@ -346,11 +347,12 @@ impl Transport for ApiConnection {
                         Ok(_) => {}
                         Err(_) => break false,
                     },
-                    Err(why) => break why.kind() == ErrorKind::WouldBlock,
+                    Err(err) => break err.kind() == ErrorKind::WouldBlock,
                 }
             },
             None => {
-                matches!(self.stream.peek(&mut byte), Err(why) if why.kind() == ErrorKind::WouldBlock)
+                let peeked = self.stream.peek(&mut byte);
+                peeked.is_err_and(|err| err.kind() == ErrorKind::WouldBlock)
             }
         }
     }

@@ -126,35 +126,9 @@ fn spawn(run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
-
-    use nix::sys::socket::{Backlog, listen};
+    use std::net::TcpListener;
 
     use super::*;
-
-    /// A listener whose queue is full: connections to it neither succeed nor fail.
-    fn dead() -> (TcpListener, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listen(&listener, Backlog::new(0).unwrap()).unwrap();
-        let filling = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (listener, filling)
-    }
-
-    /// The addresses of a probe were tried one after the other, each with all the time that was
-    /// left.
-    #[test]
-    fn dead_addresses_do_not_keep_from_a_good_one() {
-        let dead: Vec<_> = (0..3).map(|_| dead()).collect();
-        let good = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut addresses: Vec<SocketAddr> =
-            dead.iter().map(|(listener, _)| listener.local_addr().unwrap()).collect();
-        addresses.push(good.local_addr().unwrap());
-        let deadline = BootInstant::now() + Duration::from_secs(60);
-        assert_eq!(connect_to_any(&addresses, deadline, false), Ok(()));
-        assert!(deadline.since(BootInstant::now()) > Duration::from_secs(30));
-        let soon = BootInstant::now() + Duration::from_millis(600);
-        assert!(connect_to_any(&addresses[..3], soon, false).is_err());
-    }
 
     #[test]
     fn a_refusal_counts_if_no_port_was_given() {

@@ -81,7 +81,7 @@ expect 0 DEPLOYED "in an empty root, a wait" inside wait --region dfw --ca-file 
 expect 2 "" "in an empty root, no region" inside status
 says "the region of this server is not known"
 expect 7 "" "in an empty root, no CA" inside status --region dfw
-says "issuer that is not trusted"
+says "the issuer of the certificate of .* is not trusted"
 
 # The system's bundle, where the built-in roots do not know the issuer.
 mkdir -p "$root/etc/ssl/certs"
@@ -89,6 +89,21 @@ cp "$folder/ca.pem" "$root/etc/ssl/certs/ca-certificates.crt"
 expect 0 DEPLOYED "trusted by the system's bundle" inside status --region dfw -v
 says "built-in roots do not know the issuer"
 rm -r "$root/etc/ssl"
+
+# Five addresses that do not answer before the good one: their queues are full.
+python3 - <<'PYTHON' &
+import socket, time
+listeners = [socket.create_server((f"127.0.1.{n}", 443), backlog=0) for n in range(1, 6)]
+clients = [socket.create_connection(listener.getsockname()) for listener in listeners]
+time.sleep(600)
+PYTHON
+until [[ $(ss -Htn state established "src 127.0.1.0/24" | wc -l) -ge 5 ]]; do sleep 0.1; done
+for n in 1 2 3 4 5; do echo "127.0.1.$n $name"; done >"$root/etc/hosts"
+echo "127.0.0.1 $name" >>"$root/etc/hosts"
+SECONDS=0
+expect 0 DEPLOYED "five dead addresses before the good one" inside status --region dfw --ca-file /ca.pem
+((SECONDS < 8)) || fail "the dead addresses took $SECONDS s"
+echo "127.0.0.1 $name" >"$root/etc/hosts"
 
 mount -o remount,ro "$root"
 expect 0 10.182.127.198 "on a read-only file system" inside gateway --region dfw --ca-file /ca.pem

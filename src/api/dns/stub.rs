@@ -1,4 +1,5 @@
-//! The stub resolver: asks all nameservers at the same time, for IPv4 and IPv6 addresses separately.
+//! The stub resolver: asks all nameservers at the same time, for IPv4 and IPv6 addresses
+//! separately.
 //!
 //! What comes back good is used. A nameserver that answers one of the two questions wrongly, late
 //! or never spoils nothing: once there are addresses, the rest gets a short grace period (RFC 8305,
