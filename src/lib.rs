@@ -46,6 +46,18 @@ use cli::Invocation;
 use ui::Verbosity;
 use ui::output;
 
+/// The arguments, without the program's name. By the name `rackconnect-inventory` the program is an
+/// inventory for Ansible.
+fn arguments() -> Vec<std::ffi::OsString> {
+    let mut arguments = env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let is_inventory = cfg!(feature = "cloud")
+        && std::path::Path::new(&name).file_name().is_some_and(|it| it == "rackconnect-inventory");
+    let prefix: &[&str] =
+        if is_inventory { &["cloud", "servers", "--format", "ansible"] } else { &[] };
+    prefix.iter().map(Into::into).chain(arguments).collect()
+}
+
 /// The whole program: arguments in, exit code out.
 pub fn main() -> ExitCode {
     signals::start();
@@ -53,7 +65,7 @@ pub fn main() -> ExitCode {
         ui::start(Verbosity::Default);
         return gateway::guard::main(env::args_os().skip(2)).into();
     }
-    let invocation = cli::parse(env::args_os().skip(1));
+    let invocation = cli::parse(arguments());
     ui::start(match &invocation {
         Ok(Invocation::Run(arguments)) => cli::verbosity(arguments),
         _ => Verbosity::Default,

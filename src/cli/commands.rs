@@ -50,6 +50,14 @@ pub enum CloudCommand {
     Token,
     /// `cloud catalog`
     Catalog,
+    /// `cloud servers`
+    Servers,
+    /// `cloud status`
+    Status,
+    /// `cloud wait`
+    Wait,
+    /// `cloud facts`
+    Facts,
 }
 
 /// The definition of a command.
@@ -296,5 +304,37 @@ pub const COMMANDS: &[CommandSpec] = &[
         "",
         "Print the services of the account, with their regions and URLs",
         "As a table, or with --format json as a list of objects with name, type, region and url.",
+    ),
+    #[cfg(feature = "cloud")]
+    spec(
+        Command::Cloud(CloudCommand::Servers),
+        "cloud servers",
+        "",
+        "List the account's servers with their RackConnect status",
+        "In columns: name, id, region, server status, RackConnect status, ServiceNet address, public          address. All regions of the account are asked side by side, or the one of --region. With          --format ansible, --list or --host it is a dynamic inventory; a link to the program with          the name rackconnect-inventory is that inventory as a program.",
+    ),
+    #[cfg(feature = "cloud")]
+    spec(
+        Command::Cloud(CloudCommand::Status),
+        "cloud status",
+        "SERVER...",
+        "Print the automation status of servers, from their metadata",
+        "SERVER is an id or a name. For one server one word is printed, for several a line each:          status, name, region. The exit code is 3 if there is no such server, or no status yet.",
+    ),
+    #[cfg(feature = "cloud")]
+    spec(
+        Command::Cloud(CloudCommand::Wait),
+        "cloud wait",
+        "SERVER...|--name REGEX|--all [-- COMMAND [ARG]...]",
+        "Wait until servers are DEPLOYED, then run COMMAND",
+        "As \"rackconnect wait\" does on a server, for any number of servers. Each region is asked for          one list every --interval (10s), however many servers it has. A server that is deleted          (exit code 5) or in ERROR (4) ends its part of the wait. The exit code is that of the          server that ended worst; with --any, that of the first. COMMAND does not see the          variables with credentials.",
+    ),
+    #[cfg(feature = "cloud")]
+    spec(
+        Command::Cloud(CloudCommand::Facts),
+        "cloud facts",
+        "SERVER...",
+        "Print what Cloud Servers knows of a server as JSON",
+        "One object on a line for each server: id, name, region, server_status, status,          unprocessable_reason, managed_operations, features, servicenet_address, public_address,          metadata, agent_version.",
     ),
 ];

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::commands::{COMMANDS, Command, CommandSpec};
+use super::commands::{COMMANDS, CloudCommand, Command, CommandSpec};
 use super::options::{self, OPTIONS, OptionSpec};
 use crate::error::{Error, Result};
 use crate::ui::{self, Verbosity};
@@ -256,6 +256,10 @@ fn operands(spec: &CommandSpec, rest: &[String]) -> Result<Vec<String>> {
             "unexpected argument {word:?}; COMMAND goes after \"--\": rackconnect wait -- {}",
             rest.join(" ")
         ))),
+        (
+            Command::Cloud(CloudCommand::Status | CloudCommand::Facts | CloudCommand::Wait),
+            servers,
+        ) => Ok(servers.to_vec()),
         (_, []) => Ok(Vec::new()),
         (_, [.., word]) => Err(Error::usage(format!("unexpected argument {word:?}"))),
     }
@@ -265,10 +269,14 @@ fn operands(spec: &CommandSpec, rest: &[String]) -> Result<Vec<String>> {
 fn program_of(spec: &CommandSpec, program: Option<Vec<OsString>>) -> Result<Vec<OsString>> {
     match (spec.command, program) {
         (_, None) => Ok(Vec::new()),
-        (Command::Wait, Some(program)) if !program.is_empty() => Ok(program),
-        (Command::Wait, Some(_)) => {
-            Err(Error::usage("no COMMAND after \"--\": rackconnect wait -- COMMAND [ARG]..."))
+        (Command::Wait | Command::Cloud(CloudCommand::Wait), Some(program))
+            if !program.is_empty() =>
+        {
+            Ok(program)
         }
+        (Command::Wait | Command::Cloud(CloudCommand::Wait), Some(_)) => Err(Error::usage(
+            format!("no COMMAND after \"--\": rackconnect {} -- COMMAND [ARG]...", spec.name),
+        )),
         (_, Some(_)) => Err(Error::usage(format!("{} does not take \"--\"", spec.name))),
     }
 }

@@ -79,6 +79,13 @@ pub fn identity_url(value: &str) -> Result<String, String> {
     Endpoint::parse(value).map(|endpoint| endpoint.to_string())
 }
 
+/// A regular expression.
+#[cfg(feature = "cloud")]
+pub fn regex(value: &str) -> Result<regex_lite::Regex, String> {
+    regex_lite::Regex::new(value)
+        .map_err(|err| format!("{value:?} is not a regular expression: {err}"))
+}
+
 /// A file descriptor.
 #[cfg(feature = "cloud")]
 pub fn descriptor(value: &str) -> Result<u32, String> {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use ureq::http::Method;
 use zeroize::Zeroizing;
 
-use super::fault;
+use super::fault::{self, CloudError};
 use super::http::{CloudRequest, CloudResponse, HttpClient};
 use super::identity::{self, Access};
 use super::token_cache::{CachedAccess, TokenCache};
@@ -30,11 +30,17 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// The pause before a request is sent again that got no response, or 5xx.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a 413 or 429 without `Retry-After` is waited for.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
-
 /// The longest passcode that is read from a descriptor.
 const MAX_PASSCODE_BYTES: u64 = 256;
+
+/// What to do about a request that has no good response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFault {
+    /// The rate limit is waited for until the deadline, and anything else is tried once more.
+    Retry,
+    /// Nothing: the caller asks again anyway.
+    Return,
+}
 
 /// An account.
 pub struct Account {
@@ -172,7 +178,32 @@ impl Account {
         let url = self.tokens_url();
         let request =
             CloudRequest { method: Method::POST, url: &url, secrets, body: Some(body), deadline };
-        self.patiently(&request)
+        self.send(&request, OnFault::Retry)
+    }
+
+    /// Asks a service for something. After a 401 the token is renewed, once.
+    ///
+    /// # Errors
+    /// There is no response, or one that is an error; see [`CloudError`].
+    pub fn get(
+        &self,
+        url: &str,
+        deadline: BootInstant,
+        on_fault: OnFault,
+    ) -> Result<CloudResponse, CloudError> {
+        let mut refused: Option<Secret> = None;
+        loop {
+            let token = self.access(refused.as_ref(), deadline)?.token;
+            let secrets = [("X-Auth-Token", &token)];
+            let request =
+                CloudRequest { method: Method::GET, url, secrets: &secrets, body: None, deadline };
+            let response = self.send(&request, on_fault)?;
+            match response.status_code {
+                200 | 203 => return Ok(response),
+                401 if refused.is_none() => refused = Some(token),
+                _ => return Err(fault::cloud_error(url, &response)),
+            }
+        }
     }
 
     fn granted(&self, response: &CloudResponse) -> Result<CachedAccess> {
@@ -237,13 +268,16 @@ impl Account {
 
     /// Sends a request until it has a response that is one: the rate limit is waited for until the
     /// deadline, and a request that nothing or 5xx came back for is sent once more.
-    fn patiently(&self, request: &CloudRequest) -> Result<CloudResponse> {
+    fn send(&self, request: &CloudRequest, on_fault: OnFault) -> Result<CloudResponse> {
         let mut retries = 0;
         loop {
             let result = self.http.send(request);
+            if on_fault == OnFault::Return {
+                return result;
+            }
             let pause = match &result {
                 Ok(response) if matches!(response.status_code, 413 | 429) => {
-                    response.retry_after.unwrap_or(DEFAULT_RETRY_AFTER)
+                    response.retry_after.unwrap_or(fault::DEFAULT_RETRY_AFTER)
                 }
                 Ok(response) if response.status_code < 500 => return result,
                 Err(err) if err.kind != Kind::Unreachable => return result,

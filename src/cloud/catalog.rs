@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// The catalog's name for Cloud Servers, the second generation.
+const CLOUD_SERVERS: &str = "cloudServersOpenStack";
+
 /// One service in one region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogEndpoint {
@@ -65,6 +68,11 @@ impl Catalog {
     pub fn from_json(list: &Value) -> Option<Catalog> {
         list.as_array()?.iter().map(CatalogEndpoint::from_json).collect::<Option<_>>().map(Catalog)
     }
+
+    /// Cloud Servers in each region.
+    pub fn cloud_servers(&self) -> impl Iterator<Item = &CatalogEndpoint> {
+        self.0.iter().filter(|it| it.name == CLOUD_SERVERS && it.region.is_some())
+    }
 }
 
 #[cfg(test)]
@@ -81,6 +89,8 @@ mod tests {
         ]));
         assert_eq!(catalog.0.len(), 2);
         assert_eq!(catalog.0[0].url, "https://dfw.servers.example/v2/1");
+        let regions: Vec<_> = catalog.cloud_servers().map(|it| it.region.as_deref()).collect();
+        assert_eq!(regions, [Some("DFW")]);
         assert_eq!(Catalog::from_json(&catalog.to_json()), Some(catalog));
         assert_eq!(Catalog::from_json(&json!([{"name": "x"}])), None);
     }

@@ -31,13 +31,14 @@ pub fn parse_timestamp(text: &str) -> Option<SystemTime> {
     }
 }
 
+/// A time as Cloud Servers takes it in `changes-since`.
+pub fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn timestamp(time: SystemTime) -> String {
-        humantime::format_rfc3339_seconds(time).to_string()
-    }
 
     #[test]
     fn the_forms_that_are_documented() {

@@ -3,6 +3,8 @@
 //! A fault in JSON has one root element, named by its kind, with `code` and `message`. Front ends
 //! answer HTML or plain text with the same status codes.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::http::CloudResponse;
@@ -10,6 +12,53 @@ use crate::error::{Error, Kind};
 
 /// The longest text of a fault that is repeated.
 const MAX_MESSAGE_CHARS: usize = 200;
+
+/// Why a service gave nothing.
+#[derive(Clone, Debug)]
+pub enum CloudError {
+    /// The rate limit of the account: nothing is sent for that long.
+    Limited {
+        /// For how long.
+        pause: Duration,
+        /// The sentence.
+        err: Error,
+    },
+    /// There is no such thing (any more).
+    NotFound(Error),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl From<Error> for CloudError {
+    fn from(err: Error) -> CloudError {
+        CloudError::Failed(err)
+    }
+}
+
+impl From<CloudError> for Error {
+    fn from(err: CloudError) -> Error {
+        match err {
+            CloudError::Limited { err, .. } | CloudError::NotFound(err) => err,
+            CloudError::Failed(err) => err,
+        }
+    }
+}
+
+/// How long a 413 or 429 without `Retry-After` is waited for.
+pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The error of a service that a response is.
+pub fn cloud_error(what: &str, response: &CloudResponse) -> CloudError {
+    let err = error(what, response);
+    match response.status_code {
+        404 => CloudError::NotFound(err),
+        413 | 429 => {
+            let pause = response.retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
+            CloudError::Limited { pause, err }
+        }
+        _ => CloudError::Failed(err),
+    }
+}
 
 /// The error that a response is. `what` was asked for: a URL, or what it stands for.
 pub fn error(what: &str, response: &CloudResponse) -> Error {

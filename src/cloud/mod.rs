@@ -2,7 +2,9 @@
 //! of services; Cloud Servers has the automation status in each server's metadata.
 //!
 //! `http` sends requests, `identity` and `catalog` know Identity's JSON, `token_cache` keeps the
-//! token between commands, and `account` puts them together: requests with a valid token.
+//! token between commands, and `account` puts them together: requests with a valid token. `list`
+//! lists the servers of all regions, `select` finds those of a command, `watch` waits for them with
+//! the machine of `wait` for each (`part`).
 
 mod account;
 mod catalog;
@@ -10,8 +12,19 @@ mod date;
 mod fault;
 mod http;
 mod identity;
+mod inventory;
+mod list;
+mod part;
+mod select;
+mod server;
 mod tls_layer;
 mod token_cache;
+mod watch;
 
 pub use account::Account;
 pub use catalog::CatalogEndpoint;
+pub use inventory::{host, inventory};
+pub use list::regions;
+pub use select::select;
+pub use server::CloudServer;
+pub use watch::{Until, WatchEnd, find, watch};

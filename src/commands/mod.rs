@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::Completions => completions::run(operand().unwrap_or_default()),
         Command::Man => man::run(),
         #[cfg(feature = "cloud")]
-        Command::Cloud(command) => cloud::run(command, &load()?),
+        Command::Cloud(command) => cloud::run(command, arguments, &load()?),
         // The parser knows no such command then.
         #[cfg(not(feature = "cloud"))]
         Command::Cloud(_) => Err(Error::usage("this build has no cloud commands")),

@@ -23,6 +23,10 @@ const TENANT_ID: &[&str] = &["RAX_TENANT_ID", "OS_TENANT_ID", "OS_PROJECT_ID"];
 const TENANT_NAME: &[&str] = &["OS_TENANT_NAME", "OS_PROJECT_NAME"];
 const REGION: &[&str] = &["RAX_REGION", "OS_REGION_NAME"];
 
+/// The variables with secrets in them, which no child process inherits.
+pub const SECRET_VARIABLES: [&str; 5] =
+    ["RAX_API_KEY", "RAX_PASSWORD", "OS_PASSWORD", "RAX_TOKEN", "OS_TOKEN"];
+
 /// What proves who the user is.
 #[derive(Clone, Debug)]
 pub enum Proof {

@@ -4,6 +4,8 @@
 //! Nothing below this module reads flags, the environment or the file.
 
 #[cfg(feature = "cloud")]
+mod cloud_server_settings;
+#[cfg(feature = "cloud")]
 mod cloud_settings;
 #[cfg(feature = "cloud")]
 pub mod credentials;
@@ -14,6 +16,11 @@ mod origin;
 mod settings;
 mod sources;
 
+#[cfg(feature = "cloud")]
+pub use cloud_server_settings::{
+    CloudWaitSettings, InventoryRequest, NamedServersSettings, ServerSelection, ServersFormat,
+    ServersSettings,
+};
 #[cfg(feature = "cloud")]
 pub use cloud_settings::CloudSettings;
 #[cfg(feature = "cloud")]

@@ -288,7 +288,7 @@ pub(super) fn wait_timeout(sources: &Sources) -> Result<Setting<Option<Duration>
     sources.value(&options::TIMEOUT, values::optional_duration)
 }
 
-fn ok_if(sources: &Sources, through_failed: bool) -> Result<OkIf> {
+pub(super) fn ok_if(sources: &Sources, through_failed: bool) -> Result<OkIf> {
     let Some(given) = sources.given(&options::OK_IF, values::ok_if)? else {
         return Ok(OkIf::default());
     };

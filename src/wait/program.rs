@@ -25,6 +25,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub struct Program<'a> {
     path: PathBuf,
     words: &'a [OsString],
+    /// Variables that it does not inherit.
+    removed: &'a [&'a str],
 }
 
 impl<'a> Program<'a> {
@@ -35,7 +37,13 @@ impl<'a> Program<'a> {
     /// It does not exist, or may not be executed.
     pub fn find(words: &'a [OsString]) -> Result<Option<Program<'a>>> {
         let Some(name) = words.first() else { return Ok(None) };
-        Ok(Some(Program { path: find(name)?, words }))
+        Ok(Some(Program { path: find(name)?, words, removed: &[] }))
+    }
+
+    /// The same program, without these variables.
+    #[cfg(feature = "cloud")]
+    pub fn without(self, removed: &'a [&'a str]) -> Program<'a> {
+        Program { removed, ..self }
     }
 
     /// Takes the place of this process. Returns only if that fails.
@@ -43,6 +51,9 @@ impl<'a> Program<'a> {
         signals::restore_inherited_mask();
         let exec = |command: &mut Command| {
             command.args(&self.words[1..]).env("RACKCONNECT_STATUS", status);
+            for name in self.removed {
+                command.env_remove(name);
+            }
             if let Some(region) = region {
                 command.env("RACKCONNECT_REGION", region.code());
             }

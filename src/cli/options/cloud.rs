@@ -3,6 +3,7 @@
 use super::common::CLOUD_COMMANDS;
 use super::spec::CommandSet::Only;
 use super::spec::{OptionSpec, option};
+use crate::cli::commands::CloudCommand::{Servers, Wait};
 use crate::cli::values;
 
 /// `--profile`
@@ -47,4 +48,51 @@ pub const PASSCODE_FD: OptionSpec = OptionSpec {
         "Read the passcode of multi-factor authentication from this file descriptor",
         "Without it the terminal is asked.",
     )
+};
+
+/// `--name`
+pub const NAME: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Servers, Wait],
+    check: |value| values::regex(value).map(drop),
+    ..option(
+        "name",
+        Some("REGEX"),
+        "Only servers whose name matches this regular expression",
+        "It matches anywhere in the name; ^ and $ are its begin and its end.",
+    )
+};
+
+/// `--rackconnect`
+pub const RACKCONNECT: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Servers],
+    possible_values: &["deploying", "deployed", "failed", "unprocessable", "none"],
+    ..option(
+        "rackconnect",
+        Some("STATUS"),
+        "Only servers with this automation status",
+        "none: those without one.",
+    )
+};
+
+/// `--host`
+pub const HOST: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Servers],
+    ..option("host", Some("NAME"), "Print the variables of this host of the inventory", "")
+};
+
+/// `--all`
+pub const ALL: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Wait],
+    ..option("all", None, "Wait for all servers that there are at the start", "")
+};
+
+/// `--any`
+pub const ANY: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Wait],
+    ..option("any", None, "End with the first server that ends", "")
 };

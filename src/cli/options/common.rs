@@ -26,8 +26,31 @@ const STATE_COMMANDS: CommandSet = Except(&[Region, Completions, Man]);
 const CONFIGURED_COMMANDS: CommandSet = Except(&[Completions, Man]);
 
 /// All commands of `cloud`.
-pub(super) const CLOUD_COMMANDS: &[CloudCommand] =
-    &[CloudCommand::Login, CloudCommand::Logout, CloudCommand::Token, CloudCommand::Catalog];
+pub(super) const CLOUD_COMMANDS: &[CloudCommand] = &[
+    CloudCommand::Login,
+    CloudCommand::Logout,
+    CloudCommand::Token,
+    CloudCommand::Catalog,
+    CloudCommand::Servers,
+    CloudCommand::Status,
+    CloudCommand::Wait,
+    CloudCommand::Facts,
+];
+
+/// Those that answer at once.
+const CLOUD_ONE_SHOT_COMMANDS: &[CloudCommand] = &[
+    CloudCommand::Login,
+    CloudCommand::Logout,
+    CloudCommand::Token,
+    CloudCommand::Catalog,
+    CloudCommand::Servers,
+    CloudCommand::Status,
+    CloudCommand::Facts,
+];
+
+/// Those that are about servers.
+const CLOUD_SERVER_COMMANDS: &[CloudCommand] =
+    &[CloudCommand::Servers, CloudCommand::Status, CloudCommand::Wait, CloudCommand::Facts];
 
 /// `--region`
 pub const REGION: OptionSpec = OptionSpec {
@@ -35,13 +58,15 @@ pub const REGION: OptionSpec = OptionSpec {
     key: Some(("region", KeyType::Text)),
     default: "detected: xenstore, then cloud-init's instance data",
     commands: REGION_COMMANDS,
+    cloud_commands: CLOUD_SERVER_COMMANDS,
     possible_values: &crate::model::REGION_CODES,
     check: |value| values::region(value).map(drop),
     ..option(
         "region",
         Some("CODE"),
         "The region of this server",
-        "One of dfw, hkg, iad, lon, ord and syd.",
+        "One of dfw, hkg, iad, lon, ord and syd. For the cloud commands: the region whose servers are \
+         asked for, by default that of RAX_REGION or of the profile, else all.",
     )
 };
 
@@ -109,7 +134,7 @@ pub const DEADLINE: OptionSpec = OptionSpec {
     key: Some(("deadline", KeyType::Duration)),
     default: "70s",
     commands: ONE_SHOT_COMMANDS,
-    cloud_commands: CLOUD_COMMANDS,
+    cloud_commands: CLOUD_ONE_SHOT_COMMANDS,
     check: |value| values::positive_duration(value).map(drop),
     ..option(
         "deadline",

@@ -41,6 +41,16 @@ pub const OPTIONS: &[&OptionSpec] = &[
     &CONFIRM,
     &INTERFACE,
     #[cfg(feature = "cloud")]
+    &NAME,
+    #[cfg(feature = "cloud")]
+    &RACKCONNECT,
+    #[cfg(feature = "cloud")]
+    &HOST,
+    #[cfg(feature = "cloud")]
+    &ALL,
+    #[cfg(feature = "cloud")]
+    &ANY,
+    #[cfg(feature = "cloud")]
     &PROFILE,
     #[cfg(feature = "cloud")]
     &IDENTITY_URL,

@@ -20,11 +20,17 @@ pub const CHECK: OptionSpec = OptionSpec {
     )
 };
 
+/// The values of `--format`, of one command or another.
+#[cfg(feature = "cloud")]
+const FORMATS: &[&str] = &["text", "json", "xml", "table", "names", "ansible"];
+#[cfg(not(feature = "cloud"))]
+const FORMATS: &[&str] = &["text", "json", "xml", "table"];
+
 /// `--format`
 pub const FORMAT: OptionSpec = OptionSpec {
     commands: Only(&[Status, Details, Features, GatewayShow, GatewayCheck, Doctor, Region]),
-    cloud_commands: &[CloudCommand::Catalog],
-    possible_values: &["text", "json", "xml", "table"],
+    cloud_commands: &[CloudCommand::Catalog, CloudCommand::Servers],
+    possible_values: FORMATS,
     ..option(
         "format",
         Some("FORMAT"),
@@ -32,7 +38,8 @@ pub const FORMAT: OptionSpec = OptionSpec {
         "status and gateway show: text, json or xml; details and features: json, xml or table. \
          Except for table, the API is asked for this format and the body is printed byte for byte \
          (on a terminal with control characters escaped). region, doctor and gateway check: text \
-         or json, an object of their own.",
+         or json, an object of their own. cloud catalog: table or json; cloud servers: table, json, \
+         names or ansible.",
     )
 };
 
@@ -61,6 +68,7 @@ pub const NO_API: OptionSpec = OptionSpec {
 /// `--for`
 pub const FOR: OptionSpec = OptionSpec {
     commands: Only(&[Wait]),
+    cloud_commands: &[CloudCommand::Wait],
     possible_values: values::GOALS,
     default: "deployed",
     check: |value| values::goal(value).map(drop),
@@ -82,6 +90,7 @@ pub const TIMEOUT: OptionSpec = OptionSpec {
     key: Some(("wait_timeout", KeyType::Duration)),
     default: "60m",
     commands: Only(&[GatewaySet, Wait]),
+    cloud_commands: &[CloudCommand::Wait],
     check: |value| values::duration(value).map(drop),
     ..option(
         "timeout",
@@ -97,12 +106,13 @@ pub const INTERVAL: OptionSpec = OptionSpec {
     key: Some(("wait_interval", KeyType::Duration)),
     default: "5s",
     commands: Only(&[GatewaySet, Wait]),
+    cloud_commands: &[CloudCommand::Wait],
     check: |value| values::interval(value).map(drop),
     ..option(
         "interval",
         Some("DURATION"),
         "The time between two requests",
-        "At least 3s. Up to a tenth is added at random, so that servers that boot together do not \
+        "At least 3s; the default of cloud wait is 10s. Up to a tenth is added at random, so that servers that boot together do not \
          send their requests together.",
     )
 };
@@ -112,6 +122,7 @@ pub const OK_IF: OptionSpec = OptionSpec {
     env: &["RACKCONNECT_WAIT_OK_IF"],
     key: Some(("wait_ok_if", KeyType::List)),
     commands: Only(&[Wait]),
+    cloud_commands: &[CloudCommand::Wait],
     possible_values: values::OUTCOMES,
     check: |value| values::ok_if(value).map(drop),
     ..option(
@@ -126,6 +137,7 @@ pub const OK_IF: OptionSpec = OptionSpec {
 /// `--through-failed`
 pub const THROUGH_FAILED: OptionSpec = OptionSpec {
     commands: Only(&[Wait]),
+    cloud_commands: &[CloudCommand::Wait],
     ..option(
         "through-failed",
         None,
@@ -150,7 +162,13 @@ pub const ONLY: OptionSpec = OptionSpec {
 /// `--list`
 pub const LIST: OptionSpec = OptionSpec {
     commands: Only(&[Doctor]),
-    ..option("list", None, "List the checks and examine nothing", "")
+    cloud_commands: &[CloudCommand::Servers],
+    ..option(
+        "list",
+        None,
+        "Print the list alone: of checks, or the inventory",
+        "doctor lists its checks and examines nothing; cloud servers prints the inventory for Ansible.",
+    )
 };
 
 /// `--explain`

@@ -1,16 +1,19 @@
 //! The `cloud` commands.
 
 mod catalog;
+mod servers;
+mod status;
 mod token;
+mod wait;
 
-use crate::cli::CloudCommand;
+use crate::cli::{Arguments, CloudCommand};
 use crate::config::Sources;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::ui;
 
 /// Runs a command of `cloud`.
-pub fn run(command: CloudCommand, sources: &Sources) -> Result<Exit> {
+pub fn run(command: CloudCommand, arguments: &Arguments, sources: &Sources) -> Result<Exit> {
     ui::silence_libraries();
     forbid_core_dumps();
     match command {
@@ -18,6 +21,10 @@ pub fn run(command: CloudCommand, sources: &Sources) -> Result<Exit> {
         CloudCommand::Logout => token::log_out(sources),
         CloudCommand::Token => token::print(sources),
         CloudCommand::Catalog => catalog::run(sources),
+        CloudCommand::Servers => servers::run(sources),
+        CloudCommand::Status => status::run(sources, &arguments.operands),
+        CloudCommand::Facts => status::facts(sources, &arguments.operands),
+        CloudCommand::Wait => wait::run(sources, &arguments.operands, &arguments.program),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod identity;
 mod secrets;
+mod servers;
+mod wait;
 mod world;
 
 pub use world::CloudWorld;

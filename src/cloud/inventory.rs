@@ -1,0 +1,90 @@
+//! A dynamic inventory for Ansible: groups by region and by RackConnect status, host variables from
+//! the metadata. A name that several servers have gets the id behind it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::server::CloudServer;
+
+/// Everything, for `--list`.
+pub fn inventory(servers: &[CloudServer]) -> Value {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut variables = Map::new();
+    for (host, server) in hosts(servers) {
+        let status = server.status().map_or("none".to_owned(), |it| it.word().to_lowercase());
+        for group in [format!("region_{}", server.region), format!("rackconnect_{status}")] {
+            groups.entry(group_name(&group)).or_default().push(host.clone());
+        }
+        variables.insert(host, host_variables(server));
+    }
+    let mut inventory: Map<String, Value> =
+        groups.into_iter().map(|(name, hosts)| (name, json!({"hosts": hosts}))).collect();
+    inventory.insert("_meta".to_owned(), json!({"hostvars": variables}));
+    Value::Object(inventory)
+}
+
+/// The variables of one host, for `--host`; an empty object for a host that is not there, as
+/// Ansible expects.
+pub fn host(servers: &[CloudServer], name: &str) -> Value {
+    let found = hosts(servers).into_iter().find(|(host, _)| host == name);
+    found.map_or(json!({}), |(_, server)| host_variables(server))
+}
+
+/// Each server with the name of its host.
+fn hosts(servers: &[CloudServer]) -> Vec<(String, &CloudServer)> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for server in servers {
+        *counts.entry(&server.name).or_default() += 1;
+    }
+    let host = |server: &CloudServer| match counts.get(server.name.as_str()) {
+        Some(1) => server.name.clone(),
+        _ => format!("{}_{}", server.name, server.id),
+    };
+    servers.iter().map(|server| (host(server), server)).collect()
+}
+
+fn host_variables(server: &CloudServer) -> Value {
+    let address = server.public.or(server.private);
+    let mut variables = Map::new();
+    if let Some(address) = address {
+        variables.insert("ansible_host".to_owned(), json!(address));
+    }
+    variables.insert("rackconnect".to_owned(), server.to_json());
+    Value::Object(variables)
+}
+
+/// Ansible accepts letters, digits and `_` in the name of a group.
+fn group_name(text: &str) -> String {
+    let replaced = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+    replaced.collect::<String>().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(id: &str, name: &str, status: Option<&str>) -> CloudServer {
+        let value = json!({
+            "id": id, "name": name, "accessIPv4": "203.0.113.1",
+            "metadata": status.map(|status| json!({"rackconnect_automation_status": status})),
+        });
+        CloudServer::parse("DFW", &value).unwrap()
+    }
+
+    #[test]
+    fn groups_hosts_and_variables() {
+        let servers =
+            [server("1", "a", Some("DEPLOYED")), server("2", "b", None), server("3", "b", None)];
+        let inventory = inventory(&servers);
+        assert_eq!(inventory["region_dfw"]["hosts"], json!(["a", "b_2", "b_3"]));
+        assert_eq!(inventory["rackconnect_deployed"]["hosts"], json!(["a"]));
+        assert_eq!(inventory["rackconnect_none"]["hosts"], json!(["b_2", "b_3"]));
+        let variables = &inventory["_meta"]["hostvars"]["a"];
+        assert_eq!(variables["ansible_host"], "203.0.113.1");
+        assert_eq!(variables["rackconnect"]["status"], "DEPLOYED");
+        assert_eq!(host(&servers, "a"), *variables);
+        assert_eq!(host(&servers, "b"), json!({}));
+        assert_eq!(group_name("region_a-b.c"), "region_a_b_c");
+    }
+}

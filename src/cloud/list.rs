@@ -1,0 +1,171 @@
+//! Lists of servers: page after page, and all regions side by side.
+
+use std::thread;
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use super::account::{Account, OnFault};
+use super::catalog::CatalogEndpoint;
+use super::date;
+use super::fault::CloudError;
+use super::server::CloudServer;
+use crate::clock::BootInstant;
+use crate::error::{Error, Kind, Result};
+
+/// How many servers are asked for at once; the service may give fewer.
+const PAGE_LIMIT: usize = 1_000;
+
+/// A list without an end is given up after so many pages.
+const MAX_PAGES: usize = 10_000;
+
+/// Which servers of a region.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListQuery<'a> {
+    /// A regular expression that the name matches, as the service understands it.
+    pub name: Option<&'a str>,
+    /// Only those that have changed since then, deleted ones included.
+    pub changes_since: Option<SystemTime>,
+}
+
+/// All servers of a region.
+#[derive(Debug, Default)]
+pub struct ServerList {
+    /// The servers.
+    pub servers: Vec<CloudServer>,
+    /// When the first page was made, by the service's clock.
+    pub date: Option<SystemTime>,
+}
+
+/// The endpoints of Cloud Servers: of the region of the settings, else of all.
+///
+/// # Errors
+/// There is no token, or the account has no Cloud Servers there.
+pub fn regions(account: &Account) -> Result<Vec<CatalogEndpoint>> {
+    let catalog = account.access(None, account.settings().end)?.catalog;
+    let all: Vec<CatalogEndpoint> = catalog.cloud_servers().cloned().collect();
+    let Some(wanted) = account.settings().region.as_deref() else {
+        return match all.is_empty() {
+            true => Err(Error::usage("this account has no Cloud Servers (cloudServersOpenStack)")),
+            false => Ok(all),
+        };
+    };
+    let names: Vec<&str> = all.iter().filter_map(|it| it.region.as_deref()).collect();
+    let none =
+        format!("this account has no Cloud Servers in {wanted}, but in {}", names.join(", "));
+    let found: Vec<_> =
+        all.iter().filter(|it| it.region.as_deref() == Some(wanted)).cloned().collect();
+    if found.is_empty() { Err(Error::usage(none)) } else { Ok(found) }
+}
+
+/// All servers of these regions, which are asked side by side, in their order.
+///
+/// # Errors
+/// That of the first region that cannot be listed.
+pub fn list_all(
+    account: &Account,
+    regions: &[CatalogEndpoint],
+    query: ListQuery,
+) -> Result<Vec<CloudServer>> {
+    let deadline = account.settings().end;
+    let lists: Vec<Result<ServerList, CloudError>> = thread::scope(|scope| {
+        let threads: Vec<_> = regions
+            .iter()
+            .map(|it| scope.spawn(move || list(account, it, query, deadline, OnFault::Retry)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(panicked().into())))
+            .collect()
+    });
+    let lists = lists.into_iter().collect::<Result<Vec<ServerList>, CloudError>>()?;
+    Ok(lists.into_iter().flat_map(|list| list.servers).collect())
+}
+
+fn panicked() -> Error {
+    Error::new(Kind::Other, "a region could not be listed")
+}
+
+/// All servers of a region.
+///
+/// # Errors
+/// A page cannot be had, or is not understood.
+pub fn list(
+    account: &Account,
+    endpoint: &CatalogEndpoint,
+    query: ListQuery,
+    deadline: BootInstant,
+    on_fault: OnFault,
+) -> Result<ServerList, CloudError> {
+    let region = endpoint.region.as_deref().unwrap_or_default();
+    let mut all = ServerList::default();
+    for _ in 0..MAX_PAGES {
+        let marker = all.servers.last().map(|server| server.id.as_str());
+        let url = format!("{}/servers/detail?{}", endpoint.url, parameters(query, marker));
+        let response = account.get(&url, deadline, on_fault)?;
+        all.date = all.date.or(response.date);
+        let body: Value = serde_json::from_slice(&response.body)
+            .ok()
+            .filter(|body: &Value| body["servers"].is_array())
+            .ok_or_else(|| not_a_list(&url))?;
+        let page = body["servers"].as_array().into_iter().flatten();
+        let before = all.servers.len();
+        all.servers.extend(page.filter_map(|value| CloudServer::parse(region, value)));
+        // The next page is asked for by the last id, not by the link: front ends give links with
+        // hosts and schemes of their own, which must not get the token.
+        let links = body["servers_links"].as_array();
+        let has_next = links.into_iter().flatten().any(|link| link["rel"] == "next");
+        if !has_next || all.servers.len() == before {
+            return Ok(all);
+        }
+    }
+    Err(not_a_list(&endpoint.url).into())
+}
+
+fn not_a_list(url: &str) -> Error {
+    Error::new(Kind::NotUnderstood, format!("the response from {url} is not a list of servers"))
+}
+
+fn parameters(query: ListQuery, marker: Option<&str>) -> String {
+    let mut text = format!("limit={PAGE_LIMIT}");
+    let mut add = |name: &str, value: &str| text += &format!("&{name}={}", encode(value));
+    if let Some(marker) = marker {
+        add("marker", marker);
+    }
+    if let Some(name) = query.name {
+        add("name", name);
+    }
+    if let Some(time) = query.changes_since {
+        add("changes-since", &date::timestamp(time));
+    }
+    text
+}
+
+/// Percent-encodes all but letters, digits and `-._~` (RFC 3986).
+fn encode(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => encoded.push(byte.into()),
+            _ => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_encoded() {
+        let query =
+            ListQuery { name: Some("^web&[0-9]+$"), changes_since: Some(SystemTime::UNIX_EPOCH) };
+        assert_eq!(
+            parameters(query, Some("1-2")),
+            "limit=1000&marker=1-2&name=%5Eweb%26%5B0-9%5D%2B%24\
+             &changes-since=1970-01-01T00%3A00%3A00Z"
+        );
+    }
+}

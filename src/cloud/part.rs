@@ -1,0 +1,278 @@
+//! One server of a wait: the same machine as on a server, fed from lists.
+
+use std::time::Duration;
+
+use crate::api::request::Failure;
+use crate::clock::BootInstant;
+use crate::cloud::server::CloudServer;
+use crate::duration::human;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::model::Status;
+use crate::wait::{Machine, Policy, Poll, PollResult, Question, Step, WaitOutcome};
+use crate::xenstore::{Server, Snapshot};
+
+/// How the wait for one server ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartEnd {
+    /// As the machine says.
+    Outcome(WaitOutcome),
+    /// The server does not exist any more.
+    Deleted,
+    /// The server is in ERROR; the fault.
+    InError(Option<String>),
+}
+
+impl PartEnd {
+    /// The exit code.
+    pub fn exit(&self, policy: &Policy) -> Exit {
+        match self {
+            PartEnd::Outcome(outcome) => policy.exit(*outcome),
+            PartEnd::Deleted => Exit::NothingToWaitFor,
+            PartEnd::InError(_) => Exit::Failed,
+        }
+    }
+}
+
+/// A server that is waited for.
+pub struct Part {
+    /// The server as it was seen last.
+    pub server: CloudServer,
+    machine: Machine,
+    /// How it ended, once it has.
+    pub end: Option<PartEnd>,
+    /// Whether people were told how it ended.
+    pub is_reported: bool,
+    last_line: String,
+}
+
+impl Part {
+    /// A server whose status is not looked at yet.
+    pub fn new(server: CloudServer, policy: Policy, now: BootInstant) -> Part {
+        let machine = Machine::new(policy, now);
+        Part { server, machine, end: None, is_reported: false, last_line: String::new() }
+    }
+
+    /// Takes in the server as a list shows it; none: the list does not show it any more.
+    pub fn observe(&mut self, seen: Option<&CloudServer>, asked: BootInstant, now: BootInstant) {
+        if self.end.is_some() {
+            return;
+        }
+        let Some(seen) = seen.filter(|seen| !seen.is_deleted()) else {
+            self.end = Some(PartEnd::Deleted);
+            return;
+        };
+        self.server = seen.clone();
+        if seen.state == "ERROR" {
+            self.end = Some(PartEnd::InError(seen.fault.clone()));
+            return;
+        }
+        self.machine.observe(Some(&snapshot(seen)), now);
+        let result = match seen.status().filter(|_| !seen.is_rebuilding()) {
+            Some(status) => PollResult::Status(status),
+            None => PollResult::NotFound,
+        };
+        self.record(result, asked, now);
+    }
+
+    /// The list could not be had.
+    pub fn fail(&mut self, err: &Error, asked: BootInstant, now: BootInstant) {
+        if self.end.is_none() {
+            self.record(PollResult::Failure(Failure::Error(err.clone())), asked, now);
+        }
+    }
+
+    fn record(&mut self, result: PollResult, asked: BootInstant, now: BootInstant) {
+        self.machine.record(&Poll { question: Question::Status, asked, result }, now, 0.0);
+        self.check(now);
+    }
+
+    /// Whether it has ended, by its status or the deadline.
+    pub fn check(&mut self, now: BootInstant) {
+        while self.end.is_none() {
+            match self.machine.step(now) {
+                // Cloud Servers knows no tasks.
+                Step::Ask { question: Question::Tasks, .. } => {
+                    let result = PollResult::Tasks(Vec::new());
+                    let poll = Poll { question: Question::Tasks, asked: now, result };
+                    self.machine.record(&poll, now, 0.0);
+                }
+                Step::End(outcome) => self.end = Some(PartEnd::Outcome(outcome)),
+                Step::Ask { .. } | Step::Rest(_) => return,
+            }
+        }
+    }
+
+    /// The last known status, or nothing.
+    pub fn word(&self) -> String {
+        self.machine.status().map(|status| status.word().to_owned()).unwrap_or_default()
+    }
+
+    /// What it is called in messages.
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.server.name, self.server.region)
+    }
+
+    /// What is known, in a few words.
+    pub fn state(&self) -> String {
+        let status = match self.machine.status() {
+            Some(Status::Deployed) if self.machine.waits_for_managed() => {
+                let managed = self.server.managed().unwrap_or("nothing yet");
+                format!("DEPLOYED; Managed Operations: {managed}")
+            }
+            Some(status) => status.to_string(),
+            None => "no status yet".to_owned(),
+        };
+        let state = match self.server.state.as_str() {
+            "ACTIVE" | "" => String::new(),
+            other => format!(", the server is in {other}"),
+        };
+        let failure = self.machine.failure().map(|failure| format!(" ({})", failure.message()));
+        format!("{status}{state}{}", failure.unwrap_or_default())
+    }
+
+    /// The line for a log, if there is something new to say.
+    pub fn line(&mut self, elapsed: Duration) -> Option<String> {
+        let state = self.state();
+        if self.end.is_some() || state == self.last_line {
+            return None;
+        }
+        self.last_line.clone_from(&state);
+        Some(format!("after {}: {}: {state}", human(elapsed), self.label()))
+    }
+
+    /// The last line, once it has ended.
+    pub fn sentence(&self, elapsed: Duration) -> Option<String> {
+        let (label, elapsed) = (self.label(), human(elapsed));
+        Some(match self.end.as_ref()? {
+            PartEnd::Deleted => format!("{label}: the server was deleted, after {elapsed}"),
+            PartEnd::InError(fault) => {
+                let fault = fault.as_deref().map_or(String::new(), |fault| format!(": {fault}"));
+                format!("{label}: the server is in ERROR, after {elapsed}{fault}")
+            }
+            PartEnd::Outcome(WaitOutcome::Unprocessable) => {
+                let reason = self.server.unprocessable_reason();
+                let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+                format!("{label}: UNPROCESSABLE after {elapsed}{reason}")
+            }
+            PartEnd::Outcome(WaitOutcome::ManagedFailed) => format!(
+                "{label}: DEPLOYED, but the automation of Managed Operations ended in {:?}, after \
+                 {elapsed}",
+                self.server.managed().unwrap_or_default()
+            ),
+            PartEnd::Outcome(WaitOutcome::DeadlinePassed) => match self.machine.status() {
+                None if self.machine.is_unknown_server() => format!(
+                    "{label}: gave up after {elapsed}: there is no rackconnect_automation_status \
+                     in its metadata; perhaps the account has no RackConnect"
+                ),
+                _ => format!("{label}: gave up after {elapsed}: {}", self.state()),
+            },
+            PartEnd::Outcome(_) => format!("{label}: {} after {elapsed}", self.state()),
+        })
+    }
+}
+
+/// What the metadata says of Managed Operations, in the form in which the machine knows it from
+/// xenstore. The status is left out: it comes as the answer to a question.
+fn snapshot(server: &CloudServer) -> Snapshot {
+    Snapshot {
+        server: Server::Unknown("not on this server".to_owned()),
+        managed_account: None,
+        status: None,
+        status_absent: false,
+        managed: server.managed().map(str::to_owned),
+        managed_absent: server.managed().is_none(),
+        watched: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{Goal, OkIf};
+
+    fn server(state: &str, metadata: &serde_json::Value) -> CloudServer {
+        let value = json!({"id": "1", "name": "web1", "status": state, "metadata": metadata});
+        CloudServer::parse("DFW", &value).unwrap()
+    }
+
+    fn status(word: &str) -> serde_json::Value {
+        json!({"rackconnect_automation_status": word})
+    }
+
+    fn at(seconds: u64) -> BootInstant {
+        BootInstant::default() + Duration::from_secs(seconds)
+    }
+
+    fn part(goal: Goal) -> Part {
+        let policy = Policy {
+            goal,
+            interval: Duration::from_secs(10),
+            deadline: Some(at(100)),
+            ok_if: OkIf::default(),
+            through_failed: false,
+            is_watched: false,
+        };
+        Part::new(server("BUILD", &json!({})), policy, at(0))
+    }
+
+    fn play(goal: Goal, seen: &[Option<CloudServer>]) -> Part {
+        let mut part = part(goal);
+        for (second, seen) in seen.iter().enumerate() {
+            let now = at(u64::try_from(second).unwrap());
+            part.observe(seen.as_ref(), now, now);
+        }
+        part
+    }
+
+    #[test]
+    fn every_end() {
+        let outcome = |outcome| Some(PartEnd::Outcome(outcome));
+        let active = |word| Some(server("ACTIVE", &status(word)));
+        let absent = || Some(server("BUILD", &json!({})));
+        for (last, end) in [
+            (active("DEPLOYED"), outcome(WaitOutcome::Reached)),
+            (active("FAILED"), outcome(WaitOutcome::Failed)),
+            (active("UNPROCESSABLE"), outcome(WaitOutcome::Unprocessable)),
+            (active("DEPLOYING"), None),
+            (absent(), None),
+            (None, Some(PartEnd::Deleted)),
+            (Some(server("DELETED", &json!({}))), Some(PartEnd::Deleted)),
+            (Some(server("ERROR", &status("DEPLOYING"))), Some(PartEnd::InError(None))),
+            // What is left over from before a rebuild.
+            (Some(server("REBUILD", &status("DEPLOYED"))), None),
+        ] {
+            let part = play(Goal::Deployed, &[absent(), active("DEPLOYING"), last.clone()]);
+            assert_eq!(part.end, end, "{last:?}");
+        }
+    }
+
+    #[test]
+    fn the_deadline_says_that_the_account_may_have_no_rackconnect() {
+        let mut part = play(Goal::Deployed, &[Some(server("ACTIVE", &json!({})))]);
+        part.check(at(99));
+        assert_eq!(part.end, None);
+        part.check(at(100));
+        let sentence = part.sentence(Duration::from_secs(100)).unwrap();
+        assert!(sentence.contains("perhaps the account has no RackConnect"), "{sentence}");
+    }
+
+    #[test]
+    fn managed_operations_follow_deployed() {
+        let seen = |managed: &str| {
+            let mut metadata = status("DEPLOYED");
+            metadata["rax_service_level_automation"] = json!(managed);
+            Some(server("ACTIVE", &metadata))
+        };
+        let deploying = || Some(server("ACTIVE", &status("DEPLOYING")));
+        let deployed = || Some(server("ACTIVE", &status("DEPLOYED")));
+        let part = play(Goal::Managed, &[deploying(), deployed(), seen("In Progress")]);
+        assert_eq!(part.end, None);
+        let part = play(Goal::Managed, &[deploying(), deployed(), seen("Complete")]);
+        assert_eq!(part.end, Some(PartEnd::Outcome(WaitOutcome::Reached)));
+        let part = play(Goal::Managed, &[deploying(), deployed(), seen("Build Error")]);
+        assert_eq!(part.end, Some(PartEnd::Outcome(WaitOutcome::ManagedFailed)));
+    }
+}

@@ -1,0 +1,96 @@
+//! Which servers a command is about: ids, names, a regular expression, or all.
+
+use super::account::Account;
+use super::catalog::CatalogEndpoint;
+use super::list::{ListQuery, list_all};
+use super::server::CloudServer;
+use crate::config::ServerSelection;
+use crate::error::{Error, Kind, Result};
+
+/// Asks the regions for the servers that are selected.
+///
+/// # Errors
+/// A region cannot be asked; a server is not there, or its name is ambiguous.
+pub fn select(
+    account: &Account,
+    regions: &[CatalogEndpoint],
+    selection: &ServerSelection,
+) -> Result<Vec<CloudServer>> {
+    match selection {
+        ServerSelection::All => list_all(account, regions, ListQuery::default()),
+        ServerSelection::Matching(regex) => {
+            let query = ListQuery { name: Some(regex.as_str()), ..ListQuery::default() };
+            let mut servers = list_all(account, regions, query)?;
+            // The service has another dialect.
+            servers.retain(|server| regex.is_match(&server.name));
+            Ok(servers)
+        }
+        ServerSelection::Named(names) => {
+            let pattern = match &names[..] {
+                [name] if !is_uuid(name) && is_plain(name) => Some(format!("^{name}$")),
+                _ => None,
+            };
+            let query = ListQuery { name: pattern.as_deref(), ..ListQuery::default() };
+            let servers = list_all(account, regions, query)?;
+            let found = names.iter().map(|name| find(&servers, name).cloned());
+            let mut found = found.collect::<Result<Vec<CloudServer>>>()?;
+            let mut seen = std::collections::BTreeSet::new();
+            found.retain(|server| seen.insert(server.id.clone()));
+            Ok(found)
+        }
+    }
+}
+
+/// Whether a name means the same as a regular expression in every dialect. (A dot matches more, and
+/// names are compared again.)
+pub fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+}
+
+/// The one server of an id or a name.
+///
+/// # Errors
+/// There is none, or more than one.
+fn find<'a>(servers: &'a [CloudServer], name: &str) -> Result<&'a CloudServer> {
+    if let Some(server) = servers.iter().find(|server| server.id == name) {
+        return Ok(server);
+    }
+    let named: Vec<&CloudServer> = servers.iter().filter(|server| server.name == name).collect();
+    match named[..] {
+        [server] => Ok(server),
+        [] => Err(Error::new(Kind::NotYet, format!("there is no server {name:?}"))),
+        _ => {
+            let candidates: Vec<String> =
+                named.iter().map(|it| format!("{} ({}, {})", it.id, it.region, it.state)).collect();
+            Err(Error::usage(format!(
+                "{} servers are named {name:?}; use an id: {}",
+                named.len(),
+                candidates.join(", ")
+            )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_ambiguous_name_lists_the_candidates() {
+        let server = |id: &str, name: &str| {
+            CloudServer::parse("DFW", &json!({"id": id, "name": name, "status": "ACTIVE"})).unwrap()
+        };
+        let servers = [server("1", "a"), server("2", "b"), server("3", "b")];
+        assert_eq!(find(&servers, "a").unwrap().id, "1");
+        assert_eq!(find(&servers, "3").unwrap().id, "3");
+        let err = find(&servers, "b").unwrap_err();
+        assert!(err.message.contains("use an id: 2 (DFW, ACTIVE), 3 (DFW, ACTIVE)"), "{err}");
+        assert_eq!(find(&servers, "c").unwrap_err().kind, Kind::NotYet);
+    }
+}

@@ -1,0 +1,292 @@
+//! The wait for many servers: one list for each region and interval, however many they are.
+//!
+//! After the first list only changes are asked for, by the service's clock. Whether a change of the
+//! metadata alone counts as one is not documented, so every sixth list is a whole one, which also
+//! shows what was deleted.
+
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use super::account::{Account, OnFault};
+use super::catalog::CatalogEndpoint;
+use super::fault::CloudError;
+use super::list::{ListQuery, ServerList, list, regions};
+use super::part::Part;
+use super::select::{is_plain, select};
+use super::server::CloudServer;
+use crate::clock::{BootInstant, random_unit};
+use crate::config::ServerSelection;
+use crate::duration::human;
+use crate::error::{Kind, Result};
+use crate::exit::Exit;
+use crate::ui;
+use crate::wait::Policy;
+
+/// One list in so many is a whole one.
+const WHOLE_ONE_IN: u32 = 6;
+
+/// By how much the time of a list of changes overlaps the list before.
+const OVERLAP: Duration = Duration::from_secs(60);
+
+/// How often a log says that the wait goes on, and a live line is drawn.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+const REDRAW: Duration = Duration::from_secs(1);
+
+/// When the wait for several servers ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// All have ended.
+    All,
+    /// One has ended.
+    Any,
+}
+
+/// How it ended.
+pub struct WatchEnd {
+    /// The servers, in their order.
+    pub parts: Vec<Part>,
+    /// The exit code.
+    pub exit: Exit,
+}
+
+/// A region in which servers are waited for.
+struct WatchedRegion {
+    endpoint: CatalogEndpoint,
+    due: BootInstant,
+    polls: u32,
+    /// When the list before was made, by the service's clock.
+    seen: Option<SystemTime>,
+}
+
+impl WatchedRegion {
+    /// What is asked for next. A name keeps the list of a single server short.
+    fn query<'a>(&self, name: Option<&'a str>) -> ListQuery<'a> {
+        let is_whole = self.polls.is_multiple_of(WHOLE_ONE_IN);
+        let changes_since = self.seen.filter(|_| !is_whole).map(|seen| seen - OVERLAP);
+        ListQuery { name, changes_since }
+    }
+}
+
+/// Finds the servers, waiting out whatever may pass: no network, Identity or a region that is down,
+/// the rate limit. None if the deadline passes before that.
+///
+/// # Errors
+/// The credentials are not accepted, or a server is not there or ambiguous.
+pub fn find(
+    account: &Account,
+    selection: &ServerSelection,
+    policy: &Policy,
+) -> Result<Option<(Vec<CatalogEndpoint>, Vec<CloudServer>)>> {
+    loop {
+        let found = regions(account).and_then(|regions| {
+            let servers = select(account, &regions, selection)?;
+            Ok(Some((regions, servers)))
+        });
+        let err = match found {
+            Err(err) if matches!(err.kind, Kind::Unreachable | Kind::LimitUsedUp) => err,
+            found => return found,
+        };
+        let next = BootInstant::now() + policy.interval;
+        if policy.deadline.is_some_and(|deadline| next >= deadline) {
+            log::error!("gave up before any server was found: {err}");
+            return Ok(None);
+        }
+        log::warn!("{err}; trying again");
+        thread::sleep(policy.interval);
+    }
+}
+
+/// Waits for servers.
+///
+/// # Errors
+/// The credentials are not accepted any more.
+pub fn watch(
+    account: &Account,
+    endpoints: &[CatalogEndpoint],
+    servers: Vec<CloudServer>,
+    policy: Policy,
+    until: Until,
+) -> Result<WatchEnd> {
+    let now = BootInstant::now();
+    let is_waited_for = |endpoint: &&CatalogEndpoint| {
+        servers.iter().any(|server| Some(&server.region) == endpoint.region.as_ref())
+    };
+    let regions = endpoints.iter().filter(is_waited_for).cloned();
+    let regions = regions
+        .map(|endpoint| WatchedRegion {
+            endpoint,
+            due: now + policy.interval,
+            polls: 1,
+            seen: None,
+        })
+        .collect();
+    let mut parts: Vec<Part> =
+        servers.into_iter().map(|server| Part::new(server, policy, now)).collect();
+    // The list that found them is the first.
+    for part in &mut parts {
+        let seen = part.server.clone();
+        part.observe(Some(&seen), now, now);
+    }
+    let mut watch = Watch { account, regions, parts, policy, last_line: now };
+    watch.run(until)?;
+    ui::end_live();
+    let exit = watch.exit(until);
+    Ok(WatchEnd { parts: watch.parts, exit })
+}
+
+struct Watch<'a> {
+    account: &'a Account,
+    regions: Vec<WatchedRegion>,
+    parts: Vec<Part>,
+    policy: Policy,
+    last_line: BootInstant,
+}
+
+impl Watch<'_> {
+    fn run(&mut self, until: Until) -> Result<()> {
+        self.report(BootInstant::now());
+        loop {
+            let now = BootInstant::now();
+            self.parts.iter_mut().for_each(|part| part.check(now));
+            let open = self.parts.iter().filter(|part| part.end.is_none()).count();
+            if open == 0 || (until == Until::Any && open < self.parts.len()) {
+                self.report(now);
+                return Ok(());
+            }
+            if self.regions.iter().any(|region| region.due <= now) {
+                self.poll(now)?;
+                self.report(BootInstant::now());
+                continue;
+            }
+            self.say_that_it_goes_on(now);
+            thread::sleep(self.next(now).since(now));
+        }
+    }
+
+    /// When there is something to do again.
+    fn next(&self, now: BootInstant) -> BootInstant {
+        let pause = if self.policy.is_watched { REDRAW } else { HEARTBEAT };
+        let due = self.regions.iter().map(|region| region.due);
+        due.chain(self.policy.deadline).fold(now + pause, Ord::min)
+    }
+
+    /// Asks the regions that are due, side by side.
+    fn poll(&mut self, now: BootInstant) -> Result<()> {
+        let account = self.account;
+        let deadline = self.policy.deadline.unwrap_or(now + Duration::from_secs(86_400));
+        let name = match &self.parts[..] {
+            [part] => Some(part.server.name.clone()).filter(|name| is_plain(name)),
+            _ => None,
+        };
+        let name = name.map(|name| format!("^{name}$"));
+        let due: Vec<usize> =
+            (0..self.regions.len()).filter(|index| self.regions[*index].due <= now).collect();
+        let asked = BootInstant::now();
+        let answers: Vec<(usize, Result<ServerList, CloudError>)> = thread::scope(|scope| {
+            let ask = |index: usize| {
+                let region = &self.regions[index];
+                let (query, endpoint) = (region.query(name.as_deref()), &region.endpoint);
+                scope.spawn(move || list(account, endpoint, query, deadline, OnFault::Return))
+            };
+            let threads: Vec<_> = due.iter().map(|index| (*index, ask(*index))).collect();
+            let joined =
+                threads.into_iter().filter_map(|(index, it)| Some((index, it.join().ok()?)));
+            joined.collect()
+        });
+        answers.into_iter().try_for_each(|(index, answer)| self.take_in(index, answer, asked))
+    }
+
+    fn take_in(
+        &mut self,
+        index: usize,
+        answer: Result<ServerList, CloudError>,
+        asked: BootInstant,
+    ) -> Result<()> {
+        let now = BootInstant::now();
+        let region = &mut self.regions[index];
+        let name = region.endpoint.region.clone().unwrap_or_default();
+        let is_whole = region.query(None).changes_since.is_none();
+        let jitter = self.policy.interval.mul_f64(0.1 * random_unit());
+        region.due = asked + self.policy.interval + jitter;
+        let open = self.parts.iter_mut().filter(|part| part.server.region == name);
+        let list = match answer {
+            Ok(list) => list,
+            Err(err) => {
+                if let CloudError::Limited { pause, .. } = err {
+                    region.due = region.due.max(now + pause);
+                }
+                let err = err.into();
+                open.for_each(|part| part.fail(&err, asked, now));
+                return if err.kind == Kind::Usage { Err(err) } else { Ok(()) };
+            }
+        };
+        region.polls += 1;
+        region.seen = list.date.or(region.seen);
+        for part in open {
+            let before = part.server.clone();
+            let seen = list.servers.iter().find(|server| server.id == before.id);
+            let unchanged = (!is_whole).then_some(&before);
+            part.observe(seen.or(unchanged), asked, now);
+        }
+        Ok(())
+    }
+
+    fn elapsed(&self, now: BootInstant) -> Duration {
+        now.since(self.account.settings().started)
+    }
+
+    /// A line for each change.
+    fn report(&mut self, now: BootInstant) {
+        let elapsed = self.elapsed(now);
+        if !self.policy.is_watched {
+            for line in self.parts.iter_mut().filter_map(|part| part.line(elapsed)) {
+                log::info!("{line}");
+            }
+        }
+        for part in self.parts.iter_mut().filter(|part| !part.is_reported) {
+            let Some(sentence) = part.sentence(elapsed) else { continue };
+            part.is_reported = true;
+            match part.end.as_ref().map(|end| end.exit(&self.policy)) {
+                Some(Exit::Ok) => log::info!("{sentence}"),
+                _ => log::error!("{sentence}"),
+            }
+        }
+    }
+
+    /// The live line, or in a log the heartbeat.
+    fn say_that_it_goes_on(&mut self, now: BootInstant) {
+        let open: Vec<&Part> = self.parts.iter().filter(|part| part.end.is_none()).collect();
+        let elapsed = human(Duration::from_secs(self.elapsed(now).as_secs()));
+        let state = match &open[..] {
+            [part] => format!("{}: {}", part.label(), part.state()),
+            _ => format!("{} of {} servers are not done", open.len(), self.parts.len()),
+        };
+        if self.policy.is_watched {
+            ui::live(&format!("{state}, {elapsed} so far"));
+        } else if now.since(self.last_line) >= HEARTBEAT {
+            self.last_line = now;
+            log::info!("after {elapsed}: still {state}");
+        }
+    }
+
+    /// The exit code: of the first that ended, or of the worst.
+    fn exit(&self, until: Until) -> Exit {
+        let codes =
+            self.parts.iter().filter_map(|part| Some(part.end.as_ref()?.exit(&self.policy)));
+        match until {
+            Until::Any => codes.min_by_key(|exit| rank(*exit)),
+            Until::All => codes.max_by_key(|exit| rank(*exit)),
+        }
+        .unwrap_or(Exit::Ok)
+    }
+}
+
+/// From the best to the worst.
+fn rank(exit: Exit) -> u8 {
+    match exit {
+        Exit::Ok => 0,
+        Exit::DeadlinePassed => 1,
+        Exit::NothingToWaitFor => 2,
+        _ => 3,
+    }
+}

@@ -1,0 +1,81 @@
+//! `cloud wait`: blocks until servers are done, then executes COMMAND.
+
+use std::ffi::OsString;
+
+use crate::cloud::{Account, Until, WatchEnd, find, watch};
+use crate::config::credentials::SECRET_VARIABLES;
+use crate::config::{CloudWaitSettings, Sources};
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+use crate::model::Region;
+use crate::ui::{self, escape_control, output};
+use crate::wait::{Policy, Program};
+use crate::{signals, systemd};
+
+/// Waits, then prints the words or becomes `program`.
+pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Result<Exit> {
+    let settings = CloudWaitSettings::resolve(sources, operands)?;
+    let policy = Policy {
+        goal: settings.goal,
+        interval: settings.interval,
+        deadline: settings.end,
+        ok_if: settings.ok_if,
+        through_failed: settings.through_failed,
+        is_watched: settings.is_watched,
+    };
+    let program = Program::find(program)?;
+    let account = Account::new(settings.cloud)?;
+    if policy.is_watched {
+        signals::tidy_up_first(ui::end_live_for_good)?;
+    }
+    let Some((regions, servers)) = find(&account, &settings.selection, &policy)? else {
+        return Ok(Exit::DeadlinePassed);
+    };
+    if servers.is_empty() {
+        return Err(Error::new(Kind::NotYet, "there is no such server"));
+    }
+    let until = if settings.any { Until::Any } else { Until::All };
+    let end = watch(&account, &regions, servers, policy, until)?;
+    match program {
+        Some(program) if end.exit == Exit::Ok => {
+            let (word, region) = for_command(&end);
+            Err(program.without(&SECRET_VARIABLES).exec(&word, region))
+        }
+        Some(_) => Ok(end.exit),
+        None => print(&end),
+    }
+}
+
+/// What COMMAND is told: the status that all have, and the region in which all are.
+fn for_command(end: &WatchEnd) -> (String, Option<Region>) {
+    let same = |mut words: Vec<String>| {
+        words.dedup();
+        if words.len() == 1 { words.pop() } else { None }
+    };
+    let word = same(end.parts.iter().map(|part| part.word()).collect());
+    let region = same(end.parts.iter().map(|part| part.server.region.clone()).collect());
+    (word.unwrap_or_default(), region.and_then(|code| Region::from_code(&code)))
+}
+
+/// Prints the word of one server, or a line for each.
+fn print(end: &WatchEnd) -> Result<Exit> {
+    let printed = match &end.parts[..] {
+        [part] if part.word().is_empty() => Ok(()),
+        [part] => output::line(&part.word()),
+        parts => {
+            let rows = parts.iter().map(|part| {
+                let word = Some(part.word()).filter(|word| !word.is_empty());
+                let word = word.unwrap_or_else(|| "none".to_owned());
+                [word, escape_control(&part.server.name), part.server.region.clone()]
+            });
+            output::columns(&rows.collect::<Vec<_>>())
+        }
+    };
+    match printed {
+        Err(err) if end.exit == Exit::Ok => return Err(err),
+        Err(err) => log::error!("{err}"),
+        Ok(()) if end.exit == Exit::Ok => systemd::ready(),
+        Ok(()) => {}
+    }
+    Ok(end.exit)
+}

@@ -1,0 +1,194 @@
+//! The settings of the `cloud` commands that are about servers.
+
+use std::time::Duration;
+
+use regex_lite::Regex;
+
+use super::cloud_settings::CloudSettings;
+use super::settings::{ok_if, wait_timeout};
+use super::sources::Sources;
+use crate::cli::{options, values};
+use crate::clock::BootInstant;
+use crate::error::{Error, Result};
+use crate::model::{Goal, OkIf};
+use crate::ui;
+
+/// The time between two lists. The limit is a thousand a minute for the whole account.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The time limit of what has to be asked before a wait without a deadline.
+const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// The servers of a command.
+#[derive(Clone, Debug)]
+pub enum ServerSelection {
+    /// These, by id or name.
+    Named(Vec<String>),
+    /// Those whose name matches.
+    Matching(Regex),
+    /// All.
+    All,
+}
+
+/// What Ansible asks of an inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InventoryRequest {
+    /// Everything.
+    List,
+    /// The variables of one host.
+    Host(String),
+}
+
+/// How `cloud servers` shows the servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServersFormat {
+    /// In columns.
+    Table,
+    /// As a list of objects.
+    Json,
+    /// One name a line.
+    Names,
+    /// As an inventory for Ansible.
+    Ansible(InventoryRequest),
+}
+
+/// The settings of `cloud servers`.
+#[derive(Debug)]
+pub struct ServersSettings {
+    /// The account.
+    pub cloud: CloudSettings,
+    /// All, or those whose name matches.
+    pub selection: ServerSelection,
+    /// The automation status that they have.
+    pub status: Option<String>,
+    /// How they are shown.
+    pub format: ServersFormat,
+}
+
+impl ServersSettings {
+    /// Resolves them.
+    ///
+    /// # Errors
+    /// A value is not possible, or two exclude each other.
+    pub fn resolve(sources: &Sources) -> Result<ServersSettings> {
+        let host = sources.flag(&options::HOST).map(str::to_owned);
+        let request = match (sources.has(&options::LIST), host) {
+            (true, Some(_)) => {
+                return Err(Error::usage("--list cannot be combined with --host"));
+            }
+            (_, Some(host)) => Some(InventoryRequest::Host(host)),
+            (true, None) => Some(InventoryRequest::List),
+            (false, None) => None,
+        };
+        let format = match (sources.flag(&options::FORMAT), request) {
+            (None, None) | (Some("table"), None) => ServersFormat::Table,
+            (Some("json"), None) => ServersFormat::Json,
+            (Some("names"), None) => ServersFormat::Names,
+            (Some("ansible") | None, request) => {
+                ServersFormat::Ansible(request.unwrap_or(InventoryRequest::List))
+            }
+            (Some("table" | "json" | "names"), Some(_)) => {
+                return Err(Error::usage("--list and --host belong to --format ansible"));
+            }
+            (Some(other), _) => {
+                let known = "table, json, names, ansible";
+                let message = format!("--format: {other:?} is not supported here ({known})");
+                return Err(Error::usage(message));
+            }
+        };
+        Ok(ServersSettings {
+            cloud: CloudSettings::resolve(sources)?,
+            selection: matching(sources)?.map_or(ServerSelection::All, ServerSelection::Matching),
+            status: sources.flag(&options::RACKCONNECT).map(str::to_owned),
+            format,
+        })
+    }
+}
+
+fn matching(sources: &Sources) -> Result<Option<Regex>> {
+    Ok(sources.given(&options::NAME, values::regex)?.map(|given| given.value))
+}
+
+/// The settings of `cloud status` and `cloud facts`.
+#[derive(Debug)]
+pub struct NamedServersSettings {
+    /// The account.
+    pub cloud: CloudSettings,
+    /// The servers.
+    pub selection: ServerSelection,
+}
+
+impl NamedServersSettings {
+    /// Resolves them.
+    ///
+    /// # Errors
+    /// A value is not possible, or no server is named.
+    pub fn resolve(sources: &Sources, operands: &[String]) -> Result<NamedServersSettings> {
+        if operands.is_empty() {
+            return Err(Error::usage("name a SERVER, by id or name"));
+        }
+        let selection = ServerSelection::Named(operands.to_vec());
+        Ok(NamedServersSettings { cloud: CloudSettings::resolve(sources)?, selection })
+    }
+}
+
+/// The settings of `cloud wait`.
+#[derive(Debug)]
+pub struct CloudWaitSettings {
+    /// The account.
+    pub cloud: CloudSettings,
+    /// The servers.
+    pub selection: ServerSelection,
+    /// What is waited for.
+    pub goal: Goal,
+    /// The time between two lists.
+    pub interval: Duration,
+    /// When to give up; none: never.
+    pub end: Option<BootInstant>,
+    /// Other outcomes that count as success.
+    pub ok_if: OkIf,
+    /// Whether the wait goes on after FAILED.
+    pub through_failed: bool,
+    /// Whether it ends with the first server.
+    pub any: bool,
+    /// Whether a person watches a live line.
+    pub is_watched: bool,
+}
+
+impl CloudWaitSettings {
+    /// Resolves them.
+    ///
+    /// # Errors
+    /// A value is not possible, or two exclude each other.
+    pub fn resolve(sources: &Sources, operands: &[String]) -> Result<CloudWaitSettings> {
+        let selection = match (operands, matching(sources)?, sources.has(&options::ALL)) {
+            ([], Some(regex), false) => ServerSelection::Matching(regex),
+            ([], None, true) => ServerSelection::All,
+            ([_, ..], None, false) => ServerSelection::Named(operands.to_vec()),
+            _ => return Err(Error::usage("give one of: SERVER..., --name REGEX, --all")),
+        };
+        let goal = sources.value(&options::FOR, values::goal)?.value;
+        if goal == Goal::Gateway {
+            return Err(Error::usage(
+                "--for gateway: Cloud Servers does not know the gateway; use rackconnect wait on \
+                 the server",
+            ));
+        }
+        let mut cloud = CloudSettings::resolve(sources)?;
+        let end = wait_timeout(sources)?.value.map(|timeout| cloud.started + timeout);
+        cloud.end = end.unwrap_or(cloud.started + NO_DEADLINE);
+        let interval = sources.given(&options::INTERVAL, values::interval)?;
+        let through_failed = sources.has(&options::THROUGH_FAILED);
+        Ok(CloudWaitSettings {
+            cloud,
+            selection,
+            goal,
+            interval: interval.map_or(DEFAULT_INTERVAL, |interval| interval.value),
+            end,
+            ok_if: ok_if(sources, through_failed)?,
+            through_failed,
+            any: sources.has(&options::ANY),
+            is_watched: ui::is_watched() && log::log_enabled!(log::Level::Info),
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! `cloud wait`.
+
+use std::time::Duration;
+
+use simulated_cloud::{Response, Server, What};
+
+use super::{CloudWorld, KEY};
+use crate::support::{PATIENCE, until};
+
+#[test]
+fn one_server_until_it_is_deployed_then_a_command_without_the_credentials() {
+    let world = CloudWorld::of("six servers");
+    let command = ["cloud", "wait", "web2", "--interval", "3s", "--", "env"];
+    let running = world.start(&command);
+    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    world.cloud.state().set_automation("web2", "DEPLOYED");
+    let end = running.end();
+    end.expect(0).says("web2 (DFW): DEPLOYING").says("web2 (DFW): DEPLOYED after ");
+    assert!(end.text().contains("RACKCONNECT_STATUS=DEPLOYED\n"), "{}", end.text());
+    assert!(end.text().contains("RACKCONNECT_REGION=dfw\n"), "{}", end.text());
+    assert!(!end.text().contains(KEY), "{}", end.text());
+}
+
+#[test]
+fn every_end_of_one_server() {
+    let world = CloudWorld::of("six servers");
+    assert_eq!(world.run("cloud wait web1").expect(0).text(), "DEPLOYED\n");
+    assert_eq!(world.run("cloud wait db1").expect(4).text(), "FAILED\n");
+    assert_eq!(world.run("cloud wait db1 --ok-if failed").expect(0).text(), "FAILED\n");
+    world.run("cloud wait db2 --region syd").expect(5);
+    world.run("cloud wait db2").expect(2).says("use an id");
+    world.run("cloud wait web3").expect(3);
+    world.run("cloud wait").expect(2).says("give one of");
+    world.run("cloud wait web1 --for gateway").expect(2);
+    world.run("cloud wait web1 -- /nonexistent/program").expect(127);
+    let late = world.run("cloud wait plain --timeout 2s");
+    late.expect(124).says("perhaps the account has no RackConnect");
+    let through = world.run("cloud wait db1 --through-failed --timeout 1s");
+    assert_eq!(through.expect(124).text(), "FAILED\n");
+}
+
+#[test]
+fn a_server_that_is_deleted_or_in_error_ends_its_part() {
+    let world = CloudWorld::of("six servers");
+    let deleted = world.start("cloud wait web2 --interval 3s");
+    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    world.cloud.state().set_status("web2", "DELETED");
+    deleted.end().expect(5).says("web2 (DFW): the server was deleted");
+    let building = world.start("cloud wait plain --interval 3s");
+    assert!(world.cloud.wait_for("GET /syd", 2, PATIENCE));
+    world.cloud.state().server("plain").fault = Some("No valid host was found".to_owned());
+    world.cloud.state().set_status("plain", "ERROR");
+    let said = building.end();
+    said.expect(4).says("plain (SYD): the server is in ERROR").says("No valid host was found");
+}
+
+#[test]
+fn the_wait_outlasts_a_revoked_token_the_rate_limit_and_an_identity_that_is_down() {
+    let world = CloudWorld::of("six servers");
+    let down = Response::text(503, "<html>");
+    world.cloud.fault("POST /v2.0/tokens", 3, What::Answer(down));
+    let running = world.start("cloud wait web2 --interval 3s");
+    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    world.cloud.state().revoke_all();
+    let limit = Response::fault("overLimit", 413, "OverLimit Retry...").with("Retry-After", "4");
+    world.cloud.fault("GET /dfw", 1, What::Answer(limit));
+    until("a request after both", || world.cloud.state().tokens.len() == 2);
+    world.cloud.state().set_automation("web2", "DEPLOYED");
+    running.end().expect(0).says("OverLimit Retry...");
+}
+
+#[test]
+fn a_deadline_that_passes_before_identity_answers() {
+    let world = CloudWorld::of("six servers");
+    let down = Response::text(503, "<html>");
+    world.cloud.fault("POST /v2.0/tokens", 100, What::Answer(down));
+    let end = world.run("cloud wait web1 --timeout 4s --interval 3s");
+    end.expect(124).says("gave up before any server was found").says("HTTP 503");
+}
+
+/// A thousand servers cost what one costs: a list for each region and interval.
+#[test]
+fn a_thousand_servers_over_six_regions() {
+    let world = CloudWorld::new();
+    let server = |number: u32| {
+        let region = simulated_cloud::REGIONS[number as usize % 6];
+        Server::new(region, number, &format!("s{number}"), Some("DEPLOYING"))
+    };
+    world.cloud.state().servers = (1..=1_000).map(server).collect();
+    let running = world.start("cloud wait --all --interval 3s -q");
+    assert!(world.cloud.wait_for("changes-since=", 6, PATIENCE));
+    let numbers: Vec<u32> = (1..=1_000).collect();
+    for number in numbers {
+        world.cloud.state().set_automation(&format!("s{number}"), "DEPLOYED");
+    }
+    let end = running.end();
+    assert_eq!(end.expect(0).text().lines().count(), 1_000);
+    // The first list, and a few of changes, for each of six regions; never one for each server.
+    assert!(world.cloud.count("GET ") <= 6 * 8, "{}", world.cloud.count("GET "));
+}
+
+#[test]
+fn the_worst_counts_and_with_any_the_first() {
+    let world = CloudWorld::of("six servers");
+    let all = world.run("cloud wait web1 db1 --interval 3s");
+    assert_eq!(all.expect(4).text(), "DEPLOYED  web1  DFW\nFAILED    db1   ORD\n");
+    world.run("cloud wait web1 web2 --any").expect(0);
+    world.run("cloud wait --name ^web --timeout 1s").expect(124).says("web2 (DFW): gave up");
+    world.run("cloud wait --name nothing").expect(3);
+}
+
+/// Only metadata changed, and the service did not count that as a change of the server.
+#[test]
+fn a_change_that_is_in_no_list_of_changes_is_seen_in_the_next_whole_list() {
+    let world = CloudWorld::of("six servers");
+    let running = world.start("cloud wait web2 --interval 3s");
+    assert!(world.cloud.wait_for("changes-since=", 1, PATIENCE));
+    {
+        let mut state = world.cloud.state();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3_600);
+        state.set_automation("web2", "DEPLOYED");
+        state.server("web2").updated = long_ago;
+    }
+    running.end().expect(0);
+}
