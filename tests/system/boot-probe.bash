@@ -61,7 +61,7 @@ kept() { ip route get 203.0.113.9 | grep -q "via 10.182.127.198"; }
 gateway_is_set() {
     say_if "the gateway is set at boot" until_true kept
     say_if "the keeper is up" until_is rackconnect-gateway.service active
-    say_if "what is for all to read can be read" test "$(cd /run/rackconnect-agent && stat -c %a . budget status.json | xargs)" = "755 666 644"
+    say_if "what is for all to read can be read" test "$(cd /run/rackconnect-agent && stat -c %a . shared shared/budget status.json | xargs)" = "755 755 666 644"
 }
 # lost_and_kept WHAT COMMAND...
 lost_and_kept() {

@@ -395,7 +395,7 @@ TOML
     ) &
     helpers+=($!)
     boot <<'SH'
-say_if "it waits without DNS" until_true grep_journal "look up|cannot find|no address|resolve"
+say_if "it waits without DNS" until_true grep_journal "name lookup for|cannot look up"
 echo '10.190.0.5 dfw.api.rackconnect.rackspace.com' >/etc/hosts
 say_if "it waits while the API is down" until_true grep_journal "cannot connect"
 touch /out/api-up

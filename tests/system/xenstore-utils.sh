@@ -62,7 +62,7 @@ if [ "$(id -u)" = 0 ]; then
         store=$!
         while ! grep -q XENSTORED_PATH "$folder/out"; do kill -0 $store; sleep 0.05; done
         same "$kind: root reads no other user's store" \
-            "rackconnect: error: xenstore ($XENSTORED_PATH) does not work: it belongs to user 65534, who is neither root nor this program's user" \
+            "rackconnect: error: xenstore ($XENSTORED_PATH) does not work: it belongs to another user (uid 65534)" \
             "$("$folder/rackconnect" status --source xenstore 2>&1 || true)"
         same "$kind: that user does" dfw "$($as_nobody "$folder/rackconnect" region)"
         kill $store
