@@ -1,8 +1,8 @@
-//! The case files: what the API does, what the program is run with, what must be seen. CONTRIBUTING.md
-//! says how to add one; `support/case_file.rs` describes the format.
+//! The case files: what the API does, what the program is run with, what must be seen.
+//! CONTRIBUTING.md says how to add one; `support/case_file.rs` describes the format.
 //!
-//! `tests/cases/` holds behaviour, one sentence each; `tests/campaign/` holds faults by the hundred,
-//! which are also played in random sequences, several on one server.
+//! `tests/cases/` holds behaviour, one sentence each; `tests/campaign/` holds faults by the
+//! hundred, which are also played in random sequences, several on one server.
 
 #[path = "support/mod.rs"]
 mod support;

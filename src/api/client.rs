@@ -115,11 +115,11 @@ impl Client {
         let url = self.url(request.operation, request.format);
         self.wire.begin(deadline, request.reserved, before_send);
         log::debug!("GET {url}");
-        let mut outcome = self.exchange(&url);
+        let mut outcome = self.send(&url);
         if outcome.as_ref().is_err_and(|err| self.was_closed_while_idle(err)) {
             log::debug!("the server has closed the kept connection: connecting again");
             self.wire.begin_again();
-            outcome = self.exchange(&url);
+            outcome = self.send(&url);
         }
         let elapsed = BootInstant::now().since(started);
         self.finish(&url, outcome, elapsed)
@@ -140,7 +140,7 @@ impl Client {
 
     /// Another process tried to take a permit for this one, and found the state locked.
     pub fn note_locked(&self) {
-        self.wire.exchange().limiter.goes_on_trying(BootInstant::now());
+        self.wire.exchange().limiter.record_locked(BootInstant::now());
     }
 
     /// Settles the permit of a request that has ended.
@@ -176,7 +176,7 @@ impl Client {
         Ok((status_code, body))
     }
 
-    fn exchange(&self, url: &str) -> Result<(u16, Vec<u8>), ureq::Error> {
+    fn send(&self, url: &str) -> Result<(u16, Vec<u8>), ureq::Error> {
         let mut response = self.agent.get(url).call()?;
         let status_code = response.status().as_u16();
         let date = response.headers().get("date").and_then(|date| date.to_str().ok());
@@ -220,8 +220,8 @@ impl Client {
     }
 }
 
-/// The header that says that the body is encoded in a way that is not decoded here, though its bytes
-/// may look like an answer.
+/// The header that says that the body is encoded in a way that is not decoded here, though its
+/// bytes may look like an answer.
 fn unreadable_coding(headers: &HeaderMap) -> Option<String> {
     let is_readable = |name: &str, coding: &str| {
         coding.is_empty()

@@ -151,7 +151,7 @@ impl Leader {
         PollEvents { is_closed: files[1..].iter().map(is_closed).collect(), wakes }
     }
 
-    /// Reads what those need that have not said it yet.
+    /// Reads the subscription of each follower that has not sent it yet.
     fn read(&mut self) {
         self.followers.retain_mut(|follower| {
             if follower.subscribe.is_some() {
@@ -178,8 +178,8 @@ impl Leader {
             }
             return;
         };
-        // That there is no permit is true for those, too, that have connected since, but not for
-        // those that leave fewer permits to others: for them there may be one.
+        // There is no permit for followers that have connected since either. But one that leaves
+        // fewer permits to others may still get one, so it is not told.
         self.accept(BootInstant::now() + ACCEPT_TIMEOUT);
         self.publish_to(response, |subscribe| {
             cause != LimitCause::UsedUp || subscribe.reserved >= reserved

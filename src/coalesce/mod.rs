@@ -21,9 +21,9 @@
 //!
 //! **Trust.** The kernel says whose process is at the other end (SO_PEERCRED). A user's processes
 //! share among themselves, and root shares with all users: other users try root's leader first. A
-//! user that takes names and accepts no connection costs the sharing, nothing else: the rate limit bounds
-//! what is sent. What is shared is the HTTP status code and the body; each process interprets them
-//! itself.
+//! user that takes names and accepts no connection costs the sharing, nothing else: the rate limit
+//! bounds what is sent. What is shared is the HTTP status code and the body; each process
+//! interprets them itself.
 
 mod demand;
 mod election;

@@ -103,7 +103,7 @@ impl Response {
             0 => Ok((u16::try_from(code).ok()?, tail.to_vec())),
             1 => {
                 let until = instant(&head[16..24])?.clamp(now, now + MAX_REQUEST_TIME + WINDOW);
-                Err(Failure::RateLimited { until, cause: reason(code) })
+                Err(Failure::RateLimited { until, cause: cause_of(code) })
             }
             2 => Err(error(Kind::Unreachable, tail)),
             3 => Err(error(Kind::NotUnderstood, tail)),
@@ -122,7 +122,7 @@ fn code(cause: LimitCause) -> u32 {
     }
 }
 
-fn reason(code: u32) -> LimitCause {
+fn cause_of(code: u32) -> LimitCause {
     match code {
         0 => LimitCause::UsedUp,
         LOCKED => LimitCause::Locked,

@@ -6,15 +6,16 @@ use std::ops::RangeInclusive;
 use super::evidence::KernelEvidence;
 use crate::netlink::{Link, Route};
 
-/// The networks of ServiceNet beyond a server's own subnet. Source: the RackConnect documentation of
-/// a server's routes.
+/// The networks of ServiceNet beyond a server's own subnet. Source: the RackConnect documentation
+/// of a server's routes.
 pub(crate) const SERVICENET: [Ipv4Addr; 2] =
     [Ipv4Addr::new(10, 176, 0, 0), Ipv4Addr::new(10, 208, 0, 0)];
 
 /// The prefix length of both.
 pub(crate) const PREFIX: u8 = 12;
 
-/// The prefix lengths that routes to them have on servers: 12, and 13 in the documentation's example.
+/// The prefix lengths that routes to them have on servers: 12, and 13 in the documentation's
+/// example.
 pub(crate) const ROUTE_PREFIXES: RangeInclusive<u8> = 8..=16;
 
 /// Whether an address is on ServiceNet.
@@ -31,8 +32,8 @@ pub(crate) fn leads_into(route: &Route, network: Ipv4Addr) -> bool {
         && (destination.to_bits() ^ network.to_bits()) >> shift == 0
 }
 
-/// The interface on ServiceNet: the one that xenstore names, else the one with an address there, else
-/// the one that the routes use.
+/// The interface on ServiceNet: the one that xenstore names, else the one with an address there,
+/// else the one that the routes use.
 pub(crate) fn interface<'a>(kernel: &'a KernelEvidence, mac: Option<&[u8]>) -> Option<&'a Link> {
     let by_mac = mac.and_then(|mac| kernel.links.iter().find(|link| link.mac == mac));
     let has_address = |link: &&Link| kernel.addresses_of(link.index).any(contains);
@@ -44,7 +45,8 @@ pub(crate) fn interface<'a>(kernel: &'a KernelEvidence, mac: Option<&[u8]>) -> O
     by_mac.or_else(|| kernel.links.iter().find(has_address)).or_else(by_route)
 }
 
-/// ServiceNet's router: the gateway of a route there, else the first host of the interface's subnet.
+/// ServiceNet's router: the gateway of a route there, else the first host of the interface's
+/// subnet.
 pub(crate) fn router(kernel: &KernelEvidence, link: &Link) -> Option<IpAddr> {
     let is_on_link = |route: &&Route| {
         route.interface == Some(link.index) && SERVICENET.iter().any(|it| leads_into(route, *it))

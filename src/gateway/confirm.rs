@@ -1,5 +1,5 @@
-//! Confirmation of a change. A change may cut off the session in which it is made, so it can be made to undo
-//! itself unless it is confirmed from any session.
+//! Confirmation of a change. A change may cut off the session in which it is made, so it can be
+//! made to undo itself unless it is confirmed from any session.
 //!
 //! The process that waits listens on a socket in the state directory, which only root can reach;
 //! Enter on its terminal counts as well.

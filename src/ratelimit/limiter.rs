@@ -179,10 +179,10 @@ impl RateLimiter {
         }
     }
 
-    /// This process, or one that tried on its behalf, found the window locked. Whether to go on
-    /// trying before the next request counts as one of a process alone. After a while without a
-    /// try, it begins anew.
-    pub fn goes_on_trying(&mut self, now: BootInstant) -> bool {
+    /// Records that this process, or its leader, found the window locked. Returns whether to try
+    /// again; otherwise the next request counts against the limit of a process alone. The time for
+    /// trying starts again after a while without an attempt.
+    pub fn record_locked(&mut self, now: BootInstant) -> bool {
         let recent = self.lock_tries.filter(|(_, last)| now.since(*last) < 3 * LOCK_TIMEOUT);
         let since = recent.map_or(now - LOCK_TIMEOUT, |(since, _)| since);
         self.lock_tries = Some((since, now));
@@ -204,7 +204,7 @@ impl RateLimiter {
             Err(err) => err,
         };
         let now = BootInstant::now();
-        if matches!(err, SharedFileError::Locked(_)) && self.goes_on_trying(now) {
+        if matches!(err, SharedFileError::Locked(_)) && self.record_locked(now) {
             return Err(RateLimited { until: now + LOCK_RETRY, cause: LimitCause::Locked });
         }
         if !self.has_warned {
@@ -386,13 +386,13 @@ mod tests {
     }
 
     #[test]
-    fn a_process_goes_on_trying_to_get_the_lock_for_ten_seconds() {
+    fn a_process_record_locked_to_get_the_lock_for_ten_seconds() {
         let mut limiter = alone();
         let at = |millis| BootInstant(Duration::from_secs(1_000) + Duration::from_millis(millis));
-        assert!((0..9).all(|n| limiter.goes_on_trying(at(n * 1_050))));
-        assert!(!limiter.goes_on_trying(at(9_000)));
+        assert!((0..9).all(|n| limiter.record_locked(at(n * 1_050))));
+        assert!(!limiter.record_locked(at(9_000)));
         // A process that has not tried for a while begins anew.
-        assert!(limiter.goes_on_trying(at(13_000)));
+        assert!(limiter.record_locked(at(13_000)));
     }
 
     #[test]

@@ -160,7 +160,8 @@ mod tests {
             prop_assert_eq!(found, messages);
         }
 
-        /// Any bytes: no panic, an end, and never more in memory than one message and the last chunk.
+        /// Any bytes: no panic, an end, and never more in memory than one message and the last
+        /// chunk.
         #[test]
         fn any_bytes_are_read(chunks in chunks()) {
             let mut decoder = Decoder::default();

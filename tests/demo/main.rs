@@ -1,7 +1,8 @@
-//! The demo of the README: the real program against a simulated RackConnect API that deploys a server in 20 seconds.
+//! The demo of the README: the real program against a simulated RackConnect API that deploys a
+//! server in 20 seconds.
 //!
-//! `cargo run --example demo`. It builds the program first (Cargo builds none for an example), asks nothing but
-//! loopback, and exits non-zero if the program does not end as it should.
+//! `cargo run --example demo`. It builds the program first (Cargo builds none for an example), asks
+//! nothing but loopback, and exits non-zero if the program does not end as it should.
 
 use std::io::{self, Write};
 use std::process::{Command, ExitCode};
@@ -36,7 +37,8 @@ fn demo() -> Result<(), String> {
     if !cargo.map_err(|why| format!("cargo does not run: {why}"))?.success() {
         return Err("the program cannot be built".to_owned());
     }
-    // This program is target/PROFILE/examples/demo, and the one that was just built is target/debug/rackconnect.
+    // This program is target/PROFILE/examples/demo, and the one that was just built is
+    // target/debug/rackconnect.
     let own = std::env::current_exe().map_err(|why| why.to_string())?;
     let program = own
         .ancestors()

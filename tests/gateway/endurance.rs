@@ -1,5 +1,5 @@
-//! Many runs, watched. A few in `cargo test`; `tests/system/gateway-endurance.sh` asks for a hundred,
-//! and then time counts, too.
+//! Many runs, watched. A few in `cargo test`; `tests/system/gateway-endurance.sh` asks for a
+//! hundred, and then time counts, too.
 
 use std::process::Stdio;
 use std::sync::Arc;

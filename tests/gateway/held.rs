@@ -1,5 +1,5 @@
-//! A process that is held up in the middle of a change, by a terminal that is stopped or by a signal, for longer than the guard
-//! waits: what it would have done next must not happen any more.
+//! A process that is held up in the middle of a change, by a terminal that is stopped or by a
+//! signal, for longer than the guard waits: what it would have done next must not happen any more.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -38,7 +38,8 @@ fn ended_by(child: &mut Child) -> Option<i32> {
     status.unwrap().signal()
 }
 
-/// The guard had undone it, and then the old route was removed, the only one: neither guard nor record was left.
+/// The guard had undone it, and then the old route was removed, the only one: neither guard nor
+/// record was left.
 fn it_goes_on_after_the_guard_has_undone_it() {
     for step in ["route added", "route removed"] {
         let network = Network::usual();
@@ -127,7 +128,8 @@ fn a_lost_record_disarmed_the_guard() {
     assert_eq!(network.server.routes(), before);
 }
 
-/// The first that failed ended the undo: the dead gateway stayed, alone or taking turns with what came back.
+/// The first that failed ended the undo: the dead gateway stayed, alone or taking turns with what
+/// came back.
 fn one_route_that_could_not_come_back_kept_the_others() {
     let other = "10.182.0.1";
     for before in

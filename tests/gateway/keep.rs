@@ -265,7 +265,8 @@ fn the_gateway_moves() {
         "10.182.21.219".parse().unwrap(),
         Script::of([Step::new("DEPLOYED").gateway("10.182.100.1")]),
     );
-    // Nothing is asked before it is lost; then the old one is put back at once, and the new one set.
+    // Nothing is asked before it is lost; then the old one is put back at once, and the new one
+    // set.
     network.server.remove(&network.server.defaults()[0]);
     keep.until("10.182.127.198 is put back");
     keep.until("10.182.100.1 on eth1 is the default gateway");
@@ -353,7 +354,8 @@ fn an_ipv6_gateway_is_refused() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// Its own changes were taken for news, so that it tried every five seconds, and gave up after five times.
+/// Its own changes were taken for news, so that it tried every five seconds, and gave up after five
+/// times.
 fn a_dead_gateway_is_not_hurried() {
     let network =
         Network::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
@@ -394,7 +396,8 @@ fn a_flood_of_events() {
     keep.end(SIGTERM).expect(0).says("kernel notifications were lost");
 }
 
-/// A change to the dead gateway whose process and guard are killed, and whose undo has no interface any more.
+/// A change to the dead gateway whose process and guard are killed, and whose undo has no interface
+/// any more.
 fn stuck(network: &Network) {
     let mut set = network.start(network.agent(&["gateway", "set"]));
     until("the dead gateway is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
@@ -506,8 +509,8 @@ fn puts_back_without_its_folder() {
     }
 }
 
-/// A xenstore that was silent for two seconds was a wrong configuration, and a state folder that could not be made a contention:
-/// after neither does systemd start it again.
+/// A xenstore that was silent for two seconds was a wrong configuration, and a state folder that
+/// could not be made a contention: after neither does systemd start it again.
 fn passing_trouble_at_the_start_is_not_its_end() {
     let network = Network::usual();
     let provider = "vm-data/provider_data/provider";

@@ -1,4 +1,5 @@
-//! The gateway commands, with the real binary, in network namespaces that the test makes itself: no root, no `ip`.
+//! The gateway commands, with the real binary, in network namespaces that the test makes itself: no
+//! root, no `ip`.
 
 mod check;
 mod doctor;

@@ -1,5 +1,5 @@
-//! Network namespaces for tests, made without root and without `ip`: a thread in a namespace of its own, the interfaces
-//! between two of them, addresses and routes, by netlink.
+//! Network namespaces for tests, made without root and without `ip`: a thread in a namespace of its
+//! own, the interfaces between two of them, addresses and routes, by netlink.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;

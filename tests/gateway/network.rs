@@ -166,7 +166,8 @@ impl Network {
         self.server.run(move || command.spawn().expect("the agent starts"))
     }
 
-    /// The agent with a state folder of its own, so that its requests are not counted with those of other runs.
+    /// The agent with a state folder of its own, so that its requests are not counted with those of
+    /// other runs.
     pub fn agent_of_run(&self, run: usize, arguments: &[&str]) -> Command {
         let mut command = self.agent(arguments);
         command.env("RACKCONNECT_STATE_DIR", self.folder.path().join(run.to_string()));

@@ -151,7 +151,8 @@ fn a_rule_goes_before_the_main_table() {
     let mut other = network.server.route("default", PUBLIC, "eth0", 0);
     other.table = 77;
     network.server.append(&other);
-    // struct fib_rule_hdr: packets for 198.41.0.0/16 go by table 77 (FR_ACT_TO_TBL is 1), before the main table's rule.
+    // struct fib_rule_hdr: packets for 198.41.0.0/16 go by table 77 (FR_ACT_TO_TBL is 1), before
+    // the main table's rule.
     let rule = [libc::AF_INET as u8, 16, 0, 0, 77, 0, 0, 1, 0, 0, 0, 0];
     let flags =
         (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
@@ -168,8 +169,8 @@ fn a_rule_goes_before_the_main_table() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// The kernel takes turns among routes of one metric, and was asked at a moment when it was ours' turn: networkd appends its
-/// own behind ours.
+/// The kernel takes turns among routes of one metric, and was asked at a moment when it was ours'
+/// turn: networkd appends its own behind ours.
 fn ours_is_not_alone() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
@@ -311,7 +312,8 @@ fn other_types_of_service_and_tables_are_not_touched() {
     network.expect(&[(GATEWAY, 0)]);
 }
 
-/// As an ordinary user, where there are any: in a user namespace of the test's there is one user alone.
+/// As an ordinary user, where there are any: in a user namespace of the test's there is one user
+/// alone.
 pub fn as_nobody(mut command: Command) -> Option<Command> {
     let whole =
         fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
@@ -346,7 +348,8 @@ fn no_privilege_is_refused() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// In a user namespace of its own a process has every capability, but none over the network around it.
+/// In a user namespace of its own a process has every capability, but none over the network around
+/// it.
 fn a_kernel_that_refuses_leaves_everything() {
     let network = Network::usual();
     let agent = network.agent(&["gateway", "set"]);
@@ -731,7 +734,8 @@ fn in_the_background_of_a_terminal() {
     let network = Network::usual();
     let pty = nix::pty::openpty(None, None).expect("a terminal");
     let agent = network.agent(&["gateway", "set", "--confirm", "50s"]);
-    // A session of its own on the terminal, whose shell has job control: what follows "&" is in the background.
+    // A session of its own on the terminal, whose shell has job control: what follows "&" is in the
+    // background.
     let mut command = Command::new("setsid");
     command
         .args(["--ctty", "sh", "-mc", "\"$@\" & wait $!", "sh"])

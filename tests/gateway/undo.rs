@@ -121,7 +121,8 @@ fn removed(namespace: &Namespace, route: &Route) -> Option<Route> {
     })
 }
 
-/// The kernel goes by what is named alone: which route that is, must be known before it is asked to remove one.
+/// The kernel goes by what is named alone: which route that is, must be known before it is asked to
+/// remove one.
 fn the_kernel_removes_what_was_foreseen() {
     let network = Network::bare([deployed()]);
     let server = &network.server;
@@ -168,8 +169,8 @@ fn the_kernel_removes_what_was_foreseen() {
     assert!(compared > 20, "only {compared} were others");
 }
 
-/// A metric of 0 and a missing source are no condition to the kernel: the route at metric 100 went in place of one that was
-/// gone.
+/// A metric of 0 and a missing source are no condition to the kernel: the route at metric 100 went
+/// in place of one that was gone.
 fn another_route_is_not_removed() {
     let network = Network::bare([deployed()]);
     let server = &network.server;
@@ -230,7 +231,8 @@ fn another_route_goes_in_the_middle() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// How a held agent ends that gets a signal: those that can be heeded wait for the end of what it does.
+/// How a held agent ends that gets a signal: those that can be heeded wait for the end of what it
+/// does.
 fn signalled(held: Held, signal: Signal, steps: &str) -> Duration {
     kill(&held.child, signal);
     let start = Instant::now();

@@ -1,5 +1,5 @@
-//! The real binary against the simulated API, where a case file cannot say it: every shape of every body, connections,
-//! signals, terminals, broken outputs.
+//! The real binary against the simulated API, where a case file cannot say it: every shape of every
+//! body, connections, signals, terminals, broken outputs.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;

@@ -1,8 +1,8 @@
 //! The pages: every command in README.md and docs/ runs, and shows what its page says.
 //!
-//! - A `console` block is run line by line on a terminal; `…` stands for anything within a line. The
-//!   comment directly above it says against what: `<!-- api: NAME -->` (see `world`),
-//!   `<!-- in a network of its own -->` (run by the `gateway` target) or `<!-- not run: REASON -->`.
+//! - A `console` block is run line by line on a terminal; `…` stands for anything within a line.
+//!   The comment directly above it says against what: `<!-- api: NAME -->` (see `world`), `<!-- in
+//!   a network of its own -->` (run by the `gateway` target) or `<!-- not run: REASON -->`.
 //! - A `sh` block is run as a whole, or only checked for syntax where it would change the machine.
 //! - Of `yaml` and `toml` blocks, what the program itself understands is run or read.
 

@@ -1,4 +1,5 @@
-//! `facts`: everything that is known, each with where it comes from, and what is not known with why.
+//! `facts`: everything that is known, each with where it comes from, and what is not known with
+//! why.
 
 use std::process::Command;
 
@@ -77,7 +78,8 @@ fn without_the_api_xenstore_is_taken() {
     assert!(world.requests().is_empty());
 }
 
-/// What xenstore holds may be left over from before a rebuild: the API's "not known" is an answer, too.
+/// What xenstore holds may be left over from before a rebuild: the API's "not known" is an answer,
+/// too.
 #[test]
 fn an_api_that_answers_404_is_not_overruled_by_xenstore() {
     let world = World::of([Step::default()]);
@@ -134,7 +136,8 @@ fn another_provider_s_server_is_not_asked_about() {
     assert!(world.requests().is_empty());
 }
 
-/// ServiceNet is known by its label and its MAC: here an interface of the machine that the test runs on stands for it.
+/// ServiceNet is known by its label and its MAC: here an interface of the machine that the test
+/// runs on stands for it.
 #[test]
 fn servicenet_is_found_by_its_label_and_its_mac() {
     let real = std::fs::read_dir("/sys/class/net").unwrap().find_map(|entry| {

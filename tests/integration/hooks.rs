@@ -1,4 +1,5 @@
-//! `hooks`, with the real binary. What needs a journal, a reboot or a rebuild is in tests/system/boot.sh.
+//! `hooks`, with the real binary. What needs a journal, a reboot or a rebuild is in
+//! tests/system/boot.sh.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -119,7 +120,8 @@ fn the_time_limit_reaches_what_a_hook_has_started() {
     assert!(is_gone(child), "{child} lives");
 }
 
-/// A script of the shell dies of SIGTERM at once, and what it had started was killed in the same moment.
+/// A script of the shell dies of SIGTERM at once, and what it had started was killed in the same
+/// moment.
 #[test]
 fn what_a_hook_has_started_may_tidy_up() {
     let hooks = Hooks::new();
@@ -129,7 +131,8 @@ fn what_a_hook_has_started_may_tidy_up() {
     assert_eq!(run.expect(1).text(), "tidied\n");
 }
 
-/// There was one lock for all folders: the inner one waited for the outer one, and the other way round.
+/// There was one lock for all folders: the inner one waited for the outer one, and the other way
+/// round.
 #[test]
 fn a_hook_may_run_the_hooks_of_another_folder() {
     let (outer, inner) = (Hooks::new(), Hooks::new());
@@ -325,8 +328,8 @@ fn is_gone(pid: i32) -> bool {
     })
 }
 
-/// As process 1 of a container `hooks` left every orphan a zombie, and a signal ended it, and with it
-/// the hook, at once.
+/// As process 1 of a container `hooks` left every orphan a zombie, and a signal ended it, and with
+/// it the hook, at once.
 #[test]
 fn as_process_1_hooks_collects_orphans_and_ends_its_hook() {
     if !geteuid().is_root() {

@@ -161,7 +161,8 @@ fn waits_share_and_a_status_beside_them_is_news_for_them() {
     assert!(world.count() <= asked + 2, "{asked}, then {}", world.count());
 }
 
-/// Beside a wait that asks once an hour, one that came later used to wait for an hour, or to give up without an answer.
+/// Beside a wait that asks once an hour, one that came later used to wait for an hour, or to give
+/// up without an answer.
 #[test]
 fn a_wait_that_joins_another_has_its_first_answer_soon() {
     let world = deploying();
@@ -336,7 +337,8 @@ fn killed_and_started_at_random() {
     let mut running: Vec<Running> = (0..36).map(|i| world.start(lines[i % lines.len()])).collect();
     let start = Instant::now();
     let mut random = 12_345_usize;
-    // Who is killed between a place and its request wastes it; on a busy machine that may be most of a minute's places.
+    // Who is killed between a place and its request wastes it; on a busy machine that may be most
+    // of a minute's places.
     let asks_on = || world.count() > 10 || start.elapsed() > 3 * MINUTE;
     while start.elapsed() < Duration::from_secs(12) || !asks_on() {
         random =
@@ -498,8 +500,8 @@ fn holder(world: &World) -> Flock<File> {
     Flock::lock(File::open(world.budget()).unwrap(), FlockArg::LockExclusive).unwrap()
 }
 
-/// A process that could not have the lock for a second used to send its request uncounted: dozens of them, held up
-/// together by a busy disk, broke the limit.
+/// A process that could not have the lock for a second used to send its request uncounted: dozens
+/// of them, held up together by a busy disk, broke the limit.
 #[test]
 fn a_lock_that_was_held_for_seconds_broke_the_limit() {
     let world = deployed();
@@ -549,7 +551,8 @@ fn a_lock_that_is_never_given_back_ends_the_sharing() {
     assert_eq!(world.run("status").is_answered().stderr, "");
 }
 
-/// Whoever asked for all was told that there is no place, or told others so, and then asked in an hour only.
+/// Whoever asked for all was told that there is no place, or told others so, and then asked in an
+/// hour only.
 #[test]
 fn a_wait_that_finds_no_place_asks_as_soon_as_there_is_one() {
     let world = deployed();

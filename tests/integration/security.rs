@@ -1,5 +1,5 @@
-//! What another local user cannot make root do: the tests that SECURITY.md names, as far as they are
-//! not elsewhere. They need root.
+//! What another local user cannot make root do: the tests that SECURITY.md names, as far as they
+//! are not elsewhere. They need root.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

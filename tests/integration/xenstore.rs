@@ -1,4 +1,5 @@
-//! The xenstore client against the simulated xenstore: on a socket and on a pseudo-terminal, well and with every fault.
+//! The xenstore client against the simulated xenstore: on a socket and on a pseudo-terminal, well
+//! and with every fault.
 
 use std::thread;
 use std::time::Duration;
@@ -141,7 +142,8 @@ fn every_fault_is_survived_or_named() {
                         "{fault} (pty: {pty}): {read:?}"
                     );
                 }
-                // The payload's bytes cannot be known from any others: but what comes after them can.
+                // The payload's bytes cannot be known from any others: but what comes after them
+                // can.
                 Fault::EventInsideReply => {
                     assert!(matches!(watched, Err(XenstoreError::Broken(_))), "{watched:?}")
                 }

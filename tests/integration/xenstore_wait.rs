@@ -72,7 +72,8 @@ fn a_change_ends_the_wait_without_a_poll() {
     }
 }
 
-/// Waits share their answers: those who only listen are woken by xenstore, too, and an answer from before is not enough.
+/// Waits share their answers: those who only listen are woken by xenstore, too, and an answer from
+/// before is not enough.
 #[test]
 fn a_change_ends_all_waits_of_the_server() {
     let store = Xenstore::start(store().with(STATUS, "\"DEPLOYING\"")).unwrap();
@@ -128,7 +129,8 @@ fn with_every_fault_the_wait_goes_on_by_polling() {
             [false, true].into_iter().flat_map(|pty| faults().map(move |fault| (pty, fault)))
         {
             scope.spawn(move || {
-                // What is left over from before disagrees with the API: so no working watch slows the polling down.
+                // What is left over from before disagrees with the API: so no working watch slows
+                // the polling down.
                 let config = Store { pty, ..store().with(STATUS, "\"DEPLOYED\"") };
                 let config = if fault == Fault::Vanish { config } else { config.fault(fault) };
                 let store = Xenstore::start(config).unwrap();
@@ -246,7 +248,8 @@ fn an_empty_store_is_looked_at_until_the_deadline() {
     ends(&wait(&store), 2, "");
 }
 
-/// Two minutes of waiting, and then a change: at most two questions a minute before it, and the end within 100 ms after it.
+/// Two minutes of waiting, and then a change: at most two questions a minute before it, and the end
+/// within 100 ms after it.
 #[test]
 #[ignore = "it takes two minutes and measures time: tests/system/xenstore-timing.sh"]
 fn two_questions_a_minute_and_then_the_end_within_100_ms() {

@@ -1,16 +1,17 @@
 //! The format of the case files and how they are run.
 //!
-//! A file has `about`, one sentence; `[api]`, the configuration of the simulated API (its README has
-//! all keys), and perhaps `[xenstore]`, that of the simulated xenstore; `setup`, a shell script that
-//! is run first, in the temporary directory; and `[[run]]`, in turn. In the end `requests` is what
-//! the API was asked.
+//! A file has `about`, one sentence; `[api]`, the configuration of the simulated API (its README
+//! has all keys), and perhaps `[xenstore]`, that of the simulated xenstore; `setup`, a shell script
+//! that is run first, in the temporary directory; and `[[run]]`, in turn. In the end `requests` is
+//! what the API was asked.
 //!
 //! A file can hold many cases: its `[[row]]` tables and the `[matrix]` arrays are multiplied, and
 //! `{key}` in any string stands for the value that the case has of that key. A string that is only
 //! `{key}` becomes the value itself, whatever its type, and an array of them becomes part of the
 //! array around it. `name` is then the name of each case; without it, a case has its file's name.
 //!
-//! In `args`, `env`, `config`, `setup` and `stdout` there are also `{endpoint}`, `{ca}`, `{folder}`.
+//! In `args`, `env`, `config`, `setup` and `stdout` there are also `{endpoint}`, `{ca}`,
+//! `{folder}`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -261,8 +262,8 @@ fn to_its_end(mut command: Command) -> Result<Ended, String> {
 }
 
 impl Case {
-    /// Whether it can be one of many on one server: nothing but the API's script makes it what it is,
-    /// and no request is held back after it.
+    /// Whether it can be one of many on one server: nothing but the API's script makes it what it
+    /// is, and no request is held back after it.
     pub fn is_one_of_many(&self) -> bool {
         let api: Vec<&str> = self.api.keys().map(String::as_str).collect();
         let is_limited = |run: &Run| run.code == 6 || run.code == 124;

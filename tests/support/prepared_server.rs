@@ -1,5 +1,5 @@
-//! The files of a healthy RackConnect server below a directory, for `doctor --root`, and the xenstore
-//! that belongs to it.
+//! The files of a healthy RackConnect server below a directory, for `doctor --root`, and the
+//! xenstore that belongs to it.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,6 @@
-//! The request limit over minutes, with hundreds of processes and several users, at the simulated API, whose own count
-//! is the judge. Started by limit.sh; prints its figures, and fails if one is not what is promised.
+//! The request limit over minutes, with hundreds of processes and several users, at the simulated
+//! API, whose own count is the judge. Started by limit.sh; prints its figures, and fails if one is
+//! not what is promised.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -444,7 +445,8 @@ fn users(program: &Path) {
     let _ = bob_waits.kill();
     let _ = bob_waits.wait();
 
-    // Bob takes the names of root's leaders and tells everybody who comes that the server is DEPLOYED.
+    // Bob takes the names of root's leaders and tells everybody who comes that the server is
+    // DEPLOYED.
     let root_waits = spawn("", "wait --interval 1h");
     thread::sleep(Duration::from_secs(2));
     let name = leader(root_waits.id());

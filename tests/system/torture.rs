@@ -1,8 +1,8 @@
 //! Torture: every command with a fault at a system call of a seeded choice, by strace's fault
 //! injection, and the promises that have to hold whatever fails.
 //!
-//! `torture PROGRAM [--seed N] [--runs N]`. A run takes one command, counts its system calls, and lets
-//! the nth call of one kind fail, take long, or be the program's last. Afterwards:
+//! `torture PROGRAM [--seed N] [--runs N]`. A run takes one command, counts its system calls, and
+//! lets the nth call of one kind fail, take long, or be the program's last. Afterwards:
 //!
 //! - the program ended in time, without a panic, with an exit code of the contract;
 //! - no named file in the state directory is half written;
@@ -90,7 +90,8 @@ const FAULTS: [Fault; 11] = [
     Fault::Kill,
 ];
 
-/// Calls whose failure no program can answer for: they start and end it, or never fail by definition.
+/// Calls whose failure no program can answer for: they start and end it, or never fail by
+/// definition.
 const LEFT_OUT: [&str; 15] = [
     "sigaltstack",
     "execve",
@@ -188,7 +189,8 @@ fn ip(line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A namespace with the two interfaces of a RackConnect server; what is behind them does not matter.
+/// A namespace with the two interfaces of a RackConnect server; what is behind them does not
+/// matter.
 fn enter_namespace() -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(|err| format!("no network namespace: {err}"))?;
     ip("link set lo up");

@@ -1,5 +1,5 @@
-//! Section 4, but for SSH: what breaks the automation while it runs. Source: Rackspace's list of what must not
-//! be done to a server before it is DEPLOYED. After that the same is information.
+//! Section 4, but for SSH: what breaks the automation while it runs. Source: Rackspace's list of
+//! what must not be done to a server before it is DEPLOYED. After that the same is information.
 
 use crate::doctor::check::{Check, Finding, Judgement, Need};
 use crate::doctor::evidence::{Evidence, KernelEvidence, ProcessInfo, SelinuxMode, known};

@@ -122,8 +122,8 @@ fn is_within(validity: Option<Validity>, now: u64) -> bool {
     validity.is_none_or(|it| (it.not_before..=it.not_after).contains(&now))
 }
 
-/// The server's clock. While its certificate is not valid here, the client sends no request, so this
-/// is the only one, and it has a permit like any other.
+/// The server's clock. While its certificate is not valid here, the client sends no request, so
+/// this is the only one, and it has a permit like any other.
 fn server_date(
     subject: &Subject,
     connection: &mut UntrustedConnection,

@@ -14,7 +14,8 @@ const TOOLS: [&str; 3] = ["sed", "awk", "ip"];
 const PROGRAM_DIRECTORIES: [&str; 6] =
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
-/// Where firewall rules are saved: Red Hat's iptables-services, Debian's iptables-persistent, nftables.
+/// Where firewall rules are saved: Red Hat's iptables-services, Debian's iptables-persistent,
+/// nftables.
 const SAVED_RULES: [&str; 4] = [
     "/etc/sysconfig/iptables",
     "/etc/iptables/rules.v4",

@@ -13,8 +13,8 @@ pub(crate) enum Content {
     Features(Vec<Item>),
 }
 
-/// The names of all shapes; README.md describes them. Every operation has a body in every shape and format;
-/// where a shape makes no difference, it is that of `plain`.
+/// The names of all shapes; README.md describes them. Every operation has a body in every shape and
+/// format; where a shape makes no difference, it is that of `plain`.
 pub fn shapes() -> &'static [&'static str] {
     &[
         "plain",

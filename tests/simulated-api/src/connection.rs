@@ -1,4 +1,5 @@
-//! The wire: accepts connections, reads requests, and answers them as the server's step says, faults included.
+//! The wire: accepts connections, reads requests, and answers them as the server's step says,
+//! faults included.
 
 use crate::{
     Received, Shared, bodies,
@@ -208,7 +209,8 @@ impl Connection {
         SockRef::from(&*self.tcp).set_linger(Some(Duration::ZERO))
     }
 
-    /// The next request, or nothing if the client left, was idle for too long, or sends a head without end.
+    /// The next request, or nothing if the client left, was idle for too long, or sends a head
+    /// without end.
     fn read_request(&mut self, wire: &mut Wire) -> io::Result<Option<Request>> {
         loop {
             if let Some((request, length)) = parse(&self.buffer)? {
@@ -458,7 +460,8 @@ fn other(path: &str, asked: Option<&str>, step: &Step) -> Answer {
 fn answer(operation: Operation, path: &str, step: Step) -> Answer {
     let applies = step.applies_to(operation);
     let fault = step.fault.filter(|_| applies);
-    // A fault of the handshake that this connection met, and the client did not mind: answered like any other.
+    // A fault of the handshake that this connection met, and the client did not mind: answered like
+    // any other.
     let fault = fault.filter(|fault| !fault.is_of_handshake());
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let asked = query.split('&').find_map(|pair| pair.strip_prefix("format="));

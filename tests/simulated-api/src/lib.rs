@@ -1,6 +1,7 @@
-//! A simulated RackConnect v2.0 API for the tests and the demo of `rackconnect`: real TLS with a certificate authority
-//! of its own, the four operations in all their formats, the request limit, and a script of what happens when,
-//! faults included. README.md describes scripts, shapes and faults.
+//! A simulated RackConnect v2.0 API for the tests and the demo of `rackconnect`: real TLS with a
+//! certificate authority of its own, the four operations in all their formats, the request limit,
+//! and a script of what happens when, faults included. README.md describes scripts, shapes and
+//! faults.
 //!
 //! ```
 //! use simulated_api::{Config, Script, Simulator, Step};
@@ -11,7 +12,8 @@
 //! # std::io::Result::Ok(())
 //! ```
 //!
-//! A server is its source address. On loopback the address that was dialled (127.0.0.1, 127.0.0.2, …) stands in for it.
+//! A server is its source address. On loopback the address that was dialled (127.0.0.1, 127.0.0.2,
+//! …) stands in for it.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -55,9 +57,11 @@ pub struct Config {
     pub tls: bool,
     /// TLS 1.2 alone, as an old server would.
     pub tls12_only: bool,
-    /// Where to write the CA's certificate (PEM); none: in a temporary folder that goes with the simulator.
+    /// Where to write the CA's certificate (PEM); none: in a temporary folder that goes with the
+    /// simulator.
     pub ca_file: Option<PathBuf>,
-    /// Names and addresses for the certificate, beyond localhost, 127.0.0.1 to .9, ::1, the six regions' and `listen`.
+    /// Names and addresses for the certificate, beyond localhost, 127.0.0.1 to .9, ::1, the six
+    /// regions' and `listen`.
     pub names: Vec<String>,
     /// Requests a minute; 30.
     pub limit: u32,
@@ -75,7 +79,8 @@ pub struct Config {
     pub cut: Option<Cut>,
     /// How many requests the log keeps, and arrivals each server; none: all.
     pub keep: Option<usize>,
-    /// What happens to servers without a script of their own. In TOML the steps stand at the top: `[[step]]`.
+    /// What happens to servers without a script of their own. In TOML the steps stand at the top:
+    /// `[[step]]`.
     #[serde(rename = "step", deserialize_with = "top_level_steps")]
     pub script: Script,
     /// The scripts of servers with their own. In TOML: `[[server."127.0.0.2".step]]`.
@@ -159,7 +164,8 @@ pub struct Received {
     pub path: String,
     /// The headers, in order.
     pub headers: Vec<(String, String)>,
-    /// The index of the step that answered it (none: over the limit, no operation, or lost with its connection).
+    /// The index of the step that answered it (none: over the limit, no operation, or lost with its
+    /// connection).
     pub step: Option<usize>,
     /// The code of the answer; none if none is sent.
     pub code: Option<u16>,
@@ -249,7 +255,8 @@ impl Simulator {
         Simulator::start_observed(config, |_| {})
     }
 
-    /// Starts one that tells `observer` of every request, in the order of the log, before it is answered.
+    /// Starts one that tells `observer` of every request, in the order of the log, before it is
+    /// answered.
     pub fn start_observed(
         config: Config,
         observer: impl Fn(&Received) + Send + Sync + 'static,
@@ -296,7 +303,8 @@ impl Simulator {
         self.url(self.addresses[0])
     }
 
-    /// The URL of the listener at that address, or of one that listens at all addresses. Panics if there is none.
+    /// The URL of the listener at that address, or of one that listens at all addresses. Panics if
+    /// there is none.
     pub fn endpoint_at(&self, address: IpAddr) -> String {
         let exact = self.addresses.iter().find(|a| a.ip() == address);
         let any = || self.addresses.iter().find(|a| a.ip().is_unspecified());
@@ -335,7 +343,8 @@ impl Simulator {
         &self.shared.certificates.unknown_ca_pem
     }
 
-    /// Every request received so far (the last `keep`), in order. A request is here before its answer leaves.
+    /// Every request received so far (the last `keep`), in order. A request is here before its
+    /// answer leaves.
     pub fn log(&self) -> Vec<Received> {
         self.shared.state().log.iter().cloned().collect()
     }
@@ -357,8 +366,8 @@ impl Simulator {
         self.shared.state().servers.get(&server).map(|server| server.counts).unwrap_or_default()
     }
 
-    /// The most requests that a server sent in any window of that length (its end not counted), those answered
-    /// with 403 or not at all included.
+    /// The most requests that a server sent in any window of that length (its end not counted),
+    /// those answered with 403 or not at all included.
     pub fn max_in_any_window(&self, server: IpAddr, window: Duration) -> usize {
         let state = self.shared.state();
         let times = state
@@ -374,7 +383,8 @@ impl Simulator {
         self.shared.state().server(server, &self.shared.config).step(Instant::now())
     }
 
-    /// Gives a server another script, from its beginning. Panics if it is impossible ([`Script::check`]).
+    /// Gives a server another script, from its beginning. Panics if it is impossible
+    /// ([`Script::check`]).
     pub fn set_script(&self, server: IpAddr, script: Script) {
         script.check().expect("a script that can be played");
         self.shared.state().server(server, &self.shared.config).set_script(script);

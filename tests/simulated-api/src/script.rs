@@ -96,7 +96,8 @@ impl Item {
 /// Everything that happens to one server, in order. The last step lasts for ever, whatever it says;
 /// a script without steps knows nothing of the server (404).
 ///
-/// The first step begins with the server's first connection (or, after `set_script`, with its next connection or request).
+/// The first step begins with the server's first connection (or, after `set_script`, with its next
+/// connection or request).
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
@@ -105,13 +106,16 @@ pub struct Script {
     pub steps: Vec<Step>,
 }
 
-/// What holds for a while, and how long. The default lasts for ever and knows nothing of the server.
+/// What holds for a while, and how long. The default lasts for ever and knows nothing of the
+/// server.
 ///
-/// With several of `requests`, `handshakes` and `lasts`, the step ends with whichever is reached first.
+/// With several of `requests`, `handshakes` and `lasts`, the step ends with whichever is reached
+/// first.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
-    /// It ends with the answer to that many requests to any of the four operations (those over the limit are not counted).
+    /// It ends with the answer to that many requests to any of the four operations (those over the
+    /// limit are not counted).
     pub requests: Option<u32>,
     /// Only requests to this operation count for `requests`.
     pub count: Option<Operation>,
@@ -144,7 +148,8 @@ pub struct Step {
     pub content_type: Option<String>,
     /// This code in place of the one that the answer would have.
     pub code: Option<u16>,
-    /// The operations that `fault`, `body` and `code` apply to; none means all. Not for faults of the handshake.
+    /// The operations that `fault`, `body` and `code` apply to; none means all. Not for faults of
+    /// the handshake.
     pub only: Vec<Operation>,
 }
 
@@ -424,7 +429,8 @@ pub fn faults() -> impl Iterator<Item = &'static str> {
 }
 
 impl Fault {
-    /// Whether it strikes at the handshake, before any request: decided when the connection is accepted.
+    /// Whether it strikes at the handshake, before any request: decided when the connection is
+    /// accepted.
     pub fn is_of_handshake(self) -> bool {
         use Fault::*;
         matches!(
@@ -438,7 +444,8 @@ impl Fault {
         )
     }
 
-    /// Whether the correct answer comes through all the same, to a client that speaks HTTP well (and has the patience).
+    /// Whether the correct answer comes through all the same, to a client that speaks HTTP well
+    /// (and has the patience).
     pub fn is_harmless(self) -> bool {
         use Fault::*;
         matches!(self, Slow | Chunked | CloseAfter | CloseRacing | Continue)

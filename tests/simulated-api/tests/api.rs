@@ -1,5 +1,6 @@
-//! The simulated API as its clients see it, over real TLS. Nothing here depends on the wall clock or on speed:
-//! the limit's minute is an hour from the simulator's start, and the long time-outs are only reached by a failure.
+//! The simulated API as its clients see it, over real TLS. Nothing here depends on the wall clock
+//! or on speed: the limit's minute is an hour from the simulator's start, and the long time-outs
+//! are only reached by a failure.
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,

@@ -1,7 +1,7 @@
 //! A simulated Rackspace Cloud: Identity v2.0 and Cloud Servers v2, as far as they are documented.
 //!
-//! Everything is on one loopback port, in plain HTTP: Identity below `/v2.0`, the Cloud Servers of a
-//! region below `/REGION/v2/TENANT`. Tests change the state while requests come in, and order
+//! Everything is on one loopback port, in plain HTTP: Identity below `/v2.0`, the Cloud Servers of
+//! a region below `/REGION/v2/TENANT`. Tests change the state while requests come in, and order
 //! faults for the next requests.
 
 mod identity;

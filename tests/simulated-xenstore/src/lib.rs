@@ -1,5 +1,6 @@
-//! A simulated xenstore for the tests of `rackconnect`: the protocol on a Unix socket, as xenstored has it, or on a
-//! pseudo-terminal in place of the kernel's device; with watches, changes by a script, and faults. README.md has them all.
+//! A simulated xenstore for the tests of `rackconnect`: the protocol on a Unix socket, as xenstored
+//! has it, or on a pseudo-terminal in place of the kernel's device; with watches, changes by a
+//! script, and faults. README.md has them all.
 //!
 //! ```
 //! use simulated_xenstore::{Config, Simulator};
@@ -64,7 +65,8 @@ const PAYLOAD_MAX: usize = 4096;
 pub struct Config {
     /// A pseudo-terminal in place of the device, rather than a socket.
     pub pty: bool,
-    /// Where the socket, or the link to the pseudo-terminal, is made; none: in a temporary folder that goes with it.
+    /// Where the socket, or the link to the pseudo-terminal, is made; none: in a temporary folder
+    /// that goes with it.
     pub path: Option<PathBuf>,
     /// What is in the store at first. Relative paths are the domain's own.
     pub values: BTreeMap<String, String>,
@@ -125,7 +127,8 @@ pub enum Fault {
     Huge,
     /// Events without end.
     Flood,
-    /// The ids of WATCH's and UNWATCH's replies are 0, and those of events any, as in Linux up to 4.10.
+    /// The ids of WATCH's and UNWATCH's replies are 0, and those of events any, as in Linux up to
+    /// 4.10.
     OldKernel,
     /// Connections end, and no new ones are accepted.
     Vanish,
@@ -601,7 +604,8 @@ impl State {
                     watches.remove(known);
                 }
                 match kind {
-                    // Whoever opens a pseudo-terminal anew finds the watches of the one before: they are replaced.
+                    // Whoever opens a pseudo-terminal anew finds the watches of the one before:
+                    // they are replaced.
                     WATCH => watches.push(watch),
                     _ if known.is_none() => return Err("ENOENT"),
                     _ => {}
@@ -652,7 +656,8 @@ impl Connection {
     }
 }
 
-/// Writes, and gives up on a client that reads nothing or has gone: that is no concern of the store's.
+/// Writes, and gives up on a client that reads nothing or has gone: that is no concern of the
+/// store's.
 fn write_all(out: &mut File, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match out.write(bytes) {

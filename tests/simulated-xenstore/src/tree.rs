@@ -65,7 +65,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The path that an event names when `changed` (absolute) has changed, or has been removed with all below it.
+    /// The path that an event names when `changed` (absolute) has changed, or has been removed with
+    /// all below it.
     pub fn sees(&self, changed: &str, removed: bool) -> Option<String> {
         let watched = absolute(&self.path)?;
         let seen = match is_within(changed, &watched) {
