@@ -20,5 +20,5 @@ cp -f usr/bin/rackconnect "$DESTDIR/usr/bin/"
 [ -z "$DESTDIR" ] && [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
 systemd-tmpfiles --create rackconnect-agent.conf
-systemctl start rackconnect-shared.service || echo "other users share no request limit" >&2
+systemctl start rackconnect-shared.service || echo "other users share no rate limit" >&2
 systemctl --no-block try-restart rackconnect-gateway.service

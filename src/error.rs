@@ -1,8 +1,8 @@
 //! The program's error: a kind, which decides the exit code, and a sentence for a person.
 //!
 //! A sentence names the thing (the path, the address, the option), says what is wrong with it and,
-//! where that is not plain, what to do. It may hold text from outside as it came: `term` makes
-//! control characters escape_control.
+//! where that is not plain, what to do. It may contain untrusted text;
+//! `ui::escape_control` escapes it before it is printed.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub enum Kind {
     Usage,
     /// The API says: not (yet).
     NotYet,
-    /// The request limit is used up.
+    /// The rate limit is used up.
     LimitUsedUp,
     /// The API cannot be reached: name, connection, TLS, timeout, 5xx.
     Unreachable,

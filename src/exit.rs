@@ -21,7 +21,7 @@ pub enum Exit {
     Failed = 4,
     /// There is nothing to wait for.
     NothingToWaitFor = 5,
-    /// The request limit is used up, and waiting for it would pass the deadline.
+    /// The rate limit is used up, and waiting for it would pass the deadline.
     LimitUsedUp = 6,
     /// The API cannot be reached.
     Unreachable = 7,

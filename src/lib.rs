@@ -29,7 +29,7 @@ pub mod gateway; // The default gateway: checked, set, undone, kept.
 pub mod hooks; // Programs that run once per deployment.
 pub mod model; // Plain values that every layer may know.
 pub mod netlink; // The kernel's routes.
-pub mod ratelimit; // The request limit.
+pub mod ratelimit; // The rate limit.
 pub mod region; // The region of this server, detected.
 pub mod session; // One command's dealings with the API.
 pub mod signals; // What ends the program from outside.

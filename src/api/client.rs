@@ -108,7 +108,7 @@ impl Client {
     /// request timeout.
     ///
     /// # Errors
-    /// See [`Failure`]. A 403 is no response but [`Failure::RateLimited`].
+    /// See [`Failure`]. A 403 is reported as [`Failure::RateLimited`].
     pub fn request(&self, request: Request, before_send: Option<BeforeSend>) -> Reply {
         let started = BootInstant::now();
         let deadline = request.deadline.min(started + self.request_timeout);

@@ -129,6 +129,8 @@ impl Race {
             Err(Errno::EINTR) => return None,
             Err(err) => {
                 let attempt = self.open.pop()?;
+                // The next address does not wait for this one.
+                self.next_start = now;
                 return Some((attempt.address, Err(err.into())));
             }
             Ok(0) => self.open.iter().position(|attempt| now >= attempt.deadline)?,

@@ -45,7 +45,7 @@ impl Endpoint {
         // http::Uri accepts any digits after the colon.
         let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
         if !port.is_empty() && uri.port_u16().is_none_or(|port| port == 0) {
-            return wrong("has an impossible port");
+            return wrong("has an invalid port");
         }
         match scheme {
             "https" => {}

@@ -1,7 +1,7 @@
 //! The client of the RackConnect v2.0 API: transport, endpoint, and what the responses mean.
 //!
 //! Source: "The RackConnect v2.0 API". The server is known by the source address of its requests on
-//! ServiceNet; there is no token. Thirty requests a minute are answered, then comes 403.
+//! ServiceNet; there is no token. Thirty requests a minute are answered; further ones get HTTP 403.
 
 pub mod client;
 pub(crate) mod connect;

@@ -64,7 +64,7 @@ impl NotFound {
     }
 }
 
-/// LimitCause there is no answer.
+/// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// No request was sent, because there is no permit; or one was, and the response was 403.

@@ -35,7 +35,7 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 ];
 
 /// The largest bundle that is read. Mozilla's whole list is a quarter of a megabyte.
-const BUNDLE_LIMIT: u64 = 8 << 20;
+const MAX_BUNDLE_BYTES: u64 = 8 << 20;
 
 /// Who is trusted.
 #[derive(Clone)]
@@ -108,7 +108,7 @@ fn verifier(
 
 fn bundle(path: &Path) -> Result<RootCertStore, String> {
     let pem =
-        file::read_trusted(path, BUNDLE_LIMIT, Links::Follow).map_err(|err| err.to_string())?;
+        file::read_trusted(path, MAX_BUNDLE_BYTES, Links::Follow).map_err(|err| err.to_string())?;
     parse_bundle(&pem)
 }
 

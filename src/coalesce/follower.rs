@@ -43,8 +43,7 @@ impl Follower {
         self.pid
     }
 
-    /// Waits for a response, until then at most. `wake`: another file that ends the wait when it
-    /// can be read.
+    /// Waits for a response until `until` at the latest. A readable `wake` ends the wait early.
     pub fn wait(&mut self, until: BootInstant, wake: Option<BorrowedFd<'_>>) -> Event {
         if self.buffer.is_empty() {
             self.buffer = vec![0; MAX_PACKET_BYTES + 1];
@@ -68,7 +67,7 @@ impl Follower {
         }
     }
 
-    /// Reads a packet; none if there is none yet.
+    /// Reads one packet; `None` if none has arrived.
     fn receive(&mut self) -> Option<Event> {
         match self.stream.read(&mut self.buffer) {
             Ok(length) => {

@@ -9,7 +9,7 @@ use crate::api::request::{BeforeSend, Reply, Request};
 use crate::clock::BootInstant;
 use crate::model::{Format, Operation};
 
-/// How much longer than a request's time a leader may be silent.
+/// The shortest grace period: how much longer than the request timeout a leader may be silent.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// Sends the requests of this process.

@@ -60,6 +60,10 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
 fn starts_children(command: Command) -> bool {
     matches!(
         command,
-        Command::Hooks | Command::GatewaySet | Command::GatewayKeep | Command::GatewayRollback
+        Command::Doctor
+            | Command::Hooks
+            | Command::GatewaySet
+            | Command::GatewayKeep
+            | Command::GatewayRollback
     )
 }

@@ -28,7 +28,7 @@ pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
         is_watched: settings.is_watched,
     };
     let program = Program::find(program)?;
-    let session = Session::new(settings.api, Patience::Once);
+    let session = Session::new(settings.api, Patience::Forever);
     session.check_ca_file()?;
     if policy.is_watched {
         signals::tidy_up_first(ui::end_live_for_good)?;
@@ -45,7 +45,9 @@ pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
         write_down(&session.settings().state_dir.value, word);
     }
     match program {
-        Some(program) if exit == Exit::Ok => Err(program.exec(word, session.optional_region())),
+        Some(program) if exit == Exit::Ok => {
+            Err(program.exec(word, session.optional_region(policy.deadline)))
+        }
         Some(_) => Ok(exit),
         None => print(word, exit),
     }

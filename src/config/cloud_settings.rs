@@ -40,7 +40,7 @@ impl CloudSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible, or the credentials cannot be read.
+    /// A value is invalid, or the credentials cannot be read.
     pub fn resolve(sources: &Sources) -> Result<CloudSettings> {
         let started = BootInstant::now();
         let profile = sources.given(&options::PROFILE, values::name)?;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::state::file::{self, Links};
 
 /// The largest file that is read.
-const LIMIT: u64 = 64 * 1024;
+const MAX_CONFIG_BYTES: u64 = 64 * 1024;
 
 /// One key of the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub fn read(path: &Path, named_by: Option<&str>) -> Result<Vec<Entry>> {
     entries(&path.display().to_string(), &text(path, named_by)?)?.into_iter().collect()
 }
 
-/// Reads of the file what can be read, and warns of the rest.
+/// Reads the valid entries of the file, and warns about the rest.
 pub fn read_leniently(path: &Path) -> Vec<Entry> {
     let warn = |err: &Error| log::warn!("{err}");
     let name = path.display().to_string();
@@ -42,13 +42,14 @@ pub fn read_leniently(path: &Path) -> Vec<Entry> {
         }
         Err(err) => {
             warn(&err);
-            let bytes = file::read_trusted(path, LIMIT, Links::Follow).unwrap_or_default();
+            let bytes =
+                file::read_trusted(path, MAX_CONFIG_BYTES, Links::Follow).unwrap_or_default();
             entries_by_line(&name, &String::from_utf8_lossy(&bytes))
         }
     }
 }
 
-/// The keys of what is not TOML as a whole: of every line that is, up to the first table.
+/// Reads an invalid TOML file line by line, up to the first table.
 pub(crate) fn entries_by_line(name: &str, text: &str) -> Vec<Entry> {
     let lines =
         text.lines().enumerate().take_while(|(_, line)| !line.trim_start().starts_with('['));
@@ -64,7 +65,7 @@ fn text(path: &Path, named_by: Option<&str>) -> Result<String> {
     let failed = |reason: &dyn std::fmt::Display| {
         Error::usage(format!("{origin}the configuration file {} {reason}", path.display()))
     };
-    match file::read_trusted(path, LIMIT, Links::Follow) {
+    match file::read_trusted(path, MAX_CONFIG_BYTES, Links::Follow) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|_| failed(&"is not UTF-8")),
         Err(err) if err.is_not_found() && named_by.is_none() => Ok(String::new()),
         Err(err) => Err(failed(&err)),
@@ -117,13 +118,11 @@ fn as_flag(value: &mut Value<'_>, key_type: KeyType) -> Result<String, String> {
             let words: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
             words.map(|words| words.join(",")).ok_or_else(|| "needs strings in its list".to_owned())
         }
-        (KeyType::Text, _) => Err(format!("needs a string, and is a value of type {found}")),
+        (KeyType::Text, _) => Err(format!("needs a string, not a value of type {found}")),
         (KeyType::Duration, _) => {
-            Err(format!("needs a duration such as \"90s\", and is a value of type {found}"))
+            Err(format!("needs a duration such as \"90s\", not a value of type {found}"))
         }
-        (KeyType::List, _) => {
-            Err(format!("needs a list of strings, and is a value of type {found}"))
-        }
+        (KeyType::List, _) => Err(format!("needs a list of strings, not a value of type {found}")),
     }
 }
 

@@ -42,7 +42,7 @@ impl ShowSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible, or two exclude each other.
+    /// A value is invalid, or two exclude each other.
     pub fn resolve(sources: &Sources) -> Result<ShowSettings> {
         let manager = sources.given(&options::AS, values::network_manager)?;
         let format = match (sources.flag(&options::FORMAT), manager) {
@@ -80,7 +80,7 @@ impl CheckSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible.
+    /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<CheckSettings> {
         let format = plain_format(sources)?;
         let one_shot = OneShotSettings::resolve(sources)?;
@@ -122,7 +122,7 @@ impl SetSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible.
+    /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<SetSettings> {
         let one_shot = OneShotSettings::resolve(sources)?;
         let wait = match sources.has(&options::WAIT) {
@@ -158,7 +158,7 @@ impl KeepSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible.
+    /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<KeepSettings> {
         let one_shot = OneShotSettings::resolve(sources)?;
         Ok(KeepSettings { one_shot, interface: interface(sources)? })

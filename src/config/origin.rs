@@ -42,10 +42,3 @@ pub struct Setting<T> {
     /// Where it came from.
     pub origin: Origin,
 }
-
-impl<T> Setting<T> {
-    /// The same origin with what `change` makes of the value.
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Setting<U> {
-        Setting { value: change(self.value), origin: self.origin }
-    }
-}

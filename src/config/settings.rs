@@ -125,7 +125,7 @@ impl StatusSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible, or two exclude each other.
+    /// A value is invalid, or two exclude each other.
     pub fn resolve(sources: &Sources) -> Result<StatusSettings> {
         let format = sources.flag(&options::FORMAT);
         let source = match (sources.flag(&options::SOURCE), format) {
@@ -164,7 +164,7 @@ impl ListSettings {
     /// Resolves them for the command that asks for `operation`.
     ///
     /// # Errors
-    /// A value is not possible.
+    /// A value is invalid.
     pub fn resolve(sources: &Sources, operation: Operation) -> Result<ListSettings> {
         Ok(ListSettings {
             format: super::format::output_format(sources, operation)?,
@@ -188,7 +188,7 @@ impl FactsSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible.
+    /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<FactsSettings> {
         let api = ApiSettings::resolve(sources)?;
         let deadline = sources.given(&options::DEADLINE, values::positive_duration)?;
@@ -212,7 +212,7 @@ impl DoctorSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible.
+    /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<DoctorSettings> {
         let api = ApiSettings::resolve(sources)?;
         let deadline = sources.given(&options::DEADLINE, values::positive_duration)?;
@@ -235,7 +235,7 @@ impl RegionCommandSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible.
+    /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<RegionCommandSettings> {
         Ok(RegionCommandSettings {
             format: super::format::plain_format(sources)?,
@@ -267,7 +267,7 @@ impl WaitSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible, or two exclude each other.
+    /// A value is invalid, or two exclude each other.
     pub fn resolve(sources: &Sources) -> Result<WaitSettings> {
         let api = ApiSettings::resolve(sources)?;
         let through_failed = sources.has(&options::THROUGH_FAILED);
@@ -322,7 +322,7 @@ impl HooksSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible.
+    /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<HooksSettings> {
         Ok(HooksSettings {
             region: RegionSettings::resolve(sources)?,

@@ -34,7 +34,7 @@ impl<'a> Sources<'a> {
     /// those that it will not use: a mistake shows at once.
     ///
     /// # Errors
-    /// The file cannot be read, or a value is not possible.
+    /// The file cannot be read, or a value is invalid.
     pub fn load(arguments: &'a Arguments) -> Result<Sources<'a>> {
         let mut sources = Sources::without_file(arguments, OnError::Fail);
         match sources.find(&options::CONFIG)? {
@@ -95,7 +95,7 @@ impl<'a> Sources<'a> {
     /// All values of an option that can be given several times.
     ///
     /// # Errors
-    /// One of them is not possible.
+    /// One of them is invalid.
     pub fn all<T>(
         &self,
         option: &OptionSpec,
@@ -108,7 +108,7 @@ impl<'a> Sources<'a> {
     /// The checked value of an option, if a source gives it.
     ///
     /// # Errors
-    /// The value is not possible; the message names its origin.
+    /// The value is invalid; the message names its origin.
     pub fn given<T>(
         &self,
         option: &OptionSpec,
@@ -124,7 +124,7 @@ impl<'a> Sources<'a> {
     /// The checked value of an option or, if no source gives it, its default.
     ///
     /// # Errors
-    /// The value is not possible; the message names its origin.
+    /// The value is invalid; the message names its origin.
     pub fn value<T>(
         &self,
         option: &OptionSpec,

@@ -18,7 +18,7 @@ const API: &str = "api";
 pub(super) struct ApiFacts<'a> {
     session: &'a Session,
     end: BootInstant,
-    /// LimitCause it is not asked (any more).
+    /// Why it is no longer asked.
     obstacle: Option<String>,
     has_answered: bool,
 }

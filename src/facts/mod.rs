@@ -93,7 +93,7 @@ fn object(facts: [Fact; NAMES.len()]) -> Tree {
     Tree::Map(entries.map(|(name, fact)| (name.to_owned(), as_tree(fact))).collect())
 }
 
-/// LimitCause the API is not asked, if it is not.
+/// Why the API is not asked; none if it is.
 fn obstacle(session: &Session, asks_api: bool, server: &Server) -> Option<String> {
     let is_known = session.settings().endpoint.is_some() || session.region().known().is_some();
     match (asks_api, is_known) {

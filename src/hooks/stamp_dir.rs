@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
@@ -110,9 +111,16 @@ impl StampDir {
 
     /// The text of a stamp; none if there is none that counts.
     pub fn read(&self, name: &str) -> Option<String> {
-        let file = self.dir.open_file(name, OFlag::O_RDONLY, 0).ok()?;
         let ignore = |reason: &str| {
             log::warn!("ignoring the stamp {}: it {reason}", self.path_of(name).display());
+        };
+        let file = match self.dir.open_file(name, OFlag::O_RDONLY, 0) {
+            Ok(file) => file,
+            Err(Errno::ENOENT) => return None,
+            Err(errno) => {
+                ignore(&format!("cannot be opened: {}", errno.desc()));
+                return None;
+            }
         };
         if let Err(reason) = check_file(&file) {
             ignore(&reason);

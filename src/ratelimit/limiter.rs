@@ -209,7 +209,7 @@ impl RateLimiter {
         }
         if !self.has_warned {
             log::warn!(
-                "the request limit cannot be shared with other processes, so this one keeps to \
+                "the rate limit cannot be shared with other processes, so this one keeps to \
                  {PERMITS_ALONE} requests a minute: {}",
                 err.message()
             );

@@ -52,7 +52,7 @@ impl Attempts {
     /// When to try again after a failure of an attempt that began at `asked`.
     ///
     /// # Errors
-    /// There is no sense in another attempt.
+    /// No further attempt would help.
     pub(super) fn after(
         &mut self,
         failure: &Failure,
@@ -105,7 +105,7 @@ impl Attempts {
         self.has_failed = true;
         self.first_failed.get_or_insert(asked);
         let again = now + BACKOFF;
-        // With less time left than the pause took, a second attempt would only hide this error.
+        // With less time left than the backoff took, a second attempt would only hide this error.
         let has_time = again + BACKOFF <= self.deadline_of(now);
         if !is_first || err.kind != Kind::Unreachable || !has_time {
             return Err(err.clone());

@@ -41,8 +41,8 @@ pub struct RegionLookup {
     patience: Patience,
     /// What was detected, unless it may still change.
     detected: OnceLock<Detected>,
-    /// Whether it was worth looking again once. Then it is until the deadline, also if the last look
-    /// is cut short by it.
+    /// Whether it was worth looking again once. Then it is until the deadline, also if the last
+    /// look is cut short by it.
     may_come: OnceLock<()>,
 }
 
@@ -130,8 +130,9 @@ impl Session {
     }
 
     /// The region, for a command that only passes it on.
-    pub fn optional_region(&self) -> Option<Region> {
-        match self.region.look(BootInstant::now() + DETECT_TIMEOUT) {
+    pub fn optional_region(&self, deadline: Option<BootInstant>) -> Option<Region> {
+        let soon = BootInstant::now() + DETECT_TIMEOUT;
+        match self.region.look(deadline.map_or(soon, |deadline| deadline.min(soon))) {
             Detected::Known(region, _) => Some(region),
             Detected::NotYet(_) | Detected::Unknown(_) => None,
         }

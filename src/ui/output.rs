@@ -19,8 +19,7 @@ pub fn line(text: &str) -> Result<()> {
     write(format!("{text}\n").as_bytes())
 }
 
-/// Writes a body as it came; on a terminal with control characters made escape_control and a
-/// newline at the end.
+/// Writes a body unchanged; on a terminal, control characters are escaped and a newline is added.
 ///
 /// # Errors
 /// As for [`line()`].

@@ -87,7 +87,7 @@ pub trait Source {
     /// Asks, and returns by `deadline`. The result may be that of another question.
     ///
     /// # Errors
-    /// A setting is wrong, so that waiting has no sense.
+    /// A setting is wrong, so that waiting would never succeed.
     fn ask(&mut self, question: Question, deadline: BootInstant) -> Result<Poll>;
 
     /// Sleeps until then, or until something happens.

@@ -107,10 +107,14 @@ fn find(name: &OsStr) -> Result<PathBuf> {
     Err(forbidden.map_or_else(|| not_found(name), |path| cannot_execute(&path)))
 }
 
-/// Whether this user may execute a file, as far as its mount allows it too; none if there is none.
+/// Whether this user may execute the file; `None` if it does not exist.
 fn executable(path: &Path) -> Option<bool> {
-    let metadata = fs::metadata(path).ok()?;
-    Some(metadata.is_file() && access(path, AccessFlags::X_OK).is_ok())
+    match fs::metadata(path) {
+        Ok(metadata) => Some(metadata.is_file() && access(path, AccessFlags::X_OK).is_ok()),
+        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+        // It may exist, where this user cannot look.
+        Err(_) => Some(false),
+    }
 }
 
 fn not_found(name: &OsStr) -> Error {

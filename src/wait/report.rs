@@ -145,9 +145,9 @@ fn gave_up(machine: &Machine, elapsed: &str) -> String {
     let failure = machine.failure().map(|failure| failure.message());
     let last = match (failure, machine.status()) {
         (Some(failure), Some(status)) => {
-            format!("the last status was {status}, and the last request has no answer: {failure}")
+            format!("the last status was {status}, and the last attempt failed: {failure}")
         }
-        (Some(failure), None) => format!("the last request has no answer: {failure}"),
+        (Some(failure), None) => format!("the last attempt failed: {failure}"),
         (None, Some(status)) => format!("the status is {status}"),
         (None, None) if machine.is_unknown_server() => "RackConnect does not know this server \
                                                         (404 was the only answer): perhaps it is \
@@ -188,7 +188,7 @@ fn managed_state(machine: &Machine) -> String {
     let snapshot = machine.snapshot();
     match snapshot.and_then(|snapshot| snapshot.managed.as_deref()) {
         Some(word) if word.eq_ignore_ascii_case("complete") => {
-            "DEPLOYED; xenstore said before that Managed Operations is complete, which is left over"
+            "DEPLOYED; ignoring the earlier \"complete\" of Managed Operations in xenstore"
                 .to_owned()
         }
         Some(word) => format!("DEPLOYED; Managed Operations: {word}"),

@@ -28,7 +28,7 @@ pub struct WaitEnd {
 /// Waits. `started`: when the process started, for the times that people are told.
 ///
 /// # Errors
-/// A setting is wrong, so that waiting has no sense.
+/// A setting is wrong, so that waiting would never succeed.
 pub fn run(source: &mut dyn Source, policy: Policy, started: BootInstant) -> Result<WaitEnd> {
     let mut now = BootInstant::now();
     let mut wait =

@@ -1,4 +1,4 @@
-//! The request limit with real processes, at the simulated API, whose own count is the judge.
+//! The rate limit with real processes, at the simulated API, whose own count is the judge.
 //!
 //! What takes minutes or several users is in limit.sh.
 

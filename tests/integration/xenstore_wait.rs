@@ -244,8 +244,22 @@ fn an_empty_store_is_looked_at_until_the_deadline() {
     ends(&wait(&store), 124, "");
     store.set(PROVIDER, "Amazon");
     ends(&wait(&store), 5, "NOT-RACKCONNECT\n");
+    // One that does not work (yet) is looked at again, too.
     store.fault(Fault::Vanish);
-    ends(&wait(&store), 2, "");
+    ends(&wait(&store), 124, "");
+}
+
+/// The region was looked for within a second, and then never again: exit code 2 at once.
+#[test]
+fn a_slow_xenstore_did_not_let_a_wait_find_its_region() {
+    for fault in [Fault::Slow(1_900), Fault::Stall] {
+        let store = Xenstore::start(store().fault(fault)).unwrap();
+        let mut agent = bare_agent(&["wait", "--timeout", "3s"]);
+        agent.env("XENSTORED_PATH", store.path());
+        let ended = support::ended(agent.output().expect("the agent starts"));
+        ends(&ended, 124, "");
+        assert!(ended.stderr.contains("the region is not known yet"), "{}", ended.stderr);
+    }
 }
 
 /// Two minutes of waiting, and then a change: at most two questions a minute before it, and the end

@@ -299,7 +299,7 @@ say_if "what all users can write is in a file system of its own" mountpoint -q $
 say_if "which is small" test "$(df --output=size -k $shared | tail -n 1)" -le 64
 say_if "the wait, in its sandbox, has used the file in it" test "$(stat -c %a:%u $shared/budget)" = 666:0
 as_another="setpriv --reuid=2001 --regid=2001 --clear-groups rackconnect"
-say_if "another user shares the request limit" test "$($as_another status --region dfw 2>&1)" = DEPLOYED
+say_if "another user shares the rate limit" test "$($as_another status --region dfw 2>&1)" = DEPLOYED
 SH
     check "the region came from xenstore, and the API was asked" test -s "$case/requests"
     local ran='say_if "$what: the hooks are through" until_is rackconnect-hooks.service active

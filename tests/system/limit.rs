@@ -1,4 +1,4 @@
-//! The request limit over minutes, with hundreds of processes and several users, at the simulated
+//! The rate limit over minutes, with hundreds of processes and several users, at the simulated
 //! API, whose own count is the judge. Started by limit.sh; prints its figures, and fails if one is
 //! not what is promised.
 

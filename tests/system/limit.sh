@@ -1,5 +1,5 @@
 #!/bin/sh
-# The request limit over minutes: 200 waits, 50 loops, another program on the same server, several users, a full disk.
+# The rate limit over minutes: 200 waits, 50 loops, another program on the same server, several users, a full disk.
 # About four minutes, all side by side, each at a simulated API of its own. Usage: tests/system/limit.sh [PROGRAM [SCENARIO]]
 # Without root the parts that need several users or a mount say NOT RUN.
 set -eu

@@ -10,7 +10,7 @@ const HEADER_BYTES: usize = 12;
 /// In the fourth byte of the header.
 const RESERVED_BIT: u8 = 0x40;
 
-/// DnsResponse codes.
+/// Response codes (RFC 1035).
 const NO_ERROR: u8 = 0;
 const NAME_ERROR: u8 = 3;
 

@@ -17,7 +17,7 @@ const FAILURES_TO_BELIEVE: u32 = 2;
 /// What this wait knows from xenstore.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Local {
-    /// What it said last; none while there is none.
+    /// The last snapshot, if xenstore is available.
     pub(super) snapshot: Option<Snapshot>,
     /// The status that it was last seen to have, or not to have.
     pub(super) status: Option<Option<Status>>,

@@ -14,11 +14,11 @@ const SILENCE_TIME: Duration = Duration::from_secs(60);
 const SILENT_QUESTIONS: u32 = 2;
 
 impl Machine {
-    /// Takes in what xenstore says now; none if there is none (any more).
+    /// Records xenstore's current values; `None` if xenstore is unavailable.
     pub fn observe(&mut self, snapshot: Option<&Snapshot>, now: BootInstant) {
         self.local.snapshot = snapshot.cloned();
         if let Some(snapshot) = snapshot {
-            // What cannot be read is no value, no absence of one, and no change of it either.
+            // An unreadable value is neither a value nor an absence nor a change.
             if snapshot.is_clear() {
                 match self.is_past_deployed() {
                     true => self.local.status = Some(snapshot.status.clone()),

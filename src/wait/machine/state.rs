@@ -45,7 +45,7 @@ pub struct Machine {
     pub(super) status: Option<Status>,
     pub(super) gateway: Option<IpAddr>,
     pub(super) tasks: Vec<NamedStatus>,
-    /// LimitCause the last question has no answer; none if it has one.
+    /// Why the last question has no answer; none if it has one.
     pub(super) failure: Option<Failure>,
     /// Whether anything but 404 was ever received.
     pub(super) was_ever_known: bool,
@@ -101,7 +101,7 @@ impl Machine {
         &self.tasks
     }
 
-    /// LimitCause the last question has no answer, if it has none.
+    /// Why the last question has no answer; none if it has one.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_ref()
     }

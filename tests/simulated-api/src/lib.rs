@@ -1,5 +1,5 @@
 //! A simulated RackConnect v2.0 API for the tests and the demo of `rackconnect`: real TLS with a
-//! certificate authority of its own, the four operations in all their formats, the request limit,
+//! certificate authority of its own, the four operations in all their formats, the rate limit,
 //! and a script of what happens when, faults included. README.md describes scripts, shapes and
 //! faults.
 //!
