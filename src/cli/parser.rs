@@ -236,8 +236,14 @@ fn check_applies(spec: &CommandSpec, option: &OptionSpec) -> Result<()> {
     if option.applies_to(spec.command) {
         return Ok(());
     }
-    let commands = COMMANDS.iter().filter(|spec| option.belongs_to(spec.command));
-    let names: Vec<&str> = commands.map(|spec| spec.name).collect();
+    let is_cloud = |spec: &CommandSpec| matches!(spec.command, Command::Cloud(_));
+    let commands = || COMMANDS.iter().filter(|spec| option.belongs_to(spec.command));
+    // Those on the same side are meant, if there are any.
+    let near: Vec<&str> = commands()
+        .filter(|other| is_cloud(other) == is_cloud(spec))
+        .map(|spec| spec.name)
+        .collect();
+    let names = if near.is_empty() { commands().map(|spec| spec.name).collect() } else { near };
     Err(Error::usage(format!(
         "{} does not take --{}; it is an option of {}",
         spec.name,
