@@ -223,7 +223,7 @@ mod tests {
         for topic in topics() {
             for length in [HelpLength::Short, HelpLength::Full] {
                 let wide = text(topic, length, 1_000);
-                for width in [60, 80, 100] {
+                for width in [64, 80, 100] {
                     let narrow = text(topic, length, width);
                     // Usage lines and names of options stand as they are.
                     let long = narrow.lines().filter(|line| line.chars().count() > width);
