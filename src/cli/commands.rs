@@ -325,9 +325,10 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec(
         Command::Cloud(CloudCommand::Wait),
         "cloud wait",
-        "SERVER...|--name REGEX|--all [-- COMMAND [ARG]...]",
+        "[SERVER]...",
         "Wait until servers are DEPLOYED, then run COMMAND",
-        "As \"rackconnect wait\" does on a server, for any number of servers. Each region is asked for          one list every --interval (10s), however many servers it has. A server that is deleted          (exit code 5) or in ERROR (4) ends its part of the wait. The exit code is that of the          server that ended worst; with --any, that of the first. COMMAND does not see the          variables with credentials.",
+        "Servers are named by id or name, or chosen by --name or --all. \"-- COMMAND\" may follow. It \
+         waits as \"rackconnect wait\" does on a server, for any number of servers. Each region is asked for          one list every --interval (10s), however many servers it has. A server that is deleted          (exit code 5) or in ERROR (4) ends its part of the wait. The exit code is that of the          server that ended worst; with --any, that of the first. COMMAND does not see the          variables with credentials.",
     ),
     #[cfg(feature = "cloud")]
     spec(
