@@ -10,7 +10,7 @@ use crate::api::endpoint::Endpoint;
 use crate::api::{response, tls};
 use crate::cli;
 use crate::clock::BootInstant;
-use crate::coalesce::{Response, Subscribe};
+use crate::coalesce::{Demand, Response};
 use crate::config;
 use crate::duration;
 use crate::gateway::record::ChangeRecord;
@@ -205,8 +205,8 @@ pub fn xenstore_metadata(bytes: &[u8]) {
 /// What leaders and followers send each other.
 pub fn coalesce(bytes: &[u8]) {
     let now = BootInstant(Duration::from_secs(1_000_000));
-    if let Some(subscribe) = Subscribe::decode(bytes, MIN_INTERVAL) {
-        assert_eq!(Subscribe::decode(&subscribe.encode(), MIN_INTERVAL), Some(subscribe));
+    if let Some(demand) = Demand::decode(bytes, MIN_INTERVAL) {
+        assert_eq!(Demand::decode(&demand.encode(), MIN_INTERVAL), Some(demand));
     }
     if let Some(response) = Response::decode(bytes, now) {
         let again = Response::decode(&response.encode(), now);

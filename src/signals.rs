@@ -33,7 +33,8 @@ pub fn start() {
     if process::id() == 1 {
         for signal in ENDING {
             // It fails for signals that cannot be handled alone.
-            let _ = flag::register_conditional_shutdown(signal, 128 + signal, armed().clone());
+            let _ =
+                flag::register_conditional_shutdown(signal, 128 + signal, ends_at_once().clone());
         }
     }
 }
@@ -59,8 +60,8 @@ pub fn restore_inherited_mask() {
 }
 
 /// For commands that start children: where SIGCHLD is ignored, the kernel forgets how they ended. A
-/// handler that does nothing ends that; programs that are started have the default again.
-pub fn notice_children() {
+/// handler that does nothing prevents that; programs that are started get the default again.
+pub fn reset_ignored_sigchld() {
     if ignored() >> (SIGCHLD - 1) & 1 == 1 {
         // It fails for signals that cannot be handled alone.
         let _ = flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)));
@@ -76,7 +77,7 @@ fn ignored() -> u64 {
 }
 
 /// The ending signals that are not ignored.
-fn heeded() -> impl Iterator<Item = i32> {
+fn not_ignored() -> impl Iterator<Item = i32> {
     let ignored = ignored();
     ENDING.into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0)
 }
@@ -85,11 +86,11 @@ fn heeded() -> impl Iterator<Item = i32> {
 ///
 /// # Errors
 /// The handlers cannot be installed, or their thread cannot be started.
-pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
+pub fn on_signal(tidy_up: fn()) -> Result<()> {
     let error = |err: std::io::Error| {
         Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
     };
-    let mut signals = Signals::new(heeded()).map_err(error)?;
+    let mut signals = Signals::new(not_ignored()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {
             tidy_up();
@@ -97,7 +98,7 @@ pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
         }
     };
     // Process 1 would exit from the handler that it has from the start.
-    armed().store(false, Ordering::SeqCst);
+    ends_at_once().store(false, Ordering::SeqCst);
     thread::Builder::new()
         .name("signals".to_owned())
         .stack_size(64 * 1024)
@@ -106,44 +107,44 @@ pub fn tidy_up_first(tidy_up: fn()) -> Result<()> {
     Ok(())
 }
 
-/// Whether a signal ends the program at once: process 1 always, others after [`Held::let_go`].
-fn armed() -> &'static Arc<AtomicBool> {
-    static ARMED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    ARMED.get_or_init(|| Arc::new(AtomicBool::new(true)))
+/// Whether a signal ends the program at once: process 1 always, others after [`DeferredSignals::restore`].
+fn ends_at_once() -> &'static Arc<AtomicBool> {
+    static ENDS_AT_ONCE: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    ENDS_AT_ONCE.get_or_init(|| Arc::new(AtomicBool::new(true)))
 }
 
-/// Signals that are held back: SIGINT and SIGTERM are remembered, SIGHUP is passed over.
+/// Signals that are deferred: SIGINT and SIGTERM are remembered, SIGHUP is ignored.
 #[derive(Debug)]
-pub struct Held {
+pub struct DeferredSignals {
     pending: Arc<AtomicUsize>,
     wakeup: UnixStream,
 }
 
-/// Holds the ending signals back from now on, until they are let go: nothing may end it in the
-/// middle of a change to the routes.
+/// Defers the ending signals from now on, until they are restored: nothing may end the program in
+/// the middle of a change to the routes.
 ///
 /// # Errors
 /// The handlers cannot be installed.
-pub fn hold() -> Result<Held> {
+pub fn defer() -> Result<DeferredSignals> {
     let error = |err: std::io::Error| {
         Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
     };
     let pending = Arc::new(AtomicUsize::new(0));
     let (wakeup, sender) = UnixStream::pair().map_err(error)?;
     wakeup.set_nonblocking(true).map_err(error)?;
-    for signal in heeded().filter(|signal| *signal != SIGHUP) {
+    for signal in not_ignored().filter(|signal| *signal != SIGHUP) {
         let number = usize::try_from(signal).unwrap_or(0);
         flag::register_usize(signal, pending.clone(), number).map_err(error)?;
         pipe::register(signal, sender.try_clone().map_err(error)?).map_err(error)?;
     }
-    if heeded().any(|signal| signal == SIGHUP) {
+    if not_ignored().any(|signal| signal == SIGHUP) {
         flag::register(SIGHUP, Arc::new(AtomicBool::new(false))).map_err(error)?;
     }
-    armed().store(false, Ordering::SeqCst);
-    Ok(Held { pending, wakeup })
+    ends_at_once().store(false, Ordering::SeqCst);
+    Ok(DeferredSignals { pending, wakeup })
 }
 
-impl Held {
+impl DeferredSignals {
     /// The signal that came, if one did.
     pub fn pending(&self) -> Option<i32> {
         match i32::try_from(self.pending.load(Ordering::SeqCst)) {
@@ -158,21 +159,21 @@ impl Held {
     }
 
     /// Ends the program by the signal that came, if one did; those to come end it at once again.
-    pub fn let_go(self) {
-        self.release();
-        armed().store(true, Ordering::SeqCst);
+    pub fn restore(self) {
+        self.end_if_pending();
+        ends_at_once().store(true, Ordering::SeqCst);
         // Process 1 has its handlers from the start.
         if process::id() != 1 {
-            for signal in heeded() {
-                let _ = flag::register_conditional_default(signal, armed().clone());
+            for signal in not_ignored() {
+                let _ = flag::register_conditional_default(signal, ends_at_once().clone());
             }
         }
         // One that came in between.
-        self.release();
+        self.end_if_pending();
     }
 
     /// Ends the program by the signal that came, if one did.
-    pub fn release(&self) {
+    pub fn end_if_pending(&self) {
         if let Some(signal) = self.pending() {
             die_by(signal);
         }
@@ -183,11 +184,11 @@ impl Held {
 static CHANGING: Mutex<()> = Mutex::new(());
 
 /// Keeps [`end_between_changes`] from ending the program while it lives.
-pub fn busy() -> MutexGuard<'static, ()> {
+pub fn begin_change() -> MutexGuard<'static, ()> {
     CHANGING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a service, after [`hold()`]: lets the ending signals end the program as soon as no change is
+/// For a service, after [`defer()`]: lets the ending signals end the program as soon as no change is
 /// under way. SIGTERM is how a service is stopped: exit code 0.
 ///
 /// # Errors
@@ -196,10 +197,10 @@ pub fn end_between_changes(tidy_up: fn()) -> Result<()> {
     let error = |err: std::io::Error| {
         Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
     };
-    let mut signals = Signals::new(heeded()).map_err(error)?;
+    let mut signals = Signals::new(not_ignored()).map_err(error)?;
     let run = move || {
         for signal in signals.forever() {
-            let _idle = busy();
+            let _idle = begin_change();
             tidy_up();
             if signal == SIGTERM {
                 process::exit(0);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::protocol::Subscribe;
+use super::protocol::Demand;
 use crate::clock::BootInstant;
 use crate::ratelimit::MIN_INTERVAL;
 
@@ -20,10 +20,7 @@ pub(super) struct DueTimes {
 }
 
 /// When the next request is due; none if no follower needs one.
-pub(super) fn due(
-    followers: impl Iterator<Item = Subscribe>,
-    times: DueTimes,
-) -> Option<BootInstant> {
+pub(super) fn due(followers: impl Iterator<Item = Demand>, times: DueTimes) -> Option<BootInstant> {
     let interval = followers.map(interval).min()?;
     Some(match times.last {
         _ if interval.is_zero() => times.at_once,
@@ -33,17 +30,17 @@ pub(super) fn due(
 }
 
 /// How long after the last request a follower needs the next one.
-fn interval(subscribe: Subscribe) -> Duration {
-    match subscribe.interval {
-        Some(_) if subscribe.is_new => MIN_INTERVAL,
+fn interval(demand: Demand) -> Duration {
+    match demand.interval {
+        Some(_) if demand.is_new => MIN_INTERVAL,
         interval => interval.unwrap_or_default(),
     }
 }
 
 /// How many permits the next request leaves to others; `own`: as far as the leader is concerned.
-pub(super) fn reserved(followers: impl Iterator<Item = Subscribe>, own: usize) -> usize {
-    let one_shot = followers.filter(|subscribe| subscribe.interval.is_none());
-    one_shot.map(|subscribe| subscribe.reserved).fold(own, usize::min)
+pub(super) fn reserved(followers: impl Iterator<Item = Demand>, own: usize) -> usize {
+    let one_shot = followers.filter(|demand| demand.interval.is_none());
+    one_shot.map(|demand| demand.reserved).fold(own, usize::min)
 }
 
 #[cfg(test)]
@@ -55,12 +52,12 @@ mod tests {
         BootInstant(Duration::from_secs(seconds))
     }
 
-    fn every(seconds: u64) -> Subscribe {
+    fn every(seconds: u64) -> Demand {
         let interval = Some(Duration::from_secs(seconds));
-        Subscribe { interval, reserved: RESERVED_PERMITS, is_new: false }
+        Demand { interval, reserved: RESERVED_PERMITS, is_new: false }
     }
 
-    const AT_ONCE: Subscribe = Subscribe { interval: None, reserved: 0, is_new: true };
+    const AT_ONCE: Demand = Demand { interval: None, reserved: 0, is_new: true };
 
     fn schedule(last: u64) -> DueTimes {
         DueTimes { last: Some(at(last)), at_once: at(101), not_before: at(0), stretch: 1.1 }
@@ -74,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_new_subscriber_waits_for_the_shortest_interval_only() {
-        let new = Subscribe { is_new: true, ..every(30) };
+        let new = Demand { is_new: true, ..every(30) };
         let due = due([every(30), new].into_iter(), DueTimes { stretch: 1.0, ..schedule(100) });
         assert_eq!(due, Some(at(100) + MIN_INTERVAL));
     }

@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 
 use super::follower::Follower;
 use super::leader::Leader;
-use super::protocol::Subscribe;
+use super::protocol::Demand;
 use super::socket;
 use crate::clock::BootInstant;
 
@@ -98,11 +98,11 @@ impl Election {
     }
 
     /// Follows a leader or, where there is none to follow, becomes the leader.
-    pub fn join(&mut self, subscribe: Subscribe, give_up: BootInstant) -> Role {
+    pub fn join(&mut self, demand: Demand, give_up: BootInstant) -> Role {
         let give_up = give_up.min(BootInstant::now() + QUEUE_TIMEOUT);
         for attempt in 0..MAX_ATTEMPTS {
             let mut taken = [false; GENERATIONS];
-            if let Some(follower) = self.follow(subscribe, give_up, 0, &mut taken) {
+            if let Some(follower) = self.follow(demand, give_up, 0, &mut taken) {
                 return Role::Follower(follower);
             }
             let now = BootInstant::now();
@@ -126,12 +126,12 @@ impl Election {
     pub fn newer_leader(
         &mut self,
         leader: &Leader,
-        subscribe: Subscribe,
+        demand: Demand,
         deadline: BootInstant,
     ) -> Option<Follower> {
         let give_up = deadline.min(BootInstant::now() + QUEUE_TIMEOUT / 2);
         let mut taken = [false; GENERATIONS];
-        self.follow(subscribe, give_up, leader.generation() + 1, &mut taken)
+        self.follow(demand, give_up, leader.generation() + 1, &mut taken)
     }
 
     /// Skips a leader that is silent.
@@ -154,7 +154,7 @@ impl Election {
     /// Follows root's leader, or one of this user from generation `first` on; the newest first.
     fn follow(
         &mut self,
-        subscribe: Subscribe,
+        demand: Demand,
         give_up: BootInstant,
         first: usize,
         taken: &mut [bool; GENERATIONS],
@@ -162,14 +162,14 @@ impl Election {
         if self.uid != 0 {
             for generation in (0..GENERATIONS).rev() {
                 if let FollowAttempt::Following(follower) =
-                    self.try_follow(0, generation, subscribe, give_up)
+                    self.try_follow(0, generation, demand, give_up)
                 {
                     return Some(follower);
                 }
             }
         }
         for generation in (first..GENERATIONS).rev() {
-            match self.try_follow(self.uid, generation, subscribe, give_up) {
+            match self.try_follow(self.uid, generation, demand, give_up) {
                 FollowAttempt::Following(follower) => return Some(follower),
                 FollowAttempt::Taken => taken[generation] = true,
                 FollowAttempt::Free => {}
@@ -182,7 +182,7 @@ impl Election {
         &mut self,
         uid: u32,
         generation: usize,
-        subscribe: Subscribe,
+        demand: Demand,
         give_up: BootInstant,
     ) -> FollowAttempt {
         let skips = if uid == self.uid { &mut self.own_skips } else { &mut self.root_skips };
@@ -193,7 +193,7 @@ impl Election {
         let connected = socket::address(uid, generation, self.topic)
             .and_then(|address| socket::connect_to(&address, give_up));
         match connected {
-            Ok(stream) => introduce(stream, uid, generation, subscribe),
+            Ok(stream) => introduce(stream, uid, generation, demand),
             Err(Errno::ECONNREFUSED) => FollowAttempt::Free,
             Err(Errno::EAGAIN) => {
                 skips.full_until[generation] = now + SKIP_TIME;
@@ -210,19 +210,14 @@ impl Election {
 }
 
 /// Says what this process needs to a leader that may be trusted and is not stopped.
-fn introduce(
-    mut stream: UnixStream,
-    uid: u32,
-    generation: usize,
-    subscribe: Subscribe,
-) -> FollowAttempt {
+fn introduce(mut stream: UnixStream, uid: u32, generation: usize, demand: Demand) -> FollowAttempt {
     let Ok(peer) = getsockopt(&stream, sockopt::PeerCredentials) else {
         return FollowAttempt::Taken;
     };
     if peer.uid() != uid || is_stopped(peer.pid()) {
         return FollowAttempt::Taken;
     }
-    let sent = stream.set_nonblocking(true).and_then(|()| stream.write_all(&subscribe.encode()));
+    let sent = stream.set_nonblocking(true).and_then(|()| stream.write_all(&demand.encode()));
     match sent {
         Ok(()) => FollowAttempt::Following(Follower::new(stream, uid, generation, peer.pid())),
         // It ended in this moment.
@@ -243,7 +238,7 @@ mod tests {
     use crate::clock::random_unit;
     use crate::model::{Format, Operation};
 
-    const ONE_RESPONSE: Subscribe = Subscribe { interval: None, reserved: 0, is_new: true };
+    const ONE_RESPONSE: Demand = Demand { interval: None, reserved: 0, is_new: true };
 
     fn topic() -> u64 {
         (random_unit() * u64::MAX as f64) as u64

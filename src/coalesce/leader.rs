@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::demand::{self, DueTimes};
-use super::protocol::Subscribe;
+use super::protocol::Demand;
 use super::response::Response;
 use super::socket::poll_timeout;
 use crate::api::request::Failure;
@@ -40,14 +40,14 @@ struct Connected {
     stream: UnixStream,
     is_own_user: bool,
     /// None: not read yet.
-    subscribe: Option<Subscribe>,
+    demand: Option<Demand>,
     /// Whether it knows that nothing can be sent now.
     knows_limit: bool,
 }
 
 impl Connected {
     fn is_subscription(&self) -> bool {
-        self.subscribe.is_some_and(|subscribe| subscribe.interval.is_some())
+        self.demand.is_some_and(|demand| demand.interval.is_some())
     }
 
     /// Sends a packet. A follower that does not read has to connect again.
@@ -97,23 +97,23 @@ impl Leader {
         let may_follow = is_own_user || (self.uid == 0 && others < MAX_FOLLOWERS / 2);
         let has_room = self.followers.len() < MAX_FOLLOWERS;
         if may_follow && has_room && stream.set_nonblocking(true).is_ok() {
-            let (subscribe, knows_limit) = (None, false);
-            self.followers.push(Connected { stream, is_own_user, subscribe, knows_limit });
+            let (demand, knows_limit) = (None, false);
+            self.followers.push(Connected { stream, is_own_user, demand, knows_limit });
         }
     }
 
-    fn subscribes(&self) -> impl Iterator<Item = Subscribe> + '_ {
-        self.followers.iter().filter_map(|follower| follower.subscribe)
+    fn demands(&self) -> impl Iterator<Item = Demand> + '_ {
+        self.followers.iter().filter_map(|follower| follower.demand)
     }
 
     /// When the next request is due; none if no follower needs one.
     pub(super) fn due(&self, schedule: DueTimes) -> Option<BootInstant> {
-        demand::due(self.subscribes(), schedule)
+        demand::due(self.demands(), schedule)
     }
 
     /// How many permits the next request leaves to others; `own`: for the leader itself.
     pub fn reserved(&self, own: usize) -> usize {
-        demand::reserved(self.subscribes(), own)
+        demand::reserved(self.demands(), own)
     }
 
     /// Waits for followers to connect, to speak or to disconnect, until then at most. True if
@@ -138,7 +138,7 @@ impl Leader {
         files.push(PollFd::new(self.listener.as_fd(), listening));
         for follower in &self.followers {
             // Each sends one packet; that it disconnects is always reported.
-            let is_expected = follower.subscribe.is_none();
+            let is_expected = follower.demand.is_none();
             let flags = if is_expected { PollFlags::POLLIN } else { PollFlags::empty() };
             files.push(PollFd::new(follower.stream.as_fd(), flags));
         }
@@ -154,14 +154,14 @@ impl Leader {
     /// Reads the subscription of each follower that has not sent it yet.
     fn read(&mut self) {
         self.followers.retain_mut(|follower| {
-            if follower.subscribe.is_some() {
+            if follower.demand.is_some() {
                 return true;
             }
             let mut bytes = [0; 64];
             match follower.stream.read(&mut bytes) {
                 Ok(length) => {
-                    follower.subscribe = Subscribe::decode(&bytes[..length], MIN_INTERVAL);
-                    follower.subscribe.is_some()
+                    follower.demand = Demand::decode(&bytes[..length], MIN_INTERVAL);
+                    follower.demand.is_some()
                 }
                 Err(err) => matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
             }
@@ -173,16 +173,16 @@ impl Leader {
     pub fn publish(&mut self, response: &Response, reserved: usize) {
         let Err(Failure::RateLimited { cause, .. }) = response.reply else {
             self.publish_to(response, |_| true);
-            for subscribe in self.followers.iter_mut().filter_map(|it| it.subscribe.as_mut()) {
-                subscribe.is_new = false;
+            for demand in self.followers.iter_mut().filter_map(|it| it.demand.as_mut()) {
+                demand.is_new = false;
             }
             return;
         };
         // There is no permit for followers that have connected since either. But one that leaves
         // fewer permits to others may still get one, so it is not told.
         self.accept(BootInstant::now() + ACCEPT_TIMEOUT);
-        self.publish_to(response, |subscribe| {
-            cause != LimitCause::UsedUp || subscribe.reserved >= reserved
+        self.publish_to(response, |demand| {
+            cause != LimitCause::UsedUp || demand.reserved >= reserved
         });
         self.followers.iter_mut().for_each(|follower| follower.knows_limit = true);
     }
@@ -204,20 +204,19 @@ impl Leader {
 
     /// Publishes to subscriptions the response to another request of theirs.
     pub fn publish_to_subscriptions(&mut self, response: &Response) {
-        self.publish_to(response, |subscribe| subscribe.interval.is_some());
+        self.publish_to(response, |demand| demand.interval.is_some());
     }
 
-    fn publish_to(&mut self, response: &Response, concerns: impl Fn(Subscribe) -> bool) {
+    fn publish_to(&mut self, response: &Response, concerns: impl Fn(Demand) -> bool) {
         self.read();
         if self.followers.is_empty() {
             return;
         }
         let packet = response.encode();
-        self.followers.retain_mut(|follower| match follower.subscribe {
-            Some(subscribe) if !concerns(subscribe) => true,
+        self.followers.retain_mut(|follower| match follower.demand {
+            Some(demand) if !concerns(demand) => true,
             _ => {
-                follower.send(&packet)
-                    && (follower.subscribe.is_none() || follower.is_subscription())
+                follower.send(&packet) && (follower.demand.is_none() || follower.is_subscription())
             }
         });
     }

@@ -37,7 +37,7 @@ mod socket;
 mod subscription;
 
 pub use one_shot::{OneShot, one_shot};
-pub use protocol::Subscribe;
+pub use protocol::Demand;
 pub use response::{Event, Response};
 pub use send::RequestSender;
 pub use subscription::{Subscription, SubscriptionConfig};

@@ -3,7 +3,7 @@
 
 use super::election::{Election, Role};
 use super::follower::Follower;
-use super::protocol::Subscribe;
+use super::protocol::Demand;
 use super::response::{Event, Response};
 use super::send::{GRACE, RequestSender, send};
 use crate::api::request::Request;
@@ -27,11 +27,11 @@ pub struct OneShot<'a> {
 /// Asks at once. Returns what came of it and when it was asked.
 pub fn one_shot(sender: &dyn RequestSender, ask: &OneShot) -> Response {
     let mut election = Election::new(sender.topic(ask.operation, ask.format));
-    let subscribe = Subscribe { interval: None, reserved: ask.reserved, is_new: true };
-    let patience = sender.request_timeout() + GRACE;
+    let demand = Demand { interval: None, reserved: ask.reserved, is_new: true };
+    let leader_timeout = sender.request_timeout() + GRACE;
     loop {
-        let give_up = ask.end.min(BootInstant::now() + patience);
-        match election.join(subscribe, give_up) {
+        let give_up = ask.end.min(BootInstant::now() + leader_timeout);
+        match election.join(demand, give_up) {
             Role::Leader(leader) => {
                 let (response, leader) = send(sender, own_request(ask), Some(leader));
                 if let Some(mut leader) = leader {
@@ -46,7 +46,7 @@ pub fn one_shot(sender: &dyn RequestSender, ask: &OneShot) -> Response {
                 return response;
             }
             Role::Follower(mut follower) => {
-                let give_up = ask.end.min(BootInstant::now() + patience);
+                let give_up = ask.end.min(BootInstant::now() + leader_timeout);
                 if let Some(response) = follow(&mut election, &mut follower, ask, give_up) {
                     return response;
                 }
@@ -163,9 +163,9 @@ mod tests {
     #[test]
     fn behind_a_silent_leader_it_asks_for_itself() {
         let script = Script::new();
-        let subscribe = Subscribe { interval: None, reserved: 0, is_new: true };
+        let demand = Demand { interval: None, reserved: 0, is_new: true };
         let end = BootInstant::now() + Duration::from_secs(60);
-        let Role::Leader(_silent) = Election::new(script.topic).join(subscribe, end) else {
+        let Role::Leader(_silent) = Election::new(script.topic).join(demand, end) else {
             panic!("not a leader")
         };
         let response = one_shot(&script, &ask(end));
@@ -176,9 +176,9 @@ mod tests {
     #[test]
     fn behind_a_silent_leader_at_the_deadline_nothing_is_sent() {
         let script = Script::new();
-        let subscribe = Subscribe { interval: None, reserved: 0, is_new: true };
+        let demand = Demand { interval: None, reserved: 0, is_new: true };
         let far = BootInstant::now() + Duration::from_secs(60);
-        let Role::Leader(_silent) = Election::new(script.topic).join(subscribe, far) else {
+        let Role::Leader(_silent) = Election::new(script.topic).join(demand, far) else {
             panic!("not a leader")
         };
         let response = one_shot(&script, &ask(BootInstant::now() + Duration::from_millis(20)));

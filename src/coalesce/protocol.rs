@@ -31,7 +31,7 @@ const FORMATS: [Format; 3] = [Format::Text, Format::Json, Format::Xml];
 
 /// What a follower asks its leader for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subscribe {
+pub struct Demand {
     /// How often it needs a response at least; none: one response, at once.
     pub interval: Option<Duration>,
     /// How many permits of the rate limit a request for it leaves to others.
@@ -41,7 +41,7 @@ pub struct Subscribe {
     pub is_new: bool,
 }
 
-impl Subscribe {
+impl Demand {
     /// The packet.
     pub fn encode(self) -> [u8; 12] {
         let millis = |interval: Duration| u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
@@ -55,10 +55,10 @@ impl Subscribe {
     }
 
     /// Reads a packet. An interval shorter than `shortest` counts as that.
-    pub fn decode(bytes: &[u8], shortest: Duration) -> Option<Subscribe> {
+    pub fn decode(bytes: &[u8], shortest: Duration) -> Option<Demand> {
         let rest = bytes.strip_prefix(&MAGIC)?;
         let millis = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
-        Some(Subscribe {
+        Some(Demand {
             interval: (millis > 0).then(|| Duration::from_millis(millis.into()).max(shortest)),
             reserved: usize::from(*rest.get(4)?).min(RESERVED_PERMITS),
             is_new: *rest.get(5)? != 0,
@@ -179,15 +179,15 @@ mod tests {
             let sent = response(reply);
             assert_eq!(Response::decode(&sent.encode(), at(1_001)), Some(sent));
         }
-        for subscribe in [
-            Subscribe { interval: None, reserved: 0, is_new: false },
-            Subscribe {
+        for demand in [
+            Demand { interval: None, reserved: 0, is_new: false },
+            Demand {
                 interval: Some(Duration::from_millis(5_250)),
                 reserved: RESERVED_PERMITS,
                 is_new: true,
             },
         ] {
-            assert_eq!(Subscribe::decode(&subscribe.encode(), Duration::ZERO), Some(subscribe));
+            assert_eq!(Demand::decode(&demand.encode(), Duration::ZERO), Some(demand));
         }
     }
 
@@ -203,10 +203,10 @@ mod tests {
         assert_eq!((asked, until), (at(9_000 - 120), at(9_000 + 180)));
         let shortest = Duration::from_secs(3);
         let often =
-            Subscribe { interval: Some(Duration::from_millis(1)), reserved: 200, is_new: false };
+            Demand { interval: Some(Duration::from_millis(1)), reserved: 200, is_new: false };
         let bounded =
-            Subscribe { interval: Some(shortest), reserved: RESERVED_PERMITS, is_new: false };
-        assert_eq!(Subscribe::decode(&often.encode(), shortest), Some(bounded));
+            Demand { interval: Some(shortest), reserved: RESERVED_PERMITS, is_new: false };
+        assert_eq!(Demand::decode(&often.encode(), shortest), Some(bounded));
     }
 
     proptest! {
@@ -218,7 +218,7 @@ mod tests {
             if magic && bytes.len() >= 4 {
                 bytes[..4].copy_from_slice(&MAGIC);
             }
-            Subscribe::decode(&bytes, Duration::ZERO);
+            Demand::decode(&bytes, Duration::ZERO);
             Response::decode(&bytes, at(1_000));
         }
     }

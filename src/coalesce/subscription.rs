@@ -10,7 +10,7 @@ use super::demand::DueTimes;
 use super::election::{Election, Role};
 use super::leader::Leader;
 use super::one_shot::{OneShot, one_shot};
-use super::protocol::Subscribe;
+use super::protocol::Demand;
 use super::response::{Event, Response};
 use super::send::{GRACE, RequestSender, send};
 use super::socket::poll_timeout;
@@ -56,7 +56,7 @@ struct Due {
 pub struct Subscription<R> {
     sender: R,
     config: SubscriptionConfig,
-    subscribe: Subscribe,
+    demand: Demand,
     election: Election,
     role: Option<Role>,
     /// When the last request was sent, by any process.
@@ -78,7 +78,7 @@ impl<R: RequestSender> Subscription<R> {
         Subscription {
             sender,
             config,
-            subscribe: Subscribe {
+            demand: Demand {
                 interval: Some(config.interval),
                 reserved: RESERVED_PERMITS,
                 is_new: true,
@@ -100,8 +100,8 @@ impl<R: RequestSender> Subscription<R> {
 
     /// Changes how often a response is needed. A follower says so by connecting again.
     pub fn set_interval(&mut self, interval: Duration) {
-        if self.subscribe.interval != Some(interval) {
-            self.subscribe.interval = Some(interval);
+        if self.demand.interval != Some(interval) {
+            self.demand.interval = Some(interval);
             self.role.take_if(|role| matches!(role, Role::Follower(_)));
         }
     }
@@ -182,7 +182,7 @@ impl<R: RequestSender> Subscription<R> {
         asked: BootInstant,
         give_up: BootInstant,
     ) -> Option<Response> {
-        let is_first = self.subscribe.is_new && due.operation == self.config.operation;
+        let is_first = self.demand.is_new && due.operation == self.config.operation;
         // By the time the leader asks again, the wait may be over.
         if is_first && due.deadline <= asked + 2 * MIN_INTERVAL {
             return Some(self.one_shot(due));
@@ -239,7 +239,7 @@ impl<R: RequestSender> Subscription<R> {
     /// Becomes a follower if there is a leader of a newer generation.
     fn follows_newer_leader(&mut self, deadline: BootInstant) -> bool {
         let Some(Role::Leader(leader)) = &self.role else { return false };
-        match self.election.newer_leader(leader, self.subscribe, deadline) {
+        match self.election.newer_leader(leader, self.demand, deadline) {
             Some(follower) => {
                 self.role = Some(Role::Follower(follower));
                 true
@@ -250,8 +250,8 @@ impl<R: RequestSender> Subscription<R> {
 
     /// The role, after an election if there is none yet.
     fn role(&mut self, give_up: BootInstant) -> &mut Role {
-        let (election, subscribe) = (&mut self.election, self.subscribe);
-        self.role.get_or_insert_with(|| election.join(subscribe, give_up))
+        let (election, demand) = (&mut self.election, self.demand);
+        self.role.get_or_insert_with(|| election.join(demand, give_up))
     }
 
     fn rejoin(&mut self) {
@@ -309,7 +309,7 @@ impl<R: RequestSender> Subscription<R> {
             }
             _ => {
                 self.last_asked = Some(response.asked);
-                self.subscribe.is_new = false;
+                self.demand.is_new = false;
                 self.jitter = MAX_JITTER * random_unit();
             }
         }
@@ -321,8 +321,8 @@ impl<R: RequestSender> Subscription<R> {
         if operation == Operation::Details {
             return now + DETAILS_TIMEOUT;
         }
-        let interval = self.subscribe.interval.unwrap_or_default();
-        let first = match self.subscribe.is_new {
+        let interval = self.demand.interval.unwrap_or_default();
+        let first = match self.demand.is_new {
             true => MIN_INTERVAL.mul_f64(1.0 + MAX_JITTER),
             false => Duration::ZERO,
         };
@@ -463,7 +463,7 @@ mod tests {
         let mut subscription = subscription(&script);
         assert_eq!(ask(&mut subscription, Operation::Status).reply, limited);
         assert_eq!(subscription.not_before, until);
-        assert!(subscription.subscribe.is_new, "it has had no response yet");
+        assert!(subscription.demand.is_new, "it has had no response yet");
     }
 
     #[test]
@@ -473,7 +473,7 @@ mod tests {
         ask(&mut silent, Operation::Status);
         let script = Script::new(topic, vec![status("DEPLOYED")]);
         let mut subscription = subscription(&script);
-        subscription.subscribe.is_new = false;
+        subscription.demand.is_new = false;
         assert_eq!(ask(&mut subscription, Operation::Status).reply, status("DEPLOYED"));
         assert!(matches!(&subscription.role, Some(Role::Leader(_))));
         assert_eq!(script.sent(), [Operation::Status]);

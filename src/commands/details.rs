@@ -6,7 +6,7 @@ use crate::config::{ListSettings, OutputFormat, Sources};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::{Format, Operation};
-use crate::region::Patience;
+use crate::region::OnBrokenXenstore;
 use crate::session::Session;
 use crate::ui::output;
 
@@ -14,7 +14,7 @@ use crate::ui::output;
 pub fn run(sources: &Sources) -> Result<Exit> {
     let ListSettings { one_shot, format } = ListSettings::resolve(sources, Operation::Details)?;
     let end = one_shot.end();
-    let session = Session::new(one_shot.api, Patience::Once);
+    let session = Session::new(one_shot.api, OnBrokenXenstore::GiveUp);
     let requested = format.requested(Format::Json);
     let bytes = match session.ask(Operation::Details, requested, end, 0)? {
         Answer::Body(bytes) => bytes,

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::model::{Format, Operation};
 use crate::ratelimit::LimitCause;
-use crate::region::{Detected, Patience};
+use crate::region::{Detected, OnBrokenXenstore};
 use crate::session::Session;
 use crate::ui::{self, output};
 
@@ -55,7 +55,7 @@ fn run_with(sources: &Sources, broken: Option<String>) -> Result<Exit> {
         (false, true) => Detail::Evidence,
         (false, false) => Detail::Findings,
     };
-    let session = Session::new(api, Patience::Once);
+    let session = Session::new(api, OnBrokenXenstore::GiveUp);
     let root = sources.flag(&options::ROOT).unwrap_or("/");
     doctor::run(DoctorRequest {
         subject: Subject {

@@ -8,7 +8,7 @@ use crate::config::{HooksSettings, Sources};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::hooks::{self, HooksRequest, Repeat, RunMode};
-use crate::region::{Detected, Patience};
+use crate::region::{Detected, OnBrokenXenstore};
 use crate::session::RegionLookup;
 
 /// How long xenstore may take to say the region.
@@ -25,7 +25,7 @@ pub fn run(sources: &Sources, directory: Option<&str>) -> Result<Exit> {
         true => Repeat::Always,
         false => Repeat::OncePerDeployment,
     };
-    let lookup = RegionLookup::new(settings.region, Patience::Once);
+    let lookup = RegionLookup::new(settings.region, OnBrokenXenstore::GiveUp);
     let region = match lookup.look(BootInstant::now() + DETECT_TIMEOUT) {
         Detected::Known(region, _) => Some(region),
         Detected::NotYet(_) | Detected::Unknown(_) => None,

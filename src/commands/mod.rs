@@ -28,7 +28,7 @@ use crate::signals;
 /// What a person is to be told, and what the exit code follows from.
 pub fn run(arguments: &Arguments) -> Result<Exit> {
     if starts_children(arguments.command) {
-        signals::notice_children();
+        signals::reset_ignored_sigchld();
     }
     let load = || Sources::load(arguments);
     let operand = || arguments.operands.first().map(String::as_str);

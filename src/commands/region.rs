@@ -7,7 +7,7 @@ use crate::config::{PlainFormat, RegionCommandSettings, Sources};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::Tree;
-use crate::region::Patience;
+use crate::region::OnBrokenXenstore;
 use crate::session::RegionLookup;
 use crate::ui::output;
 
@@ -17,7 +17,7 @@ const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prints the region's code. Sends no request.
 pub fn run(sources: &Sources) -> Result<Exit> {
     let settings = RegionCommandSettings::resolve(sources)?;
-    let lookup = RegionLookup::new(settings.region, Patience::Once);
+    let lookup = RegionLookup::new(settings.region, OnBrokenXenstore::GiveUp);
     let (region, source) = lookup.require(BootInstant::now() + DETECT_TIMEOUT)?;
     log::debug!("region {}, from {source}", region.code());
     match settings.format {

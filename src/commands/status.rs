@@ -6,7 +6,7 @@ use crate::config::{Sources, StatusSettings, StatusSource};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::{Format, Operation, Status};
-use crate::region::Patience;
+use crate::region::OnBrokenXenstore;
 use crate::session::Session;
 use crate::ui::output;
 use crate::xenstore::{StatusInXenstore, status_in_xenstore};
@@ -32,7 +32,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
 
 /// Prints the body if a format is given, else the status.
 fn ask_api(settings: &StatusSettings, format: Option<Format>) -> Result<Status> {
-    let session = Session::new(settings.one_shot.api.clone(), Patience::Once);
+    let session = Session::new(settings.one_shot.api.clone(), OnBrokenXenstore::GiveUp);
     let requested = format.unwrap_or(Format::Text);
     let end = settings.one_shot.end();
     let bytes = match session.ask(Operation::Status, requested, end, 0)? {

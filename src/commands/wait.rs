@@ -9,7 +9,7 @@ use crate::config::{Sources, WaitSettings};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::Goal;
-use crate::region::Patience;
+use crate::region::OnBrokenXenstore;
 use crate::session::Session;
 use crate::state::status_file::{self, Learned, NOT_RACKCONNECT};
 use crate::ui::{self, output};
@@ -28,10 +28,10 @@ pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
         is_watched: settings.is_watched,
     };
     let program = Program::find(program)?;
-    let session = Session::new(settings.api, Patience::Forever);
+    let session = Session::new(settings.api, OnBrokenXenstore::Retry);
     session.check_ca_file()?;
     if policy.is_watched {
-        signals::tidy_up_first(ui::end_live_for_good)?;
+        signals::on_signal(ui::end_live_for_good)?;
     }
     let mut source = ApiAndXenstore::new(&session, policy);
     let end = wait(&mut source, policy, session.settings().started)?;

@@ -7,7 +7,7 @@
 
 mod api;
 mod fact;
-mod store;
+mod xenstore;
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ use crate::error::Error;
 use crate::gateway::kernel;
 use crate::model::Tree;
 use crate::ratelimit::{PERMITS, RateLimiter};
-use crate::region::{Detected, Patience};
+use crate::region::{Detected, OnBrokenXenstore};
 use crate::session::Session;
 use crate::xenstore::{Server, metadata};
 use api::ApiFacts;
 use fact::{Fact, XENSTORE, as_tree, map, text};
-use store::XenstoreFacts;
+use xenstore::XenstoreFacts;
 
 /// The facts, in their order.
 const NAMES: [&str; 11] = [
@@ -43,7 +43,7 @@ const NAMES: [&str; 11] = [
 pub fn collect(settings: FactsSettings) -> Tree {
     let FactsSettings { api, end, asks_api } = settings;
     let (started, state_dir) = (api.started, api.state_dir.value.clone());
-    let session = Session::new(api, Patience::Once);
+    let session = Session::new(api, OnBrokenXenstore::GiveUp);
     // A slow xenstore leaves the API half of the time.
     let half = started + end.since(started) / 2;
     // One connection after the other: a device may have one reader only.

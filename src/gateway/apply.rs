@@ -19,7 +19,7 @@ use crate::duration::human;
 use crate::error::Result;
 use crate::fail_point;
 use crate::netlink::{Link, Netlink, Position, Route};
-use crate::signals::Held;
+use crate::signals::DeferredSignals;
 
 /// What the guard allows beyond verification and confirmation: applying, syncing, a slow machine.
 pub(super) const GUARD_MARGIN: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ pub(crate) fn carry_out(
     netlink: &mut Netlink,
     journal: &Journal,
     _: &ChangeLock,
-    signals: &Held,
+    signals: &DeferredSignals,
     change: &PlannedChange<'_>,
 ) -> Result<Outcome> {
     fail_point::reach("planned");
@@ -71,7 +71,7 @@ enum Stop {
 struct Transaction<'a> {
     netlink: &'a mut Netlink,
     journal: &'a Journal,
-    signals: &'a Held,
+    signals: &'a DeferredSignals,
     change: &'a PlannedChange<'a>,
     record: ChangeRecord,
     guard: Guard,
@@ -85,7 +85,7 @@ impl<'a> Transaction<'a> {
     fn begin(
         netlink: &'a mut Netlink,
         journal: &'a Journal,
-        signals: &'a Held,
+        signals: &'a DeferredSignals,
         change: &'a PlannedChange<'a>,
     ) -> Result<Transaction<'a>> {
         let names = kernel::interface_names(netlink);

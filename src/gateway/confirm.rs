@@ -22,7 +22,7 @@ use nix::unistd::{geteuid, getpgrp, tcgetpgrp};
 use super::journal::Journal;
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result, plain};
-use crate::signals::Held;
+use crate::signals::DeferredSignals;
 use crate::ui;
 
 /// How long the waiting process may take to do what it is told: it undoes, and verifies that.
@@ -132,7 +132,7 @@ impl ConfirmListener {
     }
 
     /// Waits for a verdict until `deadline`, with a countdown on a terminal.
-    pub(crate) fn wait(mut self, deadline: BootInstant, signals: &Held) -> Confirmation {
+    pub(crate) fn wait(mut self, deadline: BootInstant, signals: &DeferredSignals) -> Confirmation {
         if let Some(terminal) = &self.terminal {
             // What was typed before the question is not an answer.
             let _ = tcflush(terminal, FlushArg::TCIFLUSH);
@@ -168,7 +168,7 @@ impl ConfirmListener {
     }
 
     /// Waits for something to happen. Returns whether something was typed.
-    fn poll(&self, timeout: Duration, signals: &Held) -> bool {
+    fn poll(&self, timeout: Duration, signals: &DeferredSignals) -> bool {
         let mut fds = vec![
             PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.wakeup().as_fd(), PollFlags::POLLIN),

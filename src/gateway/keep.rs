@@ -22,7 +22,7 @@ use super::{kernel, undo};
 use crate::clock::{BootInstant, random_unit};
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{Events, INET, Netlink, Position, Route};
-use crate::signals::{self, Held};
+use crate::signals::{self, DeferredSignals};
 use crate::{systemd, ui};
 
 /// Events come in bursts: after this long without one a burst is over.
@@ -41,7 +41,7 @@ struct Keep<'a> {
     lookup: &'a GatewayLookup<'a>,
     interface: Option<&'a str>,
     journal: &'a Journal,
-    signals: &'a Held,
+    signals: &'a DeferredSignals,
     netlink: Netlink,
     events: Events,
     keeper: Keeper,
@@ -65,7 +65,7 @@ pub(crate) fn keep(
     lookup: &GatewayLookup<'_>,
     interface: Option<&str>,
     journal: &Journal,
-    signals: &Held,
+    signals: &DeferredSignals,
 ) -> Result<()> {
     if !kernel::may_change_routes() {
         return Err(Error::new(Kind::Refused, "keeping the gateway needs CAP_NET_ADMIN (root)"));
@@ -218,7 +218,7 @@ impl<'a> Keep<'a> {
     /// Sets the gateway that was looked up, after undoing an interrupted change.
     fn handle(&mut self, result: Result<LookupResult>) -> Result<(), KeepError> {
         let interrupted = {
-            let _busy = signals::busy();
+            let _busy = signals::begin_change();
             undo::finish_interrupted(self.journal, Some(self.signals))
         };
         let done =
@@ -233,7 +233,7 @@ impl<'a> Keep<'a> {
     /// Restores the last verified gateway when there is no default route.
     fn restore(&mut self) {
         let Some((gateway, metric)) = self.verified else { return };
-        let _busy = signals::busy();
+        let _busy = signals::begin_change();
         // Another process that changes routes comes first. But one that hangs, or waits to be
         // confirmed, may hold the lock for hours, and without the directory there is no lock. The
         // route is added only if there is none at its metric, so it replaces nothing.
@@ -314,7 +314,7 @@ impl<'a> Keep<'a> {
         is_stuck: bool,
     ) -> Result<(), KeepError> {
         let plan = resolve::plan_change(&mut self.netlink, request, None)?;
-        let _busy = signals::busy();
+        let _busy = signals::begin_change();
         self.journal.prepare()?;
         let Some(lock) = self.journal.lock(Duration::ZERO)? else {
             return Err(refused("another change of the default route is under way"));

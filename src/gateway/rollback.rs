@@ -66,7 +66,7 @@ fn is_over(netlink: &mut Netlink, record: &ChangeRecord) -> Result<bool> {
 
 /// Undoes the change with the signals deferred and a guard armed.
 fn undo_guarded(netlink: &mut Netlink, journal: &Journal, mut record: ChangeRecord) -> Result<()> {
-    let signals = signals::hold()?;
+    let signals = signals::defer()?;
     // From now on any process that finds the record finishes the undo. If it cannot be written (a
     // full disk), the change is undone all the same: it may be all that is left to someone.
     record.state = ChangeState::Pending;
@@ -84,7 +84,7 @@ fn undo_guarded(netlink: &mut Netlink, journal: &Journal, mut record: ChangeReco
         let _ = guard.dismiss();
         fail_point::reach("guard gone");
     }
-    signals.release();
+    signals.end_if_pending();
     Ok(undone?)
 }
 

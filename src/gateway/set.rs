@@ -198,7 +198,7 @@ fn carry_out(
     lock: ChangeLock,
     change: &PlannedChange<'_>,
 ) -> Result<()> {
-    let signals = signals::hold()?;
+    let signals = signals::defer()?;
     ui::stderr::defer();
     let outcome = apply::carry_out(netlink, journal, &lock, &signals, change);
     drop(lock);
@@ -216,7 +216,7 @@ fn carry_out(
         log::error!("{err}");
     }
     // Ends the program if a signal came; from now on one ends it at once, even while output blocks.
-    signals.let_go();
+    signals.restore();
     ui::stderr::resume();
     result
 }

@@ -12,7 +12,7 @@ use super::record::ChangeRecord;
 use crate::error::{Error, Kind, Result};
 use crate::fail_point;
 use crate::netlink::{Netlink, Position, Route};
-use crate::signals::{self, Held};
+use crate::signals::{self, DeferredSignals};
 
 /// How often an undo is tried while another process changes routes at the same time.
 const ATTEMPTS: usize = 3;
@@ -196,21 +196,24 @@ pub(crate) fn undo_abandoned(journal: &Journal, guarded: &ChangeRecord) -> Resul
 }
 
 /// Undoes what a killed process left behind; the first thing that every command does that changes
-/// routes. Does nothing without the right to. Returns whether there was something to undo. `held`:
+/// routes. Does nothing without the right to. Returns whether there was something to undo. `deferred`:
 /// the deferred signals if the caller has deferred them already.
 ///
 /// # Errors
 /// It could not be undone.
-pub(crate) fn finish_interrupted(journal: &Journal, held: Option<&Held>) -> Result<bool> {
+pub(crate) fn finish_interrupted(
+    journal: &Journal,
+    deferred: Option<&DeferredSignals>,
+) -> Result<bool> {
     if !kernel::may_change_routes() || journal.pending().is_none() {
         return Ok(false);
     }
     // The process that holds the lock is at work on it.
     let Some(_lock) = journal.lock(Duration::ZERO)? else { return Ok(false) };
     let Some(record) = journal.pending() else { return Ok(false) };
-    let own = match held {
+    let own = match deferred {
         Some(_) => None,
-        None => Some(signals::hold()?),
+        None => Some(signals::defer()?),
     };
     log::debug!("undoing the interrupted change to {}", record.gateway);
     fail_point::reach("undo begins");
@@ -219,7 +222,7 @@ pub(crate) fn finish_interrupted(journal: &Journal, held: Option<&Held>) -> Resu
         .and_then(|()| journal.discard(&record));
     let _ = fs::remove_file(journal.socket());
     if let Some(own) = own {
-        own.let_go();
+        own.restore();
     }
     done?;
     log::warn!(

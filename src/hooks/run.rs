@@ -94,7 +94,7 @@ pub fn run(request: &HooksRequest) -> Result<Exit> {
         RunMode::Run => {
             let stamps = StampDir::open_or_create(&request.stamp_dir).map_err(stamp_dir_error)?;
             let lock = lock(request, &stamps, &directory, names.len())?;
-            signals::tidy_up_first(runner::end_running)?;
+            signals::on_signal(runner::end_running)?;
             HooksRun { _lock: Some(lock), ..HooksRun::new(request, &directory, Some(stamps)) }
         }
     };
@@ -152,13 +152,13 @@ fn lock(
     log::info!("another \"rackconnect hooks\" runs the hooks of this directory; waiting");
     fail_point::reach("hooks locked");
     let all = u32::try_from(hooks.max(1)).unwrap_or(u32::MAX);
-    let patience = request
+    let lock_timeout = request
         .limit
         .map_or(NO_LIMIT, |limit| (limit + runner::END_TIMEOUT).saturating_mul(all).min(NO_LIMIT));
-    stamps.lock(directory, now + patience).map_err(stamp_dir_error)?.ok_or_else(|| {
+    stamps.lock(directory, now + lock_timeout).map_err(stamp_dir_error)?.ok_or_else(|| {
         let message = format!(
             "another \"rackconnect hooks\" has held the lock of {shown} for {}; no hook was run",
-            human(patience)
+            human(lock_timeout)
         );
         Error::new(Kind::Other, message)
     })

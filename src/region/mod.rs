@@ -29,17 +29,17 @@ pub enum Detected {
 
 /// What to do about a xenstore that does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum OnBrokenXenstore {
     /// The region is unknown then.
-    Once,
+    GiveUp,
     /// It is worth looking again later, for a command that has no end.
-    Forever,
+    Retry,
 }
 
 /// Asks the server itself for its region: xenstore, until `until` if that is given, then
 /// cloud-init. Asks nothing of the network.
-pub fn detect(until: Option<BootInstant>, patience: Patience) -> Detected {
-    let is_patient = patience == Patience::Forever;
+pub fn detect(until: Option<BootInstant>, on_broken: OnBrokenXenstore) -> Detected {
+    let is_patient = on_broken == OnBrokenXenstore::Retry;
     let open = if is_patient { Connection::open_again() } else { Connection::open() };
     let found = match open.and_then(|store| xenstore(&mut store.with_look(until))) {
         Ok(known @ Detected::Known(..)) => return known,

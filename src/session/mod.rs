@@ -25,7 +25,7 @@ use crate::config::{ApiSettings, RegionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Format, Operation, REGION_CODES, Region};
 use crate::ratelimit::LimitCause;
-use crate::region::{self, Detected, Patience};
+use crate::region::{self, Detected, OnBrokenXenstore};
 use crate::state::status_file;
 use attempts::Attempts;
 
@@ -38,7 +38,7 @@ const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The region of a command: given, or detected once.
 pub struct RegionLookup {
     settings: RegionSettings,
-    patience: Patience,
+    on_broken: OnBrokenXenstore,
     /// What was detected, unless it may still change.
     detected: OnceLock<Detected>,
     /// Whether it was worth looking again once. Then it is until the deadline, also if the last
@@ -48,8 +48,8 @@ pub struct RegionLookup {
 
 impl RegionLookup {
     /// The region of a command with these settings.
-    pub fn new(settings: RegionSettings, patience: Patience) -> RegionLookup {
-        RegionLookup { settings, patience, detected: OnceLock::new(), may_come: OnceLock::new() }
+    pub fn new(settings: RegionSettings, on_broken: OnBrokenXenstore) -> RegionLookup {
+        RegionLookup { settings, on_broken, detected: OnceLock::new(), may_come: OnceLock::new() }
     }
 
     /// The region as far as it is known now. Asks xenstore, until `deadline` at most, and
@@ -61,8 +61,8 @@ impl RegionLookup {
         if let Some(detected) = self.detected.get() {
             return detected.clone();
         }
-        let patience = self.may_come.get().map_or(self.patience, |()| Patience::Forever);
-        let detected = region::detect(Some(deadline), patience);
+        let on_broken = self.may_come.get().map_or(self.on_broken, |()| OnBrokenXenstore::Retry);
+        let detected = region::detect(Some(deadline), on_broken);
         let _ = match detected {
             Detected::NotYet(_) => self.may_come.set(()).is_ok(),
             _ => self.detected.set(detected.clone()).is_ok(),
@@ -114,8 +114,8 @@ pub struct Session {
 
 impl Session {
     /// A session that has sent nothing yet.
-    pub fn new(settings: ApiSettings, patience: Patience) -> Session {
-        let region = RegionLookup::new(settings.region.clone(), patience);
+    pub fn new(settings: ApiSettings, on_broken: OnBrokenXenstore) -> Session {
+        let region = RegionLookup::new(settings.region.clone(), on_broken);
         Session { settings, region, roots: OnceLock::new(), client: OnceLock::new() }
     }
 

@@ -63,7 +63,7 @@ fn hide(terminal: &File) -> std::io::Result<()> {
         *saved = Some((terminal.try_clone()?, before));
     }
     // Ctrl-C must not leave a terminal without echo.
-    let _ = signals::tidy_up_first(show_again);
+    let _ = signals::on_signal(show_again);
     Ok(tcsetattr(terminal, SetArg::TCSAFLUSH, &silent)?)
 }
 

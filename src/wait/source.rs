@@ -122,7 +122,7 @@ impl Source for ApiAndXenstore<'_> {
 
     fn rest(&mut self, until: BootInstant) -> Wakeup {
         loop {
-            if self.watcher.has_news() {
+            if self.watcher.has_changed() {
                 return Wakeup::LocalChange;
             }
             let Some(subscription) = &mut self.subscription else {
@@ -134,7 +134,7 @@ impl Source for ApiAndXenstore<'_> {
             {
                 return Wakeup::Poll(poll);
             }
-            if self.watcher.has_news() {
+            if self.watcher.has_changed() {
                 return Wakeup::LocalChange;
             }
             if BootInstant::now() >= until {

@@ -109,11 +109,11 @@ impl Watcher {
     }
 
     /// Whether something changed, or xenstore broke, by now.
-    pub fn has_news(&mut self) -> bool {
+    pub fn has_changed(&mut self) -> bool {
         self.connection.is_some() && self.is_watching && self.rest(BootInstant::now())
     }
 
-    /// Becomes readable when [`Watcher::has_news`] is worth asking.
+    /// Becomes readable when [`Watcher::has_changed`] is worth asking.
     pub fn wakeup(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref().filter(|_| self.is_watching).map(Connection::wakeup)
     }

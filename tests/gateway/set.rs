@@ -56,7 +56,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::the_route_is_changed_before_the_change", the_route_is_changed_before_the_change),
     ("set::the_interface_goes_down_after_the_change", the_interface_goes_down_after_the_change),
     ("set::what_another_put_there_stays", what_another_put_there_stays),
-    ("set::nobody_confirms", nobody_confirms),
+    ("set::no_confirmation", no_confirmation),
     ("set::confirmed_from_another_session", confirmed_from_another_session),
     ("set::rolled_back_from_another_session", rolled_back_from_another_session),
     (
@@ -82,7 +82,7 @@ pub const TESTS: &[(&str, fn())] = &[
         sigkill_of_both_is_undone_by_the_next_command,
     ),
     ("set::a_folder_that_others_can_write_is_refused", a_folder_that_others_can_write_is_refused),
-    ("set::standard_output_that_nobody_reads", standard_output_that_nobody_reads),
+    ("set::standard_output_without_a_reader", standard_output_without_a_reader),
 ];
 
 fn replaces_the_default_and_rolls_back() {
@@ -655,7 +655,7 @@ fn what_another_put_there_stays() {
     network.expect(&[("10.182.0.1", 0)]);
 }
 
-fn nobody_confirms() {
+fn no_confirmation() {
     let network = Network::usual();
     network
         .run(&["gateway", "set", "--confirm", "1s"])
@@ -949,7 +949,7 @@ fn a_folder_that_others_can_write_is_refused() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-fn standard_output_that_nobody_reads() {
+fn standard_output_without_a_reader() {
     let network = Network::usual();
     let mut command = network.agent(&["gateway", "set"]);
     let (reader, writer) = std::io::pipe().unwrap();

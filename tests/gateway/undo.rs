@@ -37,7 +37,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("undo::the_guard_is_stopped_before_the_change", the_guard_is_stopped_before_the_change),
     ("undo::the_guard_is_stopped_before_the_end", the_guard_is_stopped_before_the_end),
     ("undo::the_guard_is_killed_before_the_end", the_guard_is_killed_before_the_end),
-    ("undo::a_guard_whose_words_nobody_reads", a_guard_whose_words_nobody_reads),
+    ("undo::a_guard_whose_output_is_not_read", a_guard_whose_output_is_not_read),
     ("undo::the_tls_check_fails_after_the_change", the_tls_check_fails_after_the_change),
     ("undo::another_user_cannot_confirm", another_user_cannot_confirm),
     ("undo::another_user_is_told_what_waits", another_user_is_told_what_waits),
@@ -409,7 +409,7 @@ fn the_guard_is_killed_before_the_end() {
 }
 
 /// It waited for room on a standard error that nobody read any more, in the middle of the undo.
-fn a_guard_whose_words_nobody_reads() {
+fn a_guard_whose_output_is_not_read() {
     let network = Network::usual();
     let before = network.server.routes();
     let (reader, full) = full_pipe();

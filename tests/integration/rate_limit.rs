@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
-use rackconnect_agent::coalesce::Subscribe;
+use rackconnect_agent::coalesce::Demand;
 use simulated_api::{Align, Config, Script, Step};
 
 use crate::support::{Ended, PATIENCE, Running, World, binary, ended, until};
@@ -69,7 +69,7 @@ fn all_share(waits: &[Running]) {
 }
 
 #[test]
-fn thirty_requests_whoever_asks_and_then_none() {
+fn thirty_requests_of_any_processes_and_then_none() {
     let world = deployed();
     for asked in 0..30 {
         let line = ["status", "gateway", "details --format json", "features"][asked % 4];
@@ -145,7 +145,7 @@ fn other_questions_have_other_answers() {
 }
 
 #[test]
-fn waits_share_and_a_status_beside_them_is_news_for_them() {
+fn waits_share_and_receive_the_response_of_a_status_beside_them() {
     let world = deploying();
     let waits: Vec<Running> = (0..20).map(|_| world.start("wait --interval 1h")).collect();
     world.wait_for_requests(1);
@@ -255,7 +255,7 @@ fn when_the_one_who_asks_is_stopped_another_takes_over() {
 
 /// Any user of the server can connect, over and over.
 #[test]
-fn connections_without_end_keep_nobody_from_asking() {
+fn endless_connections_do_not_delay_a_request() {
     let world = deploying();
     let mut wait = world.start("wait --interval 3s --timeout 16s");
     world.wait_for_requests(1);
@@ -290,7 +290,7 @@ fn connections_without_end_keep_nobody_from_asking() {
 
 /// Any user of the server can want an answer at once, over and over, whatever the answer is.
 #[test]
-fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
+fn repeated_connections_without_a_permit_keep_no_process_busy() {
     let world = world(Config {
         limit: 1,
         script: Script::of([Step::new("DEPLOYING")]),
@@ -313,9 +313,7 @@ fn whoever_comes_again_and_again_where_no_place_is_free_keeps_nobody_busy() {
             socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
         connect(stream.as_raw_fd(), &name).unwrap();
         let mut stream = File::from(stream);
-        stream
-            .write_all(&Subscribe { interval: None, reserved: 6, is_new: true }.encode())
-            .unwrap();
+        stream.write_all(&Demand { interval: None, reserved: 6, is_new: true }.encode()).unwrap();
         answers += u64::from(stream.read(&mut answer).unwrap() > 0);
     }
     let most = 2 * start.elapsed().as_secs() + 4;
@@ -367,7 +365,7 @@ fn damages() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn corrupt_budgets_are_begun_anew_with_caution() {
+fn corrupt_windows_are_replaced_with_caution() {
     for (name, bytes) in damages() {
         let world = deployed();
         world.run("status").is_answered();
@@ -398,7 +396,7 @@ fn resealed(mut record: Vec<u8>, change: impl Fn(&mut [u8])) -> Vec<u8> {
 }
 
 #[test]
-fn budgets_from_the_future_from_another_boot_and_of_another_byte_order() {
+fn windows_from_the_future_from_another_boot_and_of_another_byte_order() {
     let world = deployed();
     world.run("status").is_answered();
     let good = fs::read(world.budget()).unwrap();
@@ -554,7 +552,7 @@ fn a_lock_that_is_never_given_back_ends_the_sharing() {
 /// Whoever asked for all was told that there is no place, or told others so, and then asked in an
 /// hour only.
 #[test]
-fn a_wait_that_finds_no_place_asks_as_soon_as_there_is_one() {
+fn a_wait_without_a_permit_asks_as_soon_as_there_is_one() {
     let world = deployed();
     world.run("status").is_answered();
     let lock = holder(&world);
@@ -568,7 +566,7 @@ fn a_wait_that_finds_no_place_asks_as_soon_as_there_is_one() {
 
 /// Six places are free for a status, but not for the wait that asks for it.
 #[test]
-fn a_status_was_told_that_the_wait_beside_it_has_no_place() {
+fn a_status_received_the_rate_limit_of_the_wait_beside_it() {
     let world = deploying();
     for _ in 0..24 {
         assert_eq!(world.run("status").code, Some(0));
@@ -604,7 +602,7 @@ fn who_joins_while_nothing_may_be_asked_stays() {
 
 /// Any user can open the directory, and so hold a lock on it.
 #[test]
-fn a_lock_on_the_directory_kept_the_budget_and_status_json_from_being_made() {
+fn a_lock_on_the_directory_kept_the_window_and_status_json_from_being_created() {
     let world = deployed();
     fs::create_dir(&world.state_dir).unwrap();
     let _lock =

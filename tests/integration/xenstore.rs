@@ -199,7 +199,7 @@ fn a_file_in_the_place_of_the_device_is_left_as_it_is() {
 
 /// A socket whose queue of connections is full lets a blocking connect() wait for ever.
 #[test]
-fn a_store_that_accepts_nobody_is_not_waited_for() {
+fn a_store_that_accepts_no_connection_is_not_waited_for() {
     use nix::sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
     };

@@ -73,7 +73,7 @@ pub struct Lookup {
 
 impl Lookup {
     /// The addresses of `host`, by `deadline`. Where there are addresses from an earlier time, they
-    /// serve after `patience` at the latest, while there is time left to connect to them.
+    /// serve after `refresh_timeout` at the latest, while there is time left to connect to them.
     ///
     /// # Errors
     /// Why there is no address.
@@ -81,13 +81,13 @@ impl Lookup {
         &self,
         host: &str,
         port: u16,
-        patience: Duration,
+        refresh_timeout: Duration,
         deadline: BootInstant,
     ) -> Result<Vec<SocketAddr>, LookupError> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let found = self.find(&NameSources::of_the_system(), host, patience, deadline);
+        let found = self.find(&NameSources::of_the_system(), host, refresh_timeout, deadline);
         found.map(|mut addresses| {
             addresses.iter_mut().for_each(|address| address.set_port(port));
             addresses
@@ -98,14 +98,14 @@ impl Lookup {
         &self,
         sources: &NameSources,
         host: &str,
-        patience: Duration,
+        refresh_timeout: Duration,
         deadline: BootInstant,
     ) -> Result<Vec<SocketAddr>, LookupError> {
         let mut last_good = self.last_good.lock().expect("no panic under this lock");
         let now = BootInstant::now();
         let deadline = match last_good.is_empty() {
             true => deadline,
-            false => now + patience.min(deadline.since(now) / 3),
+            false => now + refresh_timeout.min(deadline.since(now) / 3),
         };
         match sources.look_up(host, deadline) {
             Ok(addresses) => {

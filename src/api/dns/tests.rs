@@ -428,7 +428,7 @@ fn the_last_good_addresses_serve_with_time_left() {
 
 /// For a diagnosis all nameservers are heard, and each question on its own.
 #[test]
-fn a_survey_hears_every_nameserver() {
+fn a_survey_asks_every_nameserver() {
     let good = Nameserver::of(Answers, Answers);
     let half = Nameserver::of(Answers, Refuses(RCODE::ServerFailure));
     let dead = Nameserver::of(Nothing, Nothing);

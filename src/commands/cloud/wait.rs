@@ -26,7 +26,7 @@ pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Resu
     let program = Program::find(program)?;
     let account = Account::new(settings.cloud)?;
     if policy.is_watched {
-        signals::tidy_up_first(ui::end_live_for_good)?;
+        signals::on_signal(ui::end_live_for_good)?;
     }
     let Some((regions, servers)) = find(&account, &settings.selection, &policy)? else {
         return Ok(Exit::DeadlinePassed);

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::exit::Exit;
 use crate::gateway::check::Comparison;
 use crate::gateway::lookup::{GatewayLookup, Schedule};
-use crate::region::Patience;
+use crate::region::OnBrokenXenstore;
 use crate::session::Session;
 use crate::ui::{escape_control, output};
 
@@ -15,7 +15,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let CheckSettings { one_shot, interface, format } = CheckSettings::resolve(sources)?;
     journal_to_read(&one_shot.api.state_dir.value);
     let (started, deadline) = (one_shot.api.started, one_shot.deadline.value);
-    let session = Session::new(one_shot.api, Patience::Once);
+    let session = Session::new(one_shot.api, OnBrokenXenstore::GiveUp);
     let answer = GatewayLookup::new(&session, started, deadline, Schedule::Once).gateway();
     let interface = interface.map(|interface| interface.value);
     let comparison = Comparison::new(answer.as_ref().ok().copied(), interface)?;

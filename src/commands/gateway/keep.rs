@@ -7,7 +7,7 @@ use crate::gateway::journal::Journal;
 use crate::gateway::keep::keep;
 use crate::gateway::lookup::{GatewayLookup, Schedule};
 use crate::gateway::undo;
-use crate::region::Patience;
+use crate::region::OnBrokenXenstore;
 use crate::session::Session;
 use crate::{signals, systemd};
 
@@ -16,12 +16,12 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let KeepSettings { one_shot, interface } = KeepSettings::resolve(sources)?;
     let journal = Journal::at(&one_shot.api.state_dir.value);
     let (started, deadline) = (one_shot.api.started, one_shot.deadline.value);
-    let session = Session::new(one_shot.api, Patience::Forever);
+    let session = Session::new(one_shot.api, OnBrokenXenstore::Retry);
     session.check()?;
-    let signals = signals::hold()?;
+    let signals = signals::defer()?;
     signals::end_between_changes(systemd::stopping)?;
     {
-        let _busy = signals::busy();
+        let _busy = signals::begin_change();
         if let Err(err) = undo::finish_interrupted(&journal, Some(&signals)) {
             log::error!("{err}");
         }

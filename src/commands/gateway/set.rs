@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::gateway::export;
 use crate::gateway::lookup::{GatewayLookup, Schedule};
 use crate::gateway::set::{SetOptions, SetOutcome, set};
-use crate::region::Patience;
+use crate::region::OnBrokenXenstore;
 use crate::session::Session;
 use crate::ui::{escape_control, output};
 
@@ -34,7 +34,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
         dry_run: settings.dry_run,
     };
     let (started, deadline) = (one_shot.api.started, one_shot.deadline.value);
-    let session = Session::new(one_shot.api, Patience::Once);
+    let session = Session::new(one_shot.api, OnBrokenXenstore::GiveUp);
     let lookup = GatewayLookup::new(&session, started, deadline, schedule);
     let print = |line: &str| output::line(&escape_control(line));
     report(set(&lookup, &journal, &options, &print)?, &print)

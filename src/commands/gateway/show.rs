@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::gateway::export;
 use crate::gateway::export_facts::collect;
 use crate::model::{Format, Operation};
-use crate::region::Patience;
+use crate::region::OnBrokenXenstore;
 use crate::session::Session;
 use crate::ui::output;
 
@@ -18,7 +18,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let ShowSettings { one_shot, format, interface } = ShowSettings::resolve(sources)?;
     let journal = journal_to_read(&one_shot.api.state_dir.value);
     let end = one_shot.end();
-    let session = Session::new(one_shot.api, Patience::Once);
+    let session = Session::new(one_shot.api, OnBrokenXenstore::GiveUp);
     let requested = match format {
         ShowFormat::Body(format) => format,
         ShowFormat::Address | ShowFormat::Export(_) => Format::Text,

@@ -31,14 +31,11 @@ impl XenstoreFacts {
     }
 
     pub(super) fn value(&mut self, path: &str) -> Value {
-        let value = self
-            .connection
-            .as_mut()
-            .map_err(|trouble| trouble.clone())
-            .and_then(|store| store.value(path));
-        let value = value.unwrap_or_else(|trouble| {
-            self.connection = Err(trouble.clone());
-            Value::Unreadable(trouble.to_string())
+        let value =
+            self.connection.as_mut().map_err(|err| err.clone()).and_then(|store| store.value(path));
+        let value = value.unwrap_or_else(|err| {
+            self.connection = Err(err.clone());
+            Value::Unreadable(err.to_string())
         });
         self.stop_in_time();
         value
@@ -63,12 +60,10 @@ impl XenstoreFacts {
     }
 
     fn children(&mut self, path: &str) -> Result<Vec<String>, String> {
-        let store = self.connection.as_mut().map_err(|trouble| trouble.to_string())?;
+        let store = self.connection.as_mut().map_err(|err| err.to_string())?;
         let children = store.directory(path);
         self.stop_in_time();
-        children
-            .map_err(|trouble| trouble.to_string())?
-            .ok_or_else(|| missing(&Value::Absent, path))
+        children.map_err(|err| err.to_string())?.ok_or_else(|| missing(&Value::Absent, path))
     }
 
     pub(super) fn features(&mut self, before: &str) -> Fact {
@@ -94,7 +89,7 @@ impl XenstoreFacts {
                 return Ok(Some(mac));
             }
             // Broken, or out of time.
-            self.connection.as_ref().map_err(|trouble| trouble.to_string())?;
+            self.connection.as_ref().map_err(|err| err.to_string())?;
         }
         Ok(None)
     }
