@@ -23,7 +23,7 @@ pub trait RequestSender {
     /// Sends a request; `before_send` is called just before its first byte.
     ///
     /// # Errors
-    /// See [`Failure`].
+    /// See [`Failure`](crate::api::request::Failure).
     fn request(&self, request: Request, before_send: Option<BeforeSend>) -> Reply;
 
     /// Takes note of the response to a request that this process sent.
