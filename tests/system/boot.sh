@@ -322,7 +322,7 @@ say_if "the wait has the region from the device" until_is rackconnect-wait.servi
 say_if "so have the hooks" until_true grep_journal "10-first.*hook says DEPLOYED in dfw"
 # A pseudo-terminal passes any DevicePolicy=. xenbus is a "misc" device, and so is fuse: it says nothing, but it is opened, or not.
 umount /dev/xen/xenbus && rm /dev/xen/xenbus && mknod -m 0600 /dev/xen/xenbus c 10 229
-try() { systemctl daemon-reload; systemctl restart "$1"; until_true grep_since "$2"; }
+try() { systemctl daemon-reload; systemctl restart --no-block "$1"; until_true grep_since "$2"; }
 for unit in rackconnect-wait.service rackconnect-gateway.service; do
     since_now
     say_if "$unit may open the device" try $unit 'xenbus\) does not work'
