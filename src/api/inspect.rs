@@ -73,10 +73,15 @@ impl UntrustedConnection {
         Ok(UntrustedConnection { stream, tls, validity })
     }
 
-    /// Sends a request that asks for nothing but the head of a response, and reads its Date. It
-    /// counts as a request: the caller has a permit.
-    pub fn date(&mut self, host: &str, path: &str, deadline: BootInstant) -> Option<SystemTime> {
-        let request = format!("HEAD {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    /// Sends a documented request and reads no more than the head of its response. It counts as a
+    /// request: the caller has a permit. None if no response comes by the deadline.
+    pub fn get(
+        &mut self,
+        host: &str,
+        path: &str,
+        deadline: BootInstant,
+    ) -> Option<UntrustedResponse> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let mut timed = Timed { stream: &self.stream, deadline };
         let mut stream = Stream::new(&mut self.tls, &mut timed);
         stream.write_all(request.as_bytes()).ok()?;
@@ -88,19 +93,33 @@ impl UntrustedConnection {
                 _ => break,
             }
         }
-        let head = String::from_utf8_lossy(&head).into_owned();
-        let is_date = |line: &&str| line.to_ascii_lowercase().starts_with("date:");
-        parse_date(head.lines().find(is_date)?.split_once(':')?.1)
+        parse_head(&String::from_utf8_lossy(&head))
     }
 }
 
-/// A date as HTTP has it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, IMF-fixdate).
+/// The head of a response over such a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UntrustedResponse {
+    /// The status code.
+    pub status_code: u16,
+    /// The server's clock, if it told the time.
+    pub date: Option<SystemTime>,
+}
+
+fn parse_head(head: &str) -> Option<UntrustedResponse> {
+    let mut lines = head.lines();
+    let status_line = lines.next()?.strip_prefix("HTTP/1.")?;
+    let status_code = status_line.split(' ').nth(1)?.parse().ok()?;
+    let date = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("date").then_some(value)
+    });
+    Some(UntrustedResponse { status_code, date: date.and_then(parse_date) })
+}
+
+/// A date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
 pub fn parse_date(text: &str) -> Option<SystemTime> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    let [_, day, month, year, time, "GMT"] = fields.as_slice() else { return None };
-    let month = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)? / 3 + 1;
-    humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
+    httpdate::parse_http_date(text.trim()).ok()
 }
 
 /// A time in seconds since 1970.
@@ -208,6 +227,23 @@ mod tests {
     }
 
     #[test]
+    fn the_head_of_a_response() {
+        let date = parse_date("Sun, 06 Nov 1994 08:49:37 GMT");
+        for (head, expected) in [
+            ("HTTP/1.1 200 OK\r\ndAte:Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", Some((200, date))),
+            ("HTTP/1.0 403 Forbidden\r\nUpdate: x\r\n\r\n", Some((403, None))),
+            ("HTTP/1.1 200\r\nDate: soon\r\n\r\n", Some((200, None))),
+            ("HTTP/1.1 OK\r\n\r\n", None),
+            ("SSH-2.0-OpenSSH_9.2\r\n", None),
+            ("", None),
+        ] {
+            let expected =
+                expected.map(|(status_code, date)| UntrustedResponse { status_code, date });
+            assert_eq!(parse_head(head), expected, "{head}");
+        }
+    }
+
+    #[test]
     fn the_validity_of_any_certificate() {
         for (fault, not_before, not_after) in [
             (None, "1975-01-01T00:00:00Z", "4096-01-01T00:00:00Z"),
@@ -227,7 +263,8 @@ mod tests {
             let expected =
                 Validity { not_before: seconds(not_before), not_after: seconds(not_after) };
             assert_eq!(connection.validity, Some(expected), "{fault:?}");
-            let date = connection.date("127.0.0.1", "/v1/automation_status", deadline).unwrap();
+            let response = connection.get("127.0.0.1", "/v1/automation_status", deadline).unwrap();
+            let date = response.date.unwrap();
             let age = SystemTime::now().duration_since(date).unwrap().as_secs();
             assert!((3_590..3_700).contains(&age), "{age}");
         }

@@ -15,7 +15,6 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnecto
 use ureq::{Agent, Proxy};
 use zeroize::Zeroizing;
 
-use super::date::parse_http_date;
 use super::tls_layer::TlsLayer;
 use crate::api::tls::Roots;
 use crate::clock::BootInstant;
@@ -126,7 +125,7 @@ impl HttpClient {
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
-        let date = header("date").and_then(|text| parse_http_date(&text));
+        let date = header("date").and_then(|text| httpdate::parse_http_date(&text).ok());
         let retry_after = header("retry-after").and_then(|text| parse_retry_after(&text, date));
         let challenge = header("www-authenticate").map(Secret::new);
         let status_code = response.status().as_u16();
@@ -172,7 +171,7 @@ fn parse_retry_after(text: &str, date: Option<SystemTime>) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let until = parse_http_date(text)?;
+    let until = httpdate::parse_http_date(text).ok()?;
     Some(until.duration_since(date.unwrap_or_else(SystemTime::now)).unwrap_or_default())
 }
 
@@ -225,7 +224,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_a_number_of_seconds_or_a_date() {
-        let date = parse_http_date("Tue, 27 Nov 2012 17:22:08 GMT");
+        let date = httpdate::parse_http_date("Tue, 27 Nov 2012 17:22:08 GMT").ok();
         assert_eq!(parse_retry_after("7", date), Some(Duration::from_secs(7)));
         let in_ten = parse_retry_after("Tue, 27 Nov 2012 17:22:18 GMT", date);
         assert_eq!(in_ten, Some(Duration::from_secs(10)));

@@ -133,9 +133,13 @@ fn server_date(
     let mut limiter = RateLimiter::new(subject.state_dir.clone());
     limiter.check(deadline, 0).ok()?;
     let permit = limiter.take(deadline, 0).ok()?;
-    let date = connection.date(host, Operation::Status.path(), deadline);
-    limiter.answered(permit);
-    date.map(seconds)
+    // Without a response the request may still be under way: its permit stays taken.
+    let response = connection.get(host, Operation::Status.path(), deadline)?;
+    match response.status_code {
+        403 => drop(limiter.forbidden(permit)),
+        _ => limiter.answered(permit),
+    }
+    response.date.map(seconds)
 }
 
 fn seconds(time: SystemTime) -> u64 {
