@@ -4,18 +4,12 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::api::request::{Answer, Failure, rate_limit_message};
 use crate::cli::{Arguments, options};
 use crate::clock::BootInstant;
 use crate::config::{DoctorSettings, PlainFormat, Setting, Sources};
-use crate::doctor::{
-    self, ApiAccess, ApiClient, ApiFailure, ApiPath, Colours, Detail, DoctorRequest, Subject,
-    Unread,
-};
-use crate::error::{Error, Kind, Result};
+use crate::doctor::{self, ApiAccess, ApiPath, Colours, Detail, DoctorRequest, Subject, Unread};
+use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::model::{Format, Operation};
-use crate::ratelimit::LimitCause;
 use crate::region::{Detected, OnBrokenXenstore};
 use crate::session::Session;
 use crate::ui::{self, output};
@@ -72,42 +66,6 @@ fn run_with(sources: &Sources, broken: Option<String>) -> Result<Exit> {
     })
 }
 
-/// The API, through the session that all commands use.
-struct DoctorApi {
-    session: Session,
-    endpoint: String,
-}
-
-impl ApiClient for DoctorApi {
-    fn endpoint(&self) -> String {
-        self.endpoint.clone()
-    }
-
-    fn clock_offset(&self) -> Option<i64> {
-        self.session.client(BootInstant::now()).ok()?.clock_offset()
-    }
-
-    fn ask(
-        &self,
-        operation: Operation,
-        format: Format,
-        deadline: BootInstant,
-    ) -> Result<Answer, ApiFailure> {
-        self.session.ask_once(operation, format, deadline).map_err(|failure| match failure {
-            Failure::RateLimited { cause: cause @ LimitCause::Forbidden(_), .. } => {
-                ApiFailure::Forbidden(rate_limit_message(cause))
-            }
-            Failure::RateLimited { cause, .. } => {
-                ApiFailure::LimitUsedUp(rate_limit_message(cause))
-            }
-            Failure::Error(err) if err.kind == Kind::NotUnderstood => {
-                ApiFailure::NotUnderstood(err.message)
-            }
-            Failure::LeaderSilent | Failure::Error(_) => ApiFailure::Unreachable(failure.message()),
-        })
-    }
-}
-
 /// The API, if its endpoint is known.
 fn api_access(session: Session) -> Result<ApiAccess, Unread> {
     let settings = session.settings();
@@ -124,10 +82,9 @@ fn api_access(session: Session) -> Result<ApiAccess, Unread> {
         target: session.target().map_err(failed)?,
         trusted: ca_file.map(|file| format!("only {} ({})", file.value.display(), file.origin)),
         connect_timeout: settings.connect_timeout.value,
-        endpoint: endpoint.clone(),
+        endpoint,
     };
-    let client = Box::new(DoctorApi { session, endpoint: endpoint.to_string() });
-    Ok(ApiAccess { client, path })
+    Ok(ApiAccess { session, path })
 }
 
 fn subject(session: &Session, end: BootInstant, root: &Path) -> Subject {

@@ -18,8 +18,8 @@ mod sshd;
 
 use std::path::PathBuf;
 
-pub(crate) use collect::{ApiAccess, ApiClient, ApiPath, Subject};
-pub(crate) use evidence::{ApiFailure, Unread};
+pub(crate) use collect::{ApiAccess, ApiPath, Subject};
+pub(crate) use evidence::Unread;
 pub(crate) use render::{Colours, Detail};
 
 use crate::cli::similar;

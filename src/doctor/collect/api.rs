@@ -4,53 +4,44 @@ use std::time::Duration;
 
 use super::files::Files;
 use super::subject::{Addition, Subject};
-use crate::api::request::Answer;
+use crate::api::request::{Answer, Failure, rate_limit_message};
 use crate::api::response;
 use crate::clock::BootInstant;
 use crate::doctor::evidence::{ApiEvidence, ApiFailure, ApiReading, Evidence, LimitEvidence};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind};
 use crate::model::{Format, Operation};
 use crate::ratelimit::{LimitCause, RateLimited, RateLimiter};
+use crate::session::Session;
 
 /// How much earlier than the collecting a question ends, so that its error is still collected.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// The API as `doctor` uses it.
-pub(crate) trait ApiClient: Send {
-    /// The URL.
-    fn endpoint(&self) -> String;
-
-    /// How many seconds this server's clock is ahead of the API's, if the API said so.
-    fn clock_offset(&self) -> Option<i64>;
-
-    /// Asks one question, once, by `deadline`.
-    ///
-    /// # Errors
-    /// It is not answered.
-    fn ask(
-        &self,
-        operation: Operation,
-        format: Format,
-        deadline: BootInstant,
-    ) -> Result<Answer, ApiFailure>;
-}
-
 /// Asks.
-pub(super) fn collect(subject: &Subject, files: &mut Files, client: &dyn ApiClient) -> Addition {
+pub(super) fn collect(
+    subject: &Subject,
+    files: &mut Files,
+    session: &Session,
+    endpoint: String,
+) -> Addition {
     let mut questions =
-        Questions { client, deadline: subject.deadline - MARGIN, files, is_lost: false };
+        Questions { session, deadline: subject.deadline - MARGIN, files, is_lost: false };
     let status = |body: &[u8]| response::status(body, Format::Text);
     let tasks = |body: &[u8]| response::details(body).map(|(_, tasks)| tasks);
     let api = ApiEvidence {
-        endpoint: client.endpoint(),
+        endpoint,
         status: questions.ask(Operation::Status, Format::Text, status),
         tasks: questions.ask(Operation::Details, Format::Json, tasks),
         features: questions.ask(Operation::Features, Format::Json, response::features),
         gateway: questions.ask(Operation::Gateway, Format::Text, response::gateway),
-        clock_offset: client.clock_offset(),
+        clock_offset: clock_offset(session),
         limit: limit(subject),
     };
     Box::new(|evidence: &mut Evidence| evidence.api = Ok(api))
+}
+
+/// How many seconds this server's clock is ahead of the API's, if a response has said so.
+fn clock_offset(session: &Session) -> Option<i64> {
+    session.client(BootInstant::now()).ok()?.clock_offset()
 }
 
 /// The rate limit as all processes know it.
@@ -65,7 +56,7 @@ fn limit(subject: &Subject) -> Result<LimitEvidence, String> {
 }
 
 struct Questions<'a> {
-    client: &'a dyn ApiClient,
+    session: &'a Session,
     deadline: BootInstant,
     files: &'a mut Files,
     /// Whether a question was not answered.
@@ -83,7 +74,8 @@ impl Questions<'_> {
             return Err(ApiFailure::NotAsked);
         }
         let title = format!("GET {}", operation.path_and_query(format));
-        match self.client.ask(operation, format, self.deadline) {
+        let answer = self.session.ask_once(operation, format, self.deadline);
+        match answer.map_err(ApiFailure::from) {
             Ok(Answer::NotFound(_)) => {
                 self.files.keep(&title, "HTTP 404");
                 Ok(None)
@@ -97,6 +89,23 @@ impl Questions<'_> {
                 self.is_lost = !matches!(failure, ApiFailure::NotUnderstood(_));
                 Err(failure)
             }
+        }
+    }
+}
+
+impl From<Failure> for ApiFailure {
+    fn from(failure: Failure) -> ApiFailure {
+        match failure {
+            Failure::RateLimited { cause: cause @ LimitCause::Forbidden(_), .. } => {
+                ApiFailure::Forbidden(rate_limit_message(cause))
+            }
+            Failure::RateLimited { cause, .. } => {
+                ApiFailure::LimitUsedUp(rate_limit_message(cause))
+            }
+            Failure::Error(err) if err.kind == Kind::NotUnderstood => {
+                ApiFailure::NotUnderstood(err.message)
+            }
+            Failure::LeaderSilent | Failure::Error(_) => ApiFailure::Unreachable(failure.message()),
         }
     }
 }

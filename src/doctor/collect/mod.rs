@@ -19,8 +19,7 @@ use std::thread;
 
 use nix::unistd::geteuid;
 
-pub(crate) use api::ApiClient;
-pub(crate) use path::ApiPath;
+pub(crate) use path::{ApiAccess, ApiPath};
 pub(crate) use subject::Subject;
 
 use super::checks::is_another_server;
@@ -31,14 +30,6 @@ use subject::Addition;
 
 /// Collects one part.
 type Collector = Box<dyn FnOnce(&Subject, &mut Files) -> Addition + Send>;
-
-/// How the API is asked.
-pub(crate) struct ApiAccess {
-    /// The questions.
-    pub(crate) client: Box<dyn ApiClient>,
-    /// Where it is.
-    pub(crate) path: ApiPath,
-}
 
 /// Collects everything. `api`: the API, or why it cannot be asked.
 pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evidence {
@@ -69,8 +60,11 @@ pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evid
             evidence.path = Err(unread.clone());
             evidence.api = Err(unread);
         }
-        Ok(ApiAccess { client, path }) => {
-            start(&sender, subject, move |subject, files| api::collect(subject, files, &*client));
+        Ok(ApiAccess { session, path }) => {
+            let endpoint = path.endpoint.to_string();
+            start(&sender, subject, move |subject, files| {
+                api::collect(subject, files, &session, endpoint)
+            });
             start(&sender, subject, move |subject, _| path::collect(subject, &path));
         }
     }

@@ -18,12 +18,21 @@ use crate::error::plain;
 use crate::model::Operation;
 use crate::netlink::{Netlink, NextHop};
 use crate::ratelimit::RateLimiter;
+use crate::session::Session;
 
 /// How much earlier than the collecting each step ends, so that its error is still collected.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// How long the nameservers have to answer, each question on its own.
 const SURVEY_TIME: Duration = Duration::from_secs(3);
+
+/// How the API is asked, and how it is reached.
+pub(crate) struct ApiAccess {
+    /// The session that asks.
+    pub(crate) session: Session,
+    /// The way to the API.
+    pub(crate) path: ApiPath,
+}
 
 /// Where the API is and whom to trust.
 pub(crate) struct ApiPath {
