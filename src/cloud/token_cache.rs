@@ -52,7 +52,7 @@ impl TokenCache {
         let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         let opened = created
             .map_err(|err| format!("{} cannot be created: {}", dir.display(), plain(&err)))
-            .and_then(|()| StateDir::open(dir))
+            .and_then(|()| StateDir::open(dir).map_err(|err| err.to_string()))
             .and_then(|opened| match opened.is_own() {
                 true => Ok(opened),
                 false => Err(format!("{} belongs to another user", dir.display())),

@@ -8,13 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::geteuid;
-
 use super::identity::{self, Ids};
 use super::runner::{self, HookEnd};
 use super::select::{EntryKind, Selection, select};
 use super::stamp;
-use super::stamp_dir::{StampDir, StampDirError};
+use super::stamp_dir::StampDir;
 use crate::clock::BootInstant;
 use crate::duration::human;
 use crate::error::{Error, Kind, Result, plain};
@@ -22,8 +20,8 @@ use crate::exit::Exit;
 use crate::fail_point;
 use crate::model::Region;
 use crate::signals;
+use crate::state::dir::{StateDirError, check_path};
 use crate::state::status_file;
-use crate::state::trust::{self, StickyDirectory};
 use crate::ui::{enumerate, escape_control, output};
 
 /// The directory of the hooks if none is given; it need not exist.
@@ -164,12 +162,12 @@ fn lock(
     })
 }
 
-fn stamp_dir_error(err: StampDirError) -> Error {
+fn stamp_dir_error(err: StateDirError) -> Error {
     match err {
-        StampDirError::Untrusted(reason) => Error::usage(format!(
+        StateDirError::Untrusted(reason) => Error::usage(format!(
             "--stamp-dir: {reason}; give a directory that only root can write to"
         )),
-        StampDirError::Unusable(reason) => {
+        StateDirError::Unusable(reason) => {
             let message = format!(
                 "no hook was run, since it cannot be recorded which are done: {reason} \
                  (--stamp-dir)"
@@ -212,7 +210,7 @@ impl<'a> HooksRun<'a> {
         if let Selection::Skip(reason) = select(name, kind(path)) {
             return self.tell(&format!("skip {shown}: {reason}"));
         }
-        if let Err(reason) = check_trust(typed) {
+        if let Err(reason) = check_path(typed) {
             self.failed.push(shown.clone());
             match self.request.mode {
                 RunMode::DryRun => output::line(&format!("refuse {shown}: {reason}"))?,
@@ -316,14 +314,6 @@ fn kind(path: &Path) -> EntryKind {
         Ok(_) => EntryKind::Other,
         Err(_) => EntryKind::DanglingLink,
     }
-}
-
-/// Whether no other user can change the hook. Only root has something to lose.
-fn check_trust(path: &Path) -> Result<(), String> {
-    if !geteuid().is_root() {
-        return Ok(());
-    }
-    trust::check_path(path, StickyDirectory::HoldsDirectories).map_err(|err| err.to_string())
 }
 
 /// What the hooks see. `wait -- rackconnect hooks` passes the word on in the environment; under

@@ -1,6 +1,5 @@
 //! The directory of the stamps, and the lock that keeps two processes from running the same hooks.
 
-use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
@@ -8,33 +7,15 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::geteuid;
 
 use super::stamp;
 use crate::clock::BootInstant;
 use crate::error::plain;
-use crate::state::dir::{Durability, StateDir, check_file};
+use crate::state::dir::{Durability, StateDir, StateDirError, check_file, check_path};
 use crate::state::lock::{LockAttempt, lock_until};
-use crate::state::trust::{self, StickyDirectory};
 
 /// The largest stamp that is read.
 const MAX_STAMP_BYTES: u64 = 16 * 1024;
-
-/// Why the directory is unusable.
-#[derive(Debug)]
-pub enum StampDirError {
-    /// Other users can write to it, or replace it; a sentence.
-    Untrusted(String),
-    /// It cannot be created, opened or locked; a sentence.
-    Unusable(String),
-}
-
-impl fmt::Display for StampDirError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (StampDirError::Untrusted(message) | StampDirError::Unusable(message)) = self;
-        f.write_str(message)
-    }
-}
 
 /// The directory, open.
 pub struct StampDir {
@@ -45,30 +26,23 @@ impl StampDir {
     /// Opens the directory; none if it does not exist.
     ///
     /// # Errors
-    /// See [`StampDirError`].
-    pub fn open(path: &Path) -> Result<Option<StampDir>, StampDirError> {
+    /// See [`StateDirError`].
+    pub fn open(path: &Path) -> Result<Option<StampDir>, StateDirError> {
         // An administrator may have replaced it by a link.
         let target = match fs::canonicalize(path) {
             Ok(target) => target,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(err) => return Err(unusable(path, "cannot be opened", &err)),
         };
-        if geteuid().is_root() {
-            trust::check_path(path, StickyDirectory::HoldsDirectories)
-                .map_err(|err| StampDirError::Untrusted(err.of(path)))?;
-        }
-        if !target.is_dir() {
-            return Err(StampDirError::Unusable(format!("{} is not a directory", path.display())));
-        }
-        let dir = StateDir::open(&target).map_err(StampDirError::Untrusted)?;
-        Ok(Some(StampDir { dir }))
+        check_path(path)?;
+        Ok(StateDir::open_existing(&target)?.map(|dir| StampDir { dir }))
     }
 
     /// Opens the directory, creating it and its parents if they are missing.
     ///
     /// # Errors
-    /// See [`StampDirError`].
-    pub fn open_or_create(path: &Path) -> Result<StampDir, StampDirError> {
+    /// See [`StateDirError`].
+    pub fn open_or_create(path: &Path) -> Result<StampDir, StateDirError> {
         if let Some(stamps) = StampDir::open(path)? {
             return Ok(stamps);
         }
@@ -78,7 +52,7 @@ impl StampDir {
             .create(path)
             .map_err(|err| unusable(path, "cannot be created", &err))?;
         StampDir::open(path)?.ok_or_else(|| {
-            StampDirError::Unusable(format!("{} was deleted at the same time", path.display()))
+            StateDirError::Unusable(format!("{} was deleted at the same time", path.display()))
         })
     }
 
@@ -88,7 +62,7 @@ impl StampDir {
     ///
     /// # Errors
     /// The lock file is unusable.
-    pub fn lock(&self, hooks: &Path, deadline: BootInstant) -> Result<Option<File>, StampDirError> {
+    pub fn lock(&self, hooks: &Path, deadline: BootInstant) -> Result<Option<File>, StateDirError> {
         let name = format!(".lock-{}", stamp::name(hooks));
         let path = self.dir.path().join(&name);
         let failed = |err: &io::Error| unusable(&path, "cannot be written", err);
@@ -97,7 +71,7 @@ impl StampDir {
             .open_file(&name, OFlag::O_WRONLY | OFlag::O_CREAT, 0o600)
             .map_err(|errno| failed(&errno.into()))?;
         check_file(&file)
-            .map_err(|reason| StampDirError::Unusable(format!("{} {reason}", path.display())))?;
+            .map_err(|reason| StateDirError::Unusable(format!("{} {reason}", path.display())))?;
         match lock_until(&file, deadline).map_err(|err| failed(&err))? {
             LockAttempt::Held => Ok(Some(file)),
             LockAttempt::Taken => Ok(None),
@@ -147,6 +121,6 @@ impl StampDir {
     }
 }
 
-fn unusable(path: &Path, what: &str, err: &io::Error) -> StampDirError {
-    StampDirError::Unusable(format!("{} {what}: {}", path.display(), plain(err)))
+fn unusable(path: &Path, what: &str, err: &io::Error) -> StateDirError {
+    StateDirError::Unusable(format!("{} {what}: {}", path.display(), plain(err)))
 }

@@ -18,6 +18,7 @@ mod shared_file;
 mod window;
 
 pub use limiter::{LimiterPermit, RateLimiter};
+pub use shared_file::check as check_shared_file;
 pub use window::{
     LimitCause, MAX_REQUEST_TIME, MIN_INTERVAL, PERMITS, RESERVED_PERMITS, RateLimited, RateWindow,
     WINDOW,

@@ -156,7 +156,8 @@ impl SharedFile {
 
     /// Opens the file, or creates it.
     fn open(&self, boot: &BootId) -> Result<OpenFile, SharedFileError> {
-        let state_dir = StateDir::open(&self.state_dir).map_err(SharedFileError::Unusable)?;
+        let state_dir = StateDir::open(&self.state_dir)
+            .map_err(|err| SharedFileError::Unusable(err.to_string()))?;
         let small = state_dir.small_file_system(SMALL_FILE_SYSTEM);
         let is_for_all = small.is_some();
         let dir = small.as_ref().unwrap_or(&state_dir);
@@ -197,26 +198,44 @@ fn previous(state_dir: &StateDir, boot: &BootId) -> RateWindow {
     read().unwrap_or_default()
 }
 
+/// Whether this process can share the window of that state directory, as far as it exists. Creates
+/// and changes nothing.
+///
+/// # Errors
+/// Why it cannot: the end of a sentence that begins with the path of the file.
+pub fn check(state_dir: &StateDir) -> Result<(), String> {
+    let small = state_dir.small_file_system(SMALL_FILE_SYSTEM);
+    let dir = small.as_ref().unwrap_or(state_dir);
+    match dir.open_file(FILE, OFlag::O_RDWR, 0) {
+        Err(Errno::ENOENT) if dir.is_own() => Ok(()),
+        Err(errno) => Err(refusal(errno, small.is_some())),
+        Ok(file) => check_file(&file).map(drop),
+    }
+}
+
+/// Why the file cannot be opened: the end of a sentence.
+fn refusal(errno: Errno, is_for_all: bool) -> String {
+    match errno {
+        Errno::ENOENT => "does not exist yet; only root creates it".to_owned(),
+        Errno::EACCES if !is_for_all => "is for one user only, since no small file system is \
+                                         mounted at \"shared\" beside it"
+            .to_owned(),
+        errno => format!("cannot be opened: {}", errno.desc()),
+    }
+}
+
 fn open_or_create(
     dir: &StateDir,
     is_for_all: bool,
     boot: &BootId,
     initial: impl FnOnce() -> RateWindow,
 ) -> Result<File, OpenError> {
-    let other = |reason: &str| OpenError::Other(reason.to_owned());
     let opened = |file: Result<File, Errno>| {
-        file.map_err(|errno| match errno {
-            Errno::EACCES if !is_for_all => other(
-                "is for one user only, since no small file system is mounted at \"shared\" beside \
-                 it",
-            ),
-            errno => OpenError::Other(format!("cannot be opened: {}", errno.desc())),
-        })
+        file.map_err(|errno| OpenError::Other(refusal(errno, is_for_all)))
     };
     let open = || dir.open_file(FILE, OFlag::O_RDWR, 0);
     match open() {
         Err(Errno::ENOENT) if dir.is_own() => {}
-        Err(Errno::ENOENT) => return Err(other("does not exist yet; only root creates it")),
         file => return opened(file),
     }
     // Of several processes that create it at once, the lock lets one do so: a file that others have

@@ -5,6 +5,7 @@
 //! directory of their own; there, they are what root is in root's. Nothing is opened through a
 //! symbolic link.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -18,7 +19,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::lock::{LockAttempt, lock_until};
-use super::trust::{self, StickyDirectory};
+use super::trust::{self, StickyDirectory, TrustError};
 use crate::clock::BootInstant;
 use crate::error::plain;
 
@@ -72,6 +73,43 @@ pub fn replace(
     if is_synced { dir.sync_all() } else { Ok(()) }
 }
 
+/// Why a directory is not used. Displayed as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateDirError {
+    /// Other users can change what is in it.
+    Untrusted(String),
+    /// It cannot be created, opened or examined.
+    Unusable(String),
+}
+
+impl fmt::Display for StateDirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (StateDirError::Untrusted(message) | StateDirError::Unusable(message)) = self;
+        f.write_str(message)
+    }
+}
+
+impl StateDirError {
+    fn failed(path: &Path, what: &str, err: &io::Error) -> StateDirError {
+        StateDirError::Unusable(format!("{} cannot be {what}: {}", path.display(), plain(err)))
+    }
+}
+
+/// Whether only root can change what `path` leads to, which may be a file to be executed. Processes
+/// of other users have nothing to lose, and may use anything.
+///
+/// # Errors
+/// Others can change it, or it cannot be examined.
+pub fn check_path(path: &Path) -> Result<(), StateDirError> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    trust::check_path(path, StickyDirectory::HoldsDirectories).map_err(|err| match err {
+        TrustError::Untrusted(_) => StateDirError::Untrusted(err.of(path)),
+        TrustError::Io(_) => StateDirError::Unusable(err.of(path)),
+    })
+}
+
 /// A directory, open.
 #[derive(Debug)]
 pub struct StateDir {
@@ -84,32 +122,44 @@ impl StateDir {
     /// Opens a directory, creating it if it is missing.
     ///
     /// # Errors
-    /// The directory and why it is unusable: a sentence.
-    pub fn open(path: &Path) -> Result<StateDir, String> {
-        let wrong = |reason: &str| format!("{} {reason}", path.display());
-        let failed =
-            |what: &str, err: &io::Error| wrong(&format!("cannot be {what}: {}", plain(err)));
-        let file = match open_dir(path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => {
-                let created = DirBuilder::new().mode(0o755).create(path);
-                let file =
-                    created.and_then(|()| open_dir(path)).map_err(|err| failed("created", &err))?;
-                // Other users need files in it, whatever the umask.
-                let _ = file.set_permissions(Permissions::from_mode(0o755));
-                file
-            }
-            opened => opened.map_err(|err| failed("opened", &err))?,
-        };
-        if geteuid().is_root() {
-            trust::check_path(path, StickyDirectory::HoldsDirectories)
-                .map_err(|err| err.of(path))?;
+    /// See [`StateDirError`].
+    pub fn open(path: &Path) -> Result<StateDir, StateDirError> {
+        match open_dir(path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => {}
+            opened => return StateDir::accept(path, opened),
         }
+        let created = DirBuilder::new().mode(0o755).create(path);
+        let file = created
+            .and_then(|()| open_dir(path))
+            .map_err(|err| StateDirError::failed(path, "created", &err))?;
+        // Other users need files in it, whatever the umask.
+        let _ = file.set_permissions(Permissions::from_mode(0o755));
+        StateDir::accept(path, Ok(file))
+    }
+
+    /// Opens a directory; none if it does not exist.
+    ///
+    /// # Errors
+    /// See [`StateDirError`].
+    pub fn open_existing(path: &Path) -> Result<Option<StateDir>, StateDirError> {
+        match open_dir(path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+            opened => StateDir::accept(path, opened).map(Some),
+        }
+    }
+
+    /// The directory, if only its user and root can change what is in it.
+    fn accept(path: &Path, opened: io::Result<File>) -> Result<StateDir, StateDirError> {
+        let file = opened.map_err(|err| StateDirError::failed(path, "opened", &err))?;
+        check_path(path)?;
         StateDir::checked(path.to_owned(), file)
     }
 
-    fn checked(path: PathBuf, file: File) -> Result<StateDir, String> {
-        let wrong = |reason: String| format!("{} {reason}", path.display());
-        let metadata = file.metadata().map_err(|err| wrong(plain(&err)))?;
+    fn checked(path: PathBuf, file: File) -> Result<StateDir, StateDirError> {
+        let wrong =
+            |reason: String| StateDirError::Untrusted(format!("{} {reason}", path.display()));
+        let metadata =
+            file.metadata().map_err(|err| StateDirError::failed(&path, "examined", &err))?;
         let (user, owner) = (geteuid().as_raw(), metadata.uid());
         if owner != 0 && owner != user {
             return Err(wrong(format!("belongs to another user (uid {owner})")));
@@ -273,8 +323,24 @@ mod tests {
         // Not a small file system.
         assert!(dir.small_file_system("shared").is_none());
         fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-        let err = StateDir::open(&path).unwrap_err();
+        let StateDirError::Untrusted(err) = StateDir::open(&path).unwrap_err() else {
+            panic!("not about trust")
+        };
         assert!(err.ends_with("is writable by other users (mode 0777)"), "{err}");
+    }
+
+    #[test]
+    fn opening_an_existing_directory_creates_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        assert!(StateDir::open_existing(&path).unwrap().is_none());
+        assert!(!path.exists());
+        fs::write(&path, "").unwrap();
+        let err = StateDir::open_existing(&path).unwrap_err();
+        assert!(matches!(&err, StateDirError::Unusable(_)), "{err}");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(StateDir::open_existing(&path).unwrap().is_some());
     }
 
     #[test]

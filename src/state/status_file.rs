@@ -34,7 +34,8 @@ pub enum Learned {
 pub fn learn(state_dir: &Path, learned: &Learned, region: Option<&str>) -> Result<(), String> {
     let boot = boot::boot_id().ok_or("the boot id cannot be read")?;
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    StateDir::open(state_dir)?.update(FILE, MAX_FILE_BYTES, 0o644, |old| {
+    let dir = StateDir::open(state_dir).map_err(|err| err.to_string())?;
+    dir.update(FILE, MAX_FILE_BYTES, 0o644, |old| {
         let mut text = merged(old, learned, region, &now, &boot).to_json().into_bytes();
         text.push(b'\n');
         text

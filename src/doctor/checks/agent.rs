@@ -97,10 +97,16 @@ fn state_directory(evidence: &Evidence) -> Judgement {
             "as root: rackconnect status",
         ),
         StateCondition::Unusable(why) => Finding::fail(
-            format!(
-                "{path} {why}: processes cannot share the rate limit, and no gateway can be set"
-            ),
+            format!("{why}: processes cannot share the rate limit, and no gateway can be set"),
             format!("as root: chown root:root {path} && chmod 0755 {path}"),
+        ),
+        StateCondition::NotShared(why) if evidence.is_root => Finding::fail(
+            format!("{why}, so each process keeps to 6 requests a minute by itself"),
+            format!("rm -rf {path}/budget {path}/shared/budget; the next command makes it anew"),
+        ),
+        StateCondition::NotShared(why) => Finding::warning(
+            format!("{why}, so each process keeps to 6 requests a minute by itself"),
+            "as root: systemctl enable --now rackconnect-shared; or run commands as root",
         ),
     })
 }
@@ -177,9 +183,16 @@ mod tests {
     #[test]
     fn the_state_directory() {
         assert_found(&healthy(), "agent.state-directory", Pass, "");
-        let unusable = StateCondition::Unusable("belongs to user 1000".to_owned());
+        let unusable = StateCondition::Unusable("/run/x belongs to another user".to_owned());
         let evidence = with(|agent| agent.state_dir.condition = unusable);
-        assert_found(&evidence, "agent.state-directory", Fail, "belongs to user 1000");
+        assert_found(&evidence, "agent.state-directory", Fail, "belongs to another user");
+        let not_shared = StateCondition::NotShared("the budget in /run/x is busy".to_owned());
+        let mut evidence = with(|agent| agent.state_dir.condition = not_shared);
+        let found = assert_found(&evidence, "agent.state-directory", Fail, "6 requests");
+        assert!(found.remedy.starts_with("rm -rf /run/"), "{}", found.remedy);
+        evidence.is_root = false;
+        let found = assert_found(&evidence, "agent.state-directory", Warning, "6 requests");
+        assert!(found.remedy.contains("rackconnect-shared"), "{}", found.remedy);
         let mut evidence = with(|agent| agent.state_dir.condition = StateCondition::Absent);
         assert_found(&evidence, "agent.state-directory", Pass, "");
         evidence.is_root = false;

@@ -1,14 +1,10 @@
 //! This program's own installation.
 
 use std::env;
-use std::fs::{self, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use nix::fcntl::OFlag;
-use nix::unistd::geteuid;
 
 use super::command;
 use super::files::Files;
@@ -16,9 +12,10 @@ use super::subject::{Addition, Subject};
 use crate::doctor::evidence::{
     AgentEvidence, Evidence, Reading, StateCondition, StateDirectory, UnitState, Unread,
 };
-use crate::error::plain;
 use crate::gateway::journal::Journal;
 use crate::gateway::undo;
+use crate::ratelimit::check_shared_file;
+use crate::state::dir::StateDir;
 
 /// The units of the packages.
 const UNITS: [&str; 3] =
@@ -120,44 +117,17 @@ fn off_switches(files: &Files) -> Vec<String> {
     by_file.into_iter().chain(by_word).collect()
 }
 
-/// What the rate limit and the journal ask of the state directory.
+/// The state directory as the rate limit finds it.
 fn condition(path: &Path) -> StateCondition {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(err) if err.kind() == ErrorKind::NotFound => return StateCondition::Absent,
-        Err(err) => return StateCondition::Unusable(plain(&err)),
-    };
-    let uid = geteuid().as_raw();
-    let forbidden = if uid == 0 { 0o022 } else { 0o002 };
-    if !metadata.is_dir() {
-        StateCondition::Unusable("is not a directory".to_owned())
-    } else if metadata.uid() != 0 && metadata.uid() != uid {
-        StateCondition::Unusable(format!("belongs to another user (uid {})", metadata.uid()))
-    } else if metadata.mode() & forbidden != 0 {
-        let mode = metadata.mode() & 0o7777;
-        StateCondition::Unusable(format!("is writable by other users (mode {mode:04o})"))
-    } else {
-        budget_condition(path)
-    }
-}
-
-/// The shared file of the rate limit, if it is there.
-fn budget_condition(directory: &Path) -> StateCondition {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).custom_flags(flags.bits());
-    // In the small file system that all users share, if it is mounted.
-    let shared = directory.join("shared/budget");
-    let path = if shared.exists() { shared } else { directory.join("budget") };
-    match options.open(path) {
-        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
-            StateCondition::Usable
-        }
-        Ok(_) => StateCondition::Unusable("has a budget that is no regular file".to_owned()),
-        Err(err) if err.kind() == ErrorKind::NotFound => StateCondition::Usable,
-        Err(err) => {
-            StateCondition::Unusable(format!("has a budget that cannot be used: {}", plain(&err)))
-        }
+    match StateDir::open_existing(path) {
+        Ok(None) => StateCondition::Absent,
+        Err(err) => StateCondition::Unusable(err.to_string()),
+        Ok(Some(dir)) => match check_shared_file(&dir) {
+            Ok(()) => StateCondition::Usable,
+            Err(reason) => {
+                StateCondition::NotShared(format!("the budget in {} {reason}", path.display()))
+            }
+        },
     }
 }
 
@@ -187,10 +157,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(condition(&path), StateCondition::Usable);
         fs::create_dir(path.join("budget")).unwrap();
-        assert!(matches!(condition(&path), StateCondition::Unusable(_)));
-        fs::create_dir(path.join("shared")).unwrap();
-        fs::write(path.join("shared/budget"), "").unwrap();
-        assert_eq!(condition(&path), StateCondition::Usable);
+        assert!(matches!(condition(&path), StateCondition::NotShared(_)));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         let StateCondition::Unusable(why) = condition(&path) else { panic!("usable") };
         assert!(why.contains("0777"), "{why}");

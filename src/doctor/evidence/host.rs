@@ -154,6 +154,8 @@ pub(crate) enum StateCondition {
     Usable,
     /// It is not there; root's first command makes it.
     Absent,
-    /// It cannot be used; the end of a sentence that begins with its path.
+    /// It cannot be used; a sentence.
     Unusable(String),
+    /// Only its rate limit cannot be shared with other processes; a sentence.
+    NotShared(String),
 }
