@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Another process tried to take a permit for this one, and found the state locked.
-    pub fn note_locked(&self) {
+    pub fn record_locked(&self) {
         self.wire.exchange().limiter.record_locked(BootInstant::now());
     }
 

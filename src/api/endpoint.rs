@@ -65,14 +65,25 @@ impl Endpoint {
         format!("{}{path_and_query}", self.base)
     }
 
-    /// The host (without brackets), the port, and whether TLS is spoken there.
-    pub fn target(&self) -> (String, u16, bool) {
+    /// What to connect to.
+    pub fn destination(&self) -> Destination {
         // It was checked when it was made.
         let uri = self.base.parse::<Uri>().unwrap_or_default();
-        let secure = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        (bare(uri.host().unwrap_or_default()).to_owned(), port, secure)
+        let is_tls = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        Destination { host: bare(uri.host().unwrap_or_default()).to_owned(), port, is_tls }
     }
+}
+
+/// What to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The host, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether TLS is spoken there.
+    pub is_tls: bool,
 }
 
 impl fmt::Display for Endpoint {

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::connect::connect_to_any;
 use super::dns::Lookup;
-use super::endpoint::Endpoint;
+use super::endpoint::{Destination, Endpoint};
 use super::timed::Timed;
 use crate::clock::BootInstant;
 
@@ -26,8 +26,8 @@ pub struct Target {
 impl Target {
     /// The target of an endpoint.
     pub fn new(endpoint: &Endpoint, tls: Arc<ClientConfig>) -> Target {
-        let (host, port, secure) = endpoint.target();
-        Target { host, port, tls: secure.then_some(tls), addresses: Vec::new() }
+        let Destination { host, port, is_tls } = endpoint.destination();
+        Target { host, port, tls: is_tls.then_some(tls), addresses: Vec::new() }
     }
 
     /// Looks up the addresses, by `deadline`, so that they are known when they are needed.

@@ -108,7 +108,7 @@ pub fn rate_limit_message(cause: LimitCause) -> String {
              something else on this server keeps sending requests; look for curl in a loop, Ohai \
              or Chef, Facter or Puppet, rcrun"
         ),
-        LimitCause::Alone => {
+        LimitCause::ProcessLocal => {
             format!("{USED_UP}, as far as a process with a limit of its own may use it")
         }
         LimitCause::Locked => "another process holds the lock of the rate limit".to_owned(),

@@ -9,7 +9,7 @@ use crate::duration::human;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::model::Status;
-use crate::wait::{Machine, Policy, Poll, PollResult, Question, Step, WaitOutcome};
+use crate::wait::{Machine, Policy, Poll, PollResult, Query, Step, WaitOutcome};
 use crate::xenstore::{Server, Snapshot};
 
 /// How the wait for one server ended.
@@ -83,7 +83,7 @@ impl Part {
     }
 
     fn record(&mut self, result: PollResult, asked: BootInstant, now: BootInstant) {
-        self.machine.record(&Poll { question: Question::Status, asked, result }, now, 0.0);
+        self.machine.record(&Poll { query: Query::Status, asked, result }, now, 0.0);
         self.check(now);
     }
 
@@ -92,9 +92,9 @@ impl Part {
         while self.end.is_none() {
             match self.machine.step(now) {
                 // Cloud Servers knows no tasks.
-                Step::Ask { question: Question::Tasks, .. } => {
+                Step::Ask { query: Query::Tasks, .. } => {
                     let result = PollResult::Tasks(Vec::new());
-                    let poll = Poll { question: Question::Tasks, asked: now, result };
+                    let poll = Poll { query: Query::Tasks, asked: now, result };
                     self.machine.record(&poll, now, 0.0);
                 }
                 Step::End(outcome) => self.end = Some(PartEnd::Outcome(outcome)),
@@ -173,7 +173,7 @@ impl Part {
 }
 
 /// What the metadata says of Managed Operations, in the form in which the machine knows it from
-/// xenstore. The status is left out: it comes as the answer to a question.
+/// xenstore. The status is left out: it comes as the answer to a poll.
 fn snapshot(server: &CloudServer) -> Snapshot {
     Snapshot {
         server: Server::Unknown("not on this server".to_owned()),

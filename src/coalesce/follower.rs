@@ -9,7 +9,6 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::protocol::MAX_PACKET_BYTES;
 use super::response::{Event, Response};
-use super::socket::poll_timeout;
 use crate::clock::BootInstant;
 
 /// A connection to a leader.
@@ -52,7 +51,7 @@ impl Follower {
             let stream = PollFd::new(self.stream.as_fd(), PollFlags::POLLIN);
             let other = PollFd::new(wake.unwrap_or(self.stream.as_fd()), PollFlags::POLLIN);
             let mut files = [stream, other];
-            let ready = poll(&mut files, poll_timeout(until));
+            let ready = poll(&mut files, until.poll_timeout());
             let is_readable = files[0].any().unwrap_or(true);
             match ready {
                 Ok(1..) if !is_readable => return Event::Wake,

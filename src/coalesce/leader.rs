@@ -8,10 +8,9 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::demand::{self, DueTimes};
+use super::demand::{self, Schedule};
 use super::protocol::Demand;
 use super::response::Response;
-use super::socket::poll_timeout;
 use crate::api::request::Failure;
 use crate::clock::BootInstant;
 use crate::ratelimit::{LimitCause, MIN_INTERVAL};
@@ -107,7 +106,7 @@ impl Leader {
     }
 
     /// When the next request is due; none if no follower needs one.
-    pub(super) fn due(&self, schedule: DueTimes) -> Option<BootInstant> {
+    pub(super) fn due(&self, schedule: Schedule) -> Option<BootInstant> {
         demand::due(self.demands(), schedule)
     }
 
@@ -143,7 +142,7 @@ impl Leader {
             files.push(PollFd::new(follower.stream.as_fd(), flags));
         }
         files.extend(wake.map(|wake| PollFd::new(wake, PollFlags::POLLIN)));
-        let _ = poll(&mut files, poll_timeout(until));
+        let _ = poll(&mut files, until.poll_timeout());
         let wakes = wake.is_some() && files.pop().is_some_and(|wake| wake.any().unwrap_or(true));
         let closed = PollFlags::POLLHUP | PollFlags::POLLERR;
         let is_closed =

@@ -37,12 +37,12 @@ pub fn one_shot(sender: &dyn RequestSender, ask: &OneShot) -> Response {
                 if let Some(mut leader) = leader {
                     leader.publish(&response, ask.reserved);
                 }
-                sender.note(&response);
+                sender.record(&response);
                 return response;
             }
             Role::Solo => {
                 let (response, _) = send(sender, own_request(ask), None);
-                sender.note(&response);
+                sender.record(&response);
                 return response;
             }
             Role::Follower(mut follower) => {
@@ -136,7 +136,7 @@ mod tests {
             Ok((200, b"DEPLOYED".to_vec()))
         }
 
-        fn note(&self, response: &Response) {
+        fn record(&self, response: &Response) {
             self.noted.borrow_mut().push(response.clone());
         }
     }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_alone_sends_its_request_and_takes_note_of_the_response() {
+    fn a_solo_process_sends_its_request_and_records_the_response() {
         let script = Script::new();
         let response = one_shot(&script, &ask(BootInstant::now() + Duration::from_secs(30)));
         assert_eq!(response.reply, Ok((200, b"DEPLOYED".to_vec())));

@@ -19,10 +19,10 @@ const HEAD_BYTES: usize = 28;
 /// The largest packet.
 pub(super) const MAX_PACKET_BYTES: usize = HEAD_BYTES + MAX_BODY_BYTES as usize;
 
-/// The codes of [`LimitCause::Locked`] and [`LimitCause::Alone`]; 0 is that of
+/// The codes of [`LimitCause::Locked`] and [`LimitCause::ProcessLocal`]; 0 is that of
 /// [`LimitCause::UsedUp`], and what lies between counts consecutive 403s.
 const LOCKED: u32 = u32::MAX;
-const ALONE: u32 = LOCKED - 1;
+const PROCESS_LOCAL: u32 = LOCKED - 1;
 
 /// The longest error message that is passed on.
 const MAX_MESSAGE_BYTES: usize = 1024;
@@ -117,8 +117,8 @@ fn code(cause: LimitCause) -> u32 {
     match cause {
         LimitCause::UsedUp => 0,
         LimitCause::Locked => LOCKED,
-        LimitCause::Alone => ALONE,
-        LimitCause::Forbidden(consecutive) => consecutive.clamp(1, ALONE - 1),
+        LimitCause::ProcessLocal => PROCESS_LOCAL,
+        LimitCause::Forbidden(consecutive) => consecutive.clamp(1, PROCESS_LOCAL - 1),
     }
 }
 
@@ -126,7 +126,7 @@ fn cause_of(code: u32) -> LimitCause {
     match code {
         0 => LimitCause::UsedUp,
         LOCKED => LimitCause::Locked,
-        ALONE => LimitCause::Alone,
+        PROCESS_LOCAL => LimitCause::ProcessLocal,
         consecutive => LimitCause::Forbidden(consecutive),
     }
 }
@@ -172,7 +172,7 @@ mod tests {
             Err(Failure::RateLimited { until: at(1_060), cause: LimitCause::UsedUp }),
             Err(Failure::RateLimited { until: at(1_060), cause: LimitCause::Forbidden(3) }),
             Err(Failure::RateLimited { until: at(1_060), cause: LimitCause::Locked }),
-            Err(Failure::RateLimited { until: at(1_060), cause: LimitCause::Alone }),
+            Err(Failure::RateLimited { until: at(1_060), cause: LimitCause::ProcessLocal }),
             Err(Failure::Error(Error::new(Kind::Unreachable, "no route"))),
             Err(Failure::Error(Error::new(Kind::NotUnderstood, "HTTP 302"))),
         ] {

@@ -26,8 +26,8 @@ pub trait RequestSender {
     /// See [`Failure`](crate::api::request::Failure).
     fn request(&self, request: Request, before_send: Option<BeforeSend>) -> Reply;
 
-    /// Takes note of the response to a request that this process sent.
-    fn note(&self, response: &Response);
+    /// Records the response to a request that this process sent.
+    fn record(&self, response: &Response);
 }
 
 impl<R: RequestSender + ?Sized> RequestSender for &R {
@@ -43,8 +43,8 @@ impl<R: RequestSender + ?Sized> RequestSender for &R {
         (**self).request(request, before_send)
     }
 
-    fn note(&self, response: &Response) {
-        (**self).note(response);
+    fn record(&self, response: &Response) {
+        (**self).record(response);
     }
 }
 

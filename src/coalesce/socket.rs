@@ -5,7 +5,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::PollTimeout;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
@@ -38,13 +37,4 @@ pub(super) fn listen_at(address: &UnixAddr) -> Result<UnixListener, Errno> {
 
 fn new_socket(flags: SockFlag) -> Result<OwnedFd, Errno> {
     socket(AddressFamily::Unix, SockType::SeqPacket, flags | SockFlag::SOCK_CLOEXEC, None)
-}
-
-/// How long poll() may take: rounded up, so that a process does not wake too early repeatedly.
-pub(super) fn poll_timeout(until: BootInstant) -> PollTimeout {
-    let left = until.since(BootInstant::now()).as_nanos().div_ceil(1_000_000);
-    i32::try_from(left)
-        .ok()
-        .and_then(|left| PollTimeout::try_from(left).ok())
-        .unwrap_or(PollTimeout::MAX)
 }

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::demand::DueTimes;
+use super::demand::Schedule;
 use super::election::{Election, Role};
 use super::leader::Leader;
 use super::one_shot::{OneShot, one_shot};
 use super::protocol::Demand;
 use super::response::{Event, Response};
 use super::send::{GRACE, RequestSender, send};
-use super::socket::poll_timeout;
 use crate::api::request::{Failure, Request};
 use crate::clock::{BootInstant, random_unit};
 use crate::model::{Format, Operation};
@@ -46,7 +45,7 @@ pub struct SubscriptionConfig {
 
 /// A request that is due now.
 #[derive(Clone, Copy)]
-struct Due {
+struct DueRequest {
     operation: Operation,
     format: Format,
     deadline: BootInstant,
@@ -121,7 +120,7 @@ impl<R: RequestSender> Subscription<R> {
                 Role::Leader(_) => self.rest_as_leader(until, wake),
             };
             match event {
-                Some(Event::Response(response)) => return Event::Response(self.note(response)),
+                Some(Event::Response(response)) => return Event::Response(self.observe(response)),
                 Some(event) => return event,
                 None => {}
             }
@@ -156,21 +155,21 @@ impl<R: RequestSender> Subscription<R> {
     /// Asks, or waits for the response to the leader's request. The response need not be to what
     /// was asked for.
     pub fn ask(&mut self, operation: Operation, format: Format, deadline: BootInstant) -> Response {
-        let due = Due { operation, format, deadline };
+        let due = DueRequest { operation, format, deadline };
         let is_topic = operation == self.config.operation;
         loop {
             let now = BootInstant::now();
             let give_up = deadline.min(self.leader_timeout(operation, now));
             let response = match self.role(give_up) {
                 Role::Follower(_) => self.ask_leader(due, now, give_up),
-                Role::Leader(_) | Role::Solo if !is_topic => Some(self.ask_besides(due)),
+                Role::Leader(_) | Role::Solo if !is_topic => Some(self.ask_beside_topic(due)),
                 Role::Leader(_) | Role::Solo => match self.follows_newer_leader(deadline) {
                     true => None,
                     false => Some(self.send(deadline)),
                 },
             };
             if let Some(response) = response {
-                return self.note(response);
+                return self.observe(response);
             }
         }
     }
@@ -178,7 +177,7 @@ impl<R: RequestSender> Subscription<R> {
     /// Waits for the leader's response; none if another leader is needed.
     fn ask_leader(
         &mut self,
-        due: Due,
+        due: DueRequest,
         asked: BootInstant,
         give_up: BootInstant,
     ) -> Option<Response> {
@@ -200,7 +199,7 @@ impl<R: RequestSender> Subscription<R> {
 
     /// What to do about a leader that did not respond in time: nothing if the details are not
     /// needed or the time is over, ask without it if a person watches, else elect another one.
-    fn leader_is_silent(&mut self, due: Due, asked: BootInstant) -> Option<Response> {
+    fn leader_is_silent(&mut self, due: DueRequest, asked: BootInstant) -> Option<Response> {
         let is_late = BootInstant::now() >= due.deadline;
         let is_details = due.operation == Operation::Details;
         if is_details && self.config.is_watched && !is_late {
@@ -217,7 +216,7 @@ impl<R: RequestSender> Subscription<R> {
     }
 
     /// Asks for something else than the topic, and publishes it to the subscriptions.
-    fn ask_besides(&mut self, due: Due) -> Response {
+    fn ask_beside_topic(&mut self, due: DueRequest) -> Response {
         let response = self.one_shot(due);
         if let Some(Role::Leader(leader)) = &mut self.role {
             leader.publish_to_subscriptions(&response);
@@ -225,7 +224,7 @@ impl<R: RequestSender> Subscription<R> {
         response
     }
 
-    fn one_shot(&self, due: Due) -> Response {
+    fn one_shot(&self, due: DueRequest) -> Response {
         let ask = OneShot {
             operation: due.operation,
             format: due.format,
@@ -262,7 +261,7 @@ impl<R: RequestSender> Subscription<R> {
 
     fn due(&self) -> Option<BootInstant> {
         let Some(Role::Leader(leader)) = &self.role else { return None };
-        leader.due(DueTimes {
+        leader.due(Schedule {
             last: self.last_asked,
             at_once: self.at_once,
             not_before: self.not_before,
@@ -285,7 +284,7 @@ impl<R: RequestSender> Subscription<R> {
             leader.publish(&response, reserved);
             self.role = Some(Role::Leader(leader));
         }
-        self.sender.note(&response);
+        self.sender.record(&response);
         // After a failure, not at once: followers that connect again and again would keep every
         // process busy. After a response there is no reason to wait.
         self.at_once = match response.reply {
@@ -295,8 +294,8 @@ impl<R: RequestSender> Subscription<R> {
         response
     }
 
-    /// Takes note of a response to the topic's request.
-    fn note(&mut self, response: Response) -> Response {
+    /// Learns from a response to the topic's request when the next one may be sent.
+    fn observe(&mut self, response: Response) -> Response {
         let topic = (self.config.operation, self.config.format);
         if (response.operation, response.format) != topic {
             return response;
@@ -338,7 +337,7 @@ fn sleep(until: BootInstant, wake: Option<BorrowedFd<'_>>) -> Event {
         return Event::Timeout;
     };
     let mut files = [PollFd::new(wake, PollFlags::POLLIN)];
-    match poll(&mut files, poll_timeout(until)) {
+    match poll(&mut files, until.poll_timeout()) {
         Ok(1..) => Event::Wake,
         _ => Event::Timeout,
     }
@@ -390,7 +389,7 @@ mod tests {
             if replies.len() > 1 { replies.remove(0) } else { replies[0].clone() }
         }
 
-        fn note(&self, _: &Response) {}
+        fn record(&self, _: &Response) {}
     }
 
     fn status(word: &str) -> Reply {

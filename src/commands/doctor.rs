@@ -11,14 +11,11 @@ use crate::doctor::{self, ApiAccess, ApiPath, Colours, Detail, DoctorRequest, Su
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::region::{Detected, OnBrokenXenstore};
-use crate::session::Session;
+use crate::session::{DETECT_TIMEOUT, Session};
 use crate::ui::{self, output};
 
 /// How much earlier than the whole command the collecting ends.
 const MARGIN: Duration = Duration::from_millis(500);
-
-/// How long `doctor` looks for the region.
-const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Examines the server.
 pub fn run(arguments: &Arguments) -> Result<Exit> {
@@ -99,7 +96,7 @@ fn subject(session: &Session, end: BootInstant, root: &Path) -> Subject {
         root: root.to_owned(),
         state_dir: api.state_dir.value.clone(),
         region,
-        is_told: api.endpoint.is_some(),
+        is_configured: api.endpoint.is_some(),
         settings: Vec::new(),
         broken_settings: None,
     }

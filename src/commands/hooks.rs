@@ -1,7 +1,6 @@
 //! `hooks`: runs the programs of a directory in order, once per deployment.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::clock::BootInstant;
 use crate::config::{HooksSettings, Sources};
@@ -9,10 +8,7 @@ use crate::error::Result;
 use crate::exit::Exit;
 use crate::hooks::{self, HooksRequest, Repeat, RunMode};
 use crate::region::{Detected, OnBrokenXenstore};
-use crate::session::RegionLookup;
-
-/// How long xenstore may take to say the region.
-const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::session::{DETECT_TIMEOUT, RegionLookup};
 
 /// Runs the hooks of `directory`.
 pub fn run(sources: &Sources, directory: Option<&str>) -> Result<Exit> {

@@ -12,13 +12,13 @@ use crate::session::RegionLookup;
 use crate::ui::output;
 
 /// How long xenstore may take.
-const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
+const REGION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Prints the region's code. Sends no request.
 pub fn run(sources: &Sources) -> Result<Exit> {
     let settings = RegionCommandSettings::resolve(sources)?;
     let lookup = RegionLookup::new(settings.region, OnBrokenXenstore::GiveUp);
-    let (region, source) = lookup.require(BootInstant::now() + DETECT_TIMEOUT)?;
+    let (region, source) = lookup.require(BootInstant::now() + REGION_TIMEOUT)?;
     log::debug!("region {}, from {source}", region.code());
     match settings.format {
         PlainFormat::Text => output::line(region.code())?,

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::termios::{FlushArg, tcflush};
@@ -174,9 +174,8 @@ impl ConfirmListener {
             PollFd::new(signals.wakeup().as_fd(), PollFlags::POLLIN),
         ];
         fds.extend(self.terminal.as_ref().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
-        let timeout =
-            PollTimeout::try_from(timeout + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, timeout) {
+        let until = BootInstant::now() + timeout;
+        match poll(&mut fds, until.poll_timeout()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }

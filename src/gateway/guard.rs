@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid, read, setsid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -162,10 +162,8 @@ impl Guard {
 /// Waits until there is something to read, or the end. False after the deadline.
 fn wait_readable(pipe: &impl AsFd, deadline: BootInstant) -> bool {
     loop {
-        let left = deadline.since(BootInstant::now());
-        let timeout =
-            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, deadline.poll_timeout()) {
             Ok(0) if deadline.since(BootInstant::now()).is_zero() => return false,
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return true,

@@ -44,13 +44,8 @@ pub(super) fn wait_for_events(
 ) -> bool {
     let timeout = match until {
         None => PollTimeout::NONE,
-        Some(until) => {
-            let left = until.since(BootInstant::now());
-            if left.is_zero() {
-                return false;
-            }
-            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-        }
+        Some(until) if until <= BootInstant::now() => return false,
+        Some(until) => until.poll_timeout(),
     };
     let mut fds = vec![PollFd::new(events.as_fd(), PollFlags::POLLIN)];
     fds.extend(done.map(|done| PollFd::new(done.as_fd(), PollFlags::POLLIN)));

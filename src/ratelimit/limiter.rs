@@ -11,11 +11,11 @@ use super::window::{LimitCause, PERMITS, Permit, RateLimited, RateWindow, WINDOW
 use crate::clock::BootInstant;
 
 /// How many requests a process that shares nothing sends in [`WINDOW`].
-const PERMITS_ALONE: usize = 6;
+const LOCAL_PERMITS: usize = 6;
 
 /// The time between two requests of such a process's wait; and how long a process that finds the
 /// window locked goes on trying.
-const INTERVAL_ALONE: Duration = Duration::from_secs(WINDOW.as_secs() / PERMITS_ALONE as u64);
+const LOCAL_INTERVAL: Duration = Duration::from_secs(WINDOW.as_secs() / LOCAL_PERMITS as u64);
 
 /// How soon it tries again. It spends most of the time trying.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
@@ -31,9 +31,9 @@ pub struct RateLimiter {
     /// When it last took one.
     last_taken: Option<BootInstant>,
     /// Whether `own` knows of a block that the shared window does not.
-    has_untold_block: bool,
-    /// Whether the next request counts as one of a process alone.
-    is_alone: bool,
+    has_unshared_block: bool,
+    /// Whether the next request counts as process-local.
+    is_local: bool,
     /// Since when it has tried to get the lock for the next request, and when it last tried.
     lock_tries: Option<(BootInstant, BootInstant)>,
     /// Whether it has warned that nothing can be shared.
@@ -61,8 +61,8 @@ impl RateLimiter {
             file: SharedFile::new(state_dir),
             own: RateWindow::default(),
             last_taken: None,
-            has_untold_block: false,
-            is_alone: false,
+            has_unshared_block: false,
+            is_local: false,
             lock_tries: None,
             has_warned: false,
         }
@@ -74,13 +74,13 @@ impl RateLimiter {
     /// # Errors
     /// When to try again.
     pub fn check(&mut self, deadline: BootInstant, reserved: usize) -> Result<(), RateLimited> {
-        self.is_alone = false;
-        match self.shared_or_alone(deadline, |window, now| window.check(now, reserved))? {
+        self.is_local = false;
+        match self.shared_or_local(deadline, |window, now| window.check(now, reserved))? {
             Some(()) => Ok(()),
             None => {
                 // Whether anything can be shared is not tried twice for one request.
-                self.is_alone = true;
-                self.check_alone(BootInstant::now(), reserved)
+                self.is_local = true;
+                self.check_local(BootInstant::now(), reserved)
             }
         }
     }
@@ -104,10 +104,10 @@ impl RateLimiter {
         deadline: BootInstant,
         reserved: usize,
     ) -> Result<LimiterPermit, RateLimited> {
-        let shared = match std::mem::take(&mut self.is_alone) {
+        let shared = match std::mem::take(&mut self.is_local) {
             true => None,
             false => {
-                self.shared_or_alone(deadline, |window, now| window.take(now, deadline, reserved))?
+                self.shared_or_local(deadline, |window, now| window.take(now, deadline, reserved))?
             }
         };
         let now = BootInstant::now();
@@ -117,7 +117,7 @@ impl RateLimiter {
                 permit
             }
             None => {
-                self.check_alone(now, reserved)?;
+                self.check_local(now, reserved)?;
                 self.own.take(now, deadline, 0)?
             }
         };
@@ -132,11 +132,11 @@ impl RateLimiter {
             self.own.answered(permit, BootInstant::now());
             return;
         }
-        let told = self.shared(soon(), |window, now| {
+        let recorded = self.shared(soon(), |window, now| {
             window.answered(permit, now);
             now
         });
-        match told {
+        match recorded {
             Ok(now) => self.own.answered(permit, now),
             Err(err) => log::debug!("a permit stays taken longer than needed: {}", err.message()),
         }
@@ -145,24 +145,24 @@ impl RateLimiter {
     /// The response was a 403. Returns how many were consecutive: before each but the first,
     /// nothing was requested for a minute.
     pub fn forbidden(&mut self, LimiterPermit { permit, is_shared }: LimiterPermit) -> u32 {
-        let told = match is_shared {
+        let recorded = match is_shared {
             true => {
                 self.shared(soon(), |window, now| (window.forbidden(permit, now), now)).map(Some)
             }
             false => Ok(None),
         };
-        match told {
+        match recorded {
             Ok(Some((count, now))) => {
                 self.own.forbidden(permit, now);
                 count
             }
             Ok(None) => {
-                self.has_untold_block = true;
+                self.has_unshared_block = true;
                 self.own.forbidden(permit, BootInstant::now())
             }
             Err(err) => {
                 log::debug!("other processes learn of the 403 later: {}", err.message());
-                self.has_untold_block = true;
+                self.has_unshared_block = true;
                 self.own.forbidden(permit, BootInstant::now())
             }
         }
@@ -170,28 +170,28 @@ impl RateLimiter {
 
     /// The law of a process that shares nothing. The requests of a wait are spread evenly, so that
     /// the next one is never far away.
-    fn check_alone(&self, now: BootInstant, reserved: usize) -> Result<(), RateLimited> {
+    fn check_local(&self, now: BootInstant, reserved: usize) -> Result<(), RateLimited> {
         match self.last_taken {
-            Some(last) if reserved > 0 && last + INTERVAL_ALONE > now => {
-                Err(RateLimited { until: last + INTERVAL_ALONE, cause: LimitCause::Alone })
+            Some(last) if reserved > 0 && last + LOCAL_INTERVAL > now => {
+                Err(RateLimited { until: last + LOCAL_INTERVAL, cause: LimitCause::ProcessLocal })
             }
-            _ => self.own.check(now, PERMITS - PERMITS_ALONE),
+            _ => self.own.check(now, PERMITS - LOCAL_PERMITS),
         }
     }
 
     /// Records that this process, or its leader, found the window locked. Returns whether to try
-    /// again; otherwise the next request counts against the limit of a process alone. The time for
+    /// again; otherwise the next request counts against the process-local limit. The time for
     /// trying starts again after a while without an attempt.
     pub fn record_locked(&mut self, now: BootInstant) -> bool {
         let recent = self.lock_tries.filter(|(_, last)| now.since(*last) < 3 * LOCK_TIMEOUT);
         let since = recent.map_or(now - LOCK_TIMEOUT, |(since, _)| since);
         self.lock_tries = Some((since, now));
-        now < since + INTERVAL_ALONE
+        now < since + LOCAL_INTERVAL
     }
 
     /// What `act` returns for the shared window; none if the next request is one of a process
     /// alone.
-    fn shared_or_alone<R>(
+    fn shared_or_local<R>(
         &mut self,
         deadline: BootInstant,
         act: impl FnOnce(&mut RateWindow, BootInstant) -> Result<R, RateLimited>,
@@ -210,7 +210,7 @@ impl RateLimiter {
         if !self.has_warned {
             log::warn!(
                 "the rate limit cannot be shared with other processes, so this one keeps to \
-                 {PERMITS_ALONE} requests a minute: {}",
+                 {LOCAL_PERMITS} requests a minute: {}",
                 err.message()
             );
             self.has_warned = true;
@@ -224,9 +224,9 @@ impl RateLimiter {
         deadline: BootInstant,
         act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
     ) -> Result<R, SharedFileError> {
-        let (own, has_untold_block) = (&self.own, self.has_untold_block);
+        let (own, has_unshared_block) = (&self.own, self.has_unshared_block);
         let result = self.file.with(deadline, |window, now| {
-            match has_untold_block {
+            match has_unshared_block {
                 true => window.merge(own, now),
                 false => {
                     window.add_permits(own, now);
@@ -235,7 +235,7 @@ impl RateLimiter {
             }
             act(window, now)
         })?;
-        self.has_untold_block = false;
+        self.has_unshared_block = false;
         Ok(result)
     }
 }
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
     use crate::ratelimit::RESERVED_PERMITS;
 
-    fn alone() -> RateLimiter {
+    fn process_local() -> RateLimiter {
         RateLimiter::new(PathBuf::from("/proc/no/such/folder"))
     }
 
@@ -261,10 +261,10 @@ mod tests {
     }
 
     #[test]
-    fn a_process_alone_keeps_to_six_a_minute() {
-        let mut limiter = alone();
+    fn a_process_that_shares_nothing_keeps_to_six_a_minute() {
+        let mut limiter = process_local();
         let deadline = in_ten_seconds();
-        for _ in 0..PERMITS_ALONE {
+        for _ in 0..LOCAL_PERMITS {
             limiter.check(deadline, 0).unwrap();
             let permit = limiter.take(deadline, 0).unwrap();
             limiter.answered(permit);
@@ -275,24 +275,24 @@ mod tests {
     }
 
     #[test]
-    fn the_requests_of_a_wait_alone_are_spread_evenly() {
-        let mut limiter = alone();
+    fn the_requests_of_a_wait_that_shares_nothing_are_spread_evenly() {
+        let mut limiter = process_local();
         let start = BootInstant::now();
         let permit = limiter.take(start, RESERVED_PERMITS).unwrap();
         limiter.answered(permit);
-        let until = limiter.last_taken.unwrap() + INTERVAL_ALONE;
+        let until = limiter.last_taken.unwrap() + LOCAL_INTERVAL;
         let later = start + Duration::from_secs(11);
         assert_eq!(
-            limiter.check_alone(start, RESERVED_PERMITS),
-            Err(RateLimited { until, cause: LimitCause::Alone })
+            limiter.check_local(start, RESERVED_PERMITS),
+            Err(RateLimited { until, cause: LimitCause::ProcessLocal })
         );
-        assert_eq!(limiter.check_alone(later, RESERVED_PERMITS), Ok(()));
-        assert_eq!(limiter.check_alone(start, 0), Ok(()));
+        assert_eq!(limiter.check_local(later, RESERVED_PERMITS), Ok(()));
+        assert_eq!(limiter.check_local(start, 0), Ok(()));
     }
 
     /// The state became usable between a check that failed and the next one.
     #[test]
-    fn alone_for_one_request_was_alone_for_the_next_one_too() {
+    fn process_local_for_one_request_was_process_local_for_the_next_one_too() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
         fs::write(&state, "in the way").unwrap();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_403_that_could_not_be_told_is_told_later() {
+    fn a_403_that_could_not_be_shared_is_shared_later() {
         let folder = tempfile::tempdir().unwrap();
         let (state, away) = (folder.path().join("state"), folder.path().join("away"));
         let mut limiter = RateLimiter::new(state.clone());
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_process_record_locked_to_get_the_lock_for_ten_seconds() {
-        let mut limiter = alone();
+        let mut limiter = process_local();
         let at = |millis| BootInstant(Duration::from_secs(1_000) + Duration::from_millis(millis));
         assert!((0..9).all(|n| limiter.record_locked(at(n * 1_050))));
         assert!(!limiter.record_locked(at(9_000)));
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_403_blocks_a_process_alone_too() {
-        let mut limiter = alone();
+        let mut limiter = process_local();
         let permit = limiter.take(BootInstant::now(), 0).unwrap();
         assert_eq!(limiter.forbidden(permit), 1);
         assert!(limiter.take(BootInstant::now(), 0).is_err());

@@ -68,7 +68,7 @@ pub enum LimitCause {
     /// Another process holds the lock of the shared window.
     Locked,
     /// A process that shares nothing spreads its few requests.
-    Alone,
+    ProcessLocal,
 }
 
 /// The permission to send one request at once.

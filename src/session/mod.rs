@@ -32,8 +32,8 @@ use attempts::Attempts;
 /// How often a region that may still become known is looked for.
 pub const REGION_RETRY: Duration = Duration::from_secs(1);
 
-/// How long the server itself may be asked for its region by a command that needs no answer.
-const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a command that needs no region looks for it at most.
+pub const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The region of a command: given, or detected once.
 pub struct RegionLookup {
@@ -251,7 +251,7 @@ impl Session {
                 Err(failure) => {
                     let again = attempts.after(&failure, asked, BootInstant::now())?;
                     if matches!(failure, Failure::RateLimited { cause: LimitCause::Locked, .. }) {
-                        self.client(deadline)?.note_locked();
+                        self.client(deadline)?.record_locked();
                     }
                     thread::sleep(again.since(BootInstant::now()));
                 }
@@ -330,7 +330,7 @@ impl RequestSender for Session {
     }
 
     /// Root's processes write down what the API says.
-    fn note(&self, response: &Response) {
+    fn record(&self, response: &Response) {
         let Ok((status_code, body)) = &response.reply else { return };
         if !geteuid().is_root() {
             return;

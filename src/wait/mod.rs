@@ -29,7 +29,7 @@ use crate::xenstore::Snapshot;
 
 /// What a wait asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum Query {
     /// The status.
     Status,
     /// The gateway's address.
@@ -38,7 +38,7 @@ pub enum Question {
     Tasks,
 }
 
-/// What came of a question.
+/// What came of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PollResult {
     /// The status.
@@ -60,11 +60,11 @@ pub enum PollResult {
     Failure(Failure),
 }
 
-/// A question and its result.
+/// A poll and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
-    /// The question.
-    pub question: Question,
+    /// The poll.
+    pub query: Query,
     /// When it was asked.
     pub asked: BootInstant,
     /// The result.
@@ -84,11 +84,11 @@ pub enum Wakeup {
 
 /// Where results come from, and how time passes.
 pub trait Source {
-    /// Asks, and returns by `deadline`. The result may be that of another question.
+    /// Asks, and returns by `deadline`. The result may be that of another poll.
     ///
     /// # Errors
     /// A setting is wrong, so that waiting would never succeed.
-    fn ask(&mut self, question: Question, deadline: BootInstant) -> Result<Poll>;
+    fn ask(&mut self, query: Query, deadline: BootInstant) -> Result<Poll>;
 
     /// Sleeps until then, or until something happens.
     fn rest(&mut self, until: BootInstant) -> Wakeup;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::report::Report;
-use super::{Machine, Policy, Poll, Question, Source, Step, WaitOutcome, Wakeup};
+use super::{Machine, Policy, Poll, Query, Source, Step, WaitOutcome, Wakeup};
 use crate::clock::{BootInstant, random_unit};
 use crate::error::Result;
 use crate::{systemd, ui};
@@ -40,7 +40,7 @@ pub fn run(source: &mut dyn Source, policy: Policy, started: BootInstant) -> Res
             Step::Rest(until) => wait.rest(until),
             // By the time it is due, the server itself may know something else.
             Step::Ask { at, .. } if at > now => wait.rest(at),
-            Step::Ask { question, deadline, .. } => wait.ask(question, deadline, now)?,
+            Step::Ask { query, deadline, .. } => wait.ask(query, deadline, now)?,
         };
         if let Wakeup::Poll(poll) = wakeup {
             wait.record(&poll);
@@ -69,7 +69,7 @@ impl Wait<'_> {
 
     fn ask(
         &mut self,
-        question: Question,
+        query: Query,
         deadline: Option<BootInstant>,
         now: BootInstant,
     ) -> Result<Wakeup> {
@@ -77,7 +77,7 @@ impl Wait<'_> {
             ui::live(&self.report.live(&self.machine, now));
         }
         let deadline = deadline.unwrap_or(now + NO_DEADLINE);
-        self.source.ask(question, deadline).map(Wakeup::Poll)
+        self.source.ask(query, deadline).map(Wakeup::Poll)
     }
 
     /// Sleeps until then, or until something happens. The live line or the log shows meanwhile
@@ -114,7 +114,7 @@ impl Wait<'_> {
         // The line about a change also says how far the tasks are, if they are asked for next. The
         // last line is the caller's.
         let has_more_to_say = match self.machine.step(now) {
-            Step::Ask { question, .. } => question == Question::Tasks,
+            Step::Ask { query, .. } => query == Query::Tasks,
             Step::Rest(_) => false,
             Step::End(_) => true,
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Policy, Poll, PollResult, Question, Source, Wakeup};
+use super::{Policy, Poll, PollResult, Query, Source, Wakeup};
 use crate::api::request::{Answer, Failure};
 use crate::api::response;
 use crate::clock::BootInstant;
@@ -50,8 +50,8 @@ impl<'a> ApiAndXenstore<'a> {
 
 fn subscription_config(policy: &Policy) -> SubscriptionConfig {
     let (operation, format) = request_of(match policy.goal {
-        Goal::Deployed | Goal::Managed => Question::Status,
-        Goal::Gateway => Question::Gateway,
+        Goal::Deployed | Goal::Managed => Query::Status,
+        Goal::Gateway => Query::Gateway,
     });
     SubscriptionConfig {
         operation,
@@ -62,44 +62,44 @@ fn subscription_config(policy: &Policy) -> SubscriptionConfig {
     }
 }
 
-/// The poll that a response belongs to; none if it is to no question of a wait.
+/// The poll that a response belongs to; none if it is to no poll of a wait.
 fn poll(session: &Session, response: &Response) -> Option<Poll> {
     let Response { operation, format, asked, .. } = *response;
-    let question = question_of(operation, format)?;
+    let query = query_of(operation, format)?;
     let result = match session.interpret(response) {
         Err(failure) => PollResult::Failure(failure),
         Ok(Answer::NotFound(_)) => PollResult::NotFound,
-        Ok(Answer::Body(bytes)) => read(question, &bytes, format)
+        Ok(Answer::Body(bytes)) => read(query, &bytes, format)
             .unwrap_or_else(|err| PollResult::Failure(Failure::Error(err))),
     };
-    Some(Poll { question, asked, result })
+    Some(Poll { query, asked, result })
 }
 
-/// What is requested for a question.
-fn request_of(question: Question) -> (Operation, Format) {
-    match question {
-        Question::Status => (Operation::Status, Format::Text),
-        Question::Gateway => (Operation::Gateway, Format::Text),
-        Question::Tasks => (Operation::Details, Format::Json),
+/// What is requested for a poll.
+fn request_of(query: Query) -> (Operation, Format) {
+    match query {
+        Query::Status => (Operation::Status, Format::Text),
+        Query::Gateway => (Operation::Gateway, Format::Text),
+        Query::Tasks => (Operation::Details, Format::Json),
     }
 }
 
-fn question_of(operation: Operation, format: Format) -> Option<Question> {
-    [Question::Status, Question::Gateway, Question::Tasks]
+fn query_of(operation: Operation, format: Format) -> Option<Query> {
+    [Query::Status, Query::Gateway, Query::Tasks]
         .into_iter()
-        .find(|question| request_of(*question) == (operation, format))
+        .find(|query| request_of(*query) == (operation, format))
 }
 
-fn read(question: Question, bytes: &[u8], format: Format) -> Result<PollResult> {
-    match question {
-        Question::Status => response::status(bytes, format).map(PollResult::Status),
-        Question::Gateway => response::gateway(bytes).map(PollResult::Gateway),
-        Question::Tasks => response::details(bytes).map(|(_, tasks)| PollResult::Tasks(tasks)),
+fn read(query: Query, bytes: &[u8], format: Format) -> Result<PollResult> {
+    match query {
+        Query::Status => response::status(bytes, format).map(PollResult::Status),
+        Query::Gateway => response::gateway(bytes).map(PollResult::Gateway),
+        Query::Tasks => response::details(bytes).map(|(_, tasks)| PollResult::Tasks(tasks)),
     }
 }
 
 impl Source for ApiAndXenstore<'_> {
-    fn ask(&mut self, question: Question, deadline: BootInstant) -> Result<Poll> {
+    fn ask(&mut self, query: Query, deadline: BootInstant) -> Result<Poll> {
         let session = self.session;
         let now = BootInstant::now();
         // xenstore may be slow or still empty; then it is looked at again.
@@ -107,11 +107,11 @@ impl Source for ApiAndXenstore<'_> {
             Ok(subscription) => subscription,
             Err(err) if err.kind == Kind::NotYet => {
                 let result = PollResult::NoEndpoint { until: now + REGION_RETRY, err };
-                return Ok(Poll { question, asked: now, result });
+                return Ok(Poll { query, asked: now, result });
             }
             Err(err) => return Err(err),
         };
-        let (operation, format) = request_of(question);
+        let (operation, format) = request_of(query);
         loop {
             let response = subscription.ask(operation, format, deadline);
             if let Some(poll) = poll(session, &response) {

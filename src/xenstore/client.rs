@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use super::codec::{self, Decoder, XenstoreMessage};
 use super::place::{self, XenstoreError};
@@ -302,10 +302,8 @@ impl Connection {
 
     /// Waits until the file can be read or written, for `timeout` at most.
     fn poll(&self, what: PollFlags, timeout: Duration) -> io::Result<bool> {
-        // Rounded up, or the last millisecond would be a busy loop.
-        let millis = if timeout.is_zero() { 0 } else { timeout.as_millis().saturating_add(1) };
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.file.as_fd(), what)], timeout) {
+        let until = BootInstant::now() + timeout;
+        match poll(&mut [PollFd::new(self.file.as_fd(), what)], until.poll_timeout()) {
             Ok(ready) => Ok(ready > 0),
             Err(Errno::EINTR) => Ok(false),
             Err(err) => Err(err.into()),

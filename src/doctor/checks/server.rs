@@ -25,7 +25,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// Whether nothing else has to be checked, since this is certainly no RackConnect v2 server.
 pub(crate) fn is_another_server(evidence: &Evidence) -> bool {
-    if evidence.is_told {
+    if evidence.is_configured {
         return false;
     }
     match evidence.xenstore() {
@@ -90,7 +90,7 @@ fn region(evidence: &Evidence) -> Judgement {
     match &evidence.region {
         Ok((region, source)) => Ok(Finding::pass(format!("{} ({source})", region.code()))),
         Err(why) if is_another_server(evidence) => Err(Unread::NotTried(why.clone())),
-        Err(why) if evidence.is_told => {
+        Err(why) if evidence.is_configured => {
             Ok(Finding::info(format!("not known, and not needed: the endpoint is given ({why})")))
         }
         Err(why) => Ok(Finding::fail(
@@ -191,7 +191,7 @@ mod tests {
         let mut evidence = healthy();
         evidence.region = Err("xenstore is there, but has none yet".to_owned());
         assert_found(&evidence, "server.region", Fail, "none yet");
-        evidence.is_told = true;
+        evidence.is_configured = true;
         assert_found(&evidence, "server.region", Info, "not needed");
     }
 

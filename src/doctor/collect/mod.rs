@@ -36,7 +36,7 @@ pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evid
     let mut evidence = Evidence::awaited(subject.deadline.since(subject.started));
     evidence.is_root = geteuid().is_root();
     evidence.region.clone_from(&subject.region);
-    evidence.is_told = subject.is_told;
+    evidence.is_configured = subject.is_configured;
     evidence.settings.clone_from(&subject.settings);
     evidence.broken_settings.clone_from(&subject.broken_settings);
     let (sender, receiver) = channel();

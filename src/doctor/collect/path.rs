@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::subject::{Addition, Subject};
 use crate::api::connect::connect_to_any;
 use crate::api::dns;
-use crate::api::endpoint::Endpoint;
+use crate::api::endpoint::{Destination, Endpoint};
 use crate::api::inspect::{UntrustedConnection, Validity};
 use crate::api::reach::{Target, addresses};
 use crate::clock::BootInstant;
@@ -50,7 +50,7 @@ pub(crate) struct ApiPath {
 /// Goes the way.
 pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
     let deadline = subject.deadline - MARGIN;
-    let (host, port, is_secure) = path.endpoint.target();
+    let Destination { host, port, is_tls } = path.endpoint.destination();
     let started = BootInstant::now();
     // Beside the rest, since a dead nameserver takes all of its time.
     let name = host.clone();
@@ -63,7 +63,7 @@ pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
         Err(_) => Err(Unread::NotTried("the name has no address".to_owned())),
     };
     let (connection, tls) = match connected {
-        Ok((stream, connection)) if is_secure => {
+        Ok((stream, connection)) if is_tls => {
             (Ok(connection), tls(subject, path, stream, &host, deadline).map(Some))
         }
         Ok((_, connection)) => (Ok(connection), Ok(None)),

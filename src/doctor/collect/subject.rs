@@ -19,8 +19,8 @@ pub(crate) struct Subject {
     pub(crate) state_dir: PathBuf,
     /// The region and where it is known from, or why it is not known.
     pub(crate) region: Result<(Region, String), String>,
-    /// Whether somebody has named the endpoint or the region.
-    pub(crate) is_told: bool,
+    /// Whether the endpoint or the region is configured.
+    pub(crate) is_configured: bool,
     /// The settings that are not defaults, each with its origin.
     pub(crate) settings: Vec<String>,
     /// What is wrong with the configuration file.

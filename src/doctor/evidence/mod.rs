@@ -60,8 +60,8 @@ pub(crate) struct Evidence {
     pub(crate) is_root: bool,
     /// The region and where it is known from, or why it is not known.
     pub(crate) region: Result<(Region, String), String>,
-    /// Whether somebody has named the endpoint or the region.
-    pub(crate) is_told: bool,
+    /// Whether the endpoint or the region is configured.
+    pub(crate) is_configured: bool,
     /// The settings that are not defaults, each with its origin.
     pub(crate) settings: Vec<String>,
     /// What is wrong with the configuration file.
@@ -127,7 +127,7 @@ impl Evidence {
         Evidence {
             is_root: false,
             region: Err("it was not looked for".to_owned()),
-            is_told: false,
+            is_configured: false,
             settings: Vec::new(),
             broken_settings: None,
             server: Err(Unread::NoAnswer(limit)),

@@ -27,7 +27,7 @@ pub(super) struct Local {
     pub(super) change: Option<Change>,
     /// Whether the status comes from here.
     pub(super) is_believed: bool,
-    /// Whether the next question does not wait for the interval.
+    /// Whether the next poll does not wait for the interval.
     pub(super) asks_now: bool,
     /// Whether the word of Managed Operations changed during this wait.
     pub(super) has_managed_changed: bool,
@@ -56,7 +56,7 @@ pub(super) enum Believed {
 }
 
 impl Local {
-    /// Whether a question was asked after the last change. One asked before says nothing about it.
+    /// Whether a poll was asked after the last change. One asked before says nothing about it.
     pub(super) fn is_after_change(&mut self, asked: BootInstant, is_failure: bool) -> bool {
         let is_after = self.change.as_ref().is_none_or(|change| change.at <= asked);
         self.asks_now &= !is_after;

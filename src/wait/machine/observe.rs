@@ -8,7 +8,7 @@ use crate::model::{Goal, Status};
 use crate::wait::WaitOutcome;
 use crate::xenstore::{Server, Snapshot};
 
-/// How long the API has to give no status, and after how many questions at least, before a server
+/// How long the API has to give no status, and after how many polls at least, before a server
 /// whose roles and metadata have no RackConnect is said to have none.
 const SILENCE_TIME: Duration = Duration::from_secs(60);
 const SILENT_QUESTIONS: u32 = 2;

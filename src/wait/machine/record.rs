@@ -1,4 +1,4 @@
-//! What to make of the results of questions.
+//! What to make of the results of polls.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use crate::api::request::Failure;
 use crate::clock::BootInstant;
 use crate::model::{Goal, Status};
 use crate::ratelimit::LimitCause;
-use crate::wait::{Poll, PollResult, Question, WaitOutcome};
+use crate::wait::{Poll, PollResult, Query, WaitOutcome};
 
 /// How often the tasks are asked for while a person watches.
 const TASKS_INTERVAL: Duration = Duration::from_secs(15);
 
 impl Machine {
-    /// Takes in what came of a question. `jitter`, from 0 to 1, delays the next one.
+    /// Takes in what came of a poll. `jitter`, from 0 to 1, delays the next one.
     pub fn record(&mut self, poll: &Poll, now: BootInstant, jitter: f64) {
         match &poll.result {
-            _ if poll.question == Question::Tasks => self.record_tasks(&poll.result, now),
+            _ if poll.query == Query::Tasks => self.record_tasks(&poll.result, now),
             // Nothing was sent, or it is to be sent again, whatever the interval.
             PollResult::Failure(failure @ Failure::RateLimited { until, cause }) => {
                 self.blocked_until = *until;
-                if *cause != LimitCause::Alone {
+                if *cause != LimitCause::ProcessLocal {
                     self.failure = Some(failure.clone());
                 }
             }
@@ -42,7 +42,7 @@ impl Machine {
         }
     }
 
-    /// Takes in the result of a question about the goal that was sent.
+    /// Takes in the result of a poll about the goal that was sent.
     fn record_result(&mut self, poll: &Poll, now: BootInstant, jitter: f64) {
         self.asked += 1;
         self.last = Some(LastAsked { at: poll.asked, jitter: jitter.clamp(0.0, 1.0) });
@@ -60,10 +60,10 @@ impl Machine {
                 self.gateway = Some(*address);
                 self.outcome = Some(WaitOutcome::Reached);
             }
-            PollResult::NotFound if poll.question == Question::Status => {
+            PollResult::NotFound if poll.query == Query::Status => {
                 self.was_ever_unknown = true;
                 self.local.was_seen_running = true;
-                self.note_silence(poll.asked);
+                self.record_silence(poll.asked);
             }
             // For the gateway, 404 means "not assigned yet" and says nothing about the server.
             PollResult::NotFound => {}
@@ -84,16 +84,16 @@ impl Machine {
     ) {
         // Anything but an error says nothing about the API.
         let Failure::Error(_) = failure else { return };
-        if poll.question == Question::Status {
-            self.note_silence(poll.asked);
+        if poll.query == Query::Status {
+            self.record_silence(poll.asked);
         }
         if is_after_change && let Believed::Status(status) = self.local.count_failure() {
             self.set_status(&status, now);
         }
     }
 
-    /// A question after which the API gave no status.
-    fn note_silence(&mut self, asked: BootInstant) {
+    /// A poll after which the API gave no status.
+    fn record_silence(&mut self, asked: BootInstant) {
         let silence = self.silence.get_or_insert(Silence { first: asked, last: asked, count: 0 });
         silence.last = asked;
         silence.count += 1;

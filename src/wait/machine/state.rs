@@ -9,15 +9,15 @@ use crate::model::{NamedStatus, Status};
 use crate::wait::{Policy, WaitOutcome};
 use crate::xenstore::Snapshot;
 
-/// The last question about the goal.
+/// The last poll about the goal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LastAsked {
     pub(super) at: BootInstant,
-    /// From 0 to 1: how much of the jitter the next question gets.
+    /// From 0 to 1: how much of the jitter the next poll gets.
     pub(super) jitter: f64,
 }
 
-/// As long as the API has given no status: the questions for it.
+/// As long as the API has given no status: the polls for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silence {
     pub(super) first: BootInstant,
@@ -29,12 +29,12 @@ pub(super) struct Silence {
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub(super) policy: Policy,
-    /// When the next question about the goal is due.
+    /// When the next poll about the goal is due.
     pub(super) due: BootInstant,
     pub(super) last: Option<LastAsked>,
     /// Nothing is asked before that: the rate limit, or an endpoint that is not known yet.
     pub(super) blocked_until: BootInstant,
-    /// How many questions about the goal were asked.
+    /// How many polls about the goal were asked.
     pub(super) asked: u32,
     /// How the wait ends, once that is known.
     pub(super) outcome: Option<WaitOutcome>,
@@ -45,7 +45,7 @@ pub struct Machine {
     pub(super) status: Option<Status>,
     pub(super) gateway: Option<IpAddr>,
     pub(super) tasks: Vec<NamedStatus>,
-    /// Why the last question has no answer; none if it has one.
+    /// Why the last poll has no answer; none if it has one.
     pub(super) failure: Option<Failure>,
     /// Whether anything but 404 was ever received.
     pub(super) was_ever_known: bool,
@@ -101,7 +101,7 @@ impl Machine {
         &self.tasks
     }
 
-    /// Why the last question has no answer; none if it has one.
+    /// Why the last poll has no answer; none if it has one.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_ref()
     }
@@ -127,7 +127,7 @@ impl Machine {
         self.is_past_deployed() && self.outcome.is_none()
     }
 
-    /// When the next question is due.
+    /// When the next poll is due.
     pub fn due(&self) -> BootInstant {
         self.due
     }

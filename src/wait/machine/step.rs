@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::state::{LastAsked, Machine};
 use crate::clock::BootInstant;
 use crate::model::Goal;
-use crate::wait::{Question, WaitOutcome};
+use crate::wait::{Query, WaitOutcome};
 
-/// While the gateway is waited for, one question in so many is for the status.
+/// While the gateway is waited for, one poll in so many is for the status.
 const STATUS_ONE_IN: u32 = 5;
 
 /// The interval while changes are told as they happen.
@@ -19,7 +19,7 @@ pub enum Step {
     /// Ask at that moment, and have the result by `deadline` if there is one.
     Ask {
         /// What.
-        question: Question,
+        query: Query,
         /// Not before.
         at: BootInstant,
         /// When a result is of no use any more.
@@ -38,7 +38,7 @@ impl Machine {
         match (self.outcome, passed) {
             // FAILED names the tasks that did not succeed, unless the deadline is here as well.
             (Some(WaitOutcome::Failed), None) if self.tasks_due => {
-                Step::Ask { question: Question::Tasks, at: now, deadline: self.policy.deadline }
+                Step::Ask { query: Query::Tasks, at: now, deadline: self.policy.deadline }
             }
             (Some(outcome), _) => Step::End(outcome),
             (None, Some(_)) => Step::End(WaitOutcome::DeadlinePassed),
@@ -49,29 +49,29 @@ impl Machine {
     /// The next step while the outcome is open.
     fn step_on(&self, now: BootInstant) -> Step {
         let by_deadline = |at: BootInstant| self.policy.deadline.map_or(at, |end| end.min(at));
-        // The tasks must not delay the next question about the goal.
+        // The tasks must not delay the next poll about the goal.
         if self.tasks_due && now < self.due {
             let deadline = Some(by_deadline(self.due));
-            return Step::Ask { question: Question::Tasks, at: now, deadline };
+            return Step::Ask { query: Query::Tasks, at: now, deadline };
         }
         if self.is_past_deployed() {
             return Step::Rest(by_deadline(now + self.interval()));
         }
         match self.policy.deadline {
             Some(deadline) if deadline <= self.due => Step::Rest(deadline),
-            deadline => Step::Ask { question: self.question(), at: self.due, deadline },
+            deadline => Step::Ask { query: self.query(), at: self.due, deadline },
         }
     }
 
-    fn question(&self) -> Question {
+    fn query(&self) -> Query {
         match self.policy.goal {
-            Goal::Deployed | Goal::Managed => Question::Status,
-            Goal::Gateway if self.asked % STATUS_ONE_IN == 1 => Question::Status,
-            Goal::Gateway => Question::Gateway,
+            Goal::Deployed | Goal::Managed => Query::Status,
+            Goal::Gateway if self.asked % STATUS_ONE_IN == 1 => Query::Status,
+            Goal::Gateway => Query::Gateway,
         }
     }
 
-    /// The time between two questions.
+    /// The time between two polls.
     pub fn interval(&self) -> Duration {
         match self.is_told_of_changes() {
             true => self.policy.interval.max(WATCHED_INTERVAL),
@@ -79,7 +79,7 @@ impl Machine {
         }
     }
 
-    /// Calculates anew when the next question is due.
+    /// Calculates anew when the next poll is due.
     pub(super) fn schedule(&mut self, now: BootInstant) {
         let next = match self.last {
             Some(_) if self.local.asks_now => now,

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::model::OkIf;
 use crate::model::{Goal, Status};
 use crate::ratelimit::LimitCause;
-use crate::wait::{Policy, Poll, PollResult, Question, WaitOutcome};
+use crate::wait::{Policy, Poll, PollResult, Query, WaitOutcome};
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -34,21 +34,21 @@ pub fn policy(goal: Goal) -> Policy {
 
 pub fn record(
     machine: &mut Machine,
-    question: Question,
+    query: Query,
     asked: BootInstant,
     now: BootInstant,
     result: &PollResult,
     jitter: f64,
 ) {
-    machine.record(&Poll { question, asked, result: result.clone() }, now, jitter);
+    machine.record(&Poll { query, asked, result: result.clone() }, now, jitter);
 }
 
 pub fn unreachable() -> PollResult {
     PollResult::Failure(Failure::Error(Error::new(Kind::Unreachable, "no route")))
 }
 
-fn ask(question: Question, at: BootInstant, deadline: Option<BootInstant>) -> Step {
-    Step::Ask { question, at, deadline }
+fn ask(query: Query, at: BootInstant, deadline: Option<BootInstant>) -> Step {
+    Step::Ask { query, at, deadline }
 }
 
 fn deadline() -> Option<BootInstant> {
@@ -58,34 +58,34 @@ fn deadline() -> Option<BootInstant> {
 #[test]
 fn asks_at_once_and_then_every_interval() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
-    assert_eq!(machine.step(at(0)), ask(Question::Status, at(0), deadline()));
-    record(&mut machine, Question::Status, at(0), at(1), &unreachable(), 0.0);
-    assert_eq!(machine.step(at(1)), ask(Question::Status, at(5), deadline()));
+    assert_eq!(machine.step(at(0)), ask(Query::Status, at(0), deadline()));
+    record(&mut machine, Query::Status, at(0), at(1), &unreachable(), 0.0);
+    assert_eq!(machine.step(at(1)), ask(Query::Status, at(5), deadline()));
     // A request that took longer than the interval is followed by the next one at once.
-    record(&mut machine, Question::Status, at(5), at(15), &unreachable(), 1.0);
+    record(&mut machine, Query::Status, at(5), at(15), &unreachable(), 1.0);
     assert_eq!(
         machine.step(at(15)),
-        ask(Question::Status, BootInstant(at(10).0 + INTERVAL / 10), deadline())
+        ask(Query::Status, BootInstant(at(10).0 + INTERVAL / 10), deadline())
     );
 }
 
 #[test]
-fn a_change_asks_for_the_tasks_until_the_next_question_is_due() {
+fn a_change_asks_for_the_tasks_until_the_next_query_is_due() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
     let deploying = PollResult::Status(Status::Deploying);
-    record(&mut machine, Question::Status, at(0), at(1), &deploying, 0.0);
-    assert_eq!(machine.step(at(1)), ask(Question::Tasks, at(1), Some(at(5))));
-    record(&mut machine, Question::Tasks, at(1), at(2), &PollResult::Tasks(vec![]), 0.0);
-    assert_eq!(machine.step(at(2)), ask(Question::Status, at(5), deadline()));
-    record(&mut machine, Question::Status, at(5), at(6), &deploying, 0.0);
+    record(&mut machine, Query::Status, at(0), at(1), &deploying, 0.0);
+    assert_eq!(machine.step(at(1)), ask(Query::Tasks, at(1), Some(at(5))));
+    record(&mut machine, Query::Tasks, at(1), at(2), &PollResult::Tasks(vec![]), 0.0);
+    assert_eq!(machine.step(at(2)), ask(Query::Status, at(5), deadline()));
+    record(&mut machine, Query::Status, at(5), at(6), &deploying, 0.0);
     assert_eq!(
         machine.step(at(6)),
-        ask(Question::Status, at(10), deadline()),
+        ask(Query::Status, at(10), deadline()),
         "no change, and no person watches"
     );
     record(
         &mut machine,
-        Question::Status,
+        Query::Status,
         at(10),
         at(11),
         &PollResult::Status(Status::Unknown("PAUSED".into())),
@@ -93,8 +93,8 @@ fn a_change_asks_for_the_tasks_until_the_next_question_is_due() {
     );
     assert_eq!(
         machine.step(at(15)),
-        ask(Question::Status, at(15), deadline()),
-        "the question about the goal goes first"
+        ask(Query::Status, at(15), deadline()),
+        "the query about the goal goes first"
     );
 }
 
@@ -104,16 +104,16 @@ fn a_person_who_watches_sees_the_tasks_every_15_seconds() {
     let mut asked = vec![];
     let mut now = at(0);
     while now < at(60) {
-        let Step::Ask { question, at, .. } = machine.step(now) else { panic!("it cannot end") };
+        let Step::Ask { query, at, .. } = machine.step(now) else { panic!("it cannot end") };
         now = now.max(at);
-        let result = match question {
-            Question::Tasks => PollResult::Tasks(vec![]),
+        let result = match query {
+            Query::Tasks => PollResult::Tasks(vec![]),
             _ => PollResult::Status(Status::Deploying),
         };
-        if question == Question::Tasks {
+        if query == Query::Tasks {
             asked.push(now.since(self::at(0)).as_secs());
         }
-        record(&mut machine, question, now, now, &result, 0.0);
+        record(&mut machine, query, now, now, &result, 0.0);
     }
     assert_eq!(asked, [0, 15, 30, 45]);
 }
@@ -122,9 +122,9 @@ fn a_person_who_watches_sees_the_tasks_every_15_seconds() {
 fn ends() {
     let outcome = |policy, status: Status| {
         let mut machine = Machine::new(policy, at(0));
-        record(&mut machine, Question::Status, at(0), at(1), &PollResult::Status(status), 0.0);
-        if machine.step(at(1)) == ask(Question::Tasks, at(1), deadline()) {
-            record(&mut machine, Question::Tasks, at(1), at(2), &unreachable(), 0.0);
+        record(&mut machine, Query::Status, at(0), at(1), &PollResult::Status(status), 0.0);
+        if machine.step(at(1)) == ask(Query::Tasks, at(1), deadline()) {
+            record(&mut machine, Query::Tasks, at(1), at(2), &unreachable(), 0.0);
         }
         match machine.step(at(2)) {
             Step::End(outcome) => Some(outcome),
@@ -155,21 +155,19 @@ fn ends() {
 }
 
 #[test]
-fn one_question_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
+fn one_query_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
     let mut machine = Machine::new(policy(Goal::Gateway), at(0));
-    let mut questions = vec![];
+    let mut querys = vec![];
     for round in 0..10 {
-        let Step::Ask { question, .. } = machine.step(at(round * 5)) else {
-            panic!("it cannot end")
-        };
-        questions.push(question);
-        record(&mut machine, question, at(round * 5), at(round * 5), &PollResult::NotFound, 0.0);
+        let Step::Ask { query, .. } = machine.step(at(round * 5)) else { panic!("it cannot end") };
+        querys.push(query);
+        record(&mut machine, query, at(round * 5), at(round * 5), &PollResult::NotFound, 0.0);
     }
-    assert_eq!(questions.iter().filter(|question| **question == Question::Status).count(), 2);
-    assert_eq!(questions[0], Question::Gateway);
+    assert_eq!(querys.iter().filter(|query| **query == Query::Status).count(), 2);
+    assert_eq!(querys[0], Query::Gateway);
     record(
         &mut machine,
-        Question::Gateway,
+        Query::Gateway,
         at(50),
         at(50),
         &PollResult::Gateway([10, 1, 2, 3].into()),
@@ -182,21 +180,14 @@ fn one_question_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
 fn the_deadline_ends_it_and_nothing_is_asked_at_it() {
     let mut machine =
         Machine::new(Policy { deadline: Some(at(8)), ..policy(Goal::Deployed) }, at(0));
-    record(&mut machine, Question::Status, at(0), at(1), &PollResult::NotFound, 0.0);
-    assert_eq!(machine.step(at(1)), ask(Question::Status, at(5), Some(at(8))));
-    record(&mut machine, Question::Status, at(5), at(6), &PollResult::NotFound, 0.0);
+    record(&mut machine, Query::Status, at(0), at(1), &PollResult::NotFound, 0.0);
+    assert_eq!(machine.step(at(1)), ask(Query::Status, at(5), Some(at(8))));
+    record(&mut machine, Query::Status, at(5), at(6), &PollResult::NotFound, 0.0);
     assert_eq!(machine.step(at(6)), Step::Rest(at(8)));
     assert_eq!(machine.step(at(8)), Step::End(WaitOutcome::DeadlinePassed));
     assert!(machine.is_unknown_server());
     // An answer that is read at the deadline still counts.
-    record(
-        &mut machine,
-        Question::Status,
-        at(7),
-        at(8),
-        &PollResult::Status(Status::Deployed),
-        0.0,
-    );
+    record(&mut machine, Query::Status, at(7), at(8), &PollResult::Status(Status::Deployed), 0.0);
     assert_eq!(machine.step(at(8)), Step::End(WaitOutcome::Reached));
 }
 
@@ -204,8 +195,8 @@ fn the_deadline_ends_it_and_nothing_is_asked_at_it() {
 fn a_403_is_waited_out() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
     let failure = Failure::RateLimited { until: at(61), cause: LimitCause::Forbidden(1) };
-    record(&mut machine, Question::Status, at(0), at(1), &PollResult::Failure(failure), 0.0);
-    assert_eq!(machine.step(at(1)), ask(Question::Status, at(61), deadline()));
+    record(&mut machine, Query::Status, at(0), at(1), &PollResult::Failure(failure), 0.0);
+    assert_eq!(machine.step(at(1)), ask(Query::Status, at(61), deadline()));
 }
 
 /// What a server may do, besides telling the truth, and how long it takes to.
@@ -225,8 +216,8 @@ proptest! {
         let mut true_since = None;
         let mut held = at(0);
         loop {
-            let (question, due, deadline) = match machine.step(now) {
-                Step::Ask { question, at, deadline } => (question, at, deadline),
+            let (query, due, deadline) = match machine.step(now) {
+                Step::Ask { query, at, deadline } => (query, at, deadline),
                 Step::End(end) => {
                     prop_assert_eq!(end, WaitOutcome::Reached);
                     prop_assert!(faults.is_empty());
@@ -243,7 +234,7 @@ proptest! {
             let (what, took) = fault.unwrap_or((7, 1));
             let allowed = deadline.map_or(REQUEST, |deadline| deadline.since(now)).min(REQUEST);
             now = now + Duration::from_secs(took).min(allowed);
-            let result = match (what, question) {
+            let result = match (what, query) {
                 (0, _) => unreachable(),
                 (1, _) => PollResult::Failure(Failure::Error(Error::new(Kind::NotUnderstood, "HTML"))),
                 (2, _) => {
@@ -251,8 +242,8 @@ proptest! {
                     PollResult::Failure(Failure::RateLimited { until: held, cause: LimitCause::Forbidden(1) })
                 }
                 (3, _) => PollResult::NotFound,
-                (4, Question::Status) => PollResult::Status(Status::Unknown("DEPLOYED_ALMOST".into())),
-                (_, Question::Tasks) => PollResult::Tasks(vec![]),
+                (4, Query::Status) => PollResult::Status(Status::Unknown("DEPLOYED_ALMOST".into())),
+                (_, Query::Tasks) => PollResult::Tasks(vec![]),
                 (7, _) if faults.is_empty() => PollResult::Status(Status::Deployed),
                 _ => PollResult::Status(Status::Deploying),
             };
@@ -260,7 +251,7 @@ proptest! {
                 // From the end of the last fault on the API says DEPLOYED.
                 true_since = Some(now);
             }
-            record(&mut machine, question, asked, now, &result, chance);
+            record(&mut machine, query, asked, now, &result, chance);
         }
     }
 
@@ -273,8 +264,8 @@ proptest! {
         let mut now = at(0);
         for seconds in took.into_iter().cycle().take(500) {
             let step = machine.step(now);
-            let (question, due, deadline) = match step {
-                Step::Ask { question, at, deadline } => (question, at, deadline.expect("there is one")),
+            let (query, due, deadline) = match step {
+                Step::Ask { query, at, deadline } => (query, at, deadline.expect("there is one")),
                 Step::Rest(until) => { now = until; continue }
                 Step::End(found) => {
                     prop_assert_eq!(found, WaitOutcome::DeadlinePassed);
@@ -285,8 +276,8 @@ proptest! {
             prop_assert!(due < end && deadline <= end);
             let asked = now.max(due);
             now = asked + Duration::from_secs(seconds).min(deadline.since(asked));
-            let result = if question == Question::Tasks { PollResult::Tasks(vec![]) } else { PollResult::Status(Status::Deploying) };
-            record(&mut machine, question, asked, now, &result, 0.5);
+            let result = if query == Query::Tasks { PollResult::Tasks(vec![]) } else { PollResult::Status(Status::Deploying) };
+            record(&mut machine, query, asked, now, &result, 0.5);
         }
         prop_assert!(false, "it did not end");
     }
