@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::api::dns::parsers;
-use crate::api::endpoint::{Destination, Endpoint};
+use crate::api::endpoint::{ConnectTarget, Endpoint};
 use crate::api::{response, tls};
 use crate::cli;
 use crate::clock::BootInstant;
@@ -132,7 +132,7 @@ pub fn duration(bytes: &[u8]) {
 /// The URL of the API.
 pub fn endpoint(bytes: &[u8]) {
     if let Ok(endpoint) = Endpoint::parse(&text(bytes)) {
-        let Destination { host, is_tls, .. } = endpoint.destination();
+        let ConnectTarget { host, is_tls, .. } = endpoint.connect_target();
         assert!(!host.is_empty());
         let url = endpoint.url("/v1/automation_status").to_ascii_lowercase();
         assert!(url.starts_with(if is_tls { "https://" } else { "http://" }), "{url}");

@@ -32,7 +32,7 @@ pub fn start() {
     let _ = flag::register(SIGXFSZ, Arc::default());
     if process::id() == 1 {
         for signal in ENDING {
-            // It fails for signals that cannot be handled alone.
+            // It fails only for signals that cannot be handled.
             let _ =
                 flag::register_conditional_shutdown(signal, 128 + signal, ends_at_once().clone());
         }
@@ -63,7 +63,7 @@ pub fn restore_inherited_mask() {
 /// handler that does nothing prevents that; programs that are started get the default again.
 pub fn reset_ignored_sigchld() {
     if ignored() >> (SIGCHLD - 1) & 1 == 1 {
-        // It fails for signals that cannot be handled alone.
+        // It fails only for signals that cannot be handled.
         let _ = flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)));
     }
 }

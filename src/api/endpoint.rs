@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-/// A checked endpoint. https; plain http for a loopback address alone, since everything else could
-/// be read and answered by anybody on the way.
+/// A checked endpoint: https, or plain http to a loopback address, since anything else could be read
+/// and answered by others on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     base: String,
@@ -52,7 +52,7 @@ impl Endpoint {
             "http" if host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) => {}
             "http" => {
                 return wrong(
-                    "is plain http, which is accepted for a loopback address alone: use https",
+                    "is plain http, which is accepted only for a loopback address: use https",
                 );
             }
             _ => return wrong("is neither https nor http"),
@@ -66,18 +66,18 @@ impl Endpoint {
     }
 
     /// What to connect to.
-    pub fn destination(&self) -> Destination {
+    pub fn connect_target(&self) -> ConnectTarget {
         // It was checked when it was made.
         let uri = self.base.parse::<Uri>().unwrap_or_default();
         let is_tls = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        Destination { host: bare(uri.host().unwrap_or_default()).to_owned(), port, is_tls }
+        ConnectTarget { host: bare(uri.host().unwrap_or_default()).to_owned(), port, is_tls }
     }
 }
 
 /// What to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
+pub struct ConnectTarget {
     /// The host, without brackets.
     pub host: String,
     /// The port.

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::connect::connect_to_any;
 use super::dns::Lookup;
-use super::endpoint::{Destination, Endpoint};
+use super::endpoint::{ConnectTarget, Endpoint};
 use super::timed::Timed;
 use crate::clock::BootInstant;
 
@@ -26,7 +26,7 @@ pub struct Target {
 impl Target {
     /// The target of an endpoint.
     pub fn new(endpoint: &Endpoint, tls: Arc<ClientConfig>) -> Target {
-        let Destination { host, port, is_tls } = endpoint.destination();
+        let ConnectTarget { host, port, is_tls } = endpoint.connect_target();
         Target { host, port, tls: is_tls.then_some(tls), addresses: Vec::new() }
     }
 

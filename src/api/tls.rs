@@ -1,4 +1,4 @@
-//! The certificates that are trusted: those of a given file alone, or else the roots built into the
+//! The certificates that are trusted: only those of a given file, or else the roots built into the
 //! program and, if those do not know an issuer, the system's bundle too.
 //!
 //! The system's bundle costs four times a whole request to parse. So it is read in the middle of
@@ -48,7 +48,7 @@ pub struct Roots {
     pub named: Option<String>,
 }
 
-/// The roots of `file` alone or, without one, the built-in ones and then the system's. With the
+/// Only the roots of `file` or, without one, the built-in ones and then the system's. With the
 /// file comes where it was named.
 ///
 /// # Errors

@@ -35,7 +35,7 @@ pub enum Command {
     Completions,
     /// `man`
     Man,
-    /// `cloud …`; in builds with the feature alone.
+    /// `cloud …`; only in builds with the feature.
     Cloud(CloudCommand),
 }
 

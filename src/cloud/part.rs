@@ -9,7 +9,7 @@ use crate::duration::human;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::model::Status;
-use crate::wait::{Machine, Policy, Poll, PollResult, Query, Step, WaitOutcome};
+use crate::wait::{Machine, Policy, Poll, PollResult, Step, WaitOutcome, WaitQuery};
 use crate::xenstore::{Server, Snapshot};
 
 /// How the wait for one server ended.
@@ -83,7 +83,7 @@ impl Part {
     }
 
     fn record(&mut self, result: PollResult, asked: BootInstant, now: BootInstant) {
-        self.machine.record(&Poll { query: Query::Status, asked, result }, now, 0.0);
+        self.machine.record(&Poll { query: WaitQuery::Status, asked, result }, now, 0.0);
         self.check(now);
     }
 
@@ -92,9 +92,9 @@ impl Part {
         while self.end.is_none() {
             match self.machine.step(now) {
                 // Cloud Servers knows no tasks.
-                Step::Ask { query: Query::Tasks, .. } => {
+                Step::Ask { query: WaitQuery::Tasks, .. } => {
                     let result = PollResult::Tasks(Vec::new());
-                    let poll = Poll { query: Query::Tasks, asked: now, result };
+                    let poll = Poll { query: WaitQuery::Tasks, asked: now, result };
                     self.machine.record(&poll, now, 0.0);
                 }
                 Step::End(outcome) => self.end = Some(PartEnd::Outcome(outcome)),

@@ -8,7 +8,7 @@ use crate::ratelimit::MIN_INTERVAL;
 
 /// When requests were and may be sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Schedule {
+pub(super) struct RequestTimes {
     /// When the last request was sent, by any process.
     pub last: Option<BootInstant>,
     /// When a request may be sent for those that need one at once.
@@ -20,7 +20,10 @@ pub(super) struct Schedule {
 }
 
 /// When the next request is due; none if no follower needs one.
-pub(super) fn due(followers: impl Iterator<Item = Demand>, times: Schedule) -> Option<BootInstant> {
+pub(super) fn due(
+    followers: impl Iterator<Item = Demand>,
+    times: RequestTimes,
+) -> Option<BootInstant> {
     let interval = followers.map(interval).min()?;
     Some(match times.last {
         _ if interval.is_zero() => times.at_once,
@@ -59,8 +62,8 @@ mod tests {
 
     const AT_ONCE: Demand = Demand { interval: None, reserved: 0, is_new: true };
 
-    fn schedule(last: u64) -> Schedule {
-        Schedule { last: Some(at(last)), at_once: at(101), not_before: at(0), stretch: 1.1 }
+    fn schedule(last: u64) -> RequestTimes {
+        RequestTimes { last: Some(at(last)), at_once: at(101), not_before: at(0), stretch: 1.1 }
     }
 
     #[test]
@@ -72,16 +75,19 @@ mod tests {
     #[test]
     fn a_new_subscriber_waits_for_the_shortest_interval_only() {
         let new = Demand { is_new: true, ..every(30) };
-        let due = due([every(30), new].into_iter(), Schedule { stretch: 1.0, ..schedule(100) });
+        let due = due([every(30), new].into_iter(), RequestTimes { stretch: 1.0, ..schedule(100) });
         assert_eq!(due, Some(at(100) + MIN_INTERVAL));
     }
 
     #[test]
     fn the_rate_limit_delays_intervals_and_not_what_is_needed_at_once() {
-        let limited = Schedule { not_before: at(160), ..schedule(100) };
+        let limited = RequestTimes { not_before: at(160), ..schedule(100) };
         assert_eq!(due([every(5)].into_iter(), limited), Some(at(160)));
         assert_eq!(due([every(5), AT_ONCE].into_iter(), limited), Some(at(101)));
-        assert_eq!(due([every(5)].into_iter(), Schedule { last: None, ..limited }), Some(at(160)));
+        assert_eq!(
+            due([every(5)].into_iter(), RequestTimes { last: None, ..limited }),
+            Some(at(160))
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::demand::{self, Schedule};
+use super::demand::{self, RequestTimes};
 use super::protocol::Demand;
 use super::response::Response;
 use crate::api::request::Failure;
@@ -106,7 +106,7 @@ impl Leader {
     }
 
     /// When the next request is due; none if no follower needs one.
-    pub(super) fn due(&self, schedule: Schedule) -> Option<BootInstant> {
+    pub(super) fn due(&self, schedule: RequestTimes) -> Option<BootInstant> {
         demand::due(self.demands(), schedule)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::demand::Schedule;
+use super::demand::RequestTimes;
 use super::election::{Election, Role};
 use super::leader::Leader;
 use super::one_shot::{OneShot, one_shot};
@@ -261,7 +261,7 @@ impl<R: RequestSender> Subscription<R> {
 
     fn due(&self) -> Option<BootInstant> {
         let Some(Role::Leader(leader)) = &self.role else { return None };
-        leader.due(Schedule {
+        leader.due(RequestTimes {
             last: self.last_asked,
             at_once: self.at_once,
             not_before: self.not_before,

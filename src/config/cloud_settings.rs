@@ -24,7 +24,7 @@ pub struct CloudSettings {
     pub credentials: Credentials,
     /// The region, as the catalog writes it; none: all.
     pub region: Option<String>,
-    /// The file whose certificates alone are trusted.
+    /// The file with the only certificates that are trusted.
     pub ca_file: Option<Setting<PathBuf>>,
     /// The time limit of a connection attempt.
     pub connect_timeout: Duration,

@@ -49,7 +49,7 @@ pub struct ApiSettings {
     pub endpoint: Option<Setting<Endpoint>>,
     /// The region.
     pub region: RegionSettings,
-    /// The file whose certificates alone are trusted.
+    /// The file with the only certificates that are trusted.
     pub ca_file: Option<Setting<PathBuf>>,
     /// The time limit of a connection attempt.
     pub connect_timeout: Setting<Duration>,

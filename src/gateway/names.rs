@@ -36,7 +36,7 @@ impl InterfaceNames {
         self.0.iter().map(|(index, name)| (*index, name.as_str()))
     }
 
-    /// The names of the interfaces of `routes` alone.
+    /// The names of the interfaces of `routes`.
     pub(crate) fn of_routes<'a>(&self, routes: impl Iterator<Item = &'a Route>) -> InterfaceNames {
         let mut used: Vec<u32> = routes.filter_map(|route| route.interface).collect();
         used.sort_unstable();

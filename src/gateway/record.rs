@@ -274,7 +274,7 @@ pub(super) mod tests {
         assert_eq!(ChangeRecord::from_json(second.to_json().as_bytes()), Some(second));
     }
 
-    /// `gateway rollback` and the guard knew the old device by its index alone.
+    /// `gateway rollback` and the guard knew the old device only by its index.
     #[test]
     fn an_interface_is_found_by_index_then_by_name() {
         let names = |names: &[(u32, &str)]| -> InterfaceNames {

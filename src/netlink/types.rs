@@ -128,7 +128,7 @@ impl Address {
                 _ => {}
             }
         }
-        // IPv6 has IFA_ADDRESS alone, unless there is a peer.
+        // IPv6 has only IFA_ADDRESS, unless there is a peer.
         let Some(local) = local.or(network) else { return Ok(None) };
         Ok(Some(Address { interface, local, network: network.unwrap_or(local), prefix: *prefix }))
     }

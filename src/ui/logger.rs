@@ -18,7 +18,7 @@ use super::{escape_control, stderr};
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Errors alone.
+    /// Errors only.
     Quiet,
     /// What a person or a log should know.
     Default,

@@ -29,7 +29,7 @@ use crate::xenstore::Snapshot;
 
 /// What a wait asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Query {
+pub enum WaitQuery {
     /// The status.
     Status,
     /// The gateway's address.
@@ -64,7 +64,7 @@ pub enum PollResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
     /// The poll.
-    pub query: Query,
+    pub query: WaitQuery,
     /// When it was asked.
     pub asked: BootInstant,
     /// The result.
@@ -88,7 +88,7 @@ pub trait Source {
     ///
     /// # Errors
     /// A setting is wrong, so that waiting would never succeed.
-    fn ask(&mut self, query: Query, deadline: BootInstant) -> Result<Poll>;
+    fn ask(&mut self, query: WaitQuery, deadline: BootInstant) -> Result<Poll>;
 
     /// Sleeps until then, or until something happens.
     fn rest(&mut self, until: BootInstant) -> Wakeup;

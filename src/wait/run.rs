@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::report::Report;
-use super::{Machine, Policy, Poll, Query, Source, Step, WaitOutcome, Wakeup};
+use super::{Machine, Policy, Poll, Source, Step, WaitOutcome, WaitQuery, Wakeup};
 use crate::clock::{BootInstant, random_unit};
 use crate::error::Result;
 use crate::{systemd, ui};
@@ -69,7 +69,7 @@ impl Wait<'_> {
 
     fn ask(
         &mut self,
-        query: Query,
+        query: WaitQuery,
         deadline: Option<BootInstant>,
         now: BootInstant,
     ) -> Result<Wakeup> {
@@ -114,7 +114,7 @@ impl Wait<'_> {
         // The line about a change also says how far the tasks are, if they are asked for next. The
         // last line is the caller's.
         let has_more_to_say = match self.machine.step(now) {
-            Step::Ask { query, .. } => query == Query::Tasks,
+            Step::Ask { query, .. } => query == WaitQuery::Tasks,
             Step::Rest(_) => false,
             Step::End(_) => true,
         };

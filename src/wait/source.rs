@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Policy, Poll, PollResult, Query, Source, Wakeup};
+use super::{Policy, Poll, PollResult, Source, WaitQuery, Wakeup};
 use crate::api::request::{Answer, Failure};
 use crate::api::response;
 use crate::clock::BootInstant;
@@ -50,8 +50,8 @@ impl<'a> ApiAndXenstore<'a> {
 
 fn subscription_config(policy: &Policy) -> SubscriptionConfig {
     let (operation, format) = request_of(match policy.goal {
-        Goal::Deployed | Goal::Managed => Query::Status,
-        Goal::Gateway => Query::Gateway,
+        Goal::Deployed | Goal::Managed => WaitQuery::Status,
+        Goal::Gateway => WaitQuery::Gateway,
     });
     SubscriptionConfig {
         operation,
@@ -76,30 +76,30 @@ fn poll(session: &Session, response: &Response) -> Option<Poll> {
 }
 
 /// What is requested for a poll.
-fn request_of(query: Query) -> (Operation, Format) {
+fn request_of(query: WaitQuery) -> (Operation, Format) {
     match query {
-        Query::Status => (Operation::Status, Format::Text),
-        Query::Gateway => (Operation::Gateway, Format::Text),
-        Query::Tasks => (Operation::Details, Format::Json),
+        WaitQuery::Status => (Operation::Status, Format::Text),
+        WaitQuery::Gateway => (Operation::Gateway, Format::Text),
+        WaitQuery::Tasks => (Operation::Details, Format::Json),
     }
 }
 
-fn query_of(operation: Operation, format: Format) -> Option<Query> {
-    [Query::Status, Query::Gateway, Query::Tasks]
+fn query_of(operation: Operation, format: Format) -> Option<WaitQuery> {
+    [WaitQuery::Status, WaitQuery::Gateway, WaitQuery::Tasks]
         .into_iter()
         .find(|query| request_of(*query) == (operation, format))
 }
 
-fn read(query: Query, bytes: &[u8], format: Format) -> Result<PollResult> {
+fn read(query: WaitQuery, bytes: &[u8], format: Format) -> Result<PollResult> {
     match query {
-        Query::Status => response::status(bytes, format).map(PollResult::Status),
-        Query::Gateway => response::gateway(bytes).map(PollResult::Gateway),
-        Query::Tasks => response::details(bytes).map(|(_, tasks)| PollResult::Tasks(tasks)),
+        WaitQuery::Status => response::status(bytes, format).map(PollResult::Status),
+        WaitQuery::Gateway => response::gateway(bytes).map(PollResult::Gateway),
+        WaitQuery::Tasks => response::details(bytes).map(|(_, tasks)| PollResult::Tasks(tasks)),
     }
 }
 
 impl Source for ApiAndXenstore<'_> {
-    fn ask(&mut self, query: Query, deadline: BootInstant) -> Result<Poll> {
+    fn ask(&mut self, query: WaitQuery, deadline: BootInstant) -> Result<Poll> {
         let session = self.session;
         let now = BootInstant::now();
         // xenstore may be slow or still empty; then it is looked at again.

@@ -63,7 +63,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// Whether xenstore alone shows that this is not a RackConnect v2 server.
+    /// Whether xenstore shows by itself that this is not a RackConnect v2 server.
     pub fn is_certainly_another(&self) -> bool {
         matches!(self, Server::V3 | Server::OtherProvider(_))
     }

@@ -57,7 +57,7 @@ impl fmt::Display for XenstoreError {
                 None => f.write_str("there is no xenstore here: not a Xen guest"),
             },
             XenstoreError::Unreadable(place) => {
-                write!(f, "xenstore ({place}) can be read by root alone")
+                write!(f, "xenstore ({place}) can be read only by root")
             }
             XenstoreError::Broken(reason) => f.write_str(reason),
             XenstoreError::Refused { path, errno } => {

@@ -329,7 +329,7 @@ for unit in rackconnect-wait.service rackconnect-gateway.service; do
     mkdir -p /run/systemd/system/$unit.d
     printf '[Service]\nDeviceAllow=\n' >/run/systemd/system/$unit.d/none.conf
     since_now
-    say_if "$unit could not if it were not allowed" try $unit 'xenbus\) can be read by root alone'
+    say_if "$unit could not if it were not allowed" try $unit 'xenbus\) can be read only by root'
     systemctl stop $unit
 done
 SH

@@ -72,7 +72,7 @@ if [ "$(id -u)" = 0 ]; then
     (umask 077; exec "$folder/simulated-xenstore" --path "$XENSTORED_PATH" --set vm-data/provider_data/region=DFW) >"$folder/out" &
     store=$!
     while ! grep -q XENSTORED_PATH "$folder/out"; do kill -0 $store; sleep 0.05; done
-    same "root's store is root's" "rackconnect: error: xenstore ($XENSTORED_PATH) can be read by root alone" \
+    same "root's store is root's" "rackconnect: error: xenstore ($XENSTORED_PATH) can be read only by root" \
         "$($as_nobody "$folder/rackconnect" status --source xenstore 2>&1 || true)"
     kill $store
 else

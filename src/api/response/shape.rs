@@ -147,7 +147,7 @@ fn is_status(name: &str) -> bool {
     name != STATUS_KEY && (name.ends_with("status") || name.ends_with("state"))
 }
 
-/// The entries of the outermost map that holds texts alone (the key `automation_status` aside).
+/// The entries of the outermost map that holds only texts (the key `automation_status` aside).
 fn plain_map(tree: &Tree) -> Option<Vec<NamedStatus>> {
     let entries = match tree {
         Tree::Map(entries) => entries,

@@ -1,4 +1,4 @@
-//! The options of the `cloud` commands alone.
+//! The options that only the `cloud` commands have.
 
 use super::common::CLOUD_COMMANDS;
 use super::spec::CommandSet::Only;

@@ -166,7 +166,7 @@ pub const LIST: OptionSpec = OptionSpec {
     ..option(
         "list",
         None,
-        "Print the list alone: of checks, or the inventory",
+        "Print only the list: of checks, or the inventory",
         "doctor lists its checks and examines nothing; cloud servers prints the inventory for Ansible.",
     )
 };
@@ -190,7 +190,7 @@ pub const REPORT: OptionSpec = OptionSpec {
         Some("FILE"),
         "Also write everything into a file, for a support ticket",
         "Every finding with its evidence, and the files it rests on. Passwords, keys and tokens are \
-         removed, addresses are not. The file is readable by its owner alone, and an existing one \
+         removed, addresses are not. Only its owner can read the file, and an existing one \
          is never overwritten.",
     )
 };

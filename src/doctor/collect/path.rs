@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::subject::{Addition, Subject};
 use crate::api::connect::connect_to_any;
 use crate::api::dns;
-use crate::api::endpoint::{Destination, Endpoint};
+use crate::api::endpoint::{ConnectTarget, Endpoint};
 use crate::api::inspect::{UntrustedConnection, Validity};
 use crate::api::reach::{Target, addresses};
 use crate::clock::BootInstant;
@@ -50,7 +50,7 @@ pub(crate) struct ApiPath {
 /// Goes the way.
 pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
     let deadline = subject.deadline - MARGIN;
-    let Destination { host, port, is_tls } = path.endpoint.destination();
+    let ConnectTarget { host, port, is_tls } = path.endpoint.connect_target();
     let started = BootInstant::now();
     // Beside the rest, since a dead nameserver takes all of its time.
     let name = host.clone();

@@ -8,7 +8,7 @@ const MAX_DEPTH: usize = 64;
 
 /// A JSON value or an XML element.
 ///
-/// Of XML, an element with text alone is [`Tree::Text`]; any other is [`Tree::Map`]: attributes
+/// Of XML, an element with nothing but text is [`Tree::Text`]; any other is [`Tree::Map`]: attributes
 /// first, then child elements, then its own text under the empty name. Names come without their
 /// namespace prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::api::request::Failure;
 use crate::clock::BootInstant;
 use crate::model::{Goal, Status};
 use crate::ratelimit::LimitCause;
-use crate::wait::{Policy, PollResult, Query, WaitOutcome};
+use crate::wait::{Policy, PollResult, WaitOutcome, WaitQuery};
 use crate::xenstore::Snapshot;
 use crate::xenstore::{Server, Value};
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn says(word: &str) -> PollResult {
 /// When it asks next for the goal.
 fn due(machine: &Machine, now: BootInstant) -> u64 {
     match machine.step(now) {
-        Step::Ask { query: Query::Tasks, .. } => panic!("it asks for tasks"),
+        Step::Ask { query: WaitQuery::Tasks, .. } => panic!("it asks for tasks"),
         Step::Ask { at, .. } => at.since(self::at(0)).as_secs(),
         other => panic!("{other:?}"),
     }
@@ -58,7 +58,7 @@ impl Wait {
 
     /// The API, asked at that second, says this.
     fn api(&mut self, second: u64, result: &PollResult) -> &mut Wait {
-        record(&mut self.0, Query::Status, at(second), at(second), result, 0.0);
+        record(&mut self.0, WaitQuery::Status, at(second), at(second), result, 0.0);
         self
     }
 
@@ -120,7 +120,7 @@ fn a_store_without_the_status_that_the_api_has_does_not_slow_the_polling_down() 
 fn the_gateway_is_polled_at_the_interval_whatever_is_watched() {
     let mut machine = Machine::new(policy(Goal::Gateway), at(0));
     machine.observe(Some(&status("DEPLOYING")), at(0));
-    record(&mut machine, Query::Gateway, at(0), at(0), &PollResult::NotFound, 0.0);
+    record(&mut machine, WaitQuery::Gateway, at(0), at(0), &PollResult::NotFound, 0.0);
     assert_eq!(due(&machine, at(0)), 5);
 }
 
@@ -163,7 +163,7 @@ fn what_was_asked_before_the_change_says_nothing_about_it() {
     let mut wait = Wait::new(Goal::Deployed);
     wait.local(0, &status("DEPLOYING")).api(0, &unreachable()).local(7, &status("DEPLOYED"));
     for _ in 0..3 {
-        record(&mut wait.0, Query::Status, at(6), at(8), &unreachable(), 0.0);
+        record(&mut wait.0, WaitQuery::Status, at(6), at(8), &unreachable(), 0.0);
     }
     assert_eq!(due(&wait.0, at(8)), 8, "the change is still to be asked about");
     wait.api(8, &unreachable());
@@ -356,7 +356,7 @@ proptest! {
     fn no_store_keeps_the_wait_from_asking(events in prop::collection::vec((0u8..7, 0u64..20), 1..60), chance in 0.0..=1.0) {
         let mut machine = Machine::new(Policy { deadline: None, ..policy(Goal::Deployed) }, at(0));
         let (mut now, mut asked, mut watched) = (at(0), at(0), false);
-        record(&mut machine, Query::Status, now, now, &says("DEPLOYING"), chance);
+        record(&mut machine, WaitQuery::Status, now, now, &says("DEPLOYING"), chance);
         for (what, gap) in events {
             now = now + Duration::from_secs(gap);
             match what {
@@ -365,8 +365,8 @@ proptest! {
                 2 => { machine.observe(Some(&status("DEPLOYING")), now); watched = true; }
                 3 => { machine.observe(Some(&status("DEPLOYED")), now); watched = true; }
                 4 => { machine.observe(Some(&status("!")), now); watched = false; }
-                5 => { record(&mut machine, Query::Status, now, now, &unreachable(), chance); asked = now; }
-                _ => { record(&mut machine, Query::Status, now, now, &says("DEPLOYING"), chance); asked = now; }
+                5 => { record(&mut machine, WaitQuery::Status, now, now, &unreachable(), chance); asked = now; }
+                _ => { record(&mut machine, WaitQuery::Status, now, now, &says("DEPLOYING"), chance); asked = now; }
             }
             let Step::Ask { query, at, .. } = machine.step(now) else {
                 // xenstore's DEPLOYED is believed by now.
@@ -375,7 +375,7 @@ proptest! {
             };
             let interval = if watched { WATCHED_INTERVAL } else { Duration::from_secs(5) };
             let latest = asked + interval + Duration::from_millis(500);
-            prop_assert!(query == Query::Tasks || at <= latest.max(now), "{:?} {:?}", at, latest);
+            prop_assert!(query == WaitQuery::Tasks || at <= latest.max(now), "{:?} {:?}", at, latest);
         }
     }
 }

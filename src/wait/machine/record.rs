@@ -8,7 +8,7 @@ use crate::api::request::Failure;
 use crate::clock::BootInstant;
 use crate::model::{Goal, Status};
 use crate::ratelimit::LimitCause;
-use crate::wait::{Poll, PollResult, Query, WaitOutcome};
+use crate::wait::{Poll, PollResult, WaitOutcome, WaitQuery};
 
 /// How often the tasks are asked for while a person watches.
 const TASKS_INTERVAL: Duration = Duration::from_secs(15);
@@ -17,7 +17,7 @@ impl Machine {
     /// Takes in what came of a poll. `jitter`, from 0 to 1, delays the next one.
     pub fn record(&mut self, poll: &Poll, now: BootInstant, jitter: f64) {
         match &poll.result {
-            _ if poll.query == Query::Tasks => self.record_tasks(&poll.result, now),
+            _ if poll.query == WaitQuery::Tasks => self.record_tasks(&poll.result, now),
             // Nothing was sent, or it is to be sent again, whatever the interval.
             PollResult::Failure(failure @ Failure::RateLimited { until, cause }) => {
                 self.blocked_until = *until;
@@ -60,7 +60,7 @@ impl Machine {
                 self.gateway = Some(*address);
                 self.outcome = Some(WaitOutcome::Reached);
             }
-            PollResult::NotFound if poll.query == Query::Status => {
+            PollResult::NotFound if poll.query == WaitQuery::Status => {
                 self.was_ever_unknown = true;
                 self.local.was_seen_running = true;
                 self.record_silence(poll.asked);
@@ -84,7 +84,7 @@ impl Machine {
     ) {
         // Anything but an error says nothing about the API.
         let Failure::Error(_) = failure else { return };
-        if poll.query == Query::Status {
+        if poll.query == WaitQuery::Status {
             self.record_silence(poll.asked);
         }
         if is_after_change && let Believed::Status(status) = self.local.count_failure() {

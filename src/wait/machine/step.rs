@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::state::{LastAsked, Machine};
 use crate::clock::BootInstant;
 use crate::model::Goal;
-use crate::wait::{Query, WaitOutcome};
+use crate::wait::{WaitOutcome, WaitQuery};
 
 /// While the gateway is waited for, one poll in so many is for the status.
 const STATUS_ONE_IN: u32 = 5;
@@ -19,7 +19,7 @@ pub enum Step {
     /// Ask at that moment, and have the result by `deadline` if there is one.
     Ask {
         /// What.
-        query: Query,
+        query: WaitQuery,
         /// Not before.
         at: BootInstant,
         /// When a result is of no use any more.
@@ -38,7 +38,7 @@ impl Machine {
         match (self.outcome, passed) {
             // FAILED names the tasks that did not succeed, unless the deadline is here as well.
             (Some(WaitOutcome::Failed), None) if self.tasks_due => {
-                Step::Ask { query: Query::Tasks, at: now, deadline: self.policy.deadline }
+                Step::Ask { query: WaitQuery::Tasks, at: now, deadline: self.policy.deadline }
             }
             (Some(outcome), _) => Step::End(outcome),
             (None, Some(_)) => Step::End(WaitOutcome::DeadlinePassed),
@@ -52,7 +52,7 @@ impl Machine {
         // The tasks must not delay the next poll about the goal.
         if self.tasks_due && now < self.due {
             let deadline = Some(by_deadline(self.due));
-            return Step::Ask { query: Query::Tasks, at: now, deadline };
+            return Step::Ask { query: WaitQuery::Tasks, at: now, deadline };
         }
         if self.is_past_deployed() {
             return Step::Rest(by_deadline(now + self.interval()));
@@ -63,11 +63,11 @@ impl Machine {
         }
     }
 
-    fn query(&self) -> Query {
+    fn query(&self) -> WaitQuery {
         match self.policy.goal {
-            Goal::Deployed | Goal::Managed => Query::Status,
-            Goal::Gateway if self.asked % STATUS_ONE_IN == 1 => Query::Status,
-            Goal::Gateway => Query::Gateway,
+            Goal::Deployed | Goal::Managed => WaitQuery::Status,
+            Goal::Gateway if self.asked % STATUS_ONE_IN == 1 => WaitQuery::Status,
+            Goal::Gateway => WaitQuery::Gateway,
         }
     }
 

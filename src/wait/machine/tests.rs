@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::model::OkIf;
 use crate::model::{Goal, Status};
 use crate::ratelimit::LimitCause;
-use crate::wait::{Policy, Poll, PollResult, Query, WaitOutcome};
+use crate::wait::{Policy, Poll, PollResult, WaitOutcome, WaitQuery};
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub fn policy(goal: Goal) -> Policy {
 
 pub fn record(
     machine: &mut Machine,
-    query: Query,
+    query: WaitQuery,
     asked: BootInstant,
     now: BootInstant,
     result: &PollResult,
@@ -47,7 +47,7 @@ pub fn unreachable() -> PollResult {
     PollResult::Failure(Failure::Error(Error::new(Kind::Unreachable, "no route")))
 }
 
-fn ask(query: Query, at: BootInstant, deadline: Option<BootInstant>) -> Step {
+fn ask(query: WaitQuery, at: BootInstant, deadline: Option<BootInstant>) -> Step {
     Step::Ask { query, at, deadline }
 }
 
@@ -58,14 +58,14 @@ fn deadline() -> Option<BootInstant> {
 #[test]
 fn asks_at_once_and_then_every_interval() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
-    assert_eq!(machine.step(at(0)), ask(Query::Status, at(0), deadline()));
-    record(&mut machine, Query::Status, at(0), at(1), &unreachable(), 0.0);
-    assert_eq!(machine.step(at(1)), ask(Query::Status, at(5), deadline()));
+    assert_eq!(machine.step(at(0)), ask(WaitQuery::Status, at(0), deadline()));
+    record(&mut machine, WaitQuery::Status, at(0), at(1), &unreachable(), 0.0);
+    assert_eq!(machine.step(at(1)), ask(WaitQuery::Status, at(5), deadline()));
     // A request that took longer than the interval is followed by the next one at once.
-    record(&mut machine, Query::Status, at(5), at(15), &unreachable(), 1.0);
+    record(&mut machine, WaitQuery::Status, at(5), at(15), &unreachable(), 1.0);
     assert_eq!(
         machine.step(at(15)),
-        ask(Query::Status, BootInstant(at(10).0 + INTERVAL / 10), deadline())
+        ask(WaitQuery::Status, BootInstant(at(10).0 + INTERVAL / 10), deadline())
     );
 }
 
@@ -73,19 +73,19 @@ fn asks_at_once_and_then_every_interval() {
 fn a_change_asks_for_the_tasks_until_the_next_query_is_due() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
     let deploying = PollResult::Status(Status::Deploying);
-    record(&mut machine, Query::Status, at(0), at(1), &deploying, 0.0);
-    assert_eq!(machine.step(at(1)), ask(Query::Tasks, at(1), Some(at(5))));
-    record(&mut machine, Query::Tasks, at(1), at(2), &PollResult::Tasks(vec![]), 0.0);
-    assert_eq!(machine.step(at(2)), ask(Query::Status, at(5), deadline()));
-    record(&mut machine, Query::Status, at(5), at(6), &deploying, 0.0);
+    record(&mut machine, WaitQuery::Status, at(0), at(1), &deploying, 0.0);
+    assert_eq!(machine.step(at(1)), ask(WaitQuery::Tasks, at(1), Some(at(5))));
+    record(&mut machine, WaitQuery::Tasks, at(1), at(2), &PollResult::Tasks(vec![]), 0.0);
+    assert_eq!(machine.step(at(2)), ask(WaitQuery::Status, at(5), deadline()));
+    record(&mut machine, WaitQuery::Status, at(5), at(6), &deploying, 0.0);
     assert_eq!(
         machine.step(at(6)),
-        ask(Query::Status, at(10), deadline()),
+        ask(WaitQuery::Status, at(10), deadline()),
         "no change, and no person watches"
     );
     record(
         &mut machine,
-        Query::Status,
+        WaitQuery::Status,
         at(10),
         at(11),
         &PollResult::Status(Status::Unknown("PAUSED".into())),
@@ -93,7 +93,7 @@ fn a_change_asks_for_the_tasks_until_the_next_query_is_due() {
     );
     assert_eq!(
         machine.step(at(15)),
-        ask(Query::Status, at(15), deadline()),
+        ask(WaitQuery::Status, at(15), deadline()),
         "the query about the goal goes first"
     );
 }
@@ -107,10 +107,10 @@ fn a_person_who_watches_sees_the_tasks_every_15_seconds() {
         let Step::Ask { query, at, .. } = machine.step(now) else { panic!("it cannot end") };
         now = now.max(at);
         let result = match query {
-            Query::Tasks => PollResult::Tasks(vec![]),
+            WaitQuery::Tasks => PollResult::Tasks(vec![]),
             _ => PollResult::Status(Status::Deploying),
         };
-        if query == Query::Tasks {
+        if query == WaitQuery::Tasks {
             asked.push(now.since(self::at(0)).as_secs());
         }
         record(&mut machine, query, now, now, &result, 0.0);
@@ -122,9 +122,9 @@ fn a_person_who_watches_sees_the_tasks_every_15_seconds() {
 fn ends() {
     let outcome = |policy, status: Status| {
         let mut machine = Machine::new(policy, at(0));
-        record(&mut machine, Query::Status, at(0), at(1), &PollResult::Status(status), 0.0);
-        if machine.step(at(1)) == ask(Query::Tasks, at(1), deadline()) {
-            record(&mut machine, Query::Tasks, at(1), at(2), &unreachable(), 0.0);
+        record(&mut machine, WaitQuery::Status, at(0), at(1), &PollResult::Status(status), 0.0);
+        if machine.step(at(1)) == ask(WaitQuery::Tasks, at(1), deadline()) {
+            record(&mut machine, WaitQuery::Tasks, at(1), at(2), &unreachable(), 0.0);
         }
         match machine.step(at(2)) {
             Step::End(outcome) => Some(outcome),
@@ -163,11 +163,11 @@ fn one_query_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
         querys.push(query);
         record(&mut machine, query, at(round * 5), at(round * 5), &PollResult::NotFound, 0.0);
     }
-    assert_eq!(querys.iter().filter(|query| **query == Query::Status).count(), 2);
-    assert_eq!(querys[0], Query::Gateway);
+    assert_eq!(querys.iter().filter(|query| **query == WaitQuery::Status).count(), 2);
+    assert_eq!(querys[0], WaitQuery::Gateway);
     record(
         &mut machine,
-        Query::Gateway,
+        WaitQuery::Gateway,
         at(50),
         at(50),
         &PollResult::Gateway([10, 1, 2, 3].into()),
@@ -180,14 +180,21 @@ fn one_query_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
 fn the_deadline_ends_it_and_nothing_is_asked_at_it() {
     let mut machine =
         Machine::new(Policy { deadline: Some(at(8)), ..policy(Goal::Deployed) }, at(0));
-    record(&mut machine, Query::Status, at(0), at(1), &PollResult::NotFound, 0.0);
-    assert_eq!(machine.step(at(1)), ask(Query::Status, at(5), Some(at(8))));
-    record(&mut machine, Query::Status, at(5), at(6), &PollResult::NotFound, 0.0);
+    record(&mut machine, WaitQuery::Status, at(0), at(1), &PollResult::NotFound, 0.0);
+    assert_eq!(machine.step(at(1)), ask(WaitQuery::Status, at(5), Some(at(8))));
+    record(&mut machine, WaitQuery::Status, at(5), at(6), &PollResult::NotFound, 0.0);
     assert_eq!(machine.step(at(6)), Step::Rest(at(8)));
     assert_eq!(machine.step(at(8)), Step::End(WaitOutcome::DeadlinePassed));
     assert!(machine.is_unknown_server());
     // An answer that is read at the deadline still counts.
-    record(&mut machine, Query::Status, at(7), at(8), &PollResult::Status(Status::Deployed), 0.0);
+    record(
+        &mut machine,
+        WaitQuery::Status,
+        at(7),
+        at(8),
+        &PollResult::Status(Status::Deployed),
+        0.0,
+    );
     assert_eq!(machine.step(at(8)), Step::End(WaitOutcome::Reached));
 }
 
@@ -195,8 +202,8 @@ fn the_deadline_ends_it_and_nothing_is_asked_at_it() {
 fn a_403_is_waited_out() {
     let mut machine = Machine::new(policy(Goal::Deployed), at(0));
     let failure = Failure::RateLimited { until: at(61), cause: LimitCause::Forbidden(1) };
-    record(&mut machine, Query::Status, at(0), at(1), &PollResult::Failure(failure), 0.0);
-    assert_eq!(machine.step(at(1)), ask(Query::Status, at(61), deadline()));
+    record(&mut machine, WaitQuery::Status, at(0), at(1), &PollResult::Failure(failure), 0.0);
+    assert_eq!(machine.step(at(1)), ask(WaitQuery::Status, at(61), deadline()));
 }
 
 /// What a server may do, besides telling the truth, and how long it takes to.
@@ -242,8 +249,8 @@ proptest! {
                     PollResult::Failure(Failure::RateLimited { until: held, cause: LimitCause::Forbidden(1) })
                 }
                 (3, _) => PollResult::NotFound,
-                (4, Query::Status) => PollResult::Status(Status::Unknown("DEPLOYED_ALMOST".into())),
-                (_, Query::Tasks) => PollResult::Tasks(vec![]),
+                (4, WaitQuery::Status) => PollResult::Status(Status::Unknown("DEPLOYED_ALMOST".into())),
+                (_, WaitQuery::Tasks) => PollResult::Tasks(vec![]),
                 (7, _) if faults.is_empty() => PollResult::Status(Status::Deployed),
                 _ => PollResult::Status(Status::Deploying),
             };
@@ -276,7 +283,7 @@ proptest! {
             prop_assert!(due < end && deadline <= end);
             let asked = now.max(due);
             now = asked + Duration::from_secs(seconds).min(deadline.since(asked));
-            let result = if query == Query::Tasks { PollResult::Tasks(vec![]) } else { PollResult::Status(Status::Deploying) };
+            let result = if query == WaitQuery::Tasks { PollResult::Tasks(vec![]) } else { PollResult::Status(Status::Deploying) };
             record(&mut machine, query, asked, now, &result, 0.5);
         }
         prop_assert!(false, "it did not end");
