@@ -24,7 +24,8 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Secret;
 use crate::ui::prompt::{self, Echo};
 
-/// How long before its end a token counts as ended.
+/// How long before its end a token is asked for anew. Identity may give the same one again, which is
+/// then used to its end.
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// The pause before a request is sent again that got no response, or 5xx.
@@ -223,8 +224,9 @@ impl Account {
         // By how long it is valid, so that it does not matter what this machine's clock says.
         let now = SystemTime::now();
         let valid = access.expires.duration_since(response.date.unwrap_or(now));
-        let valid_until = now + valid.unwrap_or_default();
-        Ok(CachedAccess { access, valid_until })
+        let valid = valid.unwrap_or_default();
+        let used_until = now + valid.checked_sub(MARGIN).unwrap_or(valid);
+        Ok(CachedAccess { access, used_until })
     }
 
     /// The user's name and password, from the terminal.
@@ -298,5 +300,5 @@ impl Account {
 
 fn is_valid(cached: &CachedAccess, refused: Option<&Secret>) -> bool {
     let is_refused = refused.is_some_and(|refused| *refused == cached.access.token);
-    !is_refused && cached.valid_until > SystemTime::now() + MARGIN
+    !is_refused && cached.used_until > SystemTime::now()
 }

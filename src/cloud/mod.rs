@@ -4,7 +4,7 @@
 //! `http` sends requests, `identity` and `catalog` know Identity's JSON, `token_cache` keeps the
 //! token between commands, and `account` puts them together: requests with a valid token. `list`
 //! lists the servers of all regions, `select` finds those of a command, `watch` waits for them with
-//! the machine of `wait` for each (`part`).
+//! the machine of `wait` for each (`part`), and `progress` says how far that has got.
 
 mod account;
 mod catalog;
@@ -15,6 +15,7 @@ mod identity;
 mod inventory;
 mod list;
 mod part;
+mod progress;
 mod select;
 mod server;
 mod tls_layer;

@@ -28,13 +28,16 @@ use crate::state::lock::{LockAttempt, lock_until};
 /// The largest file that is read. A catalog has a few kilobytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// How long another process is waited for that asks for a token: it may have stopped at a prompt.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A token with what is known of it.
 #[derive(Clone, Debug)]
 pub struct CachedAccess {
     /// What Identity gave.
     pub access: Access,
-    /// When it ends, by this machine's clock, which may be wrong.
-    pub valid_until: SystemTime,
+    /// Until when it is used, by this machine's clock, which may be wrong.
+    pub used_until: SystemTime,
 }
 
 /// The file of one user.
@@ -67,11 +70,11 @@ impl TokenCache {
     }
 
     /// Keeps other processes from asking for a token at the same time, for as long as the file
-    /// lives. None if that is not possible by the deadline.
+    /// lives. None if that is not possible by the deadline, or soon enough.
     pub fn lock(&self, deadline: BootInstant) -> Option<File> {
         let name = format!("{}.lock", self.name);
         let file = self.dir.open_file(&name, OFlag::O_RDWR | OFlag::O_CREAT, 0o600).ok()?;
-        match lock_until(&file, deadline) {
+        match lock_until(&file, deadline.min(BootInstant::now() + LOCK_TIMEOUT)) {
             Ok(LockAttempt::Held) => Some(file),
             Ok(LockAttempt::Taken) | Err(_) => None,
         }
@@ -121,7 +124,7 @@ fn to_json(cached: &CachedAccess) -> Value {
     let Access { token, expires, user, tenant, catalog } = &cached.access;
     json!({
         "token": token.expose(), "expires": seconds(*expires), "user": user, "tenant": tenant,
-        "catalog": catalog.to_json(), "valid_until": seconds(cached.valid_until),
+        "catalog": catalog.to_json(), "used_until": seconds(cached.used_until),
     })
 }
 
@@ -137,7 +140,7 @@ fn parse(bytes: &[u8]) -> Option<CachedAccess> {
         tenant: text("tenant")?,
         catalog: Catalog::from_json(&value["catalog"])?,
     };
-    Some(CachedAccess { access, valid_until: time("valid_until")? })
+    Some(CachedAccess { access, used_until: time("used_until")? })
 }
 
 fn seconds(time: SystemTime) -> u64 {
@@ -159,7 +162,7 @@ mod tests {
             tenant: "110011".to_owned(),
             catalog: Catalog::default(),
         };
-        CachedAccess { access, valid_until: time }
+        CachedAccess { access, used_until: time }
     }
 
     #[test]

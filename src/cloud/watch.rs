@@ -4,6 +4,8 @@
 //! metadata alone counts as one is not documented, so every sixth list is a whole one, which also
 //! shows what was deleted.
 
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -12,11 +14,11 @@ use super::catalog::CatalogEndpoint;
 use super::fault::CloudError;
 use super::list::{ListQuery, ServerList, list, regions};
 use super::part::Part;
+use super::progress::Progress;
 use super::select::{is_plain, select};
 use super::server::CloudServer;
 use crate::clock::{BootInstant, random_unit};
 use crate::config::ServerSelection;
-use crate::duration::human;
 use crate::error::{Kind, Result};
 use crate::exit::Exit;
 use crate::ui;
@@ -28,7 +30,7 @@ const WHOLE_ONE_IN: u32 = 6;
 /// By how much the time of a list of changes overlaps the list before.
 const OVERLAP: Duration = Duration::from_secs(60);
 
-/// How often a log says that the wait goes on, and a live line is drawn.
+/// How often a log says that the wait goes on, and the live lines are drawn.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 const REDRAW: Duration = Duration::from_secs(1);
 
@@ -53,17 +55,18 @@ pub struct WatchEnd {
 struct WatchedRegion {
     endpoint: CatalogEndpoint,
     due: BootInstant,
+    /// Whether a list is asked for at the moment.
+    is_asked: bool,
     polls: u32,
     /// When the list before was made, by the service's clock.
     seen: Option<SystemTime>,
 }
 
 impl WatchedRegion {
-    /// What is asked for next. A name keeps the list of a single server short.
-    fn query<'a>(&self, name: Option<&'a str>) -> ListQuery<'a> {
+    /// Since when changes are asked for next; none: the whole list.
+    fn changes_since(&self) -> Option<SystemTime> {
         let is_whole = self.polls.is_multiple_of(WHOLE_ONE_IN);
-        let changes_since = self.seen.filter(|_| !is_whole).map(|seen| seen - OVERLAP);
-        ListQuery { name, changes_since }
+        self.seen.filter(|_| !is_whole).map(|seen| seen - OVERLAP)
     }
 }
 
@@ -101,7 +104,7 @@ pub fn find(
 /// # Errors
 /// The credentials are not accepted any more.
 pub fn watch(
-    account: &Account,
+    account: &Arc<Account>,
     endpoints: &[CatalogEndpoint],
     servers: Vec<CloudServer>,
     policy: Policy,
@@ -116,6 +119,7 @@ pub fn watch(
         .map(|endpoint| WatchedRegion {
             endpoint,
             due: now + policy.interval,
+            is_asked: false,
             polls: 1,
             seen: None,
         })
@@ -127,22 +131,34 @@ pub fn watch(
         let seen = part.server.clone();
         part.observe(Some(&seen), now, now);
     }
-    let mut watch = Watch { account, regions, parts, policy, last_line: now };
+    let account = account.clone();
+    let mut watch =
+        Watch { account, regions, parts, policy, last_line: now, lists: mpsc::channel() };
     watch.run(until)?;
     ui::end_live();
     let exit = watch.exit(until);
     Ok(WatchEnd { parts: watch.parts, exit })
 }
 
-struct Watch<'a> {
-    account: &'a Account,
+/// The list of a region, or why there is none.
+struct RegionAnswer {
+    region: usize,
+    asked: BootInstant,
+    list: Result<ServerList, CloudError>,
+}
+
+struct Watch {
+    account: Arc<Account>,
     regions: Vec<WatchedRegion>,
     parts: Vec<Part>,
     policy: Policy,
     last_line: BootInstant,
+    /// Each list is asked for in a thread of its own: a region that hangs delays no other, and does
+    /// not hold up the end.
+    lists: (Sender<RegionAnswer>, Receiver<RegionAnswer>),
 }
 
-impl Watch<'_> {
+impl Watch {
     fn run(&mut self, until: Until) -> Result<()> {
         self.report(BootInstant::now());
         loop {
@@ -153,63 +169,59 @@ impl Watch<'_> {
                 self.report(now);
                 return Ok(());
             }
-            if self.regions.iter().any(|region| region.due <= now) {
-                self.poll(now)?;
-                self.report(BootInstant::now());
-                continue;
-            }
+            self.ask_regions_that_are_due(now);
             self.say_that_it_goes_on(now);
-            thread::sleep(self.next(now).since(now));
+            if let Ok(answer) = self.lists.1.recv_timeout(self.next(now).since(now)) {
+                self.take_in(answer)?;
+                self.report(BootInstant::now());
+            }
         }
     }
 
-    /// When there is something to do again.
+    /// When there is something to do again, if no list comes before that.
     fn next(&self, now: BootInstant) -> BootInstant {
         let pause = if self.policy.is_watched { REDRAW } else { HEARTBEAT };
-        let due = self.regions.iter().map(|region| region.due);
+        let idle = self.regions.iter().filter(|region| !region.is_asked);
+        let due = idle.map(|region| region.due);
         due.chain(self.policy.deadline).fold(now + pause, Ord::min)
     }
 
-    /// Asks the regions that are due, side by side.
-    fn poll(&mut self, now: BootInstant) -> Result<()> {
-        let account = self.account;
+    fn ask_regions_that_are_due(&mut self, now: BootInstant) {
         let deadline = self.policy.deadline.unwrap_or(now + Duration::from_secs(86_400));
+        // A name keeps the list of a single server short.
         let name = match &self.parts[..] {
             [part] => Some(part.server.name.clone()).filter(|name| is_plain(name)),
             _ => None,
         };
         let name = name.map(|name| format!("^{name}$"));
-        let due: Vec<usize> =
-            (0..self.regions.len()).filter(|index| self.regions[*index].due <= now).collect();
-        let asked = BootInstant::now();
-        let answers: Vec<(usize, Result<ServerList, CloudError>)> = thread::scope(|scope| {
-            let ask = |index: usize| {
-                let region = &self.regions[index];
-                let (query, endpoint) = (region.query(name.as_deref()), &region.endpoint);
-                scope.spawn(move || list(account, endpoint, query, deadline, OnFault::Return))
-            };
-            let threads: Vec<_> = due.iter().map(|index| (*index, ask(*index))).collect();
-            let joined =
-                threads.into_iter().filter_map(|(index, it)| Some((index, it.join().ok()?)));
-            joined.collect()
-        });
-        answers.into_iter().try_for_each(|(index, answer)| self.take_in(index, answer, asked))
+        for (index, region) in self.regions.iter_mut().enumerate() {
+            if region.is_asked || region.due > now {
+                continue;
+            }
+            region.is_asked = true;
+            let (account, sender) = (self.account.clone(), self.lists.0.clone());
+            let (endpoint, name) = (region.endpoint.clone(), name.clone());
+            let changes_since = region.changes_since();
+            thread::spawn(move || {
+                let query = ListQuery { name: name.as_deref(), changes_since };
+                let list = list(&account, &endpoint, query, deadline, OnFault::Return);
+                // Nobody listens any more once the wait has ended.
+                let _ = sender.send(RegionAnswer { region: index, asked: now, list });
+            });
+        }
     }
 
-    fn take_in(
-        &mut self,
-        index: usize,
-        answer: Result<ServerList, CloudError>,
-        asked: BootInstant,
-    ) -> Result<()> {
+    fn take_in(&mut self, answer: RegionAnswer) -> Result<()> {
+        let asked = answer.asked;
         let now = BootInstant::now();
-        let region = &mut self.regions[index];
+        let region = &mut self.regions[answer.region];
+        region.is_asked = false;
         let name = region.endpoint.region.clone().unwrap_or_default();
-        let is_whole = region.query(None).changes_since.is_none();
+        let is_whole = region.changes_since().is_none();
         let jitter = self.policy.interval.mul_f64(0.1 * random_unit());
         region.due = asked + self.policy.interval + jitter;
         let open = self.parts.iter_mut().filter(|part| part.server.region == name);
-        let list = match answer {
+        let list = match answer.list {
             Ok(list) => list,
             Err(err) => {
                 if let CloudError::Limited { pause, .. } = err {
@@ -253,19 +265,14 @@ impl Watch<'_> {
         }
     }
 
-    /// The live line, or in a log the heartbeat.
+    /// The live lines, or in a log the heartbeat.
     fn say_that_it_goes_on(&mut self, now: BootInstant) {
-        let open: Vec<&Part> = self.parts.iter().filter(|part| part.end.is_none()).collect();
-        let elapsed = human(Duration::from_secs(self.elapsed(now).as_secs()));
-        let state = match &open[..] {
-            [part] => format!("{}: {}", part.label(), part.state()),
-            _ => format!("{} of {} servers are not done", open.len(), self.parts.len()),
-        };
+        let progress = Progress { parts: &self.parts, elapsed: self.elapsed(now) };
         if self.policy.is_watched {
-            ui::live(&format!("{state}, {elapsed} so far"));
+            ui::live_lines(&progress.lines(ui::live_room()));
         } else if now.since(self.last_line) >= HEARTBEAT {
+            log::info!("{}", progress.heartbeat());
             self.last_line = now;
-            log::info!("after {elapsed}: still {state}");
         }
     }
 

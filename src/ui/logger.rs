@@ -1,8 +1,8 @@
 //! What is said to a person: standard error, in lines that fit where they go.
 //!
-//! On a terminal there may be one live line at the bottom, which other lines push down. Under
-//! systemd's journal lines carry a priority and no time of their own. Whatever came from outside,
-//! no control character gets through.
+//! On a terminal there may be live lines at the bottom (`ui::live`), which other lines push down.
+//! Under systemd's journal lines carry a priority and no time of their own. Whatever came from
+//! outside, no control character gets through.
 
 use std::env;
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{Level, LevelFilter};
 
-use super::{escape_control, stderr};
+use super::{escape_control, live, stderr};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +28,6 @@ pub enum Verbosity {
     Everything,
 }
 
-/// Whether the live line is on the screen.
-static LIVE: AtomicBool = AtomicBool::new(false);
-
 /// Whether the lines of libraries are dropped, whatever the level.
 static LIBRARIES_SILENT: AtomicBool = AtomicBool::new(false);
 
@@ -40,9 +37,6 @@ static LIBRARIES_SILENT: AtomicBool = AtomicBool::new(false);
 pub fn silence_libraries() {
     LIBRARIES_SILENT.store(true, Ordering::Relaxed);
 }
-
-/// Back to the first column, and the rest of the line erased (ECMA-48: EL).
-const ERASE_LINE: &str = "\r\x1b[K";
 
 /// Starts logging to standard error. Called once, first of all.
 pub fn start(verbosity: Verbosity) {
@@ -82,8 +76,8 @@ pub fn start(verbosity: Verbosity) {
             Level::Info => (6, ""),
             Level::Debug | Level::Trace => (7, "debug: "),
         };
-        if LIVE.swap(false, Ordering::Relaxed) {
-            out.write_all(ERASE_LINE.as_bytes())?;
+        if let Some(erase) = live::take() {
+            out.write_all(erase.as_bytes())?;
         }
         let text = escape_control(&record.args().to_string());
         match journal {
@@ -108,54 +102,4 @@ pub fn is_journal() -> bool {
 pub fn is_watched() -> bool {
     io::stderr().is_terminal()
         && env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
-}
-
-/// Draws the live line anew, cut off at the width of the terminal.
-pub fn live(line: &str) {
-    let width = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0);
-    let text = format!("{ERASE_LINE}{}", cut(&escape_control(line), usize::from(width)));
-    LIVE.store(true, Ordering::Relaxed);
-    let _ = stderr::Stderr.write_all(text.as_bytes());
-}
-
-/// A line that stays in front of the last column: a character there makes some terminals wrap.
-fn cut(line: &str, width: usize) -> String {
-    let room = width.saturating_sub(1);
-    if line.chars().count() <= room {
-        return line.to_owned();
-    }
-    let kept: String = line.chars().take(room.saturating_sub(1)).collect();
-    kept + "…"
-}
-
-/// Takes the live line away.
-pub fn end_live() {
-    if LIVE.swap(false, Ordering::Relaxed) {
-        let _ = stderr::Stderr.write_all(ERASE_LINE.as_bytes());
-    }
-}
-
-/// Takes the live line away for good: nothing is written to standard error after it. For a program
-/// about to end.
-pub fn end_live_for_good() {
-    let mut stderr = io::stderr().lock();
-    if LIVE.swap(false, Ordering::Relaxed) {
-        let _ = stderr.write_all(ERASE_LINE.as_bytes());
-    }
-    // Never unlocked, so that no other thread draws it anew before the signal has ended the
-    // program.
-    std::mem::forget(stderr);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::cut;
-
-    /// A stray last character stood at the edge of narrow terminals.
-    #[test]
-    fn the_live_line_is_cut_in_front_of_the_last_column() {
-        assert_eq!(cut("DEPLOYING, 7s so far", 40), "DEPLOYING, 7s so far");
-        assert_eq!(cut("DEPLOYING, 7s so far", 20), "DEPLOYING, 7s so f…");
-        assert_eq!(cut("DEPLOYING", 1), "…");
-    }
 }

@@ -1,6 +1,7 @@
-//! What people see: standard error with its log lines and the live line, standard output, escaping.
+//! What people see: standard error with its log lines and live lines, standard output, escaping.
 
 mod escape;
+mod live;
 mod logger;
 pub mod output;
 #[cfg(feature = "cloud")]
@@ -8,6 +9,7 @@ pub mod prompt;
 pub(crate) mod stderr;
 
 pub use escape::{escape_control, is_terminal_safe};
+pub use live::*;
 pub use logger::*;
 
 /// The width of a terminal that does not tell it.

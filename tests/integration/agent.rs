@@ -6,10 +6,8 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
-use std::thread;
 
-use crate::support::{PATIENCE, World, bare_agent, config, ended, finish};
-use nix::pty::{Winsize, openpty};
+use crate::support::{PATIENCE, Terminal, World, bare_agent, config, ended, finish};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use simulated_api::{Config, Script, Step, shapes};
@@ -218,17 +216,15 @@ fn a_signal_ends_a_stalled_request_at_once() {
 #[test]
 fn a_signal_takes_the_live_line_away() {
     let world = World::of([Step::new("DEPLOYING")]);
-    let size = Winsize { ws_row: 50, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
-    let pty = openpty(Some(&size), None).unwrap();
+    let mut terminal = Terminal::open(50, 200);
     let mut command = world.agent(&["wait"]);
-    command.env("TERM", "xterm").stderr(slave(&pty.slave)).stdout(Stdio::null());
-    let mut child = command.spawn().unwrap();
+    command.env("TERM", "xterm");
+    let mut child = terminal.of(&mut command).stdout(Stdio::null()).spawn().unwrap();
     drop(command);
-    drop(pty.slave);
     assert!(world.api.wait_until(PATIENCE, |api| api.counts().requests > 1));
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
-    assert!(read(pty.master).ends_with("\r\x1b[K"));
+    assert!(terminal.close().ends_with("\r\x1b[K"));
 }
 
 #[test]
@@ -330,10 +326,6 @@ fn a_wait_in_the_background_and_one_in_front_ask_for_the_same_server() {
     }
 }
 
-fn slave(fd: &OwnedFd) -> Stdio {
-    Stdio::from(fd.try_clone().unwrap())
-}
-
 /// Runs the agent with both outputs on a terminal that can redraw a line.
 fn on_a_terminal(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = world.agent(arguments);
@@ -342,19 +334,8 @@ fn on_a_terminal(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 fn terminal(mut command: std::process::Command) -> (Option<i32>, String) {
-    let size = Winsize { ws_row: 50, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
-    let pty = openpty(Some(&size), None).unwrap();
-    let mut child = command.stdout(slave(&pty.slave)).stderr(slave(&pty.slave)).spawn().unwrap();
+    let mut terminal = Terminal::open(50, 200);
+    let status = terminal.of(&mut command).status().unwrap();
     drop(command);
-    drop(pty.slave);
-    let reader = thread::spawn(move || read(pty.master));
-    let code = child.wait().unwrap().code();
-    (code, reader.join().unwrap())
-}
-
-/// Reads the terminal's other side until the last one has closed it (which is EIO on Linux).
-fn read(master: OwnedFd) -> String {
-    let mut bytes = Vec::new();
-    let _ = File::from(master).read_to_end(&mut bytes);
-    String::from_utf8(bytes).unwrap()
+    (status.code(), terminal.close())
 }

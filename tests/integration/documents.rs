@@ -6,15 +6,13 @@
 //! - A `sh` block is run as a whole, or only checked for syntax where it would change the machine.
 //! - Of `yaml` and `toml` blocks, what the program itself understands is run or read.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::support::documents::{Block, NETWORK, blocks, matches, pages};
-use crate::support::{self, World, bare_agent, binary};
-use nix::pty::openpty;
+use crate::support::{self, Terminal, World, bare_agent, binary};
 use rackconnect_agent::cli::{COMMANDS, OPTIONS};
 use rackconnect_agent::exit::MEANINGS;
 use simulated_api::{Item, Step};
@@ -97,32 +95,16 @@ fn shell_with(world: &World, variables: &Variables, line: &str) -> String {
         std::os::unix::fs::symlink(binary(), bin.join("rackconnect")).unwrap();
     }
     let agent = world.agent(&[]);
-    let pty = openpty(None, None).unwrap();
+    let mut terminal = Terminal::open(24, 80);
     let mut command = Command::new("bash");
-    command
-        .args(["-c", line])
-        .env_clear()
-        .current_dir(world.folder.path())
-        .env("TERM", "dumb")
-        .env("LC_ALL", "C");
+    command.args(["-c", line]).env_clear().current_dir(world.folder.path()).env("LC_ALL", "C");
     command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.envs(variables.iter().cloned());
     command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
-    let end = |pty: &std::os::fd::OwnedFd| Stdio::from(pty.try_clone().unwrap());
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(end(&pty.slave))
-        .stderr(end(&pty.slave))
-        .spawn()
-        .unwrap();
-    drop((command, pty.slave));
-    let reader = thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = File::from(pty.master).read_to_end(&mut bytes);
-        String::from_utf8(bytes).unwrap()
-    });
-    child.wait().unwrap();
-    reader.join().unwrap().replace('\r', "")
+    // Without live lines.
+    terminal.of(&mut command).env("TERM", "dumb").stdin(Stdio::null()).status().unwrap();
+    drop(command);
+    terminal.close().replace('\r', "")
 }
 
 #[test]

@@ -18,7 +18,7 @@ use nix::unistd::geteuid;
 use rackconnect_agent::coalesce::Demand;
 use simulated_api::{Align, Config, Script, Step};
 
-use crate::support::{Ended, PATIENCE, Running, World, binary, ended, until};
+use crate::support::{Ended, PATIENCE, Running, World, binary, ended, until, with_environment_of};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -686,9 +686,8 @@ fn status_json_is_written_by_root_alone() {
 /// A shell script as root that runs the program as `$0`, with mounts of its own.
 fn script(world: &World, script: &str) -> Ended {
     let mut shell = Command::new("unshare");
-    shell.args(["--mount", "sh", "-ec", script]).arg(binary()).env_clear();
-    shell.envs(world.agent("").get_envs().filter_map(|(name, value)| Some((name, value?))));
-    ended(shell.output().unwrap())
+    shell.args(["--mount", "sh", "-ec", script]).arg(binary());
+    ended(with_environment_of(&world.agent(""), &mut shell).output().unwrap())
 }
 
 /// Any user could fill /run by the file that all users can write to.

@@ -7,11 +7,13 @@ pub mod documents;
 mod prepared_server;
 mod process;
 mod random;
+mod terminal;
 mod world;
 
 pub use prepared_server::PreparedServer;
-pub use process::{Ended, Running, bare_agent, binary, ended, finish};
+pub use process::{Ended, Running, bare_agent, binary, ended, finish, run, with_environment_of};
 pub use random::Random;
+pub use terminal::Terminal;
 pub use world::{World, config};
 
 /// How long anything may take that has to happen at all, on however busy a machine.

@@ -78,6 +78,17 @@ impl Ended {
     }
 }
 
+/// Gives a command the environment of another one, and nothing else.
+pub fn with_environment_of<'a>(agent: &Command, command: &'a mut Command) -> &'a mut Command {
+    let variables = agent.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.env_clear().envs(variables)
+}
+
+/// Runs a command to its end.
+pub fn run(mut command: Command) -> Ended {
+    ended(command.output().expect("the program starts"))
+}
+
 /// How a process ended, from its output.
 pub fn ended(output: Output) -> Ended {
     Ended {
@@ -99,6 +110,11 @@ impl Running {
     /// Starts a command.
     pub fn start(command: &mut Command) -> Running {
         Running(Some(command.spawn().expect("the program starts")))
+    }
+
+    /// Starts a command, its outputs piped.
+    pub fn piped(mut command: Command) -> Running {
+        Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
     fn child(&mut self) -> &mut Child {

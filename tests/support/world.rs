@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use simulated_api::{Align, Config, Script, Simulator, Step};
 use tempfile::TempDir;
 
-use super::{Arguments, Ended, PATIENCE, Running, bare_agent, ended};
+use super::{Arguments, Ended, PATIENCE, Running, bare_agent, run};
 
 /// The source address of every request here.
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -66,13 +66,12 @@ impl World {
 
     /// Runs the program to its end.
     pub fn run<A: Arguments + ?Sized>(&self, arguments: &A) -> Ended {
-        ended(self.agent(arguments).output().expect("the program starts"))
+        run(self.agent(arguments))
     }
 
     /// Starts the program, its outputs piped.
     pub fn start<A: Arguments + ?Sized>(&self, arguments: &A) -> Running {
-        let mut command = self.agent(arguments);
-        Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+        Running::piped(self.agent(arguments))
     }
 
     /// What the API was asked, as `METHOD PATH`.

@@ -1,6 +1,7 @@
 //! `cloud wait`: blocks until servers are done, then executes COMMAND.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use crate::cloud::{Account, Until, WatchEnd, find, watch};
 use crate::config::credentials::SECRET_VARIABLES;
@@ -24,7 +25,7 @@ pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Resu
         is_watched: settings.is_watched,
     };
     let program = Program::find(program)?;
-    let account = Account::new(settings.cloud)?;
+    let account = Arc::new(Account::new(settings.cloud)?);
     if policy.is_watched {
         signals::on_signal(ui::end_live_for_good)?;
     }

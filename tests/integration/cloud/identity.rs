@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use simulated_cloud::{Response, What};
 
 use super::{CloudWorld, KEY, PASSWORD};
-use crate::support::{PATIENCE, World, ended};
+use crate::support::{Ended, PATIENCE, World, binary, ended, until, with_environment_of};
 
 fn token(world: &CloudWorld) -> String {
     world.run("cloud token").expect(0).text().trim().to_owned()
@@ -30,6 +31,9 @@ fn every_kind_of_credentials_from_the_environment() {
         .expect(0);
     let token = token(&world);
     run(&[("OS_TOKEN", &token), ("OS_PROJECT_ID", "110011")]).expect(0);
+    let by_name = [("OS_USERNAME", "jsmith"), ("OS_PASSWORD", PASSWORD)];
+    run(&[by_name[0], by_name[1], ("OS_PROJECT_NAME", "110011")]).expect(0);
+    run(&[by_name[0], by_name[1], ("OS_TENANT_NAME", "7")]).expect(2);
     run(&[("OS_TOKEN", &token)]).expect(2).says("RAX_TENANT_ID");
     run(&[("RAX_API_KEY", KEY)]).expect(2).says("RAX_USERNAME");
     let wrong = run(&[("RAX_USERNAME", "jsmith"), ("RAX_API_KEY", "wr0ng-key")]);
@@ -44,7 +48,8 @@ fn profiles_of_a_private_file() {
     let world = CloudWorld::new();
     let text = format!(
         "[default]\nusername = 'jsmith'\napi_key = 'wr0ng-key'\n\
-         [good]\nusername = 'jsmith'\npassword = '{PASSWORD}'\ntenant_id = 110011\n"
+         [good]\nusername = 'jsmith'\npassword = '{PASSWORD}'\ntenant_id = 110011\n\
+         [token]\ntoken = 'n0-token'\ntenant_id = 110011\n"
     );
     let path = world.write_credentials(&text, 0o600);
     let run = |arguments: &str| ended(world.anonymous(arguments).output().unwrap());
@@ -54,6 +59,7 @@ fn profiles_of_a_private_file() {
     let mut command = world.anonymous("cloud login --profile good");
     command.env("RAX_USERNAME", "jsmith").env("RAX_API_KEY", "wr0ng-key");
     ended(command.output().unwrap()).expect(0);
+    run("cloud login --profile token").expect(2).says("does not accept the credentials");
     run("cloud login --profile bad").expect(2).says("has no profile [bad]");
     world.write_credentials(&text, 0o640);
     let refused = run("cloud login --profile good");
@@ -61,7 +67,7 @@ fn profiles_of_a_private_file() {
     std::fs::remove_file(path).unwrap();
     run("cloud login --profile good").expect(2).says("No such file");
     run("cloud login").expect(2).says("no credentials: set RAX_USERNAME and RAX_API_KEY");
-    assert_eq!(world.authentications(), 3);
+    assert_eq!(world.authentications(), 4);
 }
 
 #[test]
@@ -83,33 +89,61 @@ fn a_token_is_cached_until_it_is_revoked() {
 #[test]
 fn a_token_is_renewed_before_it_ends() {
     let world = CloudWorld::new();
-    world.cloud.state().token_lifetime = Duration::from_secs(30);
+    world.cloud.state().token_lifetime = Duration::from_secs(61);
     let first = token(&world);
     world.cloud.state().revoke_all();
     world.cloud.state().token_lifetime = Duration::from_secs(86_400);
-    assert_ne!(token(&world), first);
+    until("its last minute", || token(&world) != first);
     assert_eq!(world.authentications(), 2);
+}
+
+/// Identity gives a token again until it ends, so every request of its last minute authenticated.
+#[test]
+fn the_last_minute_of_a_token_costs_one_authentication() {
+    let world = CloudWorld::new();
+    world.cloud.state().token_lifetime = Duration::from_secs(59);
+    let first = token(&world);
+    for _ in 0..3 {
+        assert_eq!(token(&world), first);
+    }
+    assert_eq!(world.authentications(), 1);
+}
+
+#[test]
+fn a_token_that_has_ended_is_not_used() {
+    let world = CloudWorld::new();
+    world.cloud.state().token_lifetime = Duration::from_secs(1);
+    let first = token(&world);
+    let refused = Response::fault("unauthorized", 401, "Authentication required");
+    until("another one", || token(&world) != first);
+    world.cloud.state().token_lifetime = Duration::from_secs(86_400);
+    // No service has seen the old one.
+    world.cloud.fault("GET ", 1, What::Answer(refused));
+    world.run("cloud servers --region dfw").expect(0);
 }
 
 /// A clock that is a day behind would have kept tokens for too long; one that is a day ahead would
 /// have kept none.
 #[test]
 fn the_clock_of_this_machine_does_not_matter() {
-    let world = CloudWorld::new();
-    for ahead in [86_400, 2 * 86_400] {
-        world.cloud.state().clock_ahead = Duration::from_secs(ahead);
-        world.cloud.state().token_lifetime = Duration::from_secs(600);
-        world.cloud.state().revoke_all();
+    const DAY: Duration = Duration::from_secs(86_400);
+    for (ahead, behind) in [(DAY, Duration::ZERO), (2 * DAY, Duration::ZERO), (Duration::ZERO, DAY)]
+    {
+        let world = CloudWorld::new();
+        {
+            let mut state = world.cloud.state();
+            (state.clock_ahead, state.clock_behind) = (ahead, behind);
+            state.token_lifetime = Duration::from_secs(600);
+        }
         world.run("cloud login").expect(0);
-        let before = world.authentications();
         token(&world);
-        assert_eq!(world.authentications(), before);
+        assert_eq!(world.authentications(), 1);
         let text = std::fs::read_to_string(&world.cached()[0]).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let valid_until = Duration::from_secs(value["valid_until"].as_u64().unwrap());
+        let used_until = Duration::from_secs(value["used_until"].as_u64().unwrap());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         // The date of a response has whole seconds.
-        assert!(valid_until.saturating_sub(now) <= Duration::from_secs(605));
+        assert!(used_until > now && used_until - now <= Duration::from_secs(545));
     }
 }
 
@@ -172,6 +206,84 @@ fn a_cache_that_cannot_be_written_costs_authentications_only() {
     let said = world.run("cloud token");
     said.expect(0).says("the token is not cached");
     world.run("cloud token").expect(0);
+    assert_eq!(world.authentications(), 2);
+}
+
+/// A script as root that runs the program as `$0`, with mounts of its own. None without root.
+fn script(world: &CloudWorld, script: &str) -> Option<Ended> {
+    if !geteuid().is_root() {
+        eprintln!("NOT RUN: it needs root");
+        return None;
+    }
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-ec", script]).arg(binary());
+    Some(ended(with_environment_of(&world.agent(""), &mut shell).output().unwrap()))
+}
+
+#[test]
+fn a_full_disk_costs_authentications_only() {
+    let world = CloudWorld::new();
+    let Some(said) = script(
+        &world,
+        r#"
+        mount -t tmpfs -o mode=0700,size=64k tmpfs "$HOME"
+        mkdir -p "$HOME/.cache/rackconnect"
+        head -c 1M /dev/zero >"$HOME/full" 2>/dev/null || true
+        "$0" cloud token
+        "$0" cloud token
+        rm "$HOME/full"
+        "$0" cloud token
+        head -c 1M /dev/zero >"$HOME/full" 2>/dev/null || true
+        # What is there already is used, and not lost.
+        "$0" cloud token
+        "#,
+    ) else {
+        return;
+    };
+    said.expect(0).says("cannot be written: No space left on device; the token is not cached");
+    assert_eq!(said.stderr.lines().count(), 2, "{}", said.stderr);
+    let tokens: Vec<&str> = said.text().lines().collect();
+    assert!(tokens.len() == 4 && tokens.iter().all(|token| *token == tokens[0]), "{tokens:?}");
+    assert_eq!(world.authentications(), 3);
+}
+
+#[test]
+fn a_read_only_home_costs_authentications_only() {
+    let world = CloudWorld::new();
+    let Some(said) = script(
+        &world,
+        r#"
+        mount -t tmpfs -o mode=0700 tmpfs "$HOME"
+        mkdir -p "$HOME/.cache/rackconnect"
+        mount -o remount,ro "$HOME"
+        "$0" cloud token
+        umount "$HOME"
+        mount -t tmpfs -o ro,mode=0700 tmpfs "$HOME"
+        "$0" cloud servers
+        "#,
+    ) else {
+        return;
+    };
+    said.expect(0).says("cannot be written: Read-only file system");
+    said.says("cannot be created: Read-only file system");
+    assert_eq!(said.stderr.lines().count(), 2, "{}", said.stderr);
+    assert_eq!(world.authentications(), 2);
+}
+
+/// A `cloud login` that was left alone at its prompt held up every other process until its deadline,
+/// which a wait may not even have.
+#[test]
+fn a_process_that_keeps_the_lock_of_the_cache_is_waited_for_seconds_only() {
+    let world = CloudWorld::new();
+    world.run("cloud login").expect(0);
+    world.cloud.state().revoke_all();
+    let [cache] = &world.cached()[..] else { panic!("one file in the cache") };
+    let lock = std::fs::File::open(cache.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    world.cloud.state().servers = super::world::six_servers();
+    let running = world.start("cloud wait web1 --timeout 0");
+    running.end().expect(0);
+    drop(lock);
     assert_eq!(world.authentications(), 2);
 }
 

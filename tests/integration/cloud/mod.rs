@@ -1,8 +1,10 @@
 //! `rackconnect cloud` against a simulated Identity and Cloud Servers.
 
 mod identity;
+mod proxy;
 mod secrets;
 mod servers;
+mod terminal;
 mod wait;
 mod world;
 

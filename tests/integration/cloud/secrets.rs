@@ -1,14 +1,17 @@
 //! Nothing that is written has a secret in it, except the credentials file and the cache.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use simulated_cloud::{Response, What};
 
 use super::{CloudWorld, KEY, PASSWORD};
-use crate::support::{PATIENCE, binary};
+use crate::support::{PATIENCE, binary, with_environment_of};
 
 /// No secret, and no part of one, in a text.
 #[track_caller]
@@ -37,6 +40,69 @@ fn the_log_at_its_highest_level_has_no_secret() {
     clean(&output.stderr, "standard error");
 }
 
+/// The files of a directory and of those in it.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let (dirs, mut all): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    all.extend(dirs.iter().flat_map(|dir| files(dir)));
+    all
+}
+
+/// Everything that is written in the course of a login with two factors, a rate limit, a revoked
+/// token and a wait that starts a command: secrets are in the two files that are for them alone.
+#[test]
+fn nothing_that_is_written_has_a_secret_in_it() {
+    let world = CloudWorld::of("six servers");
+    world.cloud.state().users[0].passcode = Some("1411594".to_owned());
+    let profiles = format!("[default]\nusername = 'jsmith'\npassword = '{PASSWORD}'\n");
+    let credentials = world.write_credentials(&profiles, 0o600);
+    let command = "cat /proc/self/environ /proc/$$/cmdline /proc/$PPID/cmdline";
+    let run = |arguments: &[&str]| {
+        let mut agent = world.anonymous(arguments);
+        agent.args(["-vv", "--passcode-fd", "0"]).stdin(Stdio::piped());
+        agent.env("RACKCONNECT_LOG", "trace").env("RAX_TOKEN", "").env("OS_TENANT_NAME", "");
+        agent.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = agent.spawn().unwrap();
+        // A program that needs no passcode may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(b"1411594\n");
+        let output = child.wait_with_output().unwrap();
+        clean(&output.stdout, "standard output");
+        clean(&output.stderr, "standard error");
+        assert!(output.stderr.windows(5).any(|word| word == b"debug"));
+        output.status.code()
+    };
+    let limit = Response::fault("overLimit", 413, "OverLimit Retry...").with("Retry-After", "1");
+    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(limit.clone()));
+    assert_eq!(run(&["cloud", "login"]), Some(0));
+    world.cloud.fault("GET /dfw", 1, What::Answer(limit));
+    assert_eq!(run(&["cloud", "servers"]), Some(0));
+    world.cloud.state().revoke_all();
+    assert_eq!(run(&["cloud", "facts", "web1"]), Some(0));
+    world.cloud.fault("GET /ord", 2, What::Close);
+    assert_eq!(run(&["cloud", "status", "db1"]), Some(7));
+    let mut wait = world.anonymous(&["cloud", "wait", "web1", "-vv", "--", "sh", "-c", command]);
+    for name in ["RAX_API_KEY", "RAX_PASSWORD", "OS_PASSWORD", "RAX_TOKEN", "OS_TOKEN"] {
+        wait.env(name, KEY);
+    }
+    wait.env("RAX_USERNAME", "jsmith");
+    // These are other credentials, so there is no token yet, and a passcode is asked for.
+    world.cloud.state().users[0].passcode = None;
+    let output = wait.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout.windows(19).any(|it| it == b"RACKCONNECT_STATUS="));
+    clean(&output.stdout, "the environment of COMMAND, or a command line");
+    clean(&output.stderr, "standard error");
+    for file in files(world.home.path()) {
+        let text = fs::read(&file).unwrap();
+        match file == credentials || world.cached().contains(&file) {
+            true => assert!(!text.windows(KEY.len()).any(|it| it == KEY.as_bytes()), "{file:?}"),
+            false => clean(&text, &file.display().to_string()),
+        }
+    }
+    assert_eq!(run(&["cloud", "logout"]), Some(0));
+    assert!(files(world.home.path()).len() >= 2);
+}
+
 #[test]
 fn nothing_is_in_the_process_title_or_on_disk() {
     let world = CloudWorld::new();
@@ -62,9 +128,7 @@ fn a_crash_leaves_no_core() {
     world.cloud.state().authentication_time = PATIENCE;
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -c unlimited; exec \"$0\" cloud login"]).arg(binary());
-    for (name, value) in world.agent("").get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
+    with_environment_of(&world.agent(""), &mut command);
     let mut child = command.current_dir(world.home.path()).stderr(Stdio::null()).spawn().unwrap();
     assert!(world.cloud.wait_for("POST /v2.0/tokens", 1, PATIENCE));
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());

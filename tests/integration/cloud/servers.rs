@@ -8,7 +8,7 @@ use simulated_cloud::{Response, Server, What};
 
 use super::world::six_servers;
 use super::{CloudWorld, KEY};
-use crate::support::{binary, ended};
+use crate::support::{binary, ended, with_environment_of};
 
 fn json(stdout: &[u8]) -> Value {
     serde_json::from_slice(stdout).unwrap()
@@ -113,10 +113,7 @@ fn an_inventory_for_ansible() {
     // By its other name the program is the inventory.
     let mut command = Command::new(binary());
     command.arg0("/usr/local/bin/rackconnect-inventory").args(["--host", "web2"]);
-    for (name, value) in world.agent("").get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
-    let host = ended(command.output().unwrap());
+    let host = ended(with_environment_of(&world.agent(""), &mut command).output().unwrap());
     assert_eq!(json(&host.expect(0).stdout)["rackconnect"]["status"], "DEPLOYING");
     world.run("cloud servers --list --host x").expect(2);
     world.run("cloud servers --format json --list").expect(2);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use simulated_cloud::{Response, Server, What};
 
+use super::world::six_servers;
 use super::{CloudWorld, KEY};
 use crate::support::{PATIENCE, until};
 
@@ -52,6 +53,95 @@ fn a_server_that_is_deleted_or_in_error_ends_its_part() {
     world.cloud.state().set_status("plain", "ERROR");
     let said = building.end();
     said.expect(4).says("plain (SYD): the server is in ERROR").says("No valid host was found");
+}
+
+/// What the metadata says during a rebuild is left over from before.
+#[test]
+fn a_server_that_is_rebuilt_is_waited_for_anew() {
+    let world = CloudWorld::of("six servers");
+    let running = world.start("cloud wait web2 --interval 3s");
+    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    {
+        let mut state = world.cloud.state();
+        state.set_status("web2", "REBUILD");
+        state.set_automation("web2", "DEPLOYED");
+    }
+    let before = world.cloud.count("GET /dfw");
+    assert!(world.cloud.wait_for("GET /dfw", before + 2, PATIENCE));
+    {
+        let mut state = world.cloud.state();
+        state.set_automation("web2", "DEPLOYING");
+        state.set_status("web2", "ACTIVE");
+    }
+    let before = world.cloud.count("GET /dfw");
+    assert!(world.cloud.wait_for("GET /dfw", before + 2, PATIENCE));
+    world.cloud.state().set_automation("web2", "DEPLOYED");
+    running.end().expect(0).says("the server is in REBUILD").says("web2 (DFW): DEPLOYED after ");
+}
+
+#[test]
+fn a_token_that_ends_in_the_middle_is_replaced() {
+    let world = CloudWorld::of("six servers");
+    world.cloud.state().token_lifetime = Duration::from_secs(1);
+    let running = world.start("cloud wait web2 --interval 3s");
+    until("a second token", || world.cloud.state().tokens.len() > 1);
+    world.cloud.state().set_automation("web2", "DEPLOYED");
+    let end = running.end();
+    end.expect(0);
+    assert!(!end.stderr.contains("401"), "{}", end.stderr);
+}
+
+#[test]
+fn credentials_that_are_not_accepted_any_more_end_the_wait() {
+    let world = CloudWorld::of("six servers");
+    let running = world.start("cloud wait web2 --interval 3s");
+    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    {
+        let mut state = world.cloud.state();
+        state.users[0].api_key = "another-key".to_owned();
+        state.revoke_all();
+    }
+    let end = running.end();
+    end.expect(2).says("does not accept the credentials: Unable to authenticate user");
+    assert!(end.stdout.is_empty() && !end.stderr.contains(KEY), "{end:?}");
+}
+
+/// All regions were waited for together, so one that did not answer held up the others.
+#[test]
+fn a_region_that_hangs_delays_no_other() {
+    let world = CloudWorld::of("six servers");
+    world.cloud.state().set_automation("db1", "DEPLOYING");
+    let running = world.start("cloud wait web2 db1 --any --interval 3s");
+    assert!(world.cloud.wait_for("GET /ord", 2, PATIENCE));
+    world.cloud.fault("GET /ord", 1, What::Slow(10 * PATIENCE));
+    assert!(world.cloud.wait_for("GET /ord", 3, PATIENCE));
+    let before = world.cloud.count("GET /dfw");
+    assert!(world.cloud.wait_for("GET /dfw", before + 2, PATIENCE));
+    world.cloud.state().set_automation("web2", "DEPLOYED");
+    running.end().expect(0).says("web2 (DFW): DEPLOYED after ");
+}
+
+/// Changes are asked for by the service's clock, not by this machine's.
+#[test]
+fn a_clock_that_is_a_day_wrong_misses_no_change() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    for (ahead, behind) in [(DAY, Duration::ZERO), (Duration::ZERO, DAY)] {
+        let world = CloudWorld::new();
+        {
+            let mut state = world.cloud.state();
+            (state.clock_ahead, state.clock_behind) = (ahead, behind);
+            let now = state.now();
+            state.servers = six_servers();
+            state.servers.iter_mut().for_each(|server| server.updated = now);
+        }
+        let running = world.start("cloud wait web2 --interval 3s");
+        assert!(world.cloud.wait_for("changes-since=", 1, PATIENCE));
+        world.cloud.state().set_automation("web2", "DEPLOYED");
+        running.end().expect(0);
+        // It was no whole list that showed it.
+        let last = world.cloud.state().log.last().cloned();
+        assert!(last.is_some_and(|line| line.contains("changes-since=")));
+    }
 }
 
 #[test]

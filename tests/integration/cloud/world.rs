@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use simulated_cloud::{Cloud, Server};
 use tempfile::TempDir;
 
-use crate::support::{Arguments, Ended, Running, bare_agent, ended};
+use crate::support::{Arguments, Ended, Running, bare_agent, run};
 
 /// The secrets of the simulated user.
 pub const KEY: &str = "k3y-of-jsmith";
@@ -59,12 +59,11 @@ impl CloudWorld {
     }
 
     pub fn run<A: Arguments + ?Sized>(&self, arguments: &A) -> Ended {
-        ended(self.agent(arguments).output().expect("the program starts"))
+        run(self.agent(arguments))
     }
 
     pub fn start<A: Arguments + ?Sized>(&self, arguments: &A) -> Running {
-        let mut command = self.agent(arguments);
-        Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+        Running::piped(self.agent(arguments))
     }
 
     /// How often a token was asked for.

@@ -119,6 +119,8 @@ pub struct State {
     pub token_lifetime: Duration,
     /// By how much the services' clock is ahead of this machine's.
     pub clock_ahead: Duration,
+    /// How far behind that clock is.
+    pub clock_behind: Duration,
     /// How long authenticating takes.
     pub authentication_time: Duration,
     /// `METHOD PATH` of every request so far.
@@ -126,8 +128,9 @@ pub struct State {
 }
 
 impl State {
-    fn now(&self) -> SystemTime {
-        SystemTime::now() + self.clock_ahead
+    /// What the clock of the services says.
+    pub fn now(&self) -> SystemTime {
+        SystemTime::now() + self.clock_ahead - self.clock_behind
     }
 
     /// Ends all tokens.
@@ -189,6 +192,7 @@ impl Cloud {
             page_size: 1_000,
             token_lifetime: Duration::from_secs(86_400),
             clock_ahead: Duration::ZERO,
+            clock_behind: Duration::ZERO,
             authentication_time: Duration::ZERO,
             log: Vec::new(),
         };

@@ -92,7 +92,7 @@ pub(crate) fn serve(shared: &Shared, mut stream: &TcpStream) {
     let mut buffer = Vec::new();
     while let Ok(Some(request)) = read(stream, &mut buffer) {
         let Some(response) = shared.answer(&request) else { return };
-        let now = SystemTime::now() + shared.state().clock_ahead;
+        let now = shared.state().now();
         if stream.write_all(bytes(&response, now).as_bytes()).is_err() {
             return;
         }

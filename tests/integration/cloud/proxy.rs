@@ -1,0 +1,131 @@
+//! The proxies of the environment, which these commands use and the agent's own never do.
+
+use std::io::{BufRead, BufReader, Write, copy};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::{CloudWorld, KEY};
+use crate::support::{Ended, World, ended};
+
+/// A proxy that connects (RFC 9110, section 9.3.6), or refuses to.
+struct HttpProxy {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl HttpProxy {
+    fn start(response: &'static str) -> HttpProxy {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = requests.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let log = log.clone();
+                thread::spawn(move || serve(&stream, response, &log));
+            }
+        });
+        HttpProxy { address, requests }
+    }
+
+    /// The lines of all requests that came in.
+    fn requests(&self) -> String {
+        self.requests.lock().unwrap().concat()
+    }
+}
+
+fn serve(stream: &TcpStream, response: &str, log: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
+    log.lock().unwrap().push(head.clone());
+    let mut client = stream;
+    let _ = client.write_all(response.as_bytes());
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    if let Ok(server) = TcpStream::connect(target)
+        && response.contains(" 200 ")
+    {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _ = copy(&mut &server, &mut &*stream);
+                let _ = stream.shutdown(Shutdown::Both);
+            });
+            let _ = copy(&mut reader, &mut &server);
+            let _ = server.shutdown(Shutdown::Write);
+        });
+    }
+}
+
+/// Logs in to an Identity behind TLS, with these variables more.
+fn log_in(api: &World, variables: &[(&str, String)]) -> Ended {
+    let world = CloudWorld::new();
+    let mut command = world.agent("cloud login -vv");
+    command
+        .env("RAX_IDENTITY_URL", api.api.endpoint())
+        .env("RACKCONNECT_CA_FILE", api.api.ca_file())
+        .envs(variables.iter().map(|(name, value)| (name, value)));
+    ended(command.output().unwrap())
+}
+
+#[test]
+fn https_goes_through_the_proxy_of_the_environment() {
+    let api = World::of([]);
+    let host = api.api.endpoint().replace("https://", "");
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+        let proxy = HttpProxy::start("HTTP/1.1 200 Connected\r\n\r\n");
+        let url = format!("http://pr0xy-user:pr0xy-secret@{}", proxy.address);
+        let before = api.count();
+        let said = log_in(&api, &[(variable, url)]);
+        // The simulated API is no Identity, so it is the response that counts.
+        assert!(said.stderr.contains("HTTP 4"), "{variable}: {}", said.stderr);
+        assert_eq!(api.count(), before + 1, "{variable}");
+        let seen = proxy.requests();
+        assert!(seen.starts_with(&format!("CONNECT {host} ")), "{variable}: {seen}");
+        // It sees where, and nothing of what.
+        assert!(!seen.contains(KEY) && !seen.contains("/tokens"), "{seen}");
+        assert!(!said.stderr.contains("pr0xy-secret"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn hosts_of_no_proxy_are_asked_directly() {
+    let api = World::of([]);
+    let proxy = HttpProxy::start("HTTP/1.1 200 Connected\r\n\r\n");
+    let (host, _) = api
+        .api
+        .endpoint()
+        .replace("https://", "")
+        .split_once(':')
+        .map_or_else(|| panic!("a port"), |(host, port)| (host.to_owned(), port.to_owned()));
+    let url = format!("http://{}", proxy.address);
+    let said = log_in(&api, &[("HTTPS_PROXY", url), ("NO_PROXY", host)]);
+    assert!(said.stderr.contains("HTTP 4"), "{}", said.stderr);
+    assert_eq!(proxy.requests(), "");
+}
+
+#[test]
+fn a_proxy_that_refuses_or_is_not_there() {
+    let api = World::of([]);
+    let proxy = HttpProxy::start("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+    let url = format!("http://pr0xy-user:pr0xy-secret@{}", proxy.address);
+    let said = log_in(&api, &[("HTTPS_PROXY", url)]);
+    said.expect(7).says("proxy");
+    assert!(!said.stderr.contains("pr0xy-secret"), "{}", said.stderr);
+    let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    log_in(&api, &[("HTTPS_PROXY", format!("http://{closed}"))]).expect(7);
+    assert_eq!(api.count(), 0);
+}
+
+/// What is plain http stays on this machine, so it never goes through a proxy.
+#[test]
+fn plain_http_to_loopback_goes_through_no_proxy() {
+    let world = CloudWorld::new();
+    let proxy = HttpProxy::start("HTTP/1.1 200 Connected\r\n\r\n");
+    let mut command = world.agent("cloud login");
+    for variable in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(variable, format!("http://{}", proxy.address));
+    }
+    ended(command.output().unwrap()).expect(0);
+    assert_eq!(proxy.requests(), "");
+}
