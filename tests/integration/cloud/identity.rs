@@ -113,13 +113,16 @@ fn the_last_minute_of_a_token_costs_one_authentication() {
 fn a_token_that_has_ended_is_not_used() {
     let world = CloudWorld::new();
     world.cloud.state().token_lifetime = Duration::from_secs(1);
-    let first = token(&world);
-    let refused = Response::fault("unauthorized", 401, "Authentication required");
-    until("another one", || token(&world) != first);
+    world.run("cloud login").expect(0);
     world.cloud.state().token_lifetime = Duration::from_secs(86_400);
-    // No service has seen the old one.
-    world.cloud.fault("GET ", 1, What::Answer(refused));
-    world.run("cloud servers --region dfw").expect(0);
+    until("its end", || {
+        let state = world.cloud.state();
+        state.tokens.values().all(|token| token.expires < state.now())
+    });
+    // No service has seen it, so none has refused it.
+    let said = world.run("cloud servers --region dfw -vv");
+    assert!(!said.expect(0).stderr.contains("401"), "{}", said.stderr);
+    assert_eq!(world.authentications(), 2);
 }
 
 /// A clock that is a day behind would have kept tokens for too long; one that is a day ahead would
