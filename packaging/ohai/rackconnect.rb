@@ -1,12 +1,13 @@
-# Ohai plugin: a folder of Ohai's plugin_path, such as /etc/chef/ohai/plugins/rackconnect.rb. Seen as node["rackconnect"],
-# for example node["rackconnect"]["status"]["value"]. Asks the API; add --no-api to ask nothing of the network.
+# Ohai plugin. Install it in a directory of Ohai's plugin_path, for example as
+# /etc/chef/ohai/plugins/rackconnect.rb. It provides node["rackconnect"], for example
+# node["rackconnect"]["status"]["value"]. It asks the API; add --no-api to send no request.
 require "json"
 
 Ohai.plugin(:RackConnectAgent) do
   provides "rackconnect"
 
   collect_data(:linux) do
-    # Always there: without an object from the program, with the reason.
+    # The attribute always exists. If the program printed no object, it holds the reason.
     rackconnect Mash.new
     begin
       facts = shell_out("rackconnect -q facts", timeout: 10)

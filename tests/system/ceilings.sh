@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What one call may cost: size of the program, instructions and system calls. The figures are the
-# same from run to run, unlike times, so a call that has become more expensive fails here.
+# Checks limits on the cost of one call: program size, instructions and system calls. Unlike times,
+# these figures do not vary from run to run.
 #
 # Usage: ceilings.sh PROGRAM SIMULATED-API
-# Needs valgrind and strace. Everything stays on loopback.
+# Needs valgrind and strace. All traffic stays on loopback.
 set -euo pipefail
 
-# Raise one only together with the reason, in the commit that does.
+# If you raise a limit, give the reason in the commit message.
 max_size_bytes=2750000
 max_instructions=4000000
 max_system_calls=250
@@ -31,17 +31,17 @@ instructions() {
 }
 system_calls() {
     strace -f -qq -e signal=none -o "$directory/trace" "${call[@]}" >/dev/null
-    # The first is the execve of the program itself.
+    # This includes the execve of the program itself.
     wc -l <"$directory/trace"
 }
 
 failed=0
 compare() {
     local name=$1 figure=$2 ceiling=$3
-    printf '%-28s %10d   (at most %d)\n' "$name" "$figure" "$ceiling"
+    printf '%-28s %10d   (limit %d)\n' "$name" "$figure" "$ceiling"
     if ((figure > ceiling)); then failed=1; fi
 }
-compare "size of the program, bytes" "$(stat -c %s "$program")" "$max_size_bytes"
-compare "instructions of one status" "$(instructions)" "$max_instructions"
-compare "system calls of one status" "$(system_calls)" "$max_system_calls"
+compare "program size, bytes" "$(stat -c %s "$program")" "$max_size_bytes"
+compare "instructions, one status" "$(instructions)" "$max_instructions"
+compare "system calls, one status" "$(system_calls)" "$max_system_calls"
 exit "$failed"

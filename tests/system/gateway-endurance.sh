@@ -1,7 +1,9 @@
 #!/bin/sh
-# A hundred runs of gateway set and rollback beside a monitor of route events and a loop of look-ups, and a hundred SIGKILLs
-# at all steps of gateway set, after each of which the routing must be whole within two seconds; and a hundred of it and of its
-# guard, after which the next command heals. Half a minute.
+# Runs `gateway set` and `gateway rollback` RUNS times (default: 100) while it monitors route events
+# and looks routes up. Kills `gateway set` RUNS times at every step: the routes must be restored
+# within two seconds each time. Kills `gateway set` together with its guard RUNS times: the next
+# command must restore the routes. A hundred runs take half a minute.
+#
 # Usage: tests/system/gateway-endurance.sh [RUNS]
 set -eu
 cd "$(dirname "$0")/../.."

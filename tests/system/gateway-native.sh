@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# What "gateway show --as" prints, put in place, and read by the real programs: netplan, ifupdown and systemd-networkd, each of
-# which must end with the gateway as the one default route of the server. Of sysconfig there is no program on Debian: the lines
-# are read by a shell, as Red Hat's network scripts read them.
+# Installs the output of `gateway show --as` and loads it with netplan, ifupdown and
+# systemd-networkd. Each of them must set the gateway as the only default route. Debian has no
+# program that reads sysconfig files, so a shell reads those, as Red Hat's network scripts do.
 #
 # Usage: gateway-native.sh PROGRAM SIMULATED-API
-# As root; needs ip, unshare, netplan, ifup and /usr/lib/systemd/systemd-networkd. Makes its own mount, network and process
-# namespace. A program that is not there is NOT RUN, and that fails where RACKCONNECT_REQUIRE_NATIVE is set. Ten seconds.
+# Needs root, ip, unshare, netplan, ifup and /usr/lib/systemd/systemd-networkd. Runs in its own
+# mount, network and PID namespaces and takes ten seconds. Prints NOT RUN for a missing program, and
+# then fails if RACKCONNECT_REQUIRE_NATIVE is set.
 set -euo pipefail
 
 networkd=/usr/lib/systemd/systemd-networkd
@@ -15,8 +16,8 @@ if [[ -z ${IN_NAMESPACE-} ]]; then
         unshare --mount --net --pid --mount-proc --fork --kill-child -- "$0"
 fi
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+directory=$(mktemp -d)
+trap 'rm -rf "$directory"' EXIT
 mount --make-rprivate /
 passed=0 missing=0
 gateway=10.182.127.198
@@ -24,85 +25,95 @@ gateway=10.182.127.198
 fail() {
     printf 'FAILED: %s\n' "$*" >&2
     ip route >&2
-    cat "$folder/log" >&2 2>/dev/null || true
+    cat "$directory/log" >&2 2>/dev/null || true
     exit 1
 }
 pass() { passed=$((passed + 1)); printf 'ok: %s\n' "$*"; }
 have() {
     command -v "$1" >/dev/null && return
     missing=$((missing + 1))
-    printf '*** NOT RUN: %s, which is not there ***\n' "$1"
+    printf '*** NOT RUN: %s is not installed ***\n' "$1"
     return 1
 }
 
-# Nothing of the machine's own: these programs read and write there.
+# Hide the machine's own files in the directories that these programs read and write.
 for path in /run /etc/network /etc/systemd/network; do
     if [[ -d $path ]]; then mount -t tmpfs -o mode=755 tmpfs "$path"; fi
 done
 mkdir -p /run/network /run/systemd/network
 if [[ -d /etc/network ]]; then mkdir /etc/network/if-{pre-up,up,down,post-down}.d; fi
-# networkd asks udev for interfaces, unless it is in a container, where this cannot be written.
+# networkd waits for udev unless it runs in a container, which it recognises by a read-only /sys.
 mount -t sysfs sysfs /sys
 mount -o remount,ro /sys
 
 ip link set lo up
-# The server as it is without RackConnect, and what it is connected to.
-server() {
+# The interfaces of a server, without addresses.
+create_interfaces() {
     ip link del eth0 2>/dev/null || true
     ip link del eth1 2>/dev/null || true
     ip link add eth0 type veth peer name public
     ip link add eth1 type veth peer name service
     for link in public service eth0 eth1; do ip link set "$link" up; done
 }
-configured() {
+# The addresses and routes of a server that does not use RackConnect.
+configure_interfaces() {
     ip address add 198.51.100.7/24 dev eth0
     ip address add 10.182.21.219/17 dev eth1
     ip route add 10.176.0.0/12 via 10.182.0.1 dev eth1
     ip route add 10.208.0.0/12 via 10.182.0.1 dev eth1
-    ip route add default via "${1-198.51.100.1}" dev "${2-eth0}"
+    ip route add default via 198.51.100.1 dev eth0
 }
 show() {
-    RACKCONNECT_ENDPOINT=https://127.0.0.1:8443 RACKCONNECT_CA_FILE="$folder/ca.pem" XENSTORED_PATH=/nonexistent \
-        RACKCONNECT_STATE_DIR="$folder/state" "$PROGRAM" gateway show --as "$1"
+    RACKCONNECT_ENDPOINT=https://127.0.0.1:8443 RACKCONNECT_CA_FILE="$directory/ca.pem" \
+        RACKCONNECT_STATE_DIR="$directory/state" XENSTORED_PATH=/nonexistent \
+        "$PROGRAM" gateway show --as "$1"
 }
-# The gateway is the one default route, and everything else that was configured is there.
-set_right() {
-    [[ $(ip -o route show default | wc -l) == 1 ]] || fail "$1: not one default route"
-    [[ $(ip -o route show default) == "default via $gateway dev eth1 "* ]] || fail "$1: the default route is another"
-    [[ $(ip -o address show dev eth1) == *" 10.182.21.219/17 "* ]] || fail "$1: the address is lost"
+# The gateway is the only default route, and everything else that was configured is unchanged.
+check_routes() {
+    local default network
+    default=$(ip -o route show default)
+    [[ $(wc -l <<<"$default") == 1 ]] || fail "$1: more than one default route"
+    [[ $default == "default via $gateway dev eth1 "* ]] || fail "$1: wrong default route"
+    [[ $(ip -o address show dev eth1) == *" 10.182.21.219/17 "* ]] ||
+        fail "$1: the address of eth1 is missing"
     for network in 10.176.0.0/12 10.208.0.0/12; do
-        [[ $(ip route show "$network") == *"via 10.182.0.1 dev eth1"* ]] || fail "$1: the route to $network is lost"
+        [[ $(ip route show "$network") == *"via 10.182.0.1 dev eth1"* ]] ||
+            fail "$1: the route to $network is missing"
     done
-    pass "$1: $(ip -o route show default)"
+    pass "$1: $default"
 }
-# until DESCRIPTION COMMAND...: the command succeeds within 20 s.
-until_so() {
-    local what=$1 i
+# wait_until DESCRIPTION COMMAND...: waits up to 20 s for the command to succeed.
+wait_until() {
+    local description=$1 i
     shift
     for ((i = 0; i < 200; i++)); do
         "$@" && return
         sleep 0.1
     done
-    fail "never: $what"
+    fail "timed out: $description"
 }
 
-cat >"$folder/script.toml" <<TOML
+cat >"$directory/script.toml" <<TOML
 limit = 1000000
 [[step]]
 status = "DEPLOYED"
 gateway = "$gateway"
 TOML
-"$API" --listen 127.0.0.1:8443 --ca-out "$folder/ca.pem" --script "$folder/script.toml" >"$folder/listening" 2>/dev/null &
-until_so "the simulated API listens" test -s "$folder/listening"
+"$API" --listen 127.0.0.1:8443 --ca-out "$directory/ca.pem" --script "$directory/script.toml" \
+    >"$directory/listening" 2>/dev/null &
+wait_until "the simulated API listens" test -s "$directory/listening"
 
-server
-configured
-for manager in networkd netplan ifupdown sysconfig; do show "$manager" >"$folder/$manager"; done
-advice=$(grep -c '^# eth0 has or had a default route' "$folder"/{networkd,netplan,ifupdown,sysconfig} | grep -c ':1$')
-[[ $advice == 4 ]] || fail "eth0's default route is not named by all four"
+create_interfaces
+configure_interfaces
+for manager in networkd netplan ifupdown sysconfig; do
+    show "$manager" >"$directory/$manager"
+    advice=$(grep -c '^# eth0 has or had a default route' "$directory/$manager" || true)
+    [[ $advice == 1 ]] || fail "the output for $manager does not mention eth0's default route"
+done
 
-# --- netplan, for networkd: what is configured already, without the default route of eth0 as the last line says, and this.
-base_of_netplan() {
+# --- netplan with networkd: the existing configuration without eth0's default route (the last line
+# of the output asks for its removal), and the output beside it.
+write_netplan_base() {
     cat >"$1" <<'YAML'
 network:
   version: 2
@@ -118,33 +129,37 @@ YAML
     chmod 600 "$1"
 }
 if have netplan; then
-    mkdir -p "$folder/root/etc/netplan"
-    base_of_netplan "$folder/root/etc/netplan/50-cloud-init.yaml"
-    install -m 600 "$folder/netplan" "$folder/root/etc/netplan/90-rackconnect.yaml"
-    netplan generate --root-dir "$folder/root" >"$folder/log" 2>&1 || fail "netplan generate"
-    ! grep -qi warning "$folder/log" || fail "netplan warns"
-    made=$folder/root/run/systemd/network/10-netplan-eth1.network
-    grep -q "^Gateway=$gateway$" "$made" || fail "netplan made no gateway of it: $(<"$made")"
-    grep -q '^Address=10.182.21.219/17$' "$made" || fail "netplan lost the address: $(<"$made")"
-    [[ $(grep -c '^\[Route\]$' "$made") == 3 ]] || fail "netplan lost a route: $(<"$made")"
-    pass "netplan generate takes it, beside what is there"
+    mkdir -p "$directory/root/etc/netplan"
+    write_netplan_base "$directory/root/etc/netplan/50-cloud-init.yaml"
+    install -m 600 "$directory/netplan" "$directory/root/etc/netplan/90-rackconnect.yaml"
+    netplan generate --root-dir "$directory/root" >"$directory/log" 2>&1 || fail "netplan generate"
+    ! grep -qi warning "$directory/log" || fail "netplan printed a warning"
+    generated=$directory/root/run/systemd/network/10-netplan-eth1.network
+    grep -q "^Gateway=$gateway$" "$generated" ||
+        fail "netplan did not generate the gateway: $(<"$generated")"
+    grep -q '^Address=10.182.21.219/17$' "$generated" ||
+        fail "netplan did not generate the address: $(<"$generated")"
+    [[ $(grep -c '^\[Route\]$' "$generated") == 3 ]] ||
+        fail "netplan did not generate three routes: $(<"$generated")"
+    pass "netplan generate accepts the output beside an existing configuration"
 fi
 
-# --- systemd-networkd, with its own files, and with those that netplan made.
+# --- systemd-networkd, with its own files and with those that netplan generated.
 run_networkd() {
-    server
+    create_interfaces
     rm -rf /run/systemd/netif
     install -d -o systemd-network /run/systemd/netif{,/links,/leases,/lldp}
-    SYSTEMD_LOG_LEVEL=debug "$networkd" >"$folder/log" 2>&1 &
+    SYSTEMD_LOG_LEVEL=debug "$networkd" >"$directory/log" 2>&1 &
     pid=$!
-    until_so "networkd has set the routes" grep -q '^eth1: Routes set' "$folder/log"
+    wait_until "networkd sets the routes of eth1" grep -q '^eth1: Routes set' "$directory/log"
 }
 stop_networkd() {
     kill "$pid"
     wait "$pid" || true
 }
 if have "$networkd"; then
-    printf '[Match]\nName=eth0\n[Network]\nAddress=198.51.100.7/24\n' >/etc/systemd/network/10-eth0.network
+    printf '[Match]\nName=eth0\n[Network]\nAddress=198.51.100.7/24\n' \
+        >/etc/systemd/network/10-eth0.network
     cat >/etc/systemd/network/20-eth1.network <<'INI'
 [Match]
 Name=eth1
@@ -157,54 +172,61 @@ Gateway=10.182.0.1
 Destination=10.208.0.0/12
 Gateway=10.182.0.1
 INI
-    # As it is told before, with the default route on eth0; where networkd runs, its file is known and named.
+    # Start with the original configuration, which has the default route on eth0. While networkd is
+    # running, the output names the drop-in directory of the interface's .network file.
     echo 'Gateway=198.51.100.1' >>/etc/systemd/network/10-eth0.network
     run_networkd
-    until_so "networkd has set the public route" grep -q '^eth0: Routes set' "$folder/log"
-    show networkd >"$folder/networkd"
+    wait_until "networkd sets the routes of eth0" grep -q '^eth0: Routes set' "$directory/log"
+    show networkd >"$directory/networkd"
     stop_networkd
-    place=/etc/systemd/network/20-eth1.network.d/rackconnect.conf
-    [[ $(head -1 "$folder/networkd") == "# $place "* ]] || fail "networkd's file is not named: $(<"$folder/networkd")"
-    mkdir "${place%/*}"
-    cp "$folder/networkd" "$place"
+    drop_in=/etc/systemd/network/20-eth1.network.d/rackconnect.conf
+    [[ $(head -1 "$directory/networkd") == "# $drop_in "* ]] ||
+        fail "the output does not name $drop_in: $(<"$directory/networkd")"
+    mkdir "${drop_in%/*}"
+    cp "$directory/networkd" "$drop_in"
     sed -i /Gateway=/d /etc/systemd/network/10-eth0.network
     run_networkd
-    set_right "systemd-networkd"
+    check_routes "systemd-networkd"
     stop_networkd
-    if [[ -d $folder/root/run/systemd/network ]]; then
+    if [[ -d $directory/root/run/systemd/network ]]; then
         rm -r /etc/systemd/network/*
-        cp "$folder"/root/run/systemd/network/* /run/systemd/network/
+        cp "$directory"/root/run/systemd/network/* /run/systemd/network/
         chmod 644 /run/systemd/network/*
         run_networkd
-        set_right "netplan through systemd-networkd"
+        check_routes "netplan through systemd-networkd"
         stop_networkd
         rm -r /run/systemd/network/*
     fi
 fi
 
-# --- ifupdown: the stanza of eth1 is replaced; its other lines stay.
+# --- ifupdown: the output replaces the head of eth1's stanza; the other lines remain.
 if have ifup; then
     {
-        printf 'auto eth0\niface eth0 inet static\n    address 198.51.100.7\n    netmask 255.255.255.0\nauto eth1\n'
-        cat "$folder/ifupdown"
-        for network in 10.176.0.0/12 10.208.0.0/12; do printf '    up ip route add %s via 10.182.0.1 dev eth1\n' "$network"; done
+        printf 'auto eth0\niface eth0 inet static\n'
+        printf '    address 198.51.100.7\n    netmask 255.255.255.0\nauto eth1\n'
+        cat "$directory/ifupdown"
+        for network in 10.176.0.0/12 10.208.0.0/12; do
+            printf '    up ip route add %s via 10.182.0.1 dev eth1\n' "$network"
+        done
     } >/etc/network/interfaces
-    ifquery eth1 >"$folder/log" 2>&1 || fail "ifquery"
-    grep -q "^gateway: $gateway$" "$folder/log" || fail "ifquery: no gateway"
-    server
+    ifquery eth1 >"$directory/log" 2>&1 || fail "ifquery"
+    grep -q "^gateway: $gateway$" "$directory/log" || fail "ifquery: no gateway"
+    create_interfaces
     for link in eth0 eth1; do
         ip link set "$link" down
-        ifup "$link" >"$folder/log" 2>&1 || fail "ifup $link"
+        ifup "$link" >"$directory/log" 2>&1 || fail "ifup $link"
     done
-    set_right "ifupdown"
+    check_routes "ifupdown"
 fi
 
 # --- sysconfig.
 (
-    eval "$(grep -v GATEWAYDEV "$folder/sysconfig")"
+    eval "$(grep -v GATEWAYDEV "$directory/sysconfig")"
     [[ $DEFROUTE == yes && $GATEWAY == "$gateway" ]]
-) || fail "sysconfig: not what a shell reads"
-pass "sysconfig is a shell's assignments (Red Hat's scripts themselves: not run)"
+) || fail "sysconfig: a shell does not read the expected values"
+pass "sysconfig can be read by a shell (Red Hat's own scripts are not tested)"
 
-if ((missing)) && [[ -n ${RACKCONNECT_REQUIRE_NATIVE-} ]]; then fail "$missing programs are missing"; fi
+if ((missing)) && [[ -n ${RACKCONNECT_REQUIRE_NATIVE-} ]]; then
+    fail "programs missing: $missing"
+fi
 printf 'gateway-native.sh: %d passed, 0 failed\n' "$passed"

@@ -1,7 +1,10 @@
 #!/bin/sh
-# The rate limit over minutes: 200 waits, 50 loops, another program on the same server, several users, a full disk.
-# About four minutes, all side by side, each at a simulated API of its own. Usage: tests/system/limit.sh [PROGRAM [SCENARIO]]
-# Without root the parts that need several users or a mount say NOT RUN.
+# Tests the rate limit over minutes: 200 waits, 50 loops, another program on the same server,
+# several users, a full disk. All scenarios run in parallel, each with its own simulated API, and
+# take about four minutes.
+#
+# Usage: tests/system/limit.sh [PROGRAM [SCENARIO]]
+# Without root, scenarios that need several users or a mount print NOT RUN.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -11,15 +14,15 @@ if [ $# -eq 0 ]; then
 fi
 cargo build --example limit
 
-# Where other users can execute it, too.
-folder=$(mktemp -d)
-chmod 755 "$folder"
-cp "$1" "$folder/rackconnect"
+# Copy the program to a directory from which other users can execute it.
+directory=$(mktemp -d)
+chmod 755 "$directory"
+cp "$1" "$directory/rackconnect"
 shift
 protected=/proc/sys/fs/protected_regular
 before=$(cat "$protected" 2>/dev/null || true)
 restore() {
-    rm -rf "$folder"
+    rm -rf "$directory"
     if [ -n "$before" ] && [ -w "$protected" ]; then
         echo "$before" > "$protected"
     fi
@@ -31,4 +34,4 @@ if [ "$(id -u)" -eq 0 ] && [ -n "$before" ]; then
     echo 2 > "$protected" || echo "NOT RUN: with protected_regular=2 (it cannot be set here)"
 fi
 
-target/debug/examples/limit "$folder/rackconnect" "$@"
+target/debug/examples/limit "$directory/rackconnect" "$@"

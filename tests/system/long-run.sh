@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Waits over a long time: memory, descriptors and threads have to stay flat.
+# Runs waits for a long time and checks that memory, descriptors and threads do not grow.
 #
 # Usage: long-run.sh compressed|real [--program FILE]
-# compressed: one minute, a server that answers, fails and stalls in turn, at the shortest interval.
-# real: twenty minutes, at the default interval, as on a server.
-# Needs nothing but the program and the simulated API, which it builds.
+# compressed: one minute at the shortest interval, with an API that answers, fails and stalls.
+# real: twenty minutes at the default interval.
+# Builds the program and the simulated API; needs nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 case ${1:-} in
@@ -17,15 +17,15 @@ if [[ ${2:-} == --program ]]; then program=$(realpath "$3"); fi
 cargo build --quiet -p simulated-api -p rackconnect-agent --bins
 
 work=$(mktemp -d)
-tidy() {
+cleanup() {
     local pid
     for pid in $(jobs -p); do kill "$pid" 2>/dev/null || true; done
     wait || true
     rm -rf "$work"
 }
-trap tidy EXIT
+trap cleanup EXIT
 
-# Every few requests something else happens; after the last step comes what ends the wait.
+# Requests succeed and fail in turn. The last step never ends, and neither do the waits.
 {
     echo 'limit = 1000000'
     for ((i = 0; i < seconds / 20; i++)); do
@@ -36,38 +36,46 @@ trap tidy EXIT
     done
     printf '[[step]]\nstatus = "DEPLOYING"\n'
 } >"$work/script.toml"
-target/debug/simulated-api --listen 127.0.0.1:0 --ca-out "$work/ca.pem" --script "$work/script.toml" \
-    --log "$work/requests" >"$work/listening" 2>/dev/null &
+target/debug/simulated-api --listen 127.0.0.1:0 --ca-out "$work/ca.pem" \
+    --script "$work/script.toml" --log "$work/requests" >"$work/listening" 2>/dev/null &
 until [[ -s $work/listening ]]; do sleep 0.1; done
 
-export RACKCONNECT_CA_FILE=$work/ca.pem RACKCONNECT_STATE_DIR=$work/state XENSTORED_PATH=/nonexistent
+export RACKCONNECT_CA_FILE=$work/ca.pem RACKCONNECT_STATE_DIR=$work/state
+export XENSTORED_PATH=/nonexistent
 RACKCONNECT_ENDPOINT=$(sed 's/^listening on //' "$work/listening")
 export RACKCONNECT_ENDPOINT
-# Two waits: one leads, one follows.
+# Two waits: one becomes the leader, the other its follower.
 pids=()
 for ((i = 0; i < 2; i++)); do
-    "$program" wait --interval $interval --request-timeout 2s --timeout 0 >/dev/null 2>"$work/said-$i" &
+    "$program" wait --interval $interval --request-timeout 2s --timeout 0 \
+        >/dev/null 2>"$work/stderr-$i" &
     pids+=($!)
 done
 
-# "resident descriptors threads" of a process.
+# sample PID: prints resident memory (KiB), descriptors and threads.
 sample() {
     local resident threads
     resident=$(awk '/^VmRSS:/ { print $2 }' "/proc/$1/status")
     threads=$(awk '/^Threads:/ { print $2 }' "/proc/$1/status")
     echo "$resident $(ls "/proc/$1/fd" | wc -l) $threads"
 }
-# The first samples are of a program that is still on its way.
+# Take no samples while the program is still starting.
 sleep $((seconds / 6))
 end=$((SECONDS + seconds - seconds / 6))
 while ((SECONDS < end)); do
-    for pid in "${pids[@]}"; do sample "$pid" >>"$work/samples-$pid" || { echo "FAILED: a wait ended early"; cat "$work"/said-*; exit 1; }; done
+    for pid in "${pids[@]}"; do
+        sample "$pid" >>"$work/samples-$pid" || {
+            echo "FAILED: a wait ended early"
+            cat "$work"/stderr-*
+            exit 1
+        }
+    done
     sleep $every
 done
 
 failed=0
 for pid in "${pids[@]}"; do
-    # Of the first and of the last quarter the largest: what grows is larger in the last.
+    # Compare the maximum of the last quarter with that of the first.
     awk -v kib=256 '
         { for (i = 1; i <= 3; i++) value[NR, i] = $i }
         END {
@@ -76,9 +84,13 @@ for pid in "${pids[@]}"; do
                 if (n <= quarter && value[n, i] > first[i]) first[i] = value[n, i]
                 if (n > NR - quarter && value[n, i] > last[i]) last[i] = value[n, i]
             }
-            printf "%d samples: resident %d to %d KiB, descriptors %d to %d, threads %d to %d\n", NR, first[1], last[1], first[2], last[2], first[3], last[3]
-            exit !(NR >= 8 && last[1] <= first[1] + kib && last[2] <= first[2] + 1 && last[3] <= first[3])
+            printf "%d samples: ", NR
+            printf "resident %d to %d KiB, descriptors %d to %d, threads %d to %d\n", \
+                first[1], last[1], first[2], last[2], first[3], last[3]
+            exit !(NR >= 8 && last[1] <= first[1] + kib && last[2] <= first[2] + 1 && \
+                last[3] <= first[3])
         }' "$work/samples-$pid" || failed=$((failed + 1))
 done
-printf 'long-run.sh: %s, %d requests, %d of %d waits grew\n' "$1" "$(wc -l <"$work/requests")" "$failed" "${#pids[@]}"
+printf 'long-run.sh: %s, %d requests, %d of %d waits grew\n' \
+    "$1" "$(wc -l <"$work/requests")" "$failed" "${#pids[@]}"
 ((failed == 0))

@@ -1,7 +1,8 @@
 """A nameserver for early-boot.sh: nameserver.py ADDRESS A AAAA
 
-A and AAAA say what it does with a query of that type: an IPv4 address (for A), SERVFAIL, NOTIMP,
-REFUSED, NXDOMAIN, garbage or never. Names below bad.example get SERVFAIL for both.
+A and AAAA define the response to a query of that type: an IPv4 address (for A), SERVFAIL, NOTIMP,
+REFUSED, NXDOMAIN, garbage (not DNS) or never (no response). Names below bad.example get
+SERVFAIL for both types.
 """
 
 import socket
@@ -17,18 +18,18 @@ while True:
     query, client = udp.recvfrom(512)
     end = query.index(0, 12) + 5
     question = query[12:end]
-    does = TYPES[struct.unpack(">H", question[-4:-2])[0]]
+    action = TYPES[struct.unpack(">H", question[-4:-2])[0]]
     if b"\x03bad\x07example\x00" in question:
-        does = "SERVFAIL"
-    if does == "never":
+        action = "SERVFAIL"
+    if action == "never":
         continue
     answer = b""
-    if does == "garbage":
+    if action == "garbage":
         response = b"\xff" * 40
     else:
-        if does not in CODES:
-            answer = struct.pack(">HHHIH", 0xC00C, 1, 1, 60, 4) + socket.inet_aton(does)
-        flags = 0x8180 | CODES.get(does, 0)
+        if action not in CODES:
+            answer = struct.pack(">HHHIH", 0xC00C, 1, 1, 60, 4) + socket.inet_aton(action)
+        flags = 0x8180 | CODES.get(action, 0)
         header = query[:2] + struct.pack(">HHHHH", flags, 1, len(answer) and 1, 0, 0)
         response = header + question + answer
     udp.sendto(response, client)

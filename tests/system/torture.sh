@@ -1,7 +1,9 @@
 #!/bin/sh
-# Every command with a fault at a system call of a seeded choice (tests/system/torture.rs). Needs root,
-# strace and ip. The static program is used, so that no fault hits the dynamic loader.
+# Injects a fault into one system call of every command (tests/system/torture.rs); a seed selects
+# the fault and the call. It uses the static program, so that no fault hits the dynamic loader.
+#
 # Usage: tests/system/torture.sh [--program FILE] [--seed N] [--runs N]
+# Needs root, strace and ip.
 set -eu
 cd "$(dirname "$0")/../.."
 

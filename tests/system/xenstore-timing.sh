@@ -1,6 +1,7 @@
 #!/bin/sh
-# How soon a change in xenstore ends a wait, how few questions are asked before it, and the minute of silence after which a
-# server is said to be none of RackConnect's. About two minutes; the numbers need a machine that is not busy.
+# Measures how soon a change in xenstore ends a wait and how many requests are sent before that, and
+# checks that a wait ends after a minute on a server that has no RackConnect role in xenstore. Takes
+# about two minutes; the figures are meaningful only on an idle machine.
 set -eu
 cd "$(dirname "$0")/../.."
 cargo test --test integration xenstore_wait -- --ignored --nocapture --test-threads 1
