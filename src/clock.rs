@@ -1,7 +1,7 @@
-//! The clock: time that neither steps nor stops over a suspend.
+//! The boot clock (CLOCK_BOOTTIME): it is never set, and it goes on during a suspend.
 //!
-//! Everything that waits or has a deadline is measured in [`BootInstant`]s. Deciding code is given
-//! them; only the edge reads the clock.
+//! Everything that waits or has a deadline is measured in [`BootInstant`]s. Pure code is passed the
+//! time; only code that does I/O reads the clock.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::poll::PollTimeout;
 use nix::time::{ClockId, clock_gettime};
 
-/// A point in time: how long after the boot of the server it is (CLOCK_BOOTTIME).
+/// A point in time, as the time since the server booted (CLOCK_BOOTTIME).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootInstant(pub Duration);
 
@@ -26,19 +26,19 @@ impl BootInstant {
         BootInstant(Duration::new(seconds, nanos))
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// The time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: BootInstant) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The same point in time by a clock that is ahead by that many nanoseconds.
+    /// The same point in time by a clock that is `nanos` nanoseconds ahead.
     pub fn shifted(self, nanos: i128) -> BootInstant {
-        let own = i128::try_from(self.0.as_nanos()).unwrap_or(i128::MAX);
-        let shifted = own.saturating_add(nanos).clamp(0, u64::MAX.into());
+        let unshifted = i128::try_from(self.0.as_nanos()).unwrap_or(i128::MAX);
+        let shifted = unshifted.saturating_add(nanos).clamp(0, u64::MAX.into());
         BootInstant(Duration::from_nanos(u64::try_from(shifted).unwrap_or(u64::MAX)))
     }
 
-    /// How long poll(2) may wait: rounded up, so that it does not return just before this time.
+    /// The timeout of a poll(2) that ends at this time, rounded up so that it does not end just before.
     pub fn poll_timeout(self) -> PollTimeout {
         let millis = self.since(BootInstant::now()).as_nanos().div_ceil(1_000_000);
         let millis = i32::try_from(millis).ok();
@@ -60,7 +60,7 @@ impl Sub<Duration> for BootInstant {
     }
 }
 
-/// From 0 to 1, by chance: std seeds its hashers from the kernel.
+/// A random number from 0 to 1. std seeds its hashers from the kernel's random numbers.
 pub fn random_unit() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     random as f64 / u64::MAX as f64

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-/// The longest duration that is accepted: a hundred years. Longer ones are slips, and overflow
-/// sums.
-const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
+/// The longest duration that is accepted, in seconds: a hundred years. A longer one is a typing
+/// error, and adding it to a time could overflow.
+const MAX_SECONDS: f64 = 100.0 * 365.0 * 86_400.0;
 
-/// Reads a duration: a plain number means seconds, units are `ms`, `s`, `m`, `h` and `d`, in
-/// falling order.
+/// Parses a duration. A plain number means seconds; the units are `ms`, `s`, `m`, `h` and `d`, the
+/// largest first.
 ///
 /// # Errors
-/// A sentence's end that says what a duration looks like.
+/// The end of a sentence: what is wrong, and what a duration looks like.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration such as 90, 90s, 2.5s, 15m or 1h30m");
+    let invalid = || format!("{text:?} is not a duration such as 90, 90s, 2.5s, 15m or 1h30m");
     let mut seconds = 0.0;
     let mut smallest = f64::INFINITY;
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Err(wrong());
+        return Err(invalid());
     }
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
@@ -25,29 +25,29 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         let letters = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let scale = match unit {
-            // A bare number is seconds, but only by itself: "1h30" could mean two things.
+            // A number without a unit is seconds, but only by itself: "1h30" is ambiguous.
             "" if seconds == 0.0 && smallest.is_infinite() => 1.0,
             "ms" => 0.001,
             "s" => 1.0,
             "m" => 60.0,
             "h" => 3_600.0,
             "d" => 86_400.0,
-            _ => return Err(wrong()),
+            _ => return Err(invalid()),
         };
         if scale >= smallest || number.starts_with('.') || number.ends_with('.') {
-            return Err(wrong());
+            return Err(invalid());
         }
-        seconds += number.parse::<f64>().map_err(|_| wrong())? * scale;
+        seconds += number.parse::<f64>().map_err(|_| invalid())? * scale;
         smallest = scale;
         rest = tail;
     }
-    if seconds > LONGEST {
+    if seconds > MAX_SECONDS {
         return Err(format!("{text:?} is longer than a hundred years"));
     }
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Writes a duration for a person, rounded: `4.2s`, `42s`, `3m07s`, `1h02m`.
+/// Formats a duration for people, rounded: `4.2s`, `42s`, `3m07s`, `1h02m`.
 pub fn human(duration: Duration) -> String {
     let tenths = duration.saturating_add(Duration::from_millis(50)).as_millis() / 100;
     if tenths < 100 && !tenths.is_multiple_of(10) {
@@ -69,7 +69,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_forms_of_the_contract() {
+    fn accepted_forms() {
         for (text, millis) in [
             ("90", 90_000),
             ("90s", 90_000),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration() {
+    fn rejected_forms() {
         for text in [
             "", " ", "s", "1x", "-1s", "+1", "1h30", "30m1h", "1m1m", "1 h", "1e3", ".5s", "5.s",
             "1..2s", "inf", "NaN",
@@ -123,7 +123,7 @@ mod tests {
         }
 
         #[test]
-        fn whole_seconds_come_back(h in 1u64..1_000, m in 0u64..60, s in 0u64..60) {
+        fn whole_seconds_round_trip(h in 1u64..1_000, m in 0u64..60, s in 0u64..60) {
             prop_assert_eq!(parse(&format!("{h}h{m}m{s}s")), Ok(Duration::from_secs(h * 3_600 + m * 60 + s)));
         }
     }

@@ -1,25 +1,25 @@
-//! The program's error: a kind, which decides the exit code, and a sentence for a person.
+//! The program's error: a kind, which decides the exit code, and a message for the user.
 //!
-//! A sentence names the thing (the path, the address, the option), says what is wrong with it and,
-//! where that is not plain, what to do. It may contain untrusted text;
-//! `ui::escape_control` escapes it before it is printed.
+//! A message names the subject (the path, the address, the option), what is wrong with it and, if
+//! that is not obvious, what to do. It may contain untrusted text; `ui::escape_control` escapes it
+//! before it is printed.
 
 use std::fmt;
 
 use crate::exit::Exit;
 
-/// Which way something went wrong.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Wrong usage or configuration.
     Usage,
-    /// The API says: not (yet).
+    /// There is no result yet: a 404, no gateway, or a region that may still become known.
     NotYet,
-    /// The rate limit is used up.
+    /// Rate limited, and waiting would pass the deadline.
     LimitUsedUp,
     /// The API cannot be reached: name, connection, TLS, timeout, 5xx.
     Unreachable,
-    /// The API's answer cannot be understood.
+    /// The API's response cannot be understood.
     NotUnderstood,
     /// A change was refused; nothing was changed.
     Refused,
@@ -31,20 +31,20 @@ pub enum Kind {
     Other,
 }
 
-/// What went wrong, told once.
+/// An error: its kind and its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// Decides the exit code.
     pub kind: Kind,
-    /// One clear sentence, without a capital and without a full stop.
+    /// One sentence, without initial capital and full stop.
     pub message: String,
 }
 
-/// The result of everything that can go wrong in a way a person is told.
+/// A result whose error is shown to the user.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of `kind` with its sentence.
+    /// An error of `kind` with its message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
         Error { kind, message: message.into() }
     }
@@ -54,7 +54,7 @@ impl Error {
         Error::new(Kind::Usage, message)
     }
 
-    /// The exit code that this error ends the program with.
+    /// The exit code of a program that ends with this error.
     pub fn exit(&self) -> Exit {
         match self.kind {
             Kind::Usage => Exit::Usage,
@@ -70,7 +70,7 @@ impl Error {
     }
 }
 
-/// What the system says, without "(os error N)".
+/// An I/O error's message, without "(os error N)".
 pub fn plain(err: &std::io::Error) -> String {
     let text = err.to_string();
     text.split(" (os error ").next().unwrap_or(&text).to_owned()

@@ -1,35 +1,34 @@
-//! The exit codes: the one table that maps what happened to what the shell sees.
+//! The exit codes of the program.
 //!
-//! The numbers are a promise to scripts (README, "Exit codes"); they are never renumbered.
+//! Scripts rely on the numbers (README, "Exit codes"): none ever changes its meaning.
 
 use std::process::ExitCode;
 
-/// What the program ends with.
+/// An exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     /// Answered, done, or nothing to do.
     Ok = 0,
-    /// Something else went wrong, and it was said.
+    /// Another failure, with a message.
     Other = 1,
-    /// Wrong usage or configuration; nothing was asked, nothing was changed.
+    /// Wrong usage or configuration; nothing was requested or changed.
     Usage = 2,
-    /// Not yet: still deploying, no gateway assigned, or a server that RackConnect does not know
-    /// (yet).
+    /// Not yet: still deploying, no gateway assigned, or RackConnect does not know the server (yet).
     NotYet = 3,
     /// The automation FAILED.
     Failed = 4,
     /// There is nothing to wait for.
     NothingToWaitFor = 5,
-    /// The rate limit is used up, and waiting for it would pass the deadline.
+    /// Rate limited, and waiting would pass the deadline.
     LimitUsedUp = 6,
     /// The API cannot be reached.
     Unreachable = 7,
-    /// The API's answer cannot be understood.
+    /// The API's response cannot be understood.
     NotUnderstood = 8,
     /// The default route is not the API's gateway, or there is none.
     NotTheGateway = 9,
-    /// A change was refused or put back, or the gateway was given up.
+    /// A change was refused or rolled back, or `gateway keep` gave up.
     Refused = 10,
     /// The deadline of a wait passed.
     DeadlinePassed = 124,

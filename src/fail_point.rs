@@ -1,9 +1,9 @@
-//! Points where a test can hold the process, to see what happens when something else happens there.
+//! Fail points: named points in the code where a test can pause the process.
 //!
 //! Debug builds only: in the shipped program a fail point is an empty function.
 
-/// Holds the process if `RACKCONNECT_FAIL_POINT` is `NAME=PATH` and this is that point: until the
-/// test that listens on the socket PATH closes the connection.
+/// Pauses the process if `RACKCONNECT_FAIL_POINT` is `NAME=PATH` and NAME is `name`, until the test
+/// that listens on the socket PATH closes the connection.
 #[cfg(debug_assertions)]
 pub fn reach(name: &str) {
     use std::io::Read;

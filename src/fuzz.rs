@@ -1,7 +1,8 @@
-//! One function for each parser of bytes from outside: for the fuzz targets in `fuzz/`, and for the
+//! One function for each parser of untrusted bytes: for the fuzz targets in `fuzz/`, and for the
 //! replay of their corpora in `cargo test`. Not a part of the program.
 //!
-//! A function fails by a panic. Where what was read can be written again, it has to be the same.
+//! A function panics if it finds a fault. Where a parsed value can be encoded again, it has to be
+//! parsed to the same value.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::region;
 use crate::ui::{escape_control, is_terminal_safe};
 use crate::xenstore::{codec as xenstore_codec, metadata};
 
-/// A name, which is that of the corpus and of the fuzz target, and what reads.
+/// The name of a corpus and of its fuzz target, and the function that is fuzzed.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every parser.
@@ -84,7 +85,7 @@ pub fn gateway(bytes: &[u8]) {
     }
 }
 
-/// JSON from anywhere.
+/// JSON from any source.
 pub fn json(bytes: &[u8]) {
     if let Ok(tree) = Tree::from_json(bytes) {
         assert_eq!(Tree::from_json(tree.to_json().as_bytes()), Ok(tree));
@@ -102,12 +103,12 @@ pub fn config(bytes: &[u8]) {
     let _ = config::file::entries_by_line("config.toml", &text(bytes));
 }
 
-/// The arguments, a line each.
+/// The arguments, one per line.
 pub fn command_line(bytes: &[u8]) {
     let _ = cli::parse(text(bytes).lines().map(std::ffi::OsString::from));
 }
 
-/// What a nameserver answers.
+/// A nameserver's response.
 pub fn dns_response(bytes: &[u8]) {
     parsers::response(bytes);
 }
@@ -122,7 +123,7 @@ pub fn resolv_conf(bytes: &[u8]) {
     parsers::resolv_conf(&text(bytes));
 }
 
-/// A duration, of a flag, a variable or the configuration file.
+/// A duration in a flag, a variable or the configuration file.
 pub fn duration(bytes: &[u8]) {
     if let Ok(duration) = duration::parse(&text(bytes)) {
         let _ = duration::human(duration);
@@ -144,7 +145,7 @@ pub fn probe(bytes: &[u8]) {
     let _ = Probe::parse(&text(bytes));
 }
 
-/// What goes to a terminal.
+/// Text for a terminal.
 pub fn escape(bytes: &[u8]) {
     let escaped = escape_control(&text(bytes));
     assert!(escaped.chars().all(is_terminal_safe), "{escaped:?}");
@@ -155,12 +156,12 @@ pub fn ca_bundle(bytes: &[u8]) {
     let _ = tls::parse_bundle(bytes);
 }
 
-/// cloud-init's record of the instance.
+/// cloud-init's instance data.
 pub fn instance_data(bytes: &[u8]) {
     let _ = region::of_instance_data(bytes);
 }
 
-/// The record of a change of the default route.
+/// The journal of a change of the default route.
 pub fn undo_journal(bytes: &[u8]) {
     if let Some(record) = ChangeRecord::from_json(bytes) {
         let again = ChangeRecord::from_json(record.to_json().as_bytes());
@@ -168,7 +169,7 @@ pub fn undo_journal(bytes: &[u8]) {
     }
 }
 
-/// What xenstore sends, however it is cut.
+/// xenstore's messages, read as a whole and byte by byte.
 pub fn xenstore_stream(bytes: &[u8]) {
     let read = |size: usize| {
         let mut decoder = xenstore_codec::Decoder::default();
@@ -202,7 +203,7 @@ pub fn xenstore_metadata(bytes: &[u8]) {
     let _ = metadata::servicenet_mac(&text(bytes));
 }
 
-/// What leaders and followers send each other.
+/// The packets between leaders and followers.
 pub fn coalesce(bytes: &[u8]) {
     let now = BootInstant(Duration::from_secs(1_000_000));
     if let Some(demand) = Demand::decode(bytes, MIN_INTERVAL) {
@@ -214,7 +215,7 @@ pub fn coalesce(bytes: &[u8]) {
     }
 }
 
-/// The shared file of the rate limit, as it is and with a right checksum.
+/// The shared file of the rate limit, as it is and with its checksum corrected.
 pub fn rate_limit_file(bytes: &[u8]) {
     const BOOT: BootId = [7; 16];
     let now = BootInstant(Duration::from_secs(1_000_000));
@@ -232,7 +233,7 @@ pub fn rate_limit_file(bytes: &[u8]) {
     }
 }
 
-/// What the kernel says of routes.
+/// The kernel's messages about links, addresses, neighbours and routes.
 pub fn netlink(bytes: &[u8]) {
     for message in Messages(bytes).flatten() {
         let _ = Attributes(message.body).count();
@@ -273,7 +274,7 @@ mod tests {
                 let bytes = fs::read(&path).expect("a readable input");
                 println!("{}", path.display());
                 read(&bytes);
-                // And all that is cut off anywhere.
+                // And each of its beginnings.
                 for end in 0..bytes.len().min(512) {
                     read(&bytes[..end]);
                 }

@@ -2,42 +2,43 @@
 //! tests reach everything.
 //!
 //! The layers, lowest first, are those of `tests/architecture.rs`; docs/architecture.md describes
-//! them. The deciding code (`ratelimit::window`, `coalesce::demand`, `wait::machine`,
-//! `gateway::plan`, `gateway::keeper`, the codecs) does no I/O and is given the time; the modules
-//! beside it act.
+//! them. The code that decides (`ratelimit::window`, `coalesce::demand`, `wait::machine`,
+//! `gateway::plan`, `gateway::keeper`, the codecs) does no I/O and is passed the time; the modules
+//! beside it do the I/O.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod api; // The RackConnect API: client, transport, responses.
 pub mod cli; // The command line: definition, parsing, help, manual, completions.
-pub mod clock; // Time that neither steps nor stops.
+pub mod clock; // The boot clock.
 #[cfg(feature = "cloud")]
-mod cloud; // The same questions from outside: Rackspace Cloud Identity and Cloud Servers.
+mod cloud; // Cloud Identity and Cloud Servers, from outside a server.
 pub mod coalesce; // One request for many processes.
 pub mod commands; // The commands, a file each.
 pub mod config; // Settings: flags, environment, configuration file.
-mod doctor; // What is wrong on this server.
+mod doctor; // The diagnosis of this server.
 pub mod duration; // Durations as people write them.
 pub mod error; // Errors and their kinds.
 pub mod exit; // The exit codes.
 pub mod facts; // Everything known about this server.
-mod fail_point; // Where tests hold the program; nothing in a release build.
+mod fail_point; // Where tests pause the program; debug builds only.
+mod fnv; // The hash function FNV-1a.
 #[cfg(any(test, fuzzing))]
-pub mod fuzz; // The parsers of bytes from outside, for fuzzers.
+pub mod fuzz; // The parsers of untrusted bytes, for fuzzers.
 pub mod gateway; // The default gateway: checked, set, undone, kept.
 pub mod hooks; // Programs that run once per deployment.
 pub mod model; // Plain values that every layer may know.
 pub mod netlink; // The kernel's routes.
 pub mod ratelimit; // The rate limit.
 pub mod region; // The region of this server, detected.
-pub mod session; // One command's dealings with the API.
-pub mod signals; // What ends the program from outside.
+pub mod session; // One command's use of the API.
+pub mod signals; // Signals: SIGINT, SIGTERM, SIGHUP, SIGCHLD.
 pub mod state; // The state directory.
 pub mod systemd; // Notifications to systemd.
 pub mod ui; // Standard output and standard error.
 pub mod wait; // The wait.
-pub mod xenstore; // What a Xen guest knows of itself.
+pub mod xenstore; // The hypervisor's data about this server.
 
 use std::env;
 use std::process::ExitCode;
@@ -46,8 +47,8 @@ use cli::Invocation;
 use ui::Verbosity;
 use ui::output;
 
-/// The arguments, without the program's name. By the name `rackconnect-inventory` the program is an
-/// inventory for Ansible.
+/// The arguments, without the program's name. Started as `rackconnect-inventory`, the program is an
+/// inventory script for Ansible.
 fn arguments() -> Vec<std::ffi::OsString> {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_default();

@@ -1,6 +1,9 @@
-//! Signals. SIGINT, SIGTERM and SIGHUP end the program at once, in the middle of whatever it does,
-//! and so that its parent sees by which: that is what the kernel does by itself. Three cases need
-//! more.
+//! Signals. SIGINT, SIGTERM and SIGHUP end the program immediately, whatever it is doing, and its
+//! parent sees which of them it was. The kernel does that by default.
+//!
+//! Three cases need more: process 1 of a container ([`start`]), output or children to be cleaned up
+//! first ([`on_signal`]), and changes to the routes, which are never left half done ([`defer()`],
+//! [`end_between_changes`]).
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -18,21 +21,20 @@ use signal_hook::low_level::{emulate_default_handler, pipe};
 
 use crate::error::{Error, Kind, Result, plain};
 
-const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+const ENDING_SIGNALS: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 
-/// The kernel delivers no signal to process 1 of a container that it does not handle: there the
-/// program exits with 128+n instead.
+/// Prepares the program for signals, before anything else is started.
 ///
-/// A parent may have blocked the ending signals, or ignored SIGCHLD: the one would make the program
-/// unstoppable, the other hide how its children end. Both are put right before anything is started.
+/// The kernel discards signals to process 1 of a container that it does not handle: there the
+/// program handles them, and exits with 128+n.
 pub fn start() {
     unblock();
-    // A limit on the size of files (RLIMIT_FSIZE) is an error like any other. Programs that are
-    // started have the default again.
+    // Exceeding RLIMIT_FSIZE is then an error of write(2) like any other. Programs that this one
+    // executes have the default action again.
     let _ = flag::register(SIGXFSZ, Arc::default());
     if process::id() == 1 {
-        for signal in ENDING {
-            // It fails only for signals that cannot be handled.
+        for signal in ENDING_SIGNALS {
+            // This fails only for signals that cannot be handled.
             let _ =
                 flag::register_conditional_shutdown(signal, 128 + signal, ends_at_once().clone());
         }
@@ -42,6 +44,7 @@ pub fn start() {
 /// The signal mask that the program was started with.
 static INHERITED_MASK: OnceLock<SigSet> = OnceLock::new();
 
+/// A parent may have blocked the signals, which would make this program unstoppable.
 fn unblock() {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD] {
@@ -52,24 +55,25 @@ fn unblock() {
     }
 }
 
-/// Gives a program that replaces this one the signal mask that this one was started with.
+/// Restores the signal mask that this program was started with, for a program that replaces it.
 pub fn restore_inherited_mask() {
     if let Some(mask) = INHERITED_MASK.get() {
         let _ = mask.thread_set_mask();
     }
 }
 
-/// For commands that start children: where SIGCHLD is ignored, the kernel forgets how they ended. A
-/// handler that does nothing prevents that; programs that are started get the default again.
+/// For commands that start children: if the parent made this program ignore SIGCHLD, the kernel
+/// would discard the exit status of its children. A handler that does nothing prevents that.
+/// Programs that this one executes have the default action again.
 pub fn reset_ignored_sigchld() {
     if ignored() >> (SIGCHLD - 1) & 1 == 1 {
-        // It fails only for signals that cannot be handled.
+        // This fails only for signals that cannot be handled.
         let _ = flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)));
     }
 }
 
-/// The signals that the program was started to ignore (by nohup, or in the background of a script),
-/// as the kernel's mask: proc_pid_status(5). They stay ignored.
+/// The signals that the parent made this program ignore (nohup, or the background of a script), as
+/// a bit mask: proc_pid_status(5). They stay ignored.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -79,7 +83,7 @@ fn ignored() -> u64 {
 /// The ending signals that are not ignored.
 fn not_ignored() -> impl Iterator<Item = i32> {
     let ignored = ignored();
-    ENDING.into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0)
+    ENDING_SIGNALS.into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0)
 }
 
 /// Lets `tidy_up` run before a signal ends the program.
@@ -87,48 +91,49 @@ fn not_ignored() -> impl Iterator<Item = i32> {
 /// # Errors
 /// The handlers cannot be installed, or their thread cannot be started.
 pub fn on_signal(tidy_up: fn()) -> Result<()> {
-    let error = |err: std::io::Error| {
-        Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
-    };
-    let mut signals = Signals::new(not_ignored()).map_err(error)?;
-    let run = move || {
-        for signal in signals.forever() {
-            tidy_up();
-            die_by(signal);
-        }
-    };
+    spawn_handler(move |signal| {
+        tidy_up();
+        die_by(signal);
+    })
+}
+
+/// Calls `handle` for each ending signal, on a thread of its own.
+fn spawn_handler(handle: impl Fn(i32) + Send + 'static) -> Result<()> {
+    let mut signals = Signals::new(not_ignored()).map_err(|err| cannot_handle(&err))?;
     // Process 1 would exit from the handler that it has from the start.
     ends_at_once().store(false, Ordering::SeqCst);
     thread::Builder::new()
         .name("signals".to_owned())
         .stack_size(64 * 1024)
-        .spawn(run)
-        .map_err(error)?;
+        .spawn(move || signals.forever().for_each(handle))
+        .map_err(|err| cannot_handle(&err))?;
     Ok(())
 }
 
-/// Whether a signal ends the program at once: process 1 always, others after [`DeferredSignals::restore`].
+fn cannot_handle(err: &std::io::Error) -> Error {
+    Error::new(Kind::Other, format!("cannot handle signals: {}", plain(err)))
+}
+
+/// Whether the handlers of [`start`] (process 1) and [`DeferredSignals::restore`] end the program.
 fn ends_at_once() -> &'static Arc<AtomicBool> {
     static ENDS_AT_ONCE: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     ENDS_AT_ONCE.get_or_init(|| Arc::new(AtomicBool::new(true)))
 }
 
-/// Signals that are deferred: SIGINT and SIGTERM are remembered, SIGHUP is ignored.
+/// The deferral of signals: SIGINT and SIGTERM are remembered, SIGHUP is ignored.
 #[derive(Debug)]
 pub struct DeferredSignals {
     pending: Arc<AtomicUsize>,
     wakeup: UnixStream,
 }
 
-/// Defers the ending signals from now on, until they are restored: nothing may end the program in
+/// Defers the ending signals until [`DeferredSignals::restore`], so that none ends the program in
 /// the middle of a change to the routes.
 ///
 /// # Errors
 /// The handlers cannot be installed.
 pub fn defer() -> Result<DeferredSignals> {
-    let error = |err: std::io::Error| {
-        Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
-    };
+    let error = |err| cannot_handle(&err);
     let pending = Arc::new(AtomicUsize::new(0));
     let (wakeup, sender) = UnixStream::pair().map_err(error)?;
     wakeup.set_nonblocking(true).map_err(error)?;
@@ -145,7 +150,7 @@ pub fn defer() -> Result<DeferredSignals> {
 }
 
 impl DeferredSignals {
-    /// The signal that came, if one did.
+    /// The signal that was received, if any.
     pub fn pending(&self) -> Option<i32> {
         match i32::try_from(self.pending.load(Ordering::SeqCst)) {
             Ok(0) | Err(_) => None,
@@ -153,12 +158,12 @@ impl DeferredSignals {
         }
     }
 
-    /// What becomes readable when a signal comes.
+    /// Becomes readable when a signal is received.
     pub fn wakeup(&self) -> &UnixStream {
         &self.wakeup
     }
 
-    /// Ends the program by the signal that came, if one did; those to come end it at once again.
+    /// Ends the program by the signal that was received, if any. Later signals end it immediately.
     pub fn restore(self) {
         self.end_if_pending();
         ends_at_once().store(true, Ordering::SeqCst);
@@ -168,11 +173,11 @@ impl DeferredSignals {
                 let _ = flag::register_conditional_default(signal, ends_at_once().clone());
             }
         }
-        // One that came in between.
+        // It may have been received in between.
         self.end_if_pending();
     }
 
-    /// Ends the program by the signal that came, if one did.
+    /// Ends the program by the signal that was received, if any.
     pub fn end_if_pending(&self) {
         if let Some(signal) = self.pending() {
             die_by(signal);
@@ -189,33 +194,22 @@ pub fn begin_change() -> MutexGuard<'static, ()> {
 }
 
 /// For a service, after [`defer()`]: lets the ending signals end the program as soon as no change is
-/// under way. SIGTERM is how a service is stopped: exit code 0.
+/// under way. SIGTERM stops a service, so the exit code is 0.
 ///
 /// # Errors
 /// The handlers cannot be installed, or their thread cannot be started.
 pub fn end_between_changes(tidy_up: fn()) -> Result<()> {
-    let error = |err: std::io::Error| {
-        Error::new(Kind::Other, format!("cannot handle signals: {}", plain(&err)))
-    };
-    let mut signals = Signals::new(not_ignored()).map_err(error)?;
-    let run = move || {
-        for signal in signals.forever() {
-            let _idle = begin_change();
-            tidy_up();
-            if signal == SIGTERM {
-                process::exit(0);
-            }
-            die_by(signal);
+    spawn_handler(move |signal| {
+        let _idle = begin_change();
+        tidy_up();
+        if signal == SIGTERM {
+            process::exit(0);
         }
-    };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .stack_size(64 * 1024)
-        .spawn(run)
-        .map_err(error)?;
-    Ok(())
+        die_by(signal);
+    })
 }
 
+/// Ends the program as the signal does by default; process 1 exits with 128+n.
 fn die_by(signal: i32) {
     if process::id() == 1 {
         process::exit(128 + signal);

@@ -1,5 +1,5 @@
-//! What systemd is told (sd_notify(3)): datagrams to the socket that NOTIFY_SOCKET names. A failure
-//! is logged, never fatal.
+//! Notifications to systemd (sd_notify(3)): datagrams to the socket that NOTIFY_SOCKET names. A
+//! failure is logged, never fatal.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,37 +10,39 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use crate::ui::escape_control;
 
-/// The service is up: what was to be done is done.
+/// The service is up.
 pub fn ready() {
-    say("READY=1");
+    notify("READY=1");
 }
 
-/// The service goes down.
+/// The service is stopping.
 pub fn stopping() {
-    say("STOPPING=1");
+    notify("STOPPING=1");
 }
 
-/// What the service does now, in a line.
+/// Sets the line that describes what the service is doing.
 pub fn status(line: &str) {
-    say(&format!("STATUS={}", escape_control(line)));
+    notify(&format!("STATUS={}", escape_control(line)));
 }
 
-fn say(message: &str) {
+fn notify(message: &str) {
     let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     match send(&name, message) {
-        Ok(()) => log::debug!("told systemd {message}"),
-        Err(err) => log::debug!("cannot tell systemd {message}: NOTIFY_SOCKET {name:?}: {err}"),
+        Ok(()) => log::debug!("notified systemd: {message}"),
+        Err(err) => {
+            log::debug!("cannot notify systemd ({message}) at NOTIFY_SOCKET {name:?}: {err}");
+        }
     }
 }
 
 fn send(name: &OsStr, message: &str) -> io::Result<()> {
     let address = match name.as_bytes() {
-        // An abstract name.
+        // The name of an abstract socket.
         [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
         _ => SocketAddr::from_pathname(name)?,
     };
     let socket = UnixDatagram::unbound()?;
-    // systemd that does not read must not hold us up.
+    // A systemd that does not read must not delay this process.
     socket.set_nonblocking(true)?;
     socket.send_to_addr(message.as_bytes(), &address).map(drop)
 }

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::identity::Ids;
+use crate::fnv::fnv1a;
 
 /// The longest name that is written out; file systems allow 255 bytes.
 const MAX_NAME_BYTES: usize = 200;
@@ -22,10 +23,8 @@ pub fn name(hook: &Path) -> String {
         }
     }
     if name.len() > MAX_NAME_BYTES {
-        // FNV-1a is good enough: the administrator chooses the names.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        // A collision is unlikely, and not an attack: the administrator chooses the names.
+        let hash = fnv1a(name.as_bytes());
         name = format!("{}%{hash:016x}", &name[name.len() - MAX_NAME_BYTES..]);
     }
     name

@@ -1,6 +1,6 @@
-//! What a wait waits for, and which other ends are a success too.
+//! The goal of a wait, and the other outcomes that count as success.
 
-/// What is waited for.
+/// The goal of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// The status DEPLOYED.
@@ -11,14 +11,14 @@ pub enum Goal {
     Managed,
 }
 
-/// The ends that are a success besides the goal.
+/// The outcomes that count as success besides the goal (`--ok-if`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OkIf {
     /// FAILED.
     pub failed: bool,
     /// UNPROCESSABLE.
     pub unprocessable: bool,
-    /// It is no RackConnect v2 server.
+    /// This is not a RackConnect v2 server.
     pub not_rackconnect: bool,
     /// The account has no Managed Operations.
     pub not_managed: bool,

@@ -1,10 +1,10 @@
 //! A task or a feature, as the API lists them.
 
-/// A task or a feature: a thing with a name and a status.
+/// The name and the status of a task or a feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedStatus {
-    /// The name, as it came.
+    /// The name, as received.
     pub name: String,
-    /// The status, as it came.
+    /// The status, as received.
     pub status: String,
 }

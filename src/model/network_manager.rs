@@ -11,12 +11,12 @@ pub enum NetworkManager {
     Ifupdown,
     /// Red Hat's network scripts: `/etc/sysconfig`.
     Sysconfig,
-    /// NetworkManager with a configuration of its own.
+    /// NetworkManager with its keyfiles.
     Keyfile,
 }
 
 impl NetworkManager {
-    /// The one of that name in `--as`.
+    /// The network manager that `--as` calls by this name.
     pub fn named(name: &str) -> Option<NetworkManager> {
         match name {
             "networkd" => Some(NetworkManager::Networkd),

@@ -1,23 +1,23 @@
-//! What the RackConnect v2.0 API can be asked, and in which formats it answers.
+//! The operations of the RackConnect v2.0 API, and the formats of their responses.
 //!
 //! Source: "The RackConnect v2.0 API".
 
 use std::fmt;
 
-/// What can be asked.
+/// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// The automation status.
     Status,
-    /// The status and the tasks behind it.
+    /// The status and its tasks.
     Details,
     /// The address of the RackConnect gateway.
     Gateway,
-    /// What RackConnect automates on this server.
+    /// The features that RackConnect automates on this server.
     Features,
 }
 
-/// A representation of an answer.
+/// The format of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The bare word or address.
@@ -29,8 +29,8 @@ pub enum Format {
 }
 
 impl Operation {
-    /// Every operation. Its place here is its number among processes that share a request, so that
-    /// new ones are appended.
+    /// Every operation. Its index is its number in the packets of `coalesce`, so new operations are
+    /// appended.
     pub const ALL: &[Operation] =
         &[Operation::Status, Operation::Details, Operation::Gateway, Operation::Features];
 
@@ -44,7 +44,7 @@ impl Operation {
         }
     }
 
-    /// The formats it is answered in, the API's default first.
+    /// The formats of its response, the API's default first.
     pub fn formats(self) -> &'static [Format] {
         match self {
             Operation::Status | Operation::Gateway => &[Format::Text, Format::Json, Format::Xml],
@@ -52,8 +52,8 @@ impl Operation {
         }
     }
 
-    /// The path and query that ask for `format`. Text is the default wherever it exists and is
-    /// asked for without a query, as all known programs do; `format=json` is attested too.
+    /// The path and query that request `format`. Text is the API's default wherever it exists, so
+    /// it is requested without a query, as all known programs do. Some of them use `format=json`.
     pub fn path_and_query(self, format: Format) -> String {
         match format {
             Format::Text => self.path().to_owned(),

@@ -1,8 +1,8 @@
-//! What `--probe` names: a host, and possibly a port, that must stay reachable.
+//! A host, and possibly a port, that must stay reachable (`--probe`).
 
 use std::net::IpAddr;
 
-/// The port of a probe that names none.
+/// The port of a probe without a given port.
 const DEFAULT_PORT: u16 = 443;
 
 /// A host to connect to.
@@ -12,20 +12,20 @@ pub struct Probe {
     pub name: String,
     /// The host.
     pub host: String,
-    /// The port if one was given.
+    /// The port, if one was given.
     given_port: Option<u16>,
 }
 
 impl Probe {
-    /// Parses `HOST[:PORT]`; an IPv6 address with a port stands in brackets.
+    /// Parses `HOST[:PORT]`; an IPv6 address with a port is in brackets.
     ///
     /// # Errors
-    /// The rest of a sentence that says what is wrong.
+    /// The end of a sentence: what is wrong.
     pub fn parse(text: &str) -> Result<Probe, String> {
-        let wrong = || format!("{text:?} is not HOST or HOST:PORT");
+        let invalid = || format!("{text:?} is not HOST or HOST:PORT");
         let (host, given_port) = match (text.parse::<IpAddr>(), text.rsplit_once(':')) {
             (Ok(_), _) | (_, None) => (text, None),
-            (_, Some((host, port))) => (host, Some(port.parse::<u16>().map_err(|_| wrong())?)),
+            (_, Some((host, port))) => (host, Some(port.parse::<u16>().map_err(|_| invalid())?)),
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -33,7 +33,7 @@ impl Probe {
             || given_port == Some(0)
             || !(host.parse::<IpAddr>().is_ok() || host.chars().all(is_name))
         {
-            return Err(wrong());
+            return Err(invalid());
         }
         Ok(Probe { name: text.to_owned(), host: host.to_owned(), given_port })
     }
@@ -43,7 +43,7 @@ impl Probe {
         self.given_port.unwrap_or(DEFAULT_PORT)
     }
 
-    /// Whether a refused connection shows that the host is reachable: no port was asked for.
+    /// Whether a refused connection also shows that the host is reachable, since no port was given.
     pub fn accepts_refusal(&self) -> bool {
         self.given_port.is_none()
     }

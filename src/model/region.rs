@@ -1,7 +1,6 @@
 //! The regions that have a RackConnect v2.0 API.
 
-/// One of the regions that have a RackConnect v2.0 API.
-/// Source: "The RackConnect v2.0 API", endpoints.
+/// One of these regions. Source: "The RackConnect v2.0 API", endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region(&'static str);
 
@@ -9,8 +8,7 @@ pub struct Region(&'static str);
 pub const REGION_CODES: [&str; 6] = ["dfw", "hkg", "iad", "lon", "ord", "syd"];
 
 impl Region {
-    /// The region of that code, in either case and with white space around it; none if there is no
-    /// such region.
+    /// The region with this code. Case and surrounding white space do not matter.
     pub fn from_code(code: &str) -> Option<Region> {
         REGION_CODES
             .iter()

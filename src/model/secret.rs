@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes a text over.
+    /// A secret with this text.
     pub fn new(text: String) -> Secret {
         Secret(Zeroizing::new(text))
     }
 
-    /// The text, for the one place that sends or stores it.
+    /// The text, for the code that sends or stores it.
     pub fn expose(&self) -> &str {
         &self.0
     }

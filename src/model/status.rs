@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What RackConnect's automation says of a server. Source: "The RackConnect v2.0 API",
+/// The state of RackConnect's automation of a server. Source: "The RackConnect v2.0 API",
 /// automation_status; UNPROCESSABLE: the metadata documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -14,7 +14,7 @@ pub enum Status {
     Failed,
     /// The automation was not attempted and never will be.
     Unprocessable,
-    /// A word that is not documented, as it came.
+    /// A word that is not documented, as received.
     Unknown(String),
 }
 
@@ -22,9 +22,8 @@ pub enum Status {
 const MAX_WORD_CHARS: usize = 64;
 
 impl Status {
-    /// Reads a word, without regard to case, surrounding white space or one pair of double quotes.
-    /// None if it is not one word of letters, digits, `_` and `-`, or if it is one of JSON's own
-    /// words.
+    /// Parses a word, ignoring case, surrounding white space and one pair of double quotes. `None`
+    /// if it is not one word of letters, digits, `_` and `-`, or if it is `null`, `true` or `false`.
     pub fn from_text(text: &str) -> Option<Status> {
         let word = unquoted(text);
         let known = [Status::Deploying, Status::Deployed, Status::Failed, Status::Unprocessable];
@@ -40,7 +39,7 @@ impl Status {
         wordlike.then(|| Status::Unknown(word.to_owned()))
     }
 
-    /// The word: as documented or, if unknown, as it came.
+    /// The word: as documented or, if unknown, as received.
     pub fn word(&self) -> &str {
         match self {
             Status::Deploying => "DEPLOYING",
@@ -58,7 +57,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Text without one pair of double quotes and the white space in and around them.
+/// The text without one pair of double quotes, and without white space inside and around them.
 pub fn unquoted(text: &str) -> &str {
     let text = text.trim();
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).trim()

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use super::window::{PERMITS, RateWindow};
 use crate::clock::BootInstant;
+use crate::fnv::fnv1a;
 
-/// The first bytes of the record; the last of them is the version of the format.
+/// The first bytes of the record. They have to change with its format.
 const MAGIC: [u8; 8] = *b"RCbudget";
 
 /// The size of the record: magic, boot id, `blocked_until`, `consecutive_403s`, `is_probing`,
 /// permit slots, checksum.
 pub const RECORD_BYTES: usize = 8 + 16 + 8 + 4 + 4 + 8 * PERMITS + 8;
 
-/// The id of a boot (/proc/sys/kernel/random/boot_id), without its dashes.
+/// The id of a boot (/proc/sys/kernel/random/boot_id) as a number.
 pub type BootId = [u8; 16];
 
-/// The record of a window.
+/// Encodes a window as a record.
 pub fn encode(window: &RateWindow, boot: &BootId) -> [u8; RECORD_BYTES] {
     let mut bytes = Vec::with_capacity(RECORD_BYTES);
     bytes.extend(MAGIC);
@@ -27,12 +28,12 @@ pub fn encode(window: &RateWindow, boot: &BootId) -> [u8; RECORD_BYTES] {
     for until in window.busy_until {
         bytes.extend(nanos(until).to_le_bytes());
     }
-    bytes.extend(checksum(&bytes).to_le_bytes());
+    bytes.extend(fnv1a(&bytes).to_le_bytes());
     bytes.try_into().expect("the sizes add up")
 }
 
-/// Reads the content of a file at the time `now`: the window of this boot; none if it is of another
-/// boot, whose requests no longer count.
+/// Decodes a record that is read at the time `now`; `None` if its window is of another boot, whose
+/// requests no longer count.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -48,7 +49,7 @@ pub fn decode(
     if content[..8] != MAGIC {
         return Err("wrong magic number");
     }
-    if number(sum) != checksum(content) {
+    if number(sum) != fnv1a(content) {
         return Err("wrong checksum");
     }
     if content[8..24] != *boot {
@@ -70,11 +71,11 @@ pub fn decode(
     }
 }
 
-/// Gives a record the checksum that it should have.
+/// Sets the checksum of a record.
 #[cfg(any(test, fuzzing))]
 pub fn seal(record: &mut [u8; RECORD_BYTES]) {
     let (content, sum) = record.split_at_mut(RECORD_BYTES - 8);
-    sum.copy_from_slice(&checksum(content).to_le_bytes());
+    sum.copy_from_slice(&fnv1a(content).to_le_bytes());
 }
 
 fn nanos(time: BootInstant) -> u64 {
@@ -86,14 +87,7 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// FNV-1a: against accidents, not against attackers.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// Reads a boot id as the kernel writes it.
+/// Parses a boot id as the kernel writes it.
 pub fn boot_id(text: &str) -> Option<BootId> {
     let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
     if digits.len() != 32 {

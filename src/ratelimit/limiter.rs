@@ -1,7 +1,7 @@
-//! The limiter: the server's rate window as one process uses it.
+//! One process's use of the server's rate window.
 //!
-//! A process never forgets its own permits. Every user can write the shared file, so a permit that
-//! is missing there was lost or erased, and is entered again before anything else.
+//! A process remembers its own permits. Every user may be able to write the shared file, so a permit
+//! that is missing there was lost or erased: it is added again before anything else.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,33 +14,40 @@ use crate::clock::BootInstant;
 const LOCAL_PERMITS: usize = 6;
 
 /// The time between two requests of such a process's wait; and how long a process that finds the
-/// window locked goes on trying.
+/// window locked keeps trying to lock it.
 const LOCAL_INTERVAL: Duration = Duration::from_secs(WINDOW.as_secs() / LOCAL_PERMITS as u64);
 
-/// How soon it tries again. It spends most of the time trying.
+/// The pause between two attempts, each of which waits for the lock for [`LOCK_TIMEOUT`].
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
-/// How long the lock is waited for once the response is there, which must not be delayed.
-const LOCK_TIMEOUT_AFTERWARDS: Duration = Duration::from_millis(100);
+/// How long the lock is waited for after the response was read, which must not be delayed.
+const LOCK_TIMEOUT_AFTER_RESPONSE: Duration = Duration::from_millis(100);
 
-/// The server's rate window, as one process sees it.
+/// The server's rate window as this process uses it.
 pub struct RateLimiter {
     file: SharedFile,
     /// The permits of this process.
     own: RateWindow,
-    /// When it last took one.
+    /// When this process last took one.
     last_taken: Option<BootInstant>,
     /// Whether `own` knows of a block that the shared window does not.
     has_unshared_block: bool,
     /// Whether the next request counts as process-local.
     is_local: bool,
-    /// Since when it has tried to get the lock for the next request, and when it last tried.
-    lock_tries: Option<(BootInstant, BootInstant)>,
-    /// Whether it has warned that nothing can be shared.
+    /// The attempts to lock the window for the next request, if any has failed.
+    lock_attempts: Option<LockAttempts>,
+    /// Whether it was logged that the window cannot be shared.
     has_warned: bool,
 }
 
-/// The permission to send one request at once.
+/// When the attempts to lock the window were made.
+#[derive(Clone, Copy)]
+struct LockAttempts {
+    first: BootInstant,
+    last: BootInstant,
+}
+
+/// The permission to send one request now.
 #[derive(Clone, Copy, Debug)]
 pub struct LimiterPermit {
     permit: Permit,
@@ -63,7 +70,7 @@ impl RateLimiter {
             last_taken: None,
             has_unshared_block: false,
             is_local: false,
-            lock_tries: None,
+            lock_attempts: None,
             has_warned: false,
         }
     }
@@ -78,24 +85,23 @@ impl RateLimiter {
         match self.shared_or_local(deadline, |window, now| window.check(now, reserved))? {
             Some(()) => Ok(()),
             None => {
-                // Whether anything can be shared is not tried twice for one request.
+                // For this request `take` does not try again to share the window.
                 self.is_local = true;
                 self.check_local(BootInstant::now(), reserved)
             }
         }
     }
 
-    /// How many requests could be sent now, as far as all processes together know.
+    /// How many requests could be sent now, according to the shared window.
     ///
     /// # Errors
-    /// Why there is no shared window that could tell: a sentence.
+    /// Why the window cannot be shared: a sentence.
     pub fn free_permits(&mut self, deadline: BootInstant) -> Result<usize, String> {
         self.shared(deadline, |window, now| window.free_permits(now))
             .map_err(|err| err.message().to_owned())
     }
 
-    /// Takes a permit for a request that is sent at once and has its response by `deadline` or
-    /// never.
+    /// Takes a permit for a request that is sent now. Its response is waited for until `deadline`.
     ///
     /// # Errors
     /// When to try again.
@@ -121,7 +127,7 @@ impl RateLimiter {
                 self.own.take(now, deadline, 0)?
             }
         };
-        self.lock_tries = None;
+        self.lock_attempts = None;
         self.last_taken = Some(now);
         Ok(LimiterPermit { permit, is_shared: shared.is_some() })
     }
@@ -132,7 +138,7 @@ impl RateLimiter {
             self.own.answered(permit, BootInstant::now());
             return;
         }
-        let recorded = self.shared(soon(), |window, now| {
+        let recorded = self.shared(after_response(), |window, now| {
             window.answered(permit, now);
             now
         });
@@ -142,34 +148,27 @@ impl RateLimiter {
         }
     }
 
-    /// The response was a 403. Returns how many were consecutive: before each but the first,
-    /// nothing was requested for a minute.
+    /// The response was a 403. Returns the number of consecutive 403s: no request was sent in the
+    /// minute before each of them but the first.
     pub fn forbidden(&mut self, LimiterPermit { permit, is_shared }: LimiterPermit) -> u32 {
-        let recorded = match is_shared {
-            true => {
-                self.shared(soon(), |window, now| (window.forbidden(permit, now), now)).map(Some)
-            }
-            false => Ok(None),
-        };
-        match recorded {
-            Ok(Some((count, now))) => {
-                self.own.forbidden(permit, now);
-                count
-            }
-            Ok(None) => {
-                self.has_unshared_block = true;
-                self.own.forbidden(permit, BootInstant::now())
-            }
-            Err(err) => {
-                log::debug!("other processes learn of the 403 later: {}", err.message());
-                self.has_unshared_block = true;
-                self.own.forbidden(permit, BootInstant::now())
+        if is_shared {
+            let deadline = after_response();
+            match self.shared(deadline, |window, now| (window.forbidden(permit, now), now)) {
+                Ok((count, now)) => {
+                    self.own.forbidden(permit, now);
+                    return count;
+                }
+                Err(err) => {
+                    log::debug!("other processes learn of the 403 later: {}", err.message());
+                }
             }
         }
+        self.has_unshared_block = true;
+        self.own.forbidden(permit, BootInstant::now())
     }
 
-    /// The law of a process that shares nothing. The requests of a wait are spread evenly, so that
-    /// the next one is never far away.
+    /// The limit of a process that shares nothing. The requests of a wait, which leaves permits to
+    /// others, are spread evenly, so that the next one is never far away.
     fn check_local(&self, now: BootInstant, reserved: usize) -> Result<(), RateLimited> {
         match self.last_taken {
             Some(last) if reserved > 0 && last + LOCAL_INTERVAL > now => {
@@ -180,17 +179,19 @@ impl RateLimiter {
     }
 
     /// Records that this process, or its leader, found the window locked. Returns whether to try
-    /// again; otherwise the next request counts against the process-local limit. The time for
-    /// trying starts again after a while without an attempt.
+    /// again; if not, the next request counts against the process-local limit. After a while
+    /// without an attempt, the next one counts as the first again.
     pub fn record_locked(&mut self, now: BootInstant) -> bool {
-        let recent = self.lock_tries.filter(|(_, last)| now.since(*last) < 3 * LOCK_TIMEOUT);
-        let since = recent.map_or(now - LOCK_TIMEOUT, |(since, _)| since);
-        self.lock_tries = Some((since, now));
-        now < since + LOCAL_INTERVAL
+        let recent =
+            self.lock_attempts.filter(|attempts| now.since(attempts.last) < 3 * LOCK_TIMEOUT);
+        // The attempt that failed at `now` began about one timeout before.
+        let first = recent.map_or(now - LOCK_TIMEOUT, |attempts| attempts.first);
+        self.lock_attempts = Some(LockAttempts { first, last: now });
+        now < first + LOCAL_INTERVAL
     }
 
-    /// What `act` returns for the shared window; none if the next request is one of a process
-    /// alone.
+    /// What `act` returns for the shared window; `None` if the window cannot be shared, so that the
+    /// next request counts as process-local.
     fn shared_or_local<R>(
         &mut self,
         deadline: BootInstant,
@@ -198,7 +199,7 @@ impl RateLimiter {
     ) -> Result<Option<R>, RateLimited> {
         let err = match self.shared(deadline, act) {
             Ok(result) => {
-                self.lock_tries = None;
+                self.lock_attempts = None;
                 return result.map(Some);
             }
             Err(err) => err,
@@ -218,7 +219,8 @@ impl RateLimiter {
         Ok(None)
     }
 
-    /// What `act` returns for the shared window, which knows at least what this process knows.
+    /// What `act` returns for the shared window, after this process's own permits and blocks were
+    /// added to it.
     fn shared<R>(
         &mut self,
         deadline: BootInstant,
@@ -240,8 +242,9 @@ impl RateLimiter {
     }
 }
 
-fn soon() -> BootInstant {
-    BootInstant::now() + LOCK_TIMEOUT_AFTERWARDS
+/// How long a lock is waited for after a response was read.
+fn after_response() -> BootInstant {
+    BootInstant::now() + LOCK_TIMEOUT_AFTER_RESPONSE
 }
 
 #[cfg(test)]
@@ -335,7 +338,7 @@ mod tests {
             if taken % 2 == 0 {
                 limiter.answered(permit);
             }
-            // In place, as a user could who cannot write to the directory.
+            // In place, as a user without write access to the directory could do it.
             fs::write(state.join("budget"), &empty).unwrap();
         }
         let cause = limiter.take(in_ten_seconds(), 0).unwrap_err().cause;
@@ -343,7 +346,7 @@ mod tests {
         assert_eq!(limiter.free_permits(in_ten_seconds()), Ok(0));
     }
 
-    /// The 403 was forgotten, too, and the next request sent at once.
+    /// The 403 was forgotten as well, and the next request was sent immediately.
     #[test]
     fn an_erased_403_still_blocks_the_process_that_received_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -370,7 +373,7 @@ mod tests {
         }
     }
 
-    /// `facts --deadline 1s` took two seconds: each of its looks waited a second for the lock.
+    /// `facts --deadline 1s` took two seconds: it waited for the lock for a second, twice.
     #[test]
     fn a_locked_window_is_not_waited_for_beyond_the_deadline() {
         let folder = tempfile::tempdir().unwrap();
@@ -386,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_record_locked_to_get_the_lock_for_ten_seconds() {
+    fn a_locked_window_is_tried_for_ten_seconds() {
         let mut limiter = process_local();
         let at = |millis| BootInstant(Duration::from_secs(1_000) + Duration::from_millis(millis));
         assert!((0..9).all(|n| limiter.record_locked(at(n * 1_050))));
@@ -396,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_403_blocks_a_process_alone_too() {
+    fn a_403_blocks_a_process_that_shares_nothing_too() {
         let mut limiter = process_local();
         let permit = limiter.take(BootInstant::now(), 0).unwrap();
         assert_eq!(limiter.forbidden(permit), 1);

@@ -3,14 +3,14 @@
 //! Source: "The RackConnect v2.0 API": 30 requests a minute from each server; "the counter resets
 //! each minute". How that minute is aligned is unknown, so no 60 seconds may hold more than 30.
 //!
-//! The limit is the server's, so its processes share one [`RateWindow`]. `window` is the law and
-//! why it holds, `codec` its bytes, `shared_file` the file and the lock, `limiter` one process's
-//! use of it.
+//! The limit is the server's, so its processes share one [`RateWindow`]. `window` has the law and
+//! its proof, `codec` the encoding, `shared_file` the file and its lock, `limiter` one process's use
+//! of them.
 //!
-//! A process that can share nothing keeps to 6 requests a minute. A window that another process has
-//! locked is no such case at once: dozens of processes that were delayed together (by a disk that
-//! is busy for two seconds) would each send a request at once. Each goes on trying for as long as
-//! six a minute would keep it waiting anyway.
+//! A process that cannot share the window sends at most 6 requests a minute. It does not resort to
+//! that as soon as it finds the window locked: dozens of processes that are delayed together (by a
+//! disk that is busy for two seconds) would then all send a request at the same time. Each of them
+//! tries for ten seconds, the interval between two requests of such a process.
 
 pub(crate) mod codec;
 mod limiter;

@@ -5,19 +5,19 @@
 //!
 //! **Why it holds.** There are 30 permit slots. A process takes a permit, which makes a slot busy,
 //! and sends one request within the next second; so the request arrives after its slot became busy.
-//! It arrives before its response was read and, if none was read, before its deadline (what is not
-//! sent by then is never sent). The slot stays busy until 60 s after that moment. So a slot is busy
-//! from before its request arrives until at least 60 s after it arrived: of two requests of one
+//! It arrives before its response is read or, if no response is read, before its deadline (after
+//! which it is not sent any more). The slot stays busy until 60 s after that moment. So a slot is busy
+//! from before its request arrives until at least 60 s after it arrived: of two requests in one
 //! slot the second arrives more than 60 s after the first, and 60 s hold at most one request of
 //! each slot. No process frees a slot early: one that dies leaves it busy until 60 s after the
 //! deadline. It does not matter which process holds a permit, so all share one window, kept by
 //! [`super::shared_file`] on a clock that neither steps nor stops.
 //!
-//! Outside the law are a process that is stopped between its last look at the clock and the send,
+//! Not covered are a process that is stopped between its last reading of the clock and the send,
 //! the kernel's retransmissions after a deadline and, if the state is destroyed, the requests of
 //! other processes that were sent before and have no response.
 //!
-//! **After a 403** something else uses the limit too. All processes are blocked for 60 s; then the
+//! **A 403** means that something else uses the limit too. All processes are blocked for 60 s; then the
 //! first to take a permit probes, and the others are blocked until it has its response (or its
 //! deadline has passed).
 
@@ -25,27 +25,27 @@ use std::time::Duration;
 
 use crate::clock::BootInstant;
 
-/// How many requests the server answers in [`WINDOW`].
+/// How many requests the API answers in any [`WINDOW`]. Source: see the module `ratelimit`.
 pub const PERMITS: usize = 30;
 
-/// How many permits a wait leaves free, so that a person's command gets through at once.
+/// How many permits a wait leaves free, so that a person's command need not wait for one.
 pub const RESERVED_PERMITS: usize = 6;
 
-/// The span in which [`PERMITS`] holds, and for which all are blocked after a 403.
+/// The time in which at most [`PERMITS`] requests are sent; all are blocked for it after a 403.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// The shortest interval between two requests of a wait: 20 requests a minute, which leave a third
 /// of the limit to others.
 pub const MIN_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The longest that a request may take. It bounds what a permit can cost, and so which times are
-/// possible in a state that others can write.
+/// The longest that a request may take. It bounds how long a permit can make a slot busy, and so
+/// the times that are possible in a file that others can write.
 pub const MAX_REQUEST_TIME: Duration = Duration::from_secs(120);
 
 /// How old a permit may be when its request is sent.
 const MAX_PERMIT_AGE: Duration = Duration::from_secs(1);
 
-/// How often the result of a probe is looked for.
+/// How often the result of another process's probe is polled.
 const PROBE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A request may not be sent yet.
@@ -53,11 +53,11 @@ const PROBE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct RateLimited {
     /// When to try again.
     pub until: BootInstant,
-    /// What stands in the way.
+    /// Why.
     pub cause: LimitCause,
 }
 
-/// What stands in the way of a request.
+/// Why a request may not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitCause {
     /// The requests of our own processes.
@@ -67,11 +67,11 @@ pub enum LimitCause {
     Forbidden(u32),
     /// Another process holds the lock of the shared window.
     Locked,
-    /// A process that shares nothing spreads its few requests.
+    /// A process that shares nothing spreads its few requests evenly.
     ProcessLocal,
 }
 
-/// The permission to send one request at once.
+/// The permission to send one request within [`MAX_PERMIT_AGE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
     taken: BootInstant,
@@ -88,14 +88,14 @@ impl Permit {
     }
 }
 
-/// The permit slots, and what a 403 left behind.
+/// The permit slots, and the block after a 403.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RateWindow {
     /// Until when each slot is busy. Slots with the same time are interchangeable.
     pub(super) busy_until: [BootInstant; PERMITS],
-    /// No request may be sent before.
+    /// No request may be sent before this time.
     pub(super) blocked_until: BootInstant,
-    /// As long as it is not zero, the next permit is a probe.
+    /// If it is not zero, the next permit is a probe.
     pub(super) consecutive_403s: u32,
     /// Whether a probe is under way, whose deadline is `blocked_until`.
     pub(super) is_probing: bool,
@@ -105,7 +105,7 @@ impl RateWindow {
     /// Whether a permit could be taken, leaving `reserved` permits free.
     ///
     /// # Errors
-    /// None is free before the moment in it; whether one is then is not certain.
+    /// No permit is free before the time in it. Another process may take the one that is free then.
     pub fn check(&self, now: BootInstant, reserved: usize) -> Result<(), RateLimited> {
         if self.blocked_until > now {
             let until = match self.is_probing {
@@ -121,8 +121,8 @@ impl RateWindow {
         if busy.len() < allowed {
             return Ok(());
         }
-        // So many must end first that fewer than `allowed` are left. One without a response ends
-        // earlier than it says if the response comes, but no sooner than in a whole window.
+        // Slots have to become free until fewer than `allowed` are busy. A slot without a response
+        // becomes free earlier if the response comes, but not before a whole window has passed.
         busy.sort_unstable();
         let until = busy[busy.len() - allowed].min(now + WINDOW);
         Err(RateLimited { until, cause: LimitCause::UsedUp })
@@ -169,8 +169,8 @@ impl RateWindow {
         }
     }
 
-    /// The response to the request of `permit` was a 403. Returns how many were consecutive: before
-    /// each but the first, nothing was requested for a minute.
+    /// The response to the request of `permit` was a 403. Returns the number of consecutive 403s: no
+    /// request was sent in the minute before each of them but the first.
     pub fn forbidden(&mut self, permit: Permit, now: BootInstant) -> u32 {
         self.shorten(permit, now);
         self.blocked_until = self.blocked_until.max(now + WINDOW);
@@ -187,12 +187,12 @@ impl RateWindow {
         let until = permit.until.min(now + WINDOW);
         match self.busy_until.iter_mut().find(|busy| **busy == permit.until) {
             Some(busy) => *busy = until,
-            // The state was lost since.
+            // The state has been lost since.
             None => self.enter(until),
         }
     }
 
-    /// Makes the slot busy that becomes free first.
+    /// Makes the slot that becomes free first busy until `until`.
     pub(super) fn enter(&mut self, until: BootInstant) {
         if let Some(first) = self.busy_until.iter_mut().min()
             && *first < until
@@ -212,8 +212,8 @@ impl RateWindow {
         }
     }
 
-    /// Blocks for as long as a 403 does that `other` knows of. Only a probe ends a block, and none
-    /// is sent before that time: if it is missing here, it was lost or erased.
+    /// Adds the block after a 403 that `other` knows of. Only a probe ends a block, and no probe is
+    /// sent before its time is over, so a block that is missing here was lost or erased.
     pub(super) fn add_block(&mut self, other: &RateWindow, now: BootInstant) {
         if other.blocked_until > now
             && !other.is_probing
@@ -225,7 +225,7 @@ impl RateWindow {
         }
     }
 
-    /// Adds all that another window knows about requests that are (in part) others than this one's.
+    /// Adds the permits and the block of another window, some of which this one may have already.
     pub(super) fn merge(&mut self, other: &RateWindow, now: BootInstant) {
         self.add_permits(other, now);
         self.blocked_until = self.blocked_until.max(other.blocked_until);
@@ -233,20 +233,20 @@ impl RateWindow {
         self.is_probing |= other.is_probing;
     }
 
-    /// What has to be assumed where nothing is known: all permits were taken just now, and their
-    /// holders send their requests (and enter the permits again when the responses are read).
+    /// The window that is assumed where nothing is known: all permits were just taken, and their
+    /// holders send their requests (and enter the permits again when they have read the responses).
     pub(super) fn unknown(now: BootInstant) -> RateWindow {
         RateWindow { busy_until: [now + MAX_PERMIT_AGE + WINDOW; PERMITS], ..RateWindow::default() }
     }
 
-    /// Whether requests can have led to it.
+    /// Whether requests can have led to this state.
     pub(super) fn is_possible(&self, now: BootInstant) -> bool {
         let last = now + MAX_REQUEST_TIME + WINDOW;
         self.busy_until.iter().all(|until| *until <= last)
             && self.blocked_until <= now + MAX_REQUEST_TIME.max(WINDOW)
     }
 
-    /// The window by a clock that is ahead by that many nanoseconds (of another time namespace).
+    /// The window by a clock (of another time namespace) that is `nanos` nanoseconds ahead.
     pub(super) fn shifted(&self, nanos: i128) -> RateWindow {
         let shift = |time: BootInstant| time.shifted(nanos);
         RateWindow {
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(
             new.take(at(4), at(14), 0),
             used_up(64),
-            "31 are known, and 30 find room: the first to end goes"
+            "31 are known for 30 slots: the first to end is dropped"
         );
     }
 

@@ -1,5 +1,4 @@
-//! The region whose ServiceNet endpoint answers for this server, and how it is detected where no
-//! setting gives it.
+//! The detection of this server's region, whose endpoint on ServiceNet answers for it.
 
 use std::path::Path;
 
@@ -8,17 +7,17 @@ use crate::model::{Region, Tree};
 use crate::state::file::{self, Links};
 use crate::xenstore::{Connection, Server, Value, XenstoreError, metadata};
 
-/// cloud-init's record of the instance. It has no Rackspace datasource, so `v1.region` is usually
+/// cloud-init's instance data. cloud-init has no datasource for Rackspace, so `v1.region` is usually
 /// null.
 const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 
 /// The largest instance data that is read. cloud-init writes some ten kilobytes.
 const MAX_INSTANCE_DATA_BYTES: u64 = 4 << 20;
 
-/// What the server itself knows of its region.
+/// The result of detecting the region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detected {
-    /// The region, and where it is known from.
+    /// The region, and its source.
     Known(Region, String),
     /// Nothing yet: xenstore is there, but still empty, or does not work for a command that can
     /// wait until it does. It is worth looking again.
@@ -27,7 +26,7 @@ pub enum Detected {
     Unknown(String),
 }
 
-/// What to do about a xenstore that does not work.
+/// What to do if xenstore does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnBrokenXenstore {
     /// The region is unknown then.
@@ -36,8 +35,8 @@ pub enum OnBrokenXenstore {
     Retry,
 }
 
-/// Asks the server itself for its region: xenstore, until `until` if that is given, then
-/// cloud-init. Asks nothing of the network.
+/// Detects the region without a network: from xenstore, by `until` if that is given, then from
+/// cloud-init's instance data.
 pub fn detect(until: Option<BootInstant>, on_broken: OnBrokenXenstore) -> Detected {
     let is_patient = on_broken == OnBrokenXenstore::Retry;
     let open = if is_patient { Connection::open_again() } else { Connection::open() };
@@ -53,8 +52,7 @@ pub fn detect(until: Option<BootInstant>, on_broken: OnBrokenXenstore) -> Detect
     }
 }
 
-/// The region in xenstore. Where there is neither it nor another provider's name, it may still
-/// come.
+/// The region in xenstore. If it is missing, it may still appear, unless the provider is another.
 fn xenstore(store: &mut Connection) -> Result<Detected, XenstoreError> {
     let value = store.value(metadata::REGION)?;
     store.works();
@@ -86,7 +84,7 @@ fn cloud_init(path: &Path) -> Option<Region> {
         .ok()?
 }
 
-/// The region in cloud-init's record, if one of RackConnect's is there.
+/// The region in cloud-init's instance data, if it is one of RackConnect's.
 pub(crate) fn of_instance_data(json: &[u8]) -> Result<Option<Region>, String> {
     let data = Tree::from_json(json)?;
     let code = data.get("v1").and_then(|v1| v1.get("region")).and_then(Tree::as_text);
@@ -116,7 +114,7 @@ mod tests {
         assert_eq!(cloud_init(&directory.path().join("absent")), None);
     }
 
-    /// It was waited for without end, and a larger file was cut and not refused.
+    /// A FIFO was waited for without end, and a large file was cut off and not refused.
     #[test]
     fn a_fifo_or_a_large_file_as_instance_data_is_refused_at_once() {
         let directory = tempfile::tempdir().unwrap();

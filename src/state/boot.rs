@@ -1,18 +1,18 @@
-//! Which boot this is, and which clock this process sees.
+//! The id of this boot, and the offset of this process's boot clock.
 
 use std::fs;
 
-/// The identity of the boot (random(4)).
+/// The id of the boot (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The time namespace of this process, and that of its children: they differ between an unshare(2)
 /// and the next execve(2) or fork(2).
 const TIME_NAMESPACES: [&str; 2] = ["/proc/self/ns/time", "/proc/self/ns/time_for_children"];
 
-/// The name of the initial time namespace (the kernel's PROC_TIME_INIT_INO).
+/// The link to the initial time namespace (the kernel's PROC_TIME_INIT_INO).
 const INITIAL_TIME_NAMESPACE: &str = "time:[4026531834]";
 
-/// The clocks of the time namespace, relative to the initial one (time_namespaces(7)).
+/// The offsets of the children's time namespace from the initial one (time_namespaces(7)).
 const TIME_OFFSETS: &str = "/proc/self/timens_offsets";
 
 /// The boot id as the kernel writes it.
@@ -21,20 +21,21 @@ pub fn boot_id() -> Option<String> {
 }
 
 /// By how many nanoseconds this process's CLOCK_BOOTTIME is ahead of that of the initial time
-/// namespace; none if that cannot be known. Kernels before 5.6 have one clock for all.
+/// namespace; `None` if that cannot be known. Kernels before 5.6 have no time namespaces.
 pub fn boot_clock_offset() -> Option<i128> {
     let [own, of_children] =
         TIME_NAMESPACES.map(|path| fs::read_link(path).ok().map(|link| link.into_os_string()));
     match own {
         None => Some(0),
         Some(own) if own == INITIAL_TIME_NAMESPACE => Some(0),
-        // The offsets are those of the children.
+        // The file has the offsets of the children's namespace, which is this process's as well.
         own if own == of_children => parse_offset(&fs::read_to_string(TIME_OFFSETS).ok()?),
         _ => None,
     }
 }
 
-/// The offset of the boot clock: a line `boottime SECONDS NANOSECONDS`.
+/// The offset of the boot clock: a line `boottime SECONDS NANOSECONDS`, or with the number of
+/// CLOCK_BOOTTIME, 7, in place of its name.
 fn parse_offset(text: &str) -> Option<i128> {
     let mut fields = text
         .lines()

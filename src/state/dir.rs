@@ -1,9 +1,8 @@
-//! A directory whose files processes leave for each other: opened once, and everything in it opened
-//! relative to it, so that nothing can be exchanged between a check and a use.
+//! The state directory, whose files processes share. It is opened once, and its files are opened
+//! relative to it, so that nothing can be replaced between a check and a use.
 //!
-//! Root's directory belongs to root, and no one else can write to it. Another user may have a
-//! directory of their own; there, they are what root is in root's. Nothing is opened through a
-//! symbolic link.
+//! Root's state directory belongs to root, and only root can write to it. Another user may have a
+//! directory of their own, with the same rules. Nothing is opened through a symbolic link.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -35,9 +34,9 @@ const MAX_SMALL_FILE_SYSTEM: u64 = 1 << 20;
 /// Whether a replaced file has to survive a crash of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// It need not: nothing in it outlives a reboot.
+    /// It need not: its content is useless after a reboot.
     UntilReboot,
-    /// It has to: file and directory are synced.
+    /// It has to: the file and the directory are synced.
     Synced,
 }
 
@@ -45,7 +44,7 @@ pub enum Durability {
 /// stays, and nothing else is left behind.
 ///
 /// # Errors
-/// As the system says.
+/// The system's error.
 pub fn replace(
     dir: &File,
     name: &str,
@@ -73,10 +72,10 @@ pub fn replace(
     if is_synced { dir.sync_all() } else { Ok(()) }
 }
 
-/// Why a directory is not used. Displayed as a sentence.
+/// Why a directory cannot be used. Displayed as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateDirError {
-    /// Other users can change what is in it.
+    /// Other users can change its content.
     Untrusted(String),
     /// It cannot be created, opened or examined.
     Unusable(String),
@@ -90,13 +89,14 @@ impl fmt::Display for StateDirError {
 }
 
 impl StateDirError {
-    fn failed(path: &Path, what: &str, err: &io::Error) -> StateDirError {
-        StateDirError::Unusable(format!("{} cannot be {what}: {}", path.display(), plain(err)))
+    /// `action`: opened, created or examined.
+    fn failed(path: &Path, action: &str, err: &io::Error) -> StateDirError {
+        StateDirError::Unusable(format!("{} cannot be {action}: {}", path.display(), plain(err)))
     }
 }
 
-/// Whether only root can change what `path` leads to, which may be a file to be executed. Processes
-/// of other users have nothing to lose, and may use anything.
+/// Checks that only root can change the file that `path` leads to, so that root may even execute it.
+/// A process of another user may use any path: it can only harm that user.
 ///
 /// # Errors
 /// Others can change it, or it cannot be examined.
@@ -105,12 +105,12 @@ pub fn check_path(path: &Path) -> Result<(), StateDirError> {
         return Ok(());
     }
     trust::check_path(path, StickyDirectory::HoldsDirectories).map_err(|err| match err {
-        TrustError::Untrusted(_) => StateDirError::Untrusted(err.of(path)),
-        TrustError::Io(_) => StateDirError::Unusable(err.of(path)),
+        TrustError::Untrusted(_) => StateDirError::Untrusted(err.sentence(path)),
+        TrustError::Io(_) => StateDirError::Unusable(err.sentence(path)),
     })
 }
 
-/// A directory, open.
+/// An open state directory.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
@@ -137,7 +137,7 @@ impl StateDir {
         StateDir::accept(path, Ok(file))
     }
 
-    /// Opens a directory; none if it does not exist.
+    /// Opens a directory; `None` if it does not exist.
     ///
     /// # Errors
     /// See [`StateDirError`].
@@ -148,7 +148,7 @@ impl StateDir {
         }
     }
 
-    /// The directory, if only its user and root can change what is in it.
+    /// Accepts a directory if only root and this user can change its content.
     fn accept(path: &Path, opened: io::Result<File>) -> Result<StateDir, StateDirError> {
         let file = opened.map_err(|err| StateDirError::failed(path, "opened", &err))?;
         check_path(path)?;
@@ -164,7 +164,7 @@ impl StateDir {
         if owner != 0 && owner != user {
             return Err(wrong(format!("belongs to another user (uid {owner})")));
         }
-        // A group of a user's own is common, and root's trusts no group.
+        // A user commonly has a private group. Root trusts no group.
         let others = if user == 0 { 0o022 } else { 0o002 };
         if metadata.mode() & others != 0 {
             let mode = metadata.mode() & 0o7777;
@@ -173,8 +173,8 @@ impl StateDir {
         Ok(StateDir { path, file, owner })
     }
 
-    /// The directory below this one whose file system is a small one in memory, so that what others
-    /// write to a file there is bounded; none if there is no such directory.
+    /// The subdirectory `name`, if a small tmpfs is mounted there. Its size bounds the files that
+    /// other users can write to.
     pub fn small_file_system(&self, name: &str) -> Option<StateDir> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.file, name, flags, Mode::empty()).ok()?);
@@ -190,7 +190,7 @@ impl StateDir {
         &self.path
     }
 
-    /// Whether it belongs to this process's user, who alone creates files in it.
+    /// Whether it belongs to this process's user. Other users create no files in it.
     pub fn is_own(&self) -> bool {
         self.owner == geteuid().as_raw()
     }
@@ -205,7 +205,7 @@ impl StateDir {
     /// open the lock file; every user could lock the directory itself.
     ///
     /// # Errors
-    /// As the system says; [`ErrorKind::TimedOut`] if another process holds the lock.
+    /// The system's error; [`ErrorKind::TimedOut`] if another process holds the lock.
     pub fn lock(&self) -> io::Result<File> {
         let file = self.open_file(LOCK_FILE, OFlag::O_RDWR | OFlag::O_CREAT, 0o600)?;
         check_file(&file).map_err(io::Error::other)?;
@@ -218,7 +218,7 @@ impl StateDir {
     /// Replaces a file; see [`replace`].
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error.
     pub fn replace(
         &self,
         name: &str,
@@ -229,8 +229,8 @@ impl StateDir {
         replace(&self.file, name, content, mode, durability)
     }
 
-    /// Replaces a file by what `content` makes of the old one, which is empty if it cannot be read
-    /// or is not trusted.
+    /// Replaces a file by the result of `content`, which is passed the old content: empty if it
+    /// cannot be read or is not trusted.
     ///
     /// # Errors
     /// The file and why it is not replaced: a sentence.
@@ -264,7 +264,7 @@ fn open_dir(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
 }
 
-/// Whether a file is a regular one of root's or of this user, and has no other name.
+/// Checks that a file is regular, belongs to root or this user, and has no other hard link.
 ///
 /// # Errors
 /// The end of a sentence that begins with its path.
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!((fs::read(folder.path().join("file")).unwrap(), mode), (b"old".to_vec(), 0o640));
     }
 
-    /// What a killed process left behind, or a link in its place, does not get in the way.
+    /// A temporary file may be left over from a killed process.
     #[test]
     fn a_leftover_or_a_link_in_place_of_the_temporary_file_is_not_written_through() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Reads files that other programs or people write: opened without blocking, regular, and bounded
 //! in size.
 //!
-//! A FIFO, a directory, a device or an endless file in place of a file is an error, never a hang.
+//! A FIFO, a directory, a device or an endless file is an error, and never makes the program hang.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use super::trust::{self, StickyDirectory, TrustError, Untrusted};
 /// Why a file was not read. Displayed as the end of a sentence that begins with its path.
 #[derive(Debug)]
 pub enum FileError {
-    /// The system refuses.
+    /// The system's error.
     Io(io::Error),
     /// It is a directory, a FIFO, a device or a socket.
     NotRegular,
@@ -27,9 +27,9 @@ pub enum FileError {
     TooLarge(u64),
     /// Another user can change it, or replace it.
     Untrusted {
-        /// How.
+        /// What the other user can change: the file, or a directory or link on the path to it.
         untrusted: Untrusted,
-        /// Whether it is the file itself that can be changed, and not something on the way to it.
+        /// Whether it is the file.
         is_file: bool,
     },
     /// It belongs to this other user.
@@ -71,7 +71,7 @@ impl fmt::Display for FileError {
 /// Whether symbolic links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// They are, as for files that an administrator places.
+    /// They are followed, as for files that an administrator places.
     Follow,
     /// They are refused, as for files that only this program writes.
     Refuse,
@@ -86,8 +86,8 @@ pub fn read(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
     contents(file, max)
 }
 
-/// The same for a file that root obeys: run as root, no other user may be able to change or replace
-/// it.
+/// The same for a file that controls what the program does: as root, it is refused if another user
+/// can change or replace it.
 ///
 /// # Errors
 /// See [`FileError`].
@@ -98,20 +98,20 @@ pub fn read_trusted(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, File
     }
 }
 
-/// The same for a file that is obeyed only if root wrote it, whatever user reads it.
+/// The same for a file that is used only if root wrote it, whichever user reads it.
 ///
 /// # Errors
 /// See [`FileError`].
 pub fn read_of_root(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
     let file = open(path, links)?;
-    // /dev/null, the one file here that is not regular, holds nothing to obey.
+    // The only other file that `open` accepts is /dev/null, which is empty.
     if file.metadata().map_err(FileError::Io)?.is_file() {
         check_trust(path)?;
     }
     contents(file, max)
 }
 
-/// Reads a file with secrets in it: this user's own, which no other user can read or write.
+/// Reads a file that contains secrets: it belongs to this user, and no other can read or write it.
 ///
 /// # Errors
 /// See [`FileError`].
@@ -126,8 +126,8 @@ pub fn read_private(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
     }
 }
 
-/// Whether only root can change or replace the file. Only root can exchange what is between opening
-/// and this check, too.
+/// Checks that only root can change or replace the file. If so, no other user can have replaced it
+/// since it was opened.
 fn check_trust(path: &Path) -> Result<(), FileError> {
     trust::check_path(path, StickyDirectory::HoldsFiles).map_err(|err| match err {
         TrustError::Io(err) => FileError::Io(err),
@@ -145,7 +145,7 @@ fn open(path: &Path, links: Links) -> Result<File, FileError> {
     }
     let file = File::options().read(true).custom_flags(flags.bits()).open(path);
     let file = file.map_err(FileError::Io)?;
-    // /dev/null stands for an empty file, as users expect.
+    // /dev/null counts as an empty file, as users expect.
     let is_null = path == Path::new("/dev/null");
     match file.metadata().map_err(FileError::Io)?.is_file() || is_null {
         true => Ok(file),
@@ -154,7 +154,7 @@ fn open(path: &Path, links: Links) -> Result<File, FileError> {
 }
 
 fn contents(file: File, max: u64) -> Result<Vec<u8>, FileError> {
-    // Most files are read at once into that much.
+    // Most files fit, so that they are read by one system call.
     let mut bytes = Vec::with_capacity(4_096);
     file.take(max + 1).read_to_end(&mut bytes).map_err(FileError::Io)?;
     match bytes.len() as u64 > max {

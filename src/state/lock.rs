@@ -1,5 +1,5 @@
-//! Locks between processes: flock(2), by std. A lock ends when its file is closed, so that nothing
-//! can fail at its end.
+//! Locks between processes: flock(2), by std. A lock is released when its file is closed, so that
+//! releasing it cannot fail.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use crate::clock::BootInstant;
 
-/// How soon a lock is tried again: at first, then at most, then at most for a lock that has been
-/// taken for longer than [`LONG_WAIT`].
-const FIRST_RETRY: Duration = Duration::from_micros(200);
-const MAX_RETRY: Duration = Duration::from_millis(10);
-const LONG_RETRY: Duration = Duration::from_millis(200);
+/// The time until a lock is tried for the second time. It doubles up to [`MAX_BACKOFF`].
+const FIRST_BACKOFF: Duration = Duration::from_micros(200);
+const MAX_BACKOFF: Duration = Duration::from_millis(10);
+
+/// After [`LONG_WAIT`] the time between two attempts doubles up to this.
+const MAX_LONG_BACKOFF: Duration = Duration::from_millis(200);
 const LONG_WAIT: Duration = Duration::from_secs(5);
 
-/// What came of an attempt to lock.
+/// The result of an attempt to lock a file.
 #[derive(Debug)]
 pub enum LockAttempt {
     /// The lock is held as long as the file is open.
@@ -24,29 +25,29 @@ pub enum LockAttempt {
     Taken,
 }
 
-/// Tries to lock a file for this process alone.
+/// Tries to take an exclusive lock on a file.
 ///
 /// # Errors
-/// The file system refuses.
+/// The file system's error.
 pub fn try_exclusive(file: &File) -> io::Result<LockAttempt> {
     outcome(file.try_lock())
 }
 
-/// Tries to lock a file together with others that only look.
+/// Tries to take a shared lock on a file, for a process that only reads it.
 ///
 /// # Errors
-/// The file system refuses.
+/// The file system's error.
 pub fn try_shared(file: &File) -> io::Result<LockAttempt> {
     outcome(file.try_lock_shared())
 }
 
-/// Locks a file for this process alone, trying until `deadline`: flock(2) has no timeout.
+/// Takes an exclusive lock on a file, trying until `deadline`: flock(2) has no timeout.
 ///
 /// # Errors
-/// The file system refuses.
+/// The file system's error.
 pub fn lock_until(file: &File, deadline: BootInstant) -> io::Result<LockAttempt> {
     let start = BootInstant::now();
-    let mut pause = FIRST_RETRY;
+    let mut backoff = FIRST_BACKOFF;
     loop {
         let now = match try_exclusive(file)? {
             LockAttempt::Taken => BootInstant::now(),
@@ -55,9 +56,9 @@ pub fn lock_until(file: &File, deadline: BootInstant) -> io::Result<LockAttempt>
         if now >= deadline {
             return Ok(LockAttempt::Taken);
         }
-        thread::sleep(pause.min(deadline.since(now)));
-        let max = if now.since(start) > LONG_WAIT { LONG_RETRY } else { MAX_RETRY };
-        pause = (pause * 2).min(max);
+        thread::sleep(backoff.min(deadline.since(now)));
+        let max = if now.since(start) > LONG_WAIT { MAX_LONG_BACKOFF } else { MAX_BACKOFF };
+        backoff = (backoff * 2).min(max);
     }
 }
 
@@ -65,7 +66,7 @@ fn outcome(result: Result<(), TryLockError>) -> io::Result<LockAttempt> {
     match result {
         Ok(()) => Ok(LockAttempt::Held),
         Err(TryLockError::WouldBlock) => Ok(LockAttempt::Taken),
-        // A signal came in between: the caller tries again, as for a lock that is taken.
+        // Interrupted by a signal: the caller tries again, as for a lock that is taken.
         Err(TryLockError::Error(err)) if err.kind() == ErrorKind::Interrupted => {
             Ok(LockAttempt::Taken)
         }

@@ -1,5 +1,5 @@
-//! What processes leave on disk for each other and for later: one way to open, check, lock, read
-//! and replace files and directories, for all modules.
+//! The state that processes share on disk: one way to open, check, lock, read and replace files and
+//! directories, for all modules.
 
 pub mod boot;
 pub mod dir;

@@ -1,4 +1,4 @@
-//! `status.json`: what root's processes learned last, for scripts that only want to read.
+//! `status.json`: the last results of root's processes, for scripts that only read them.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -15,19 +15,18 @@ const FILE: &str = "status.json";
 /// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
 
-/// One thing that was learned; none in it: the API knows none.
+/// A result to be recorded. `None` in it means that the API has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learned {
     /// The status, one word.
     Status(Option<String>),
     /// The gateway.
     Gateway(Option<IpAddr>),
-    /// The outcome of a wait that ended well, one word: xenstore, and not the API, may have said
-    /// it.
+    /// The outcome of a successful wait, one word. Its source may be xenstore and not the API.
     Waited(String),
 }
 
-/// Records what was learned. Only root's processes do.
+/// Records a result. Only root's processes do.
 ///
 /// # Errors
 /// Why it cannot be written: a sentence.
@@ -42,8 +41,8 @@ pub fn learn(state_dir: &Path, learned: &Learned, region: Option<&str>) -> Resul
     })
 }
 
-/// The last word of this boot: the outcome of a wait that ended well, or the status of a response
-/// that came after it. A file that others than root could have written says nothing.
+/// The last known word of this boot: the outcome of a successful wait, or the status of a later
+/// response. A file that another user than root could have written is ignored.
 pub fn last_word(state_dir: &Path) -> Option<String> {
     let json = file::read_of_root(&state_dir.join(FILE), MAX_FILE_BYTES, Links::Refuse).ok()?;
     let known = Tree::from_json(&json).ok()?;
@@ -54,10 +53,10 @@ pub fn last_word(state_dir: &Path) -> Option<String> {
     text("waited").or_else(|| text("status")).map(str::to_owned)
 }
 
-/// The word of a wait on a server without RackConnect v2.
+/// The outcome of a wait on a server without RackConnect v2.
 pub const NOT_RACKCONNECT: &str = "NOT-RACKCONNECT";
 
-/// The new object. What the old one says of this boot stays, unless it was learned anew.
+/// The new object. Values of the old one stay if they are of this boot and not replaced.
 fn merged(old: &[u8], learned: &Learned, region: Option<&str>, now: &str, boot: &str) -> Tree {
     let old = Tree::from_json(old).ok();
     let old = old.filter(|old| old.get("boot_id").and_then(Tree::as_text) == Some(boot));
@@ -72,7 +71,7 @@ fn merged(old: &[u8], learned: &Learned, region: Option<&str>, now: &str, boot: 
     let waited = match learned {
         Learned::Waited(word) => Some(word.clone()),
         Learned::Gateway(_) => kept("waited"),
-        // A response is newer than a wait that ended before it; a 404 confirms NOT-RACKCONNECT.
+        // The response is newer than the outcome of the wait. A 404 confirms NOT-RACKCONNECT.
         Learned::Status(None) => kept("waited").filter(|word| word == NOT_RACKCONNECT),
         Learned::Status(Some(_)) => None,
     };

@@ -1,5 +1,5 @@
-//! Whether root may obey a file: no other user can change it, or replace it by changing a directory
-//! or a symbolic link on the way to it.
+//! Whether root may trust a file: no other user can change it, or replace it by changing a directory
+//! or a symbolic link on the path to it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,26 +13,26 @@ use nix::errno::Errno;
 
 use crate::error::plain;
 
-/// How many links the kernel follows. Source: path_resolution(7).
+/// How many symbolic links the kernel follows. Source: path_resolution(7).
 const MAX_LINKS: usize = 40;
 
-/// What a step of a path is.
+/// The type of a [`PathStep`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepKind {
     /// A directory.
     Directory,
     /// A symbolic link.
     Link,
-    /// Anything else, at the end.
+    /// Anything else: the last step of a path.
     File,
 }
 
-/// A directory, link or file on the way to a file.
+/// A directory, link or file on the path to a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathStep {
     /// Its path.
     pub path: PathBuf,
-    /// What it is.
+    /// Its type.
     pub kind: StepKind,
     /// Its owner.
     pub uid: u32,
@@ -40,13 +40,13 @@ pub struct PathStep {
     pub mode: u32,
 }
 
-/// What may be in a directory that everyone can write to and that has the sticky bit, such as /tmp.
-/// Other users cannot replace root's files there, but they may be able to add hard links to them.
+/// What is trusted in a directory that everyone can write to and that has the sticky bit, such as
+/// /tmp. Other users cannot replace root's files there, but they may be able to add hard links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StickyDirectory {
-    /// Directories only, of which there are no hard links: for what is executed.
+    /// Only directories, which cannot have hard links: for files that are executed.
     HoldsDirectories,
-    /// Files, too: for what is only read.
+    /// Directories and files: for files that are only read.
     HoldsFiles,
 }
 
@@ -55,7 +55,7 @@ pub enum StickyDirectory {
 pub struct Untrusted {
     /// The step that other users can change.
     pub path: PathBuf,
-    /// How they can.
+    /// How they can change it.
     pub reason: UntrustedReason,
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for Untrusted {
 pub enum TrustError {
     /// Others can change it.
     Untrusted(Untrusted),
-    /// The system refuses.
+    /// The system's error.
     Io(io::Error),
 }
 
@@ -105,7 +105,7 @@ impl fmt::Display for TrustError {
 
 impl TrustError {
     /// The error as a sentence about `path`, which was examined.
-    pub fn of(&self, path: &Path) -> String {
+    pub fn sentence(&self, path: &Path) -> String {
         match self {
             TrustError::Untrusted(untrusted) if untrusted.path == path => untrusted.to_string(),
             TrustError::Untrusted(untrusted) => {
@@ -116,7 +116,7 @@ impl TrustError {
     }
 }
 
-/// Whether only root can change what `path` leads to.
+/// Checks that only root can change the file that `path` leads to.
 ///
 /// # Errors
 /// See [`TrustError`].
@@ -125,15 +125,15 @@ pub fn check_path(path: &Path, sticky: StickyDirectory) -> Result<(), TrustError
     check(&steps, sticky).map_err(TrustError::Untrusted)
 }
 
-/// Whether only root can change what these steps, from / on, lead to: everything belongs to root,
-/// and no other user can write to it. A group counts as other users, even root's: it may have
-/// members, and an ACL shows as its permissions. The owner of / can replace everything anyway; in a
-/// user namespace it may be a user that has no number there.
+/// Checks that only root can change the file that these steps, beginning with /, lead to: all of
+/// them belong to root, and no other user can write to them. Every group counts as other users, even
+/// root's: it may have members, and an ACL shows in its permissions. The owner of / is trusted as
+/// well, since it can replace everything; in a user namespace it may be an unmapped user.
 ///
 /// # Errors
 /// The first step that others can change.
 pub fn check(steps: &[PathStep], sticky: StickyDirectory) -> Result<(), Untrusted> {
-    let owner_of_all = steps.first().map_or(0, |step| step.uid);
+    let owner_of_root_dir = steps.first().map_or(0, |step| step.uid);
     let next = steps.iter().skip(1).map(|next| Some(next.kind)).chain([None]);
     steps.iter().zip(next).try_for_each(|(step, next)| {
         let may_hold_next = match sticky {
@@ -142,9 +142,9 @@ pub fn check(steps: &[PathStep], sticky: StickyDirectory) -> Result<(), Untruste
         };
         let is_sticky =
             step.mode & 0o1000 != 0 && step.kind == StepKind::Directory && may_hold_next;
-        // A link's own mode means nothing.
+        // The mode of a symbolic link has no meaning.
         let is_writable = step.mode & 0o022 != 0 && step.kind != StepKind::Link;
-        let reason = if step.uid != 0 && step.uid != owner_of_all {
+        let reason = if step.uid != 0 && step.uid != owner_of_root_dir {
             UntrustedReason::Owner(step.uid)
         } else if is_writable && !is_sticky {
             UntrustedReason::Mode(step.mode & 0o7777)
@@ -155,12 +155,12 @@ pub fn check(steps: &[PathStep], sticky: StickyDirectory) -> Result<(), Untruste
     })
 }
 
-/// All steps from / to what `path` leads to, links followed.
+/// The steps from / to the file that `path` leads to, with all symbolic links followed.
 fn steps(path: &Path) -> io::Result<Vec<PathStep>> {
     let reversed = |path: &Path| path.iter().rev().map(OsString::from).collect::<Vec<_>>();
-    let mut left = reversed(&std::path::absolute(path)?);
+    let mut remaining = reversed(&std::path::absolute(path)?);
     let (mut at, mut steps, mut links) = (PathBuf::new(), Vec::new(), 0);
-    while let Some(name) = left.pop() {
+    while let Some(name) = remaining.pop() {
         match name.as_bytes() {
             b"." => continue,
             b".." => {
@@ -182,7 +182,7 @@ fn steps(path: &Path) -> io::Result<Vec<PathStep>> {
             if links > MAX_LINKS {
                 return Err(Errno::ELOOP.into());
             }
-            left.extend(reversed(&fs::read_link(&at)?));
+            remaining.extend(reversed(&fs::read_link(&at)?));
             at.pop();
         }
     }

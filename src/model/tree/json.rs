@@ -9,23 +9,23 @@ use super::Tree;
 use crate::ui::is_terminal_safe;
 
 impl Tree {
-    /// Reads one JSON document. serde_json bounds its depth at 128.
+    /// Parses one JSON document. serde_json bounds its depth at 128.
     ///
     /// # Errors
-    /// Says what is wrong, and where.
+    /// What is wrong with it, and where.
     pub fn from_json(json: &[u8]) -> Result<Tree, String> {
         serde_json::from_slice(json).map_err(|error| format!("invalid JSON: {error}"))
     }
 
-    /// Writes one JSON document on one line, safe for a terminal: what could act on one is escaped.
+    /// Formats one JSON document on one line. Characters that could control a terminal are escaped.
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string(self).expect("a tree has string keys and whole numbers");
         escape_in_json(&json)
     }
 }
 
-/// Escapes what could act on a terminal. In JSON such characters stand in strings only, where an
-/// escape means the same.
+/// Escapes characters that could control a terminal. JSON has them only within strings, where the
+/// escape has the same meaning.
 fn escape_in_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {

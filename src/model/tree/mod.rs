@@ -1,23 +1,23 @@
-//! What JSON and XML have in common: text, lists, and named entries in their order.
+//! The common structure of JSON and XML: text, lists, and named entries in their order.
 
 mod json;
 mod xml;
 
-/// How deep XML may be nested (JSON: serde_json's 128). No known body has more than four levels.
+/// How deep XML may be nested (JSON: serde_json's 128). The API's bodies have at most four levels.
 const MAX_DEPTH: usize = 64;
 
 /// A JSON value or an XML element.
 ///
-/// Of XML, an element with nothing but text is [`Tree::Text`]; any other is [`Tree::Map`]: attributes
-/// first, then child elements, then its own text under the empty name. Names come without their
+/// An XML element that contains only text is [`Tree::Text`]. Any other is [`Tree::Map`]: its
+/// attributes, then its child elements, then its own text under the empty name. Names are without
 /// namespace prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tree {
-    /// JSON's null, or an XML element with nothing in it.
+    /// JSON's null, or an empty XML element.
     Nothing,
     /// A string, or a number or boolean as it was written.
     Text(String),
-    /// A whole number, in JSON that is written here; one that is read is a text.
+    /// A whole number to be written as JSON. One that is parsed becomes [`Tree::Text`].
     Number(u64),
     /// A JSON array.
     List(Vec<Tree>),
@@ -26,7 +26,7 @@ pub enum Tree {
 }
 
 impl Tree {
-    /// The first entry of that name.
+    /// The first entry with this name.
     pub fn get(&self, name: &str) -> Option<&Tree> {
         match self {
             Tree::Map(entries) => {
@@ -36,7 +36,7 @@ impl Tree {
         }
     }
 
-    /// The text, if it is one.
+    /// The text, if this is [`Tree::Text`].
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Tree::Text(text) => Some(text),
@@ -44,7 +44,7 @@ impl Tree {
         }
     }
 
-    /// Whether there is nothing in it: no text, no entry, or only empty ones.
+    /// Whether it contains no text: it is empty, or everything in it is.
     pub fn is_empty(&self) -> bool {
         match self {
             Tree::Nothing => true,

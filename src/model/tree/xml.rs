@@ -1,7 +1,7 @@
 //! XML to a [`Tree`], by quick-xml's events.
 //!
 //! No document type declaration is accepted and no entity but XML's own five and character
-//! references is resolved: nothing that a body says can make it grow. Depth is bounded.
+//! references is resolved, so a body cannot expand while it is parsed. Depth is bounded.
 
 use quick_xml::Reader;
 use quick_xml::XmlVersion;
@@ -10,7 +10,7 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 
 use super::{MAX_DEPTH, Tree};
 
-/// An element whose end has not come yet.
+/// An element whose end tag has not been read yet.
 struct Open {
     name: String,
     entries: Vec<(String, Tree)>,
@@ -21,15 +21,13 @@ impl Open {
     fn new(start: &BytesStart<'_>) -> Result<Open, String> {
         let mut entries = Vec::new();
         for attribute in start.attributes() {
-            let attribute = attribute.map_err(|error| format!("invalid XML: {error}"))?;
+            let attribute = attribute.map_err(invalid)?;
             if attribute.key.as_namespace_binding().is_some() {
                 continue;
             }
-            let value = attribute
-                .normalized_value(XmlVersion::Implicit1_0)
-                .map_err(|error| format!("invalid XML: {error}"))?;
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(invalid)?;
             let name: &str = attribute.key.local_name().into_inner();
-            // xsi:nil, xsi:type, xml:lang and their like are about the element, not in it.
+            // xsi:nil, xsi:type, xml:lang and the like describe the element; they are not data.
             if attribute.key.prefix().is_none() {
                 entries.push((name.to_owned(), Tree::Text(value.into_owned())));
             }
@@ -53,12 +51,12 @@ impl Open {
 }
 
 impl Tree {
-    /// Reads one XML document: a map of one entry, the root element.
+    /// Parses one XML document: a map of one entry, the root element.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// What is wrong with it.
     pub fn from_xml(xml: &str) -> Result<Tree, String> {
-        // The reader does not look for them.
+        // quick-xml does not reject these characters.
         if let Some(character) = xml.chars().find(|character| !is_xml(*character)) {
             return Err(format!("invalid XML: the character {character:?}"));
         }
@@ -68,7 +66,7 @@ impl Tree {
         let mut open: Vec<Open> = Vec::new();
         let mut root = None;
         loop {
-            let event = reader.read_event().map_err(|error| format!("invalid XML: {error}"))?;
+            let event = reader.read_event().map_err(invalid)?;
             match event {
                 Event::Start(_) if root.is_some() => {
                     return Err("invalid XML: a second root element".to_owned());
@@ -78,7 +76,7 @@ impl Tree {
                 }
                 Event::Start(start) => open.push(Open::new(&start)?),
                 Event::End(_) => {
-                    // The reader has checked that there is such an element.
+                    // quick-xml has checked that this end tag has a start tag.
                     let Some((name, tree)) = open.pop().map(Open::close) else { continue };
                     if name.eq_ignore_ascii_case("html") {
                         return Err("it is an HTML page".to_owned());
@@ -104,9 +102,13 @@ impl Tree {
     }
 }
 
-/// Whether a document may hold that character at all (XML 1.0, section 2.2).
+/// Whether a document may contain this character (XML 1.0, section 2.2).
 fn is_xml(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+fn invalid(error: impl std::fmt::Display) -> String {
+    format!("invalid XML: {error}")
 }
 
 fn append(open: &mut [Open], text: &str) -> Result<(), String> {
@@ -119,9 +121,7 @@ fn append(open: &mut [Open], text: &str) -> Result<(), String> {
 }
 
 fn resolve(reference: &BytesRef<'_>) -> Result<String, String> {
-    if let Some(character) =
-        reference.resolve_char_ref().map_err(|error| format!("invalid XML: {error}"))?
-    {
+    if let Some(character) = reference.resolve_char_ref().map_err(invalid)? {
         return Ok(character.to_string());
     }
     let name = reference.xml10_content();
