@@ -333,7 +333,8 @@ mod tests {
         assert!(first.is_some() && journal.is_locked());
         assert!(journal.lock(Duration::from_millis(30)).unwrap().is_none());
         drop(first);
-        assert!(journal.lock(Duration::ZERO).unwrap().is_some());
+        // Another test may just have forked, and its child has the lock until it executes a program.
+        assert!(journal.lock(Duration::from_secs(60)).unwrap().is_some());
     }
 
     #[test]
@@ -344,7 +345,9 @@ mod tests {
         let keeper = journal.lock_keep().unwrap();
         assert!(keeper.is_some() && journal.is_kept() && journal.lock_keep().unwrap().is_none());
         drop(keeper);
-        assert!(!journal.is_kept());
+        // As above, it may be in the hands of another test's child for a moment.
+        while journal.is_kept() {}
+        assert!(journal.lock_keep().unwrap().is_some());
     }
 
     /// `gateway rollback` hung on a FIFO in place of gateway.lock.

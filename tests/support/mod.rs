@@ -4,12 +4,14 @@
 
 pub mod case_file;
 pub mod documents;
+mod gate;
 mod prepared_server;
 mod process;
 mod random;
 mod terminal;
 mod world;
 
+pub use gate::Gate;
 pub use prepared_server::PreparedServer;
 pub use process::{Ended, Running, bare_agent, binary, ended, finish, run, with_environment_of};
 pub use random::Random;

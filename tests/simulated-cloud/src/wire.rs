@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::SystemTime;
 
+use httpdate::fmt_http_date;
 use serde_json::{Value, json};
 
 use crate::Shared;
@@ -101,7 +102,7 @@ pub(crate) fn serve(shared: &Shared, mut stream: &TcpStream) {
 
 fn bytes(response: &Response, now: SystemTime) -> String {
     let code = response.status_code;
-    let mut text = format!("HTTP/1.1 {code} Simulated\r\nDate: {}\r\n", http_date(now));
+    let mut text = format!("HTTP/1.1 {code} Simulated\r\nDate: {}\r\n", fmt_http_date(now));
     for (name, value) in &response.headers {
         text += &format!("{name}: {value}\r\n");
     }
@@ -109,15 +110,6 @@ fn bytes(response: &Response, now: SystemTime) -> String {
         text += &format!("Content-Length: {}\r\n", response.body.len());
     }
     text + "\r\n" + &response.body
-}
-
-/// The date as HTTP writes it, for which any day of the week serves.
-fn http_date(time: SystemTime) -> String {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let text = humantime::format_rfc3339_seconds(time).to_string();
-    let month = text[5..7].parse::<usize>().unwrap_or(1);
-    format!("Mon, {} {} {} {} GMT", &text[8..10], MONTHS[month - 1], &text[..4], &text[11..19])
 }
 
 fn read(mut stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
