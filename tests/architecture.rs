@@ -1,6 +1,6 @@
-//! The structure of `src/`: layers, cycles, names and sizes, read from the source itself.
+//! Checks the structure of `src/`: layers, cycles, type names and sizes.
 //!
-//! The layer table below is a rule of this project; docs/architecture.md explains it.
+//! docs/architecture.md explains the layers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 9] = [
     &["fuzz", "lib", "main"],
 ];
 
-/// Lines of a file without its tests, and of a function.
+/// The most lines of a file, without its tests, and of a function.
 const MAX_FILE_LINES: usize = 400;
 const MAX_FUNCTION_LINES: usize = 60;
 
@@ -29,34 +29,34 @@ const MAX_FUNCTION_LINES: usize = 60;
 fn the_source_keeps_its_rules() {
     let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     assert!(source.files.len() > 50, "the source was not found");
-    let mut found = source.upward_imports();
-    found.extend(source.imports_between_commands());
-    found.extend(source.cycles());
-    found.extend(source.types_of_one_name());
-    found.extend(source.long_files());
-    found.extend(source.long_functions());
-    assert!(found.is_empty(), "breaches of the structure: {found:#?}");
+    let mut violations = source.upward_imports();
+    violations.extend(source.imports_between_commands());
+    violations.extend(source.cycles());
+    violations.extend(source.duplicate_type_names());
+    violations.extend(source.long_files());
+    violations.extend(source.long_functions());
+    assert!(violations.is_empty(), "violations of the structure: {violations:#?}");
 }
 
-/// A path as written, and where it leads when it is absolute.
+/// The segments of a path, as written or from the root of the crate.
 type Segments = Vec<String>;
 
 /// One source file that is compiled into the program.
 #[derive(Default)]
 struct SourceFile {
-    /// Below the repository, for messages.
+    /// Its path in the repository, for messages.
     name: String,
-    /// The module that it is; empty for `lib.rs` and `main.rs`.
+    /// Its module; empty for `lib.rs` and `main.rs`.
     module: Segments,
     /// The modules it declares.
     children: BTreeSet<String>,
-    /// Modules it declares for tests alone.
+    /// The modules it declares only for tests.
     test_children: BTreeSet<String>,
-    /// What `use` brings in, by the name it has in this file.
+    /// The imported paths, by the name they have in this file.
     imports: BTreeMap<String, Segments>,
-    /// What it re-exports, by name.
+    /// The re-exported paths, by name.
     exports: BTreeMap<String, Segments>,
-    /// Paths in code that may lead to another module.
+    /// Paths in the code that may refer to another module.
     paths: BTreeSet<Segments>,
     /// The structs, enums and traits it defines.
     types: Vec<String>,
@@ -68,9 +68,9 @@ struct SourceFile {
 
 struct Source {
     files: Vec<SourceFile>,
-    /// Which file a module is.
+    /// The file of each module.
     modules: BTreeMap<Segments, usize>,
-    /// Imports from file to file.
+    /// The imports, as pairs of files.
     edges: BTreeSet<(usize, usize)>,
 }
 
@@ -106,11 +106,11 @@ impl Source {
         let used = file.paths.iter().filter_map(|path| self.resolve(file, path));
         let imported = file.imports.values().filter_map(|path| {
             let target = self.resolve(file, path)?;
-            // A module that was imported to be a prefix counts where the prefix is used.
+            // If a module is imported as a prefix, only the uses of the prefix count.
             let is_module = self.modules.contains_key(&self.absolute(file, path)?);
             (!is_module || !self.files[target].name.ends_with("/mod.rs")).then_some(target)
         });
-        // A re-export of a child is no use of it.
+        // Re-exporting a child does not count as using it.
         let exported = file
             .exports
             .values()
@@ -145,7 +145,7 @@ impl Source {
         Some(base)
     }
 
-    /// The file where the item of a path is defined; re-exports are followed.
+    /// The file that defines the item of a path. Follows re-exports.
     fn resolve(&self, file: &SourceFile, path: &[String]) -> Option<usize> {
         self.define(&self.absolute(file, path)?, 0)
     }
@@ -172,7 +172,7 @@ impl Source {
         self.edges.iter().filter(breaks).map(|edge| self.describe("upward import", *edge)).collect()
     }
 
-    /// `commands/mod.rs` and `commands/gateway/mod.rs` only choose the command.
+    /// `commands/mod.rs` and `commands/gateway/mod.rs` are exempt: they select the command.
     fn imports_between_commands(&self) -> BTreeSet<String> {
         let is_command = |index: usize| {
             let file = &self.files[index];
@@ -185,11 +185,11 @@ impl Source {
             .collect()
     }
 
-    fn describe(&self, what: &str, (from, to): (usize, usize)) -> String {
-        format!("{what}: {} -> {}", self.files[from].name, self.files[to].name)
+    fn describe(&self, violation: &str, (from, to): (usize, usize)) -> String {
+        format!("{violation}: {} -> {}", self.files[from].name, self.files[to].name)
     }
 
-    /// The imports that are part of a cycle: those whose target reaches their origin.
+    /// The imports that are part of a cycle: their target also reaches their origin.
     fn cycles(&self) -> BTreeSet<String> {
         self.edges
             .iter()
@@ -213,7 +213,7 @@ impl Source {
         false
     }
 
-    fn types_of_one_name(&self) -> BTreeSet<String> {
+    fn duplicate_type_names(&self) -> BTreeSet<String> {
         let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for file in &self.files {
             for name in &file.types {
@@ -222,7 +222,7 @@ impl Source {
         }
         all.into_iter()
             .filter(|(_, files)| files.len() > 1)
-            .map(|(name, files)| format!("type name: {name} is in {}", files.join(", ")))
+            .map(|(name, files)| format!("duplicate type name: {name} in {}", files.join(", ")))
             .collect()
     }
 
@@ -254,7 +254,7 @@ fn layer(file: &SourceFile) -> usize {
     LAYERS
         .iter()
         .position(|modules| modules.contains(&top(file)))
-        .unwrap_or_else(|| panic!("{} is in no layer of tests/architecture.rs", file.name))
+        .unwrap_or_else(|| panic!("{} has no layer in tests/architecture.rs", file.name))
 }
 
 fn join(module: &[String], child: &str) -> Segments {
@@ -274,7 +274,7 @@ fn find(directory: &Path, paths: &mut Vec<PathBuf>) {
 
 fn read_file(root: &Path, path: &Path) -> SourceFile {
     let text = fs::read_to_string(path).expect("a source file");
-    let relative = path.strip_prefix(root).expect("a path below src");
+    let relative = path.strip_prefix(root).expect("a path in src");
     let mut module: Segments = relative
         .with_extension("")
         .components()
@@ -296,7 +296,7 @@ fn read_file(root: &Path, path: &Path) -> SourceFile {
 }
 
 impl SourceFile {
-    /// Collects what the tokens define and refer to. (Comments are no tokens.)
+    /// Collects the definitions and references in the tokens, which do not include comments.
     fn visit(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut at = 0;
@@ -315,7 +315,7 @@ impl SourceFile {
         }
     }
 
-    /// Handles the item or path that begins with this word; returns how many tokens are done.
+    /// Handles the item or path that starts with this word. Returns the number of tokens handled.
     fn word(&mut self, word: &str, tokens: &[TokenTree], at: usize) -> usize {
         let name = tokens.get(at + 1).filter(|token| matches!(token, TokenTree::Ident(_)));
         let name = name.map(ToString::to_string);
@@ -356,7 +356,7 @@ impl SourceFile {
         next - at
     }
 
-    /// Reads a `use`, whose keyword is at that place.
+    /// Reads the `use` item whose keyword is at `at`.
     fn import(&mut self, tokens: &[TokenTree], at: usize) -> usize {
         let rest = &tokens[at + 1..];
         let end = rest.iter().position(|token| is_punct(token, ';')).unwrap_or(rest.len());
@@ -368,7 +368,7 @@ impl SourceFile {
         end + 2
     }
 
-    /// Skips an item that is compiled for tests alone.
+    /// Skips an item that is compiled only for tests.
     fn skip_item(&mut self, tokens: &[TokenTree]) -> usize {
         let mut at = 2;
         while at < tokens.len() && !is_punct(&tokens[at], ';') && !is_block(&tokens[at]) {
@@ -385,7 +385,7 @@ impl SourceFile {
     }
 }
 
-/// Whether `#[cfg(test)]` or the like begins here.
+/// Whether the tokens start with `#[cfg(test)]` or similar.
 fn is_test(tokens: &[TokenTree]) -> bool {
     let Some(TokenTree::Group(group)) = tokens.get(1) else { return false };
     let words: Vec<String> =
@@ -402,7 +402,7 @@ fn is_block(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
 }
 
-/// The names that a tree of a `use` brings in, each with its path.
+/// Collects the names that a `use` tree imports, each with its path.
 fn use_tree(tokens: &[TokenTree], prefix: &mut Segments, found: &mut Vec<(String, Segments)>) {
     let depth = prefix.len();
     let mut alias = None;

@@ -1,8 +1,8 @@
-//! The case files: what the API does, what the program is run with, what must be seen.
+//! Runs the case files, which define what the API does, the commands and the expected results.
 //! CONTRIBUTING.md says how to add one; `support/case_file.rs` describes the format.
 //!
-//! `tests/cases/` holds behaviour, one sentence each; `tests/campaign/` holds faults by the
-//! hundred, which are also played in random sequences, several on one server.
+//! `tests/cases/` has the behaviour, one sentence per file. `tests/campaign/` has hundreds of
+//! faults, which also run in random sequences, several on one server.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -15,13 +15,13 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use support::Random;
 use support::case_file::{self, Case};
 
-/// How many sequences, and how many cases each plays.
+/// The number of random sequences, and of cases in each.
 const SEQUENCES: u64 = 40;
 const SEQUENCE_LENGTH: usize = 5;
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    // They mostly wait.
+    // The cases mostly wait.
     arguments.test_threads = arguments.test_threads.or(Some(32));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let cases: Vec<(String, Case)> = case_file::read_all(&root, "cases");
@@ -46,15 +46,15 @@ fn main() {
     conclusion.exit();
 }
 
-/// Cases of the campaign that a seed chooses, to be played on one server.
+/// Selects cases of the campaign by a seed, to run one after the other on one server.
 fn sequence(campaign: &[(String, Case)], seed: u64) -> Vec<Case> {
     let possible: Vec<&Case> =
-        campaign.iter().map(|(_, case)| case).filter(|case| case.is_one_of_many()).collect();
+        campaign.iter().map(|(_, case)| case).filter(|case| case.can_share_server()).collect();
     let mut random = Random::new(seed);
     (0..SEQUENCE_LENGTH).map(|_| possible[random.below(possible.len())].clone()).collect()
 }
 
-/// What has become of the campaign.
+/// Counts the results of the campaign.
 #[derive(Default)]
 struct Tally {
     run: AtomicUsize,

@@ -1,16 +1,21 @@
-//! The format of the case files and how they are run.
+//! The format of the case files, and how they are run.
 //!
-//! A file has `about`, one sentence; `[api]`, the configuration of the simulated API (its README
-//! has all keys), and perhaps `[xenstore]`, that of the simulated xenstore; `setup`, a shell script
-//! that is run first, in the temporary directory; and `[[run]]`, in turn. In the end `requests` is
-//! what the API was asked.
+//! | key | contents |
+//! |---|---|
+//! | `about` | one sentence for the reader |
+//! | `[api]` | the configuration of the simulated API; its README has all keys |
+//! | `[xenstore]` | the configuration of the simulated xenstore, if the case needs one |
+//! | `setup` | a shell script that runs first, in the temporary directory |
+//! | `[[run]]` | one run of the program; several run one after the other |
+//! | `requests` | the requests that the API must have received at the end |
 //!
-//! A file can hold many cases: its `[[row]]` tables and the `[matrix]` arrays are multiplied, and
-//! `{key}` in any string stands for the value that the case has of that key. A string that is only
-//! `{key}` becomes the value itself, whatever its type, and an array of them becomes part of the
-//! array around it. `name` is then the name of each case; without it, a case has its file's name.
+//! A file can contain many cases. Every `[[row]]` table is combined with every value of the
+//! `[matrix]` arrays, and `{key}` in a string stands for the value that the case has for that key.
+//! A string that is only `{key}` becomes the value itself, whatever its type; if that is an array,
+//! its items become items of the surrounding array. `name` is the name of each case; without it, a
+//! case is named after its file.
 //!
-//! In `args`, `env`, `config`, `setup` and `stdout` there are also `{endpoint}`, `{ca}`,
+//! `args`, `env`, `config`, `setup` and `stdout` may also contain `{endpoint}`, `{ca}` and
 //! `{folder}`.
 
 use std::collections::BTreeMap;
@@ -29,8 +34,8 @@ use toml::{Table, Value};
 
 use super::{Ended, World, config, ended};
 
-/// A run that takes longer hangs.
-const LONGEST_RUN: Duration = Duration::from_secs(120);
+/// A run that takes longer is killed, and fails.
+const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One case.
 #[derive(Clone, Deserialize)]
@@ -51,32 +56,33 @@ pub struct Case {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Run {
-    /// Split at white space.
+    /// The arguments, separated by white space.
     args: String,
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// The text of the configuration file.
+    /// The contents of the configuration file.
     config: Option<String>,
     /// The exit code.
     code: i32,
-    /// The whole of standard output.
+    /// The complete standard output.
     stdout: Option<String>,
-    /// Each must be in standard output.
+    /// Standard output must contain each of these.
     #[serde(default)]
     stdout_has: Vec<String>,
-    /// Each must be in standard error.
+    /// Standard error must contain each of these.
     #[serde(default)]
     stderr: Vec<String>,
     /// Standard error must be empty.
     #[serde(default)]
     silent: bool,
-    /// Seconds.
+    /// The shortest duration in seconds.
     at_least: Option<u64>,
-    /// Seconds; an order of magnitude above what is right, so that a busy machine passes.
+    /// The longest duration in seconds. It is about ten times the expected duration, so that the
+    /// test passes on a busy machine.
     at_most: Option<u64>,
 }
 
-/// All cases of the files below `root/directory`, by name.
+/// All cases of the files in `root/directory`, by name.
 pub fn read_all(root: &Path, directory: &str) -> Vec<(String, Case)> {
     let root = root.join(directory);
     let mut files = Vec::new();
@@ -86,7 +92,7 @@ pub fn read_all(root: &Path, directory: &str) -> Vec<(String, Case)> {
         .iter()
         .flat_map(|file| {
             let text = fs::read_to_string(file).expect("a readable case file");
-            let name = file.strip_prefix(&root).expect("a file below").with_extension("");
+            let name = file.strip_prefix(&root).expect("a file in root").with_extension("");
             cases_of(&name.display().to_string(), &text)
                 .unwrap_or_else(|err| panic!("{}: {err}", file.display()))
         })
@@ -137,7 +143,7 @@ fn cases_of(name: &str, text: &str) -> Result<Vec<(String, Case)>, String> {
         .collect()
 }
 
-/// A row with one more value. A value that is a table brings its own keys.
+/// Adds a value to a row. A table adds all its keys.
 fn with(row: &Table, key: &str, value: &Value) -> Table {
     let mut row = row.clone();
     match value {
@@ -147,7 +153,7 @@ fn with(row: &Table, key: &str, value: &Value) -> Table {
     row
 }
 
-/// Puts the values of a row in the place of their keys.
+/// Replaces the keys of a row by its values.
 fn fill(value: &Value, row: &Table) -> Result<Value, String> {
     let whole = |text: &str| row.get(text.strip_prefix('{')?.strip_suffix('}')?).cloned();
     let in_text = |text: &str| {
@@ -158,7 +164,7 @@ fn fill(value: &Value, row: &Table) -> Result<Value, String> {
     };
     Ok(match value {
         Value::String(text) => match whole(text) {
-            // It may have keys in it, too.
+            // The value may contain keys, too.
             Some(Value::String(value)) => Value::String(in_text(&value)),
             Some(value) => value,
             None => Value::String(in_text(text)),
@@ -183,7 +189,7 @@ fn fill(value: &Value, row: &Table) -> Result<Value, String> {
     })
 }
 
-/// Runs a case; an error says what was not as expected.
+/// Runs a case. An error says what is not as expected.
 pub fn run(case: &Case) -> Result<(), String> {
     let world = World::with(api(&case.api)?);
     let xenstore = case.xenstore.as_ref().map(xenstore).transpose()?;
@@ -218,53 +224,53 @@ pub fn run(case: &Case) -> Result<(), String> {
             command.env(name, fill(value));
         }
         let started = Instant::now();
-        let ended = to_its_end(command)?;
+        let ended = run_to_end(command)?;
         run.check(&ended, started.elapsed().as_secs_f64(), &fill)
-            .map_err(|err| run.shown(&format!("{err}\nrun {}", index + 1), &ended))?;
+            .map_err(|err| run.describe(&format!("{err}\nrun {}", index + 1), &ended))?;
     }
     match &case.requests {
         Some(expected) if *expected != world.requests() => {
-            Err(format!("the API was asked {:?}", world.requests()))
+            Err(format!("the API has received {:?}", world.requests()))
         }
         _ => Ok(()),
     }
 }
 
-/// Runs cases that differ in nothing but the API's script, one after the other, on one server.
+/// Runs cases that differ only in the API's script, one after the other on one server.
 pub fn run_in_turn(cases: &[&Case]) -> Result<(), String> {
     let world = World::with(config());
     for (index, case) in cases.iter().enumerate() {
         world.play(case.script()?.steps);
         for run in &case.run {
             let started = Instant::now();
-            let ended = to_its_end(world.agent(run.args.as_str()))?;
+            let ended = run_to_end(world.agent(run.args.as_str()))?;
             run.check(&ended, started.elapsed().as_secs_f64(), &str::to_owned)
-                .map_err(|err| run.shown(&format!("{err}\ncase {}", index + 1), &ended))?;
+                .map_err(|err| run.describe(&format!("{err}\ncase {}", index + 1), &ended))?;
         }
     }
     Ok(())
 }
 
-/// The output of a run, which is killed where it hangs.
-fn to_its_end(mut command: Command) -> Result<Ended, String> {
+/// Runs a command to its end, or kills it after [`RUN_TIMEOUT`].
+fn run_to_end(mut command: Command) -> Result<Ended, String> {
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let child = command.spawn().map_err(|err| err.to_string())?;
     let pid = Pid::from_raw(child.id().cast_signed());
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(LONGEST_RUN) {
+    match receiver.recv_timeout(RUN_TIMEOUT) {
         Ok(output) => Ok(ended(output.map_err(|err| err.to_string())?)),
         Err(_) => {
             let _ = kill(pid, Signal::SIGKILL);
-            Err(format!("it still ran after {LONGEST_RUN:?}: {command:?}"))
+            Err(format!("it was still running after {RUN_TIMEOUT:?}: {command:?}"))
         }
     }
 }
 
 impl Case {
-    /// Whether it can be one of many on one server: nothing but the API's script makes it what it
-    /// is, and no request is held back after it.
-    pub fn is_one_of_many(&self) -> bool {
+    /// Whether it can run on a server together with other cases: it has no settings apart from the
+    /// API's script, and it does not leave the server rate limited.
+    pub fn can_share_server(&self) -> bool {
         let api: Vec<&str> = self.api.keys().map(String::as_str).collect();
         let is_limited = |run: &Run| run.code == 6 || run.code == 124;
         self.setup.is_none()
@@ -284,10 +290,10 @@ impl Case {
 }
 
 impl Run {
-    /// What went wrong, with all that was seen.
-    fn shown(&self, what: &str, ended: &Ended) -> String {
+    /// An error message with the command and its output.
+    fn describe(&self, err: &str, ended: &Ended) -> String {
         format!(
-            "{what}: rackconnect {}\ncode: {:?}\nstdout: {:?}\nstderr: {}",
+            "{err}: rackconnect {}\ncode: {:?}\nstdout: {:?}\nstderr: {}",
             self.args,
             ended.code,
             String::from_utf8_lossy(&ended.stdout),
@@ -314,22 +320,25 @@ impl Run {
         }
         let stdout = String::from_utf8_lossy(&ended.stdout);
         if let Some(words) = self.stdout_has.iter().find(|words| !stdout.contains(&fill(words))) {
-            return Err(format!("standard output does not say {words:?}"));
+            return Err(format!("standard output does not contain {words:?}"));
         }
         if let Some(words) = self.stderr.iter().find(|words| !ended.stderr.contains(&fill(words))) {
-            return Err(format!("standard error does not say {words:?}"));
+            return Err(format!("standard error does not contain {words:?}"));
         }
-        if (self.silent && !ended.stderr.is_empty()) || ended.stderr.contains("panicked") {
-            return Err("standard error says more than it should".to_owned());
+        if ended.stderr.contains("panicked") {
+            return Err("the program panicked".to_owned());
+        }
+        if self.silent && !ended.stderr.is_empty() {
+            return Err("standard error is not empty".to_owned());
         }
         if ended.stderr.bytes().any(|byte| byte.is_ascii_control() && byte != b'\n') {
-            return Err("standard error carries control characters".to_owned());
+            return Err("standard error contains control characters".to_owned());
         }
         Ok(())
     }
 }
 
-/// The API's configuration; its minute does not follow the wall clock.
+/// The API's configuration. Its minute does not follow the wall clock.
 fn api(table: &Table) -> Result<Config, String> {
     let text = toml::to_string(table).map_err(|err| err.to_string())?;
     let own = Config::from_toml(&text).map_err(|err| err.to_string())?;

@@ -8,13 +8,13 @@ pub const NETWORK: &str = "in a network of its own";
 
 /// One fenced block.
 pub struct Block {
-    /// Where it is, for messages: `docs/boot.md:12`.
+    /// Its location, for messages: `docs/boot.md:12`.
     pub place: String,
-    /// What follows the opening fence.
+    /// The word after the opening fence.
     pub language: String,
     /// The text of the HTML comment directly above the block; empty without one.
     pub comment: String,
-    /// What is between the fences.
+    /// The lines between the fences.
     pub lines: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ fn blocks_of(name: &str, text: &str) -> Vec<Block> {
     blocks
 }
 
-/// Whether `shown` is `expected`, in which `…` stands for anything.
+/// Whether `shown` matches `expected`, in which `…` stands for any text.
 pub fn matches(expected: &str, shown: &str) -> bool {
     let mut rest = shown;
     for (index, part) in expected.split('…').enumerate() {

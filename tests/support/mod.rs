@@ -1,4 +1,4 @@
-//! What the test targets share: the simulated API and the program run against it.
+//! Shared by the test targets: the simulated API, and the program that runs against it.
 
 #![allow(dead_code, unused_imports, reason = "each test target uses what it needs")]
 
@@ -18,15 +18,15 @@ pub use random::Random;
 pub use terminal::Terminal;
 pub use world::{World, config};
 
-/// How long anything may take that has to happen at all, on however busy a machine.
+/// The timeout for anything that has to happen, generous enough for a busy machine.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn until(description: &str, mut condition: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "never: {what}");
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "timed out: {description}");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }

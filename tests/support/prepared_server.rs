@@ -1,5 +1,5 @@
-//! The files of a healthy RackConnect server below a directory, for `doctor --root`, and the
-//! xenstore that belongs to it.
+//! A directory with the files of a healthy RackConnect server, for `doctor --root`, and its
+//! xenstore.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,7 +41,7 @@ const PROGRAMS: [(&str, &str); 4] = [
     ),
 ];
 
-/// A server that is prepared below a directory.
+/// The root directory of a server, and its xenstore.
 pub struct PreparedServer {
     folder: TempDir,
     /// Its xenstore.
@@ -65,7 +65,7 @@ impl PreparedServer {
         server
     }
 
-    /// The directory that its files are below.
+    /// The root directory.
     pub fn root(&self) -> &Path {
         self.folder.path()
     }
@@ -77,7 +77,7 @@ impl PreparedServer {
         fs::write(path, text).expect("a file");
     }
 
-    /// Writes a program.
+    /// Writes a program, given as a shell script.
     pub fn program(&self, path: &str, script: &str) {
         self.write(path, &format!("#!/bin/sh\n{script}\n"));
         let mode = fs::Permissions::from_mode(0o755);
@@ -89,14 +89,14 @@ impl PreparedServer {
         fs::remove_file(self.root().join(path)).expect("a file");
     }
 
-    /// A process.
+    /// Adds a process to `proc`.
     pub fn process(&self, pid: u32, name: &str, arguments: &[&str]) {
         let stat = format!("{pid} ({name}) S 1 1 1 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 100 1 2 3\n");
         self.write(&format!("proc/{pid}/stat"), &stat);
         self.write(&format!("proc/{pid}/cmdline"), &(arguments.join("\0") + "\0"));
     }
 
-    /// All its files with their contents and modes, to see that nothing was changed.
+    /// All files with their modes and contents, to check that nothing was changed.
     pub fn contents(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         let mut found = BTreeMap::new();
         let mut open = vec![self.root().to_owned()];

@@ -1,4 +1,4 @@
-//! Running the program and looking at how it ended.
+//! Runs the program and checks how it ended.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,13 +11,13 @@ use nix::unistd::Pid;
 
 use super::Arguments;
 
-/// The program with an environment that holds PATH alone, and with signals as an interactive shell
-/// sets them: where the tests were started to ignore one (nohup, a shell's background), the program
-/// would ignore it, too, and tests that send it would wait for ever.
+/// The program with only PATH in its environment, and with the signal dispositions of an
+/// interactive shell. If the tests ignore a signal (under nohup, or in a shell's background), the
+/// program would inherit that, and a test that sends the signal would hang.
 pub fn bare_agent<A: Arguments + ?Sized>(arguments: &A) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments.list()).env_clear().stdin(Stdio::null());
-    // SAFETY: between fork and exec it calls sigaction(2) alone, which is async-signal-safe.
+    // SAFETY: between fork and exec it calls only sigaction(2), which is async-signal-safe.
     unsafe {
         command.pre_exec(|| {
             for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
@@ -26,7 +26,7 @@ pub fn bare_agent<A: Arguments + ?Sized>(arguments: &A) -> Command {
             Ok(())
         });
     }
-    // Never the xenstore of the machine that the tests run on.
+    // Do not use the xenstore of the machine that runs the tests.
     command.env("XENSTORED_PATH", "/nonexistent");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
@@ -34,7 +34,7 @@ pub fn bare_agent<A: Arguments + ?Sized>(arguments: &A) -> Command {
     command
 }
 
-/// The program under test; for an example, which Cargo builds no program for, the installed one.
+/// The program under test. For an example, Cargo does not build it, so this is the installed one.
 pub fn binary() -> PathBuf {
     PathBuf::from(option_env!("CARGO_BIN_EXE_rackconnect").unwrap_or("rackconnect"))
 }
@@ -42,7 +42,7 @@ pub fn binary() -> PathBuf {
 /// How a run ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// The exit code; none if a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: Vec<u8>,
@@ -56,7 +56,7 @@ impl Ended {
         std::str::from_utf8(&self.stdout).expect("UTF-8 on standard output")
     }
 
-    /// Checks the exit code, and that no panic is behind it.
+    /// Checks the exit code, and that the program did not panic.
     #[track_caller]
     pub fn expect(&self, code: i32) -> &Ended {
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
@@ -70,7 +70,7 @@ impl Ended {
         self
     }
 
-    /// Checks that standard error contains that.
+    /// Checks that standard error contains these words.
     #[track_caller]
     pub fn says(&self, words: &str) -> &Ended {
         assert!(self.stderr.contains(words), "{words:?} is not in {}", self.stderr);
@@ -103,7 +103,7 @@ pub fn finish(child: Child) -> Ended {
     ended(child.wait_with_output().expect("the child ends"))
 }
 
-/// A process that does not outlive its test.
+/// A process that is killed when it is dropped.
 pub struct Running(Option<Child>);
 
 impl Running {
@@ -121,7 +121,7 @@ impl Running {
         self.0.as_mut().expect("it is only taken at its end")
     }
 
-    /// Its process id.
+    /// Its process ID.
     pub fn pid(&self) -> Pid {
         let id = self.0.as_ref().expect("it is only taken at its end").id();
         Pid::from_raw(id.cast_signed())
@@ -132,7 +132,7 @@ impl Running {
         nix::sys::signal::kill(self.pid(), signal).expect("it is running");
     }
 
-    /// The abstract names of the sockets where it accepts followers (proc_net_unix(5)).
+    /// The abstract names of the sockets on which it accepts followers (proc_net_unix(5)).
     pub fn sockets(&self) -> Vec<String> {
         let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its descriptors");
         let open: Vec<String> = open
@@ -155,14 +155,14 @@ impl Running {
         finish(self.0.take().expect("it is only taken at its end"))
     }
 
-    /// Waits until it says that on standard error; false if it ends without.
-    pub fn says(&mut self, what: &str) -> bool {
+    /// Waits until a line with these words is on standard error; false if it ends without one.
+    pub fn says(&mut self, words: &str) -> bool {
         let stderr = self.child().stderr.as_mut().expect("standard error is piped");
-        // What is buffered is lost to whoever reads next, so nothing is.
+        // No read-ahead, since `end` reads the rest from the pipe.
         let mut stderr = BufReader::with_capacity(1, stderr);
         let mut line = String::new();
         while stderr.read_line(&mut line).expect("standard error can be read") > 0 {
-            if line.contains(what) {
+            if line.contains(words) {
                 return true;
             }
             line.clear();

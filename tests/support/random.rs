@@ -1,10 +1,10 @@
-//! A small generator of numbers (SplitMix64), so that a seed names the same run on every machine.
+//! A small random number generator (SplitMix64): a seed gives the same run on every machine.
 
 /// The generator.
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of a seed.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }

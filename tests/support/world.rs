@@ -10,31 +10,31 @@ use tempfile::TempDir;
 
 use super::{Arguments, Ended, PATIENCE, Running, bare_agent, run};
 
-/// The source address of every request here.
+/// The source address of all requests.
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A simulated API and what the program needs to run against it.
+/// A simulated API, and the settings with which the program uses it.
 pub struct World {
     /// The API.
     pub api: Simulator,
     /// A temporary directory.
     pub folder: TempDir,
-    /// The program's state directory: `folder`, unless a test names another.
+    /// The program's state directory, by default `folder`.
     pub state_dir: PathBuf,
 }
 
 impl World {
-    /// A world in which the API plays these steps.
+    /// A world whose API follows these steps.
     pub fn of(steps: impl IntoIterator<Item = Step>) -> World {
         World::with(Config { script: Script::of(steps), ..config() })
     }
 
-    /// A world with any other API.
+    /// A world with this configuration of the API.
     pub fn with(config: Config) -> World {
         World::in_folder(config, tempfile::tempdir().expect("a temporary directory"))
     }
 
-    /// The same with that directory.
+    /// The same, in an existing temporary directory.
     pub fn in_folder(config: Config, folder: TempDir) -> World {
         World {
             api: Simulator::start(config).expect("the simulated API starts"),
@@ -54,7 +54,7 @@ impl World {
         self.state_dir.join("budget")
     }
 
-    /// The program, told where the API is and whom to trust, and nothing else.
+    /// The program, with only the endpoint, the CA file and the state directory set.
     pub fn agent<A: Arguments + ?Sized>(&self, arguments: &A) -> Command {
         let mut command = bare_agent(arguments);
         command
@@ -69,12 +69,12 @@ impl World {
         run(self.agent(arguments))
     }
 
-    /// Starts the program, its outputs piped.
+    /// Starts the program with piped output.
     pub fn start<A: Arguments + ?Sized>(&self, arguments: &A) -> Running {
         Running::piped(self.agent(arguments))
     }
 
-    /// What the API was asked, as `METHOD PATH`.
+    /// All requests that the API has received, as `METHOD PATH`.
     pub fn requests(&self) -> Vec<String> {
         self.api
             .log()
@@ -101,13 +101,13 @@ impl World {
         self.api.max_in_any_window(SERVER, Duration::from_secs(60))
     }
 
-    /// From now on the API plays these steps.
+    /// Replaces the script of the API.
     pub fn play(&self, steps: impl IntoIterator<Item = Step>) {
         self.api.set_script(SERVER, Script::of(steps));
     }
 }
 
-/// The configuration of an API for tests: its minute does not follow the wall clock.
+/// The API's configuration for tests. Its minute does not follow the wall clock.
 pub fn config() -> Config {
     Config { align: Align::Start, minute: Duration::from_secs(3_600), ..Config::default() }
 }

@@ -1,15 +1,15 @@
-//! Torture: every command with a fault at a system call of a seeded choice, by strace's fault
-//! injection, and the promises that have to hold whatever fails.
+//! Injects faults into system calls with strace, and checks the invariants that must always hold.
 //!
-//! `torture PROGRAM [--seed N] [--runs N]`. A run takes one command, counts its system calls, and
-//! lets the nth call of one kind fail, take long, or be the program's last. Afterwards:
+//! Usage: `torture PROGRAM [--seed N] [--runs N]`. Each run selects a command by the seed, counts
+//! its system calls, and makes one of them fail, take long, or kill the program. Afterwards it
+//! checks:
 //!
-//! - the program ended in time, without a panic, with an exit code of the contract;
-//! - no named file in the state directory is half written;
-//! - the API was sent no more requests than the rate limit allows;
+//! - the program ended in time, without a panic, with a documented exit code;
+//! - no file in the state directory is incomplete;
+//! - the API received no more requests than the rate limit allows;
 //! - for the gateway commands: there is a default route, the old one or the new one.
 //!
-//! Without strace or namespaces it says NOT RUN and fails, so that a check cannot pass unnoticed.
+//! Without strace or namespaces it prints NOT RUN and fails, so that nobody takes it for a success.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -28,14 +28,14 @@ use simulated_api::{Align, Config, Script, Simulator, Step};
 use support::Random;
 use tempfile::TempDir;
 
-/// Longer than any deadline in [`COMMANDS`], with room for strace's own slowness on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any deadline in [`COMMANDS`], even with strace on a busy machine.
+const RUN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The exit codes of the contract, without those of COMMAND and of signals.
+/// The documented exit codes, without those of COMMAND and of signals.
 const EXIT_CODES: [i32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 124, 126];
 
-/// How many requests a minute the API answers.
-const LIMIT: usize = 30;
+/// The API's rate limit per minute.
+const MAX_REQUESTS: usize = 30;
 
 /// A command, and whether it changes routes.
 struct Case {
@@ -68,7 +68,7 @@ const COMMANDS: [Case; 14] = [
     gateway("gateway confirm"),
 ];
 
-/// What is injected. Source: strace(1), "Syscall Tampering".
+/// A fault to inject; see strace(1), "Syscall Tampering".
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Error(&'static str),
@@ -90,9 +90,8 @@ const FAULTS: [Fault; 11] = [
     Fault::Kill,
 ];
 
-/// Calls whose failure no program can answer for: they start and end it, or never fail by
-/// definition.
-const LEFT_OUT: [&str; 15] = [
+/// Calls that are not tampered with: they start or end the program, or by definition never fail.
+const EXCLUDED: [&str; 15] = [
     "sigaltstack",
     "execve",
     "exit",
@@ -110,7 +109,7 @@ const LEFT_OUT: [&str; 15] = [
     "clock_gettime",
 ];
 
-/// A server in a network namespace of its own, with the simulated API on loopback.
+/// A server in a separate network namespace, with the simulated API on loopback.
 struct World {
     api: Simulator,
     folder: TempDir,
@@ -131,16 +130,16 @@ impl World {
             ..Config::default()
         };
         let api = Simulator::start(config).expect("the simulated API starts");
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary directory");
         let hooks = folder.path().join("hooks");
-        fs::create_dir(&hooks).expect("a folder");
+        fs::create_dir(&hooks).expect("a directory");
         fs::write(hooks.join("10-hook"), "#!/bin/sh\nexit 0\n").expect("a hook");
         set_mode(&hooks.join("10-hook"), 0o755);
         reset_routes();
         World { api, folder, program: program.to_owned() }
     }
 
-    /// strace with these options in front of the program with the words of a case.
+    /// A command that runs a command line of the program under strace with these options.
     fn command(&self, options: &[String], line: &str) -> Command {
         let mut command = Command::new("strace");
         command.args(options).arg(&self.program);
@@ -175,7 +174,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
 }
 
-/// One default route that is not RackConnect's.
+/// Sets one default route, which is not that of RackConnect.
 fn reset_routes() {
     ip("route flush table main");
     ip("route replace 10.182.0.0/17 dev servicenet scope link src 10.182.21.219");
@@ -189,8 +188,8 @@ fn ip(line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A namespace with the two interfaces of a RackConnect server; what is behind them does not
-/// matter.
+/// Enters a network namespace with the two interfaces of a RackConnect server. Nothing is connected
+/// to them.
 fn enter_namespace() -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(|err| format!("no network namespace: {err}"))?;
     ip("link set lo up");
@@ -210,7 +209,7 @@ struct Ended {
     took: Duration,
 }
 
-/// Runs to the end; none if that takes longer than anything may.
+/// Runs a command to its end. `None` if that takes longer than [`RUN_TIMEOUT`].
 fn run(mut command: Command) -> Option<Ended> {
     let started = Instant::now();
     let mut child = command.spawn().expect("strace starts");
@@ -218,7 +217,7 @@ fn run(mut command: Command) -> Option<Ended> {
     let status = loop {
         match child.try_wait().expect("it can be waited for") {
             Some(status) => break status,
-            None if started.elapsed() > PATIENCE => {
+            None if started.elapsed() > RUN_TIMEOUT => {
                 kill_tree(&mut child);
                 return None;
             }
@@ -247,18 +246,18 @@ fn kill_tree(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// The names of the system calls of a case, each with how often it is called.
+/// The system calls of a case by name, with their number.
 fn count_calls(world: &World, case: &Case) -> BTreeMap<String, usize> {
     let log = world.folder.path().join("calls");
     let options = ["-f", "-qq", "-o", &log.display().to_string()].map(str::to_owned);
     run(world.command(&options, case.line)).expect("a run without a fault ends");
     let mut counts = BTreeMap::new();
     for line in fs::read_to_string(&log).unwrap_or_default().lines() {
-        // "PID name(…": lines of resumed calls and of signals have another form.
+        // Calls have the form "PID name(…"; resumed calls and signals have another one.
         let name = line.split_whitespace().nth(1).and_then(|word| word.split_once('('));
         if let Some((name, _)) = name
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && !LEFT_OUT.contains(&name)
+            && !EXCLUDED.contains(&name)
         {
             *counts.entry(name.to_owned()).or_insert(0) += 1;
         }
@@ -266,30 +265,30 @@ fn count_calls(world: &World, case: &Case) -> BTreeMap<String, usize> {
     counts
 }
 
-/// What is broken after a run; empty if nothing is.
-fn broken_promises(world: &World, case: &Case, fault: Fault, ended: Option<&Ended>) -> Vec<String> {
-    let mut broken = Vec::new();
+/// The violated invariants after a run.
+fn violations(world: &World, case: &Case, fault: Fault, ended: Option<&Ended>) -> Vec<String> {
+    let mut violations = Vec::new();
     match ended {
-        None => broken.push(format!("it did not end within {} s", PATIENCE.as_secs())),
-        Some(ended) => broken.extend(bad_end(fault, ended)),
+        None => violations.push(format!("it did not end within {} s", RUN_TIMEOUT.as_secs())),
+        Some(ended) => violations.extend(bad_end(fault, ended)),
     }
-    broken.extend(half_written_files(&world.state_dir()));
+    violations.extend(incomplete_files(&world.state_dir()));
     let requests = world.api.log().len();
-    if requests > LIMIT {
-        broken.push(format!("the API was sent {requests} requests"));
+    if requests > MAX_REQUESTS {
+        violations.push(format!("the API received {requests} requests"));
     }
     if case.changes_routes {
-        // A guard may be at work still.
+        // The guard may still be restoring the routes.
         let until = Instant::now() + Duration::from_secs(20);
         while !ip("route show default").contains("default") {
             if Instant::now() > until {
-                broken.push("there is no default route".to_owned());
+                violations.push("there is no default route".to_owned());
                 break;
             }
             thread::sleep(Duration::from_millis(50));
         }
     }
-    broken
+    violations
 }
 
 fn bad_end(fault: Fault, ended: &Ended) -> Option<String> {
@@ -298,30 +297,30 @@ fn bad_end(fault: Fault, ended: &Ended) -> Option<String> {
     }
     match (ended.status.code(), ended.status.signal(), fault) {
         (Some(code), _, _) if EXIT_CODES.contains(&code) => None,
-        // strace ends as the program does.
-        // Without memory Rust's allocator ends the program. Everything else has to hold then, too.
+        // Without memory, Rust's allocator aborts the program. strace ends with the same code or
+        // signal. All other invariants must still hold.
         (_, Some(6), _) if ended.stderr.contains("memory allocation of") => None,
         (Some(134), _, _) if ended.stderr.contains("memory allocation of") => None,
         (Some(137), _, Fault::Kill) | (_, Some(9), Fault::Kill) => None,
         (code, signal, _) => Some(format!(
-            "it ended with code {code:?}, signal {signal:?} after {:?}: {}",
+            "it ended with exit code {code:?}, signal {signal:?} after {:?}: {}",
             ended.took,
             ended.stderr.trim()
         )),
     }
 }
 
-/// Named files that are not whole. Temporary files of a killed process are not named yet.
-fn half_written_files(folder: &Path) -> Vec<String> {
-    let mut broken = Vec::new();
+/// Files that are incomplete. Temporary files of a killed process do not have their name yet.
+fn incomplete_files(directory: &Path) -> Vec<String> {
+    let mut incomplete = Vec::new();
     for name in ["status.json", "gateway-undo.json"] {
-        if let Ok(text) = fs::read(folder.join(name))
+        if let Ok(text) = fs::read(directory.join(name))
             && serde_json::from_slice::<serde_json::Value>(&text).is_err()
         {
-            broken.push(format!("{name} is not whole: {:?}", String::from_utf8_lossy(&text)));
+            incomplete.push(format!("{name} is incomplete: {:?}", String::from_utf8_lossy(&text)));
         }
     }
-    broken
+    incomplete
 }
 
 fn main() -> ExitCode {
@@ -349,7 +348,7 @@ fn main() -> ExitCode {
         let calls = counts[which].get_or_insert_with(|| count_calls(&World::new(&program), case));
         let (name, times) = calls.iter().nth(random.below(calls.len())).expect("it makes calls");
         let nth = random.below(*times) + 1;
-        // The first of these are the Rust runtime's own, before main.
+        // The Rust runtime makes the first of these calls, before main.
         let is_runtime = ["poll", "rt_sigaction", "mprotect"].contains(&name.as_str());
         let nth = if is_runtime { nth.max(2) } else { nth };
         let fault = FAULTS[random.below(FAULTS.len())];
@@ -359,25 +358,28 @@ fn main() -> ExitCode {
             let _ = run(world.command(&["-qq".to_owned(), "-o/dev/null".to_owned()], set));
         }
         let ended = run(world.command(&injection(name, nth, fault), case.line));
-        let broken = broken_promises(&world, case, fault, ended.as_ref());
-        if !broken.is_empty() {
+        let violations = violations(&world, case, fault, ended.as_ref());
+        if !violations.is_empty() {
             failed += 1;
-            let what = format!("{name} #{nth}, {fault:?}");
-            println!("run {number} of seed {seed}: {}: {what}: {}", case.line, broken.join("; "));
+            println!(
+                "run {number} of seed {seed}: {}: {name} #{nth}, {fault:?}: {}",
+                case.line,
+                violations.join("; ")
+            );
         }
     }
     println!("torture: {} passed, {failed} failed (seed {seed})", runs - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// strace's options for one fault. Threads and children are followed; each counts its own calls.
+/// strace's options for one fault. It follows threads and children, and counts the calls of each.
 fn injection(name: &str, nth: usize, fault: Fault) -> Vec<String> {
-    let what = match fault {
+    let tampering = match fault {
         Fault::Error(errno) => format!("error={errno}"),
         Fault::Delay => "delay_enter=300000".to_owned(),
         Fault::Kill => "signal=KILL".to_owned(),
     };
-    let inject = format!("inject={name}:{what}:when={nth}");
+    let inject = format!("inject={name}:{tampering}:when={nth}");
     ["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]
         .map(str::to_owned)
         .to_vec()

@@ -1,10 +1,10 @@
-//! The bodies of the answers, in every shape that the real ones might plausibly have.
+//! The bodies of the responses, in every plausible shape of the real ones.
 //!
-//! JSON is written by hand so that maps keep the script's order.
+//! JSON is written without a library, so that maps keep the order of the script.
 
 use crate::script::{Format, Item};
 
-/// What an answer says.
+/// The content of a response.
 #[derive(Clone)]
 pub(crate) enum Content {
     Status(String),
@@ -14,7 +14,7 @@ pub(crate) enum Content {
 }
 
 /// The names of all shapes; README.md describes them. Every operation has a body in every shape and
-/// format; where a shape makes no difference, it is that of `plain`.
+/// format. If a shape makes no difference to a body, the body is that of `plain`.
 pub fn shapes() -> &'static [&'static str] {
     &[
         "plain",
@@ -38,7 +38,7 @@ pub fn shapes() -> &'static [&'static str] {
     ]
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub(crate) fn body(content: &Content, format: Format, shape: &str) -> Vec<u8> {
     let mut content = content.clone();
     if shape == "lower" {
@@ -76,7 +76,7 @@ fn text(content: &Content, shape: &str) -> String {
     }
 }
 
-/// What lists of items are called.
+/// The names of a list of items and its parts.
 struct Names {
     /// `task`
     one: &'static str,
@@ -180,7 +180,7 @@ fn json_items(names: &Names, items: &[Item], shape: &str) -> String {
     if shape == "map" { format!("{{{written}}}") } else { format!("[{written}]") }
 }
 
-/// An XML element: with text or with children.
+/// An XML element, with text or with children.
 #[derive(Default)]
 struct Element {
     name: String,
@@ -397,7 +397,7 @@ fn xml_items(names: &Names, items: &[Item], shape: &str) -> Vec<Element> {
     items.iter().map(element).collect()
 }
 
-/// A name that an element can have.
+/// Turns a name into a valid element name.
 fn element_name(name: &str) -> String {
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();

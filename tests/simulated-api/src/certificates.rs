@@ -1,4 +1,4 @@
-//! A certificate authority of the simulator's own, the server's certificate, and the wrong ones.
+//! The simulator's own certificate authority, the server's certificate, and the faulty ones.
 
 use crate::script::Fault;
 use rcgen::{
@@ -12,11 +12,11 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// What the server shows in each case.
+/// The server configurations with the valid and the faulty certificates.
 pub(crate) struct Certificates {
-    /// The issuer to trust.
+    /// The certificate of the trusted issuer.
     pub ca_pem: String,
-    /// The issuer of `cert-unknown-issuer`.
+    /// The certificate of the issuer of `cert-unknown-issuer`.
     pub unknown_ca_pem: String,
     good: Arc<ServerConfig>,
     expired: Arc<ServerConfig>,
@@ -28,7 +28,7 @@ pub(crate) struct Certificates {
 type Problem = Box<dyn std::error::Error + Send + Sync>;
 
 impl Certificates {
-    /// Makes them all. `names` are names and addresses beyond those that are always there.
+    /// Creates all certificates. `names` are additional names and addresses.
     pub fn make(names: &[String], tls12_only: bool) -> Result<Certificates, Problem> {
         let mut all: Vec<String> = vec!["localhost".into(), "::1".into()];
         all.extend((1..=9).map(|n| format!("127.0.0.{n}")));
@@ -56,7 +56,7 @@ impl Certificates {
         })
     }
 
-    /// What to show while `fault` is in force.
+    /// The configuration for a connection with this fault.
     pub fn for_fault(&self, fault: Option<Fault>) -> Arc<ServerConfig> {
         match fault {
             Some(Fault::CertExpired) => &self.expired,

@@ -1,5 +1,4 @@
-//! The wire: accepts connections, reads requests, and answers them as the server's step says,
-//! faults included.
+//! Accepts connections, reads requests, and sends the responses and faults of the server's step.
 
 use crate::{
     Received, Shared, bodies,
@@ -17,15 +16,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// Enough for a handshake in a debug build, and small enough for thousands.
-const STACK: usize = 256 << 10;
-const LONGEST_HEAD: usize = 64 << 10;
+/// Enough for a handshake in a debug build, and small enough for thousands of threads.
+const STACK_SIZE: usize = 256 << 10;
+const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// Accepts connections until the simulator stops.
 pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     while !shared.stopping.load(Ordering::SeqCst) {
         let Ok((tcp, peer)) = listener.accept() else {
-            // Too many open files, for one: try again.
+            // For example, too many open files. Try again.
             thread::sleep(Duration::from_millis(5));
             continue;
         };
@@ -49,7 +48,7 @@ pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
             racing: false,
             buffer: Vec::new(),
         };
-        let thread = thread::Builder::new().stack_size(STACK).spawn(move || {
+        let thread = thread::Builder::new().stack_size(STACK_SIZE).spawn(move || {
             let _ = connection.serve();
             connection.shared.state().open.remove(&number);
         });
@@ -71,15 +70,15 @@ struct Connection {
     local: SocketAddr,
     server: IpAddr,
     number: u64,
-    /// The fault that its handshake met.
+    /// Its handshake fault.
     fault: Option<Fault>,
-    /// Whether `close-racing` has struck: the next request is lost.
+    /// Whether the last response had `close-racing`, so that the next request is lost.
     racing: bool,
-    /// What was read and is not used yet.
+    /// Bytes that have been read but not used yet.
     buffer: Vec<u8>,
 }
 
-/// With TLS or without.
+/// The transport, with or without TLS.
 enum Wire {
     Plain(Tcp),
     Tls(Box<StreamOwned<ServerConnection, Tcp>>),
@@ -100,7 +99,7 @@ impl Wire {
         }
     }
 
-    /// Says that nothing more will come; in TLS by close_notify, in TCP by FIN.
+    /// Ends the output, with close_notify in TLS and FIN in TCP.
     fn close(&mut self) -> io::Result<()> {
         match self {
             Wire::Plain(tcp) => tcp.stream.shutdown(Shutdown::Write),
@@ -117,27 +116,27 @@ struct Request {
     method: String,
     path: String,
     headers: Vec<(String, String)>,
-    /// Whether the client keeps the connection, and sent no body.
+    /// Whether the connection can be kept: the client does not close it, and sent no body.
     keep: bool,
 }
 
-/// What is answered.
-struct Answer {
+/// A response, before its fault is applied.
+struct Response {
     step: Option<usize>,
     code: u16,
     content_type: String,
     body: Vec<u8>,
     fault: Option<Fault>,
-    /// Instead of all of the above, and what becomes of the connection then.
+    /// Bytes to send instead of all of the above, and what happens to the connection after them.
     raw: Option<(String, Then)>,
     keep: bool,
 }
 
-impl Answer {
-    /// An answer of a few words.
-    fn words(code: u16) -> Answer {
+impl Response {
+    /// A response with a short text.
+    fn short(code: u16) -> Response {
         let words = if code == 403 { "Over limit" } else { reason(code) };
-        Answer {
+        Response {
             step: None,
             code,
             content_type: text(),
@@ -154,7 +153,8 @@ fn text() -> String {
 }
 
 impl Connection {
-    /// The life of a connection. An error is the client's leaving, or the simulator's end.
+    /// Serves a connection until its end. An error means that the client left or that the simulator
+    /// stopped.
     fn serve(&mut self) -> io::Result<()> {
         self.tcp.set_nodelay(true)?;
         SockRef::from(&*self.tcp).set_keepalive(true)?;
@@ -172,8 +172,8 @@ impl Connection {
         };
         loop {
             let Some(request) = self.read_request(&mut wire)? else { return wire.close() };
-            let answer = self.decide(&request);
-            match self.send(&mut wire, &request, &answer)? {
+            let response = self.decide(&request);
+            match self.send(&mut wire, &request, &response)? {
                 Then::Keep => {}
                 Then::Close => return wire.close(),
                 Then::Drop => return self.tcp.shutdown(Shutdown::Write),
@@ -204,13 +204,13 @@ impl Connection {
         result.map(|()| tls)
     }
 
-    /// Makes the close that follows, when the last owner goes, a reset.
+    /// Makes TCP send a reset when the socket is closed.
     fn reset(&self) -> io::Result<()> {
         SockRef::from(&*self.tcp).set_linger(Some(Duration::ZERO))
     }
 
-    /// The next request, or nothing if the client left, was idle for too long, or sends a head
-    /// without end.
+    /// The next request. `None` if the client left, was idle for too long, or sends an endless
+    /// head.
     fn read_request(&mut self, wire: &mut Wire) -> io::Result<Option<Request>> {
         loop {
             if let Some((request, length)) = parse(&self.buffer)? {
@@ -220,7 +220,7 @@ impl Connection {
             let mut chunk = [0; 2048];
             match wire.read(&mut chunk) {
                 Ok(0) => return Ok(None),
-                Ok(_) if self.buffer.len() > LONGEST_HEAD => return Ok(None),
+                Ok(_) if self.buffer.len() > MAX_HEAD_BYTES => return Ok(None),
                 Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
@@ -228,8 +228,8 @@ impl Connection {
         }
     }
 
-    /// Counts and logs a request, and says what to answer.
-    fn decide(&mut self, request: &Request) -> Answer {
+    /// Counts and logs a request, and returns the response to it.
+    fn decide(&mut self, request: &Request) -> Response {
         let shared = &self.shared;
         let minute = shared.minute();
         let mut state = shared.state();
@@ -239,25 +239,25 @@ impl Connection {
         let handshake_fault = server.handshake_fault(now);
         let operation = Operation::of_path(&request.path)
             .or_else(|| server.knows(&request.path).then_some(Operation::Other));
-        let mut answer = if self.racing {
-            Answer { fault: Some(Fault::CloseRacing), ..Answer::words(500) }
+        let mut response = if self.racing {
+            Response { fault: Some(Fault::CloseRacing), ..Response::short(500) }
         } else if handshake_fault.is_some() && handshake_fault != self.fault {
-            // New connections meet a fault of the handshake: the old ones end.
-            Answer { fault: handshake_fault, ..Answer::words(500) }
+            // While new connections get a handshake fault, existing connections are closed.
+            Response { fault: handshake_fault, ..Response::short(500) }
         } else if !within {
-            Answer::words(403)
+            Response::short(403)
         } else if request.method != "GET" {
-            Answer { keep: false, ..Answer::words(405) }
+            Response { keep: false, ..Response::short(405) }
         } else if let Some(operation) = operation {
-            let (index, step) = server.take(operation, now);
-            Answer { step: Some(index), ..answer(operation, &request.path, step) }
+            let (index, step) = server.take_step(operation, now);
+            Response { step: Some(index), ..response(operation, &request.path, step) }
         } else if request.path == "/elsewhere" {
-            Answer { body: "DEPLOYED".into(), ..Answer::words(200) }
+            Response { body: "DEPLOYED".into(), ..Response::short(200) }
         } else {
-            Answer::words(404)
+            Response::short(404)
         };
-        answer.keep &= request.keep;
-        let lost = |fault: Fault| match fault {
+        response.keep &= request.keep;
+        let has_no_response = |fault: Fault| match fault {
             Fault::Reset | Fault::Close | Fault::Stall | Fault::Garbage => true,
             Fault::CloseRacing => self.racing,
             fault => fault.is_of_handshake(),
@@ -269,9 +269,9 @@ impl Connection {
             method: request.method.clone(),
             path: request.path.clone(),
             headers: request.headers.clone(),
-            step: answer.step,
-            code: (!answer.fault.is_some_and(lost)).then_some(answer.code),
-            fault: answer.fault,
+            step: response.step,
+            code: (!response.fault.is_some_and(has_no_response)).then_some(response.code),
+            fault: response.fault,
         };
         (shared.observer)(&received);
         state.log.push_back(received);
@@ -284,21 +284,26 @@ impl Connection {
                 arrivals.pop_front();
             }
         }
-        answer
+        response
     }
 
-    /// Sends an answer in the manner of its fault.
-    fn send(&mut self, wire: &mut Wire, request: &Request, answer: &Answer) -> io::Result<Then> {
-        if let Some((raw, then)) = &answer.raw {
+    /// Sends a response with its fault.
+    fn send(
+        &mut self,
+        wire: &mut Wire,
+        request: &Request,
+        response: &Response,
+    ) -> io::Result<Then> {
+        if let Some((raw, then)) = &response.raw {
             wire.send(raw.as_bytes())?;
             return Ok(*then);
         }
-        let body = answer.body.as_slice();
+        let body = response.body.as_slice();
         let half = &body[..body.len() / 2];
         let length = |n: usize| vec![("Content-Length", n.to_string())];
         let chunked = || vec![("Transfer-Encoding", "chunked".to_string())];
-        let head = |extra: Vec<(&str, String)>| head(answer, &extra);
-        match answer.fault {
+        let head = |extra: Vec<(&str, String)>| head(response, &extra);
+        match response.fault {
             Some(Fault::Reset) => return Ok(Then::Reset),
             Some(Fault::Close) => return Ok(Then::Close),
             Some(Fault::Stall) => return Ok(Then::Stall),
@@ -365,18 +370,18 @@ impl Connection {
             fault => {
                 let mut extra = length(body.len());
                 match fault {
-                    _ if has_no_body(answer.code) => extra.clear(),
+                    _ if has_no_body(response.code) => extra.clear(),
                     Some(Fault::Redirect) => {
                         let scheme = if self.shared.config.tls { "https" } else { "http" };
                         extra.push(("Location", format!("{scheme}://{}/elsewhere", self.local)));
                     }
-                    None if answer.code == 405 => extra.push(("Allow", "GET".into())),
+                    None if response.code == 405 => extra.push(("Allow", "GET".into())),
                     _ => {}
                 }
                 if let Some(offset) = self.shared.config.date_offset {
                     extra.push(("Date", http_date(offset)));
                 }
-                if !answer.keep {
+                if !response.keep {
                     extra.push(("Connection", "close".into()));
                 }
                 let mut out = if fault == Some(Fault::Continue) {
@@ -385,23 +390,23 @@ impl Connection {
                     Vec::new()
                 };
                 out.extend(head(extra));
-                if request.method != "HEAD" && !has_no_body(answer.code) {
+                if request.method != "HEAD" && !has_no_body(response.code) {
                     out.extend(body);
                 }
                 wire.send(&out)?;
             }
         }
-        self.racing = answer.fault == Some(Fault::CloseRacing);
+        self.racing = response.fault == Some(Fault::CloseRacing);
         let mut state = self.shared.state();
         let next = state.server(self.server, &self.shared.config).handshake_fault(Instant::now());
-        let ends = !answer.keep
-            || answer.fault == Some(Fault::CloseAfter)
+        let ends = !response.keep
+            || response.fault == Some(Fault::CloseAfter)
             || (next.is_some() && next != self.fault);
         Ok(if ends { Then::Close } else { Then::Keep })
     }
 }
 
-/// Reads, and never answers, until the client leaves.
+/// Reads without responding until the client leaves.
 fn stall(wire: &mut Wire) -> io::Result<()> {
     let tcp = match wire {
         Wire::Plain(tcp) => &tcp.stream,
@@ -412,7 +417,7 @@ fn stall(wire: &mut Wire) -> io::Result<()> {
     Ok(())
 }
 
-/// The request at the beginning of what was read, and its length; nothing while it is not whole.
+/// The request at the start of the bytes, and its length. `None` while it is incomplete.
 fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
@@ -440,28 +445,26 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
     Ok(Some((Request { method, path, headers, keep }, length)))
 }
 
-/// What a step answers at a path that it has bodies for: in the format that is asked for, or in the
-/// first one there is.
-fn other(path: &str, asked: Option<&str>, step: &Step) -> Answer {
-    let Some(bodies) = step.other.get(path) else { return Answer::words(404) };
+/// The response of a step at a path for which it has bodies, in the requested or the first format.
+fn other(path: &str, asked: Option<&str>, step: &Step) -> Response {
+    let Some(bodies) = step.other.get(path) else { return Response::short(404) };
     let found = match asked {
         Some(format) => bodies.get_key_value(format),
         None => ["text", "json", "xml"].iter().find_map(|format| bodies.get_key_value(*format)),
     };
-    let Some((format, body)) = found else { return Answer::words(400) };
+    let Some((format, body)) = found else { return Response::short(400) };
     let content_type = match format.as_str() {
         "text" => text(),
         format => format!("application/{format}"),
     };
-    Answer { body: body.clone().into_bytes(), content_type, ..Answer::words(200) }
+    Response { body: body.clone().into_bytes(), content_type, ..Response::short(200) }
 }
 
-/// What a step answers to a question for an operation.
-fn answer(operation: Operation, path: &str, step: Step) -> Answer {
+/// The response of a step to a request for an operation.
+fn response(operation: Operation, path: &str, step: Step) -> Response {
     let applies = step.applies_to(operation);
     let fault = step.fault.filter(|_| applies);
-    // A fault of the handshake that this connection met, and the client did not mind: answered like
-    // any other.
+    // If the client continued in spite of the handshake fault of this connection, respond normally.
     let fault = fault.filter(|fault| !fault.is_of_handshake());
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let asked = query.split('&').find_map(|pair| pair.strip_prefix("format="));
@@ -479,65 +482,65 @@ fn answer(operation: Operation, path: &str, step: Step) -> Answer {
         (Operation::GatewayIp, _, Some(gateway)) => Some(Content::Gateway(gateway)),
         _ => None,
     };
-    let mut answer = match (other, format, content) {
+    let mut response = match (other, format, content) {
         (Some(other), _, _) => other,
-        (_, None, _) => Answer::words(400),
-        (_, _, None) => Answer::words(404),
-        (_, Some(format), Some(content)) => Answer {
+        (_, None, _) => Response::short(400),
+        (_, _, None) => Response::short(404),
+        (_, Some(format), Some(content)) => Response {
             body: bodies::body(&content, format, step.shape.as_deref().unwrap_or("plain")),
             content_type: match format {
                 Format::Text => text(),
                 Format::Json => "application/json".into(),
                 Format::Xml => "application/xml".into(),
             },
-            ..Answer::words(200)
+            ..Response::short(200)
         },
     };
     if applies {
-        answer.raw = step.raw.map(|raw| (raw, step.then));
+        response.raw = step.raw.map(|raw| (raw, step.then));
         if let Some(body) = step.body {
-            answer.code = 200;
-            answer.body = body.into_bytes();
-            answer.content_type = step.content_type.unwrap_or_else(text);
+            response.code = 200;
+            response.body = body.into_bytes();
+            response.content_type = step.content_type.unwrap_or_else(text);
         }
-        answer.code = step.code.unwrap_or(answer.code);
+        response.code = step.code.unwrap_or(response.code);
     }
-    answer.fault = fault;
+    response.fault = fault;
     match fault {
-        Some(Fault::Http(code)) => Answer { fault, ..Answer::words(code) },
-        Some(Fault::Redirect) => Answer { fault, ..Answer::words(302) },
-        Some(Fault::Html) => Answer {
+        Some(Fault::Http(code)) => Response { fault, ..Response::short(code) },
+        Some(Fault::Redirect) => Response { fault, ..Response::short(302) },
+        Some(Fault::Html) => Response {
             body: "<!DOCTYPE html>\n<html><head><title>Welcome</title></head>\
                    <body><h1>DEPLOYED</h1><p>Your web server works.</p></body></html>\n"
                 .into(),
             content_type: "text/html".into(),
             fault,
-            ..Answer::words(200)
+            ..Response::short(200)
         },
-        Some(Fault::Control) => Answer {
+        Some(Fault::Control) => Response {
             body:
                 b"\x1b]0;owned\x07\x1b[2J\x1b[31mDEPLOYED\x1b[0m\x00\x08\x7f\xc2\x9b1m\xff\r\x1b[1A"
                     .into(),
             fault,
-            ..Answer::words(200)
+            ..Response::short(200)
         },
         Some(Fault::Mangled(mangle)) => {
-            answer.body = mangle.apply(&answer.body);
-            answer
+            response.body = mangle.apply(&response.body);
+            response
         }
-        Some(Fault::Empty) => Answer { code: 200, body: Vec::new(), ..answer },
+        Some(Fault::Empty) => Response { code: 200, body: Vec::new(), ..response },
         Some(Fault::Huge) => {
-            answer.body.resize(2 << 20, b' ');
-            answer
+            response.body.resize(2 << 20, b' ');
+            response
         }
-        _ => answer,
+        _ => response,
     }
 }
 
-fn head(answer: &Answer, extra: &[(&str, String)]) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {} {}\r\n", answer.code, reason(answer.code));
-    if !has_no_body(answer.code) {
-        head.push_str(&format!("Content-Type: {}\r\n", answer.content_type));
+fn head(response: &Response, extra: &[(&str, String)]) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {} {}\r\n", response.code, reason(response.code));
+    if !has_no_body(response.code) {
+        head.push_str(&format!("Content-Type: {}\r\n", response.content_type));
     }
     for (name, value) in extra {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -546,7 +549,7 @@ fn head(answer: &Answer, extra: &[(&str, String)]) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// The clock's time and so many seconds, as HTTP has it (RFC 9110, IMF-fixdate).
+/// The current time plus `offset` seconds, in the format of HTTP (RFC 9110, IMF-fixdate).
 fn http_date(offset: i64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =
@@ -597,6 +600,6 @@ fn reason(code: u16) -> &'static str {
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
-        _ => "Whatever",
+        _ => "Unknown",
     }
 }

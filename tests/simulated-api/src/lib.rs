@@ -1,19 +1,21 @@
-//! A simulated RackConnect v2.0 API for the tests and the demo of `rackconnect`: real TLS with a
-//! certificate authority of its own, the four operations in all their formats, the rate limit,
-//! and a script of what happens when, faults included. README.md describes scripts, shapes and
-//! faults.
+//! A simulated RackConnect v2.0 API for the tests and the demo of `rackconnect`. It has real TLS
+//! with its own certificate authority, the four operations in all formats, and the rate limit. A
+//! script determines its responses and faults. README.md describes scripts, shapes and faults.
 //!
 //! ```
 //! use simulated_api::{Config, Script, Simulator, Step};
 //!
-//! let script = Script::of([Step::new("DEPLOYING").requests(2), Step::new("DEPLOYED").gateway("10.182.127.198")]);
+//! let script = Script::of([
+//!     Step::new("DEPLOYING").requests(2),
+//!     Step::new("DEPLOYED").gateway("10.182.127.198"),
+//! ]);
 //! let simulator = Simulator::start(Config { script, ..Config::default() })?;
 //! println!("{} {}", simulator.endpoint(), simulator.ca_file().display());
 //! # std::io::Result::Ok(())
 //! ```
 //!
-//! A server is its source address. On loopback the address that was dialled (127.0.0.1, 127.0.0.2,
-//! …) stands in for it.
+//! The source address of a connection identifies the server. On loopback, the destination address
+//! (127.0.0.1, 127.0.0.2, …) does.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -47,48 +49,49 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// How a simulator is set up.
+/// The configuration of a simulator.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The addresses to listen on; port 0 takes a free one. Default: 127.0.0.1:0.
     pub listen: Vec<SocketAddr>,
-    /// TLS (default), or plain HTTP, where faults of certificates mean nothing.
+    /// TLS (default), or plain HTTP, where certificate faults have no effect.
     pub tls: bool,
-    /// TLS 1.2 alone, as an old server would.
+    /// Offer only TLS 1.2, as an old server would.
     pub tls12_only: bool,
-    /// Where to write the CA's certificate (PEM); none: in a temporary folder that goes with the
-    /// simulator.
+    /// Where to write the CA's certificate (PEM). `None`: a temporary directory, which is removed
+    /// when the simulator is dropped.
     pub ca_file: Option<PathBuf>,
-    /// Names and addresses for the certificate, beyond localhost, 127.0.0.1 to .9, ::1, the six
-    /// regions' and `listen`.
+    /// Additional names and addresses for the certificate. It always has localhost, 127.0.0.1 to
+    /// .9, ::1, the names of the six regions, and `listen`.
     pub names: Vec<String>,
-    /// Requests a minute; 30.
+    /// The allowed requests per minute, by default 30.
     pub limit: u32,
-    /// The minute's length.
+    /// The length of that minute.
     #[serde(deserialize_with = "script::duration")]
     pub minute: Duration,
     /// When a minute begins.
     pub align: Align,
-    /// A kept connection is closed after so long without a request; 10 minutes.
+    /// An idle connection is closed after this time, by default 10 minutes.
     #[serde(deserialize_with = "script::duration")]
     pub idle: Duration,
-    /// Responses have a Date, this many seconds from the clock's time; none: they have none.
+    /// Responses have a Date header that differs from the clock by this many seconds. `None`: they
+    /// have no Date header.
     pub date_offset: Option<i64>,
-    /// Where every connection breaks; none: nowhere.
+    /// Where every connection breaks. `None`: nowhere.
     pub cut: Option<Cut>,
-    /// How many requests the log keeps, and arrivals each server; none: all.
+    /// How many requests to keep in the log and for each server. `None`: all.
     pub keep: Option<usize>,
-    /// What happens to servers without a script of their own. In TOML the steps stand at the top:
+    /// The script of servers that are not in `servers`. In TOML its steps are at the top level:
     /// `[[step]]`.
     #[serde(rename = "step", deserialize_with = "top_level_steps")]
     pub script: Script,
-    /// The scripts of servers with their own. In TOML: `[[server."127.0.0.2".step]]`.
+    /// Scripts for single servers. In TOML: `[[server."127.0.0.2".step]]`.
     #[serde(rename = "server")]
     pub servers: BTreeMap<IpAddr, Script>,
 }
 
-/// When the limit's minute begins.
+/// When the minute of the limit begins.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum Align {
@@ -125,7 +128,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a config, scripts included, from TOML.
+    /// Reads a configuration with its scripts from TOML.
     pub fn from_toml(text: &str) -> io::Result<Config> {
         let config: Config = toml::from_str(text).map_err(invalid)?;
         config.check()?;
@@ -151,25 +154,25 @@ fn invalid(error: impl ToString) -> io::Error {
 /// One request, as it was received.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Received {
-    /// When, since the simulator's start.
+    /// The time since the simulator's start.
     #[serde(serialize_with = "as_seconds")]
     pub at: Duration,
-    /// The server that asked.
+    /// The server that sent it.
     pub server: IpAddr,
     /// The number of the connection, from 1.
     pub connection: u64,
-    /// GET, one hopes.
+    /// The method, which should be GET.
     pub method: String,
     /// The path with its query.
     pub path: String,
     /// The headers, in order.
     pub headers: Vec<(String, String)>,
-    /// The index of the step that answered it (none: over the limit, no operation, or lost with its
-    /// connection).
+    /// The index of the step that answered it. `None` if it was over the limit, not an operation,
+    /// or lost with its connection.
     pub step: Option<usize>,
-    /// The code of the answer; none if none is sent.
+    /// The status code of the response; `None` if there was no response.
     pub code: Option<u16>,
-    /// The fault in force for it.
+    /// The fault that applied to it.
     #[serde(serialize_with = "as_text")]
     pub fault: Option<Fault>,
 }
@@ -183,12 +186,12 @@ fn as_text<S: Serializer>(fault: &Option<Fault>, to: S) -> Result<S::Ok, S::Erro
 }
 
 impl Received {
-    /// The operation asked for, if it is one.
+    /// The operation, if the path is that of one.
     pub fn operation(&self) -> Option<Operation> {
         Operation::of_path(&self.path)
     }
 
-    /// The first header of that name, in any case.
+    /// The first header with this name, ignoring case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -197,7 +200,7 @@ impl Received {
     }
 }
 
-/// A running simulator. It stops when dropped, and its connections end.
+/// A running simulator. Dropping it stops it and ends its connections.
 pub struct Simulator {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
@@ -208,7 +211,7 @@ pub struct Simulator {
 
 type Observer = Box<dyn Fn(&Received) + Send + Sync>;
 
-/// What all threads see.
+/// The data that all threads share.
 struct Shared {
     config: Config,
     certificates: Certificates,
@@ -223,7 +226,7 @@ struct State {
     servers: HashMap<IpAddr, Server>,
     log: VecDeque<Received>,
     connections: u64,
-    /// The connections that are open, to be ended when the simulator stops.
+    /// The open connections, which end when the simulator stops.
     open: HashMap<u64, Weak<TcpStream>>,
 }
 
@@ -232,7 +235,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of the limit's minute that it is.
+    /// The number of the current minute of the limit.
     fn minute(&self) -> u128 {
         let time = match self.config.align {
             Align::Clock => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
@@ -250,13 +253,13 @@ impl State {
 }
 
 impl Simulator {
-    /// Starts one. It listens when this returns.
+    /// Starts a simulator. It is listening when this returns.
     pub fn start(config: Config) -> io::Result<Simulator> {
         Simulator::start_observed(config, |_| {})
     }
 
-    /// Starts one that tells `observer` of every request, in the order of the log, before it is
-    /// answered.
+    /// Starts a simulator that calls `observer` for every request, in the order of the log, before
+    /// it responds.
     pub fn start_observed(
         config: Config,
         observer: impl Fn(&Received) + Send + Sync + 'static,
@@ -303,14 +306,14 @@ impl Simulator {
         self.url(self.addresses[0])
     }
 
-    /// The URL of the listener at that address, or of one that listens at all addresses. Panics if
+    /// The URL of the listener on this address, or of one that listens on all addresses. Panics if
     /// there is none.
     pub fn endpoint_at(&self, address: IpAddr) -> String {
         let exact = self.addresses.iter().find(|a| a.ip() == address);
         let any = || self.addresses.iter().find(|a| a.ip().is_unspecified());
         match exact.or_else(any) {
             Some(listener) => self.url(SocketAddr::new(address, listener.port())),
-            None => panic!("nothing listens at {address}"),
+            None => panic!("nothing listens on {address}"),
         }
     }
 
@@ -319,7 +322,7 @@ impl Simulator {
         self.addresses.iter().map(|address| self.url(*address)).collect()
     }
 
-    /// The addresses of all listeners, with the ports they got.
+    /// The addresses of all listeners, with their actual ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -333,41 +336,41 @@ impl Simulator {
         &self.ca_file
     }
 
-    /// What is in it.
+    /// The CA's certificate.
     pub fn ca_pem(&self) -> &str {
         &self.shared.certificates.ca_pem
     }
 
-    /// The certificate of the CA behind `cert-unknown-issuer`.
+    /// The certificate of the CA that `cert-unknown-issuer` uses.
     pub fn unknown_ca_pem(&self) -> &str {
         &self.shared.certificates.unknown_ca_pem
     }
 
-    /// Every request received so far (the last `keep`), in order. A request is here before its
-    /// answer leaves.
+    /// All requests so far (or the last `keep`), in order. A request is logged before its response
+    /// is sent.
     pub fn log(&self) -> Vec<Received> {
         self.shared.state().log.iter().cloned().collect()
     }
 
-    /// How many connections were accepted.
+    /// The number of connections accepted.
     pub fn connections(&self) -> u64 {
         self.shared.state().connections
     }
 
-    /// How often things happened, all servers together.
+    /// The counts of all servers together.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         self.shared.state().servers.values().for_each(|server| counts += server.counts);
         counts
     }
 
-    /// How often things happened with one server.
+    /// The counts of one server.
     pub fn counts_of(&self, server: IpAddr) -> Counts {
         self.shared.state().servers.get(&server).map(|server| server.counts).unwrap_or_default()
     }
 
-    /// The most requests that a server sent in any window of that length (its end not counted),
-    /// those answered with 403 or not at all included.
+    /// The most requests that a server sent in any window of this length (the end is excluded).
+    /// Requests that got a 403 or no response count, too.
     pub fn max_in_any_window(&self, server: IpAddr, window: Duration) -> usize {
         let state = self.shared.state();
         let times = state
@@ -378,32 +381,36 @@ impl Simulator {
         max_in_any_window(times, window)
     }
 
-    /// The index of the step that a server is in.
+    /// The index of a server's current step.
     pub fn step(&self, server: IpAddr) -> usize {
         self.shared.state().server(server, &self.shared.config).step(Instant::now())
     }
 
-    /// Gives a server another script, from its beginning. Panics if it is impossible
+    /// Replaces the script of a server and starts it from its first step. Panics if it is invalid
     /// ([`Script::check`]).
     pub fn set_script(&self, server: IpAddr, script: Script) {
-        script.check().expect("a script that can be played");
+        script.check().expect("a valid script");
         self.shared.state().server(server, &self.shared.config).set_script(script);
     }
 
-    /// Takes a server to its next step.
+    /// Moves a server to its next step.
     pub fn advance(&self, server: IpAddr) {
         self.shared.state().server(server, &self.shared.config).advance(Instant::now());
     }
 
-    /// Time since the simulator's start, as in the log.
+    /// The time since the simulator's start, as in the log.
     pub fn elapsed(&self) -> Duration {
         self.shared.started.elapsed()
     }
 
-    /// Waits until something is so, for `limit` at most; whether it became so.
-    pub fn wait_until(&self, limit: Duration, mut so: impl FnMut(&Simulator) -> bool) -> bool {
+    /// Waits until a condition holds, for at most `limit`. Returns whether it does.
+    pub fn wait_until(
+        &self,
+        limit: Duration,
+        mut condition: impl FnMut(&Simulator) -> bool,
+    ) -> bool {
         let start = Instant::now();
-        while !so(self) {
+        while !condition(self) {
             if start.elapsed() >= limit {
                 return false;
             }
@@ -430,7 +437,7 @@ impl Drop for Simulator {
     }
 }
 
-/// Listens with room for many connections at once.
+/// Listens with a backlog for many connections.
 fn listen(address: &SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -449,5 +456,5 @@ fn temporary_folder() -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
-    unreachable!("numbers do not end")
+    unreachable!("the range is endless")
 }

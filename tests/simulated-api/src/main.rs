@@ -14,16 +14,20 @@ use std::{
 };
 
 const HELP: &str = "\
-Usage: simulated-api [--listen ADDR:PORT]... [--ca-out FILE] [--script FILE] [--name NAME]... [--log FILE] [--http]
+Usage: simulated-api [--listen ADDR:PORT]... [--ca-out FILE] [--script FILE] [--name NAME]...
+                     [--log FILE] [--http]
 
-  --listen ADDR:PORT  listen there (port 0: a free one); default 127.0.0.1:0
-  --ca-out FILE       write the CA's certificate there; default: a temporary file, named on standard error
-  --script FILE       TOML: the config and the script (README.md); default: a deployment of twenty seconds
-  --name NAME         a name or address that the certificate is for, beyond the usual ones
-  --log FILE          append each request there as a line of JSON, instead of saying it on standard error
-  --http              no TLS
+  --listen ADDR:PORT  address to listen on (port 0: any free port); default 127.0.0.1:0
+  --ca-out FILE       where to write the CA's certificate; default: a temporary file, whose name is
+                      printed on standard error
+  --script FILE       configuration and script in TOML (see README.md); default: a deployment of
+                      twenty seconds
+  --name NAME         an additional name or address for the certificate
+  --log FILE          append each request to this file as a line of JSON, instead of printing it on
+                      standard error
+  --http              use HTTP without TLS
 
-Prints `listening on https://ADDR:PORT` per listener. Ends on SIGTERM.
+Prints `listening on https://ADDR:PORT` for each listener. Ends on SIGTERM.
 ";
 
 fn main() -> ExitCode {
@@ -69,7 +73,7 @@ fn run() -> Result<(), Problem> {
     let ca_is_named = config.ca_file.is_some() || !(config.tls && tls);
     config.names.extend(names);
     config.tls &= tls;
-    // It may run for days.
+    // Limit the memory of the log, because the program may run for days.
     config.keep.get_or_insert(1000);
 
     let log = match &log {
@@ -106,11 +110,11 @@ fn run() -> Result<(), Problem> {
     }
 }
 
-/// A request in a line for people. The debug form of the path shows control characters safely.
+/// A request as a readable line. Control characters in the path are escaped.
 fn line(received: &Received) -> String {
     let Received { at, server, connection, method, path, step, code, fault, .. } = received;
     let step = step.map_or(String::new(), |step| format!(" step {}", step + 1));
-    let code = code.map_or("no answer".to_string(), |code| code.to_string());
+    let code = code.map_or("no response".to_string(), |code| code.to_string());
     let fault = fault.map_or(String::new(), |fault| format!(" ({fault})"));
     let path = path.escape_debug();
     format!("{:9.3} {server} #{connection}{step} {method} {path} {code}{fault}", at.as_secs_f64())

@@ -1,4 +1,4 @@
-//! What a server is told, and when: scripts, their steps, and the faults by name.
+//! Scripts, which determine the responses that a server gets and when, their steps, and the faults.
 
 use serde::Deserialize;
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
@@ -16,14 +16,14 @@ pub enum Operation {
     GatewayIp,
     /// `/v1/automation_features`
     AutomationFeatures,
-    /// Any other path that the script has bodies for: see [`Step::other`].
+    /// Any other path for which the script has bodies: see [`Step::other`].
     Other,
 }
 
 /// The formats of a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
-    /// The bare word.
+    /// A single word.
     Text,
     /// JSON
     Json,
@@ -32,11 +32,11 @@ pub enum Format {
 }
 
 impl Operation {
-    /// The four that the simulator knows by itself.
+    /// The four operations that are built in.
     pub const ALL: [Operation; 4] =
         [Self::AutomationStatus, Self::Details, Self::GatewayIp, Self::AutomationFeatures];
 
-    /// The path it is asked at.
+    /// Its path.
     pub fn path(self) -> &'static str {
         match self {
             Self::AutomationStatus => "/v1/automation_status",
@@ -47,7 +47,7 @@ impl Operation {
         }
     }
 
-    /// The formats it has, the default first.
+    /// Its formats, the default first.
     pub fn formats(self) -> &'static [Format] {
         match self {
             Self::AutomationStatus | Self::GatewayIp | Self::Other => {
@@ -57,7 +57,7 @@ impl Operation {
         }
     }
 
-    /// The operation asked for by a path, with or without a query.
+    /// The operation of a path, with or without a query.
     pub fn of_path(path: &str) -> Option<Operation> {
         let path = path.split('?').next().unwrap_or_default();
         Self::ALL.into_iter().find(|operation| operation.path() == path)
@@ -65,7 +65,7 @@ impl Operation {
 }
 
 impl Format {
-    /// The name that `?format=` gives it, in any case.
+    /// The format with this name in `?format=`, ignoring case.
     pub fn of_name(name: &str) -> Option<Format> {
         match name.to_ascii_lowercase().as_str() {
             "text" => Some(Self::Text),
@@ -87,17 +87,17 @@ pub struct Item {
 }
 
 impl Item {
-    /// An item of that name and status.
+    /// An item with this name and status.
     pub fn new(name: &str, status: &str) -> Item {
         Item { name: name.into(), status: status.into() }
     }
 }
 
-/// Everything that happens to one server, in order. The last step lasts for ever, whatever it says;
-/// a script without steps knows nothing of the server (404).
+/// The steps of one server, in order. The last step never ends, whatever its limits are. An empty
+/// script does not know the server (404).
 ///
-/// The first step begins with the server's first connection (or, after `set_script`, with its next
-/// connection or request).
+/// The first step begins with the server's first connection or, after `set_script`, with its next
+/// connection or request.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
@@ -106,50 +106,50 @@ pub struct Script {
     pub steps: Vec<Step>,
 }
 
-/// What holds for a while, and how long. The default lasts for ever and knows nothing of the
-/// server.
+/// The responses during a part of a script, and how long it lasts. The default never ends and does
+/// not know the server.
 ///
-/// With several of `requests`, `handshakes` and `lasts`, the step ends with whichever is reached
-/// first.
+/// With several of `requests`, `handshakes` and `lasts`, the step ends when the first of them is
+/// reached.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
-    /// It ends with the answer to that many requests to any of the four operations (those over the
-    /// limit are not counted).
+    /// The step ends with the response to this many requests for operations. Requests over the
+    /// limit do not count.
     pub requests: Option<u32>,
-    /// Only requests to this operation count for `requests`.
+    /// Only requests for this operation count for `requests`.
     pub count: Option<Operation>,
-    /// It ends when that many connections were accepted in it: for faults of the handshake.
+    /// The step ends when it has accepted this many connections. For handshake faults.
     pub handshakes: Option<u32>,
-    /// It ends that long after it began.
+    /// The step ends after this time.
     #[serde(deserialize_with = "optional_duration")]
     pub lasts: Option<Duration>,
-    /// The status, any word; without one, status, details and features are answered with 404.
+    /// The status, any word. Without it, status, details and features get a 404.
     pub status: Option<String>,
-    /// The whole response, as it goes over the wire, in place of anything else.
+    /// The complete response as sent over the connection, instead of any other.
     pub raw: Option<String>,
-    /// What becomes of the connection after `raw`.
+    /// What happens to the connection after `raw`.
     pub then: Then,
     /// The tasks that `details` lists.
     pub tasks: Vec<Item>,
     /// The features, in order.
     pub features: Vec<Item>,
-    /// The gateway; without one, 404.
+    /// The gateway. Without it, `gateway_ip` gets a 404.
     pub gateway: Option<String>,
-    /// Bodies of other operations, by path and then by the name of the format: text, json, xml.
+    /// Bodies of other operations, by path and then by format: text, json, xml.
     pub other: BTreeMap<String, BTreeMap<String, String>>,
-    /// The shape of the bodies, one of [`shapes`](crate::shapes); none is `plain`.
+    /// The shape of the bodies, one of [`shapes`](crate::shapes), by default `plain`.
     pub shape: Option<String>,
-    /// What goes wrong.
+    /// The fault.
     pub fault: Option<Fault>,
-    /// This body, whatever is asked, in whatever format.
+    /// The body for every request, in any format.
     pub body: Option<String>,
     /// The Content-Type of `body`.
     pub content_type: Option<String>,
-    /// This code in place of the one that the answer would have.
+    /// The status code, instead of the usual one.
     pub code: Option<u16>,
-    /// The operations that `fault`, `body` and `code` apply to; none means all. Not for faults of
-    /// the handshake.
+    /// The operations to which `fault`, `body` and `code` apply, by default all. Not for handshake
+    /// faults.
     pub only: Vec<Operation>,
 }
 
@@ -159,7 +159,7 @@ impl Script {
         Script { steps: steps.into_iter().collect() }
     }
 
-    /// A deployment of about twenty seconds, task by task: what the program plays without a script.
+    /// A deployment of about twenty seconds, task by task. The program's default script.
     pub fn demo() -> Script {
         const TASKS: [&str; 4] = [
             "Cloud Server Created: Add \"rackconnect\" user",
@@ -194,32 +194,33 @@ impl Script {
         Script::of((0..=TASKS.len()).map(step))
     }
 
-    /// Says what is wrong with a script that can never do what it says.
+    /// Checks that every step can have an effect.
     pub fn check(&self) -> Result<(), String> {
         for (i, step) in self.steps.iter().enumerate() {
-            let complain = |what: &str| Err(format!("step {}: {what}", i + 1));
+            let error = |message: &str| Err(format!("step {}: {message}", i + 1));
             if let Some(shape) = &step.shape
                 && !crate::shapes().contains(&shape.as_str())
             {
-                return complain(&format!(
-                    "no such shape: {shape} (there are {})",
+                return error(&format!(
+                    "unknown shape: {shape} (known: {})",
                     crate::shapes().join(", ")
                 ));
             }
             if step.requests == Some(0) || step.handshakes == Some(0) {
-                return complain("`requests` and `handshakes` are at least 1");
+                return error("`requests` and `handshakes` must be at least 1");
             }
             if step.count.is_some() && step.requests.is_none() {
-                return complain("`count` without `requests`");
+                return error("`count` without `requests`");
             }
             if step.code.is_some_and(|code| !(200..=999).contains(&code)) {
-                return complain("`code` is between 200 and 999");
+                return error("`code` must be between 200 and 999");
             }
             if step.fault.is_some_and(Fault::is_of_handshake)
                 && (step.requests.is_some() || !step.only.is_empty())
             {
-                return complain(
-                    "a fault of the handshake sees no request: use `handshakes` or `lasts`, and no `only`",
+                return error(
+                    "a handshake fault precedes any request: use `handshakes` or `lasts`, not \
+                     `requests` or `only`",
                 );
             }
         }
@@ -228,7 +229,7 @@ impl Script {
 }
 
 impl Step {
-    /// A step for ever with that status.
+    /// A step with this status, which never ends.
     pub fn new(status: &str) -> Step {
         Step { status: Some(status.into()), ..Step::default() }
     }
@@ -248,17 +249,17 @@ impl Step {
         Step { lasts: Some(lasts), ..self }
     }
 
-    /// The step with the fault of that name. Panics if there is none.
+    /// The step with the fault of this name. Panics if there is none.
     pub fn fault(self, name: &str) -> Step {
         Step { fault: Some(name.parse().expect("the name of a fault")), ..self }
     }
 
-    /// The step with that gateway.
+    /// The step with this gateway.
     pub fn gateway(self, gateway: &str) -> Step {
         Step { gateway: Some(gateway.into()), ..self }
     }
 
-    /// The step with that shape of bodies.
+    /// The step with this shape of bodies.
     pub fn shape(self, shape: &str) -> Step {
         Step { shape: Some(shape.into()), ..self }
     }
@@ -281,24 +282,24 @@ impl Step {
     }
 }
 
-/// What becomes of a connection.
+/// What happens to a connection after a response.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum Then {
-    /// It serves the next request.
+    /// It stays open for the next request.
     Keep,
-    /// It ends in order.
+    /// It is closed properly.
     #[default]
     Close,
-    /// It ends as it is, without close_notify.
+    /// It is closed without close_notify.
     Drop,
     /// It ends with a TCP reset.
     Reset,
-    /// It stays until the client leaves.
+    /// It stays open and silent until the client leaves.
     Stall,
 }
 
-/// What goes wrong. Each has a name, by which scripts call it; README.md describes them.
+/// A fault. Scripts use the names in [`NAMES`]; README.md describes them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq)]
 #[serde(try_from = "String")]
 #[allow(missing_docs, reason = "README.md and NAMES")]
@@ -335,27 +336,27 @@ pub enum Fault {
     CertUnknownIssuer,
 }
 
-/// How a body is broken that is whole for HTTP.
+/// How a body is damaged, in a response that is complete for HTTP.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Mangle {
-    /// The first half alone.
+    /// Only the first half.
     Half,
-    /// All but the last byte that is no white space.
+    /// Without the last byte that is not white space.
     Short,
-    /// All but the first byte.
+    /// Without the first byte.
     Late,
-    /// The body, and once more.
+    /// The body twice.
     Twice,
-    /// A NUL in the middle.
+    /// With a NUL in the middle.
     Nul,
-    /// A byte in the middle that is no UTF-8.
+    /// With a byte in the middle that is not UTF-8.
     Latin1,
-    /// In UTF-16, little-endian, with its mark.
+    /// In UTF-16, little-endian, with a byte-order mark.
     Utf16,
 }
 
 impl Mangle {
-    /// The broken body.
+    /// The damaged body.
     pub fn apply(self, body: &[u8]) -> Vec<u8> {
         let (front, back) = body.split_at(body.len() / 2);
         match self {
@@ -423,14 +424,13 @@ const NAMES: [(&str, Fault); 43] = [
     ("cert-unknown-issuer", Fault::CertUnknownIssuer),
 ];
 
-/// The names of all faults (of `http-NNN`, which takes any code from 200 to 999, some).
+/// The names of all faults. `http-NNN` works with any code from 200 to 999; this has only some.
 pub fn faults() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|(name, _)| *name)
 }
 
 impl Fault {
-    /// Whether it strikes at the handshake, before any request: decided when the connection is
-    /// accepted.
+    /// Whether it affects the handshake. It is then selected when the connection is accepted.
     pub fn is_of_handshake(self) -> bool {
         use Fault::*;
         matches!(
@@ -444,8 +444,7 @@ impl Fault {
         )
     }
 
-    /// Whether the correct answer comes through all the same, to a client that speaks HTTP well
-    /// (and has the patience).
+    /// Whether a correct (and patient) HTTP client still gets the correct response.
     pub fn is_harmless(self) -> bool {
         use Fault::*;
         matches!(self, Slow | Chunked | CloseAfter | CloseRacing | Continue)
@@ -461,7 +460,7 @@ impl FromStr for Fault {
         }
         match name.strip_prefix("http-").and_then(|code| code.parse().ok()) {
             Some(code @ 200..=999) => Ok(Fault::Http(code)),
-            _ => Err(format!("no such fault: {name} (there are http-NNN, {})", {
+            _ => Err(format!("unknown fault: {name} (known: http-NNN, {})", {
                 let names: Vec<_> = faults().filter(|name| !name.starts_with("http-")).collect();
                 names.join(", ")
             })),
@@ -516,7 +515,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 pub(crate) fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
     parse_duration(&text)
-        .ok_or_else(|| serde::de::Error::custom(format!("not a duration: {text:?} (say \"2s\")")))
+        .ok_or_else(|| serde::de::Error::custom(format!("not a duration: {text:?} (like \"2s\")")))
 }
 
 fn optional_duration<'de, D: serde::Deserializer<'de>>(

@@ -1,5 +1,5 @@
-//! What the simulator knows of each server: where it stands in its script, its requests, its limit.
-//! Time is passed in, so that nothing here depends on a clock.
+//! The state of each server: its position in the script, its requests and its limit. The time is
+//! passed in, so that nothing here depends on a clock.
 
 use crate::script::{Fault, Operation, Script, Step};
 use std::{
@@ -10,30 +10,30 @@ use std::{
 /// One server.
 pub(crate) struct Server {
     script: Script,
-    /// The index of the step in force.
+    /// The index of the current step.
     step: usize,
-    /// When that began; none before the server was first heard of.
-    began: Option<Instant>,
-    /// How much of its `requests` and `handshakes` is used.
+    /// When that step started; `None` before the server's first connection.
+    started: Option<Instant>,
+    /// The requests and handshakes during that step.
     requests: u32,
     handshakes: u32,
-    /// The clock minute last seen, and the requests in it.
+    /// The last minute with a request, and the number of requests in it.
     minute: (u128, u32),
-    /// When requests came in, since the simulator's start.
+    /// The arrival times of the requests, since the simulator's start.
     pub arrivals: VecDeque<Duration>,
     pub counts: Counts,
 }
 
-/// How often things happened.
+/// Counts of events.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// TCP connections accepted.
     pub connections: u64,
     /// TLS handshakes completed, as far as the simulator can tell.
     pub handshakes: u64,
-    /// TLS handshakes that failed, or that the client left.
+    /// TLS handshakes that failed or that the client abandoned.
     pub failed_handshakes: u64,
-    /// Requests received, those over the limit among them.
+    /// Requests received, including those over the limit.
     pub requests: u64,
     /// Requests over the limit (answered with 403).
     pub over_limit: u64,
@@ -54,7 +54,7 @@ impl Server {
         Server {
             script,
             step: 0,
-            began: None,
+            started: None,
             requests: 0,
             handshakes: 0,
             minute: (0, 0),
@@ -63,48 +63,48 @@ impl Server {
         }
     }
 
-    /// Another script, from its beginning; the limit and the counts go on.
+    /// Replaces the script and starts it from its first step. The limit and the counts continue.
     pub fn set_script(&mut self, script: Script) {
         self.script = script;
         self.step = 0;
-        self.began = None;
+        self.started = None;
         self.requests = 0;
         self.handshakes = 0;
     }
 
-    /// The index of the step in force, without starting a script that has not started.
+    /// The index of the current step. Does not start the script.
     pub fn step(&mut self, now: Instant) -> usize {
-        if self.began.is_some() {
-            self.roll(now);
+        if self.started.is_some() {
+            self.skip_expired_steps(now);
         }
         self.step
     }
 
-    /// On to the next step, if there is one.
+    /// Moves to the next step, if there is one.
     pub fn advance(&mut self, now: Instant) {
-        self.roll(now);
-        self.next(now);
+        self.skip_expired_steps(now);
+        self.enter_next_step(now);
     }
 
-    /// A connection was accepted: the fault that its handshake meets.
+    /// Counts an accepted connection, and returns its handshake fault.
     pub fn accept(&mut self, now: Instant) -> Option<Fault> {
         self.counts.connections += 1;
         let fault = self.handshake_fault(now);
         self.handshakes += 1;
         if self.current().handshakes.is_some_and(|limit| self.handshakes >= limit) {
-            self.next(now);
+            self.enter_next_step(now);
         }
         fault
     }
 
-    /// The fault that a handshake would meet now.
+    /// The fault of a handshake at this time.
     pub fn handshake_fault(&mut self, now: Instant) -> Option<Fault> {
-        self.roll(now);
+        self.skip_expired_steps(now);
         self.current().fault.filter(|fault| fault.is_of_handshake())
     }
 
-    /// A request came in, whatever it asks for: whether it is within the limit.
-    /// `minute` is the number of the clock minute it came in.
+    /// Counts a request of any kind, and returns whether it is within the limit. `minute` is the
+    /// number of the minute in which it arrived.
     pub fn count_request(&mut self, at: Duration, minute: u128, limit: u32) -> bool {
         self.counts.requests += 1;
         self.arrivals.push_back(at);
@@ -119,21 +119,22 @@ impl Server {
         within
     }
 
-    /// A request for an operation, within the limit: the step that answers it, and its index.
-    pub fn take(&mut self, operation: Operation, now: Instant) -> (usize, Step) {
-        self.roll(now);
+    /// The index of the step that answers a request for an operation, and the step. The request
+    /// must be within the limit.
+    pub fn take_step(&mut self, operation: Operation, now: Instant) -> (usize, Step) {
+        self.skip_expired_steps(now);
         let taken = (self.step, self.current());
         let step = &taken.1;
         if step.count.is_none_or(|counted| counted == operation) {
             self.requests += 1;
             if step.requests.is_some_and(|limit| self.requests >= limit) {
-                self.next(now);
+                self.enter_next_step(now);
             }
         }
         taken
     }
 
-    /// Whether the script has bodies for that path.
+    /// Whether the script has bodies for this path.
     pub fn knows(&self, path: &str) -> bool {
         let path = path.split('?').next().unwrap_or_default();
         self.script.steps.iter().any(|step| step.other.contains_key(path))
@@ -143,31 +144,31 @@ impl Server {
         self.script.steps.get(self.step).cloned().unwrap_or_default()
     }
 
-    /// Starts the script if it has not, and leaves the steps whose time is over.
-    fn roll(&mut self, now: Instant) {
-        let mut began = *self.began.get_or_insert(now);
+    /// Starts the script if necessary, and skips the steps whose time is over.
+    fn skip_expired_steps(&mut self, now: Instant) {
+        let mut started = *self.started.get_or_insert(now);
         while let Some(lasts) = self.current().lasts
-            && let Some(end) = began.checked_add(lasts)
+            && let Some(end) = started.checked_add(lasts)
             && end <= now
-            && self.next(end)
+            && self.enter_next_step(end)
         {
-            began = end;
+            started = end;
         }
     }
 
-    fn next(&mut self, began: Instant) -> bool {
+    fn enter_next_step(&mut self, started: Instant) -> bool {
         if self.step + 1 >= self.script.steps.len() {
             return false;
         }
         self.step += 1;
-        self.began = Some(began);
+        self.started = Some(started);
         self.requests = 0;
         self.handshakes = 0;
         true
     }
 }
 
-/// The most of these times (in order) that lie in any window of that length, its end not counted.
+/// The most of these ordered times in any window of this length (the end is excluded).
 pub fn max_in_any_window(times: impl IntoIterator<Item = Duration>, window: Duration) -> usize {
     let mut inside = VecDeque::new();
     let mut most = 0;
@@ -199,7 +200,7 @@ mod tests {
         let mut server =
             Server::new(Script::of([Step::new("A").requests(2), Step::new("B").requests(1)]));
         let answers: Vec<_> =
-            (0..5).map(|_| status(server.take(Operation::Details, now))).collect();
+            (0..5).map(|_| status(server.take_step(Operation::Details, now))).collect();
         assert_eq!(answers, ["A", "A", "B", "B", "B"]);
     }
 
@@ -209,9 +210,9 @@ mod tests {
         let counted =
             Step { count: Some(Operation::AutomationStatus), ..Step::new("A").requests(1) };
         let mut server = Server::new(Script::of([counted, Step::new("B")]));
-        assert_eq!(status(server.take(Operation::Details, now)), "A");
-        assert_eq!(status(server.take(Operation::AutomationStatus, now)), "A");
-        assert_eq!(status(server.take(Operation::Details, now)), "B");
+        assert_eq!(status(server.take_step(Operation::Details, now)), "A");
+        assert_eq!(status(server.take_step(Operation::AutomationStatus, now)), "A");
+        assert_eq!(status(server.take_step(Operation::Details, now)), "B");
     }
 
     #[test]
@@ -227,7 +228,7 @@ mod tests {
         let start = start + seconds(100);
         server.accept(start);
         assert_eq!(server.step(start + seconds(1)), 0);
-        assert_eq!(status(server.take(Operation::Details, start + seconds(2))), "B");
+        assert_eq!(status(server.take_step(Operation::Details, start + seconds(2))), "B");
         assert_eq!(server.step(start + seconds(4)), 1);
         assert_eq!(server.step(start + seconds(60)), 2);
     }
@@ -253,9 +254,9 @@ mod tests {
         server.advance(now);
         assert_eq!(server.step(now), 1);
         server.set_script(Script::of([Step::new("C")]));
-        assert_eq!(status(server.take(Operation::Details, now)), "C");
+        assert_eq!(status(server.take_step(Operation::Details, now)), "C");
         server.set_script(Script::default());
-        assert_eq!(server.take(Operation::Details, now).1, Step::default());
+        assert_eq!(server.take_step(Operation::Details, now).1, Step::default());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A TCP connection that can break at any byte of what is sent.
+//! A TCP connection that can break after any number of bytes.
 
 use std::{
     io::{self, Read, Write},
@@ -10,13 +10,13 @@ use std::{
 use serde::Deserialize;
 use socket2::SockRef;
 
-/// Every connection breaks after so many bytes from the simulator, those of the handshake included.
+/// Breaks every connection after a number of bytes from the simulator, including the handshake.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Cut {
-    /// The bytes that still arrive.
+    /// The number of bytes that are sent unchanged.
     pub after: usize,
-    /// What happens then.
+    /// What happens after them.
     pub how: How,
 }
 
@@ -24,19 +24,19 @@ pub struct Cut {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
-    /// It ends by FIN.
+    /// It ends with FIN.
     Close,
-    /// It ends by RST.
+    /// It ends with RST.
     Reset,
-    /// Nothing more comes, until the client leaves.
+    /// Nothing more is sent until the client leaves.
     Stall,
-    /// The next byte has its lowest bit flipped, and all goes on.
+    /// The lowest bit of the next byte is flipped; the rest is unchanged.
     Flip,
-    /// Everything that follows has all its bits flipped.
+    /// All bits of the rest are flipped.
     Garble,
 }
 
-/// The connection, shared with the simulator, which may end it.
+/// A connection, shared with the simulator, which may end it.
 pub(crate) struct Tcp {
     pub(crate) stream: Arc<TcpStream>,
     cut: Option<Cut>,
@@ -47,8 +47,8 @@ impl Tcp {
         Tcp { stream, cut }
     }
 
-    /// Breaks it, as it should be. What was to be sent then is not needed any more, or changed.
-    fn broken(&mut self, how: How, rest: &[u8]) -> io::Result<Vec<u8>> {
+    /// Breaks the connection. Returns the changed bytes to send, or an error if it has ended.
+    fn break_connection(&mut self, how: How, rest: &[u8]) -> io::Result<Vec<u8>> {
         match how {
             How::Flip => {
                 self.cut = None;
@@ -78,7 +78,7 @@ impl Write for Tcp {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.cut {
             Some(Cut { after: 0, how }) if !bytes.is_empty() => {
-                let changed = self.broken(how, bytes)?;
+                let changed = self.break_connection(how, bytes)?;
                 (&*self.stream).write_all(&changed)?;
                 Ok(changed.len())
             }

@@ -1,6 +1,6 @@
-//! The simulated API as its clients see it, over real TLS. Nothing here depends on the wall clock
-//! or on speed: the limit's minute is an hour from the simulator's start, and the long time-outs
-//! are only reached by a failure.
+//! Tests the simulated API through clients, over real TLS. Nothing here depends on the wall clock
+//! or on speed: the minute of the limit is an hour long and begins with the simulator, and only a
+//! failure reaches the long timeouts.
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -36,7 +36,7 @@ fn deployed() -> Step {
         .gateway("10.182.127.198")
 }
 
-/// A client with one connection, over TLS or plain.
+/// A client with one connection, with or without TLS.
 struct Client {
     wire: Box<dyn ReadWrite>,
     buffer: Vec<u8>,
@@ -415,7 +415,7 @@ fn the_log_can_be_bounded() {
     assert_eq!(simulator.max_in_any_window(ONE, HOUR), 3);
 }
 
-/// A fault that strikes at a request, for one request: what a plain client makes of it.
+/// What a simple client gets from one request with this fault.
 fn meet(fault: &str) -> (Simulator, io::Result<Answer>) {
     let simulator =
         start(Script::of([Step::new("DEPLOYING").fault(fault).requests(1), deployed()]));
@@ -427,7 +427,7 @@ fn meet(fault: &str) -> (Simulator, io::Result<Answer>) {
 
 #[test]
 fn after_every_fault_of_a_request_the_script_goes_on() {
-    // "drip" is "slow" but slower. The stalls have a test of their own.
+    // "drip" is a slower "slow". The stalls have a separate test.
     for name in faults().filter(|name| !name.starts_with("stall") && *name != "drip") {
         let fault: Fault = name.parse().unwrap();
         if fault.is_of_handshake() {
@@ -481,7 +481,7 @@ fn stalls_last_until_the_client_leaves() {
             assert_eq!(client.take(4).unwrap(), b"DEPL");
         }
         assert_eq!(status_of(&mut Client::to(&simulator)), "200 DEPLOYED");
-        // The simulator's end is the end of the stall too.
+        // The stall ends when the simulator stops.
         drop(simulator);
         assert!(client.answer().is_err());
     }
@@ -501,7 +501,7 @@ fn bad_handshakes_then_good_ones() {
     let dial = || Client::tls(simulator.addresses()[0], simulator.ca_pem(), "localhost");
     let mut old = dial().unwrap();
     assert_eq!(status_of(&mut old), "200 DEPLOYING");
-    // A kept connection does not live on through a step whose handshakes are bad.
+    // A kept connection is closed in a step with a handshake fault.
     assert!(old.get(STATUS).is_err());
     use rustls::CertificateError::{
         ExpiredContext, NotValidForNameContext, NotValidYetContext, UnknownIssuer,
@@ -529,7 +529,7 @@ fn a_stalled_handshake() {
     assert!(simulator.wait_until(HOUR, |simulator| simulator.counts().connections == 1));
     assert_eq!(status_of(&mut Client::to(&simulator)), "200 DEPLOYED");
     drop(simulator);
-    // It ends with the simulator, without a byte.
+    // It ends when the simulator stops, without any bytes.
     assert!(!matches!(stalled.read(&mut [0; 16]), Ok(1..)));
 }
 

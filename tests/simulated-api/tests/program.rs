@@ -1,4 +1,4 @@
-//! The program: what it prints and writes.
+//! Tests what the program prints and writes.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

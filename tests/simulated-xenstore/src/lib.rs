@@ -1,6 +1,6 @@
-//! A simulated xenstore for the tests of `rackconnect`: the protocol on a Unix socket, as xenstored
-//! has it, or on a pseudo-terminal in place of the kernel's device; with watches, changes by a
-//! script, and faults. README.md has them all.
+//! A simulated xenstore for the tests of `rackconnect`. It speaks the protocol on a Unix socket, as
+//! xenstored does, or on a pseudo-terminal in place of the kernel's device. It has watches,
+//! scripted changes, and faults; README.md describes them.
 //!
 //! ```
 //! use simulated_xenstore::{Config, Simulator};
@@ -59,78 +59,78 @@ const ERROR: u32 = 16;
 const HEADER: usize = 16;
 const PAYLOAD_MAX: usize = 4096;
 
-/// How a simulator is set up.
+/// The configuration of a simulator.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// A pseudo-terminal in place of the device, rather than a socket.
+    /// Use a pseudo-terminal in place of the device instead of a socket.
     pub pty: bool,
-    /// Where the socket, or the link to the pseudo-terminal, is made; none: in a temporary folder
-    /// that goes with it.
+    /// The path of the socket, or of the link to the pseudo-terminal. `None`: in a temporary
+    /// directory, which is removed when the simulator is dropped.
     pub path: Option<PathBuf>,
-    /// What is in the store at first. Relative paths are the domain's own.
+    /// The initial values. Relative paths are relative to the domain's directory.
     pub values: BTreeMap<String, String>,
-    /// What goes wrong, from the beginning.
+    /// The initial fault.
     pub fault: Fault,
-    /// What happens later.
+    /// Later changes.
     #[serde(rename = "change")]
     pub changes: Vec<Change>,
 }
 
-/// Something that happens on its own.
+/// A scripted change.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// When, since the simulator's start, in seconds.
+    /// The time since the simulator's start, in seconds.
     pub after: f64,
-    /// Values that are set.
+    /// The values to set.
     pub set: BTreeMap<String, String>,
-    /// Paths that are removed.
+    /// The paths to remove.
     pub remove: Vec<String>,
-    /// What goes wrong from then on; `none`: nothing any more.
+    /// The fault from then on.
     pub fault: Option<Fault>,
 }
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
-    /// Replies and events come byte by byte.
+    /// Replies and events are sent byte by byte.
     ShortReads,
-    /// The header of a reply comes in two pieces.
+    /// The header of a reply is sent in two pieces.
     SplitHeaders,
-    /// Replies have another id than their request.
+    /// Replies have another ID than their request.
     WrongIds,
     /// Replies have another type than their request.
     WrongTypes,
-    /// Every request is answered with this error.
+    /// Every request gets this error.
     Error(&'static str),
-    /// The first two requests of each connection are answered with EAGAIN.
+    /// The first two requests of each connection get EAGAIN.
     Again,
     /// Watches are refused.
     NoWatches,
-    /// Every reply comes after so many milliseconds.
+    /// Every reply is delayed by this many milliseconds.
     Slow(u64),
-    /// Nothing is answered, and no event comes.
+    /// There are no replies and no events.
     Stall,
-    /// A reply is begun, and never ended.
+    /// Replies are incomplete, and there are no events.
     StallMidway,
-    /// An event of a watch that nobody has comes between a request and its reply.
+    /// An event for an unknown watch is sent before every reply.
     EventBeforeReply,
-    /// Such an event comes between the header and the payload of a reply.
+    /// Such an event is sent between the header and the payload of every reply.
     EventInsideReply,
-    /// A reply has 5000 bytes.
+    /// Replies have 5000 bytes.
     Oversized,
-    /// A reply announces 4 GiB.
+    /// Replies announce 4 GiB.
     Huge,
-    /// Events without end.
+    /// An endless stream of events.
     Flood,
-    /// The ids of WATCH's and UNWATCH's replies are 0, and those of events any, as in Linux up to
+    /// Replies to WATCH and UNWATCH have the ID 0, and events an arbitrary ID, as in Linux up to
     /// 4.10.
     OldKernel,
-    /// Connections end, and no new ones are accepted.
+    /// Connections end, and new ones are not accepted.
     Vanish,
 }
 
@@ -158,7 +158,7 @@ const FAULTS: [(&str, Fault); 21] = [
     ("vanish", Fault::Vanish),
 ];
 
-/// All faults, the absence of one first.
+/// All faults, starting with `None`.
 pub fn faults() -> impl Iterator<Item = Fault> {
     FAULTS.into_iter().map(|(_, fault)| fault)
 }
@@ -173,7 +173,7 @@ impl FromStr for Fault {
     type Err = String;
     fn from_str(name: &str) -> Result<Fault, String> {
         let found = FAULTS.iter().find(|(known, _)| *known == name);
-        found.map(|(_, fault)| *fault).ok_or_else(|| format!("no fault is named {name:?}"))
+        found.map(|(_, fault)| *fault).ok_or_else(|| format!("unknown fault: {name:?}"))
     }
 }
 
@@ -184,19 +184,19 @@ impl<'de> Deserialize<'de> for Fault {
 }
 
 impl Config {
-    /// Reads a config from TOML.
+    /// Reads a configuration from TOML.
     pub fn from_toml(text: &str) -> io::Result<Config> {
         toml::from_str(text)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
     }
 
-    /// With a value from the beginning.
+    /// The configuration with an initial value.
     pub fn with(mut self, path: &str, value: &str) -> Config {
         self.values.insert(path.to_owned(), value.to_owned());
         self
     }
 
-    /// With a fault from the beginning.
+    /// The configuration with an initial fault.
     pub fn fault(mut self, fault: Fault) -> Config {
         self.fault = fault;
         self
@@ -208,13 +208,13 @@ impl Config {
 pub struct Received {
     /// Its type, as in xs_wire.h.
     pub kind: u32,
-    /// Its id.
+    /// Its ID.
     pub id: u32,
-    /// The words of its payload.
+    /// The strings of its payload.
     pub words: Vec<String>,
 }
 
-/// A running simulator. It stops when dropped, and its connections end.
+/// A running simulator. Dropping it stops it and ends its connections.
 pub struct Simulator {
     shared: Arc<Shared>,
     path: PathBuf,
@@ -236,7 +236,8 @@ struct State {
 }
 
 struct Connection {
-    /// Its end has to be told in another way to a pseudo-terminal: by closing the last descriptor.
+    /// Whether the connection must end. A pseudo-terminal only ends when its last descriptor is
+    /// closed.
     ended: AtomicBool,
     watches: Mutex<Vec<Watch>>,
     writer: Mutex<File>,
@@ -247,7 +248,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Simulator {
-    /// Starts one. It can be connected to when this returns.
+    /// Starts a simulator. It accepts connections when this returns.
     pub fn start(config: Config) -> io::Result<Simulator> {
         let mut own_folder = None;
         let path = match config.path {
@@ -260,11 +261,11 @@ impl Simulator {
         };
         let mut state = State::default();
         for (path, value) in &config.values {
-            state.tree.set(&checked(path)?, value.as_bytes());
+            state.tree.set(&parse_path(path)?, value.as_bytes());
         }
         let shared =
             Arc::new(Shared { stopping: AtomicBool::new(false), state: Mutex::new(state) });
-        become_faulty(&shared, config.fault);
+        set_fault(&shared, config.fault);
         let mut threads = Vec::new();
         let serving = shared.clone();
         if config.pty {
@@ -274,7 +275,7 @@ impl Simulator {
             tcsetattr(&pty.slave, SetArg::TCSANOW, &mode)?;
             std::os::unix::fs::symlink(nix::unistd::ttyname(&pty.slave)?, &path)?;
             threads.push(thread::spawn(move || {
-                // As long as one descriptor of its is open the pseudo-terminal keeps its mode.
+                // The pseudo-terminal keeps its mode as long as a descriptor is open.
                 let slave = pty.slave;
                 serve(&serving, pty.master);
                 drop(slave);
@@ -295,7 +296,7 @@ impl Simulator {
         let (changing, started) = (shared.clone(), Instant::now());
         for change in &changes {
             for path in change.set.keys().chain(&change.remove) {
-                checked(path)?;
+                parse_path(path)?;
             }
         }
         threads.push(thread::spawn(move || {
@@ -309,39 +310,40 @@ impl Simulator {
                 change.set.iter().for_each(|(path, value)| set(&changing, path, value));
                 change.remove.iter().for_each(|path| remove(&changing, path));
                 if let Some(fault) = change.fault {
-                    become_faulty(&changing, fault);
+                    set_fault(&changing, fault);
                 }
             }
         }));
         Ok(Simulator { shared, path, own_folder, threads })
     }
 
-    /// The socket, or the link to the pseudo-terminal: what XENSTORED_PATH has to be.
+    /// The path of the socket, or of the link to the pseudo-terminal, for XENSTORED_PATH.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Sets a value, and tells who watches it. Panics if it is no path.
+    /// Sets a value and notifies its watches. Panics if the path is invalid.
     pub fn set(&self, path: &str, value: &str) {
         set(&self.shared, path, value);
     }
 
-    /// Removes a path and all below it, and tells who watches. Panics if it is no path.
+    /// Removes a path and everything below it, and notifies the watches. Panics if the path is
+    /// invalid.
     pub fn remove(&self, path: &str) {
         remove(&self.shared, path);
     }
 
-    /// From now on this goes wrong.
+    /// Sets the fault from now on.
     pub fn fault(&self, fault: Fault) {
-        become_faulty(&self.shared, fault);
+        set_fault(&self.shared, fault);
     }
 
-    /// Every request so far.
+    /// All requests so far.
     pub fn log(&self) -> Vec<Received> {
         lock(&self.shared.state).log.clone()
     }
 
-    /// How many watches there are.
+    /// The number of watches.
     pub fn watches(&self) -> usize {
         lock(&self.shared.state)
             .connections
@@ -350,10 +352,14 @@ impl Simulator {
             .sum()
     }
 
-    /// Waits until something is so, for `limit` at most; whether it became so.
-    pub fn wait_until(&self, limit: Duration, mut so: impl FnMut(&Simulator) -> bool) -> bool {
+    /// Waits until a condition holds, for at most `limit`. Returns whether it does.
+    pub fn wait_until(
+        &self,
+        limit: Duration,
+        mut condition: impl FnMut(&Simulator) -> bool,
+    ) -> bool {
         let start = Instant::now();
-        while !so(self) {
+        while !condition(self) {
             if start.elapsed() >= limit {
                 return false;
             }
@@ -376,27 +382,27 @@ impl Drop for Simulator {
     }
 }
 
-fn checked(path: &str) -> io::Result<String> {
+fn parse_path(path: &str) -> io::Result<String> {
     absolute(path)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is no path")))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("not a path: {path:?}")))
 }
 
 fn set(shared: &Shared, path: &str, value: &str) {
-    let path = absolute(path).expect("it is a path");
+    let path = absolute(path).expect("a valid path");
     let mut state = lock(&shared.state);
     state.tree.set(&path, value.as_bytes());
-    state.tell(&path, false);
+    state.notify_watches(&path, false);
 }
 
 fn remove(shared: &Shared, path: &str) {
-    let path = absolute(path).expect("it is a path");
+    let path = absolute(path).expect("a valid path");
     let mut state = lock(&shared.state);
     if state.tree.remove(&path) {
-        state.tell(&path, true);
+        state.notify_watches(&path, true);
     }
 }
 
-fn become_faulty(shared: &Arc<Shared>, fault: Fault) {
+fn set_fault(shared: &Arc<Shared>, fault: Fault) {
     let mut state = lock(&shared.state);
     state.fault = fault;
     if fault == Fault::Vanish {
@@ -410,7 +416,7 @@ fn become_faulty(shared: &Arc<Shared>, fault: Fault) {
             while !flooding.stopping.load(Ordering::SeqCst)
                 && lock(&flooding.state).fault == Fault::Flood
             {
-                lock(&flooding.state).tell("/local/domain/0/vm-data/flood", false);
+                lock(&flooding.state).notify_watches("/local/domain/0/vm-data/flood", false);
                 thread::sleep(Duration::from_micros(200));
             }
         });
@@ -418,14 +424,14 @@ fn become_faulty(shared: &Arc<Shared>, fault: Fault) {
 }
 
 impl State {
-    /// Tells all who watch that a path has changed.
-    fn tell(&self, changed: &str, removed: bool) {
+    /// Sends an event to every watch that covers the changed path.
+    fn notify_watches(&self, changed: &str, removed: bool) {
         if matches!(self.fault, Fault::Stall | Fault::StallMidway) {
             return;
         }
         for connection in &self.connections {
             for watch in lock(&connection.watches).iter() {
-                if let Some(path) = watch.sees(changed, removed) {
+                if let Some(path) = watch.event_path(changed, removed) {
                     connection.send(
                         self.fault,
                         WATCH_EVENT,
@@ -442,7 +448,7 @@ impl State {
     }
 }
 
-/// Waits until something can be read; false when it is time to stop.
+/// Waits for input. Returns false when it is time to stop.
 fn readable(shared: &Shared, file: &impl AsFd, ended: impl Fn() -> bool) -> bool {
     loop {
         if shared.stopping.load(Ordering::SeqCst) || ended() {
@@ -455,7 +461,7 @@ fn readable(shared: &Shared, file: &impl AsFd, ended: impl Fn() -> bool) -> bool
     }
 }
 
-/// Answers on one connection until it ends.
+/// Serves a connection until it ends.
 fn serve(shared: &Arc<Shared>, file: OwnedFd) {
     let Ok(writer) = file.try_clone() else { return };
     if fcntl(&file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
@@ -473,10 +479,10 @@ fn serve(shared: &Arc<Shared>, file: OwnedFd) {
     while readable(shared, &file, || connection.ended.load(Ordering::SeqCst)) {
         match file.read(&mut chunk) {
             Ok(length) if length > 0 => buffer.extend_from_slice(&chunk[..length]),
-            Err(why) if why.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => continue,
             _ => break,
         }
-        while let Some((kind, id, payload)) = take(&mut buffer) {
+        while let Some((kind, id, payload)) = take_message(&mut buffer) {
             answered += 1;
             let fault = lock(&shared.state).fault;
             if let Fault::Slow(millis) = fault {
@@ -491,8 +497,8 @@ fn serve(shared: &Arc<Shared>, file: OwnedFd) {
     lock(&shared.state).connections.retain(|known| !Arc::ptr_eq(known, &connection));
 }
 
-/// The next whole message.
-fn take(buffer: &mut Vec<u8>) -> Option<(u32, u32, Vec<u8>)> {
+/// Takes the next complete message from the buffer.
+fn take_message(buffer: &mut Vec<u8>) -> Option<(u32, u32, Vec<u8>)> {
     let field = |at: usize| {
         Some(u32::from_le_bytes(buffer.get(at..at + 4)?.try_into().expect("four bytes")))
     };
@@ -529,7 +535,7 @@ impl State {
             Fault::NoWatches if is_watch => Err("EACCES"),
             _ => self.reply(connection, kind, payload),
         };
-        let fires = kind == WATCH && reply.is_ok();
+        let is_registered = kind == WATCH && reply.is_ok();
         let (kind, payload) = match reply {
             Ok(payload) => (kind, payload),
             Err(name) => (ERROR, words(&[name])),
@@ -541,7 +547,7 @@ impl State {
         };
         let kind = if fault == Fault::WrongTypes { kind + 50 } else { kind };
         connection.send(fault, kind, id, &payload);
-        if fires {
+        if is_registered {
             let watch = lock(&connection.watches).last().cloned().expect("it was just registered");
             connection.send(
                 fault,
@@ -577,13 +583,13 @@ impl State {
             GET_PERMS => self.tree.get(&path).map(|_| words(&["n0"])).ok_or("ENOENT"),
             WRITE => {
                 self.tree.set(&path, rest);
-                self.tell(&path, false);
+                self.notify_watches(&path, false);
                 Ok(OK.to_vec())
             }
             MKDIR => {
                 if self.tree.get(&path).is_none() {
                     self.tree.set(&path, b"");
-                    self.tell(&path, false);
+                    self.notify_watches(&path, false);
                 }
                 Ok(OK.to_vec())
             }
@@ -591,7 +597,7 @@ impl State {
                 if !self.tree.remove(&path) {
                     return Err("ENOENT");
                 }
-                self.tell(&path, true);
+                self.notify_watches(&path, true);
                 Ok(OK.to_vec())
             }
             WATCH | UNWATCH => {
@@ -604,8 +610,8 @@ impl State {
                     watches.remove(known);
                 }
                 match kind {
-                    // Whoever opens a pseudo-terminal anew finds the watches of the one before:
-                    // they are replaced.
+                    // A new client of a pseudo-terminal may register a watch that the last client
+                    // has left behind. It replaces that watch.
                     WATCH => watches.push(watch),
                     _ if known.is_none() => return Err("ENOENT"),
                     _ => {}
@@ -620,7 +626,7 @@ impl State {
 impl Connection {
     fn send(&self, fault: Fault, kind: u32, id: u32, payload: &[u8]) {
         let whole = message(kind, id, payload);
-        let stranger = || message(WATCH_EVENT, 0, &words(&["vm-data/stranger", "stranger"]));
+        let unknown_event = || message(WATCH_EVENT, 0, &words(&["vm-data/stranger", "stranger"]));
         let is_reply = kind != WATCH_EVENT;
         let mut out = lock(&self.writer);
         let mut write = |bytes: &[u8]| write_all(&mut out, bytes);
@@ -637,12 +643,12 @@ impl Connection {
             }
             Fault::StallMidway if is_reply => write(&whole[..whole.len() / 2]),
             Fault::EventBeforeReply if is_reply => {
-                write(&stranger());
+                write(&unknown_event());
                 write(&whole);
             }
             Fault::EventInsideReply if is_reply => {
                 write(&whole[..HEADER]);
-                write(&stranger());
+                write(&unknown_event());
                 write(&whole[HEADER..]);
             }
             Fault::Oversized if is_reply => write(&message(kind, id, &[b'x'; PAYLOAD_MAX + 904])),
@@ -656,13 +662,12 @@ impl Connection {
     }
 }
 
-/// Writes, and gives up on a client that reads nothing or has gone: that is no concern of the
-/// store's.
+/// Writes the bytes, but gives up if the client has gone or does not read.
 fn write_all(out: &mut File, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match out.write(bytes) {
             Ok(length) => bytes = &bytes[length..],
-            Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                 let mut files = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
                 if !poll(&mut files, PollTimeout::from(100u8)).is_ok_and(|ready| ready > 0) {
                     return;
@@ -683,5 +688,5 @@ fn temporary_folder() -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
-    unreachable!("numbers do not end")
+    unreachable!("the range is endless")
 }

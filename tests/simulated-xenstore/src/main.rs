@@ -1,4 +1,4 @@
-//! The simulated xenstore as a program, for namespaces, containers and other people's clients.
+//! The simulated xenstore as a program, for namespaces, containers and other clients.
 
 #![forbid(unsafe_code)]
 
@@ -13,12 +13,13 @@ use std::{
 const HELP: &str = "\
 Usage: simulated-xenstore [--path PATH] [--pty] [--script FILE] [--set PATH=VALUE]...
 
-  --path PATH         make the socket, or the link to the pseudo-terminal, there; default: in a temporary folder
-  --pty               a pseudo-terminal in place of the device, rather than a socket
-  --script FILE       TOML: the values and what happens to them (README.md)
-  --set PATH=VALUE    a value from the beginning
+  --path PATH         where to create the socket, or the link to the pseudo-terminal; default: in a
+                      temporary directory
+  --pty               use a pseudo-terminal in place of the device instead of a socket
+  --script FILE       values and changes in TOML (see README.md)
+  --set PATH=VALUE    set an initial value
 
-Prints `XENSTORED_PATH=PATH` once it can be connected to. Ends on SIGTERM.
+Prints `XENSTORED_PATH=PATH` once it accepts connections. Ends on SIGTERM.
 ";
 
 fn main() -> ExitCode {

@@ -1,21 +1,21 @@
-//! What is in the store, and who watches which part of it.
+//! The values in the store, and the watches.
 
 use std::collections::BTreeMap;
 
 /// The domain that relative paths belong to.
 const HOME: &str = "/local/domain/0";
 
-/// A path as it is kept: absolute, without a slash at its end. None if it is no path.
+/// The path in its internal form: absolute, without a trailing slash. `None` if it is invalid.
 pub fn absolute(path: &str) -> Option<String> {
     let path = match path {
         "/" => return Some(String::new()),
         _ if path.starts_with('/') => path.to_owned(),
         _ => format!("{HOME}/{path}"),
     };
-    let good = |name: &str| {
+    let is_valid = |name: &str| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_@:".contains(&b))
     };
-    path[1..].split('/').all(good).then_some(path)
+    path[1..].split('/').all(is_valid).then_some(path)
 }
 
 /// Whether `path` is `top` or below it.
@@ -41,7 +41,7 @@ impl Tree {
         Some(below.filter(|name| !name.contains('/')).map(str::to_owned).collect())
     }
 
-    /// Sets a value; what is above it comes to be, empty.
+    /// Sets a value. Creates missing parents, with empty values.
     pub fn set(&mut self, path: &str, value: &[u8]) {
         for (slash, _) in path.match_indices('/').skip(1) {
             self.0.entry(path[..slash].to_owned()).or_default();
@@ -49,7 +49,7 @@ impl Tree {
         self.0.insert(path.to_owned(), value.to_vec());
     }
 
-    /// Removes a path and all below it; whether it was there.
+    /// Removes a path and everything below it. Returns whether it existed.
     pub fn remove(&mut self, path: &str) -> bool {
         let before = self.0.len();
         self.0.retain(|key, _| !is_within(key, path));
@@ -57,7 +57,7 @@ impl Tree {
     }
 }
 
-/// A watch: what it was registered with.
+/// A watch, with the path and the token of its registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
     pub path: String,
@@ -65,18 +65,18 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The path that an event names when `changed` (absolute) has changed, or has been removed with
-    /// all below it.
-    pub fn sees(&self, changed: &str, removed: bool) -> Option<String> {
+    /// The path in the event for a change of `changed`, which is absolute, or for its removal with
+    /// everything below it. `None` if the watch does not cover it.
+    pub fn event_path(&self, changed: &str, removed: bool) -> Option<String> {
         let watched = absolute(&self.path)?;
-        let seen = match is_within(changed, &watched) {
+        let path = match is_within(changed, &watched) {
             true => changed,
             false if removed && is_within(&watched, changed) => &watched,
             false => return None,
         };
         match self.path.starts_with('/') {
-            true => Some(seen.to_owned()),
-            false => seen.strip_prefix(HOME)?.strip_prefix('/').map(str::to_owned),
+            true => Some(path.to_owned()),
+            false => path.strip_prefix(HOME)?.strip_prefix('/').map(str::to_owned),
         }
     }
 }
