@@ -1,4 +1,4 @@
-//! A terminal of a size of its own, for programs that draw on one or ask on it.
+//! A terminal of a given size, for programs that draw or ask on one.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,23 +14,23 @@ use nix::sys::termios::{LocalFlags, tcgetattr};
 
 use super::until;
 
-/// A terminal, as whoever sits before it sees it.
+/// A terminal, as its user sees it.
 pub struct Terminal {
     rows: NonZero<u16>,
     columns: NonZero<u16>,
     master: File,
-    /// The side of the programs. What they write is only at its end when all have closed theirs.
+    /// The side of the programs. Their output only ends when all copies of it are closed.
     slave: Option<OwnedFd>,
     written: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Terminal {
-    /// A terminal of that size.
+    /// Opens a terminal of this size.
     pub fn open(rows: u16, columns: u16) -> Terminal {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).expect("a pseudo-terminal");
-        // Else every program that another test starts would keep it open.
+        // Otherwise programs that other tests start would inherit it and keep it open.
         for side in [&pty.master, &pty.slave] {
             fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a flag of a descriptor");
         }
@@ -45,7 +45,7 @@ impl Terminal {
         Terminal { rows, columns, master, slave, written, reader }
     }
 
-    /// The side of a program.
+    /// The side of a program, for one of its standard streams.
     pub fn end(&self) -> Stdio {
         let slave = self.slave.as_ref().expect("it is not closed yet");
         Stdio::from(slave.try_clone().expect("a descriptor more"))
@@ -56,31 +56,31 @@ impl Terminal {
         command.stdout(self.end()).stderr(self.end())
     }
 
-    /// Types.
+    /// Types a text.
     pub fn types(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).expect("the terminal takes it");
     }
 
-    /// Whether what is typed shows.
+    /// Whether typed text is shown.
     pub fn has_echo(&self) -> bool {
         let settings = tcgetattr(&self.master).expect("the terminal's settings");
         settings.local_flags.contains(LocalFlags::ECHO)
     }
 
-    /// Every byte that was written so far.
+    /// Everything written so far.
     pub fn written(&self) -> String {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&written).into_owned()
     }
 
-    /// What is on the screen now.
+    /// The current contents of the screen.
     pub fn screen(&self) -> String {
         let mut parser = vt100::Parser::new(self.rows, self.columns, 0);
         parser.process(self.written().as_bytes());
         parser.screen().contents()
     }
 
-    /// What is on the screen now, with everything that has scrolled off it.
+    /// The current contents of the screen, and everything that has scrolled off it.
     pub fn everything(&self) -> String {
         let mut parser = vt100::Parser::new(self.rows, self.columns, 10_000);
         parser.process(self.written().as_bytes());
@@ -96,13 +96,13 @@ impl Terminal {
         rows.join("\n").trim_end().to_owned()
     }
 
-    /// Waits until the screen shows that.
+    /// Waits until the screen shows this text.
     #[track_caller]
     pub fn wait_for(&self, text: &str) {
         until(&format!("{text:?} on the terminal"), || self.screen().contains(text));
     }
 
-    /// Waits until all programs have closed it. Everything that they have written.
+    /// Waits until all programs have closed the terminal, and returns everything written.
     pub fn close(&mut self) -> String {
         drop(self.slave.take());
         if let Some(reader) = self.reader.take() {
@@ -112,7 +112,7 @@ impl Terminal {
     }
 }
 
-/// Reads until the last program has closed its side, which is EIO on Linux.
+/// Reads until the last program has closed its side, which Linux reports as EIO.
 fn read(mut master: File, into: &Mutex<Vec<u8>>) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = master.read(&mut buffer) {
