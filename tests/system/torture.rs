@@ -9,7 +9,7 @@
 //! - the API received no more requests than the rate limit allows;
 //! - for the gateway commands: there is a default route, the old one or the new one.
 //!
-//! Without strace or namespaces it prints NOT RUN and fails, so that nobody takes it for a success.
+//! Without strace or namespaces it prints NOT RUN and fails, so that it does not count as a success.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_is_json_with_the_one_attested_key() {
+    fn every_json_shape_has_the_documented_key() {
         for shape in shapes() {
             for content in all() {
                 let body = rendered(&content, Format::Json, shape);
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_says_everything_in_every_format() {
+    fn every_shape_has_all_content_in_every_format() {
         for shape in shapes() {
             for content in all() {
                 for format in [Format::Json, Format::Xml] {

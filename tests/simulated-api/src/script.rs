@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_has_a_name_that_is_read_back() {
+    fn every_fault_name_can_be_parsed() {
         for name in faults() {
             assert_eq!(name.parse::<Fault>().unwrap().to_string(), name);
         }
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_steps_are_refused() {
+    fn invalid_steps_are_refused() {
         let refused = |step: Step| Script::of([step]).check().is_err();
         assert!(refused(Step::new("DEPLOYED").shape("round")));
         assert!(refused(Step::new("DEPLOYED").requests(0)));

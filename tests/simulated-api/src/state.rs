@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_use_a_step_up_and_the_last_lasts() {
+    fn requests_end_every_step_but_the_last() {
         let now = Instant::now();
         let mut server =
             Server::new(Script::of([Step::new("A").requests(2), Step::new("B").requests(1)]));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_counted_operation_uses_a_step_up() {
+    fn only_the_counted_operation_ends_a_step() {
         let now = Instant::now();
         let counted =
             Step { count: Some(Operation::AutomationStatus), ..Step::new("A").requests(1) };
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn time_begins_with_the_first_connection_and_runs_through_several_steps() {
+    fn time_starts_with_the_first_connection_and_can_skip_steps() {
         let start = Instant::now();
         let script = Script::of([
             Step::new("A").lasts(seconds(2)),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_use_a_step_up() {
+    fn handshakes_end_a_step() {
         let now = Instant::now();
         let mut server = Server::new(Script::of([
             Step::new("A").fault("cert-expired").handshakes(2),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_starts_anew_each_minute() {
+    fn the_counter_restarts_each_minute() {
         let mut server = Server::new(Script::default());
         let count = |server: &mut Server, minute| {
             (0..40).filter(|_| server.count_request(Duration::ZERO, minute, 30)).count()

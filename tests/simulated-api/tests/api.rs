@@ -233,7 +233,7 @@ fn every_operation_in_every_format() {
 }
 
 #[test]
-fn other_operations_from_the_script_alone() {
+fn other_operations_come_only_from_the_script() {
     let script = r#"
         [[step]]
         requests = 1
@@ -255,7 +255,7 @@ fn other_operations_from_the_script_alone() {
 }
 
 #[test]
-fn only_get() {
+fn only_get_is_allowed() {
     let simulator = start(Script::of([deployed()]));
     let mut client = Client::to(&simulator);
     client
@@ -283,7 +283,7 @@ fn an_unknown_server_and_no_gateway_yet() {
 }
 
 #[test]
-fn the_limit_is_each_servers_own() {
+fn each_server_has_its_own_limit() {
     let listen = vec![(ONE, 0).into(), (TWO, 0).into()];
     let simulator =
         Simulator::start(Config { listen, limit: 30, ..config(Script::of([deployed()])) }).unwrap();
@@ -300,7 +300,7 @@ fn the_limit_is_each_servers_own() {
 }
 
 #[test]
-fn handshakes_alone_do_not_count_for_the_limit() {
+fn handshakes_do_not_count_for_the_limit() {
     let simulator =
         Simulator::start(Config { limit: 1, ..config(Script::of([deployed()])) }).unwrap();
     for _ in 0..5 {
@@ -312,7 +312,7 @@ fn handshakes_alone_do_not_count_for_the_limit() {
 }
 
 #[test]
-fn servers_are_told_apart_by_the_address_dialled() {
+fn the_destination_address_identifies_the_server() {
     let config = Config {
         listen: vec![(ONE, 0).into(), (TWO, 0).into()],
         servers: [(TWO, Script::of([Step::new("FAILED")]))].into(),
@@ -385,7 +385,7 @@ fn every_shape_of_every_operation_is_served() {
 }
 
 #[test]
-fn the_log_tells_what_came() {
+fn the_log_has_every_request() {
     let simulator =
         start(Script::of([Step::new("DEPLOYING").fault("http-500").requests(1), deployed()]));
     let mut client = Client::to(&simulator);
@@ -416,7 +416,7 @@ fn the_log_can_be_bounded() {
 }
 
 /// What a simple client gets from one request with this fault.
-fn meet(fault: &str) -> (Simulator, io::Result<Answer>) {
+fn get_with_fault(fault: &str) -> (Simulator, io::Result<Answer>) {
     let simulator =
         start(Script::of([Step::new("DEPLOYING").fault(fault).requests(1), deployed()]));
     let mut client = Client::to(&simulator);
@@ -426,14 +426,14 @@ fn meet(fault: &str) -> (Simulator, io::Result<Answer>) {
 }
 
 #[test]
-fn after_every_fault_of_a_request_the_script_goes_on() {
+fn the_script_continues_after_every_request_fault() {
     // "drip" is a slower "slow". The stalls have a separate test.
     for name in faults().filter(|name| !name.starts_with("stall") && *name != "drip") {
         let fault: Fault = name.parse().unwrap();
         if fault.is_of_handshake() {
             continue;
         }
-        let (simulator, answer) = meet(name);
+        let (simulator, answer) = get_with_fault(name);
         match fault {
             Fault::Http(code) => assert_eq!(answer.unwrap().code, code, "{name}"),
             _ if fault.is_harmless() => assert_eq!(answer.unwrap().text(), "DEPLOYING", "{name}"),
@@ -488,7 +488,7 @@ fn stalls_last_until_the_client_leaves() {
 }
 
 #[test]
-fn bad_handshakes_then_good_ones() {
+fn faulty_handshakes_then_good_ones() {
     let simulator = start(Script::of([
         Step::new("DEPLOYING").requests(1),
         Step::default().fault("cert-expired").handshakes(1),
@@ -565,7 +565,7 @@ fn the_client_may_close_and_may_pipeline() {
 }
 
 #[test]
-fn old_tls_and_none() {
+fn tls12_and_plain_http() {
     let old =
         Simulator::start(Config { tls12_only: true, ..config(Script::of([deployed()])) }).unwrap();
     assert_eq!(status_of(&mut Client::to(&old)), "200 DEPLOYED");
@@ -677,7 +677,7 @@ fn a_config_in_toml() {
 }
 
 #[test]
-fn the_readme_is_true() {
+fn the_readme_has_a_valid_script_and_all_shapes_and_faults() {
     let readme = include_str!("../README.md");
     let example = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let config = Config::from_toml(example).unwrap();

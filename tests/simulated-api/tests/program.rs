@@ -7,7 +7,7 @@ use std::{
 };
 
 #[test]
-fn it_says_where_it_listens_and_logs_what_it_receives() {
+fn it_prints_its_addresses_and_logs_requests() {
     let folder = std::env::temp_dir().join(format!("simulated-api-program-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     let (ca, script, log) = (folder.join("ca.pem"), folder.join("script.toml"), folder.join("log"));
@@ -52,7 +52,7 @@ fn it_says_where_it_listens_and_logs_what_it_receives() {
 }
 
 #[test]
-fn wrong_use_is_an_error() {
+fn wrong_usage_is_an_error() {
     for arguments in [&["--what"][..], &["--listen", "nowhere"], &["--script", "/nonexistent"]] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_simulated-api")).args(arguments).output().unwrap();
