@@ -38,7 +38,8 @@ impl BootInstant {
         BootInstant(Duration::from_nanos(u64::try_from(shifted).unwrap_or(u64::MAX)))
     }
 
-    /// The timeout of a poll(2) that ends at this time, rounded up so that it does not end just before.
+    /// The timeout of a poll(2) that ends at this time, rounded up so that it does not end just
+    /// before.
     pub fn poll_timeout(self) -> PollTimeout {
         let millis = self.since(BootInstant::now()).as_nanos().div_ceil(1_000_000);
         let millis = i32::try_from(millis).ok();

@@ -14,7 +14,8 @@ pub enum Exit {
     Other = 1,
     /// Wrong usage or configuration; nothing was requested or changed.
     Usage = 2,
-    /// Not yet: still deploying, no gateway assigned, or RackConnect does not know the server (yet).
+    /// Not yet: still deploying, no gateway assigned, or RackConnect does not know the server
+    /// (yet).
     NotYet = 3,
     /// The automation FAILED.
     Failed = 4,

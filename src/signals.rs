@@ -193,8 +193,8 @@ pub fn begin_change() -> MutexGuard<'static, ()> {
     CHANGING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a service, after [`defer()`]: lets the ending signals end the program as soon as no change is
-/// under way. SIGTERM stops a service, so the exit code is 0.
+/// For a service, after [`defer()`]: lets the ending signals end the program as soon as no change
+/// is under way. SIGTERM stops a service, so the exit code is 0.
 ///
 /// # Errors
 /// The handlers cannot be installed, or their thread cannot be started.

@@ -54,7 +54,8 @@ pub struct Client {
     roots: u64,
     /// The file of certificates that was given, and where, for messages.
     ca_file: Option<String>,
-    /// How many seconds this server's clock was ahead of the API's at the last response that said so.
+    /// How many seconds this server's clock was ahead of the API's at the last response that said
+    /// so.
     clock_offset: Mutex<Option<i64>>,
 }
 
@@ -198,8 +199,8 @@ impl Client {
         }
     }
 
-    /// How many seconds this server's clock is ahead of the API's, if a response to this client said
-    /// so.
+    /// How many seconds this server's clock is ahead of the API's, if a response to this client
+    /// said so.
     pub fn clock_offset(&self) -> Option<i64> {
         *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-/// A checked endpoint: https, or plain http to a loopback address, since anything else could be read
-/// and answered by others on the way.
+/// A checked endpoint: https, or plain http to a loopback address, since anything else could be
+/// read and answered by others on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     base: String,

@@ -1,4 +1,4 @@
-//! What a leader's followers need together: a pure calculation.
+//! The combined demand of a leader's followers. No I/O, no clock.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use super::protocol::Demand;
 use crate::clock::BootInstant;
 use crate::ratelimit::MIN_INTERVAL;
 
-/// When requests were and may be sent.
+/// When the last request was sent, and when the next one may be sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RequestTimes {
     /// When the last request was sent, by any process.
     pub last: Option<BootInstant>,
-    /// When a request may be sent for those that need one at once.
+    /// When a request may be sent for one-shot followers.
     pub at_once: BootInstant,
-    /// When the rate limit allows the next request that leaves the reserve.
+    /// When the rate limit allows the next request that leaves the reserved permits.
     pub not_before: BootInstant,
-    /// By which factor intervals are stretched, 1 and more.
+    /// The factor by which intervals are stretched: at least 1.
     pub stretch: f64,
 }
 
-/// When the next request is due; none if no follower needs one.
+/// When the next request is due; `None` if no follower needs one.
 pub(super) fn due(
     followers: impl Iterator<Item = Demand>,
     times: RequestTimes,
@@ -40,7 +40,7 @@ fn interval(demand: Demand) -> Duration {
     }
 }
 
-/// How many permits the next request leaves to others; `own`: as far as the leader is concerned.
+/// How many permits the next request leaves to others; `own`: without one-shot followers.
 pub(super) fn reserved(followers: impl Iterator<Item = Demand>, own: usize) -> usize {
     let one_shot = followers.filter(|demand| demand.interval.is_none());
     one_shot.map(|demand| demand.reserved).fold(own, usize::min)

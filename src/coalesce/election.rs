@@ -1,4 +1,4 @@
-//! Who sends the requests of a topic: the election of a leader by binding a name.
+//! The election of the process that sends a topic's requests: it is the one that binds a name.
 
 use std::fs;
 use std::io::Write;
@@ -16,22 +16,22 @@ use super::protocol::Demand;
 use super::socket;
 use crate::clock::BootInstant;
 
-/// How many leaders of one topic there can be, all but the last one stopped.
+/// The most leaders of a user for one topic. All but the newest are stopped, or hang.
 const GENERATIONS: usize = 4;
 
 /// How often to try, while leaders come and go.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// How long to wait for a place in full queues. Any user can take a name and accept no connection.
+/// How long to wait for full queues. Any user can bind a name and accept no connection.
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// For how long a leader is skipped: it may have been busy, and respond again.
+/// For how long a leader is skipped. It may only have been busy.
 const SKIP_TIME: Duration = Duration::from_secs(60);
 
-/// How often one process may close a connection without a response before it is skipped.
+/// How often a process may close the connection without a response before it is skipped.
 const MAX_DISCONNECTS: u32 = 3;
 
-/// The part of a process in a topic.
+/// The role of a process in a topic.
 pub enum Role {
     /// It sends the requests.
     Leader(Leader),
@@ -47,7 +47,7 @@ pub struct Election {
     uid: u32,
     /// Leaders of this user that are not followed.
     own_skips: Skips,
-    /// The same of root's.
+    /// Root's leaders that are not followed.
     root_skips: Skips,
     /// The process that last closed a connection without a response, and how often it did so.
     disconnects: (i32, u32),
@@ -56,13 +56,14 @@ pub struct Election {
 /// Which generations of one user's leaders are skipped.
 #[derive(Clone, Copy, Debug, Default)]
 struct Skips {
-    /// All generations below this one, until that instant: their leader was silent.
+    /// All generations below this one, until that time: a leader was silent.
     below: (usize, BootInstant),
-    /// Single generations until an instant each: their queue was full.
+    /// Each generation until its time here: its queue was full.
     full_until: [BootInstant; GENERATIONS],
 }
 
 impl Skips {
+    /// The oldest generation that is not skipped because of a silent leader.
     fn first(&self, now: BootInstant) -> usize {
         let (generation, until) = self.below;
         if now < until { generation } else { 0 }
@@ -77,7 +78,7 @@ impl Skips {
     }
 }
 
-/// What comes of an attempt to follow.
+/// The result of an attempt to follow.
 enum FollowAttempt {
     Following(Follower),
     /// The name is taken by a process that is not followed.
@@ -116,13 +117,13 @@ impl Election {
                     break;
                 }
             }
-            // Another process was faster; it listens in a moment.
+            // Another process has just bound the name, and is about to listen.
             thread::sleep(Duration::from_millis(attempt.into()));
         }
         Role::Solo
     }
 
-    /// A leader of a newer generation than `leader`, if there is one. That one is followed.
+    /// Follows a leader of a newer generation than `leader`, if there is one.
     pub fn newer_leader(
         &mut self,
         leader: &Leader,
@@ -141,7 +142,8 @@ impl Election {
         skips.skip_through(follower.generation(), BootInstant::now());
     }
 
-    /// A leader closed the connection without a response. One that does so repeatedly is skipped.
+    /// Records that a leader closed the connection without a response. One that does so repeatedly
+    /// is skipped.
     pub fn disconnected(&mut self, follower: &Follower) {
         let (pid, count) = self.disconnects;
         let count = if pid == follower.pid() { count + 1 } else { 1 };
@@ -209,7 +211,7 @@ impl Election {
     }
 }
 
-/// Says what this process needs to a leader that may be trusted and is not stopped.
+/// Sends the demand to a leader, if that is trusted and not stopped.
 fn introduce(mut stream: UnixStream, uid: u32, generation: usize, demand: Demand) -> FollowAttempt {
     let Ok(peer) = getsockopt(&stream, sockopt::PeerCredentials) else {
         return FollowAttempt::Taken;
@@ -220,12 +222,12 @@ fn introduce(mut stream: UnixStream, uid: u32, generation: usize, demand: Demand
     let sent = stream.set_nonblocking(true).and_then(|()| stream.write_all(&demand.encode()));
     match sent {
         Ok(()) => FollowAttempt::Following(Follower::new(stream, uid, generation, peer.pid())),
-        // It ended in this moment.
+        // The leader has just ended.
         Err(_) => FollowAttempt::Free,
     }
 }
 
-/// Whether a process is stopped, as far as this one may know. Source: proc_pid_stat(5).
+/// Whether a process is stopped, as far as this one can tell. Source: proc_pid_stat(5).
 fn is_stopped(pid: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))

@@ -42,7 +42,7 @@ impl Follower {
         self.pid
     }
 
-    /// Waits for a response until `until` at the latest. A readable `wake` ends the wait early.
+    /// Waits for a response, until `until` or until `wake` is readable.
     pub fn wait(&mut self, until: BootInstant, wake: Option<BorrowedFd<'_>>) -> Event {
         if self.buffer.is_empty() {
             self.buffer = vec![0; MAX_PACKET_BYTES + 1];

@@ -15,12 +15,12 @@ use crate::api::request::Failure;
 use crate::clock::BootInstant;
 use crate::ratelimit::{LimitCause, MIN_INTERVAL};
 
-/// The most followers of a leader; other users have at most half of that. Each is an open file, of
-/// which a process usually has 1024.
+/// The most followers of a leader, at most half of them of other users. Each is an open file; a
+/// process may usually open 1024.
 const MAX_FOLLOWERS: usize = 600;
 
-/// The most connections that are accepted in a row, and for how long at most: a user that connects
-/// endlessly does not delay a request.
+/// The most connections that are accepted in a row, and the longest time for it, so that a user who
+/// keeps connecting does not delay a request.
 const MAX_ACCEPTS: usize = 4096;
 const ACCEPT_TIMEOUT: Duration = Duration::from_millis(50);
 
@@ -29,27 +29,28 @@ pub struct Leader {
     listener: UnixListener,
     uid: u32,
     generation: usize,
-    followers: Vec<Connected>,
-    /// Whether no more files can be opened.
+    followers: Vec<ConnectedFollower>,
+    /// Whether this process cannot open more files.
     is_full: bool,
 }
 
-/// A follower as its leader sees it.
-struct Connected {
+/// A follower that has connected.
+struct ConnectedFollower {
     stream: UnixStream,
     is_own_user: bool,
-    /// None: not read yet.
+    /// `None` until it is received.
     demand: Option<Demand>,
-    /// Whether it knows that nothing can be sent now.
+    /// Whether it was told of the rate limit.
     knows_limit: bool,
 }
 
-impl Connected {
+impl ConnectedFollower {
     fn is_subscription(&self) -> bool {
         self.demand.is_some_and(|demand| demand.interval.is_some())
     }
 
-    /// Sends a packet. A follower that does not read has to connect again.
+    /// Sends a packet. Returns whether that succeeded: a follower that does not read is dropped,
+    /// and has to connect again.
     fn send(&mut self, packet: &[u8]) -> bool {
         matches!(self.stream.write(packet), Ok(length) if length == packet.len())
     }
@@ -66,7 +67,8 @@ impl Leader {
         self.generation
     }
 
-    /// Accepts the followers that have connected, until `deadline`, for a moment at most.
+    /// Accepts the followers that have connected, until `deadline` and for [`ACCEPT_TIMEOUT`] at
+    /// most.
     pub fn accept(&mut self, deadline: BootInstant) {
         let end = deadline.min(BootInstant::now() + ACCEPT_TIMEOUT);
         for _ in 0..MAX_ACCEPTS {
@@ -88,7 +90,8 @@ impl Leader {
         }
     }
 
-    /// Takes a follower of the same user, or any if this is root's leader, while there is room.
+    /// Admits a follower of the same user, or of any user if this is root's leader, if there is
+    /// room.
     fn admit(&mut self, stream: UnixStream) {
         let Ok(peer) = getsockopt(&stream, sockopt::PeerCredentials) else { return };
         let is_own_user = peer.uid() == self.uid;
@@ -97,7 +100,7 @@ impl Leader {
         let has_room = self.followers.len() < MAX_FOLLOWERS;
         if may_follow && has_room && stream.set_nonblocking(true).is_ok() {
             let (demand, knows_limit) = (None, false);
-            self.followers.push(Connected { stream, is_own_user, demand, knows_limit });
+            self.followers.push(ConnectedFollower { stream, is_own_user, demand, knows_limit });
         }
     }
 
@@ -105,28 +108,28 @@ impl Leader {
         self.followers.iter().filter_map(|follower| follower.demand)
     }
 
-    /// When the next request is due; none if no follower needs one.
+    /// When the next request is due; `None` if no follower needs one.
     pub(super) fn due(&self, schedule: RequestTimes) -> Option<BootInstant> {
         demand::due(self.demands(), schedule)
     }
 
-    /// How many permits the next request leaves to others; `own`: for the leader itself.
+    /// How many permits the next request leaves to others; `own`: without one-shot followers.
     pub fn reserved(&self, own: usize) -> usize {
         demand::reserved(self.demands(), own)
     }
 
-    /// Waits for followers to connect, to speak or to disconnect, until then at most. True if
-    /// `wake` can be read.
+    /// Waits until `until` for followers to connect, to send their demand or to disconnect. Returns
+    /// whether `wake` is readable.
     pub fn poll_followers(&mut self, until: BootInstant, wake: Option<BorrowedFd<'_>>) -> bool {
         let events = self.poll_files(until, wake);
         let before = self.followers.len();
         let mut is_closed = events.is_closed.into_iter();
         self.followers.retain(|_| !is_closed.next().unwrap_or(false));
         self.is_full &= self.followers.len() == before;
-        self.read();
+        self.read_demands();
         if !self.is_full {
             self.accept(BootInstant::now() + ACCEPT_TIMEOUT);
-            self.read();
+            self.read_demands();
         }
         events.wakes
     }
@@ -136,7 +139,7 @@ impl Leader {
         let listening = if self.is_full { PollFlags::empty() } else { PollFlags::POLLIN };
         files.push(PollFd::new(self.listener.as_fd(), listening));
         for follower in &self.followers {
-            // Each sends one packet; that it disconnects is always reported.
+            // A follower sends one packet. poll(2) always reports that it has disconnected.
             let is_expected = follower.demand.is_none();
             let flags = if is_expected { PollFlags::POLLIN } else { PollFlags::empty() };
             files.push(PollFd::new(follower.stream.as_fd(), flags));
@@ -150,8 +153,8 @@ impl Leader {
         PollEvents { is_closed: files[1..].iter().map(is_closed).collect(), wakes }
     }
 
-    /// Reads the subscription of each follower that has not sent it yet.
-    fn read(&mut self) {
+    /// Reads the demand of each follower that had not sent it yet.
+    fn read_demands(&mut self) {
         self.followers.retain_mut(|follower| {
             if follower.demand.is_some() {
                 return true;
@@ -177,8 +180,8 @@ impl Leader {
             }
             return;
         };
-        // There is no permit for followers that have connected since either. But one that leaves
-        // fewer permits to others may still get one, so it is not told.
+        // This also concerns followers that have connected since, but not those that leave fewer
+        // permits to others: they may still get one.
         self.accept(BootInstant::now() + ACCEPT_TIMEOUT);
         self.publish_to(response, |demand| {
             cause != LimitCause::UsedUp || demand.reserved >= reserved
@@ -186,10 +189,10 @@ impl Leader {
         self.followers.iter_mut().for_each(|follower| follower.knows_limit = true);
     }
 
-    /// Publishes to new subscriptions that nothing can be sent now.
+    /// Tells new subscriptions of the rate limit.
     pub fn publish_limit(&mut self, response: &Response) {
         let is_concerned =
-            |follower: &Connected| !follower.knows_limit && follower.is_subscription();
+            |follower: &ConnectedFollower| !follower.knows_limit && follower.is_subscription();
         if !self.followers.iter().any(is_concerned) {
             return;
         }
@@ -201,13 +204,13 @@ impl Leader {
         });
     }
 
-    /// Publishes to subscriptions the response to another request of theirs.
+    /// Publishes the response to a request outside the topic, to the subscriptions.
     pub fn publish_to_subscriptions(&mut self, response: &Response) {
         self.publish_to(response, |demand| demand.interval.is_some());
     }
 
     fn publish_to(&mut self, response: &Response, concerns: impl Fn(Demand) -> bool) {
-        self.read();
+        self.read_demands();
         if self.followers.is_empty() {
             return;
         }
@@ -221,7 +224,7 @@ impl Leader {
     }
 }
 
-/// What poll() reports to a leader.
+/// The result of a leader's poll(2).
 struct PollEvents {
     /// For each follower, whether it has disconnected.
     is_closed: Vec<bool>,

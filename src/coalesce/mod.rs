@@ -1,4 +1,4 @@
-//! One request for many processes: those that ask the same at the same time share a response.
+//! One request for many processes: those that need the same response at the same time share it.
 //!
 //! For each **topic** (endpoint, trusted roots, operation and format) there is an abstract Unix
 //! socket whose name holds the user id. The process that binds it is the **leader**. The others
@@ -7,12 +7,12 @@
 //! just before the first byte of its request. The response goes to those accepted by then, which
 //! asked before the request was sent, and to no other process: one that connects later waits in
 //! the queue for the next request. When the leader ends, the kernel closes its sockets, which wakes
-//! all followers, and the first to bind the name leads. There is no thread, no file, and no
-//! inotify, of which a user has only 128.
+//! all followers, and the first to bind the name leads. This needs no thread, no
+//! file, and no inotify instance (a user may have only 128).
 //!
 //! **A new subscription** does not wait for its interval: it has its first response as soon as the
-//! shortest interval after the last request allows, and is told at once if nothing may be sent now.
-//! A one-shot request does not wait even that long.
+//! shortest interval after the last request allows, and is told immediately if the rate limit
+//! forbids a request. A one-shot request does not wait even that long.
 //!
 //! **A leader that is stopped** keeps its socket, so names have generations. Followers whose leader
 //! is silent for the request timeout and a grace period move to the next generation for a minute,
@@ -21,9 +21,9 @@
 //!
 //! **Trust.** The kernel says whose process is at the other end (SO_PEERCRED). A user's processes
 //! share among themselves, and root shares with all users: other users try root's leader first. A
-//! user that takes names and accepts no connection costs the sharing, nothing else: the rate limit
-//! bounds what is sent. What is shared is the HTTP status code and the body; each process
-//! interprets them itself.
+//! user that binds names and accepts no connection can only prevent sharing: the rate limit still
+//! bounds the requests. Processes share the HTTP status code and the body, and each interprets them
+//! itself.
 
 mod demand;
 mod election;

@@ -1,5 +1,5 @@
-//! One response, at once: from a request of this process, or from another one's that has not been
-//! sent yet.
+//! One response as soon as possible: to a request of this process, or to another process's request
+//! that has not been sent yet.
 
 use super::election::{Election, Role};
 use super::follower::Follower;
@@ -10,7 +10,7 @@ use crate::api::request::Request;
 use crate::clock::BootInstant;
 use crate::model::{Format, Operation};
 
-/// What is asked for.
+/// A one-shot request.
 pub struct OneShot<'a> {
     /// The operation.
     pub operation: Operation,
@@ -18,13 +18,13 @@ pub struct OneShot<'a> {
     pub format: Format,
     /// How many permits of the rate limit are left to others.
     pub reserved: usize,
-    /// The deadline of an own request that begins at a given moment.
+    /// The deadline of a request that this process sends, by the time at which it begins.
     pub request_deadline: &'a dyn Fn(BootInstant) -> BootInstant,
-    /// When waiting for another process ends.
+    /// When to stop waiting for another process.
     pub end: BootInstant,
 }
 
-/// Asks at once. Returns what came of it and when it was asked.
+/// Gets one response as soon as possible.
 pub fn one_shot(sender: &dyn RequestSender, ask: &OneShot) -> Response {
     let mut election = Election::new(sender.topic(ask.operation, ask.format));
     let demand = Demand { interval: None, reserved: ask.reserved, is_new: true };
@@ -64,7 +64,7 @@ fn own_request(ask: &OneShot) -> Request {
     }
 }
 
-/// The leader's response; none if another leader is needed.
+/// The leader's response; `None` if another leader is needed.
 fn follow(
     election: &mut Election,
     follower: &mut Follower,
@@ -105,17 +105,17 @@ mod tests {
     use crate::api::request::{BeforeSend, Failure, Reply};
     use crate::clock::random_unit;
 
-    /// Answers every request with the same body, and counts.
+    /// Replies to every request with the same body, and records it.
     struct Script {
         topic: u64,
         sent: RefCell<Vec<Operation>>,
-        noted: RefCell<Vec<Response>>,
+        recorded: RefCell<Vec<Response>>,
     }
 
     impl Script {
         fn new() -> Script {
             let topic = (random_unit() * u64::MAX as f64) as u64;
-            Script { topic, sent: RefCell::default(), noted: RefCell::default() }
+            Script { topic, sent: RefCell::default(), recorded: RefCell::default() }
         }
     }
 
@@ -137,7 +137,7 @@ mod tests {
         }
 
         fn record(&self, response: &Response) {
-            self.noted.borrow_mut().push(response.clone());
+            self.recorded.borrow_mut().push(response.clone());
         }
     }
 
@@ -157,11 +157,11 @@ mod tests {
         let response = one_shot(&script, &ask(BootInstant::now() + Duration::from_secs(30)));
         assert_eq!(response.reply, Ok((200, b"DEPLOYED".to_vec())));
         assert_eq!(*script.sent.borrow(), [Operation::Status]);
-        assert_eq!(*script.noted.borrow(), [response]);
+        assert_eq!(*script.recorded.borrow(), [response]);
     }
 
     #[test]
-    fn behind_a_silent_leader_it_asks_for_itself() {
+    fn behind_a_silent_leader_it_sends_the_request_itself() {
         let script = Script::new();
         let demand = Demand { interval: None, reserved: 0, is_new: true };
         let end = BootInstant::now() + Duration::from_secs(60);

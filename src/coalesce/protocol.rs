@@ -1,4 +1,4 @@
-//! The packets between followers and their leader. Each is read as untrusted.
+//! Encoding and decoding of the packets between followers and their leader. They are untrusted.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind};
 use crate::model::{Format, Operation};
 use crate::ratelimit::{LimitCause, MAX_REQUEST_TIME, RESERVED_PERMITS, WINDOW};
 
-/// What packets begin with; it changes with their format.
+/// The first bytes of every packet. They change with the format.
 const MAGIC: [u8; 4] = *b"RCs2";
 
 /// The length of a response's packet in front of its body.
@@ -20,7 +20,7 @@ const HEAD_BYTES: usize = 28;
 pub(super) const MAX_PACKET_BYTES: usize = HEAD_BYTES + MAX_BODY_BYTES as usize;
 
 /// The codes of [`LimitCause::Locked`] and [`LimitCause::ProcessLocal`]; 0 is that of
-/// [`LimitCause::UsedUp`], and what lies between counts consecutive 403s.
+/// [`LimitCause::UsedUp`], and those between are numbers of consecutive 403s.
 const LOCKED: u32 = u32::MAX;
 const PROCESS_LOCAL: u32 = LOCKED - 1;
 
@@ -29,10 +29,10 @@ const MAX_MESSAGE_BYTES: usize = 1024;
 
 const FORMATS: [Format; 3] = [Format::Text, Format::Json, Format::Xml];
 
-/// What a follower asks its leader for.
+/// The demand of a follower on its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
-    /// How often it needs a response at least; none: one response, at once.
+    /// How often it needs a response at least; `None`: one response, as soon as possible.
     pub interval: Option<Duration>,
     /// How many permits of the rate limit a request for it leaves to others.
     pub reserved: usize,
@@ -54,7 +54,7 @@ impl Demand {
         bytes
     }
 
-    /// Reads a packet. An interval shorter than `shortest` counts as that.
+    /// Decodes a packet. An interval shorter than `shortest` counts as `shortest`.
     pub fn decode(bytes: &[u8], shortest: Duration) -> Option<Demand> {
         let rest = bytes.strip_prefix(&MAGIC)?;
         let millis = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
@@ -91,7 +91,7 @@ impl Response {
         bytes
     }
 
-    /// Reads a packet. No time in it is further away from `now` than a request can cause.
+    /// Decodes a packet. Its times are clamped to those that a request can cause.
     pub fn decode(bytes: &[u8], now: BootInstant) -> Option<Response> {
         let rest = bytes.strip_prefix(&MAGIC)?;
         let (head, tail) = rest.split_at_checked(HEAD_BYTES - MAGIC.len())?;

@@ -1,24 +1,24 @@
-//! What processes share: the response to a request.
+//! A response, as processes share it.
 
 use crate::api::request::{Failure, Reply};
 use crate::clock::BootInstant;
 use crate::model::{Format, Operation};
 
-/// What came of a request, whichever process sent it.
+/// The result of a request, whichever process sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// What was asked for.
+    /// The operation that was requested.
     pub operation: Operation,
-    /// In which format.
+    /// The format that was requested.
     pub format: Format,
     /// When the request began.
     pub asked: BootInstant,
-    /// The HTTP status code and the body, not what follows from them.
+    /// The HTTP status code and the body, not interpreted yet.
     pub reply: Reply,
 }
 
 impl Response {
-    /// No response, because the leader did not respond.
+    /// The result if the leader did not respond.
     pub(super) fn leader_silent(
         operation: Operation,
         format: Format,
@@ -28,15 +28,15 @@ impl Response {
     }
 }
 
-/// What ends a wait.
+/// Why a process stopped waiting for a response.
 #[derive(Debug)]
 pub enum Event {
     /// A response.
     Response(Response),
-    /// The time is over.
+    /// The time has passed.
     Timeout,
     /// The leader ended.
     Disconnected,
-    /// The other file that was waited for can be read.
+    /// The other file is readable.
     Wake,
 }

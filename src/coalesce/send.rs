@@ -1,4 +1,4 @@
-//! Sending a request, alone or as a leader.
+//! Sends a request, solo or as a leader.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,8 +48,8 @@ impl<R: RequestSender + ?Sized> RequestSender for &R {
     }
 }
 
-/// Sends a request. The followers that have connected to `leader` by the moment of its first byte
-/// asked before it.
+/// Sends a request. Just before its first byte, the followers that have connected to `leader` are
+/// accepted: they asked before the request was sent.
 pub(super) fn send(
     sender: &dyn RequestSender,
     request: Request,

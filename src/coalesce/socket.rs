@@ -1,4 +1,4 @@
-//! The sockets of coalescing: abstract Unix sockets that keep the bounds of packets.
+//! The sockets of leaders and followers: abstract Unix sockets that preserve packet boundaries.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,23 +11,23 @@ use nix::sys::socket::{
 
 use crate::clock::BootInstant;
 
-/// The name of a leader's socket: whose leader, of which generation, for which topic.
+/// The address of a leader's socket: its user, its generation and its topic.
 pub(super) fn address(uid: u32, generation: usize, topic: u64) -> Result<UnixAddr, Errno> {
     let name = format!("rackconnect-agent/1/{uid}/{generation}/{topic:016x}");
     UnixAddr::new_abstract(name.as_bytes())
 }
 
-/// Connects to a leader, whose queue may be full until `give_up`.
+/// Connects to a leader. If its queue is full, waits until `give_up`.
 pub(super) fn connect_to(address: &UnixAddr, give_up: BootInstant) -> Result<UnixStream, Errno> {
     let stream = UnixStream::from(new_socket(SockFlag::empty())?);
-    // A full queue makes connect() wait, but not longer than a send may.
+    // If the queue is full, connect(2) waits for as long as a send may take.
     let timeout = give_up.since(BootInstant::now()).max(Duration::from_millis(1));
     let _ = stream.set_write_timeout(Some(timeout));
     connect(stream.as_raw_fd(), address)?;
     Ok(stream)
 }
 
-/// Takes a leader's name.
+/// Binds a leader's address.
 pub(super) fn listen_at(address: &UnixAddr) -> Result<UnixListener, Errno> {
     let socket = new_socket(SockFlag::SOCK_NONBLOCK)?;
     bind(socket.as_raw_fd(), address)?;

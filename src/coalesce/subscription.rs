@@ -1,4 +1,4 @@
-//! A subscription: a wait needs a response every so often until it ends.
+//! A subscription: a response at least once per interval, until a wait ends.
 
 use std::os::fd::BorrowedFd;
 use std::thread;
@@ -18,17 +18,17 @@ use crate::clock::{BootInstant, random_unit};
 use crate::model::{Format, Operation};
 use crate::ratelimit::{MAX_REQUEST_TIME, MIN_INTERVAL, RESERVED_PERMITS};
 
-/// How long a follower waits for the details, which its leader asks for when the status changes.
+/// How long a follower waits for the details, which its leader requests when the status changes.
 const DETAILS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// By which part of the interval a leader is late at most, so that servers that boot together do
-/// not ask together.
+/// The largest delay of a leader's request, as a part of the interval. Servers that boot at the
+/// same time then do not send their requests at the same time.
 const MAX_JITTER: f64 = 0.1;
 
-/// How soon after a failure a request is sent for followers that need a response at once.
+/// How soon after a failure the next request is sent for one-shot followers.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// What a subscription asks for.
+/// The request of a subscription, and how often to send it.
 #[derive(Clone, Copy, Debug)]
 pub struct SubscriptionConfig {
     /// The operation.
@@ -39,7 +39,7 @@ pub struct SubscriptionConfig {
     pub interval: Duration,
     /// When the subscription ends, if ever.
     pub end: Option<BootInstant>,
-    /// Whether a person watches, for whom a follower asks for details itself.
+    /// Whether a person watches. If so, a follower requests details itself if its leader does not.
     pub is_watched: bool,
 }
 
@@ -60,13 +60,13 @@ pub struct Subscription<R> {
     role: Option<Role>,
     /// When the last request was sent, by any process.
     last_asked: Option<BootInstant>,
-    /// When the rate limit allows the next request that leaves the reserve, and the response that
-    /// said so.
+    /// When the rate limit allows the next request that leaves the reserved permits, and the
+    /// response with that limit.
     not_before: BootInstant,
     limit: Option<Response>,
-    /// When to send a request for followers that need a response at once.
+    /// When to send a request for one-shot followers.
     at_once: BootInstant,
-    /// How much longer than the interval this leader waits, as a part of it.
+    /// The delay of this leader's next request, as a part of the interval.
     jitter: f64,
 }
 
@@ -92,12 +92,12 @@ impl<R: RequestSender> Subscription<R> {
         }
     }
 
-    /// What sends the requests.
+    /// The sender of its requests.
     pub fn sender(&self) -> &R {
         &self.sender
     }
 
-    /// Changes how often a response is needed. A follower says so by connecting again.
+    /// Changes how often a response is needed. A follower tells its leader by connecting again.
     pub fn set_interval(&mut self, interval: Duration) {
         if self.demand.interval != Some(interval) {
             self.demand.interval = Some(interval);
@@ -105,7 +105,7 @@ impl<R: RequestSender> Subscription<R> {
         }
     }
 
-    /// Sleeps until then, until there is a response, or until `wake` can be read.
+    /// Sleeps until there is a response or `wake` is readable, until `until` at most.
     pub fn rest(&mut self, until: BootInstant, wake: Option<BorrowedFd<'_>>) -> Event {
         loop {
             let event = match self.role(until) {
@@ -127,8 +127,8 @@ impl<R: RequestSender> Subscription<R> {
         }
     }
 
-    /// Sends the request when it is due, and serves followers in between. None: nothing happened
-    /// yet.
+    /// Sends the request when it is due, and serves followers in between. `None` if nothing has
+    /// happened yet.
     fn rest_as_leader(
         &mut self,
         until: BootInstant,
@@ -152,8 +152,8 @@ impl<R: RequestSender> Subscription<R> {
         wakes.then_some(Event::Wake)
     }
 
-    /// Asks, or waits for the response to the leader's request. The response need not be to what
-    /// was asked for.
+    /// Sends a request, or waits for the response to the leader's request. The response may be to
+    /// another request of the subscription.
     pub fn ask(&mut self, operation: Operation, format: Format, deadline: BootInstant) -> Response {
         let due = DueRequest { operation, format, deadline };
         let is_topic = operation == self.config.operation;
@@ -174,7 +174,7 @@ impl<R: RequestSender> Subscription<R> {
         }
     }
 
-    /// Waits for the leader's response; none if another leader is needed.
+    /// Waits for the leader's response; `None` if another leader is needed.
     fn ask_leader(
         &mut self,
         due: DueRequest,
@@ -182,7 +182,7 @@ impl<R: RequestSender> Subscription<R> {
         give_up: BootInstant,
     ) -> Option<Response> {
         let is_first = self.demand.is_new && due.operation == self.config.operation;
-        // By the time the leader asks again, the wait may be over.
+        // By the time of the leader's next request, the wait may be over.
         if is_first && due.deadline <= asked + 2 * MIN_INTERVAL {
             return Some(self.one_shot(due));
         }
@@ -197,8 +197,9 @@ impl<R: RequestSender> Subscription<R> {
         }
     }
 
-    /// What to do about a leader that did not respond in time: nothing if the details are not
-    /// needed or the time is over, ask without it if a person watches, else elect another one.
+    /// Handles a leader that did not respond in time. Details for a person who watches are
+    /// requested without it. Other details are not needed. Otherwise another leader is elected,
+    /// unless the deadline has passed.
     fn leader_is_silent(&mut self, due: DueRequest, asked: BootInstant) -> Option<Response> {
         let is_late = BootInstant::now() >= due.deadline;
         let is_details = due.operation == Operation::Details;
@@ -215,7 +216,7 @@ impl<R: RequestSender> Subscription<R> {
         None
     }
 
-    /// Asks for something else than the topic, and publishes it to the subscriptions.
+    /// Sends a request outside the topic, and publishes the response to the subscriptions.
     fn ask_beside_topic(&mut self, due: DueRequest) -> Response {
         let response = self.one_shot(due);
         if let Some(Role::Leader(leader)) = &mut self.role {
@@ -269,7 +270,8 @@ impl<R: RequestSender> Subscription<R> {
         })
     }
 
-    /// Sends the topic's request: as the leader for all, or solo, and then tries to join again.
+    /// Sends the topic's request: as the leader for all or, without a leader, solo. A solo process
+    /// then tries to join again.
     fn send(&mut self, deadline: BootInstant) -> Response {
         let leader: Option<Leader> = match self.role.take() {
             Some(Role::Leader(leader)) => Some(leader),
@@ -285,7 +287,7 @@ impl<R: RequestSender> Subscription<R> {
             self.role = Some(Role::Leader(leader));
         }
         self.sender.record(&response);
-        // After a failure, not at once: followers that connect again and again would keep every
+        // After a failure with a delay: followers that connect again and again would keep every
         // process busy. After a response there is no reason to wait.
         self.at_once = match response.reply {
             Ok(_) => BootInstant::default(),
@@ -315,7 +317,7 @@ impl<R: RequestSender> Subscription<R> {
         response
     }
 
-    /// Until when a leader may be silent if a response is needed from `now` on.
+    /// When a leader counts as silent if a response is needed from `now` on.
     fn leader_timeout(&self, operation: Operation, now: BootInstant) -> BootInstant {
         if operation == Operation::Details {
             return now + DETAILS_TIMEOUT;
@@ -352,7 +354,7 @@ mod tests {
     use crate::api::request::{BeforeSend, Reply};
     use crate::ratelimit::LimitCause;
 
-    /// Sends nothing: gives the next of its replies, the last one again and again.
+    /// Sends nothing: returns its replies in turn, and repeats the last one.
     #[derive(Clone)]
     struct Script {
         topic: u64,

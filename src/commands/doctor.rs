@@ -86,7 +86,7 @@ fn api_access(session: Session) -> Result<ApiAccess, Unread> {
 
 fn subject(session: &Session, end: BootInstant, root: &Path) -> Subject {
     let api = session.settings();
-    let region = match session.region().look(api.started + DETECT_TIMEOUT) {
+    let region = match session.region().detect(api.started + DETECT_TIMEOUT) {
         Detected::Known(region, source) => Ok((region, source)),
         Detected::NotYet(reason) | Detected::Unknown(reason) => Err(reason),
     };

@@ -22,7 +22,7 @@ pub fn run(sources: &Sources, directory: Option<&str>) -> Result<Exit> {
         false => Repeat::OncePerDeployment,
     };
     let lookup = RegionLookup::new(settings.region, OnBrokenXenstore::GiveUp);
-    let region = match lookup.look(BootInstant::now() + DETECT_TIMEOUT) {
+    let region = match lookup.detect(BootInstant::now() + DETECT_TIMEOUT) {
         Detected::Known(region, _) => Some(region),
         Detected::NotYet(_) | Detected::Unknown(_) => None,
     };

@@ -49,13 +49,13 @@ pub fn collect(settings: FactsSettings) -> Tree {
     // One connection after the other: a device may have one reader only.
     let region = region(&session, half);
     let mut store = XenstoreFacts::open(end);
-    store.begin_look(half);
+    store.set_deadline(half);
     let server = metadata::server(&store.value(metadata::PROVIDER), &store.value(metadata::ROLES));
     let mut api = ApiFacts::new(&session, end, obstacle(&session, asks_api, &server));
     let status = api.status();
     let features = api.features();
     let gateway = api.gateway();
-    store.begin_look(end);
+    store.set_deadline(end);
     // Where the API answers, xenstore is not asked: it may hold what is left over from before a
     // rebuild.
     let has_answered = api.has_answered();
@@ -107,7 +107,7 @@ fn obstacle(session: &Session, asks_api: bool, server: &Server) -> Option<String
 }
 
 fn region(session: &Session, end: BootInstant) -> Fact {
-    match session.region().look(end) {
+    match session.region().detect(end) {
         Detected::Known(region, source) => Ok((text(region.code()), source)),
         Detected::NotYet(reason) | Detected::Unknown(reason) => Err(reason),
     }

@@ -24,9 +24,9 @@ impl XenstoreFacts {
     }
 
     /// Begins a look, whose questions end by `deadline` together.
-    pub(super) fn begin_look(&mut self, deadline: BootInstant) {
+    pub(super) fn set_deadline(&mut self, deadline: BootInstant) {
         if let Ok(store) = &mut self.connection {
-            store.begin_look(Some(deadline));
+            store.set_deadline(Some(deadline));
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
     fn a_xenstore_that_says_nothing_does_not_overrun_the_deadline() {
         let simulator = Simulator::start(Config::default().fault(Fault::Stall)).unwrap();
         let connection = Connection::open_at(simulator.path())
-            .map(|store| store.with_look(Some(BootInstant::default())));
+            .map(|store| store.with_deadline(Some(BootInstant::default())));
         let mut store = XenstoreFacts { connection, deadline: BootInstant::default() };
         let Value::Unreadable(err) = store.value(metadata::STATUS) else {
             panic!("nothing was said")

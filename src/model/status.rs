@@ -23,7 +23,8 @@ const MAX_WORD_CHARS: usize = 64;
 
 impl Status {
     /// Parses a word, ignoring case, surrounding white space and one pair of double quotes. `None`
-    /// if it is not one word of letters, digits, `_` and `-`, or if it is `null`, `true` or `false`.
+    /// if it is not one word of letters, digits, `_` and `-`, or if it is `null`, `true` or
+    /// `false`.
     pub fn from_text(text: &str) -> Option<Status> {
         let word = unquoted(text);
         let known = [Status::Deploying, Status::Deployed, Status::Failed, Status::Unprocessable];

@@ -1,7 +1,7 @@
 //! One process's use of the server's rate window.
 //!
-//! A process remembers its own permits. Every user may be able to write the shared file, so a permit
-//! that is missing there was lost or erased: it is added again before anything else.
+//! A process remembers its own permits. Every user may be able to write the shared file, so a
+//! permit that is missing there was lost or erased: it is added again before anything else.
 
 use std::path::PathBuf;
 use std::time::Duration;

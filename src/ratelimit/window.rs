@@ -6,9 +6,9 @@
 //! **Why it holds.** There are 30 permit slots. A process takes a permit, which makes a slot busy,
 //! and sends one request within the next second; so the request arrives after its slot became busy.
 //! It arrives before its response is read or, if no response is read, before its deadline (after
-//! which it is not sent any more). The slot stays busy until 60 s after that moment. So a slot is busy
-//! from before its request arrives until at least 60 s after it arrived: of two requests in one
-//! slot the second arrives more than 60 s after the first, and 60 s hold at most one request of
+//! which it is not sent any more). The slot stays busy until 60 s after that moment. So a slot is
+//! busy from before its request arrives until at least 60 s after it arrived: of two requests in
+//! one slot the second arrives more than 60 s after the first, and 60 s hold at most one request of
 //! each slot. No process frees a slot early: one that dies leaves it busy until 60 s after the
 //! deadline. It does not matter which process holds a permit, so all share one window, kept by
 //! [`super::shared_file`] on a clock that neither steps nor stops.
@@ -17,8 +17,8 @@
 //! the kernel's retransmissions after a deadline and, if the state is destroyed, the requests of
 //! other processes that were sent before and have no response.
 //!
-//! **A 403** means that something else uses the limit too. All processes are blocked for 60 s; then the
-//! first to take a permit probes, and the others are blocked until it has its response (or its
+//! **A 403** means that something else uses the limit too. All processes are blocked for 60 s; then
+//! the first to take a permit probes, and the others are blocked until it has its response (or its
 //! deadline has passed).
 
 use std::time::Duration;
@@ -169,8 +169,8 @@ impl RateWindow {
         }
     }
 
-    /// The response to the request of `permit` was a 403. Returns the number of consecutive 403s: no
-    /// request was sent in the minute before each of them but the first.
+    /// The response to the request of `permit` was a 403. Returns the number of consecutive 403s:
+    /// no request was sent in the minute before each of them but the first.
     pub fn forbidden(&mut self, permit: Permit, now: BootInstant) -> u32 {
         self.shorten(permit, now);
         self.blocked_until = self.blocked_until.max(now + WINDOW);

@@ -7,8 +7,8 @@ use crate::model::{Region, Tree};
 use crate::state::file::{self, Links};
 use crate::xenstore::{Connection, Server, Value, XenstoreError, metadata};
 
-/// cloud-init's instance data. cloud-init has no datasource for Rackspace, so `v1.region` is usually
-/// null.
+/// cloud-init's instance data. cloud-init has no datasource for Rackspace, so `v1.region` is
+/// usually null.
 const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 
 /// The largest instance data that is read. cloud-init writes some ten kilobytes.
@@ -40,7 +40,7 @@ pub enum OnBrokenXenstore {
 pub fn detect(until: Option<BootInstant>, on_broken: OnBrokenXenstore) -> Detected {
     let is_patient = on_broken == OnBrokenXenstore::Retry;
     let open = if is_patient { Connection::open_again() } else { Connection::open() };
-    let found = match open.and_then(|store| xenstore(&mut store.with_look(until))) {
+    let found = match open.and_then(|store| xenstore(&mut store.with_deadline(until))) {
         Ok(known @ Detected::Known(..)) => return known,
         Ok(unknown) => unknown,
         Err(XenstoreError::Broken(err)) if is_patient => Detected::NotYet(err),
@@ -55,7 +55,7 @@ pub fn detect(until: Option<BootInstant>, on_broken: OnBrokenXenstore) -> Detect
 /// The region in xenstore. If it is missing, it may still appear, unless the provider is another.
 fn xenstore(store: &mut Connection) -> Result<Detected, XenstoreError> {
     let value = store.value(metadata::REGION)?;
-    store.works();
+    store.record_success();
     let found = metadata::text(&value).filter(|code| !code.is_empty());
     if let Some(code) = found {
         return Ok(match Region::from_code(&code) {

@@ -1,4 +1,4 @@
-//! When a command that answers at once tries again: twice at most, a second apart, within one
+//! When a one-shot command tries again: it makes at most two attempts, a second apart, within one
 //! request timeout. Only the rate limit is waited for longer, up to the command's deadline.
 
 use std::time::Duration;
@@ -12,20 +12,20 @@ use crate::ratelimit::LimitCause;
 /// How long after a failure the second attempt begins.
 const BACKOFF: Duration = Duration::from_secs(1);
 
-/// The attempts of one question.
+/// The attempts at one request.
 pub(super) struct Attempts {
     request_timeout: Duration,
     deadline: BootInstant,
-    /// When the attempt began that failed first, if nothing was waited for since.
+    /// When the attempt that failed first began, unless the rate limit was waited for since.
     first_failed: Option<BootInstant>,
-    /// Whether an attempt has failed, ever.
+    /// Whether any attempt has failed.
     has_failed: bool,
-    /// The rate limit's reason, if that was the last failure.
+    /// The cause of the rate limit, if that was the last failure.
     limited: Option<LimitCause>,
     announced: Announced,
 }
 
-/// What was last said about the rate limit, so that it is not said again and again.
+/// What was last logged about the rate limit, so that it is not repeated.
 #[derive(Default)]
 struct Announced {
     cause: Option<LimitCause>,
@@ -61,7 +61,7 @@ impl Attempts {
     ) -> Result<BootInstant, Error> {
         match failure {
             Failure::RateLimited { until, cause } => self.after_limit(*until, *cause, now),
-            // A leader waits for the rate limit, too.
+            // The leader may be silent because it waits for the rate limit.
             Failure::LeaderSilent => Err(match self.limited {
                 Some(cause) => Error::new(
                     Kind::LimitUsedUp,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn no_second_attempt_without_time_or_sense() {
+    fn no_second_attempt_without_time_or_after_another_error() {
         assert!(attempts().after(&failure(Kind::Unreachable), at(0), at(9_000)).is_err());
         assert!(attempts().after(&failure(Kind::NotUnderstood), at(0), at(10)).is_err());
     }

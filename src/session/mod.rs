@@ -1,8 +1,8 @@
-//! One command's dealings with the API: one client, and so one connection, for all its requests.
+//! One command's use of the API: one client, and so one connection, for all its requests.
 //!
 //! A session detects the region when it is needed, waits for one that may still become known up
-//! to the caller's deadline, shares requests with other processes, retries, and writes down what
-//! it learns in `status.json`.
+//! to the caller's deadline, shares requests with other processes, retries, and records results
+//! in `status.json`.
 
 mod attempts;
 
@@ -29,48 +29,48 @@ use crate::region::{self, Detected, OnBrokenXenstore};
 use crate::state::status_file;
 use attempts::Attempts;
 
-/// How often a region that may still become known is looked for.
+/// How often the detection of a region that may still become known is repeated.
 pub const REGION_RETRY: Duration = Duration::from_secs(1);
 
-/// How long a command that needs no region looks for it at most.
+/// How long a command that does not need the region may spend on detecting it.
 pub const DETECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The region of a command: given, or detected once.
 pub struct RegionLookup {
     settings: RegionSettings,
     on_broken: OnBrokenXenstore,
-    /// What was detected, unless it may still change.
+    /// The result of the detection, unless it may still change.
     detected: OnceLock<Detected>,
-    /// Whether it was worth looking again once. Then it is until the deadline, also if the last
-    /// look is cut short by it.
-    may_come: OnceLock<()>,
+    /// Set when the region was not known yet. From then on xenstore is tried until the deadline,
+    /// even if the deadline cuts the last attempt short.
+    may_appear: OnceLock<()>,
 }
 
 impl RegionLookup {
     /// The region of a command with these settings.
     pub fn new(settings: RegionSettings, on_broken: OnBrokenXenstore) -> RegionLookup {
-        RegionLookup { settings, on_broken, detected: OnceLock::new(), may_come: OnceLock::new() }
+        RegionLookup { settings, on_broken, detected: OnceLock::new(), may_appear: OnceLock::new() }
     }
 
-    /// The region as far as it is known now. Asks xenstore, until `deadline` at most, and
-    /// cloud-init's instance data, if no setting gives it.
-    pub fn look(&self, deadline: BootInstant) -> Detected {
+    /// The region that is given, or detected now in xenstore (by `deadline`) or in cloud-init's
+    /// instance data.
+    pub fn detect(&self, deadline: BootInstant) -> Detected {
         if let Some(given) = &self.settings.given {
             return Detected::Known(given.value, given.origin.to_string());
         }
         if let Some(detected) = self.detected.get() {
             return detected.clone();
         }
-        let on_broken = self.may_come.get().map_or(self.on_broken, |()| OnBrokenXenstore::Retry);
+        let on_broken = self.may_appear.get().map_or(self.on_broken, |()| OnBrokenXenstore::Retry);
         let detected = region::detect(Some(deadline), on_broken);
         let _ = match detected {
-            Detected::NotYet(_) => self.may_come.set(()).is_ok(),
+            Detected::NotYet(_) => self.may_appear.set(()).is_ok(),
             _ => self.detected.set(detected.clone()).is_ok(),
         };
         detected
     }
 
-    /// The region, if it is known already. Asks nothing.
+    /// The region, if it is known already. Does no I/O.
     pub fn known(&self) -> Option<Region> {
         match (&self.settings.given, self.detected.get()) {
             (Some(given), _) => Some(given.value),
@@ -79,12 +79,12 @@ impl RegionLookup {
         }
     }
 
-    /// The region where one has to be known, and its source.
+    /// The region and its source, for a command that needs the region.
     ///
     /// # Errors
     /// [`Kind::NotYet`] if it may still become known, else a usage error.
     pub fn require(&self, deadline: BootInstant) -> Result<(Region, String)> {
-        match self.look(deadline) {
+        match self.detect(deadline) {
             Detected::Known(region, source) => Ok((region, source)),
             Detected::NotYet(reason) => {
                 Err(Error::new(Kind::NotYet, format!("the region is not known yet: {reason}")))
@@ -132,7 +132,7 @@ impl Session {
     /// The region, for a command that only passes it on.
     pub fn optional_region(&self, deadline: Option<BootInstant>) -> Option<Region> {
         let soon = BootInstant::now() + DETECT_TIMEOUT;
-        match self.region.look(deadline.map_or(soon, |deadline| deadline.min(soon))) {
+        match self.region.detect(deadline.map_or(soon, |deadline| deadline.min(soon))) {
             Detected::Known(region, _) => Some(region),
             Detected::NotYet(_) | Detected::Unknown(_) => None,
         }
@@ -146,10 +146,10 @@ impl Session {
         self.roots().map(drop)
     }
 
-    /// Checks at the start what a command without an end would find out later.
+    /// Checks settings at the start that a command without a deadline would use only later.
     ///
     /// # Errors
-    /// A setting is wrong. That the region is not known yet is no error.
+    /// A setting is wrong. A region that is not known yet is not an error.
     pub fn check(&self) -> Result<()> {
         self.check_ca_file()?;
         match self.endpoint(BootInstant::now() + DETECT_TIMEOUT) {
@@ -158,7 +158,7 @@ impl Session {
         }
     }
 
-    /// The endpoint, if it is known now. Looks for the region until `deadline` at most.
+    /// The endpoint, if it is known now. The region is detected by `deadline`.
     ///
     /// # Errors
     /// [`Kind::NotYet`] if it may still become known, else a usage error.
@@ -191,15 +191,15 @@ impl Session {
 
     /// The client; a region that may still become known is waited for until `deadline`.
     fn wait_for_client(&self, deadline: BootInstant) -> Result<&Client> {
-        let mut has_said = false;
+        let mut has_logged = false;
         loop {
             match self.client(deadline) {
                 Err(err)
                     if err.kind == Kind::NotYet && BootInstant::now() + REGION_RETRY < deadline =>
                 {
-                    if !has_said {
+                    if !has_logged {
                         log::info!("{err}: waiting for it");
-                        has_said = true;
+                        has_logged = true;
                     }
                     thread::sleep(REGION_RETRY);
                 }
@@ -218,8 +218,8 @@ impl Session {
         Ok(self.roots.get_or_init(|| roots))
     }
 
-    /// Asks the API, twice at most within one request timeout, and waits for the rate limit until
-    /// `deadline`. Leaves `reserved` permits to others.
+    /// Sends a request, at most twice within one request timeout, and waits for the rate limit
+    /// until `deadline`. Leaves `reserved` permits to others.
     ///
     /// # Errors
     /// A setting is wrong, there is no answer, or no permit before the deadline.
@@ -259,7 +259,7 @@ impl Session {
         }
     }
 
-    /// Asks the API once, by `deadline`.
+    /// Sends a request once, by `deadline`.
     ///
     /// # Errors
     /// There is no answer.
@@ -305,7 +305,7 @@ impl Session {
     }
 }
 
-/// A request before the endpoint is known.
+/// The failure of a request before the endpoint is known.
 fn no_client() -> Failure {
     Failure::Error(Error::new(Kind::NotYet, "the endpoint of the API is not known yet"))
 }
@@ -329,13 +329,13 @@ impl RequestSender for Session {
         }
     }
 
-    /// Root's processes write down what the API says.
+    /// Records the result in `status.json`, as root.
     fn record(&self, response: &Response) {
         let Ok((status_code, body)) = &response.reply else { return };
         if !geteuid().is_root() {
             return;
         }
-        // Only a region that is known anyway: looking for it would delay the answer.
+        // Only a region that is known already: detecting it would delay the result.
         let region = self.region.known().map(Region::code);
         let state_dir = &self.settings.state_dir.value;
         let (operation, format) = (response.operation, response.format);

@@ -95,8 +95,8 @@ impl StateDirError {
     }
 }
 
-/// Checks that only root can change the file that `path` leads to, so that root may even execute it.
-/// A process of another user may use any path: it can only harm that user.
+/// Checks that only root can change the file that `path` leads to, so that root may even execute
+/// it. A process of another user may use any path: it can only harm that user.
 ///
 /// # Errors
 /// Others can change it, or it cannot be examined.

@@ -1,5 +1,5 @@
-//! Whether root may trust a file: no other user can change it, or replace it by changing a directory
-//! or a symbolic link on the path to it.
+//! Whether root may trust a file: no other user can change it, or replace it by changing a
+//! directory or a symbolic link on the path to it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -126,9 +126,9 @@ pub fn check_path(path: &Path, sticky: StickyDirectory) -> Result<(), TrustError
 }
 
 /// Checks that only root can change the file that these steps, beginning with /, lead to: all of
-/// them belong to root, and no other user can write to them. Every group counts as other users, even
-/// root's: it may have members, and an ACL shows in its permissions. The owner of / is trusted as
-/// well, since it can replace everything; in a user namespace it may be an unmapped user.
+/// them belong to root, and no other user can write to them. Every group counts as other users,
+/// even root's: it may have members, and an ACL shows in its permissions. The owner of / is trusted
+/// as well, since it can replace everything; in a user namespace it may be an unmapped user.
 ///
 /// # Errors
 /// The first step that others can change.

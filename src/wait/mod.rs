@@ -1,9 +1,9 @@
 //! The wait: until the automation is done, or until it is certain that it never will be.
 //!
-//! `machine` decides, over times that are passed in: what to ask next and when, what to make of
-//! the result, when to stop. `report` writes the sentences for people. `run` is the loop, which
-//! asks a [`Source`] and sleeps in it. `source` is the real one: the API, shared with other
-//! processes, and xenstore. `program` is the COMMAND that takes the place of this process.
+//! `machine` decides what to request next and when, what follows from a result, and when to stop;
+//! it is passed the time. `report` writes the messages. `run` is the loop over a [`Source`], in
+//! which it also sleeps. `source` is the real one: the API, shared with other processes, and
+//! xenstore. `program` is the COMMAND that replaces this process.
 
 mod machine;
 mod policy;
@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::model::{NamedStatus, Status};
 use crate::xenstore::Snapshot;
 
-/// What a wait asks.
+/// A request of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitQuery {
     /// The status.
@@ -38,7 +38,7 @@ pub enum WaitQuery {
     Tasks,
 }
 
-/// What came of a poll.
+/// The result of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PollResult {
     /// The status.
@@ -49,55 +49,55 @@ pub enum PollResult {
     Tasks(Vec<NamedStatus>),
     /// 404.
     NotFound,
-    /// Nothing was sent, because it is not known yet which API to ask.
+    /// No request was sent, because the endpoint is not known yet.
     NoEndpoint {
         /// When to try again.
         until: BootInstant,
         /// What is missing.
         err: Error,
     },
-    /// There is no answer, or one that is not understood.
+    /// There is no response, or it cannot be understood.
     Failure(Failure),
 }
 
 /// A poll and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
-    /// The poll.
+    /// What was requested.
     pub query: WaitQuery,
-    /// When it was asked.
+    /// When the request began.
     pub asked: BootInstant,
     /// The result.
     pub result: PollResult,
 }
 
-/// What ended a rest.
+/// Why [`Source::rest`] returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wakeup {
-    /// The time is over.
+    /// The time has passed.
     Timeout,
-    /// A result that was not asked for from here.
+    /// The result of a request that another process needed.
     Poll(Poll),
-    /// What the server itself knows may have changed.
+    /// xenstore may have changed.
     LocalChange,
 }
 
-/// Where results come from, and how time passes.
+/// The source of results, and the clock that passes between them.
 pub trait Source {
-    /// Asks, and returns by `deadline`. The result may be that of another poll.
+    /// Sends a request and returns by `deadline`. The result may be that of another query.
     ///
     /// # Errors
     /// A setting is wrong, so that waiting would never succeed.
     fn ask(&mut self, query: WaitQuery, deadline: BootInstant) -> Result<Poll>;
 
-    /// Sleeps until then, or until something happens.
+    /// Sleeps until something happens, until `until` at most.
     fn rest(&mut self, until: BootInstant) -> Wakeup;
 
-    /// What the server itself knows now; none if it knows nothing. Costs no request.
-    fn look(&mut self) -> Option<Snapshot> {
+    /// The current values in xenstore, if it is available.
+    fn snapshot(&mut self) -> Option<Snapshot> {
         None
     }
 
-    /// From now on a result is needed that often.
+    /// Sets how often a result is needed from now on.
     fn set_interval(&mut self, _interval: Duration) {}
 }

@@ -1,4 +1,4 @@
-//! What a wait is for, and how it can end.
+//! The goal of a wait, and its possible outcomes.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use crate::clock::BootInstant;
 use crate::exit::Exit;
 use crate::model::{Goal, OkIf};
 
-/// What the user wants.
+/// The user's settings for a wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// What is waited for.
     pub goal: Goal,
     /// The time between two requests.
     pub interval: Duration,
-    /// When to give up; none: never.
+    /// When to give up; `None`: never.
     pub deadline: Option<BootInstant>,
     /// Other outcomes that count as success.
     pub ok_if: OkIf,
     /// Whether to go on after FAILED.
     pub through_failed: bool,
-    /// Whether a person watches, who wants to see the tasks.
+    /// Whether a person watches the live line and wants to see the tasks.
     pub is_watched: bool,
 }
 

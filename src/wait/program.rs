@@ -17,7 +17,7 @@ use crate::hooks::runner::missing_interpreter;
 use crate::model::Region;
 use crate::signals;
 
-/// Where programs are searched if PATH is not set, as shells do.
+/// The search path if PATH is not set, as in shells.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program that exists and may be executed.
@@ -30,8 +30,8 @@ pub struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    /// Finds a program as a shell does, so that a typing error shows before the wait. None if no
-    /// words are given.
+    /// Finds a program as a shell does, so that a typing error is reported before the wait. `None`
+    /// if there are no words.
     ///
     /// # Errors
     /// It does not exist, or may not be executed.
@@ -46,7 +46,7 @@ impl<'a> Program<'a> {
         Program { removed, ..self }
     }
 
-    /// Takes the place of this process. Returns only if that fails.
+    /// Replaces this process by the program. Returns only if that fails.
     pub fn exec(&self, status: &str, region: Option<Region>) -> Error {
         signals::restore_inherited_mask();
         let exec = |command: &mut Command| {
@@ -70,7 +70,7 @@ impl<'a> Program<'a> {
     fn exec_error(&self, err: &io::Error) -> Error {
         let path = self.path.display();
         match err.kind() {
-            // It existed before the wait.
+            // The file existed before the wait, so it is the interpreter that is missing.
             ErrorKind::NotFound => {
                 let message = format!("{path}: {}", missing_interpreter(&self.path));
                 Error::new(Kind::CommandNotFound, message)
@@ -112,7 +112,7 @@ fn executable(path: &Path) -> Option<bool> {
     match fs::metadata(path) {
         Ok(metadata) => Some(metadata.is_file() && access(path, AccessFlags::X_OK).is_ok()),
         Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
-        // It may exist, where this user cannot look.
+        // It may exist, in a directory that this user cannot search.
         Err(_) => Some(false),
     }
 }

@@ -1,4 +1,4 @@
-//! What a wait tells people: the live line on a terminal; in a log a line for each change and a
+//! The messages of a wait: the live line on a terminal; in a log a line for each change and a
 //! heartbeat a minute.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::xenstore::Server;
 /// How often a log says that the wait goes on.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
-/// Remembers what was said, so that nothing is said twice.
+/// Remembers what was logged, so that it is not repeated.
 #[derive(Debug)]
 pub struct Report {
     started: BootInstant,
@@ -32,7 +32,7 @@ impl Report {
         }
     }
 
-    /// The line for a log, if there is something new to say or nothing was said for a minute.
+    /// The line for a log, if the state has changed or nothing was logged for a minute.
     pub fn line(&mut self, machine: &Machine, now: BootInstant) -> Option<String> {
         let state = state(machine);
         let is_new = state != self.last_state;
@@ -47,7 +47,7 @@ impl Report {
         Some(line)
     }
 
-    /// The STATUS= of systemd, if it is a new one.
+    /// The text of systemd's STATUS=, if it has changed.
     pub fn status(&mut self, machine: &Machine) -> Option<String> {
         let line = format!("{}{}", state(machine), progress(machine.tasks()));
         if line == self.last_status {
@@ -57,7 +57,7 @@ impl Report {
         Some(line)
     }
 
-    /// When [`Report::line`] will have something to say even if nothing happens.
+    /// When [`Report::line`] returns a line even if nothing has changed.
     pub fn heartbeat(&self) -> BootInstant {
         self.last_line_at + HEARTBEAT
     }
@@ -158,7 +158,7 @@ fn gave_up(machine: &Machine, elapsed: &str) -> String {
     format!("gave up after {elapsed}: {missing}{last}")
 }
 
-/// What is known now, in a few words.
+/// The current state, in a few words.
 fn state(machine: &Machine) -> String {
     if machine.waits_for_managed() {
         return managed_state(machine);
@@ -183,7 +183,7 @@ fn state(machine: &Machine) -> String {
     }
 }
 
-/// The same while Managed Operations are waited for.
+/// The current state while Managed Operations are waited for.
 fn managed_state(machine: &Machine) -> String {
     let snapshot = machine.snapshot();
     match snapshot.and_then(|snapshot| snapshot.managed.as_deref()) {
@@ -192,7 +192,7 @@ fn managed_state(machine: &Machine) -> String {
                 .to_owned()
         }
         Some(word) => format!("DEPLOYED; Managed Operations: {word}"),
-        None if snapshot.is_none_or(|snapshot| !snapshot.is_clear()) => {
+        None if snapshot.is_none_or(|snapshot| !snapshot.is_status_known()) => {
             "DEPLOYED; nothing from Managed Operations yet: xenstore cannot be read here".to_owned()
         }
         None => "DEPLOYED; nothing from Managed Operations yet".to_owned(),
@@ -233,7 +233,7 @@ fn unsuccessful(tasks: &[NamedStatus]) -> String {
     }
 }
 
-/// Whether a task's status is one of success. Which words a task can have is not documented.
+/// Whether a task's status means success. The possible words are not documented.
 fn is_done(task: &NamedStatus) -> bool {
     const WORDS: [&str; 8] = [
         "DEPLOYED",

@@ -8,10 +8,10 @@ use crate::clock::{BootInstant, random_unit};
 use crate::error::Result;
 use crate::{systemd, ui};
 
-/// How often the live line is drawn.
+/// How often the live line is redrawn.
 const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The deadline of a request where the wait has none: the client's own is always earlier.
+/// The deadline of a request of a wait without one. The client's own is always earlier.
 const NO_DEADLINE: Duration = Duration::from_secs(86_400);
 
 /// How a wait ended.
@@ -21,11 +21,11 @@ pub struct WaitEnd {
     pub outcome: WaitOutcome,
     /// The last word that is known: the status, the gateway, or nothing.
     pub word: String,
-    /// The sentence for a person.
+    /// The message about the outcome.
     pub sentence: String,
 }
 
-/// Waits. `started`: when the process started, for the times that people are told.
+/// Waits. `started`: when the process started, for the elapsed time in messages.
 ///
 /// # Errors
 /// A setting is wrong, so that waiting would never succeed.
@@ -34,11 +34,11 @@ pub fn run(source: &mut dyn Source, policy: Policy, started: BootInstant) -> Res
     let mut wait =
         Wait { source, machine: Machine::new(policy, now), report: Report::new(started) };
     loop {
-        wait.look(now);
+        wait.observe(now);
         let wakeup = match wait.machine.step(now) {
             Step::End(outcome) => return Ok(wait.end(outcome, now)),
             Step::Rest(until) => wait.rest(until),
-            // By the time it is due, the server itself may know something else.
+            // xenstore may have changed by the time it is due.
             Step::Ask { at, .. } if at > now => wait.rest(at),
             Step::Ask { query, deadline, .. } => wait.ask(query, deadline, now)?,
         };
@@ -60,9 +60,9 @@ impl Wait<'_> {
         self.machine.policy().is_watched
     }
 
-    /// Looks at what the server itself knows.
-    fn look(&mut self, now: BootInstant) {
-        let snapshot = self.source.look();
+    /// Passes xenstore's current values to the machine.
+    fn observe(&mut self, now: BootInstant) {
+        let snapshot = self.source.snapshot();
         self.machine.observe(snapshot.as_ref(), now);
         self.source.set_interval(self.machine.interval());
     }
@@ -80,8 +80,8 @@ impl Wait<'_> {
         self.source.ask(query, deadline).map(Wakeup::Poll)
     }
 
-    /// Sleeps until then, or until something happens. The live line or the log shows meanwhile
-    /// that the wait goes on.
+    /// Sleeps until something happens, until `until` at most. Meanwhile the live line or the log
+    /// shows that the wait goes on.
     fn rest(&mut self, until: BootInstant) -> Wakeup {
         loop {
             let now = BootInstant::now();
@@ -111,14 +111,14 @@ impl Wait<'_> {
         if let Some(line) = self.report.status(&self.machine) {
             systemd::status(&line);
         }
-        // The line about a change also says how far the tasks are, if they are asked for next. The
+        // If the tasks are requested next, the line about a change includes their progress. The
         // last line is the caller's.
-        let has_more_to_say = match self.machine.step(now) {
+        let comes_later = match self.machine.step(now) {
             Step::Ask { query, .. } => query == WaitQuery::Tasks,
             Step::Rest(_) => false,
             Step::End(_) => true,
         };
-        if !self.is_watched() && !has_more_to_say {
+        if !self.is_watched() && !comes_later {
             self.log(now);
         }
     }

@@ -12,22 +12,22 @@ use crate::model::{Format, Goal, Operation};
 use crate::session::{REGION_RETRY, Session};
 use crate::xenstore::{self, Snapshot, Watcher};
 
-/// The API and what the server itself knows.
+/// The API, and xenstore.
 pub struct ApiAndXenstore<'a> {
     session: &'a Session,
     policy: Policy,
-    /// None as long as it is not known which API to ask.
+    /// `None` until the endpoint is known.
     subscription: Option<Subscription<&'a Session>>,
     watcher: Watcher,
 }
 
 impl<'a> ApiAndXenstore<'a> {
-    /// A source that has asked nothing yet.
+    /// A source that has sent no request yet.
     pub fn new(session: &'a Session, policy: Policy) -> ApiAndXenstore<'a> {
         ApiAndXenstore { session, policy, subscription: None, watcher: Watcher::default() }
     }
 
-    /// The subscription, which begins once it is known which API to ask.
+    /// The subscription, which begins as soon as the endpoint is known.
     fn subscription(&mut self, deadline: BootInstant) -> Result<&mut Subscription<&'a Session>> {
         let subscription = match self.subscription.take() {
             Some(subscription) => subscription,
@@ -39,9 +39,9 @@ impl<'a> ApiAndXenstore<'a> {
         Ok(self.subscription.insert(subscription))
     }
 
-    /// Sleeps while it is not known which API to ask.
+    /// Sleeps while the endpoint is not known.
     fn rest_without_api(&mut self, until: BootInstant) -> Wakeup {
-        match self.watcher.rest(until) {
+        match self.watcher.wait_for_change(until) {
             true => Wakeup::LocalChange,
             false => Wakeup::Timeout,
         }
@@ -62,7 +62,7 @@ fn subscription_config(policy: &Policy) -> SubscriptionConfig {
     }
 }
 
-/// The poll that a response belongs to; none if it is to no poll of a wait.
+/// The poll that a response belongs to; `None` if it is not to a query of a wait.
 fn poll(session: &Session, response: &Response) -> Option<Poll> {
     let Response { operation, format, asked, .. } = *response;
     let query = query_of(operation, format)?;
@@ -75,7 +75,7 @@ fn poll(session: &Session, response: &Response) -> Option<Poll> {
     Some(Poll { query, asked, result })
 }
 
-/// What is requested for a poll.
+/// The operation and format of a query.
 fn request_of(query: WaitQuery) -> (Operation, Format) {
     match query {
         WaitQuery::Status => (Operation::Status, Format::Text),
@@ -102,7 +102,7 @@ impl Source for ApiAndXenstore<'_> {
     fn ask(&mut self, query: WaitQuery, deadline: BootInstant) -> Result<Poll> {
         let session = self.session;
         let now = BootInstant::now();
-        // xenstore may be slow or still empty; then it is looked at again.
+        // xenstore may be slow or still empty; then it is read again later.
         let subscription = match self.subscription(deadline.min(now + REGION_RETRY)) {
             Ok(subscription) => subscription,
             Err(err) if err.kind == Kind::NotYet => {
@@ -143,9 +143,9 @@ impl Source for ApiAndXenstore<'_> {
         }
     }
 
-    fn look(&mut self) -> Option<Snapshot> {
-        let seen = self.watcher.look(self.policy.deadline);
-        // Without xenstore this is the only place where Managed Operations leave a trace.
+    fn snapshot(&mut self) -> Option<Snapshot> {
+        let seen = self.watcher.snapshot(self.policy.deadline);
+        // Without xenstore the marker file is the only trace of Managed Operations.
         let is_managed = self.policy.goal == Goal::Managed;
         seen.or_else(|| (is_managed && self.watcher.is_absent()).then(xenstore::managed_marker))
     }

@@ -1,9 +1,9 @@
 //! A connection to xenstore, by the kernel's device or the Unix socket of a xenstored.
 //!
-//! It reads and watches; it writes nothing. One request is under way at a time. A look is a row of
-//! requests with one bound for all of them: [`LOOK_TIMEOUT`], or the caller's deadline if that is
-//! earlier. What does not follow the protocol, or is not there in time, ends the connection for
-//! good: after it, no byte can be trusted.
+//! It reads and watches; it writes nothing. One request is under way at a time. All requests after
+//! [`Connection::set_deadline`] together may take [`READ_TIMEOUT`], or until the caller's deadline
+//! if that is earlier. A response that is late or violates the protocol ends the connection, since
+//! the bytes after it cannot be interpreted.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,101 +16,102 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::codec::{self, Decoder, XenstoreMessage};
-use super::place::{self, XenstoreError};
+use super::location::{self, XenstoreError};
 use crate::clock::BootInstant;
 use crate::duration::human;
 use crate::error::plain;
 
-/// How long a whole look may take. A healthy xenstore answers a request within a millisecond.
-pub const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long reading several values may take. A healthy xenstore responds within a millisecond.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How soon a write is tried again. The device never says when it can be written to.
+/// How soon a write is tried again. poll(2) does not tell when the device can be written to.
 const WRITE_RETRY: Duration = Duration::from_millis(10);
 
-/// How soon a request is sent again whose response was EAGAIN.
+/// How soon a request is sent again after the response EAGAIN.
 const REQUEST_RETRY: Duration = Duration::from_millis(20);
 
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
     file: File,
-    place: PathBuf,
+    location: PathBuf,
     decoder: Decoder,
     last_id: u32,
-    /// Whether a watch has fired since the caller last asked.
-    has_fired: bool,
-    look_started: BootInstant,
-    /// When all responses of this look have to be there.
-    look_deadline: BootInstant,
+    /// Whether an event was received that [`Connection::wait_for_event`] has not returned yet.
+    has_event: bool,
+    /// When the deadline was set.
+    started: BootInstant,
+    /// When all responses have to be received.
+    deadline: BootInstant,
 }
 
 impl Connection {
-    /// Connects to this server's xenstore and begins a look. One that was found broken is not tried
-    /// again by this process.
+    /// Connects to this server's xenstore. After it was found broken, this process does not try it
+    /// again.
     ///
     /// # Errors
     /// See [`XenstoreError`].
     pub fn open() -> Result<Connection, XenstoreError> {
-        place::known_broken().map_or_else(Connection::open_again, Err)
+        location::known_broken().map_or_else(Connection::open_again, Err)
     }
 
-    /// The same for a caller with time to try again, however xenstore was found before.
+    /// The same for a caller with time to try again, even after xenstore was found broken.
     ///
     /// # Errors
     /// See [`XenstoreError`].
     pub fn open_again() -> Result<Connection, XenstoreError> {
-        let (file, place) = place::open_any().inspect_err(place::remember)?;
-        Ok(Connection::new(file, place))
+        let (file, location) = location::open_any().inspect_err(location::record_error)?;
+        Ok(Connection::new(file, location))
     }
 
     /// Connects to a device or a socket.
     ///
     /// # Errors
     /// See [`XenstoreError`].
-    pub fn open_at(place: &Path) -> Result<Connection, XenstoreError> {
-        Ok(Connection::new(place::open(place)?, place.to_owned()))
+    pub fn open_at(location: &Path) -> Result<Connection, XenstoreError> {
+        Ok(Connection::new(location::open(location)?, location.to_owned()))
     }
 
-    fn new(file: File, place: PathBuf) -> Connection {
+    fn new(file: File, location: PathBuf) -> Connection {
         let now = BootInstant::now();
         Connection {
             file,
-            place,
+            location,
             decoder: Decoder::default(),
             last_id: 0,
-            has_fired: false,
-            look_started: now,
-            look_deadline: now + LOOK_TIMEOUT,
+            has_event: false,
+            started: now,
+            deadline: now + READ_TIMEOUT,
         }
     }
 
-    /// Begins a look that has to be done by `deadline`, if there is one.
-    pub fn begin_look(&mut self, deadline: Option<BootInstant>) {
+    /// Sets the deadline of the requests that follow: `deadline`, and [`READ_TIMEOUT`] at most.
+    pub fn set_deadline(&mut self, deadline: Option<BootInstant>) {
         let now = BootInstant::now();
-        self.look_started = now;
-        self.look_deadline = now + LOOK_TIMEOUT;
+        self.started = now;
+        self.deadline = now + READ_TIMEOUT;
         if let Some(deadline) = deadline {
-            self.look_deadline = self.look_deadline.min(deadline);
+            self.deadline = self.deadline.min(deadline);
         }
     }
 
-    /// The connection with a look begun.
-    pub fn with_look(mut self, deadline: Option<BootInstant>) -> Connection {
-        self.begin_look(deadline);
+    /// The connection with its deadline set: see [`Connection::set_deadline`].
+    pub fn with_deadline(mut self, deadline: Option<BootInstant>) -> Connection {
+        self.set_deadline(deadline);
         self
     }
 
-    /// It answers: what was found before is over.
-    pub fn works(&self) {
-        place::forget();
+    /// Records that xenstore works, even if it was found broken before.
+    pub fn record_success(&self) {
+        location::record_success();
     }
 
     /// The device or socket.
-    pub fn place(&self) -> &Path {
-        &self.place
+    pub fn location(&self) -> &Path {
+        &self.location
     }
 
-    /// The value at a path; none if there is no such path.
+    /// The value at a path; `None` if there is no such path.
     ///
     /// # Errors
     /// See [`XenstoreError`]; never [`XenstoreError::Absent`].
@@ -119,7 +120,7 @@ impl Connection {
         Ok(payload.map(|payload| codec::text(&payload)))
     }
 
-    /// The names of the children of a path; none if there is no such path.
+    /// The names of the children of a path; `None` if there is no such path.
     ///
     /// # Errors
     /// As for [`Connection::read`].
@@ -128,7 +129,7 @@ impl Connection {
         Ok(payload.map(|payload| codec::names(&payload)))
     }
 
-    /// Watches a path and all below it. The watch fires at once, which is no change.
+    /// Watches a path and all paths below it. The first event comes at once, without a change.
     ///
     /// # Errors
     /// As for [`Connection::read`].
@@ -149,20 +150,20 @@ impl Connection {
         self.file.as_fd()
     }
 
-    /// Waits until a watch fires; whether one did by `until`, or since this was last asked. Several
-    /// events count as one: they only say that it is time for another look.
+    /// Waits for an event until `until`. Returns whether there was one since the last call. Several
+    /// events count as one: they only mean that the values have to be read again.
     ///
     /// # Errors
     /// As for [`Connection::read`].
-    pub fn has_fired(&mut self, until: BootInstant) -> Result<bool, XenstoreError> {
-        while !self.has_fired {
+    pub fn wait_for_event(&mut self, until: BootInstant) -> Result<bool, XenstoreError> {
+        while !self.has_event {
             match self.receive(until)? {
-                Some(message) if message.kind == codec::WATCH_EVENT => self.has_fired = true,
+                Some(message) if message.kind == codec::WATCH_EVENT => self.has_event = true,
                 Some(message) => return Err(self.broken(&unexpected(&message))),
                 None => return Ok(false),
             }
         }
-        self.has_fired = false;
+        self.has_event = false;
         Ok(true)
     }
 
@@ -178,7 +179,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request, again and again as long as the response is EAGAIN.
+    /// Sends a request, and repeats it as long as the response is EAGAIN.
     fn request(&mut self, kind: u32, path: &str, words: &[&str]) -> Result<Vec<u8>, XenstoreError> {
         loop {
             let response = self.request_once(kind, path, words);
@@ -186,8 +187,8 @@ impl Connection {
                 Err(XenstoreError::Refused { errno, .. }) if errno == "EAGAIN" => {}
                 _ => return response,
             }
-            if BootInstant::now() + REQUEST_RETRY >= self.look_deadline {
-                let reason = format!("it answers EAGAIN for {}", self.look_duration());
+            if BootInstant::now() + REQUEST_RETRY >= self.deadline {
+                let reason = format!("it answers EAGAIN for {}", self.time_allowed());
                 return Err(self.broken(&reason));
             }
             thread::sleep(REQUEST_RETRY);
@@ -211,7 +212,7 @@ impl Connection {
         let is_watch = matches!(kind, codec::WATCH | codec::UNWATCH);
         match self.send(&codec::encode(kind, id, &payload)) {
             Ok(()) => {}
-            // The device refuses a watch by an error of write().
+            // The kernel's device refuses a watch by an error of write(2).
             Err(err)
                 if is_watch
                     && !matches!(err.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) =>
@@ -221,13 +222,13 @@ impl Connection {
             Err(err) => return Err(self.broken(&plain(&err))),
         }
         loop {
-            let Some(message) = self.receive(self.look_deadline)? else {
-                let reason = format!("no answer within {}", self.look_duration());
+            let Some(message) = self.receive(self.deadline)? else {
+                let reason = format!("no answer within {}", self.time_allowed());
                 return Err(self.broken(&reason));
             };
             match message.kind {
-                // Its request id means nothing: kernels leave there what was there.
-                codec::WATCH_EVENT => self.has_fired = true,
+                // Its request id has no meaning: kernels do not set it.
+                codec::WATCH_EVENT => self.has_event = true,
                 _ if message.id != id && !(is_watch && message.id == 0) => {
                     return Err(self.broken(&unexpected(&message)));
                 }
@@ -238,13 +239,13 @@ impl Connection {
         }
     }
 
-    /// How long this look may take, for messages.
-    fn look_duration(&self) -> String {
-        human(self.look_deadline.since(self.look_started))
+    /// How long the requests may take, for messages.
+    fn time_allowed(&self) -> String {
+        human(self.deadline.since(self.started))
     }
 
-    /// Sends all of it. (On kernels up to 4.10 the device's write returns only when xenstored has
-    /// answered.)
+    /// Sends all bytes. (On kernels up to 4.10 a write to the device returns only after xenstored
+    /// has responded.)
     fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.file.write(bytes) {
@@ -252,7 +253,7 @@ impl Connection {
                 Ok(length) => bytes = &bytes[length..],
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {
-                    let left = self.look_deadline.since(BootInstant::now());
+                    let left = self.deadline.since(BootInstant::now());
                     if left.is_zero() {
                         return Err(io::Error::new(ErrorKind::TimedOut, "it takes no request"));
                     }
@@ -264,7 +265,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The next message; none if it does not come by `until`.
+    /// The next message; `None` if it is not received by `until`.
     fn receive(&mut self, until: BootInstant) -> Result<Option<XenstoreMessage>, XenstoreError> {
         let mut chunk = [0; codec::HEADER_BYTES + codec::MAX_PAYLOAD_BYTES];
         loop {
@@ -311,8 +312,8 @@ impl Connection {
     }
 
     fn broken(&self, reason: &str) -> XenstoreError {
-        let err = place::broken(&self.place, reason);
-        place::remember(&err);
+        let err = location::broken(&self.location, reason);
+        location::record_error(&err);
         err
     }
 }

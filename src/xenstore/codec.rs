@@ -1,4 +1,4 @@
-//! The messages of the xenstore protocol, to and from bytes. No sockets, no clock.
+//! Encoding and decoding of the xenstore protocol's messages. No I/O, no clock.
 //!
 //! Source of all numbers: Xen's `xen/include/public/io/xs_wire.h` and `docs/misc/xenstore.txt`.
 
@@ -6,7 +6,7 @@
 pub const DIRECTORY: u32 = 1;
 /// Reads a value.
 pub const READ: u32 = 2;
-/// Registers a watch: an event for each change at or below a path, and one at once.
+/// Registers a watch: one event immediately, and one for each change at or below a path.
 pub const WATCH: u32 = 4;
 /// Removes a watch.
 pub const UNWATCH: u32 = 5;
@@ -26,18 +26,17 @@ pub const MAX_PAYLOAD_BYTES: usize = 4096;
 pub struct XenstoreMessage {
     /// Its type.
     pub kind: u32,
-    /// The id of the request that it is, or responds to.
+    /// The id of the request, in the request and its response.
     pub id: u32,
     /// Its content.
     pub payload: Vec<u8>,
 }
 
-/// A message announces this many bytes, more than [`MAX_PAYLOAD_BYTES`]. Where the next one begins
-/// is not known.
+/// The header of a message announces this many bytes, more than [`MAX_PAYLOAD_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Oversized(pub u32);
 
-/// A message as bytes; outside of any transaction.
+/// Encodes a message that belongs to no transaction.
 pub fn encode(kind: u32, id: u32, payload: &[u8]) -> Vec<u8> {
     debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES);
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
@@ -48,14 +47,14 @@ pub fn encode(kind: u32, id: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Splits a stream of bytes into messages, however the bytes are cut.
+/// Splits a stream of bytes into messages.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
 }
 
 impl Decoder {
-    /// Adds bytes as they were read. If all messages are taken before the next bytes are fed, the
+    /// Adds bytes that were read. If all messages are taken before the next bytes are fed, the
     /// buffer holds no more than one message and those bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -64,7 +63,7 @@ impl Decoder {
     /// The next whole message.
     ///
     /// # Errors
-    /// It is too long; the stream cannot be read any further.
+    /// It is too long, so the stream cannot be decoded any further.
     pub fn take(&mut self) -> Result<Option<XenstoreMessage>, Oversized> {
         let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
@@ -82,18 +81,18 @@ impl Decoder {
     }
 }
 
-/// Words as a payload: each ends with a NUL.
+/// Encodes words as a payload: each ends with a NUL.
 pub fn words(words: &[&str]) -> Vec<u8> {
     words.iter().flat_map(|word| word.bytes().chain([0])).collect()
 }
 
-/// A payload's text: up to its first NUL, since senders differ in whether one ends it.
+/// A payload's text: up to the first NUL, since only some senders end it with one.
 pub fn text(payload: &[u8]) -> String {
     let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
     String::from_utf8_lossy(&payload[..end]).into_owned()
 }
 
-/// The names in the response to [`DIRECTORY`], each of which ends with a NUL.
+/// The names in the response to [`DIRECTORY`]: each ends with a NUL.
 pub fn names(payload: &[u8]) -> Vec<String> {
     let parts = payload.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     parts.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
@@ -140,7 +139,7 @@ mod tests {
     proptest! {
         /// However the bytes are cut, the messages come out as they went in.
         #[test]
-        fn messages_come_back(
+        fn messages_round_trip(
             messages in prop::collection::vec(message(), 0..8),
             cuts in prop::collection::vec(1usize..40, 1..50),
         ) {

@@ -1,17 +1,17 @@
-//! What the values in xenstore mean. No I/O, no clock.
+//! The meaning of the values in xenstore. No I/O, no clock.
 //!
 //! Sources of the paths and words: Rackspace's documentation of server metadata, and the public
-//! programs that read them (nova-agent, Ohai, rcrun, Heat). All of it is text from outside: a value
-//! without its known form means nothing.
+//! programs that read them (nova-agent, Ohai, rcrun, Heat). The values are untrusted: one that does
+//! not have its known form is ignored.
 
 use crate::model::Status;
 use crate::model::Tree;
 
 /// The directory of all paths below.
 pub const TOP: &str = "vm-data";
-/// Who runs the cloud: `Rackspace`.
+/// The provider of the cloud: `Rackspace`.
 pub const PROVIDER: &str = "vm-data/provider_data/provider";
-/// The region's code, bare.
+/// The region's code, without quotes.
 pub const REGION: &str = "vm-data/provider_data/region";
 /// A JSON array of the account's roles.
 pub const ROLES: &str = "vm-data/provider_data/roles";
@@ -36,7 +36,7 @@ const ROLE_MANAGED: &str = "rax_managed";
 /// The label of ServiceNet.
 const SERVICENET: &str = "private";
 
-/// What was found at a path.
+/// The result of reading a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// There is no such path.
@@ -47,23 +47,23 @@ pub enum Value {
     Text(String),
 }
 
-/// Whether this is a RackConnect v2 server, as far as xenstore knows.
+/// The kind of this server, according to xenstore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
     /// A RackConnect v2 server.
     V2,
     /// RackConnect v3: no ServiceNet API, no automation in the server.
     V3,
-    /// A server of that other provider.
+    /// A server of another provider, by name.
     OtherProvider(String),
-    /// A server of Rackspace's whose account has roles, but none of RackConnect.
+    /// A server of Rackspace's whose account has no role of RackConnect.
     NoRole,
     /// Not known; the reason.
     Unknown(String),
 }
 
 impl Server {
-    /// Whether xenstore shows by itself that this is not a RackConnect v2 server.
+    /// Whether this proves, without the API, that it is not a RackConnect v2 server.
     pub fn is_certainly_another(&self) -> bool {
         matches!(self, Server::V3 | Server::OtherProvider(_))
     }
@@ -72,17 +72,17 @@ impl Server {
 /// The values in xenstore at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Which server this is.
+    /// The kind of this server.
     pub server: Server,
     /// Whether the account has Managed Operations, if its roles are known.
     pub managed_account: Option<bool>,
     /// The automation status, if there is one.
     pub status: Option<Status>,
-    /// Whether there certainly is none.
+    /// Whether xenstore certainly has no automation status.
     pub status_absent: bool,
     /// The state of Managed Operations' automation, if there is one.
     pub managed: Option<String>,
-    /// Whether there certainly is none.
+    /// Whether xenstore certainly has no state of Managed Operations' automation.
     pub managed_absent: bool,
     /// Whether changes cause events.
     pub watched: bool,
@@ -109,14 +109,14 @@ impl Snapshot {
         }
     }
 
-    /// Whether it is known which status there is, or that there is none.
-    pub fn is_clear(&self) -> bool {
+    /// Whether the status, or its absence, is certain: an unreadable value is neither.
+    pub fn is_status_known(&self) -> bool {
         self.status.is_some() || self.status_absent
     }
 }
 
-/// Which server it is, by its provider, then by its roles. Only a value with its known form
-/// decides. An account with roles of both versions counts as v2.
+/// The kind of the server, by its provider, then by its roles. Only values in their known form
+/// count. An account with roles of both versions counts as v2.
 pub fn server(provider: &Value, roles: &Value) -> Server {
     let provider = text(provider).filter(|provider| !provider.is_empty());
     if let Some(other) =
@@ -158,7 +158,7 @@ fn has(roles: &[String], wanted: &str) -> bool {
     roles.iter().any(|role| role.trim().eq_ignore_ascii_case(wanted))
 }
 
-/// A value that is a JSON string, or that string without its quotes.
+/// The text of a value: a JSON string, or the same without quotes.
 pub fn text(value: &Value) -> Option<String> {
     let Value::Text(raw) = value else { return None };
     let raw = raw.trim();
@@ -168,8 +168,7 @@ pub fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// ServiceNet's MAC (lower case, with colons), if that is what this value of [`NETWORKING`]
-/// describes.
+/// The MAC (lower case, with colons) in a value below [`NETWORKING`], if its network is ServiceNet.
 pub fn servicenet_mac(json: &str) -> Option<String> {
     let network = Tree::from_json(json.as_bytes()).ok()?;
     let is_servicenet = network.get("label")?.as_text()?.eq_ignore_ascii_case(SERVICENET);
@@ -260,7 +259,7 @@ mod tests {
         assert_eq!(seen.managed_account, Some(true));
         let seen = see("-", "-");
         assert_eq!((seen.status, seen.status_absent, seen.managed), (None, true, None));
-        // Neither a status nor none.
+        // Neither a status nor its absence.
         for unclear in ["!", "", "two words", "null"] {
             let seen = see(unclear, "-");
             assert_eq!((seen.status, seen.status_absent), (None, false), "{unclear}");
@@ -284,7 +283,7 @@ mod tests {
     }
 
     proptest! {
-        /// No value causes a panic, and only roles without RackConnect make it a server without.
+        /// No value causes a panic, and only valid roles make it a server without RackConnect.
         #[test]
         fn any_value_is_interpreted_without_a_panic(
             provider in "\\PC*",

@@ -1,25 +1,25 @@
-//! xenstore: what the hypervisor's tools tell a Xen guest about itself, at boot and while it runs.
+//! xenstore: the values that the hypervisor's tools set for a Xen guest, at boot and while it runs.
 //!
-//! `codec` is the protocol in bytes and `metadata` the meaning of the values; neither does any I/O.
-//! `place` finds and opens xenstore, `client` is a connection to it, `watcher` what a wait makes of
-//! one. Reading needs root. Without xenstore (not a Xen guest, not root, broken) everything goes on
-//! without it.
+//! `codec` encodes the protocol and `metadata` interprets the values; neither does any I/O.
+//! `location` finds and opens xenstore, `client` is a connection to it, `watcher` is the source of
+//! a wait's snapshots. Reading needs root. Every feature also works without xenstore: not a Xen
+//! guest, not root, or broken.
 
 mod client;
 pub mod codec;
+mod location;
 pub mod metadata;
-mod place;
 mod status;
 mod watcher;
 
-pub use client::{Connection, LOOK_TIMEOUT};
+pub use client::{Connection, READ_TIMEOUT};
+pub use location::XenstoreError;
 pub use metadata::{Server, Snapshot, Value};
-pub use place::XenstoreError;
 pub use status::{StatusInXenstore, status_in_xenstore};
 pub use watcher::{Watcher, managed_marker};
 
 impl Connection {
-    /// What is found at a path, as long as the connection works.
+    /// What is at a path.
     ///
     /// # Errors
     /// xenstore is broken.

@@ -5,7 +5,7 @@ use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::model::Status;
 
-/// What xenstore says.
+/// The status in xenstore, or why there is none to wait for.
 #[derive(Debug)]
 pub enum StatusInXenstore {
     /// The status. It may be left over from before a rebuild.
@@ -20,7 +20,7 @@ pub enum StatusInXenstore {
 /// xenstore does not work, has no status yet, or its value is not a status.
 pub fn status_in_xenstore(deadline: BootInstant) -> Result<StatusInXenstore> {
     let failed = |err: XenstoreError| Error::new(Kind::Other, err.to_string());
-    let mut store = Connection::open().map_err(failed)?.with_look(Some(deadline));
+    let mut store = Connection::open().map_err(failed)?.with_deadline(Some(deadline));
     let value = store.value(metadata::STATUS).map_err(failed)?;
     let path = metadata::STATUS;
     match (metadata::text(&value), value) {

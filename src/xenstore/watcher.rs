@@ -1,4 +1,4 @@
-//! What a wait sees of xenstore while it runs, for as long as that works.
+//! The snapshots of xenstore during a wait, for as long as xenstore works.
 
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -13,31 +13,30 @@ use crate::clock::BootInstant;
 /// The token of the one watch.
 const WATCH_TOKEN: &str = "rackconnect";
 
-/// The shortest time between two looks that events cause: a flood of events does not keep this
-/// process busy.
+/// The shortest time between two snapshots that events cause, so that a flood of events does not
+/// keep this process busy.
 const SETTLE_TIME: Duration = Duration::from_millis(20);
 
 /// The file that Managed Operations' automation leaves when it is done. Its directory is writable
 /// by all users.
 const MANAGED_MARKER: &str = "/tmp/rs_managed_cloud_automation_complete";
 
-/// xenstore as a source of [`Snapshot`]s. It is opened at the first look.
+/// xenstore as a source of [`Snapshot`]s. It is opened for the first of them.
 #[derive(Debug, Default)]
 pub struct Watcher {
     connection: Option<Connection>,
     is_watching: bool,
     /// Why there is no connection.
     error: Option<XenstoreError>,
-    last_fired: Option<BootInstant>,
+    last_event: Option<BootInstant>,
     last_snapshot: Option<Snapshot>,
 }
 
 impl Watcher {
-    /// What xenstore says now; none where it does not work. The whole look ends by `deadline` and
-    /// within [`super::LOOK_TIMEOUT`]; after the deadline the last snapshot is repeated. A xenstore
-    /// that is absent may still come; one that broke, or that only root can read, is not tried
-    /// again.
-    pub fn look(&mut self, deadline: Option<BootInstant>) -> Option<Snapshot> {
+    /// The current values; `None` if xenstore does not work. They are read by `deadline` and within
+    /// [`super::READ_TIMEOUT`]; after the deadline the last snapshot is returned. A xenstore that
+    /// is absent may still appear; one that broke, or that only root can read, is not tried again.
+    pub fn snapshot(&mut self, deadline: Option<BootInstant>) -> Option<Snapshot> {
         let has_passed = || deadline.is_some_and(|deadline| deadline <= BootInstant::now());
         if has_passed() {
             return self.last_snapshot.clone();
@@ -47,7 +46,7 @@ impl Watcher {
                 self.last_snapshot.clone_from(&snapshot);
                 snapshot
             }
-            // It may be slow or broken: not enough time was left to tell.
+            // xenstore may be slow or broken: there was not enough time to tell.
             Err(_) if has_passed() => self.last_snapshot.clone(),
             Err(err) => {
                 self.disconnect(err);
@@ -56,24 +55,24 @@ impl Watcher {
         }
     }
 
-    /// Begins a look, on a new connection if there is none.
+    /// Prepares the connection for reading, and opens it if necessary.
     fn connect(&mut self, deadline: Option<BootInstant>) -> Result<(), XenstoreError> {
         if let Some(connection) = &mut self.connection {
-            connection.begin_look(deadline);
+            connection.set_deadline(deadline);
             return Ok(());
         }
         if !matches!(self.error, None | Some(XenstoreError::Absent)) {
             return Ok(());
         }
-        let mut connection = Connection::open()?.with_look(deadline);
-        let place = connection.place().display().to_string();
+        let mut connection = Connection::open()?.with_deadline(deadline);
+        let location = connection.location().display().to_string();
         match connection.watch(metadata::TOP, WATCH_TOKEN) {
             Ok(()) => {
-                log::debug!("watching xenstore ({place})");
+                log::debug!("watching xenstore ({location})");
                 self.is_watching = true;
             }
             Err(err @ XenstoreError::Refused { .. }) => {
-                log::debug!("cannot watch xenstore ({place}), only poll it: {err}");
+                log::debug!("cannot watch xenstore ({location}), only poll it: {err}");
             }
             Err(err) => {
                 self.connection = Some(connection);
@@ -93,13 +92,13 @@ impl Watcher {
         Ok(Some(Snapshot::new(&provider, &roles, &status, &managed, self.is_watching)))
     }
 
-    /// Sleeps until then, or until something changed, or xenstore broke. Whether one of these
-    /// happened.
-    pub fn rest(&mut self, until: BootInstant) -> bool {
+    /// Sleeps until a value changes or xenstore breaks, until `until` at most. Returns whether one
+    /// of these happened.
+    pub fn wait_for_change(&mut self, until: BootInstant) -> bool {
         match self.connection.as_mut().filter(|_| self.is_watching) {
             Some(connection) => {
-                let fired = connection.has_fired(until);
-                self.settle(fired)
+                let event = connection.wait_for_event(until);
+                self.settle(event)
             }
             None => {
                 thread::sleep(until.since(BootInstant::now()));
@@ -108,24 +107,24 @@ impl Watcher {
         }
     }
 
-    /// Whether something changed, or xenstore broke, by now.
+    /// Whether a value has changed or xenstore has broken.
     pub fn has_changed(&mut self) -> bool {
-        self.connection.is_some() && self.is_watching && self.rest(BootInstant::now())
+        self.connection.is_some() && self.is_watching && self.wait_for_change(BootInstant::now())
     }
 
-    /// Becomes readable when [`Watcher::has_changed`] is worth asking.
+    /// Becomes readable when [`Watcher::has_changed`] may return true.
     pub fn wakeup(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref().filter(|_| self.is_watching).map(Connection::wakeup)
     }
 
-    fn settle(&mut self, fired: Result<bool, XenstoreError>) -> bool {
-        match fired {
+    fn settle(&mut self, event: Result<bool, XenstoreError>) -> bool {
+        match event {
             Ok(false) => false,
             Ok(true) => {
-                if let Some(last) = self.last_fired {
+                if let Some(last) = self.last_event {
                     thread::sleep(SETTLE_TIME.saturating_sub(BootInstant::now().since(last)));
                 }
-                self.last_fired = Some(BootInstant::now());
+                self.last_event = Some(BootInstant::now());
                 true
             }
             Err(err) => {
@@ -135,7 +134,7 @@ impl Watcher {
         }
     }
 
-    /// Whether there was no xenstore at the last look.
+    /// Whether there was no xenstore for the last snapshot.
     pub fn is_absent(&self) -> bool {
         self.error == Some(XenstoreError::Absent)
     }
@@ -154,8 +153,8 @@ impl Watcher {
     }
 }
 
-/// What can be known where there is no xenstore: whether the marker of Managed Operations is there.
-/// Only a regular file of root's with one name counts, since every user could make another.
+/// The snapshot where there is no xenstore: only the marker file of Managed Operations is known. It
+/// counts if it is a regular file of root's with one name, since every user could make another.
 pub fn managed_marker() -> Snapshot {
     let is_roots = fs::symlink_metadata(MANAGED_MARKER)
         .is_ok_and(|metadata| metadata.is_file() && metadata.uid() == 0 && metadata.nlink() == 1);

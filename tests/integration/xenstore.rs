@@ -35,11 +35,11 @@ fn becomes(connection: &mut Connection, path: &str, value: Option<&str>) {
     let until = BootInstant::now() + LONG;
     loop {
         // A look of its own: the time for one is short, and the machine may be busy.
-        connection.begin_look(None);
+        connection.set_deadline(None);
         if connection.read(path).unwrap().as_deref() == value {
             return;
         }
-        assert!(connection.has_fired(until).unwrap(), "the watch never fired for {path}");
+        assert!(connection.wait_for_event(until).unwrap(), "the watch never fired for {path}");
     }
 }
 
@@ -84,8 +84,10 @@ fn it_only_reads_and_watches() {
 fn a_watch_fires_at_once_and_then_for_every_change() {
     for (store, mut connection) in both() {
         connection.watch("vm-data", "t").unwrap();
-        assert!(connection.has_fired(BootInstant::now() + LONG).unwrap());
-        assert!(!connection.has_fired(BootInstant::now() + Duration::from_millis(20)).unwrap());
+        assert!(connection.wait_for_event(BootInstant::now() + LONG).unwrap());
+        assert!(
+            !connection.wait_for_event(BootInstant::now() + Duration::from_millis(20)).unwrap()
+        );
         store.set(STATUS, "\"DEPLOYED\"");
         becomes(&mut connection, STATUS, Some("\"DEPLOYED\""));
         store.remove("vm-data/user-metadata");
@@ -168,9 +170,9 @@ fn every_fault_is_survived_or_named() {
 fn a_store_that_vanishes_is_noticed_while_it_is_watched() {
     for (store, mut connection) in both() {
         connection.watch("vm-data", "t").unwrap();
-        assert!(connection.has_fired(BootInstant::now() + LONG).unwrap());
+        assert!(connection.wait_for_event(BootInstant::now() + LONG).unwrap());
         store.fault(Fault::Vanish);
-        let gone = connection.has_fired(BootInstant::now() + LONG);
+        let gone = connection.wait_for_event(BootInstant::now() + LONG);
         assert!(matches!(gone, Err(XenstoreError::Broken(_))), "{gone:?}");
     }
 }
@@ -232,7 +234,7 @@ fn a_slow_xenstore_is_broken_after_one_bound_for_the_whole_look() {
 fn a_look_ends_at_the_deadline_of_its_caller() {
     let store = Simulator::start(config(false).fault(Fault::Stall)).unwrap();
     let mut connection = Connection::open_at(store.path()).unwrap();
-    connection.begin_look(Some(BootInstant::default()));
+    connection.set_deadline(Some(BootInstant::default()));
     let Err(XenstoreError::Broken(reason)) = connection.read(REGION) else { panic!() };
     assert!(reason.ends_with("no answer within 0s"), "{reason}");
 }

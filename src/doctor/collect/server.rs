@@ -14,7 +14,7 @@ pub(super) fn collect(subject: &Subject, files: &mut Files) -> Addition {
     let is_xen = files.read("/sys/hypervisor/type").is_ok_and(|text| text.trim() == "xen")
         || XEN_PATHS.iter().any(|path| files.exists(path));
     let xenstore = Connection::open()
-        .map(|connection| connection.with_look(Some(subject.deadline)))
+        .map(|connection| connection.with_deadline(Some(subject.deadline)))
         .and_then(|mut connection| read(&mut connection, files))
         .map_err(|trouble| match trouble {
             XenstoreError::Absent => Unread::Absent(trouble.to_string()),

@@ -1,12 +1,12 @@
-//! The decisions of a wait, as a state machine over time that is passed in. It reads no clock, no
-//! network and no random numbers.
+//! The decisions of a wait, as a state machine that is passed the time. It does no I/O and uses no
+//! clock and no random numbers.
 //!
-//! Its law: while the goal is not reached, a poll about it follows the last one after at most
-//! 1.1 intervals (after a 403 or without a permit of the rate limit, when that allows); nothing
-//! else ever delays it. It ends with the goal, with a status that allows no other end, or at the
-//! deadline, and never by a response that was not understood.
+//! Its law: until the goal is reached, the next poll about it is due at most 1.1 intervals after
+//! the last one, or when the rate limit allows it. Nothing else ever delays it. The wait ends with
+//! the goal, with a status that makes it impossible, or at the deadline, and never because of a
+//! response that was not understood.
 //!
-//! xenstore is a second source, and a lesser one: see `local`.
+//! xenstore is a second source, which counts less than the API: see `local`.
 
 mod local;
 mod observe;

@@ -1,4 +1,4 @@
-//! What to make of xenstore's values.
+//! The effect of xenstore's values on the state of a wait.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use crate::model::{Goal, Status};
 use crate::wait::WaitOutcome;
 use crate::xenstore::{Server, Snapshot};
 
-/// How long the API has to give no status, and after how many polls at least, before a server
-/// whose roles and metadata have no RackConnect is said to have none.
+/// For how long, and in how many polls at least, the API has to give no status before a server
+/// without RackConnect in its roles and metadata counts as not a RackConnect v2 server.
 const SILENCE_TIME: Duration = Duration::from_secs(60);
-const SILENT_QUESTIONS: u32 = 2;
+const SILENT_POLLS: u32 = 2;
 
 impl Machine {
     /// Records xenstore's current values; `None` if xenstore is unavailable.
     pub fn observe(&mut self, snapshot: Option<&Snapshot>, now: BootInstant) {
         self.local.snapshot = snapshot.cloned();
         if let Some(snapshot) = snapshot {
-            // An unreadable value is neither a value nor an absence nor a change.
-            if snapshot.is_clear() {
+            // An unreadable value is neither a status nor its absence, so it is not a change.
+            if snapshot.is_status_known() {
                 match self.is_past_deployed() {
                     true => self.local.status = Some(snapshot.status.clone()),
                     false => self.local.observe_status(snapshot, now),
@@ -33,8 +33,8 @@ impl Machine {
         self.schedule(now);
     }
 
-    /// Outcomes that follow from what the server itself knows. They need its latest word, and the
-    /// API's silence.
+    /// Sets the outcome if it follows from xenstore: from its current values, and from an API that
+    /// has given no status.
     pub(super) fn conclude(&mut self) {
         let Some(snapshot) = &self.local.snapshot else { return };
         if self.outcome.is_some() {
@@ -53,20 +53,20 @@ impl Machine {
 
     fn is_api_silent(&self) -> bool {
         self.silence.is_some_and(|silence| {
-            silence.last.since(silence.first) >= SILENCE_TIME && silence.count >= SILENT_QUESTIONS
+            silence.last.since(silence.first) >= SILENCE_TIME && silence.count >= SILENT_POLLS
         })
     }
 
-    /// Whether all that is left to wait for is Managed Operations.
+    /// Whether the goal is Managed Operations, and RackConnect's own automation is done.
     pub(super) fn is_past_deployed(&self) -> bool {
         self.policy.goal == Goal::Managed && self.status == Some(Status::Deployed)
     }
 
-    /// Whether xenstore tells of the next change. It does not tell that the API is back, or has
-    /// caught up with xenstore; nor of a gateway; nor of a status that only the API has.
+    /// Whether xenstore will report the next change. It reports neither that the API is back or has
+    /// caught up with xenstore, nor a gateway, nor a status that only the API has.
     pub(super) fn is_told_of_changes(&self) -> bool {
-        let tells = |snapshot: &&Snapshot| snapshot.watched && snapshot.is_clear();
-        let Some(snapshot) = self.local.snapshot.as_ref().filter(tells) else { return false };
+        let reports = |snapshot: &&Snapshot| snapshot.watched && snapshot.is_status_known();
+        let Some(snapshot) = self.local.snapshot.as_ref().filter(reports) else { return false };
         if self.is_past_deployed() {
             return true;
         }

@@ -1,8 +1,7 @@
-//! What to make of the results of polls.
+//! The effect of a poll's result on the state of a wait.
 
 use std::time::Duration;
 
-use super::local::Believed;
 use super::state::{LastAsked, Machine, Silence};
 use crate::api::request::Failure;
 use crate::clock::BootInstant;
@@ -10,15 +9,15 @@ use crate::model::{Goal, Status};
 use crate::ratelimit::LimitCause;
 use crate::wait::{Poll, PollResult, WaitOutcome, WaitQuery};
 
-/// How often the tasks are asked for while a person watches.
+/// How often the tasks are requested while a person watches.
 const TASKS_INTERVAL: Duration = Duration::from_secs(15);
 
 impl Machine {
-    /// Takes in what came of a poll. `jitter`, from 0 to 1, delays the next one.
+    /// Records the result of a poll. `jitter`, from 0 to 1, delays the next one.
     pub fn record(&mut self, poll: &Poll, now: BootInstant, jitter: f64) {
         match &poll.result {
             _ if poll.query == WaitQuery::Tasks => self.record_tasks(&poll.result, now),
-            // Nothing was sent, or it is to be sent again, whatever the interval.
+            // No request was sent, or it has to be sent again: it does not count as a poll.
             PollResult::Failure(failure @ Failure::RateLimited { until, cause }) => {
                 self.blocked_until = *until;
                 if *cause != LimitCause::ProcessLocal {
@@ -42,13 +41,13 @@ impl Machine {
         }
     }
 
-    /// Takes in the result of a poll about the goal that was sent.
+    /// Records the result of a poll about the goal whose request was sent.
     fn record_result(&mut self, poll: &Poll, now: BootInstant, jitter: f64) {
         self.asked += 1;
         self.last = Some(LastAsked { at: poll.asked, jitter: jitter.clamp(0.0, 1.0) });
         self.failure = None;
         let is_failure = matches!(poll.result, PollResult::Failure(_));
-        let is_after_change = self.local.is_after_change(poll.asked, is_failure);
+        let is_after_change = self.local.record_poll(poll.asked, is_failure);
         match &poll.result {
             PollResult::Status(status) => {
                 self.api_status = Some(status.clone());
@@ -82,17 +81,17 @@ impl Machine {
         is_after_change: bool,
         now: BootInstant,
     ) {
-        // Anything but an error says nothing about the API.
+        // Other failures say nothing about the API.
         let Failure::Error(_) = failure else { return };
         if poll.query == WaitQuery::Status {
             self.record_silence(poll.asked);
         }
-        if is_after_change && let Believed::Status(status) = self.local.count_failure() {
+        if is_after_change && let Some(status) = self.local.count_failure() {
             self.set_status(&status, now);
         }
     }
 
-    /// A poll after which the API gave no status.
+    /// Records a poll for the status that got none.
     fn record_silence(&mut self, asked: BootInstant) {
         let silence = self.silence.get_or_insert(Silence { first: asked, last: asked, count: 0 });
         silence.last = asked;
@@ -107,7 +106,7 @@ impl Machine {
         }
         self.status = Some(status.clone());
         if has_changed {
-            // They belong to the status before.
+            // They belong to the previous status.
             self.tasks.clear();
         }
         self.outcome = match (status, self.policy.goal) {
@@ -120,9 +119,9 @@ impl Machine {
         self.conclude();
     }
 
-    /// Whether the tasks are asked for next.
+    /// Whether the tasks are requested next.
     fn needs_tasks(&self, status: &Status, has_changed: bool, now: BootInstant) -> bool {
-        // The API does not respond then.
+        // Then the API is not responding.
         if self.local.is_believed {
             return false;
         }
@@ -133,7 +132,7 @@ impl Machine {
             None => {
                 let is_due =
                     self.tasks_asked.is_none_or(|asked| now.since(asked) >= TASKS_INTERVAL);
-                // Where requests are spared, the tasks are asked for only if a person watches.
+                // While xenstore saves requests, only a person who watches needs the tasks.
                 (has_changed && !self.is_told_of_changes()) || (self.policy.is_watched && is_due)
             }
         }

@@ -1,4 +1,4 @@
-//! What a wait knows.
+//! The state of a wait.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ pub(super) struct LastAsked {
     pub(super) jitter: f64,
 }
 
-/// As long as the API has given no status: the polls for it.
+/// The polls for the status without a status from the API.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silence {
     pub(super) first: BootInstant,
@@ -25,31 +25,31 @@ pub(super) struct Silence {
     pub(super) count: u32,
 }
 
-/// The state of a wait.
+/// The state machine of a wait.
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub(super) policy: Policy,
     /// When the next poll about the goal is due.
     pub(super) due: BootInstant,
     pub(super) last: Option<LastAsked>,
-    /// Nothing is asked before that: the rate limit, or an endpoint that is not known yet.
+    /// No request is sent before this time: rate limited, or the endpoint is not known yet.
     pub(super) blocked_until: BootInstant,
-    /// How many polls about the goal were asked.
+    /// How many polls about the goal there were.
     pub(super) asked: u32,
     /// How the wait ends, once that is known.
     pub(super) outcome: Option<WaitOutcome>,
-    /// Whether the tasks are asked for next.
+    /// Whether the tasks are requested next.
     pub(super) tasks_due: bool,
-    /// When they were last asked for.
+    /// When they were last requested.
     pub(super) tasks_asked: Option<BootInstant>,
     pub(super) status: Option<Status>,
     pub(super) gateway: Option<IpAddr>,
     pub(super) tasks: Vec<NamedStatus>,
-    /// Why the last poll has no answer; none if it has one.
+    /// Why the last poll failed; `None` if it did not.
     pub(super) failure: Option<Failure>,
-    /// Whether anything but 404 was ever received.
+    /// Whether a status or a gateway was ever known.
     pub(super) was_ever_known: bool,
-    /// Whether 404 was ever received.
+    /// Whether a request for the status ever got a 404.
     pub(super) was_ever_unknown: bool,
     /// The status that the API gave last, if it ever did.
     pub(super) api_status: Option<Status>,
@@ -101,12 +101,12 @@ impl Machine {
         &self.tasks
     }
 
-    /// Why the last poll has no answer; none if it has one.
+    /// Why the last poll failed; `None` if it did not.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_ref()
     }
 
-    /// Whether nothing but 404 was ever received.
+    /// Whether the API's only responses were 404.
     pub fn is_unknown_server(&self) -> bool {
         self.was_ever_unknown && !self.was_ever_known
     }
@@ -117,12 +117,12 @@ impl Machine {
         self.local.is_believed
     }
 
-    /// What xenstore said last.
+    /// The last values in xenstore.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         self.local.snapshot.as_ref()
     }
 
-    /// Whether all that is left to wait for is the automation of Managed Operations.
+    /// Whether the wait is only for the automation of Managed Operations by now.
     pub fn waits_for_managed(&self) -> bool {
         self.is_past_deployed() && self.outcome.is_none()
     }

@@ -1,4 +1,4 @@
-//! What to do next.
+//! The next step of a wait.
 
 use std::time::Duration;
 
@@ -7,47 +7,47 @@ use crate::clock::BootInstant;
 use crate::model::Goal;
 use crate::wait::{WaitOutcome, WaitQuery};
 
-/// While the gateway is waited for, one poll in so many is for the status.
+/// While the gateway is waited for, one poll in this many is for the status.
 const STATUS_ONE_IN: u32 = 5;
 
-/// The interval while changes are told as they happen.
+/// The shortest interval while xenstore reports changes.
 pub const WATCHED_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What to do next.
+/// A step of a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Ask at that moment, and have the result by `deadline` if there is one.
+    /// Send a request at that time, with a result by `deadline` if there is one.
     Ask {
-        /// What.
+        /// What to request.
         query: WaitQuery,
-        /// Not before.
+        /// When.
         at: BootInstant,
-        /// When a result is of no use any more.
+        /// When a result is no longer useful.
         deadline: Option<BootInstant>,
     },
-    /// Do nothing until that moment: there is nothing to ask, or no time left for it.
+    /// Do nothing until that time: there is nothing to request, or no time left for it.
     Rest(BootInstant),
     /// Stop.
     End(WaitOutcome),
 }
 
 impl Machine {
-    /// What to do next.
+    /// The next step.
     pub fn step(&self, now: BootInstant) -> Step {
         let passed = self.policy.deadline.filter(|deadline| *deadline <= now);
         match (self.outcome, passed) {
-            // FAILED names the tasks that did not succeed, unless the deadline is here as well.
+            // The message about FAILED names the unsuccessful tasks, if there is time to get them.
             (Some(WaitOutcome::Failed), None) if self.tasks_due => {
                 Step::Ask { query: WaitQuery::Tasks, at: now, deadline: self.policy.deadline }
             }
             (Some(outcome), _) => Step::End(outcome),
             (None, Some(_)) => Step::End(WaitOutcome::DeadlinePassed),
-            (None, None) => self.step_on(now),
+            (None, None) => self.open_step(now),
         }
     }
 
     /// The next step while the outcome is open.
-    fn step_on(&self, now: BootInstant) -> Step {
+    fn open_step(&self, now: BootInstant) -> Step {
         let by_deadline = |at: BootInstant| self.policy.deadline.map_or(at, |end| end.min(at));
         // The tasks must not delay the next poll about the goal.
         if self.tasks_due && now < self.due {
@@ -79,10 +79,10 @@ impl Machine {
         }
     }
 
-    /// Calculates anew when the next poll is due.
+    /// Recalculates when the next poll is due.
     pub(super) fn schedule(&mut self, now: BootInstant) {
         let next = match self.last {
-            Some(_) if self.local.asks_now => now,
+            Some(_) if self.local.polls_now => now,
             Some(LastAsked { at, jitter }) => {
                 at + self.interval() + self.policy.interval.mul_f64(0.1 * jitter)
             }

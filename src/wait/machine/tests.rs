@@ -157,14 +157,14 @@ fn ends() {
 #[test]
 fn one_query_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
     let mut machine = Machine::new(policy(Goal::Gateway), at(0));
-    let mut querys = vec![];
+    let mut queries = vec![];
     for round in 0..10 {
         let Step::Ask { query, .. } = machine.step(at(round * 5)) else { panic!("it cannot end") };
-        querys.push(query);
+        queries.push(query);
         record(&mut machine, query, at(round * 5), at(round * 5), &PollResult::NotFound, 0.0);
     }
-    assert_eq!(querys.iter().filter(|query| **query == WaitQuery::Status).count(), 2);
-    assert_eq!(querys[0], WaitQuery::Gateway);
+    assert_eq!(queries.iter().filter(|query| **query == WaitQuery::Status).count(), 2);
+    assert_eq!(queries[0], WaitQuery::Gateway);
     record(
         &mut machine,
         WaitQuery::Gateway,
@@ -212,8 +212,8 @@ fn server() -> impl Strategy<Value = Vec<(u8, u64)>> {
 }
 
 proptest! {
-    /// Against any row of faults, with tasks asked for or not: once the API says DEPLOYED the wait
-    /// ends so, after at most 1.1 intervals and one request's deadline (and, after a 403, its
+    /// Against any sequence of faults, with tasks asked for or not: once the API says DEPLOYED the
+    /// wait ends so, after at most 1.1 intervals and one request's deadline (and, after a 403, its
     /// hold-off), and never on anything else.
     #[test]
     fn it_ends_in_deployed_in_time(faults in server(), watched: bool, chance in 0.0..=1.0) {
@@ -228,7 +228,7 @@ proptest! {
                 Step::End(end) => {
                     prop_assert_eq!(end, WaitOutcome::Reached);
                     prop_assert!(faults.is_empty());
-                    let since: BootInstant = true_since.expect("it ends on the truth alone");
+                    let since: BootInstant = true_since.expect("it ended before the API said DEPLOYED");
                     let latest = since.max(held) + INTERVAL.mul_f64(1.1) + REQUEST + Duration::from_millis(1);
                     prop_assert!(now <= latest, "{:?} {:?}", now, latest);
                     break;

@@ -18,29 +18,29 @@ use nix::unistd::geteuid;
 
 use crate::error::plain;
 
-/// The places of xenstore in the order in which they are tried: the kernel's device, the same in
-/// the older file system, and a xenstored in this domain (Xen's `tools/libs/store`; the second
-/// socket is that of Xen before 4.16).
-const PLACES: [&str; 4] =
+/// The locations of xenstore in the order in which they are tried: the kernel's device, the same in
+/// the older file system, and the sockets of a xenstored in this domain, the second of them before
+/// Xen 4.16. Source: Xen's `tools/libs/store`.
+const LOCATIONS: [&str; 4] =
     ["/dev/xen/xenbus", "/proc/xen/xenbus", "/run/xenstored/socket", "/var/run/xenstored/socket"];
 
-/// Names one other place: the variable of Xen's own tools, for a socket or a device.
-const PLACE_VARIABLE: &str = "XENSTORED_PATH";
+/// The variable that names another socket or device. Xen's own tools use it as well.
+const LOCATION_VARIABLE: &str = "XENSTORED_PATH";
 
 /// Why something cannot be read from xenstore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum XenstoreError {
     /// There is no xenstore: not a Xen guest.
     Absent,
-    /// There is one at this place, which this user cannot open.
+    /// There is one at this location, which this user cannot open.
     Unreadable(String),
-    /// There is one, and it does not work; a sentence.
+    /// There is one that does not work; a sentence.
     Broken(String),
-    /// It works, and refuses this one request.
+    /// It refused this one request.
     Refused {
-        /// What was asked for.
+        /// The path that was requested.
         path: String,
-        /// The name of the errno in its response.
+        /// The name of the errno in the response.
         errno: String,
     },
 }
@@ -48,16 +48,16 @@ pub enum XenstoreError {
 impl fmt::Display for XenstoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            XenstoreError::Absent => match named_place() {
-                Some(place) => write!(
+            XenstoreError::Absent => match location_in_environment() {
+                Some(location) => write!(
                     f,
-                    "there is no xenstore at {}, which {PLACE_VARIABLE} names",
-                    place.display()
+                    "there is no xenstore at {}, which {LOCATION_VARIABLE} names",
+                    location.display()
                 ),
                 None => f.write_str("there is no xenstore here: not a Xen guest"),
             },
-            XenstoreError::Unreadable(place) => {
-                write!(f, "xenstore ({place}) can be read only by root")
+            XenstoreError::Unreadable(location) => {
+                write!(f, "xenstore ({location}) can be read only by root")
             }
             XenstoreError::Broken(reason) => f.write_str(reason),
             XenstoreError::Refused { path, errno } => {
@@ -67,20 +67,20 @@ impl fmt::Display for XenstoreError {
     }
 }
 
-/// The place that [`PLACE_VARIABLE`] names.
-fn named_place() -> Option<PathBuf> {
-    env::var_os(PLACE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+/// The location that [`LOCATION_VARIABLE`] names.
+fn location_in_environment() -> Option<PathBuf> {
+    env::var_os(LOCATION_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Opens the named place, or the first usable one of [`PLACES`].
+/// Opens xenstore at the named location, or at the first usable one of [`LOCATIONS`].
 pub(super) fn open_any() -> Result<(File, PathBuf), XenstoreError> {
-    if let Some(place) = named_place() {
-        return Ok((open(&place)?, place));
+    if let Some(location) = location_in_environment() {
+        return Ok((open(&location)?, location));
     }
     let mut first_error = XenstoreError::Absent;
-    for place in PLACES.map(PathBuf::from) {
-        match open(&place) {
-            Ok(file) => return Ok((file, place)),
+    for location in LOCATIONS.map(PathBuf::from) {
+        match open(&location) {
+            Ok(file) => return Ok((file, location)),
             Err(err) if first_error == XenstoreError::Absent => first_error = err,
             Err(_) => {}
         }
@@ -88,21 +88,21 @@ pub(super) fn open_any() -> Result<(File, PathBuf), XenstoreError> {
     Err(first_error)
 }
 
-/// Opens the device or connects to the socket at `place`.
-pub(super) fn open(place: &Path) -> Result<File, XenstoreError> {
+/// Opens the device or connects to the socket at `location`.
+pub(super) fn open(location: &Path) -> Result<File, XenstoreError> {
     let failed = |err: io::Error| match err.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => XenstoreError::Absent,
-        ErrorKind::PermissionDenied => XenstoreError::Unreadable(place.display().to_string()),
+        ErrorKind::PermissionDenied => XenstoreError::Unreadable(location.display().to_string()),
         // A device whose driver found no Xen.
         _ if is(&err, Errno::ENXIO) || is(&err, Errno::ENODEV) => XenstoreError::Absent,
-        _ => broken(place, &plain(&err)),
+        _ => broken(location, &plain(&err)),
     };
-    let is_socket = fs::metadata(place).map_err(failed)?.file_type().is_socket();
+    let is_socket = fs::metadata(location).map_err(failed)?.file_type().is_socket();
     let (file, owner) =
-        if is_socket { connect_socket(place) } else { open_device(place) }.map_err(failed)?;
+        if is_socket { connect_socket(location) } else { open_device(location) }.map_err(failed)?;
     if owner != 0 && owner != geteuid().as_raw() {
         let reason = format!("it belongs to another user (uid {owner})");
-        return Err(broken(place, &reason));
+        return Err(broken(location, &reason));
     }
     Ok(file)
 }
@@ -111,11 +111,12 @@ fn is(err: &io::Error, errno: Errno) -> bool {
     err.raw_os_error() == Some(errno as i32)
 }
 
-/// Opens a device, and nothing else: a request written to a regular file would change it. Returns
-/// its owner, too.
-fn open_device(place: &Path) -> io::Result<(File, u32)> {
+/// Opens a device, and nothing else: a request written to a regular file would change it. Also
+/// returns its owner.
+fn open_device(location: &Path) -> io::Result<(File, u32)> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(place)?;
+    let file =
+        OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(location)?;
     let metadata = file.metadata()?;
     match metadata.file_type().is_char_device() {
         true => Ok((file, metadata.uid())),
@@ -123,28 +124,29 @@ fn open_device(place: &Path) -> io::Result<(File, u32)> {
     }
 }
 
-/// Connects to a Unix socket without blocking. Returns the user whose process listens, too.
-fn connect_socket(place: &Path) -> io::Result<(File, u32)> {
+/// Connects to a Unix socket without blocking. Also returns the user of the listening process.
+fn connect_socket(location: &Path) -> io::Result<(File, u32)> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let file = File::from(socket(AddressFamily::Unix, SockType::Stream, flags, None)?);
-    connect(file.as_raw_fd(), &UnixAddr::new(place)?)?;
+    connect(file.as_raw_fd(), &UnixAddr::new(location)?)?;
     let owner = getsockopt(&file, PeerCredentials)?.uid();
     Ok((file, owner))
 }
 
-pub(super) fn broken(place: &Path, reason: &str) -> XenstoreError {
-    XenstoreError::Broken(format!("xenstore ({}) does not work: {reason}", place.display()))
+pub(super) fn broken(location: &Path, reason: &str) -> XenstoreError {
+    XenstoreError::Broken(format!("xenstore ({}) does not work: {reason}", location.display()))
 }
 
-/// Why xenstore is not tried again by this process: another attempt would take as long.
+/// Why this process does not try xenstore again: another attempt would take as long.
 static KNOWN_BROKEN: Mutex<Option<String>> = Mutex::new(None);
 
-/// What [`remember`] was told, unless [`forget`] came after it.
+/// The error that was recorded last, unless xenstore has worked since.
 pub(super) fn known_broken() -> Option<XenstoreError> {
     KNOWN_BROKEN.lock().unwrap_or_else(PoisonError::into_inner).clone().map(XenstoreError::Broken)
 }
 
-pub(super) fn remember(err: &XenstoreError) {
+/// Records the error of a xenstore that does not work.
+pub(super) fn record_error(err: &XenstoreError) {
     if let XenstoreError::Broken(reason) = err {
         KNOWN_BROKEN
             .lock()
@@ -153,6 +155,7 @@ pub(super) fn remember(err: &XenstoreError) {
     }
 }
 
-pub(super) fn forget() {
+/// Records that xenstore works.
+pub(super) fn record_success() {
     *KNOWN_BROKEN.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
