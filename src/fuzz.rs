@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::api::dns::parsers;
 use crate::api::endpoint::{ConnectTarget, Endpoint};
-use crate::api::{response, tls};
+use crate::api::{certificate, response, tls};
 use crate::cli;
 use crate::clock::BootInstant;
 use crate::coalesce::{Demand, Response};
@@ -29,6 +29,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every parser.
 pub const TARGETS: &[Target] = &[
     ("ca_bundle", ca_bundle),
+    ("certificate", certificate),
     ("coalesce", coalesce),
     ("command_line", command_line),
     ("config", config),
@@ -154,6 +155,11 @@ pub fn escape(bytes: &[u8]) {
 /// The trusted roots.
 pub fn ca_bundle(bytes: &[u8]) {
     let _ = tls::parse_bundle(bytes);
+}
+
+/// A server's certificate, whose issuer is shown.
+pub fn certificate(bytes: &[u8]) {
+    let _ = certificate::issuer(bytes);
 }
 
 /// cloud-init's instance data.

@@ -18,6 +18,7 @@ use rustls::{
     SignatureScheme, Stream,
 };
 
+use super::certificate;
 use super::timed::Timed;
 use crate::clock::BootInstant;
 
@@ -36,12 +37,23 @@ pub struct Validity {
     pub not_after: u64,
 }
 
+/// What a certificate says of itself, and whether the built-in roots trust it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// When it is valid, if that could be read.
+    pub validity: Option<Validity>,
+    /// The name of its issuer, if it has one.
+    pub issuer: Option<String>,
+    /// Whether the built-in roots trust it now.
+    pub is_trusted_by_built_in_roots: bool,
+}
+
 /// A connection over which anybody may be at the other end.
 pub struct UntrustedConnection {
     stream: TcpStream,
     tls: ClientConnection,
-    /// When the server's certificate is valid, if it could be read.
-    pub validity: Option<Validity>,
+    /// The server's certificate.
+    pub certificate: CertificateFacts,
 }
 
 impl UntrustedConnection {
@@ -55,8 +67,10 @@ impl UntrustedConnection {
         deadline: BootInstant,
     ) -> io::Result<UntrustedConnection> {
         let provider = Arc::new(ring::default_provider());
-        let recorder =
-            Arc::new(RecordingVerifier { provider: provider.clone(), validity: Mutex::new(None) });
+        let recorder = Arc::new(RecordingVerifier {
+            provider: provider.clone(),
+            facts: Mutex::new(CertificateFacts::default()),
+        });
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
@@ -69,8 +83,8 @@ impl UntrustedConnection {
         while tls.is_handshaking() {
             tls.complete_io(&mut timed)?;
         }
-        let validity = *recorder.validity.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(UntrustedConnection { stream, tls, validity })
+        let certificate = recorder.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(UntrustedConnection { stream, tls, certificate })
     }
 
     /// Sends a documented request and reads no more than the head of its response. It counts as a
@@ -128,10 +142,10 @@ pub fn seconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Accepts any certificate, and notes when it is valid.
+/// Accepts any certificate, and notes what it says.
 struct RecordingVerifier {
     provider: Arc<CryptoProvider>,
-    validity: Mutex<Option<Validity>>,
+    facts: Mutex<CertificateFacts>,
 }
 
 impl fmt::Debug for RecordingVerifier {
@@ -144,13 +158,10 @@ impl fmt::Debug for RecordingVerifier {
 /// beginning and at the end of time every certificate is invalid, and the error says until or since
 /// when.
 fn validity(
-    provider: &Arc<CryptoProvider>,
+    verifier: &WebPkiServerVerifier,
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
 ) -> Option<Validity> {
-    let roots = Arc::new(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build().ok()?;
     let error_at = |seconds: u64| {
         let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         match verifier.verify_server_cert(certificate, &[], name, &[], time) {
@@ -169,13 +180,23 @@ impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
         _: &[u8],
-        _: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let validity = validity(&self.provider, end_entity, server_name);
-        *self.validity.lock().unwrap_or_else(PoisonError::into_inner) = validity;
+        let roots = Arc::new(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+        let built_in =
+            WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone()).build();
+        if let Ok(built_in) = built_in {
+            let verdict =
+                built_in.verify_server_cert(end_entity, intermediates, server_name, &[], now);
+            *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = CertificateFacts {
+                validity: validity(&built_in, end_entity, server_name),
+                issuer: certificate::issuer(end_entity),
+                is_trusted_by_built_in_roots: verdict.is_ok(),
+            };
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -244,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_validity_of_any_certificate() {
+    fn what_any_certificate_says() {
         for (fault, not_before, not_after) in [
             (None, "1975-01-01T00:00:00Z", "4096-01-01T00:00:00Z"),
             (Some("cert-expired"), "2013-01-01T00:00:00Z", "2014-01-01T00:00:00Z"),
@@ -262,7 +283,16 @@ mod tests {
             let mut connection = UntrustedConnection::open(stream, "127.0.0.1", deadline).unwrap();
             let expected =
                 Validity { not_before: seconds(not_before), not_after: seconds(not_after) };
-            assert_eq!(connection.validity, Some(expected), "{fault:?}");
+            let issuer = match fault {
+                Some("cert-unknown-issuer") => "Nobody's CA",
+                _ => "Simulated RackConnect CA",
+            };
+            let expected = CertificateFacts {
+                validity: Some(expected),
+                issuer: Some(issuer.to_owned()),
+                is_trusted_by_built_in_roots: false,
+            };
+            assert_eq!(connection.certificate, expected, "{fault:?}");
             let response = connection.get("127.0.0.1", "/v1/automation_status", deadline).unwrap();
             let date = response.date.unwrap();
             let age = SystemTime::now().duration_since(date).unwrap().as_secs();

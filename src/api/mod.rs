@@ -3,6 +3,7 @@
 //! Source: "The RackConnect v2.0 API". The server is known by the source address of its requests on
 //! ServiceNet; there is no token. Thirty requests a minute are answered; further ones get HTTP 403.
 
+pub(crate) mod certificate;
 pub mod client;
 pub(crate) mod connect;
 pub(crate) mod dns;

@@ -95,7 +95,8 @@ pub fn roots(file: Option<(&Path, &str)>) -> Result<Roots> {
     Ok(Roots { config: Arc::new(config), identity: identity.finish(), named })
 }
 
-fn system_bundle() -> Option<&'static Path> {
+/// The system's bundle, if there is one.
+pub(crate) fn system_bundle() -> Option<&'static Path> {
     SYSTEM_BUNDLES.iter().map(Path::new).find(|path| path.exists())
 }
 

@@ -77,7 +77,7 @@ fn api_access(session: Session) -> Result<ApiAccess, Unread> {
     let ca_file = settings.ca_file.as_ref();
     let path = ApiPath {
         target: session.target().map_err(failed)?,
-        trusted: ca_file.map(|file| format!("only {} ({})", file.value.display(), file.origin)),
+        trusted: ca_file.map(|file| format!("{} alone ({})", file.value.display(), file.origin)),
         connect_timeout: settings.connect_timeout.value,
         endpoint,
     };

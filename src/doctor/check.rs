@@ -148,3 +148,17 @@ impl Check {
         self.id.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 }
+
+/// The id of the first of these checks that fails.
+pub(crate) fn first_failed<'a>(
+    checks: impl IntoIterator<Item = &'a Check>,
+    evidence: &Evidence,
+) -> Option<&'static str> {
+    let mut checks = checks.into_iter();
+    checks.find(|check| check.run(evidence).severity == Severity::Fail).map(|check| check.id)
+}
+
+/// The remedy of a failure that may follow from another one.
+pub(crate) fn repair_first(id: &str) -> String {
+    format!("repair {id} first")
+}

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use wildmatch::WildMatch;
+
 /// How deep Include may be nested. Source: OpenSSH, SERVCONF_MAX_DEPTH.
 const MAX_DEPTH: usize = 16;
 
@@ -137,12 +139,10 @@ impl SshdConfig {
         if ports.is_empty() {
             ports.push(22);
         }
-        let addresses = self.values("listenaddress");
-        let own: Vec<Option<u16>> = addresses.iter().map(|address| port_of(address)).collect();
-        if !own.is_empty() && own.iter().all(Option::is_some) {
+        if self.has_ports_by_address() {
             ports.clear();
         }
-        ports.extend(own.into_iter().flatten());
+        ports.extend(self.values("listenaddress").iter().filter_map(|address| port_of(address)));
         let mut distinct = Vec::new();
         for port in ports {
             if !distinct.contains(&port) {
@@ -150,6 +150,17 @@ impl SshdConfig {
             }
         }
         distinct
+    }
+
+    /// Whether every address that it listens on has a port of its own.
+    pub(crate) fn has_ports_by_address(&self) -> bool {
+        let addresses = self.values("listenaddress");
+        !addresses.is_empty() && addresses.iter().all(|address| port_of(address).is_some())
+    }
+
+    /// Whether a Match block that applies to root sets a keyword.
+    pub(crate) fn is_matched(&self, keyword: &str) -> bool {
+        self.matched.contains_key(&keyword.to_ascii_lowercase())
     }
 
     /// The lists that limit who may log in, as they stand there.
@@ -201,17 +212,7 @@ fn in_list(patterns: &str, name: &str) -> bool {
 
 /// Whether a pattern matches a name. `USER@HOST` limits the hosts, so it does not match everywhere.
 fn is_match(pattern: &str, name: &str) -> bool {
-    fn matches(pattern: &[u8], name: &[u8]) -> bool {
-        match (pattern.split_first(), name.split_first()) {
-            (None, None) => true,
-            (Some((b'*', rest)), _) if matches(rest, name) => true,
-            (Some((b'*', _)), Some((_, tail))) => matches(pattern, tail),
-            (Some((b'?', rest)), Some((_, tail))) => matches(rest, tail),
-            (Some((one, rest)), Some((other, tail))) if one == other => matches(rest, tail),
-            _ => false,
-        }
-    }
-    matches(pattern.as_bytes(), name.as_bytes())
+    WildMatch::new(pattern).matches(name)
 }
 
 /// The port of a ListenAddress: `HOST:PORT`, `[V6]:PORT`; none for a bare address.

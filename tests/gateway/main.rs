@@ -1,6 +1,7 @@
 //! The gateway commands, with the real binary, in network namespaces that the test makes itself: no
 //! root, no `ip`.
 
+mod broken_servers;
 mod check;
 mod doctor;
 mod documents;
@@ -8,6 +9,7 @@ mod endurance;
 mod faults;
 mod held;
 mod keep;
+mod nameserver;
 mod namespace;
 mod network;
 mod notify;

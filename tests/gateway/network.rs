@@ -24,8 +24,10 @@ pub const PUBLIC: &str = "198.51.100.1";
 pub const HOST: &str = "203.0.113.10";
 /// A host that only the public gateway leads to.
 pub const PUBLIC_HOST: &str = "203.0.113.20";
-const API: &str = "10.191.5.5";
-const API_PORT: u16 = 8443;
+/// The API.
+pub const API: &str = "10.191.5.5";
+/// Its port.
+pub const API_PORT: u16 = 8443;
 
 /// The server, its surroundings and the API in them.
 pub struct Network {
@@ -131,9 +133,8 @@ impl Network {
         network
     }
 
-    /// A server whose gateway is set, with an API whose clock is that many seconds off.
-    pub fn with_date(steps: impl IntoIterator<Item = Step>, offset: i64) -> Network {
-        let config = Config { date_offset: Some(offset), ..support::config() };
+    /// A server whose gateway is set, with any other API.
+    pub fn with_config(steps: impl IntoIterator<Item = Step>, config: Config) -> Network {
         let network = Network::build(steps, "eth1", 17, config);
         network.add(&[(GATEWAY, "eth1", 0)]);
         network
@@ -206,6 +207,11 @@ impl Network {
         api.log().iter().map(|request| request.path.clone()).collect()
     }
 
+    /// Starts something else where the API is.
+    pub fn serve(&self, job: impl FnOnce() + Send + 'static) {
+        self.beyond.run(job);
+    }
+
     /// Takes the API down.
     pub fn stop_api(&mut self) {
         let api = self.api.take();
@@ -215,7 +221,7 @@ impl Network {
     /// Puts something else in its place, at its port.
     pub fn replace_api(&mut self, with: impl FnOnce(u16) + Send + 'static) {
         self.stop_api();
-        self.beyond.run(move || with(API_PORT));
+        self.serve(move || with(API_PORT));
     }
 }
 

@@ -4,8 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use simulated_xenstore::{Config, Simulator};
 use tempfile::TempDir;
 
@@ -89,6 +94,21 @@ impl PreparedServer {
         fs::remove_file(self.root().join(path)).expect("a file");
     }
 
+    /// Gives a command this server's `/etc`, in a mount namespace of its own.
+    pub fn mount_etc(&self, command: &mut Command) {
+        let own = self.root().join("etc");
+        // SAFETY: between fork and exec it calls unshare(2) and mount(2) alone.
+        unsafe {
+            command.pre_exec(move || {
+                let none = None::<&str>;
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+                mount(Some(&own), "/etc", none, MsFlags::MS_BIND, none)?;
+                Ok(())
+            });
+        }
+    }
+
     /// Adds a process to `proc`.
     pub fn process(&self, pid: u32, name: &str, arguments: &[&str]) {
         let stat = format!("{pid} ({name}) S 1 1 1 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 100 1 2 3\n");
@@ -98,19 +118,38 @@ impl PreparedServer {
 
     /// All files with their modes and contents, to check that nothing was changed.
     pub fn contents(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
-        let mut found = BTreeMap::new();
-        let mut open = vec![self.root().to_owned()];
-        while let Some(directory) = open.pop() {
-            for entry in fs::read_dir(directory).expect("a directory") {
-                let path = entry.expect("an entry").path();
-                let mode = fs::metadata(&path).expect("its metadata").permissions().mode();
-                if path.is_dir() {
-                    open.push(path);
-                } else {
-                    let bytes = fs::read(&path).expect("its bytes");
-                    found.insert(path, (mode, bytes));
-                }
+        let entry = |path: PathBuf| {
+            let mode = fs::metadata(&path).expect("its metadata").permissions().mode();
+            let bytes =
+                if path.is_dir() { Vec::new() } else { fs::read(&path).expect("its bytes") };
+            (path, (mode, bytes))
+        };
+        self.paths().into_iter().map(entry).collect()
+    }
+
+    /// When its files and directories were changed last.
+    pub fn modification_times(&self) -> Vec<(PathBuf, SystemTime)> {
+        let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+        let paths = self.paths().into_iter();
+        paths.map(|path| (path.clone(), changed(&path).expect("a time"))).collect()
+    }
+
+    /// What xenstore was asked to do that is more than READ (2) and DIRECTORY (1).
+    pub fn written_in_xenstore(&self) -> Vec<String> {
+        let log = self.xenstore.log();
+        log.iter().filter(|request| request.kind > 2).map(|it| format!("{it:?}")).collect()
+    }
+
+    /// Everything below its root.
+    fn paths(&self) -> Vec<PathBuf> {
+        let mut found = vec![self.root().to_owned()];
+        let mut next = 0;
+        while let Some(path) = found.get(next).cloned() {
+            if path.is_dir() {
+                let entries = fs::read_dir(path).expect("a directory");
+                found.extend(entries.map(|entry| entry.expect("an entry").path()));
             }
+            next += 1;
         }
         found
     }

@@ -72,7 +72,8 @@ pub(super) fn survey(
         time: time.unwrap_or(waited),
         outcome: match query.state {
             QueryState::Addresses(addresses) => Ok(addresses),
-            QueryState::NoAddress | QueryState::NoSuchName => Ok(Vec::new()),
+            QueryState::NoAddress => Ok(Vec::new()),
+            QueryState::NoSuchName => Err("says that there is no such name".to_owned()),
             QueryState::Failed(err) => Err(err.to_string()),
             QueryState::Open => Err("does not answer".to_owned()),
         },

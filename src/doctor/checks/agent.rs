@@ -46,7 +46,9 @@ fn units(evidence: &Evidence) -> Judgement {
             }
             (name, code) => format!("{name} failed ({}, exit code {code})", failed.result),
         };
-        let remedy = format!("journalctl -u {short}; then: systemctl restart {short}");
+        let remedy = format!(
+            "journalctl -n 20 -u {short}  # says why; when that is repaired: systemctl restart {short}"
+        );
         return Ok(Finding::fail(cause, remedy).with(lines));
     }
     let Some(wait) = installed.iter().find(|unit| unit.name == WAIT_UNIT) else {
@@ -56,7 +58,7 @@ fn units(evidence: &Evidence) -> Judgement {
         let cause =
             format!("{WAIT_UNIT} is {}: nothing waits at boot, and no hook runs", wait.enabled);
         let unmask =
-            if wait.enabled == "masked" { "systemctl unmask rackconnect-wait; " } else { "" };
+            if wait.enabled == "masked" { "systemctl unmask rackconnect-wait && " } else { "" };
         let remedy = format!("{unmask}systemctl enable rackconnect-wait");
         return Ok(Finding::warning(cause, remedy).with(lines));
     }
@@ -76,10 +78,12 @@ fn switches(evidence: &Evidence) -> Judgement {
     let on = &known(&evidence.agent)?.off_switches;
     let Some(first) = on.first() else { return Ok(Finding::unremarkable()) };
     let remedy = match first.starts_with('/') {
-        true => format!("if that is not meant to be: rm {first}"),
-        false => "if that is not meant to be, remove it from GRUB_CMDLINE_LINUX in /etc/default/grub and \
-                  reboot"
-            .to_owned(),
+        true => format!("rm {first}  # unless it is meant"),
+        false => {
+            "vi /etc/default/grub  # unless it is meant, remove it from GRUB_CMDLINE_LINUX, run \
+                  update-grub or grub2-mkconfig, and reboot"
+                .to_owned()
+        }
     };
     let cause = format!("the units are switched off by {}", on.join(" and "));
     Ok(Finding::warning(cause, remedy))
@@ -94,19 +98,19 @@ fn state_directory(evidence: &Evidence) -> Judgement {
             .with([format!("{path} is not there; root's first command makes it")]),
         StateCondition::Absent => Finding::warning(
             format!("{path} is not there, so each process keeps to 6 requests a minute by itself"),
-            "as root: rackconnect status",
+            "sudo rackconnect status  # makes it, as every command of root does",
         ),
         StateCondition::Unusable(why) => Finding::fail(
             format!("{why}: processes cannot share the rate limit, and no gateway can be set"),
-            format!("as root: chown root:root {path} && chmod 0755 {path}"),
+            format!("sudo sh -c 'chown root:root {path} && chmod 0755 {path}'"),
         ),
         StateCondition::NotShared(why) if evidence.is_root => Finding::fail(
             format!("{why}, so each process keeps to 6 requests a minute by itself"),
-            format!("rm -rf {path}/budget {path}/shared/budget; the next command makes it anew"),
+            format!("rm -rf {path}/budget {path}/shared/budget  # the next command makes it anew"),
         ),
         StateCondition::NotShared(why) => Finding::warning(
             format!("{why}, so each process keeps to 6 requests a minute by itself"),
-            "as root: systemctl enable --now rackconnect-shared; or run commands as root",
+            "sudo systemctl enable --now rackconnect-shared  # or run commands as root",
         ),
     })
 }
@@ -116,7 +120,7 @@ fn gateway_change(evidence: &Evidence) -> Judgement {
         None => Finding::unremarkable(),
         Some(change) => Finding::warning(
             change.clone(),
-            "rackconnect gateway confirm accepts it, rackconnect gateway rollback undoes it",
+            "rackconnect gateway confirm  # accepts it; rackconnect gateway rollback undoes it",
         ),
     })
 }
@@ -127,8 +131,8 @@ fn path(evidence: &Evidence) -> Judgement {
     Ok(match agent.earlier_in_path.first() {
         None => Finding::unremarkable().with([own.to_string()]),
         Some(other) => Finding::warning(
-            format!("\"rackconnect\" is {} in PATH, and not {own}", other.display()),
-            format!("remove the one that is out of date: rm {}", other.display()),
+            format!("PATH has another rackconnect, {}, in front of {own}", other.display()),
+            format!("rm {}  # if it is the one that is out of date", other.display()),
         ),
     })
 }

@@ -2,7 +2,7 @@
 //! what must not be done to a server before it is DEPLOYED. After that the same is information.
 
 use crate::doctor::check::{Check, Finding, Judgement, Need};
-use crate::doctor::evidence::{Evidence, KernelEvidence, ProcessInfo, SelinuxMode, known};
+use crate::doctor::evidence::{Evidence, KernelEvidence, ProcessInfo, RuleSet, SelinuxMode, known};
 use crate::netlink::Link;
 
 /// The checks of this section.
@@ -25,7 +25,12 @@ pub(super) const CHECKS: &[Check] = &[
         needs: &[],
         judge: package_manager,
     },
-    Check { id: "automation.firewall", title: "firewall rules", needs: &[], judge: firewall },
+    Check {
+        id: "automation.firewall",
+        title: "firewall rules",
+        needs: &[Need::Root],
+        judge: firewall,
+    },
 ];
 
 /// Programs that hold the lock of a package database while they run.
@@ -36,15 +41,15 @@ fn user(evidence: &Evidence) -> Judgement {
     let Some(user) = &known(&evidence.accounts)?.user else {
         if evidence.is_deployed() {
             let cause = "the user rackconnect, which the automation has created, is gone";
-            let remedy =
-                "ask Rackspace support to run the automation again; do not create it by hand";
+            let remedy = "ask Rackspace support to run the automation again, and do not create the \
+                          user by hand";
             return Ok(Finding::warning(cause, remedy));
         }
         return Ok(Finding::unremarkable());
     };
     if ["nologin", "false"].iter().any(|end| user.shell.ends_with(end)) {
         let cause = format!("the user rackconnect cannot log in: its shell is {}", user.shell);
-        let remedy = "give it a shell: usermod -s /bin/bash rackconnect";
+        let remedy = "usermod -s /bin/bash rackconnect";
         return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
     }
     Ok(Finding::unremarkable().with([format!("home {}, shell {}", user.home, user.shell)]))
@@ -57,10 +62,9 @@ fn sudo(evidence: &Evidence) -> Judgement {
     }
     let rules = known(&accounts.sudo_rules)?;
     if rules.is_empty() {
-        let cause = "the user rackconnect exists and has no rights in /etc/sudoers";
-        let remedy = "ask Rackspace support to run the automation again, or: echo 'rackconnect ALL=(ALL) \
-                      NOPASSWD: ALL' > /etc/sudoers.d/rackconnect && chmod 0440 \
-                      /etc/sudoers.d/rackconnect";
+        let cause = "the user rackconnect exists, but no rule of sudo lets it do anything";
+        let remedy = "echo 'rackconnect ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/rackconnect && chmod \
+                      0440 /etc/sudoers.d/rackconnect";
         return Finding::until_deployed(evidence, Finding::warning(cause, remedy));
     }
     Ok(Finding::unremarkable().with(rules.iter().cloned()))
@@ -73,9 +77,9 @@ fn selinux(evidence: &Evidence) -> Judgement {
         Some(SelinuxMode::Enforcing) => Finding::until_deployed(
             evidence,
             Finding::fail(
-                "SELinux is enforcing, and stops the automation",
-                "setenforce 0; to keep it so after a reboot: sed -i s/^SELINUX=.*/SELINUX=permissive/ \
-                 /etc/selinux/config",
+                "SELinux is enforcing, which stops the automation",
+                "setenforce 0 && sed -i 's/^SELINUX=.*/SELINUX=permissive/' /etc/selinux/config  # undo it \
+                 when the server is DEPLOYED",
             ),
         ),
         Some(SelinuxMode::Permissive) if configured == Some("enforcing") => {
@@ -83,7 +87,8 @@ fn selinux(evidence: &Evidence) -> Judgement {
                 evidence,
                 Finding::warning(
                     "SELinux is permissive now, but will be enforcing after the next boot",
-                    "sed -i s/^SELINUX=.*/SELINUX=permissive/ /etc/selinux/config",
+                    "sed -i 's/^SELINUX=.*/SELINUX=permissive/' /etc/selinux/config  # undo it when the \
+                     server is DEPLOYED",
                 ),
             )
         }
@@ -100,12 +105,16 @@ fn tools(evidence: &Evidence) -> Judgement {
         .iter()
         .map(|tool| match *tool {
             "awk" => "gawk",
-            "ip" => "iproute2 (Red Hat: iproute)",
+            "ip" => "iproute2",
             other => other,
         })
         .collect();
     let cause = format!("the automation needs {}, which this server lacks", missing.join(" and "));
-    let remedy = format!("install with apt-get or yum: {}", packages.join(", "));
+    let remedy = format!(
+        "apt-get install {0} || yum install {1}",
+        packages.join(" "),
+        packages.join(" ").replace("iproute2", "iproute")
+    );
     Finding::until_deployed(evidence, Finding::fail(cause, remedy))
 }
 
@@ -117,7 +126,8 @@ fn bridges(evidence: &Evidence) -> Judgement {
         bridges.join(", ")
     );
     let remedy = format!(
-        "create them after the deployment (rackconnect wait -- COMMAND); now: ip link delete {first}"
+        "ip link delete {first}  # create it again when the server is DEPLOYED: rackconnect wait -- \
+         COMMAND"
     );
     Finding::until_deployed(evidence, Finding::warning(cause, remedy))
 }
@@ -140,12 +150,12 @@ fn public_interface(evidence: &Evidence) -> Judgement {
     let line = format!("{} is {state}", link.name);
     if !link.is_up() && kernel.internet.is_none() && !evidence.is_deployed() {
         let cause = format!(
-            "the public interface {} is down and there is no default route: nothing but ServiceNet can \
-             be reached",
+            "the public interface {} is down and there is no default route, so this server reaches \
+             ServiceNet only",
             link.name
         );
         let remedy = format!(
-            "the automation may be at work on it (rackconnect details); if not: ip link set {} up",
+            "ip link set {} up  # unless the automation is working on it: rackconnect details",
             link.name
         );
         return Ok(Finding::warning(cause, remedy));
@@ -163,13 +173,20 @@ fn nfs(evidence: &Evidence) -> Judgement {
     let mounts = &known(&evidence.system)?.nfs_mounts;
     let Some(first) = mounts.first() else { return Ok(Finding::unremarkable()) };
     let cause = format!(
-        "{} is mounted by NFS at {} ({}); a mount from the dedicated side stops the automation",
+        "{} is an NFS mount at {} ({}); one from the dedicated side stops the automation",
         first.source, first.target, first.file
     );
-    let remedy = format!(
-        "mount it after the deployment (rackconnect wait -- mount {}); now: umount {}",
-        first.target, first.target
-    );
+    let remedy = match first.file {
+        "/etc/fstab" => format!(
+            "vi /etc/fstab  # add noauto to {0}, and mount it after the deployment: rackconnect wait \
+             -- mount {0}",
+            first.target
+        ),
+        _ => format!(
+            "umount {0}  # and mount it after the deployment: rackconnect wait -- mount {0}",
+            first.target
+        ),
+    };
     let lines = mounts.iter().map(|mount| format!("{} on {}", mount.source, mount.target));
     Finding::until_deployed(evidence, Finding::warning(cause, remedy).with(lines))
 }
@@ -186,12 +203,12 @@ fn package_manager(evidence: &Evidence) -> Judgement {
     let running: Vec<&ProcessInfo> = processes.iter().filter(is_manager).collect();
     let Some(first) = running.first() else { return Ok(Finding::unremarkable()) };
     let cause = format!(
-        "a package manager runs ({}, process {}), and the automation needs it too",
+        "a package manager is running ({}, process {}), and the automation needs it too",
         first.name, first.pid
     );
     let remedy = format!(
-        "let it end (tail --pid={} -f /dev/null), and install packages after the deployment: rackconnect \
-         wait -- COMMAND",
+        "tail --pid={} -f /dev/null  # waits for its end; install packages after the deployment: \
+         rackconnect wait -- COMMAND",
         first.pid
     );
     let lines = running.iter().map(|it| format!("{} {}", it.pid, it.arguments.join(" ")));
@@ -217,34 +234,38 @@ fn manages_firewall(evidence: &Evidence) -> bool {
 }
 
 fn firewall(evidence: &Evidence) -> Judgement {
-    let system = known(&evidence.system)?;
-    let lines = system.saved_rules.iter().map(|saved| {
-        format!(
-            "{}: {} rules, {}",
-            saved.path,
-            saved.rules,
-            match saved.rackconnect_chains.len() {
-                0 => "none of RackConnect's chains".to_owned(),
-                _ => saved.rackconnect_chains.join(", "),
-            }
-        )
-    });
-    let lines: Vec<String> = lines.collect();
-    let own = system
-        .saved_rules
-        .iter()
-        .find(|saved| saved.rules > 0 && saved.rackconnect_chains.is_empty());
-    match own {
-        Some(saved) if manages_firewall(evidence) && !system.keeps_custom_rules => {
-            let cause = format!(
-                "RackConnect manages this server's firewall and replaces the rules of {}",
-                saved.path
-            );
-            let remedy = "keep your own rules: touch /etc/rackconnect-allow-custom-iptables";
-            Finding::until_deployed(evidence, Finding::warning(cause, remedy).with(lines))
-        }
-        _ => Ok(Finding::unremarkable().with(lines)),
+    let firewall = known(&evidence.firewall)?;
+    let in_force = firewall.in_force.as_deref().unwrap_or_default();
+    let lines: Vec<String> = firewall.saved.iter().chain(in_force).map(describe_rules).collect();
+    let is_own = |rules: &&RuleSet| rules.rules > 0 && rules.rackconnect_chains.is_empty();
+    let own = firewall.saved.iter().chain(in_force).find(is_own);
+    if let Some(own) = own.filter(|_| manages_firewall(evidence) && !firewall.keeps_custom_rules) {
+        let cause = format!(
+            "RackConnect manages this server's firewall and will replace its own rules ({})",
+            own.source
+        );
+        let remedy = "touch /etc/rackconnect-allow-custom-iptables  # keeps your own rules";
+        return Finding::until_deployed(evidence, Finding::warning(cause, remedy).with(lines));
     }
+    known(&firewall.in_force)?;
+    let chains: Vec<&str> =
+        in_force.iter().flat_map(|it| &it.rackconnect_chains).map(String::as_str).collect();
+    Ok(match chains.as_slice() {
+        [] => Finding::unremarkable(),
+        chains => {
+            Finding::pass(format!("RackConnect's chains are in force: {}", chains.join(", ")))
+        }
+    }
+    .with(lines))
+}
+
+/// A set of rules, in words.
+fn describe_rules(rules: &RuleSet) -> String {
+    let chains = match rules.rackconnect_chains.as_slice() {
+        [] => "none of RackConnect's chains".to_owned(),
+        chains => chains.join(", "),
+    };
+    format!("{}: {} rules, {chains}", rules.source, rules.rules)
 }
 
 #[cfg(test)]

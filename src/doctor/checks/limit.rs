@@ -1,6 +1,7 @@
 //! Section 2: the rate limit and who else uses it, proxies, and what the API answers.
 
-use crate::doctor::check::{Check, Finding, Judgement, Need};
+use super::{network, tls};
+use crate::doctor::check::{Check, Finding, Judgement, Need, Severity, first_failed, repair_first};
 use crate::doctor::evidence::{ApiEvidence, ApiFailure, Evidence, ProcessInfo, Unread, known};
 use crate::ratelimit::PERMITS;
 
@@ -37,7 +38,9 @@ fn proxy(evidence: &Evidence) -> Judgement {
         None => Finding::unremarkable(),
         Some(first) => {
             let name = first.split('=').next().unwrap_or(first);
-            let cause = format!("{name} is set and ignored: the API knows a server by its address");
+            let cause = format!(
+                "{name} is set, but not used: the API knows this server by its own address"
+            );
             Finding::info(cause).with(proxies.iter().cloned())
         }
     })
@@ -84,14 +87,14 @@ fn other_clients(evidence: &Evidence) -> Judgement {
     };
     let (name, pid) = (&process.name, process.pid);
     let remedy = format!(
-        "stop it (kill {pid}), and use instead: rackconnect wait, or rackconnect facts; they share the \
+        "kill {pid}  # and use rackconnect wait or rackconnect facts in its place, which share the \
          limit"
     );
     let finding = match (kind, is_forbidden(evidence)) {
         (_, true) => {
             let cause = format!(
                 "the API answers with HTTP 403, and process {pid} ({name}) looks like the one that uses \
-                 the rate limit up"
+                 up the 30 requests a minute"
             );
             Finding::fail(cause, remedy)
         }
@@ -108,27 +111,25 @@ fn other_clients(evidence: &Evidence) -> Judgement {
 fn rate_limit(evidence: &Evidence) -> Judgement {
     let limit = match &known(&evidence.api)?.limit {
         Ok(limit) => limit,
+        // agent.state-directory says what to do about it.
         Err(why) => {
-            let cause =
-                format!("the rate limit is not shared, so each process keeps to 6 a minute: {why}");
-            return Ok(Finding::warning(
-                cause,
-                "see agent.state-directory below; as root: rackconnect \
-                status",
-            ));
+            return Ok(Finding::info(format!(
+                "the rate limit is not shared, so each process keeps to 6 requests a minute: {why}"
+            )));
         }
     };
+    // network.api says what to do about it.
     if let Some(count) = limit.consecutive_403s {
-        let cause = format!(
-            "HTTP 403, {count} in a row: all rackconnect processes pause for a minute, then one asks"
-        );
-        return Ok(Finding::warning(cause, "stop what else asks the API, and wait a minute"));
+        return Ok(Finding::info(format!(
+            "HTTP 403, {count} in a row: no rackconnect process asks the API for a minute, then one \
+             tries"
+        )));
     }
     if limit.free == 0 {
         let cause = format!("all {PERMITS} requests of the last minute are used up");
         return Ok(Finding::warning(
             cause,
-            "wait a minute; see who asks: ps aux | grep rackconnect",
+            "ps aux | grep rackconnect  # shows what asks; the limit is free again in a minute",
         ));
     }
     Ok(Finding::pass(format!("{} of {PERMITS} requests a minute are free", limit.free)))
@@ -148,10 +149,10 @@ fn first_failure(api: &ApiEvidence) -> Option<&ApiFailure> {
 fn api(evidence: &Evidence) -> Judgement {
     let api = match &evidence.api {
         Err(Unread::Failed(why)) => {
-            return Ok(Finding::fail(why.clone(), "correct the setting"));
+            return Ok(Finding::fail(why.clone(), "correct the setting that it names"));
         }
         Err(late @ Unread::NoAnswer(_)) => {
-            return Ok(Finding::fail(format!("the API: {late}"), "see: rackconnect status -v"));
+            return Ok(Finding::fail(format!("the API: {late}"), remedy_of_the_way(evidence)));
         }
         api => known(api)?,
     };
@@ -159,26 +160,42 @@ fn api(evidence: &Evidence) -> Judgement {
     Ok(match first_failure(api) {
         None if api.status == Ok(None) => Finding::warning(
             format!("{endpoint} does not know this server: HTTP 404"),
-            "wait for the automation to begin: rackconnect wait; if it never does, ask Rackspace support",
+            "rackconnect wait  # waits for the automation to begin; if it does not, ask Rackspace support",
         ),
         None => Finding::pass(format!("{endpoint} answers")),
-        Some(ApiFailure::Forbidden(why)) => Finding::fail(
-            format!("the API answers with HTTP 403: {why}"),
-            "find what asks it, and stop it: ps aux | grep -E 'curl|ohai|facter|rcrun'",
-        ),
+        Some(ApiFailure::Forbidden(why)) => {
+            let remedy = match other_clients(evidence).is_ok_and(|it| it.severity == Severity::Fail)
+            {
+                true => "stop the process that network.other-clients names, then wait a minute",
+                false => {
+                    "ps aux | grep -E 'curl|ohai|facter|rcrun'  # shows what else may ask it: stop that, \
+                     then wait a minute"
+                }
+            };
+            Finding::fail(why.clone(), remedy)
+        }
         Some(ApiFailure::LimitUsedUp(why)) => Finding::warning(
             why.clone(),
-            "wait a minute; rackconnect processes share the limit, so stop those that are not needed",
+            "wait a minute, and stop the rackconnect processes that are not needed: they share the limit",
         ),
         Some(ApiFailure::Unreachable(why)) => {
-            Finding::fail(why.clone(), "repair what is wrong above; then: rackconnect status -v")
+            Finding::fail(why.clone(), remedy_of_the_way(evidence))
         }
         Some(ApiFailure::NotUnderstood(why)) => Finding::fail(
             why.clone(),
-            "report it: rackconnect doctor --report FILE; see also: rackconnect status --format json",
+            "rackconnect doctor --report FILE  # writes a report for Rackspace support",
         ),
         Some(ApiFailure::NotAsked) => Finding::skipped("the API was not asked"),
     })
+}
+
+/// What to do about an API that cannot be reached.
+fn remedy_of_the_way(evidence: &Evidence) -> String {
+    let way = network::CHECKS.iter().chain(tls::CHECKS);
+    match first_failed(way, evidence) {
+        Some(id) => repair_first(id),
+        None => "rackconnect status -v  # shows each step".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -204,7 +221,7 @@ mod tests {
         let mut evidence = healthy();
         evidence.system.as_mut().unwrap().proxies =
             vec!["https_proxy=http://proxy:3128".to_owned()];
-        assert_found(&evidence, "network.proxy", Info, "https_proxy is set and ignored");
+        assert_found(&evidence, "network.proxy", Info, "https_proxy is set, but not used");
     }
 
     /// A curl loop used the limit up, and every client of this program got a 403.
@@ -236,8 +253,8 @@ mod tests {
         let used_up = LimitEvidence { free: 0, consecutive_403s: None };
         assert_found(&with(Ok(used_up)), id, Warning, "used up");
         let forbidden = LimitEvidence { free: 0, consecutive_403s: Some(2) };
-        assert_found(&with(Ok(forbidden)), id, Warning, "2 in a row");
-        assert_found(&with(Err("belongs to user 1".to_owned())), id, Warning, "belongs to user 1");
+        assert_found(&with(Ok(forbidden)), id, Info, "2 in a row");
+        assert_found(&with(Err("belongs to user 1".to_owned())), id, Info, "belongs to user 1");
     }
 
     #[test]
@@ -262,5 +279,11 @@ mod tests {
         ] {
             assert_found(&with_status(Err(failure)), id, severity, "why");
         }
+        let mut unreachable = with_status(Err(ApiFailure::Unreachable(why())));
+        let found = assert_found(&unreachable, id, Fail, "why");
+        assert!(found.remedy.starts_with("rackconnect status -v"), "{}", found.remedy);
+        unreachable.path.as_mut().unwrap().lookup = Err("timed out".to_owned());
+        let found = assert_found(&unreachable, id, Fail, "why");
+        assert_eq!(found.remedy, "repair network.name first");
     }
 }

@@ -4,11 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::api::dns::NameserverAnswer;
-use crate::doctor::check::{Check, Finding, Judgement, Need};
+use crate::doctor::check::{Check, Finding, Judgement, Need, first_failed, repair_first};
 use crate::doctor::evidence::{Evidence, KernelEvidence, RouteSample, Unread, known};
 use crate::doctor::resolv_conf;
 use crate::doctor::servicenet::{self, PREFIX, SERVICENET, leads_into};
-use crate::duration::human;
 use crate::netlink::{Link, Route};
 
 /// The checks of this section.
@@ -34,7 +33,9 @@ pub(super) const CHECKS: &[Check] = &[
 const SLOW_LOOKUP: Duration = Duration::from_secs(1);
 
 /// How the system configures an interface anew, whatever it uses.
-const CONFIGURE: &str = "netplan apply || ifup";
+fn configure(name: &str) -> String {
+    format!("netplan apply || ifup {name}")
+}
 
 fn servicenet_link<'a>(evidence: &Evidence, kernel: &'a KernelEvidence) -> Option<&'a Link> {
     let mac = evidence.xenstore().ok().and_then(|it| it.servicenet_mac.as_deref());
@@ -46,25 +47,25 @@ fn interface(evidence: &Evidence) -> Judgement {
     let Some(link) = servicenet_link(evidence, kernel) else {
         let networks = SERVICENET.map(|network| format!("{network}/{PREFIX}")).join(" or ");
         let cause = format!(
-            "no interface is on ServiceNet (an address in {networks}), by which alone the API can be \
-             reached"
+            "no interface has an address on ServiceNet ({networks}), Rackspace's private network, and \
+             the API can be reached through no other"
         );
-        let remedy = format!(
-            "if the server has it, let nova-agent configure it: systemctl restart nova-agent; or: \
-             {CONFIGURE} eth1"
-        );
+        let remedy = "systemctl restart nova-agent  # it configures the interface, usually eth1, if \
+                      the server is attached to ServiceNet";
         return Ok(Finding::fail(cause, remedy).with(describe_links(kernel)));
     };
     let name = &link.name;
     if !link.is_up() {
         let cause = format!("the ServiceNet interface {name} is down");
-        return Ok(Finding::fail(cause, format!("ip link set {name} up; or: {CONFIGURE} {name}")));
+        let remedy =
+            format!("ip link set {name} up  # if it has no address then: {}", configure(name));
+        return Ok(Finding::fail(cause, remedy));
     }
     let addresses: Vec<String> =
         kernel.addresses_of(link.index).map(|address| address.to_string()).collect();
     if addresses.is_empty() {
         let cause = format!("the ServiceNet interface {name} has no address");
-        return Ok(Finding::fail(cause, format!("{CONFIGURE} {name}")));
+        return Ok(Finding::fail(cause, configure(name)));
     }
     Ok(Finding::pass(format!("{name} is up, {}", addresses.join(", "))))
 }
@@ -133,25 +134,46 @@ fn routes(evidence: &Evidence) -> Judgement {
             let cause = match hop.as_str() {
                 "nowhere" => format!("there is no route to {to}, a network of ServiceNet"),
                 hop => format!(
-                    "there is no route to {to}, a network of ServiceNet: its packets go {hop}, by the \
-                     default route"
+                    "packets for {to}, a network of ServiceNet, take the default route ({hop}) and \
+                     are lost, since they have no route of their own"
                 ),
             };
-            Finding::fail(cause, format!("ip route add {to} via {router_text} dev {}", link.name))
+            let missing = faults.iter().filter_map(|fault| match fault {
+                RouteFault::Missing(network) => Some(network),
+                RouteFault::Captured(_) => None,
+            });
+            let commands: Vec<String> = missing
+                .map(|it| format!("ip route add {it}/{PREFIX} via {router_text} dev {}", link.name))
+                .collect();
+            let remedy = format!(
+                "{}  # until the next reboot; to keep it, add it to the interface's configuration",
+                commands.join(" && ")
+            );
+            Finding::fail(cause, remedy)
         }
         Some(RouteFault::Captured(network)) => {
             let cause = format!(
-                "packets for {network}/{PREFIX}, a network of ServiceNet, go {} in spite of its route",
+                "packets for {network}/{PREFIX}, a network of ServiceNet, go {}, although there is a \
+                 route for them",
                 hop_of(*network)
             );
             let remedy = format!(
-                "find what sends them there, and remove it: ip rule; ip route get {}",
+                "ip rule; ip route get {}  # shows the rule or the narrower route that takes them: \
+                 remove it",
                 Ipv4Addr::from_bits(network.to_bits() + 1)
             );
             Finding::fail(cause, remedy)
         }
     };
     Ok(finding.with(lines))
+}
+
+/// How long something took.
+fn span(time: Duration) -> String {
+    match time.as_millis() {
+        milliseconds @ 0..1_000 => format!("{milliseconds} ms"),
+        milliseconds => format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100),
+    }
 }
 
 /// Whether the API's host is a name at all.
@@ -162,8 +184,8 @@ fn has_name(evidence: &Evidence) -> bool {
 fn resolver(evidence: &Evidence) -> Judgement {
     let Some(text) = &known(&evidence.system)?.resolv_conf else {
         let cause = "there is no /etc/resolv.conf, so 127.0.0.1 is asked for every name";
-        let remedy =
-            "echo 'nameserver ADDRESS' > /etc/resolv.conf, with the address of a nameserver";
+        let remedy = "echo nameserver ADDRESS > /etc/resolv.conf  # ADDRESS: a nameserver's, as on \
+                      a server that works";
         return Ok(match has_name(evidence) {
             true => Finding::warning(cause, remedy),
             false => Finding::info(cause),
@@ -174,7 +196,7 @@ fn resolver(evidence: &Evidence) -> Judgement {
         None => Finding::unremarkable().with(lines()),
         Some(odd) => Finding::warning(
             format!("/etc/resolv.conf: {odd}"),
-            "correct it, or what writes it: cat /etc/resolv.conf",
+            "vi /etc/resolv.conf  # if the error comes back, correct what writes the file",
         )
         .with(lines()),
     })
@@ -185,7 +207,7 @@ fn name(evidence: &Evidence) -> Judgement {
     if !has_name(evidence) {
         return Ok(Finding::unremarkable());
     }
-    let time = human(path.lookup_time);
+    let time = span(path.lookup_time);
     let lines: Vec<String> = path.nameservers.iter().map(describe_answer).collect();
     let text = known(&evidence.system).ok().and_then(|system| system.resolv_conf.as_deref());
     let servers = resolv_conf::nameservers(text.unwrap_or_default()).join(", ");
@@ -193,10 +215,8 @@ fn name(evidence: &Evidence) -> Judgement {
         Ok(found) => found,
         Err(why) => {
             let cause = format!("{why}, after {time} (nameservers: {servers})");
-            let remedy = format!(
-                "correct the nameservers in /etc/resolv.conf; to see each: dig {} @NAMESERVER",
-                path.host
-            );
+            let remedy = "vi /etc/resolv.conf  # name other nameservers, as on a server that works; \
+                          rackconnect doctor --only network -v shows what each answers";
             return Ok(Finding::fail(cause, remedy).with(lines));
         }
     };
@@ -204,19 +224,18 @@ fn name(evidence: &Evidence) -> Judgement {
     let line = format!("{} is {}, after {time}", path.host, addresses.join(", "));
     if path.lookup_time > SLOW_LOOKUP {
         let remedy = format!(
-            "one of the nameservers does not answer ({servers}): remove it from /etc/resolv.conf"
+            "vi /etc/resolv.conf  # remove the nameserver that does not answer; there are {servers}"
         );
-        return Ok(Finding::warning(line, remedy));
+        return Ok(Finding::warning(line, remedy).with(lines));
     }
     if let Some(bad) = path.nameservers.iter().find(|answer| answer.outcome.is_err()) {
+        let kind = if bad.record_type == "AAAA" { " (IPv6 addresses)" } else { "" };
         let cause = format!(
-            "nameserver {}; this program does not wait for it, but others do",
+            "nameserver {}{kind}; this program manages without, but others wait or fail",
             describe_answer(bad)
         );
-        let remedy = match bad.record_type {
-            "AAAA" => format!("use another nameserver than {} in /etc/resolv.conf", bad.server),
-            _ => format!("remove {} from /etc/resolv.conf", bad.server),
-        };
+        let remedy =
+            format!("vi /etc/resolv.conf  # name another nameserver in place of {}", bad.server);
         return Ok(Finding::warning(cause, remedy).with(lines));
     }
     Ok(Finding::pass(line).with(lines))
@@ -225,16 +244,16 @@ fn name(evidence: &Evidence) -> Judgement {
 /// A nameserver's answer, in words.
 fn describe_answer(answer: &NameserverAnswer) -> String {
     let NameserverAnswer { server, record_type, time, outcome } = answer;
-    let time = human(*time);
+    let time = span(*time);
     match outcome {
         Ok(addresses) if addresses.is_empty() => {
-            format!("{server} has no {record_type} record, after {time}")
+            format!("{server} knows no {record_type} record, after {time}")
         }
         Ok(addresses) => {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             format!("{server} answers {record_type} with {}, after {time}", addresses.join(", "))
         }
-        Err(why) => format!("{server} {why} to the question for {record_type}, after {time}"),
+        Err(why) => format!("{server} {why} when asked for {record_type}"),
     }
 }
 
@@ -244,17 +263,21 @@ fn connection(evidence: &Evidence) -> Judgement {
     let hop = kernel.as_ref().map_or_else(|_| String::new(), |kernel| kernel.describe(path.hop));
     match &path.connection {
         Ok(connection) => {
-            let cause = format!("{} after {}", connection.address, human(connection.time));
+            let cause = format!("{} after {}", connection.address, span(connection.time));
             Ok(Finding::pass(cause).with([hop]))
         }
         Err(Unread::Failed(why)) => {
             let address = why.rsplit_once(':').map_or(why.as_str(), |(address, _)| address);
             let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
-            let cause = format!("cannot connect to {why}; packets go {hop}");
-            let remedy = format!(
-                "see where they end: ip route get {ip}; traceroute -n {ip}; and whether a firewall \
-                 rejects them: iptables -S OUTPUT"
-            );
+            let cause = format!("cannot connect to the API at {why}; packets go {hop}");
+            let before = CHECKS.iter().take_while(|check| check.id != "network.connection");
+            let remedy = match first_failed(before, evidence) {
+                Some(id) => repair_first(id),
+                None => format!(
+                    "traceroute -n {ip}; iptables -S OUTPUT  # shows where packets end, and whether \
+                     this server's firewall rejects them"
+                ),
+            };
             Ok(Finding::fail(cause, remedy))
         }
         Err(unread) => Err(unread.clone()),
@@ -287,7 +310,7 @@ mod tests {
             it.routes.clear();
         });
         none.server.as_mut().unwrap().xenstore = Err(Unread::NeedsRoot("xenstore".to_owned()));
-        assert_found(&none, id, Fail, "no interface is on ServiceNet");
+        assert_found(&none, id, Fail, "no interface has an address on ServiceNet");
         assert_found(&none, "network.servicenet.route", Skipped, "no ServiceNet interface");
     }
 
@@ -300,9 +323,10 @@ mod tests {
             it.routes.remove(1);
             it.samples[1].hop = gateway;
         });
-        let found = assert_found(&missing, id, Fail, "no route to 10.208.0.0/12");
-        assert!(found.cause.contains("go via 10.182.127.198 dev eth1"), "{}", found.cause);
-        assert_eq!(found.remedy, "ip route add 10.208.0.0/12 via 10.182.0.1 dev eth1");
+        let found = assert_found(&missing, id, Fail, "packets for 10.208.0.0/12");
+        assert!(found.cause.contains("(via 10.182.127.198 dev eth1)"), "{}", found.cause);
+        let command = "ip route add 10.208.0.0/12 via 10.182.0.1 dev eth1  # ";
+        assert!(found.remedy.starts_with(command), "{}", found.remedy);
         let captured = with_kernel(|it| it.samples[0].hop = gateway);
         assert_found(&captured, id, Fail, "packets for 10.176.0.0/12");
         let none = with_kernel(|it| {
@@ -310,7 +334,9 @@ mod tests {
             it.samples[0].hop = None;
         });
         let found = assert_found(&none, id, Fail, "there is no route to 10.176.0.0/12");
-        assert_eq!(found.remedy, "ip route add 10.176.0.0/12 via 10.182.0.1 dev eth1");
+        let commands = "ip route add 10.176.0.0/12 via 10.182.0.1 dev eth1 && ip route add \
+                        10.208.0.0/12 via 10.182.0.1 dev eth1  # ";
+        assert!(found.remedy.starts_with(commands), "{}", found.remedy);
     }
 
     fn with_path(change: impl FnOnce(&mut PathEvidence)) -> Evidence {
@@ -324,13 +350,13 @@ mod tests {
         let id = "network.name";
         assert_found(&healthy(), id, Pass, "dfw.api.rackconnect.rackspace.com is 10.191.5.5");
         let dead = with_path(|path| path.lookup = Err("the name lookup timed out".to_owned()));
-        assert_found(&dead, id, Fail, "timed out, after 0s (nameservers: 10.191.5.6)");
+        assert_found(&dead, id, Fail, "timed out, after 0 ms (nameservers: 10.191.5.6)");
         let slow = with_path(|path| path.lookup_time = Duration::from_secs(5));
-        assert_found(&slow, id, Warning, "after 5s");
+        assert_found(&slow, id, Warning, "after 5.0 s");
         let broken = with_path(|path| {
             path.nameservers[1] = nameserver("AAAA", Err("does not answer".to_owned()));
         });
-        let says = "nameserver 10.191.5.6 does not answer to the question for AAAA";
+        let says = "nameserver 10.191.5.6 does not answer when asked for AAAA (IPv6 addresses)";
         assert_found(&broken, id, Warning, says);
         let address = with_path(|path| path.host = "10.191.5.5".to_owned());
         assert_found(&address, id, Pass, "");
@@ -355,9 +381,14 @@ mod tests {
         assert_found(&healthy(), id, Pass, "10.191.5.5:443");
         let refused = || Unread::Failed("10.191.5.5:443: Connection refused".to_owned());
         let closed = with_path(|path| path.connection = Err(refused()));
-        let found = assert_found(&closed, id, Fail, "cannot connect to 10.191.5.5:443: Connection");
+        let found = assert_found(&closed, id, Fail, "the API at 10.191.5.5:443: Connection");
         assert!(found.cause.ends_with("packets go via 10.182.0.1 dev eth1"), "{}", found.cause);
-        assert!(found.remedy.contains("ip route get 10.191.5.5;"), "{}", found.remedy);
+        assert!(found.remedy.contains("traceroute -n 10.191.5.5;"), "{}", found.remedy);
+        let mut unrouted = with_path(|path| path.connection = Err(refused()));
+        let kernel = unrouted.kernel.as_mut().unwrap();
+        kernel.routes.clear();
+        let found = assert_found(&unrouted, id, Fail, "cannot connect");
+        assert_eq!(found.remedy, "repair network.servicenet.route first");
         let none = with_path(|path| path.connection = Err(Unread::NotTried("no name".to_owned())));
         assert_found(&none, id, Skipped, "no name");
     }

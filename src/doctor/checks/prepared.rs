@@ -11,9 +11,10 @@ use crate::api::dns::NameserverAnswer;
 use crate::api::inspect::Validity;
 use crate::doctor::check::{Finding, Severity};
 use crate::doctor::evidence::{
-    AccountEvidence, AgentEvidence, ApiEvidence, ConnectionEvidence, Evidence, KernelEvidence,
-    LimitEvidence, PathEvidence, RouteSample, ServerEvidence, SshdEvidence, StateCondition,
-    StateDirectory, SystemEvidence, TlsEvidence, UnitState, UserAccount, XenstoreEvidence,
+    AccountEvidence, AgentEvidence, ApiEvidence, ConnectionEvidence, Evidence, FirewallEvidence,
+    KernelEvidence, LimitEvidence, PathEvidence, RouteSample, ServerEvidence, SshdEvidence,
+    StateCondition, StateDirectory, SystemEvidence, TlsEvidence, UnitState, UserAccount,
+    XenstoreEvidence,
 };
 use crate::doctor::sshd::SshdConfig;
 use crate::model::{NamedStatus, Region, Status};
@@ -61,6 +62,11 @@ pub(in crate::doctor) fn healthy() -> Evidence {
         resolv_conf: Some("nameserver 10.191.5.6\n".to_owned()),
         ..SystemEvidence::default()
     });
+    evidence.firewall = Ok(FirewallEvidence {
+        saved: Vec::new(),
+        in_force: Ok(Vec::new()),
+        keeps_custom_rules: false,
+    });
     evidence.path = Ok(path());
     evidence.api = Ok(api());
     evidence.processes = Ok(Vec::new());
@@ -105,6 +111,7 @@ fn path() -> PathEvidence {
         tls: Ok(Some(TlsEvidence {
             roots: "the built-in roots".to_owned(),
             verdict: Ok(()),
+            issuer: Some("DigiCert TLS CA".to_owned()),
             validity: Some(validity),
             now: NOW,
             server_now: None,

@@ -94,18 +94,19 @@ fn status(evidence: &Evidence) -> Judgement {
         Some(Status::Deploying) => match uptime.filter(|uptime| *uptime > USUAL_DEPLOYMENT) {
             Some(uptime) => Finding::warning(
                 format!("still DEPLOYING {} after the boot{source}{open}", human(uptime)),
-                "if nothing below is wrong, ask Rackspace support and name the task: rackconnect details",
+                "rackconnect details  # shows the tasks; if nothing below is wrong, tell Rackspace support \
+                 which is not done",
             ),
             None => Finding::info(format!("DEPLOYING{source}{open}")),
         },
         Some(Status::Failed) => Finding::fail(
             format!("the automation FAILED{source}{open}"),
-            "Rackspace has opened a ticket: repair what is wrong below, and tell support; rackconnect \
-             wait --through-failed waits for the repair",
+            "repair what is wrong below, and tell Rackspace support, which has opened a ticket; \
+             rackconnect wait --through-failed waits for the repair",
         ),
         Some(Status::Unprocessable) => Finding::fail(
             format!("UNPROCESSABLE{source}: {}", unprocessable_reason(evidence)),
-            "build the server in the region of the RackConnect configuration; this one will never be \
+            "build a new server in the region of the RackConnect configuration: this one will never be \
              automated",
         ),
         Some(Status::Unknown(word)) => {
@@ -153,12 +154,12 @@ fn gateway(evidence: &Evidence) -> Judgement {
             "not every packet goes through {gateway}: there are several next hops, or several default \
              routes of one metric"
         ),
-        _ => format!("packets for the internet go {hop}, and RackConnect's gateway is {gateway}"),
+        _ => format!("packets for the internet go {hop}, but RackConnect's gateway is {gateway}"),
     };
     let finding = match refusal(evidence) {
         None => Finding::fail(
             cause,
-            "rackconnect gateway set; to keep it so: systemctl enable --now rackconnect-gateway",
+            "rackconnect gateway set  # to keep it so: systemctl enable --now rackconnect-gateway",
         ),
         Some(_) => Finding::info(format!("{cause}; the automation may be setting it")),
     };
@@ -178,7 +179,7 @@ fn default_routes(evidence: &Evidence) -> Judgement {
     Ok(match kernel.is_split {
         true => Finding::warning(
             format!("there is another default route of the same metric: {first}"),
-            format!("packets take turns; remove the one that is wrong: ip route del {first}"),
+            format!("ip route del {first}  # packets take turns: remove the one that is wrong"),
         ),
         false => Finding::info(format!("there is another default route, not in use: {first}")),
     }
@@ -199,7 +200,8 @@ fn managed(evidence: &Evidence) -> Judgement {
     } else if state_is("Build Error") || state_is("Authentication Error") {
         Finding::fail(
             format!("the automation of Managed Operations ended with {state:?}"),
-            "ask Rackspace support; rackconnect wait --for managed --through-failed waits for the repair",
+            "ask Rackspace support for the repair, and wait for it: rackconnect wait --for managed \
+             --through-failed",
         )
     } else {
         Finding::info(format!("{state}; rackconnect wait --for managed waits for it"))

@@ -38,8 +38,7 @@ pub(crate) fn is_another_server(evidence: &Evidence) -> bool {
 }
 
 fn provider(evidence: &Evidence) -> Judgement {
-    const ELSEWHERE: &str =
-        "run this on the cloud server, or name its region: rackconnect doctor --region CODE";
+    const ELSEWHERE: &str = "run it on the cloud server; if this is one, name its region: rackconnect doctor --region CODE";
     let server = known(&evidence.server)?;
     let xenstore = match &server.xenstore {
         Ok(xenstore) => xenstore,
@@ -52,8 +51,7 @@ fn provider(evidence: &Evidence) -> Judgement {
             let cause = format!("a Xen guest, but its xenstore cannot be read: {why}");
             return Ok(Finding::warning(
                 cause,
-                "load the module: modprobe xenfs; or name the region: \
-                --region CODE",
+                "modprobe xenfs && mount -t xenfs xenfs /proc/xen  # or name the region: --region CODE",
             ));
         }
         Err(unread) => return Err(unread.clone()),
@@ -95,8 +93,8 @@ fn region(evidence: &Evidence) -> Judgement {
         }
         Err(why) => Ok(Finding::fail(
             format!("the region of this server is not known: {why}"),
-            "name it: echo 'region = \"CODE\"' >> /etc/rackconnect-agent/config.toml (dfw, hkg, iad, \
-             lon, ord or syd)",
+            "echo 'region = \"CODE\"' >> /etc/rackconnect-agent/config.toml  # CODE: dfw, hkg, iad, lon, \
+             ord or syd",
         )),
     }
 }
@@ -120,8 +118,8 @@ fn agent(evidence: &Evidence) -> Judgement {
         Some(first) => {
             let is_keeper = first.arguments.iter().any(|argument| argument == "keep");
             let remedy = match is_keeper {
-                true => "restart it: systemctl restart rackconnect-gateway".to_owned(),
-                false => format!("restart what it belongs to, or end it: kill {}", first.pid),
+                true => "systemctl restart rackconnect-gateway".to_owned(),
+                false => format!("kill {}  # and start it again", first.pid),
             };
             let cause = format!(
                 "process {} runs a version of this program that has been replaced since",
@@ -135,8 +133,8 @@ fn agent(evidence: &Evidence) -> Judgement {
 /// The settings in force, and where they come from.
 fn settings(evidence: &Evidence) -> Judgement {
     if let Some(why) = &evidence.broken_settings {
-        let remedy = "correct it; until then no other command runs: vi \
-                      /etc/rackconnect-agent/config.toml";
+        let remedy = "vi /etc/rackconnect-agent/config.toml  # until it is correct no other command \
+                      runs";
         return Ok(Finding::fail(why.clone(), remedy).with(evidence.settings.iter().cloned()));
     }
     Ok(match evidence.settings.as_slice() {

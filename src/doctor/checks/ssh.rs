@@ -2,6 +2,7 @@
 
 use crate::doctor::check::{Check, Finding, Judgement, Need};
 use crate::doctor::evidence::{Evidence, Unread, known};
+use crate::doctor::sshd::SshdConfig;
 
 /// The checks of SSH.
 pub(super) const CHECKS: &[Check] = &[
@@ -37,18 +38,28 @@ pub(super) const CHECKS: &[Check] = &[
 /// be seen from outside.
 const RESTART: &str = "systemctl restart sshd";
 
-/// How to change sshd's configuration so that a line is in force.
-fn sshd_remedy(setting: &str) -> String {
-    format!("in /etc/ssh/sshd_config write \"{setting}\", then: {RESTART}")
+/// How to change sshd's configuration so that a line is in force: of several lines the first counts,
+/// unless a Match block that applies to root has one of its own.
+fn sshd_remedy(config: &SshdConfig, setting: &str) -> String {
+    let keyword = setting.split(' ').next().unwrap_or(setting);
+    match config.is_matched(keyword) {
+        true => format!(
+            "vi /etc/ssh/sshd_config  # write \"{setting}\" into the Match block that applies to root, \
+             then: {RESTART}"
+        ),
+        false => format!(
+            "sed -i '1i {setting}' /etc/ssh/sshd_config && {RESTART}  # undo it when the server is \
+             DEPLOYED"
+        ),
+    }
 }
 
 fn ssh_port(evidence: &Evidence) -> Judgement {
     let sshd = match &evidence.sshd {
         Err(Unread::Absent(why)) => {
             let cause =
-                format!("no SSH daemon is installed, and the automation logs in by it: {why}");
-            let remedy =
-                "install it: apt-get install openssh-server, or: yum install openssh-server";
+                format!("no SSH daemon is installed, and the automation logs in over SSH: {why}");
+            let remedy = "apt-get install openssh-server || yum install openssh-server";
             return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
         }
         sshd => known(sshd)?,
@@ -59,16 +70,22 @@ fn ssh_port(evidence: &Evidence) -> Judgement {
     }
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     let cause = format!(
-        "sshd listens on port {}, and the automation logs in on port 22 ({})",
+        "sshd listens on port {} ({}), and the automation can log in on port 22 only",
         ports.join(", "),
         sshd.source
     );
-    Finding::until_deployed(evidence, Finding::fail(cause, sshd_remedy("Port 22")))
+    let remedy = match sshd.config.has_ports_by_address() {
+        true => format!(
+            "vi /etc/ssh/sshd_config  # take the port off its ListenAddress lines, then: {RESTART}"
+        ),
+        false => sshd_remedy(&sshd.config, "Port 22"),
+    };
+    Finding::until_deployed(evidence, Finding::fail(cause, remedy))
 }
 
 fn root_login(evidence: &Evidence) -> Judgement {
     let sshd = known(&evidence.sshd)?;
-    let remedy = sshd_remedy("PermitRootLogin yes");
+    let remedy = sshd_remedy(&sshd.config, "PermitRootLogin yes");
     let source = &sshd.source;
     match sshd.config.value("permitrootlogin").as_deref() {
         Some("yes") => Ok(Finding::unremarkable()),
@@ -78,12 +95,15 @@ fn root_login(evidence: &Evidence) -> Judgement {
                 .to_owned(),
         )),
         Some("no") => {
-            let cause = format!("root may not log in over SSH (PermitRootLogin no, {source})");
+            let cause = format!(
+                "root may not log in over SSH, as the automation does (PermitRootLogin no, {source})"
+            );
             Finding::until_deployed(evidence, Finding::fail(cause, remedy))
         }
         Some(value) => {
             let cause = format!(
-                "root may not log in over SSH with its password (PermitRootLogin {value}, {source})"
+                "root may not log in over SSH with its password, as the automation does \
+                 (PermitRootLogin {value}, {source})"
             );
             Finding::until_deployed(evidence, Finding::fail(cause, remedy))
         }
@@ -94,16 +114,20 @@ fn password(evidence: &Evidence) -> Judgement {
     let sshd = known(&evidence.sshd)?;
     let source = &sshd.source;
     if sshd.config.value("passwordauthentication").as_deref() == Some("no") {
-        let cause = format!("sshd accepts no passwords (PasswordAuthentication no, {source})");
-        let remedy = sshd_remedy("PasswordAuthentication yes");
+        let cause = format!(
+            "sshd accepts no passwords, and the automation logs in with one (PasswordAuthentication \
+             no, {source})"
+        );
+        let remedy = sshd_remedy(&sshd.config, "PasswordAuthentication yes");
         return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
     }
     match sshd.config.value("authenticationmethods") {
         Some(methods) if methods != "any" && methods != "password" => {
             let cause = format!(
-                "a password is not enough for sshd (AuthenticationMethods {methods}, {source})"
+                "a password is not enough for sshd, and the automation has nothing else \
+                 (AuthenticationMethods {methods}, {source})"
             );
-            let remedy = sshd_remedy("AuthenticationMethods any");
+            let remedy = sshd_remedy(&sshd.config, "AuthenticationMethods any");
             Finding::until_deployed(evidence, Finding::fail(cause, remedy))
         }
         _ => Ok(Finding::unremarkable()),
@@ -117,17 +141,18 @@ fn lists(evidence: &Evidence) -> Judgement {
         ["root", "rackconnect"].into_iter().filter(|user| !config.admits(user)).collect();
     if let [first, ..] = shut_out.as_slice() {
         let cause =
-            format!("sshd does not let {} in: {}", shut_out.join(" and "), lists.join(", "));
+            format!("sshd does not let {} log in: {}", shut_out.join(" and "), lists.join(", "));
         let remedy = format!(
-            "remove the list from /etc/ssh/sshd_config, or let {first} in by it, then: {RESTART}"
+            "vi /etc/ssh/sshd_config  # remove the list, or let {first} in by it, then: {RESTART}"
         );
         return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
     }
     if config.has_group_lists() {
         let cause =
             format!("a list of groups limits who may log in over SSH: {}", lists.join(", "));
-        let remedy =
-            format!("make sure that root and rackconnect are let in, or remove it: {RESTART}");
+        let remedy = format!(
+            "vi /etc/ssh/sshd_config  # let root and rackconnect in, or remove the list, then: {RESTART}"
+        );
         return Finding::until_deployed(evidence, Finding::warning(cause, remedy));
     }
     Ok(Finding::unremarkable())
@@ -137,8 +162,11 @@ fn conditions(evidence: &Evidence) -> Judgement {
     let sshd = known(&evidence.sshd)?;
     let (undecided, unreadable) = (&sshd.config.undecided, &sshd.config.unreadable);
     if let Some(first) = undecided.first() {
-        let cause = format!("a Match block decides by what cannot be told from here: {first}");
-        let remedy = "make sure that it does not hold for Rackspace's logins as root, or remove it";
+        let cause =
+            format!("it is not known whether this applies to Rackspace's logins as root: {first}");
+        let remedy = format!(
+            "vi /etc/ssh/sshd_config  # remove the Match block if it applies to them, then: {RESTART}"
+        );
         let finding = Finding::warning(cause, remedy).with(undecided.iter().cloned());
         return Finding::until_deployed(evidence, finding);
     }
@@ -151,7 +179,8 @@ fn conditions(evidence: &Evidence) -> Judgement {
 fn reload(evidence: &Evidence) -> Judgement {
     let changed = &known(&evidence.sshd)?.changed_since_start;
     let Some(first) = changed.first() else { return Ok(Finding::unremarkable()) };
-    let cause = format!("{first} was changed after sshd started, so what it says may not hold yet");
-    let finding = Finding::warning(cause, format!("let sshd read it: {RESTART}"));
+    let cause =
+        format!("{first} was changed after sshd was started, so it may not be in force yet");
+    let finding = Finding::warning(cause, RESTART);
     Finding::until_deployed(evidence, finding.with(changed.iter().cloned()))
 }

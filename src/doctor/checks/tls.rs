@@ -49,27 +49,30 @@ fn clock_fault(tls: &TlsEvidence) -> Option<(String, String)> {
         }
         let direction = if tls.now < server { "behind" } else { "ahead" };
         let cause = format!(
-            "the clock says {} and is {} {direction}: the API's says {}",
-            date(tls.now),
+            "this server's clock is {} {direction}: it says {} UTC, and the API's says {}",
             span(offset),
+            date(tls.now),
             date(server)
         );
-        return Some((
-            cause,
-            format!("date -u -s \"{}\"; and let chrony or ntpd keep it", date(server)),
-        ));
+        return Some((cause, set_clock(server)));
     }
     let not_before = tls.validity?.not_before;
     if tls.now >= not_before {
         return None;
     }
     let cause = format!(
-        "the clock says {} and is behind by {} at least: the API's certificate is valid from {} on",
-        date(tls.now),
+        "this server's clock is {} behind at least: it says {} UTC, and the API's certificate is valid \
+         from {} on",
         span(not_before - tls.now),
+        date(tls.now),
         date(not_before)
     );
-    Some((cause, "set it: chronyc makestep, or: date -u -s \"YYYY-MM-DD HH:MM:SS\"".to_owned()))
+    Some((cause, "chronyc makestep || date -u -s \"YYYY-MM-DD HH:MM:SS\"".to_owned()))
+}
+
+/// How to set the clock.
+fn set_clock(now: u64) -> String {
+    format!("date -u -s \"{}\"  # and let chrony or ntpd keep it", date(now))
 }
 
 fn clock(evidence: &Evidence) -> Judgement {
@@ -82,10 +85,11 @@ fn clock(evidence: &Evidence) -> Judgement {
     Ok(match (ahead, server) {
         (Some(ahead), Some(server)) if ahead.unsigned_abs() > MAX_OFFSET => {
             let direction = if ahead < 0 { "behind" } else { "ahead of" };
-            let cause =
-                format!("the clock is {} {direction} the API's", span(ahead.unsigned_abs()));
-            let remedy = format!("date -u -s \"{}\"; and let chrony or ntpd keep it", date(server));
-            Finding::warning(cause, remedy)
+            let cause = format!(
+                "this server's clock is {} {direction} the API's",
+                span(ahead.unsigned_abs())
+            );
+            Finding::warning(cause, set_clock(server))
         }
         (Some(ahead), _) => Finding::unremarkable()
             .with([format!("{} UTC, {ahead} s ahead of the API's", date(tls.now))]),
@@ -95,17 +99,19 @@ fn clock(evidence: &Evidence) -> Judgement {
 
 fn tls(evidence: &Evidence) -> Judgement {
     if let Err(Unread::Failed(why)) = &known(&evidence.path)?.tls {
-        let cause = format!("no TLS handshake: {why}");
-        return Ok(Finding::fail(cause, "find what is at that address: rackconnect status -vv"));
+        let cause = format!("no TLS handshake with the API: {why}");
+        let remedy = "rackconnect status -vv  # shows the address; what answers there is not the API, \
+                      or it is overloaded";
+        return Ok(Finding::fail(cause, remedy));
     }
     let tls = evidence_of(evidence)?;
-    let lines = [format!("trusted: {}", tls.roots)];
+    let issuer = tls.issuer.as_deref().unwrap_or("an issuer without a name");
+    let lines = [format!("issued by {issuer}"), format!("trusted: {}", tls.roots)];
     let Err(why) = &tls.verdict else {
         let left = tls.validity.map_or_else(String::new, |validity| {
-            let days = validity.not_after.saturating_sub(tls.now);
-            format!(", valid for {}", span(days))
+            format!(", {} left", span(validity.not_after.saturating_sub(tls.now)))
         });
-        return Ok(Finding::pass(format!("the certificate is trusted by {}{left}", tls.roots)));
+        return Ok(Finding::pass(format!("issued by {issuer}, trusted by {}{left}", tls.roots)));
     };
     if clock_fault(tls).is_some() {
         return Err(Unread::NotTried("the clock is wrong".to_owned()));
@@ -127,12 +133,10 @@ fn tls(evidence: &Evidence) -> Judgement {
         Ok(Err(ApiFailure::Unreachable(message))) => message,
         _ => why,
     };
-    let remedy = format!(
-        "trusted is {}: to trust another issuer, name the file of its certificate with --ca-file or \
-         ca_file; without a file: env -u SSL_CERT_FILE -u RACKCONNECT_CA_FILE rackconnect status",
-        tls.roots
-    );
-    Ok(Finding::fail(cause.clone(), remedy).with(lines))
+    let cause = format!("{cause}; its issuer is {issuer}, and trusted is {}", tls.roots);
+    let remedy = "env -u SSL_CERT_FILE -u RACKCONNECT_CA_FILE rackconnect status  # if that works, the \
+                  file of roots is wrong; if not, something on the way answers for the API";
+    Ok(Finding::fail(cause, remedy).with(lines))
 }
 
 #[cfg(test)]
@@ -158,14 +162,14 @@ mod tests {
             tls.validity = Some(Validity { not_before: NOW + 100, not_after: NOW + 200 });
             tls.server_now = Some(NOW + 2 * 366 * SECONDS_PER_DAY);
         });
-        let found = assert_found(&behind, "network.clock", Fail, "is 732 days behind");
+        let found = assert_found(&behind, "network.clock", Fail, "clock is 732 days behind: ");
         assert!(found.remedy.starts_with("date -u -s \"2025-11-15 22:13:20\""), "{}", found.remedy);
         assert_found(&behind, "network.tls", Skipped, "clock is wrong");
         let unsaid = with(|tls| {
             tls.verdict = Err("not valid yet".to_owned());
             tls.validity = Some(Validity { not_before: NOW + 7_200, not_after: NOW + 9_000 });
         });
-        assert_found(&unsaid, "network.clock", Fail, "behind by 2h at least");
+        assert_found(&unsaid, "network.clock", Fail, "is 2h behind at least");
     }
 
     /// Too little for a certificate to be invalid, and still wrong.
@@ -195,12 +199,17 @@ mod tests {
 
     #[test]
     fn the_certificate() {
-        assert_found(&healthy(), "network.tls", Pass, "valid for 90 days");
+        assert_found(
+            &healthy(),
+            "network.tls",
+            Pass,
+            "issued by DigiCert TLS CA, trusted by the built-in roots, 90 days left",
+        );
         let unknown = with(|tls| tls.verdict = Err("UnknownIssuer".to_owned()));
-        assert_found(&unknown, "network.tls", Fail, "UnknownIssuer");
+        assert_found(&unknown, "network.tls", Fail, "UnknownIssuer; its issuer is DigiCert");
         let mut silent = healthy();
         silent.path.as_mut().unwrap().tls = Err(Unread::Failed("timed out".to_owned()));
-        assert_found(&silent, "network.tls", Fail, "no TLS handshake: timed out");
+        assert_found(&silent, "network.tls", Fail, "no TLS handshake with the API: timed out");
         assert_found(&silent, "network.clock", Skipped, "timed out");
     }
 }

@@ -6,6 +6,7 @@ mod agent;
 mod api;
 mod command;
 mod files;
+mod firewall;
 mod kernel;
 mod path;
 mod processes;
@@ -44,6 +45,7 @@ pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evid
     start(&sender, subject, sshd::collect);
     start(&sender, subject, accounts::collect);
     start(&sender, subject, system::collect);
+    start(&sender, subject, firewall::collect);
     start(&sender, subject, processes::collect);
     start(&sender, subject, agent::collect);
     // First of all it has to be known whether there is anything to ask the API about.

@@ -10,6 +10,7 @@ use crate::api::dns;
 use crate::api::endpoint::{ConnectTarget, Endpoint};
 use crate::api::inspect::{UntrustedConnection, Validity};
 use crate::api::reach::{Target, addresses};
+use crate::api::tls;
 use crate::clock::BootInstant;
 use crate::doctor::evidence::{
     ConnectionEvidence, Evidence, PathEvidence, Reading, TlsEvidence, Unread,
@@ -64,7 +65,7 @@ pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
     };
     let (connection, tls) = match connected {
         Ok((stream, connection)) if is_tls => {
-            (Ok(connection), tls(subject, path, stream, &host, deadline).map(Some))
+            (Ok(connection), certificate(subject, path, stream, &host, deadline).map(Some))
         }
         Ok((_, connection)) => (Ok(connection), Ok(None)),
         Err(unread) => (Err(unread), Err(Unread::NotTried("there is no connection".to_owned()))),
@@ -101,7 +102,7 @@ fn connect(
     }
 }
 
-fn tls(
+fn certificate(
     subject: &Subject,
     path: &ApiPath,
     stream: TcpStream,
@@ -113,18 +114,30 @@ fn tls(
     let verdict = path.target.clone().reach(deadline);
     let now = seconds(SystemTime::now());
     // Otherwise the clock cannot be what is wrong, and a request would be wasted.
-    let server_now = match is_within(untrusted.validity, now) {
+    let server_now = match is_within(untrusted.certificate.validity, now) {
         true => None,
         false => server_date(subject, &mut untrusted, host, deadline),
     };
-    let trusted = || "the built-in roots, and then the system's bundle".to_owned();
+    let certificate = untrusted.certificate;
+    let is_by_built_in = certificate.is_trusted_by_built_in_roots;
     Ok(TlsEvidence {
-        roots: path.trusted.clone().unwrap_or_else(trusted),
+        roots: path.trusted.clone().unwrap_or_else(|| roots(verdict.is_ok(), is_by_built_in)),
         verdict,
-        validity: untrusted.validity,
+        issuer: certificate.issuer,
+        validity: certificate.validity,
         now,
         server_now,
     })
+}
+
+/// The roots that decided, where no file of them is given.
+fn roots(is_trusted: bool, is_by_built_in: bool) -> String {
+    let bundle = tls::system_bundle().map(|path| format!("the system's bundle {}", path.display()));
+    match bundle {
+        Some(bundle) if is_trusted && !is_by_built_in => bundle,
+        Some(bundle) if !is_trusted => format!("the built-in roots and {bundle}"),
+        _ => "the built-in roots".to_owned(),
+    }
 }
 
 fn is_within(validity: Option<Validity>, now: u64) -> bool {

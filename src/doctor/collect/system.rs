@@ -5,27 +5,10 @@ use std::time::Duration;
 
 use super::files::Files;
 use super::subject::{Addition, Subject};
-use crate::doctor::evidence::{Evidence, NfsMount, SavedRules, SelinuxMode, SystemEvidence};
+use crate::doctor::evidence::{Evidence, NfsMount, SelinuxMode, SystemEvidence};
 
 /// What the automation needs. Source: the RackConnect documentation.
 const TOOLS: [&str; 3] = ["sed", "awk", "ip"];
-
-/// Where programs are.
-const PROGRAM_DIRECTORIES: [&str; 6] =
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
-
-/// Where firewall rules are saved: Red Hat's iptables-services, Debian's iptables-persistent,
-/// nftables.
-const SAVED_RULES: [&str; 4] = [
-    "/etc/sysconfig/iptables",
-    "/etc/iptables/rules.v4",
-    "/etc/nftables.conf",
-    "/etc/sysconfig/nftables.conf",
-];
-
-/// With this file RackConnect leaves a server's own rules alone. Source: the RackConnect
-/// documentation, "How to prevent RackConnect from overwriting custom iptables rules".
-const KEEPS_CUSTOM_RULES: &str = "/etc/rackconnect-allow-custom-iptables";
 
 /// Reads the files.
 pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
@@ -35,11 +18,12 @@ pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
             .read_and_keep("/etc/selinux/config")
             .ok()
             .and_then(|text| selinux_configured(&text)),
-        missing_tools: TOOLS.into_iter().filter(|tool| !is_installed(files, tool)).collect(),
+        missing_tools: TOOLS
+            .into_iter()
+            .filter(|tool| files.find_program(tool).is_none())
+            .collect(),
         bridges: bridges(files),
         nfs_mounts: nfs_mounts(files),
-        saved_rules: saved_rules(files),
-        keeps_custom_rules: files.exists(KEEPS_CUSTOM_RULES),
         resolv_conf: files.read_and_keep("/etc/resolv.conf").ok(),
         proxies: proxies(),
         uptime: files.read("/proc/uptime").ok().and_then(|text| uptime(&text)),
@@ -68,10 +52,6 @@ fn selinux_mode(enforce: Option<&str>) -> Option<SelinuxMode> {
 fn selinux_configured(text: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.trim().strip_prefix("SELINUX="))?;
     Some(value.trim().to_ascii_lowercase())
-}
-
-fn is_installed(files: &Files, tool: &str) -> bool {
-    PROGRAM_DIRECTORIES.iter().any(|directory| files.is_program(&format!("{directory}/{tool}")))
 }
 
 fn bridges(files: &Files) -> Vec<String> {
@@ -106,30 +86,6 @@ fn parse_mount(line: &str, file: &'static str) -> Option<NfsMount> {
     })
 }
 
-fn saved_rules(files: &mut Files) -> Vec<SavedRules> {
-    let read = |path: &&str| {
-        let text = files.read_and_keep(path).ok()?;
-        let (rules, rackconnect_chains) = parse_rules(&text);
-        Some(SavedRules { path: (*path).to_owned(), rules, rackconnect_chains })
-    };
-    SAVED_RULES.iter().filter_map(read).collect()
-}
-
-/// How many rules there are, and the chains whose name has RackConnect in it. The names of the
-/// chains are not documented.
-fn parse_rules(text: &str) -> (usize, Vec<String>) {
-    let lines = || text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let rules = lines().filter(|line| {
-        line.starts_with("-A ") || ["accept", "drop", "reject"].iter().any(|it| line.ends_with(it))
-    });
-    let chains = lines().filter_map(|line| {
-        let name = line.strip_prefix(':').or_else(|| line.strip_prefix("chain "))?;
-        let name = name.split_whitespace().next()?;
-        name.to_ascii_lowercase().contains("rackconnect").then(|| name.to_owned())
-    });
-    (rules.count(), chains.collect())
-}
-
 fn uptime(text: &str) -> Option<Duration> {
     let seconds: f64 = text.split_whitespace().next()?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
@@ -147,15 +103,6 @@ mod tests {
         assert_eq!(mount("#10.1.2.3:/x /mnt nfs defaults 0 0", "/etc/fstab"), None);
         assert_eq!(mount("10.1.2.3:/x /mnt nfs ro,noauto 0 0", "/etc/fstab"), None);
         assert_eq!(mount("", "/etc/fstab"), None);
-    }
-
-    #[test]
-    fn saved_firewall_rules() {
-        let text = "*filter\n:INPUT DROP [0:0]\n:RS-RackConnect-INBOUND - [0:0]\n-A INPUT -j \
-                    RS-RackConnect-INBOUND\n# -A x\nCOMMIT\n";
-        assert_eq!(parse_rules(text), (1, vec!["RS-RackConnect-INBOUND".to_owned()]));
-        let text = "table inet filter {\n  chain input {\n    tcp dport 22 accept\n  }\n}\n";
-        assert_eq!(parse_rules(text), (1, Vec::new()));
     }
 
     #[test]

@@ -48,10 +48,6 @@ pub(crate) struct SystemEvidence {
     pub(crate) bridges: Vec<String>,
     /// NFS mounts.
     pub(crate) nfs_mounts: Vec<NfsMount>,
-    /// Files of saved firewall rules, and whether they name RackConnect.
-    pub(crate) saved_rules: Vec<SavedRules>,
-    /// Whether the file is there that keeps a server's own firewall rules.
-    pub(crate) keeps_custom_rules: bool,
     /// The text of /etc/resolv.conf.
     pub(crate) resolv_conf: Option<String>,
     /// The variables of this process that name a proxy.
@@ -80,12 +76,23 @@ pub(crate) struct NfsMount {
     pub(crate) file: &'static str,
 }
 
-/// A file of saved firewall rules.
+/// The firewall.
+#[derive(Clone, Debug)]
+pub(crate) struct FirewallEvidence {
+    /// Files of saved rules.
+    pub(crate) saved: Vec<RuleSet>,
+    /// The rules in force.
+    pub(crate) in_force: Reading<Vec<RuleSet>>,
+    /// Whether the file is there that keeps a server's own rules.
+    pub(crate) keeps_custom_rules: bool,
+}
+
+/// Firewall rules from one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SavedRules {
-    /// Its path.
-    pub(crate) path: String,
-    /// How many rules it has.
+pub(crate) struct RuleSet {
+    /// The file that they are saved in, or the command that shows them.
+    pub(crate) source: String,
+    /// How many there are.
     pub(crate) rules: usize,
     /// The chains whose name has RackConnect in it.
     pub(crate) rackconnect_chains: Vec<String>,

@@ -8,8 +8,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub(crate) use host::{
-    AccountEvidence, AgentEvidence, NfsMount, ProcessInfo, SavedRules, SelinuxMode, SshdEvidence,
-    StateCondition, StateDirectory, SystemEvidence, UnitState, UserAccount,
+    AccountEvidence, AgentEvidence, FirewallEvidence, NfsMount, ProcessInfo, RuleSet, SelinuxMode,
+    SshdEvidence, StateCondition, StateDirectory, SystemEvidence, UnitState, UserAccount,
 };
 pub(crate) use network::{
     ApiEvidence, ApiFailure, ApiReading, ConnectionEvidence, KernelEvidence, LimitEvidence,
@@ -80,6 +80,8 @@ pub(crate) struct Evidence {
     pub(crate) accounts: Reading<AccountEvidence>,
     /// Files of the system.
     pub(crate) system: Reading<SystemEvidence>,
+    /// The firewall.
+    pub(crate) firewall: Reading<FirewallEvidence>,
     /// The processes.
     pub(crate) processes: Reading<Vec<ProcessInfo>>,
     /// This program's installation.
@@ -137,6 +139,7 @@ impl Evidence {
             sshd: Err(Unread::NoAnswer(limit)),
             accounts: Err(Unread::NoAnswer(limit)),
             system: Err(Unread::NoAnswer(limit)),
+            firewall: Err(Unread::NoAnswer(limit)),
             processes: Err(Unread::NoAnswer(limit)),
             agent: Err(Unread::NoAnswer(limit)),
             raw: Vec::new(),

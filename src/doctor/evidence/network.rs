@@ -97,10 +97,12 @@ pub(crate) struct ConnectionEvidence {
 /// The server's certificate and clock against this server's roots and clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsEvidence {
-    /// Which roots are trusted.
+    /// The roots that are trusted or, where the certificate is, those that trust it.
     pub(crate) roots: String,
     /// Whether the certificate is trusted, or why not.
     pub(crate) verdict: Result<(), String>,
+    /// The name of the certificate's issuer, if it could be read.
+    pub(crate) issuer: Option<String>,
     /// When the certificate is valid.
     pub(crate) validity: Option<Validity>,
     /// This server's clock, in seconds since 1970.
@@ -134,7 +136,7 @@ impl fmt::Display for ApiFailure {
             | ApiFailure::LimitUsedUp(why)
             | ApiFailure::Unreachable(why)
             | ApiFailure::NotUnderstood(why) => f.write_str(why),
-            ApiFailure::NotAsked => f.write_str("the API did not answer before, and was not asked"),
+            ApiFailure::NotAsked => f.write_str("the API does not answer"),
         }
     }
 }

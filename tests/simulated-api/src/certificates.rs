@@ -11,6 +11,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// The server configurations with the valid and the faulty certificates.
 pub(crate) struct Certificates {
@@ -25,11 +26,31 @@ pub(crate) struct Certificates {
     unknown_issuer: Arc<ServerConfig>,
 }
 
+/// When a certificate is valid.
+#[derive(Clone, Copy)]
+pub(crate) enum Validity {
+    /// From the first day of one year to the first day of another.
+    Years(i32, i32),
+    /// So many days before and after a moment.
+    DaysAround(u16, SystemTime),
+}
+
+impl Default for Validity {
+    fn default() -> Validity {
+        Validity::Years(1975, 4096)
+    }
+}
+
 type Problem = Box<dyn std::error::Error + Send + Sync>;
 
 impl Certificates {
-    /// Creates all certificates. `names` are additional names and addresses.
-    pub fn make(names: &[String], tls12_only: bool) -> Result<Certificates, Problem> {
+    /// Creates all certificates. `names` are additional names and addresses, and `valid` is the
+    /// validity of the certificates without a fault.
+    pub fn make(
+        names: &[String],
+        tls12_only: bool,
+        valid: Validity,
+    ) -> Result<Certificates, Problem> {
         let mut all: Vec<String> = vec!["localhost".into(), "::1".into()];
         all.extend((1..=9).map(|n| format!("127.0.0.{n}")));
         all.extend(
@@ -43,14 +64,13 @@ impl Certificates {
         }
         let (ca_pem, ca) = authority("Simulated RackConnect CA")?;
         let (unknown_ca_pem, unknown_ca) = authority("Nobody's CA")?;
-        let server = |names: &[String], ca, years| server(names, ca, years, tls12_only);
-        const VALID: (i32, i32) = (1975, 4096);
+        let server = |names: &[String], ca, validity| server(names, ca, validity, tls12_only);
         Ok(Certificates {
-            good: server(&all, &ca, VALID)?,
-            expired: server(&all, &ca, (2013, 2014))?,
-            not_yet_valid: server(&all, &ca, (4000, 4096))?,
-            wrong_name: server(&["elsewhere.example".into()], &ca, VALID)?,
-            unknown_issuer: server(&all, &unknown_ca, VALID)?,
+            good: server(&all, &ca, valid)?,
+            expired: server(&all, &ca, Validity::Years(2013, 2014))?,
+            not_yet_valid: server(&all, &ca, Validity::Years(4000, 4096))?,
+            wrong_name: server(&["elsewhere.example".into()], &ca, valid)?,
+            unknown_issuer: server(&all, &unknown_ca, valid)?,
             ca_pem,
             unknown_ca_pem,
         })
@@ -83,14 +103,19 @@ fn authority(name: &str) -> Result<(String, Issuer<'static, KeyPair>), Problem> 
 fn server(
     names: &[String],
     ca: &Issuer<'static, KeyPair>,
-    years: (i32, i32),
+    validity: Validity,
     tls12_only: bool,
 ) -> Result<Arc<ServerConfig>, Problem> {
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.remove(DnType::CommonName);
     params.distinguished_name.push(DnType::CommonName, "Simulated RackConnect API");
-    params.not_before = date_time_ymd(years.0, 1, 1);
-    params.not_after = date_time_ymd(years.1, 1, 1);
+    (params.not_before, params.not_after) = match validity {
+        Validity::Years(first, last) => (date_time_ymd(first, 1, 1), date_time_ymd(last, 1, 1)),
+        Validity::DaysAround(days, moment) => {
+            let days = Duration::from_secs(u64::from(days) * 86_400);
+            ((moment - days).into(), (moment + days).into())
+        }
+    };
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -32,7 +32,7 @@ pub use script::{Fault, Format, Item, Mangle, Operation, Script, Step, Then, fau
 pub use state::{Counts, max_in_any_window};
 pub use tcp::{Cut, How};
 
-use certificates::Certificates;
+use certificates::{Certificates, Validity};
 use serde::{Deserialize, Serialize, Serializer};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use state::Server;
@@ -78,6 +78,9 @@ pub struct Config {
     /// Responses have a Date header that differs from the clock by this many seconds. `None`: they
     /// have no Date header.
     pub date_offset: Option<i64>,
+    /// The certificate is valid for so many days before and after the API's clock, like a real one.
+    /// `None`: from 1975 to 4096.
+    pub certificate_days: Option<u16>,
     /// Where every connection breaks. `None`: nowhere.
     pub cut: Option<Cut>,
     /// How many requests to keep in the log and for each server. `None`: all.
@@ -119,6 +122,7 @@ impl Default for Config {
             align: Align::Clock,
             idle: Duration::from_secs(600),
             date_offset: None,
+            certificate_days: None,
             cut: None,
             keep: None,
             script: Script::default(),
@@ -133,6 +137,14 @@ impl Config {
         let config: Config = toml::from_str(text).map_err(invalid)?;
         config.check()?;
         Ok(config)
+    }
+
+    fn validity(&self) -> Validity {
+        let Some(days) = self.certificate_days else { return Validity::default() };
+        let offset = Duration::from_secs(self.date_offset.unwrap_or(0).unsigned_abs());
+        let now = SystemTime::now();
+        let is_behind = self.date_offset.is_some_and(i64::is_negative);
+        Validity::DaysAround(days, if is_behind { now - offset } else { now + offset })
     }
 
     fn check(&self) -> io::Result<()> {
@@ -269,7 +281,8 @@ impl Simulator {
         names.extend(
             config.listen.iter().filter(|a| !a.ip().is_unspecified()).map(|a| a.ip().to_string()),
         );
-        let certificates = Certificates::make(&names, config.tls12_only).map_err(invalid)?;
+        let certificates =
+            Certificates::make(&names, config.tls12_only, config.validity()).map_err(invalid)?;
         let listeners = config.listen.iter().map(listen).collect::<io::Result<Vec<_>>>()?;
         let addresses =
             listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;

@@ -4,7 +4,7 @@ use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
 use crate::doctor::checks::all;
 use crate::doctor::checks::prepared::{assert_found, deploying, healthy, sshd};
 use crate::doctor::evidence::{
-    Evidence, NfsMount, ProcessInfo, SavedRules, SelinuxMode, SystemEvidence, Unread,
+    Evidence, NfsMount, ProcessInfo, RuleSet, SelinuxMode, SystemEvidence, Unread,
 };
 use crate::model::NamedStatus;
 use crate::netlink::Address;
@@ -46,10 +46,16 @@ fn what_is_wrong_does_not_matter_after_deployed() {
 #[test]
 fn ssh() {
     let port = assert_found(&with_sshd("Port 2222"), "automation.sshd.port", Fail, "port 2222");
-    assert!(port.remedy.contains("Port 22\""), "{}", port.remedy);
+    assert!(port.remedy.starts_with("sed -i '1i Port 22' "), "{}", port.remedy);
     assert_found(&with_sshd("Port 2222\nPort 22"), "automation.sshd.port", Pass, "");
     let login = |text| with_sshd(&format!("PermitRootLogin {text}"));
     assert_found(&login("no"), "automation.sshd.root-login", Fail, "may not log in");
+    let matched = with_sshd("PermitRootLogin yes\nMatch User root\nPermitRootLogin no");
+    let matched = assert_found(&matched, "automation.sshd.root-login", Fail, "may not log in");
+    assert!(matched.remedy.contains("into the Match block"), "{}", matched.remedy);
+    let by_address = with_sshd("ListenAddress 0.0.0.0:2222");
+    let by_address = assert_found(&by_address, "automation.sshd.port", Fail, "port 2222");
+    assert!(by_address.remedy.contains("ListenAddress"), "{}", by_address.remedy);
     let by_key = login("without-password");
     assert_found(&by_key, "automation.sshd.root-login", Fail, "with its password");
     assert_found(&with_sshd(""), "automation.sshd.root-login", Skipped, "depends on the version");
@@ -63,7 +69,7 @@ fn ssh() {
 #[test]
 fn ssh_lists_and_conditions() {
     let lists = "automation.sshd.lists";
-    assert_found(&with_sshd("AllowUsers rackconnect deploy"), lists, Fail, "not let root in");
+    assert_found(&with_sshd("AllowUsers rackconnect deploy"), lists, Fail, "not let root log in");
     assert_found(&with_sshd("AllowUsers root rackconnect"), lists, Pass, "");
     assert_found(&with_sshd("AllowGroups wheel"), lists, Warning, "AllowGroups wheel");
     let conditional = with_sshd("Match Address 10.0.0.0/8\nPasswordAuthentication no");
@@ -87,7 +93,7 @@ fn the_user_and_sudo() {
     accounts.sudo_rules = Ok(Vec::new());
     accounts.user.as_mut().unwrap().shell = "/sbin/nologin".to_owned();
     assert_found(&evidence, "automation.user", Fail, "/sbin/nologin");
-    assert_found(&evidence, "automation.sudo", Warning, "no rights");
+    assert_found(&evidence, "automation.sudo", Warning, "no rule of sudo");
     let accounts = evidence.accounts.as_mut().unwrap();
     accounts.sudo_rules = Err(Unread::NeedsRoot("/etc/sudoers".to_owned()));
     assert_found(&evidence, "automation.sudo", Skipped, "root alone");
@@ -124,30 +130,49 @@ fn selinux_tools_and_bridges() {
 }
 
 #[test]
-fn mounts_and_firewall() {
+fn mounts() {
     let system = SystemEvidence {
         nfs_mounts: vec![NfsMount {
             source: "192.168.10.5:/export".to_owned(),
             target: "/mnt".to_owned(),
             file: "/etc/fstab",
         }],
-        saved_rules: vec![SavedRules {
-            path: "/etc/sysconfig/iptables".to_owned(),
-            rules: 7,
-            rackconnect_chains: Vec::new(),
-        }],
         ..SystemEvidence::default()
     };
-    let mut evidence = with_system(system);
-    assert_found(&evidence, "automation.nfs", Warning, "192.168.10.5:/export");
+    let mounted = assert_found(&with_system(system), "automation.nfs", Warning, "192.168.10.5");
+    assert!(mounted.remedy.starts_with("vi /etc/fstab"), "{}", mounted.remedy);
+}
+
+#[test]
+fn firewall_rules() {
+    let rules = |source: &str, rackconnect_chains: &[&str]| RuleSet {
+        source: source.to_owned(),
+        rules: 7,
+        rackconnect_chains: rackconnect_chains.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let mut evidence = deploying();
+    let firewall = evidence.firewall.as_mut().unwrap();
+    firewall.saved = vec![rules("/etc/sysconfig/iptables", &[])];
     assert_found(&evidence, "automation.firewall", Pass, "");
     evidence.api.as_mut().unwrap().features = Ok(Some(vec![NamedStatus {
         name: "manage_software_firewall".to_owned(),
         status: "ENABLED".to_owned(),
     }]));
     assert_found(&evidence, "automation.firewall", Warning, "/etc/sysconfig/iptables");
-    evidence.system.as_mut().unwrap().keeps_custom_rules = true;
+    let firewall = evidence.firewall.as_mut().unwrap();
+    firewall.keeps_custom_rules = true;
     assert_found(&evidence, "automation.firewall", Pass, "");
+    let firewall = evidence.firewall.as_mut().unwrap();
+    firewall.in_force = Ok(vec![rules("iptables-save", &["RS-RackConnect-INBOUND"])]);
+    assert_found(&evidence, "automation.firewall", Pass, "RS-RackConnect-INBOUND");
+    let firewall = evidence.firewall.as_mut().unwrap();
+    firewall.in_force = Err(Unread::NeedsRoot("the firewall rules in force".to_owned()));
+    assert_found(&evidence, "automation.firewall", Skipped, "root alone");
+    let firewall = evidence.firewall.as_mut().unwrap();
+    firewall.keeps_custom_rules = false;
+    firewall.saved.clear();
+    firewall.in_force = Ok(vec![rules("nft list ruleset", &[])]);
+    assert_found(&evidence, "automation.firewall", Warning, "nft list ruleset");
 }
 
 #[test]

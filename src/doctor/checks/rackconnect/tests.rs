@@ -53,7 +53,7 @@ fn the_features() {
     assert_found(&healthy(), id, Pass, "configure_network_stack ENABLED (the API)");
     let mut evidence = healthy();
     evidence.api.as_mut().unwrap().features = Err(ApiFailure::NotAsked);
-    assert_found(&evidence, id, Skipped, "not asked");
+    assert_found(&evidence, id, Skipped, "does not answer");
 }
 
 /// nova-agent had written the interfaces' files anew, and the gateway was lost.
