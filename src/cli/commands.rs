@@ -58,6 +58,8 @@ pub enum CloudCommand {
     Wait,
     /// `cloud facts`
     Facts,
+    /// `cloud api`
+    Api,
 }
 
 /// The definition of a command.
@@ -337,5 +339,22 @@ pub const COMMANDS: &[CommandSpec] = &[
         "SERVER...",
         "Print what Cloud Servers knows of a server as JSON",
         "One object on a line for each server: id, name, region, server_status, status,          unprocessable_reason, managed_operations, features, servicenet_address, public_address,          metadata, agent_version.",
+    ),
+    #[cfg(feature = "cloud")]
+    spec(
+        Command::Cloud(CloudCommand::Api),
+        "cloud api",
+        "[METHOD] SERVICE PATH",
+        "Send an authenticated request to a service of the catalog",
+        "SERVICE is a name (cloudFiles), a short name (servers, files, cdn, images, dns, identity, \
+         blockstorage and so on: the name without cloud) or a type of the catalog. PATH, with a \
+         query if need be, is what follows the service's URL in the catalog. METHOD is GET; POST \
+         with --data; PUT with --upload.\n\n\
+         The body of the response goes to standard output: byte for byte into a pipe or file, JSON \
+         laid out in lines on a terminal. So does that of a refusal, with an error on standard \
+         error. The exit code is 0 for 2xx, 2 for 401 and 403, 3 for 404, 6 for 413 and 429 after \
+         waiting as long as --deadline allows, 7 for 5xx or no response, 8 for anything else. GET \
+         and HEAD are sent once more after 5xx or no response; other methods are not, since they may \
+         have done their work.",
     ),
 ];

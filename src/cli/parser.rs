@@ -263,9 +263,11 @@ fn operands(spec: &CommandSpec, rest: &[String]) -> Result<Vec<String>> {
             rest.join(" ")
         ))),
         (
-            Command::Cloud(CloudCommand::Status | CloudCommand::Facts | CloudCommand::Wait),
-            servers,
-        ) => Ok(servers.to_vec()),
+            Command::Cloud(
+                CloudCommand::Status | CloudCommand::Facts | CloudCommand::Wait | CloudCommand::Api,
+            ),
+            operands,
+        ) => Ok(operands.to_vec()),
         (_, []) => Ok(Vec::new()),
         (_, [.., word]) => Err(Error::usage(format!("unexpected argument {word:?}"))),
     }

@@ -4,8 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(feature = "cloud")]
+use ureq::http::{HeaderName, HeaderValue};
+
 use crate::api::endpoint::Endpoint;
 use crate::duration;
+#[cfg(feature = "cloud")]
+use crate::model::DataSource;
 use crate::model::{Goal, NetworkManager, OkIf, Probe, REGION_CODES, Region};
 use crate::ratelimit::MIN_INTERVAL;
 
@@ -90,6 +95,29 @@ pub fn regex(value: &str) -> Result<regex_lite::Regex, String> {
 #[cfg(feature = "cloud")]
 pub fn descriptor(value: &str) -> Result<u32, String> {
     value.parse().map_err(|_| format!("{value:?} is not the number of a file descriptor"))
+}
+
+/// The headers of a request that the program sets itself.
+#[cfg(feature = "cloud")]
+const OWN_HEADERS: &[&str] =
+    &["connection", "content-length", "expect", "host", "transfer-encoding", "x-auth-token"];
+
+/// A header of a request: `Name: value`.
+#[cfg(feature = "cloud")]
+pub fn header(value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let wrong = || format!("{value:?} is not a header (Name: value)");
+    let (name, text) = value.split_once(':').ok_or_else(wrong)?;
+    let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
+    if OWN_HEADERS.contains(&name.as_str()) {
+        return Err(format!("{name} is set by the program itself"));
+    }
+    Ok((name, text.trim().parse().map_err(|_| wrong())?))
+}
+
+/// The body of a request, or where it is.
+#[cfg(feature = "cloud")]
+pub fn data(value: &str) -> Result<DataSource, String> {
+    DataSource::parse(value).ok_or_else(|| "has no FILE after the @".to_owned())
 }
 
 /// A region code.

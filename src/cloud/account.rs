@@ -13,8 +13,9 @@ use ureq::http::Method;
 use zeroize::Zeroizing;
 
 use super::fault::{self, CloudError};
-use super::http::{CloudRequest, CloudResponse, HttpClient};
+use super::http::{CloudRequest, HttpClient, RequestBody, ResponseBody};
 use super::identity::{self, Access};
+use super::response::CloudResponse;
 use super::token_cache::{CachedAccess, TokenCache};
 use crate::api::tls;
 use crate::clock::BootInstant;
@@ -39,6 +40,9 @@ const MAX_PASSCODE_BYTES: u64 = 256;
 pub enum OnFault {
     /// The rate limit is waited for until the deadline, and anything else is tried once more.
     Retry,
+    /// The rate limit is waited for. Anything else is not tried again: it may have been done, though
+    /// there is no response that says so.
+    WaitForLimit,
     /// Nothing: the caller asks again anyway.
     Return,
 }
@@ -124,10 +128,12 @@ impl Account {
         let url = self.tokens_url();
         let secrets = [("X-Auth-Token", &cached.access.token)];
         let request = CloudRequest {
-            method: Method::DELETE,
+            method: &Method::DELETE,
             url: &url,
             secrets: &secrets,
-            body: None,
+            headers: &[],
+            body: RequestBody::None,
+            response_body: ResponseBody::Read,
             deadline: self.settings.end,
         };
         let response = self.http.send(&request)?;
@@ -177,8 +183,15 @@ impl Account {
         deadline: BootInstant,
     ) -> Result<CloudResponse> {
         let url = self.tokens_url();
-        let request =
-            CloudRequest { method: Method::POST, url: &url, secrets, body: Some(body), deadline };
+        let request = CloudRequest {
+            method: &Method::POST,
+            url: &url,
+            secrets,
+            headers: &[],
+            body: RequestBody::Bytes(body, "application/json"),
+            response_body: ResponseBody::Read,
+            deadline,
+        };
         self.send(&request, OnFault::Retry)
     }
 
@@ -192,18 +205,37 @@ impl Account {
         deadline: BootInstant,
         on_fault: OnFault,
     ) -> Result<CloudResponse, CloudError> {
+        let request = CloudRequest {
+            method: &Method::GET,
+            url,
+            secrets: &[],
+            headers: &[],
+            body: RequestBody::None,
+            response_body: ResponseBody::Read,
+            deadline,
+        };
+        let response = self.request(&request, on_fault)?;
+        match response.status_code {
+            200 | 203 => Ok(response),
+            _ => Err(fault::cloud_error(url, &response)),
+        }
+    }
+
+    /// Sends a request with a valid token. After a 401, which says that nothing was done, the token
+    /// is renewed, once.
+    ///
+    /// # Errors
+    /// There is no token or no response.
+    pub fn request(&self, request: &CloudRequest, on_fault: OnFault) -> Result<CloudResponse> {
         let mut refused: Option<Secret> = None;
         loop {
-            let token = self.access(refused.as_ref(), deadline)?.token;
+            let token = self.access(refused.as_ref(), request.deadline)?.token;
             let secrets = [("X-Auth-Token", &token)];
-            let request =
-                CloudRequest { method: Method::GET, url, secrets: &secrets, body: None, deadline };
-            let response = self.send(&request, on_fault)?;
-            match response.status_code {
-                200 | 203 => return Ok(response),
-                401 if refused.is_none() => refused = Some(token),
-                _ => return Err(fault::cloud_error(url, &response)),
+            let response = self.send(&CloudRequest { secrets: &secrets, ..*request }, on_fault)?;
+            if response.status_code != 401 || refused.is_some() {
+                return Ok(response);
             }
+            refused = Some(token);
         }
     }
 
@@ -268,33 +300,44 @@ impl Account {
         Ok(Secret::new(text.trim().to_owned()))
     }
 
-    /// Sends a request until it has a response that is one: the rate limit is waited for until the
-    /// deadline, and a request that nothing or 5xx came back for is sent once more.
+    /// Sends a request until it has a response that is one, as far as `on_fault` says.
     fn send(&self, request: &CloudRequest, on_fault: OnFault) -> Result<CloudResponse> {
+        // A transfer may take longer, but is not begun again later.
+        let deadline = request.deadline.min(self.settings.end);
         let mut retries = 0;
         loop {
             let result = self.http.send(request);
-            if on_fault == OnFault::Return {
-                return result;
-            }
             let pause = match &result {
-                Ok(response) if matches!(response.status_code, 413 | 429) => {
+                _ if on_fault == OnFault::Return => return result,
+                Ok(response) if is_rate_limited(request, response) => {
                     response.retry_after.unwrap_or(fault::DEFAULT_RETRY_AFTER)
                 }
                 Ok(response) if response.status_code < 500 => return result,
                 Err(err) if err.kind != Kind::Unreachable => return result,
-                _ if retries > 0 => return result,
+                _ if retries > 0 || on_fault == OnFault::WaitForLimit => return result,
                 _ => {
                     retries += 1;
                     RETRY_PAUSE
                 }
             };
-            if BootInstant::now() + pause >= request.deadline {
+            if BootInstant::now() + pause >= deadline {
                 return result;
             }
             log::debug!("sending it again in {pause:?}");
             thread::sleep(pause);
         }
+    }
+}
+
+/// Whether the same request may succeed later. To the upload of a file, a plain 413 says that the
+/// file is too large.
+fn is_rate_limited(request: &CloudRequest, response: &CloudResponse) -> bool {
+    match response.status_code {
+        429 => true,
+        413 if matches!(request.body, RequestBody::File(_)) => {
+            response.retry_after.is_some() || fault::is_over_limit(&response.body)
+        }
+        code => code == 413,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::http::CloudResponse;
+use super::response::CloudResponse;
 use crate::error::{Error, Kind};
 
 /// The longest text of a fault that is repeated.
@@ -71,6 +71,17 @@ pub fn error(what: &str, response: &CloudResponse) -> Error {
     };
     let reason = message(&response.body).map_or(String::new(), |message| format!(": {message}"));
     Error::new(kind, format!("HTTP {} from {what}{reason}", response.status_code))
+}
+
+/// The error that a response of a service is.
+pub fn fault_of(response: &CloudResponse) -> Error {
+    error(response.url(), response)
+}
+
+/// Whether a fault is of the kind that stands for the rate limit.
+pub fn is_over_limit(body: &[u8]) -> bool {
+    let fault: Option<Value> = serde_json::from_slice(body).ok();
+    fault.is_some_and(|fault| fault["overLimit"].is_object())
 }
 
 /// The message of a fault.

@@ -10,6 +10,7 @@ use super::catalog::CatalogEndpoint;
 use super::date;
 use super::fault::CloudError;
 use super::server::CloudServer;
+use super::url::encode;
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 
@@ -139,19 +140,6 @@ fn parameters(query: ListQuery, marker: Option<&str>) -> String {
         add("changes-since", &date::timestamp(time));
     }
     text
-}
-
-/// Percent-encodes all but letters, digits and `-._~` (RFC 3986).
-fn encode(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ if byte.is_ascii_alphanumeric() => encoded.push(byte.into()),
-            _ => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

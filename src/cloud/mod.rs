@@ -5,27 +5,42 @@
 //! token between commands, and `account` puts them together: requests with a valid token. `list`
 //! lists the servers of all regions, `select` finds those of a command, `watch` waits for them with
 //! the machine of `wait` for each (`part`), and `progress` says how far that has got.
+//!
+//! `call` sends a request that the user wrote to any `service`, page after `page`; bodies of any
+//! length come from a file (`upload`) and go to one (`download`).
 
 mod account;
+mod call;
 mod catalog;
 mod date;
+mod download;
 mod fault;
 mod http;
 mod identity;
 mod inventory;
 mod list;
+mod page;
 mod part;
 mod progress;
+mod response;
 mod select;
 mod server;
+mod service;
 mod tls_layer;
 mod token_cache;
+mod transfer;
+mod upload;
+mod url;
 mod watch;
 
 pub use account::Account;
+pub use call::Call;
 pub use catalog::CatalogEndpoint;
+pub use download::{Download, Reader};
+pub use fault::fault_of;
 pub use inventory::{host, inventory};
 pub use list::regions;
+pub use response::CloudResponse;
 pub use select::select;
 pub use server::CloudServer;
 pub use watch::{Until, WatchEnd, find, watch};

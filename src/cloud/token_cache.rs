@@ -22,8 +22,9 @@ use super::identity::Access;
 use crate::clock::BootInstant;
 use crate::error::plain;
 use crate::model::Secret;
-use crate::state::dir::{Durability, StateDir, check_file};
+use crate::state::dir::{StateDir, check_file};
 use crate::state::lock::{LockAttempt, lock_until};
+use crate::state::replacement::Durability;
 
 /// The largest file that is read. A catalog has a few kilobytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 
-use super::cloud_settings::CloudSettings;
+use super::cloud_settings::{CloudSettings, NO_DEADLINE};
 use super::settings::{ok_if, wait_timeout};
 use super::sources::Sources;
 use crate::cli::{options, values};
@@ -15,9 +15,6 @@ use crate::ui;
 
 /// The time between two lists. The limit is a thousand a minute for the whole account.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The time limit of what has to be asked before a wait without a deadline.
-const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The servers of a command.
 #[derive(Clone, Debug)]

@@ -11,6 +11,9 @@ use crate::cli::{options, values};
 use crate::clock::BootInstant;
 use crate::error::{Error, Result};
 
+/// The time limit of what has none.
+pub(super) const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// What every `cloud` command needs.
 #[derive(Clone, Debug)]
 pub struct CloudSettings {

@@ -4,6 +4,8 @@
 //! Nothing below this module reads flags, the environment or the file.
 
 #[cfg(feature = "cloud")]
+mod cloud_api_settings;
+#[cfg(feature = "cloud")]
 mod cloud_server_settings;
 #[cfg(feature = "cloud")]
 mod cloud_settings;
@@ -16,6 +18,8 @@ mod origin;
 mod settings;
 mod sources;
 
+#[cfg(feature = "cloud")]
+pub use cloud_api_settings::{BodySource, BodyTarget, CloudApiSettings, PageRange};
 #[cfg(feature = "cloud")]
 pub use cloud_server_settings::{
     CloudWaitSettings, InventoryRequest, NamedServersSettings, ServerSelection, ServersFormat,

@@ -16,8 +16,8 @@ use nix::unistd::geteuid;
 use super::record::ChangeRecord;
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result, plain};
-use crate::state::dir::{Durability, replace};
 use crate::state::lock::{LockAttempt, lock_until, try_shared};
+use crate::state::replacement::{Durability, replace};
 use crate::state::trust::{self, StickyDirectory};
 
 /// The record.

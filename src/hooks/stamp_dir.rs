@@ -11,8 +11,9 @@ use nix::fcntl::OFlag;
 use super::stamp;
 use crate::clock::BootInstant;
 use crate::error::plain;
-use crate::state::dir::{Durability, StateDir, StateDirError, check_file, check_path};
+use crate::state::dir::{StateDir, StateDirError, check_file, check_path};
 use crate::state::lock::{LockAttempt, lock_until};
+use crate::state::replacement::Durability;
 
 /// The largest stamp that is read.
 const MAX_STAMP_BYTES: u64 = 16 * 1024;

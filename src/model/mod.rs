@@ -1,5 +1,7 @@
 //! Plain values that every layer may know: no sockets, no files, no clocks.
 
+#[cfg(feature = "cloud")]
+mod data_source;
 mod goal;
 mod named_status;
 mod network_manager;
@@ -11,6 +13,8 @@ mod secret;
 mod status;
 mod tree;
 
+#[cfg(feature = "cloud")]
+pub use data_source::DataSource;
 pub use goal::{Goal, OkIf};
 pub use named_status::NamedStatus;
 pub use network_manager::NetworkManager;

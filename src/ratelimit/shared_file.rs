@@ -27,8 +27,9 @@ use super::window::RateWindow;
 use crate::clock::BootInstant;
 use crate::error::plain;
 use crate::state::boot;
-use crate::state::dir::{Durability, StateDir, check_file};
+use crate::state::dir::{StateDir, check_file};
 use crate::state::lock::{LockAttempt, lock_until};
+use crate::state::replacement::Durability;
 
 /// The name of the file.
 const FILE: &str = "budget";

@@ -6,18 +6,19 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::geteuid;
 
 use super::lock::{LockAttempt, lock_until};
+use super::replacement::{Durability, replace};
 use super::trust::{self, StickyDirectory, TrustError};
 use crate::clock::BootInstant;
 use crate::error::plain;
@@ -30,47 +31,6 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The largest file system that counts as small, in bytes.
 const MAX_SMALL_FILE_SYSTEM: u64 = 1 << 20;
-
-/// Whether a replaced file has to survive a crash of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// It need not: its content is useless after a reboot.
-    UntilReboot,
-    /// It has to: the file and the directory are synced.
-    Synced,
-}
-
-/// Replaces a file as a whole: written beside its name, then renamed. If that fails, the old file
-/// stays, and nothing else is left behind.
-///
-/// # Errors
-/// The system's error.
-pub fn replace(
-    dir: &File,
-    name: &str,
-    content: &[u8],
-    mode: u32,
-    durability: Durability,
-) -> io::Result<()> {
-    let temporary = format!(".{name}.new");
-    match unlinkat(dir, temporary.as_str(), UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let mut file = File::from(openat(dir, temporary.as_str(), flags, Mode::S_IRUSR)?);
-    let is_synced = durability == Durability::Synced;
-    let replaced = file
-        .write_all(content)
-        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
-        .and_then(|()| if is_synced { file.sync_all() } else { Ok(()) })
-        .and_then(|()| Ok(renameat(dir, temporary.as_str(), dir, name)?));
-    if replaced.is_err() {
-        let _ = unlinkat(dir, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
-    }
-    replaced?;
-    if is_synced { dir.sync_all() } else { Ok(()) }
-}
 
 /// Why a directory cannot be used. Displayed as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,35 +243,6 @@ pub fn check_file(file: &File) -> Result<fs::Metadata, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A stamp's .new file stayed after a failed write.
-    #[test]
-    fn a_failed_replacement_leaves_the_old_file_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = open_dir(folder.path()).unwrap();
-        replace(&dir, "file", b"old", 0o640, Durability::Synced).unwrap();
-        fs::create_dir(folder.path().join("taken")).unwrap();
-        assert!(replace(&dir, "taken", b"new", 0o640, Durability::Synced).is_err());
-        let mut names: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        assert_eq!(names, ["file", "taken"]);
-        let mode = fs::metadata(folder.path().join("file")).unwrap().mode() & 0o7777;
-        assert_eq!((fs::read(folder.path().join("file")).unwrap(), mode), (b"old".to_vec(), 0o640));
-    }
-
-    /// A temporary file may be left over from a killed process.
-    #[test]
-    fn a_leftover_or_a_link_in_place_of_the_temporary_file_is_not_written_through() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = open_dir(folder.path()).unwrap();
-        let precious = folder.path().join("precious");
-        fs::write(&precious, "precious").unwrap();
-        std::os::unix::fs::symlink(&precious, folder.path().join(".file.new")).unwrap();
-        replace(&dir, "file", b"new", 0o600, Durability::UntilReboot).unwrap();
-        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
-        assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "new");
-    }
 
     #[test]
     fn a_directory_that_others_can_write_to_is_unusable() {

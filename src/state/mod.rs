@@ -5,5 +5,6 @@ pub mod boot;
 pub mod dir;
 pub mod file;
 pub mod lock;
+pub mod replacement;
 pub mod status_file;
 pub mod trust;

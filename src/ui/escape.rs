@@ -14,6 +14,18 @@ pub fn escape_control(text: &str) -> String {
     safe
 }
 
+/// Adds a character of a JSON string, escaped as JSON does it if it could act on a terminal.
+pub fn push_json_char(json: &mut String, c: char) {
+    if is_terminal_safe(c) {
+        json.push(c);
+        return;
+    }
+    let mut units = [0; 2];
+    for unit in c.encode_utf16(&mut units) {
+        json.push_str(&format!("\\u{unit:04x}"));
+    }
+}
+
 /// Whether a character only shows on a terminal, and does nothing else to it.
 pub fn is_terminal_safe(c: char) -> bool {
     !c.is_control() && !is_format(c)

@@ -1,6 +1,8 @@
 //! What people see: standard error with its log lines and live lines, standard output, escaping.
 
 mod escape;
+#[cfg(feature = "cloud")]
+mod json;
 mod live;
 mod logger;
 pub mod output;
@@ -8,7 +10,9 @@ pub mod output;
 pub mod prompt;
 pub(crate) mod stderr;
 
-pub use escape::{escape_control, is_terminal_safe};
+pub use escape::{escape_control, is_terminal_safe, push_json_char};
+#[cfg(feature = "cloud")]
+pub use json::pretty_json;
 pub use live::*;
 pub use logger::*;
 

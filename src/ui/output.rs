@@ -31,6 +31,16 @@ pub fn body(bytes: &[u8]) -> Result<()> {
     text.lines().try_for_each(|text| line(&escape_control(&text.replace('\t', "    "))))
 }
 
+/// Writes a body that may be JSON: on a terminal JSON is laid out in lines.
+///
+/// # Errors
+/// As for [`line()`].
+#[cfg(feature = "cloud")]
+pub fn json(bytes: &[u8]) -> Result<()> {
+    let pretty = is_terminal().then(|| super::pretty_json(bytes)).flatten();
+    body(pretty.as_ref().map_or(bytes, String::as_bytes))
+}
+
 /// Writes a body and ends its last line, if the body does not.
 ///
 /// # Errors

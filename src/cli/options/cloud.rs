@@ -3,7 +3,7 @@
 use super::common::CLOUD_COMMANDS;
 use super::spec::CommandSet::Only;
 use super::spec::{OptionSpec, option};
-use crate::cli::commands::CloudCommand::{Servers, Wait};
+use crate::cli::commands::CloudCommand::{Api, Servers, Wait};
 use crate::cli::values;
 
 /// `--profile`
@@ -95,4 +95,78 @@ pub const ANY: OptionSpec = OptionSpec {
     commands: Only(&[]),
     cloud_commands: &[Wait],
     ..option("any", None, "End with the first server that ends", "")
+};
+
+/// `--data`
+pub const DATA: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Api],
+    check: |value| values::data(value).map(drop),
+    ..option(
+        "data",
+        Some("STRING"),
+        "Send this body; @FILE: that of a file; @-: standard input",
+        "As application/json, unless --header says otherwise. Other users can read the command \
+         line: give secrets by @FILE or @-.",
+    )
+};
+
+/// `--upload`
+pub const UPLOAD: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Api],
+    ..option(
+        "upload",
+        Some("FILE"),
+        "Send this file as the body, however long it is",
+        "As application/octet-stream, unless --header says otherwise. --request-timeout is then the \
+         time limit without progress, and there is no --deadline by default.",
+    )
+};
+
+/// `--header`
+pub const HEADER: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Api],
+    check: |value| values::header(value).map(drop),
+    ..option(
+        "header",
+        Some("NAME:VALUE"),
+        "Send this header, too; can be given several times",
+        "It takes the place of a usual one of that name (Accept, Content-Type).",
+    )
+};
+
+/// `--paginate`
+pub const PAGINATE: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Api],
+    ..option(
+        "paginate",
+        None,
+        "Get all pages of a list, and print one after the other",
+        "Pages are found by their links (next, servers_links and the like); those of Cloud Files by \
+         the last name as the marker.",
+    )
+};
+
+/// `--include`
+pub const INCLUDE: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Api],
+    ..option("include", None, "Print the status and the headers in front of the body", "")
+};
+
+/// `--output`
+pub const OUTPUT: OptionSpec = OptionSpec {
+    commands: Only(&[]),
+    cloud_commands: &[Api],
+    ..option(
+        "output",
+        Some("FILE"),
+        "Write the body to this file as it comes; - for standard output",
+        "The file is replaced when all of the body is there, and stays as it is if it does not come \
+         whole or the request is refused. --request-timeout is then the time limit without \
+         progress, and there is no --deadline by default.",
+    )
 };

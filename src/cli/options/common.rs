@@ -35,6 +35,7 @@ pub(super) const CLOUD_COMMANDS: &[CloudCommand] = &[
     CloudCommand::Status,
     CloudCommand::Wait,
     CloudCommand::Facts,
+    CloudCommand::Api,
 ];
 
 /// Those that answer at once.
@@ -46,11 +47,17 @@ const CLOUD_ONE_SHOT_COMMANDS: &[CloudCommand] = &[
     CloudCommand::Servers,
     CloudCommand::Status,
     CloudCommand::Facts,
+    CloudCommand::Api,
 ];
 
-/// Those that are about servers.
-const CLOUD_SERVER_COMMANDS: &[CloudCommand] =
-    &[CloudCommand::Servers, CloudCommand::Status, CloudCommand::Wait, CloudCommand::Facts];
+/// Those that ask a region.
+const CLOUD_REGION_COMMANDS: &[CloudCommand] = &[
+    CloudCommand::Servers,
+    CloudCommand::Status,
+    CloudCommand::Wait,
+    CloudCommand::Facts,
+    CloudCommand::Api,
+];
 
 /// `--region`
 pub const REGION: OptionSpec = OptionSpec {
@@ -58,7 +65,7 @@ pub const REGION: OptionSpec = OptionSpec {
     key: Some(("region", KeyType::Text)),
     default: "detected: xenstore, then cloud-init's instance data",
     commands: REGION_COMMANDS,
-    cloud_commands: CLOUD_SERVER_COMMANDS,
+    cloud_commands: CLOUD_REGION_COMMANDS,
     possible_values: &crate::model::REGION_CODES,
     check: |value| values::region(value).map(drop),
     ..option(
@@ -66,7 +73,8 @@ pub const REGION: OptionSpec = OptionSpec {
         Some("CODE"),
         "The region of this server",
         "One of dfw, hkg, iad, lon, ord and syd. For the cloud commands: the region whose servers are \
-         asked for, by default that of RAX_REGION or of the profile, else all.",
+         asked for, by default that of RAX_REGION or of the profile, else all; for cloud api: that of \
+         the service.",
     )
 };
 

@@ -51,6 +51,18 @@ pub const OPTIONS: &[&OptionSpec] = &[
     #[cfg(feature = "cloud")]
     &ANY,
     #[cfg(feature = "cloud")]
+    &DATA,
+    #[cfg(feature = "cloud")]
+    &UPLOAD,
+    #[cfg(feature = "cloud")]
+    &HEADER,
+    #[cfg(feature = "cloud")]
+    &PAGINATE,
+    #[cfg(feature = "cloud")]
+    &INCLUDE,
+    #[cfg(feature = "cloud")]
+    &OUTPUT,
+    #[cfg(feature = "cloud")]
     &PROFILE,
     #[cfg(feature = "cloud")]
     &IDENTITY_URL,

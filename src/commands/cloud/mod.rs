@@ -1,5 +1,6 @@
 //! The `cloud` commands.
 
+mod api;
 mod catalog;
 mod servers;
 mod status;
@@ -24,6 +25,7 @@ pub fn run(command: CloudCommand, arguments: &Arguments, sources: &Sources) -> R
         CloudCommand::Servers => servers::run(sources),
         CloudCommand::Status => status::run(sources, &arguments.operands),
         CloudCommand::Facts => status::facts(sources, &arguments.operands),
+        CloudCommand::Api => api::run(sources, &arguments.operands),
         CloudCommand::Wait => wait::run(sources, &arguments.operands, &arguments.program),
     }
 }

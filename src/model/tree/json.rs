@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::Tree;
-use crate::ui::is_terminal_safe;
+use crate::ui::push_json_char;
 
 impl Tree {
     /// Parses one JSON document. serde_json bounds its depth at 128.
@@ -28,16 +28,7 @@ impl Tree {
 /// escape has the same meaning.
 fn escape_in_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_terminal_safe(c) {
-            safe.push(c);
-        } else {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                safe.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
+    json.chars().for_each(|c| push_json_char(&mut safe, c));
     safe
 }
 

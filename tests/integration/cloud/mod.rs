@@ -1,5 +1,8 @@
-//! `rackconnect cloud` against a simulated Identity and Cloud Servers.
+//! `rackconnect cloud` against a simulated Identity and the services of its catalog.
 
+mod api;
+mod api_recipes;
+mod api_transfers;
 mod identity;
 mod proxy;
 mod secrets;

@@ -1,12 +1,14 @@
 //! A simulated cloud and a home directory.
 
 use std::ffi::OsString;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use simulated_cloud::{Cloud, Server};
+use nix::pty::openpty;
+use simulated_cloud::{Cloud, Image, Object, Server, State};
 use tempfile::TempDir;
 
 use crate::support::{Arguments, Ended, Running, bare_agent, run};
@@ -32,6 +34,7 @@ impl CloudWorld {
         let world = CloudWorld::new();
         match servers {
             "six servers" => world.cloud.state().servers = six_servers(),
+            "an account" => fill(&mut world.cloud.state()),
             _ => panic!("no such cloud: {servers}"),
         }
         world
@@ -64,6 +67,26 @@ impl CloudWorld {
 
     pub fn start<A: Arguments + ?Sized>(&self, arguments: &A) -> Running {
         Running::piped(self.agent(arguments))
+    }
+
+    /// Runs the program on a terminal, and answers with what that shows.
+    pub fn on_terminal<A: Arguments + ?Sized>(&self, arguments: &A) -> String {
+        let pty = openpty(None, None).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let mut command = self.agent(arguments);
+        let mut child = command
+            .env("TERM", "xterm")
+            .stdin(Stdio::null())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        drop((command, pty.slave));
+        let mut shown = Vec::new();
+        // A terminal whose programs have ended gives an error at its end.
+        let _ = File::from(pty.master).read_to_end(&mut shown);
+        child.wait().unwrap();
+        String::from_utf8(shown).unwrap().replace('\r', "")
     }
 
     /// How often a token was asked for.
@@ -100,4 +123,19 @@ pub fn six_servers() -> Vec<Server> {
         Server::new("SYD", 5, "db2", Some("UNPROCESSABLE")),
         Server::new("SYD", 6, "plain", None),
     ]
+}
+
+/// Six servers, and in DFW an image, the container `backups` with two objects, and `site`, which the
+/// CDN has.
+fn fill(state: &mut State) {
+    state.servers = six_servers();
+    state.images.push(Image::new("DFW", 1, "golden"));
+    let containers = state.containers.entry("DFW".to_owned()).or_default();
+    containers.entry("site".to_owned()).or_default().cdn_enabled = true;
+    let backups = &mut containers.entry("backups".to_owned()).or_default().objects;
+    for (name, text) in [("db.sql", "-- a dump\n"), ("golden.vhd", "an image")] {
+        let content_type = "application/octet-stream".to_owned();
+        let object = Object { content: text.as_bytes().to_vec(), content_type };
+        backups.insert(name.to_owned(), object);
+    }
 }

@@ -5,7 +5,9 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::wire::{Request, Response};
-use crate::{REGIONS, Shared, State, TENANT, Token, User, is_authorized};
+use crate::{
+    REGIONS, STORAGE_REGIONS, STORAGE_TENANT, Shared, State, TENANT, Token, User, is_authorized,
+};
 
 /// The session of a second factor.
 const SESSION: &str = "SIMULATED-SESSION-OF-THE-SECOND-FACTOR";
@@ -33,8 +35,30 @@ pub(crate) fn answer(shared: &Shared, request: &Request, path: &str) -> Response
             }
             Response::text(204, "")
         }
+        ("GET", "tenants" | "users") => {
+            let state = shared.state();
+            if !is_authorized(&state, request) {
+                return unauthorized("No valid token provided.");
+            }
+            match path {
+                "tenants" => Response::json(200, &tenants()),
+                _ => Response::json(200, &users(&state)),
+            }
+        }
         _ => Response::fault("itemNotFound", 404, "Resource not found"),
     }
+}
+
+fn tenants() -> Value {
+    json!({"tenants": [{"id": TENANT, "name": TENANT}]})
+}
+
+fn users(state: &State) -> Value {
+    let user = |(number, user): (usize, &User)| {
+        json!({"id": (123_456 + number).to_string(), "username": user.username, "enabled": true,
+               "RAX-AUTH:defaultRegion": "ORD"})
+    };
+    json!({"users": state.users.iter().enumerate().map(user).collect::<Vec<_>>()})
 }
 
 pub(crate) fn unauthorized(message: &str) -> Response {
@@ -42,7 +66,7 @@ pub(crate) fn unauthorized(message: &str) -> Response {
 }
 
 fn authenticate(state: &mut State, request: &Request, base: &str) -> Response {
-    let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
+    let Some(body) = request.json() else {
         return Response::fault("badRequest", 400, MALFORMED);
     };
     let auth = &body["auth"];
@@ -111,22 +135,37 @@ fn granted(state: &mut State, user: &User, base: &str) -> Response {
             (id, expires)
         }
     };
-    let compute: Vec<Value> = REGIONS
-        .iter()
-        .map(|region| {
-            let url = format!("{base}/{}/v2/{TENANT}", region.to_lowercase());
-            json!({"publicURL": url, "region": region, "tenantId": TENANT})
-        })
-        .collect();
     let expires = humantime::format_rfc3339_millis(expires).to_string();
     Response::json(
         200,
         &json!({"access": {
             "token": {"id": id, "expires": expires, "tenant": {"id": TENANT, "name": TENANT}},
-            "serviceCatalog": [
-                {"name": "cloudServersOpenStack", "type": "compute", "endpoints": compute},
-                {"name": "cloudDNS", "type": "rax:dns", "endpoints": [
-                    {"publicURL": format!("{base}/dns/v1.0/{TENANT}"), "tenantId": TENANT}]}],
+            "serviceCatalog": catalog(base),
             "user": {"id": "123456", "name": user.username, "RAX-AUTH:defaultRegion": "ORD"}}}),
     )
+}
+
+fn catalog(base: &str) -> Value {
+    let endpoints = |regions: &[&str], path: &dyn Fn(&str) -> String, tenant: &str| -> Value {
+        let endpoint = |region: &&str| {
+            let url = format!("{base}/{}", path(&region.to_lowercase()));
+            json!({"publicURL": url, "region": region, "tenantId": tenant})
+        };
+        regions.iter().map(endpoint).collect()
+    };
+    let service = |name: &str, service_type: &str, endpoints: Value| json!({"name": name, "type": service_type, "endpoints": endpoints});
+    let compute = endpoints(&REGIONS, &|region| format!("{region}/v2/{TENANT}"), TENANT);
+    let storage = |service: &'static str| {
+        let path = move |region: &str| format!("{service}/{region}/v1/{STORAGE_TENANT}");
+        endpoints(&STORAGE_REGIONS, &path, STORAGE_TENANT)
+    };
+    let images = endpoints(&STORAGE_REGIONS, &|region| format!("images/{region}/v2"), TENANT);
+    let dns = json!([{"publicURL": format!("{base}/dns/v1.0/{TENANT}"), "tenantId": TENANT}]);
+    json!([
+        service("cloudServersOpenStack", "compute", compute),
+        service("cloudFiles", "object-store", storage("files")),
+        service("cloudFilesCDN", "rax:object-cdn", storage("cdn")),
+        service("cloudImages", "image", images),
+        service("cloudDNS", "rax:dns", dns),
+    ])
 }

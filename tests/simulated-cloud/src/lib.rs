@@ -1,10 +1,16 @@
-//! A simulated Rackspace Cloud: Identity v2.0 and Cloud Servers v2, as far as they are documented.
+//! A simulated Rackspace Cloud: Identity v2.0, Cloud Servers v2, Cloud Files with its CDN, and Cloud
+//! Images v2, as far as they are documented.
 //!
 //! Everything is on one loopback port, in plain HTTP: Identity below `/v2.0`, the Cloud Servers of
-//! a region below `/REGION/v2/TENANT`. Tests change the state while requests come in, and order
-//! faults for the next requests.
+//! a region below `/REGION/v2/TENANT`, the others below `/files/REGION`, `/cdn/REGION` and
+//! `/images/REGION`. Tests change the state while requests come in, and order faults for the next
+//! requests.
 
+mod actions;
+mod files;
 mod identity;
+mod images;
+mod limits;
 mod servers;
 mod wire;
 
@@ -15,13 +21,40 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use wire::Response;
+pub use files::{Container, Object};
+pub use images::{Image, Task};
+pub use limits::Limits;
+use wire::Outcome;
+pub use wire::{Request, Response};
 
 /// The account.
 pub const TENANT: &str = "110011";
 
 /// The regions of the catalog.
 pub const REGIONS: [&str; 6] = ["DFW", "HKG", "IAD", "LON", "ORD", "SYD"];
+
+/// The account of Cloud Files.
+pub const STORAGE_TENANT: &str = "MossoCloudFS_110011";
+
+/// The regions that have Cloud Files, the CDN and Cloud Images.
+pub const STORAGE_REGIONS: [&str; 2] = ["DFW", "ORD"];
+
+/// The faults that the services document: kind and status code.
+pub const FAULTS: [(&str, u16); 13] = [
+    ("computeFault", 500),
+    ("identityFault", 500),
+    ("badRequest", 400),
+    ("unauthorized", 401),
+    ("forbidden", 403),
+    ("userDisabled", 403),
+    ("itemNotFound", 404),
+    ("badMethod", 405),
+    ("buildInProgress", 409),
+    ("conflictingRequest", 409),
+    ("overLimit", 413),
+    ("badMediaType", 415),
+    ("serviceUnavailable", 503),
+];
 
 /// A user of Identity.
 #[derive(Clone, Debug)]
@@ -53,6 +86,14 @@ pub struct Server {
     pub updated: SystemTime,
     /// With ERROR: the fault's message.
     pub fault: Option<String>,
+    /// The id of its image.
+    pub image: String,
+    /// The id of its flavor.
+    pub flavor: String,
+    /// The statuses that follow. Each time the server is looked at, the next one becomes its own.
+    pub next: VecDeque<String>,
+    /// What was done to it: `create`, `reboot` …
+    pub actions: Vec<(String, SystemTime)>,
 }
 
 impl Server {
@@ -67,6 +108,10 @@ impl Server {
             metadata: automation.1.map(|status| (automation.0, status)).into_iter().collect(),
             updated: SystemTime::now(),
             fault: None,
+            image: "image".to_owned(),
+            flavor: "2".to_owned(),
+            next: VecDeque::new(),
+            actions: vec![("create".to_owned(), SystemTime::now())],
         }
     }
 }
@@ -89,6 +134,12 @@ pub enum What {
     Answer(Response),
     /// It is answered after that time.
     Slow(Duration),
+    /// The body of this response comes in pieces of that many bytes, with that time between them.
+    Pieces(Response, usize, Duration),
+    /// The connection ends after that many bytes of the body of this response.
+    Cut(Response, usize),
+    /// It gets these bytes.
+    Raw(Vec<u8>),
     /// The connection ends.
     Close,
 }
@@ -111,9 +162,17 @@ pub struct State {
     pub tokens: BTreeMap<String, Token>,
     /// The servers of all regions.
     pub servers: Vec<Server>,
+    /// The containers of Cloud Files, by region.
+    pub containers: BTreeMap<String, BTreeMap<String, Container>>,
+    /// The images of all regions.
+    pub images: Vec<Image>,
+    /// The tasks of Cloud Images.
+    pub tasks: Vec<Task>,
+    /// The limits of Cloud Servers, if there are any.
+    pub limits: Option<Limits>,
     /// The faults to come.
     pub faults: VecDeque<Fault>,
-    /// How many servers are on a page at most.
+    /// How many servers, images or names are on a page at most.
     pub page_size: usize,
     /// How long a new token lives.
     pub token_lifetime: Duration,
@@ -125,6 +184,8 @@ pub struct State {
     pub authentication_time: Duration,
     /// `METHOD PATH` of every request so far.
     pub log: Vec<String>,
+    /// The last request.
+    pub last: Option<Request>,
 }
 
 impl State {
@@ -188,6 +249,10 @@ impl Cloud {
             users: vec![user],
             tokens: BTreeMap::new(),
             servers: Vec::new(),
+            containers: BTreeMap::new(),
+            images: Vec::new(),
+            tasks: Vec::new(),
+            limits: None,
             faults: VecDeque::new(),
             page_size: 1_000,
             token_lifetime: Duration::from_secs(86_400),
@@ -195,6 +260,7 @@ impl Cloud {
             clock_behind: Duration::ZERO,
             authentication_time: Duration::ZERO,
             log: Vec::new(),
+            last: None,
         };
         let shared = Arc::new(Shared { address: listener.local_addr()?, state: Mutex::new(state) });
         let accepting = shared.clone();
@@ -250,24 +316,42 @@ impl Shared {
         format!("http://{}", self.address)
     }
 
-    /// What to answer.
-    fn answer(&self, request: &wire::Request) -> Option<Response> {
+    /// Whether a request is refused before its body comes.
+    fn refuses(&self, request: &wire::Request) -> bool {
+        let state = self.state();
+        let line = format!("{} {}", request.method, request.path);
+        let is_refusal =
+            |fault: &Fault| line.contains(&fault.request) && matches!(fault.what, What::Answer(_));
+        !is_authorized(&state, request) || state.faults.iter().any(is_refusal)
+    }
+
+    /// What is done about a request.
+    fn answer(&self, request: &wire::Request) -> Outcome {
         let line = format!("{} {}", request.method, request.path);
         let fault = {
             let mut state = self.state();
             state.log.push(line.clone());
+            state.last = Some(request.clone());
             take_fault(&mut state, &line)
         };
         match fault {
-            Some(What::Answer(response)) => return Some(response),
-            Some(What::Close) => return None,
+            Some(What::Answer(response)) => return Outcome::Answer(response),
+            Some(What::Close) => return Outcome::Raw(Vec::new()),
+            Some(What::Raw(bytes)) => return Outcome::Raw(bytes),
+            Some(What::Pieces(response, length, time)) => {
+                return Outcome::Pieces(response, length, time);
+            }
+            Some(What::Cut(response, length)) => return Outcome::Cut(response, length),
             Some(What::Slow(time)) => thread::sleep(time),
             None => {}
         }
         let path = request.path.split('?').next().unwrap_or_default();
-        Some(match path.strip_prefix("/v2.0/") {
-            Some(path) => identity::answer(self, request, path),
-            None => servers::answer(&mut self.state(), request, &self.base()),
+        let service = path.split('/').nth(1).unwrap_or_default();
+        Outcome::Answer(match service {
+            "v2.0" => identity::answer(self, request, path.trim_start_matches("/v2.0/")),
+            "files" | "cdn" => files::answer(&mut self.state(), request),
+            "images" => images::answer(&mut self.state(), request),
+            _ => servers::answer(&mut self.state(), request, &self.base()),
         })
     }
 }

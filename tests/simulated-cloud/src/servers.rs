@@ -1,30 +1,39 @@
 //! Cloud Servers v2.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use regex_lite::Regex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::identity::unauthorized;
 use crate::wire::{Request, Response};
-use crate::{Server, State, TENANT, is_authorized};
+use crate::{Server, State, TENANT, actions, is_authorized};
 
 pub(crate) fn answer(state: &mut State, request: &Request, base: &str) -> Response {
     if !is_authorized(state, request) {
         return unauthorized("Authentication required");
     }
-    let path = request.path.split('?').next().unwrap_or_default();
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let now = state.now();
+    if let Some(refused) = state.limits.as_mut().and_then(|it| it.count(&request.method, now)) {
+        return refused;
+    }
+    let segments = request.segments();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let [region, "v2", TENANT, rest @ ..] = &segments[..] else { return not_found() };
     let region = region.to_uppercase();
     match (request.method.as_str(), rest) {
-        ("GET", ["servers", "detail"]) => list(state, request, &region, base),
-        ("GET", ["servers", id]) => match find(state, &region, id) {
-            Some(server) => Response::json(200, &json!({"server": to_json(server)})),
-            None => not_found(),
-        },
-        ("GET", ["servers", id, "metadata"]) => match find(state, &region, id) {
-            Some(server) => Response::json(200, &json!({"metadata": server.metadata})),
+        ("GET", ["servers", "detail"]) => {
+            let response = list(state, request, &region, base);
+            let seen = state.servers.iter_mut().filter(|server| server.region == region);
+            seen.for_each(go_on);
+            response
+        }
+        ("POST", ["servers"]) => actions::create(state, request, &region, base),
+        (method, ["servers", id, rest @ ..]) => match state.servers.iter().position(|server| {
+            server.region == region && server.id == *id && server.status != "DELETED"
+        }) {
+            Some(at) => one(state, request, at, method, rest, base),
             None => not_found(),
         },
         _ => Response::fault("itemNotFound", 404, "The resource could not be found."),
@@ -35,9 +44,91 @@ fn not_found() -> Response {
     Response::fault("itemNotFound", 404, "Instance could not be found")
 }
 
-fn find<'a>(state: &'a State, region: &str, id: &str) -> Option<&'a Server> {
-    let is_it = |server: &&Server| server.region == region && server.id == id;
-    state.servers.iter().find(is_it).filter(|server| server.status != "DELETED")
+/// A server that was looked at takes on its next status.
+fn go_on(server: &mut Server) {
+    if let Some(status) = server.next.pop_front() {
+        server.status = status;
+        server.updated = SystemTime::now();
+    }
+}
+
+fn one(
+    state: &mut State,
+    request: &Request,
+    at: usize,
+    method: &str,
+    rest: &[&str],
+    base: &str,
+) -> Response {
+    let now = state.now();
+    let server = &mut state.servers[at];
+    match (method, rest) {
+        ("GET", []) => {
+            let response = Response::json(200, &json!({"server": to_json(server)}));
+            go_on(server);
+            response
+        }
+        ("DELETE", []) => {
+            "DELETED".clone_into(&mut server.status);
+            server.next.clear();
+            server.updated = now;
+            Response::text(204, "")
+        }
+        ("GET", ["metadata"]) => Response::json(200, &json!({"metadata": server.metadata})),
+        ("POST", ["metadata"]) => {
+            let body = request.json().unwrap_or_default();
+            match body["metadata"].as_object().and_then(strings) {
+                Some(metadata) => {
+                    server.metadata.extend(metadata);
+                    server.updated = now;
+                    Response::json(200, &json!({"metadata": server.metadata}))
+                }
+                None => malformed(),
+            }
+        }
+        ("GET", ["metadata", key]) => match server.metadata.get(*key) {
+            Some(value) => Response::json(200, &json!({"meta": {*key: value}})),
+            None => Response::fault("itemNotFound", 404, "Metadata item was not found"),
+        },
+        ("PUT", ["metadata", key]) => {
+            let body = request.json().unwrap_or_default();
+            match body["meta"].as_object().and_then(strings) {
+                Some(meta) if meta.len() == 1 && meta.contains_key(*key) => {
+                    server.metadata.extend(meta);
+                    server.updated = now;
+                    Response::json(200, &json!({"meta": {*key: server.metadata[*key]}}))
+                }
+                _ => malformed(),
+            }
+        }
+        ("POST", ["action"]) => actions::act(state, request, at, base),
+        ("GET", ["os-instance-actions"]) => {
+            let action = |(number, (action, time)): (usize, &(String, SystemTime))| {
+                let start = humantime::format_rfc3339_seconds(*time).to_string();
+                json!({"action": action, "request_id": format!("req-{number}"),
+                       "user_id": "123456", "start_time": start})
+            };
+            let actions: Vec<Value> = server.actions.iter().enumerate().map(action).collect();
+            Response::json(200, &json!({"instanceActions": actions}))
+        }
+        (_, [] | ["metadata" | "action", ..]) => {
+            Response::fault("badMethod", 405, "The method is not allowed for this resource")
+        }
+        _ => Response::fault("itemNotFound", 404, "The resource could not be found."),
+    }
+}
+
+pub(crate) fn malformed() -> Response {
+    Response::fault("badRequest", 400, "The server could not comply with the request")
+}
+
+/// Metadata: strings of at most 255 characters.
+pub(crate) fn strings(map: &Map<String, Value>) -> Option<BTreeMap<String, String>> {
+    let text = |value: &Value| {
+        let text = value.as_str()?;
+        (text.chars().count() <= 255).then(|| text.to_owned())
+    };
+    map.iter().map(|(key, value)| Some((key.clone(), text(value)?))).collect()
 }
 
 fn list(state: &State, request: &Request, region: &str, base: &str) -> Response {
@@ -81,7 +172,7 @@ fn list(state: &State, request: &Request, region: &str, base: &str) -> Response 
     Response::json(200, &body)
 }
 
-fn to_json(server: &Server) -> Value {
+pub(crate) fn to_json(server: &Server) -> Value {
     let number = u32::from_str_radix(&server.id[..8], 16).unwrap_or(0) % 250 + 1;
     let updated = humantime::format_rfc3339_seconds(server.updated).to_string();
     let mut value = json!({
@@ -91,7 +182,8 @@ fn to_json(server: &Server) -> Value {
             "public": [{"addr": "2001:db8::1", "version": 6},
                        {"addr": format!("203.0.113.{number}"), "version": 4}],
             "private": [{"addr": format!("10.180.0.{number}"), "version": 4}]},
-        "metadata": server.metadata, "image": {"id": "image"}, "flavor": {"id": "2"},
+        "metadata": server.metadata, "image": {"id": server.image},
+        "flavor": {"id": server.flavor},
         "OS-EXT-STS:task_state": null,
     });
     if let Some(message) = &server.fault {

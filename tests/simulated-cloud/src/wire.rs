@@ -2,7 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use httpdate::fmt_http_date;
 use serde_json::{Value, json};
@@ -10,20 +11,37 @@ use serde_json::{Value, json};
 use crate::Shared;
 
 /// A request.
+#[derive(Clone, Debug)]
 pub struct Request {
+    /// The method.
     pub method: String,
-    /// With the query.
+    /// The path, with the query.
     pub path: String,
+    /// The headers as they came.
     pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    /// The body. None if it was refused before it was sent.
+    pub body: Option<Vec<u8>>,
 }
 
 impl Request {
+    /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
+    /// The path without the query, in decoded segments.
+    pub fn segments(&self) -> Vec<String> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.split('/').skip(1).map(decode).collect()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Option<Value> {
+        serde_json::from_slice(self.body.as_ref()?).ok()
+    }
+
+    /// The decoded value of a parameter.
     pub fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.path.split_once('?')?;
         let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
@@ -62,18 +80,30 @@ pub struct Response {
     /// Headers beside the usual ones.
     pub headers: Vec<(String, String)>,
     /// The body.
-    pub body: String,
+    pub body: Vec<u8>,
 }
 
 impl Response {
     /// A response with a JSON body.
     pub fn json(status_code: u16, body: &Value) -> Response {
-        Response { status_code, headers: Vec::new(), body: body.to_string() }
+        Response::bytes(status_code, "application/json", body.to_string().as_bytes())
     }
 
-    /// A response with any body.
+    /// A response with any body, and no word on what it is.
     pub fn text(status_code: u16, body: &str) -> Response {
-        Response { status_code, headers: Vec::new(), body: body.to_owned() }
+        Response { status_code, headers: Vec::new(), body: body.as_bytes().to_vec() }
+    }
+
+    /// A response with a body of a type.
+    pub fn bytes(status_code: u16, content_type: &str, body: &[u8]) -> Response {
+        let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
+        Response { status_code, headers, body: body.to_vec() }
+    }
+
+    /// What front ends answer instead of a fault.
+    pub fn html(status_code: u16, title: &str) -> Response {
+        let body = format!("<html><head><title>{title}</title></head><h1>{title}</h1></html>\n");
+        Response::bytes(status_code, "text/html; charset=UTF-8", body.as_bytes())
     }
 
     /// A fault in its documented shape.
@@ -88,19 +118,60 @@ impl Response {
     }
 }
 
+/// What is done about a request.
+pub(crate) enum Outcome {
+    /// It gets a response.
+    Answer(Response),
+    /// The body comes in pieces of that many bytes, with that time between them.
+    Pieces(Response, usize, Duration),
+    /// The connection ends after that many bytes of the body.
+    Cut(Response, usize),
+    /// These bytes are sent, and the connection ends.
+    Raw(Vec<u8>),
+}
+
 /// Serves a connection until its end.
 pub(crate) fn serve(shared: &Shared, mut stream: &TcpStream) {
     let mut buffer = Vec::new();
-    while let Ok(Some(request)) = read(stream, &mut buffer) {
-        let Some(response) = shared.answer(&request) else { return };
+    while let Ok(Some(request)) = read(shared, stream, &mut buffer) {
+        let is_refused = request.body.is_none();
+        let outcome = shared.answer(&request);
         let now = shared.state().now();
-        if stream.write_all(bytes(&response, now).as_bytes()).is_err() {
+        let sent = match outcome {
+            Outcome::Answer(response) => {
+                let (head, body) = (head(&response, now), shown_body(&request, &response));
+                stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body))
+            }
+            Outcome::Pieces(response, length, pause) => {
+                let head = stream.write_all(head(&response, now).as_bytes());
+                response.body.chunks(length).fold(head, |before, piece| {
+                    before?;
+                    stream.write_all(piece)?;
+                    thread::sleep(pause);
+                    Ok(())
+                })
+            }
+            Outcome::Cut(response, length) => {
+                let body = &response.body[..length.min(response.body.len())];
+                let _ = stream.write_all(&[head(&response, now).as_bytes(), body].concat());
+                return;
+            }
+            Outcome::Raw(bytes) => {
+                let _ = stream.write_all(&bytes);
+                return;
+            }
+        };
+        if sent.is_err() || is_refused {
             return;
         }
     }
 }
 
-fn bytes(response: &Response, now: SystemTime) -> String {
+fn shown_body<'a>(request: &Request, response: &'a Response) -> &'a [u8] {
+    if request.method == "HEAD" { &[] } else { &response.body }
+}
+
+fn head(response: &Response, now: SystemTime) -> String {
     let code = response.status_code;
     let mut text = format!("HTTP/1.1 {code} Simulated\r\nDate: {}\r\n", fmt_http_date(now));
     for (name, value) in &response.headers {
@@ -109,16 +180,35 @@ fn bytes(response: &Response, now: SystemTime) -> String {
     if code != 204 {
         text += &format!("Content-Length: {}\r\n", response.body.len());
     }
-    text + "\r\n" + &response.body
+    text + "\r\n"
 }
 
-fn read(mut stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
+/// Reads a request. One that waits for `100 Continue` is told whether to go on; if not, it is
+/// answered without its body.
+fn read(
+    shared: &Shared,
+    mut stream: &TcpStream,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<Request>> {
+    let mut is_told = false;
     loop {
-        if let Some((request, length)) = parse(buffer)? {
-            buffer.drain(..length);
-            return Ok(Some(request));
+        if let Some((mut request, head)) = parse(buffer) {
+            let length: usize =
+                request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+            if let Some(body) = buffer.get(head..head + length) {
+                request.body = Some(body.to_vec());
+                buffer.drain(..head + length);
+                return Ok(Some(request));
+            }
+            if !is_told && request.header("expect").is_some() {
+                is_told = true;
+                if shared.refuses(&request) {
+                    return Ok(Some(request));
+                }
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            }
         }
-        let mut chunk = [0; 8192];
+        let mut chunk = vec![0; 64 * 1024];
         match stream.read(&mut chunk)? {
             0 => return Ok(None),
             length => buffer.extend_from_slice(&chunk[..length]),
@@ -126,23 +216,21 @@ fn read(mut stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Reque
     }
 }
 
-fn parse(buffer: &[u8]) -> io::Result<Option<(Request, usize)>> {
+/// The head of a request, and how long it is.
+fn parse(buffer: &[u8]) -> Option<(Request, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Request::new(&mut headers);
-    let Ok(httparse::Status::Complete(head)) = parsed.parse(buffer) else { return Ok(None) };
+    let Ok(httparse::Status::Complete(length)) = parsed.parse(buffer) else { return None };
     let headers: Vec<(String, String)> = parsed
         .headers
         .iter()
         .map(|it| (it.name.to_owned(), String::from_utf8_lossy(it.value).into_owned()))
         .collect();
-    let mut request = Request {
+    let request = Request {
         method: parsed.method.unwrap_or_default().to_owned(),
         path: parsed.path.unwrap_or_default().to_owned(),
         headers,
-        body: Vec::new(),
+        body: None,
     };
-    let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let Some(body) = buffer.get(head..head + length) else { return Ok(None) };
-    request.body = body.to_vec();
-    Ok(Some((request, head + length)))
+    Some((request, length))
 }

@@ -1,0 +1,154 @@
+//! `cloud api`: a request that the user wrote, with a valid token, page after page.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use ureq::http::Method;
+use zeroize::Zeroizing;
+
+use super::account::{Account, OnFault};
+use super::http::{CloudRequest, RequestBody, ResponseBody};
+use super::page::{NextPage, next_page};
+use super::response::CloudResponse;
+use super::service::service_url;
+use super::upload::Upload;
+use super::url::{check_url, join, with_parameters};
+use crate::config::{BodySource, BodyTarget, CloudApiSettings, PageRange};
+use crate::error::{Error, Kind, Result, plain};
+use crate::model::DataSource;
+
+/// The longest body that is read into memory before it is sent.
+const MAX_DATA_BYTES: u64 = 32 << 20;
+
+/// A list without an end is given up after so many pages.
+const MAX_PAGES: u32 = 10_000;
+
+/// A request, and where its next page is.
+pub struct Call<'a> {
+    account: &'a Account,
+    settings: &'a CloudApiSettings,
+    body: CallBody,
+    url: Option<String>,
+    /// The parameters of the page that is asked for next.
+    page: Option<NextPage>,
+    pages: u32,
+}
+
+enum CallBody {
+    None,
+    Data(Zeroizing<Vec<u8>>),
+    Upload(Upload),
+}
+
+impl<'a> Call<'a> {
+    /// Reads the body and finds the service's URL.
+    ///
+    /// # Errors
+    /// There is no token, no such service, or no such file.
+    pub fn new(account: &'a Account, settings: &'a CloudApiSettings) -> Result<Call<'a>> {
+        let body = match &settings.body {
+            BodySource::None => CallBody::None,
+            BodySource::Data(source) => CallBody::Data(read(source)?),
+            BodySource::Upload(path) => CallBody::Upload(Upload::open(path)?),
+        };
+        let catalog = account.access(None, settings.cloud.end)?.catalog;
+        let (identity, region) = (&settings.cloud.identity_url, settings.cloud.region.as_deref());
+        let base = service_url(&catalog, identity, &settings.service, region)?;
+        let url = join(&base, &settings.path);
+        check_url(&url).map_err(|err| Error::usage(format!("{url} {err}")))?;
+        Ok(Call { account, settings, body, url: Some(url), page: None, pages: 0 })
+    }
+
+    /// Sends the request for the next page, which is the first at first. None after the last.
+    ///
+    /// # Errors
+    /// There is no response, or it is a page that does not say how to go on.
+    pub fn next(&mut self) -> Result<Option<CloudResponse>> {
+        let Some(url) = self.url.take() else { return Ok(None) };
+        let mut response = self.send(&url)?;
+        if self.settings.pages == PageRange::First || !response.is_success() {
+            return Ok(Some(response));
+        }
+        let content_type = response.header("content-type").unwrap_or_default();
+        let next = next_page(&response.body, content_type)
+            .map_err(|err| Error::new(Kind::NotUnderstood, format!("the page at {url} {err}")))?;
+        self.pages += 1;
+        if self.is_past_the_end(&next) {
+            return Ok(None);
+        }
+        self.url = match &next {
+            NextPage::None => None,
+            NextPage::Linked(query) | NextPage::AfterMarker(query) => {
+                Some(with_parameters(&url, query))
+            }
+        };
+        if self.url.as_ref() == Some(&url) || self.pages >= MAX_PAGES {
+            return Err(Error::new(Kind::NotUnderstood, format!("the list at {url} has no end")));
+        }
+        self.page = Some(next);
+        if !response.body.is_empty() && !response.body.ends_with(b"\n") {
+            // The next page begins a line.
+            response.body.push(b'\n');
+        }
+        Ok(Some(response))
+    }
+
+    /// Whether a page that was asked for by a marker has nothing new: no names, or, from a service
+    /// that knows no markers, those of the page before.
+    fn is_past_the_end(&self, next: &NextPage) -> bool {
+        let before = self.page.as_ref();
+        let is_by_marker = matches!(before, Some(NextPage::AfterMarker(_)));
+        is_by_marker && (*next == NextPage::None || before == Some(next))
+    }
+
+    fn send(&self, url: &str) -> Result<CloudResponse> {
+        let settings = self.settings;
+        let takes_body = [Method::POST, Method::PUT, Method::PATCH].contains(&settings.method);
+        let body = match &self.body {
+            // Without a length of zero, some services refuse the request.
+            CallBody::None if takes_body => RequestBody::Empty,
+            CallBody::None => RequestBody::None,
+            CallBody::Data(bytes) => RequestBody::Bytes(bytes, "application/json"),
+            CallBody::Upload(upload) => RequestBody::File(upload),
+        };
+        // The next page is in the body.
+        let is_streamed =
+            settings.target != BodyTarget::Answer && settings.pages == PageRange::First;
+        let request = CloudRequest {
+            method: &settings.method,
+            url,
+            secrets: &[],
+            headers: &settings.headers,
+            body,
+            response_body: if is_streamed { ResponseBody::Streamed } else { ResponseBody::Read },
+            deadline: settings.end,
+        };
+        let is_safe = [Method::GET, Method::HEAD].contains(&settings.method);
+        let on_fault = if is_safe { OnFault::Retry } else { OnFault::WaitForLimit };
+        self.account.request(&request, on_fault)
+    }
+}
+
+/// Reads a body that is sent from memory.
+fn read(source: &DataSource) -> Result<Zeroizing<Vec<u8>>> {
+    let read_all = |input: &mut dyn Read| {
+        let mut bytes = Zeroizing::new(Vec::new());
+        input.take(MAX_DATA_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let (name, read) = match source {
+        DataSource::Text(text) => return Ok(Zeroizing::new(text.clone().into_bytes())),
+        DataSource::Stdin => ("standard input".to_owned(), read_all(&mut io::stdin())),
+        DataSource::File(path) => {
+            let bytes = File::open(path).and_then(|mut file| read_all(&mut file));
+            (path.display().to_string(), bytes)
+        }
+    };
+    let bytes = read
+        .map_err(|err| Error::usage(format!("--data: {name} cannot be read: {}", plain(&err))))?;
+    if bytes.len() as u64 > MAX_DATA_BYTES {
+        let limit = MAX_DATA_BYTES >> 20;
+        let message = format!("--data: {name} is longer than {limit} MiB; use --upload");
+        return Err(Error::usage(message));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,199 @@
+//! Where the body of a response goes as it comes: a file, or standard output.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::{Mutex, PoisonError};
+
+use nix::sys::stat::Mode;
+
+use super::transfer::TransferProgress;
+use super::response::{CloudResponse, CopyError};
+use crate::error::{Error, Kind, Result, plain};
+use crate::state::replacement::{Durability, Replacement};
+use crate::{signals, ui};
+
+/// A new file may be used by everybody whom the umask does not exclude.
+const NEW_FILE_MODE: Mode = Mode::from_bits_truncate(0o666);
+
+/// The file that a signal has to remove.
+static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Whether there is somebody who reads what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// As far as is known.
+    Open,
+    /// The pipe is closed: its reader has read enough.
+    Gone,
+}
+
+/// A file or standard output, for one body or several.
+pub struct Download {
+    place: Place,
+    label: String,
+}
+
+enum Place {
+    /// Standard output, or a file that cannot be replaced, such as `/dev/null`.
+    Direct(File),
+    /// A file that is replaced at the end.
+    Replaced { replacement: Replacement<File>, name: String, mode: Option<u32> },
+}
+
+impl Download {
+    /// To standard output.
+    ///
+    /// # Errors
+    /// It is closed.
+    pub fn to_stdout() -> Result<Download> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        let file = stdout.map_err(|err| cannot_write("standard output", &err))?.into();
+        Ok(Download { place: Place::Direct(file), label: "standard output".to_owned() })
+    }
+
+    /// To a file. What is there now stays until [`Download::finish`].
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn to_file(path: &Path) -> Result<Download> {
+        let label = path.display().to_string();
+        let place = place(path).map_err(|err| {
+            Error::usage(format!("--output: {label} cannot be written: {}", plain(&err)))
+        })?;
+        signals::on_signal(tidy_up)?;
+        Ok(Download { place, label })
+    }
+
+    /// Writes a body.
+    ///
+    /// # Errors
+    /// It does not come whole, or cannot be written.
+    pub fn receive(&mut self, response: &mut CloudResponse) -> Result<Reader> {
+        let label = format!("downloading to {}", self.label);
+        let progress = TransferProgress::new(label, response.content_length());
+        match response.copy_to(self, |done| progress.show(done)) {
+            Ok(()) => Ok(Reader::Open),
+            Err(CopyError::Read(err)) => Err(err),
+            Err(CopyError::Write(err)) if err.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+            Err(CopyError::Write(err)) => Err(cannot_write(&self.label, &err)),
+        }
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// That is not possible.
+    pub fn finish(self) -> Result<()> {
+        let Place::Replaced { replacement, name, mode } = self.place else { return Ok(()) };
+        let permissions = mode.map(|mode| Permissions::from_mode(mode & 0o7777));
+        let permitted = permissions.map_or(Ok(()), |it| replacement.file.set_permissions(it));
+        let committed = permitted.and_then(|()| replacement.commit(&name, Durability::Synced));
+        *UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        committed.map_err(|err| cannot_write(&self.label, &err))
+    }
+}
+
+impl Write for Download {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.place {
+            Place::Direct(file) => file.write(bytes),
+            Place::Replaced { replacement, .. } => replacement.file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn cannot_write(label: &str, err: &io::Error) -> Error {
+    Error::new(Kind::Other, format!("cannot write to {label}: {}", plain(err)))
+}
+
+fn place(path: &Path) -> io::Result<Place> {
+    let (target, mode) = match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(io::Error::other("it is a directory"));
+        }
+        Ok(metadata) if !metadata.is_file() => {
+            return OpenOptions::new().write(true).open(path).map(Place::Direct);
+        }
+        // A symbolic link stays one: the file that it leads to is replaced.
+        Ok(metadata) => (path.canonicalize()?, Some(metadata.permissions().mode())),
+        Err(err) if err.kind() == ErrorKind::NotFound => (path.to_owned(), None),
+        Err(err) => return Err(err),
+    };
+    let name = target.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| io::Error::other("it is not the name of a file"))?.to_owned();
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    // The process id keeps those apart that write the same file at the same time.
+    let temporary = format!(".rackconnect-{}.part", process::id());
+    let dir = File::open(parent)?;
+    let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let replacement = Replacement::start(dir, &temporary, NEW_FILE_MODE)?;
+    *unfinished = Some(parent.join(temporary));
+    Ok(Place::Replaced { replacement, name, mode })
+}
+
+/// Leaves nothing behind when a signal ends the program.
+fn tidy_up() {
+    let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(path) = unfinished {
+        let _ = std::fs::remove_file(path);
+    }
+    ui::end_live_for_good();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_there_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "old").unwrap();
+        fs::set_permissions(&target, Permissions::from_mode(0o640)).unwrap();
+        symlink("target", &link).unwrap();
+        let write = |path: &Path| {
+            let mut download = Download::to_file(path).unwrap();
+            download.write_all(b"new").unwrap();
+            download
+        };
+        drop(write(&link));
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        write(&link).finish().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(target.metadata().unwrap().mode() & 0o7777, 0o640);
+        write(&folder.path().join("other")).finish().unwrap();
+        assert_eq!(names(folder.path()), ["link", "other", "target"]);
+        for path in [folder.path().join("no/file"), folder.path().to_owned(), PathBuf::from("..")] {
+            assert!(Download::to_file(&path).is_err(), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_device_is_written_and_not_replaced() {
+        let mut download = Download::to_file(Path::new("/dev/null")).unwrap();
+        download.write_all(b"new").unwrap();
+        download.finish().unwrap();
+        assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
+    }
+}

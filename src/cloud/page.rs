@@ -1,0 +1,113 @@
+//! Lists that come in pages: where the next page is.
+//!
+//! Services page in two ways. OpenStack's give a link: `"next": "/v2/images?marker=…"`, or `next`
+//! among `servers_links`. Of that link only the query is used, with the path and the host that were
+//! asked first: front ends give links with hosts and schemes of their own, which must not get the
+//! token. Cloud Files gives none: there the last name is the marker of the next page, and a page
+//! without names is the last.
+
+use serde_json::Value;
+
+use super::url::encode;
+
+/// What a page says of the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextPage {
+    /// There is none.
+    None,
+    /// It is asked for by these parameters, encoded.
+    Linked(String),
+    /// It is asked for by these parameters, and may turn out to be empty.
+    AfterMarker(String),
+}
+
+/// Reads a page.
+///
+/// # Errors
+/// It is no list that has pages: the end of a sentence.
+pub fn next_page(body: &[u8], content_type: &str) -> Result<NextPage, &'static str> {
+    if content_type.starts_with("text/plain") {
+        let text = str::from_utf8(body).map_err(|_| "is not UTF-8")?;
+        return Ok(text.lines().next_back().map_or(NextPage::None, after));
+    }
+    // Cloud Files answers 204 for a list without names.
+    if body.is_empty() {
+        return Ok(NextPage::None);
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Array(items)) => match items.last() {
+            None => Ok(NextPage::None),
+            Some(last) => {
+                // With a delimiter, Cloud Files lists directories as `subdir`.
+                let name = last["name"].as_str().or(last["subdir"].as_str());
+                name.map(after).ok_or("is a list without names")
+            }
+        },
+        Ok(Value::Object(members)) => match members.iter().find_map(link) {
+            None => Ok(NextPage::None),
+            Some(link) => match link.split_once('?') {
+                Some((_, query)) => Ok(NextPage::Linked(query.to_owned())),
+                None => Err("has a link to a next page that has no query"),
+            },
+        },
+        Ok(_) => Err("is not a list"),
+        Err(_) => Err("is neither JSON nor plain text"),
+    }
+}
+
+fn after(name: &str) -> NextPage {
+    NextPage::AfterMarker(format!("marker={}", encode(name)))
+}
+
+/// The link to the next page that a member of the body is or has.
+fn link((name, value): (&String, &Value)) -> Option<String> {
+    let is_list = name == "links" || name.ends_with("_links");
+    let href = match value {
+        Value::String(href) if name == "next" => href,
+        Value::Array(links) if is_list => {
+            links.iter().find(|link| link["rel"] == "next")?["href"].as_str()?
+        }
+        _ => return None,
+    };
+    Some(href.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_and_markers() {
+        let linked = |query: &str| Ok(NextPage::Linked(query.to_owned()));
+        let marker = |text: &str| Ok(NextPage::AfterMarker(format!("marker={text}")));
+        let none = || Ok(NextPage::None);
+        for (content_type, body, expected) in [
+            ("json", r#"{"images": [], "next": "/v2/images?marker=7"}"#, linked("marker=7")),
+            (
+                "json",
+                r#"{"servers": [], "servers_links": [{"rel": "self"}, {"rel": "next",
+                    "href": "http://internal:8774/v2/1/servers?limit=2&marker=%C3%A4"}]}"#,
+                linked("limit=2&marker=%C3%A4"),
+            ),
+            ("json", r#"{"servers": [], "servers_links": []}"#, none()),
+            ("json", r#"{"server": {"links": [{"rel": "next", "href": "?a"}]}}"#, none()),
+            ("json", r#"{"next": null, "a_links": 1}"#, none()),
+            (
+                "json",
+                r#"{"next": "/v2/images/2"}"#,
+                Err("has a link to a next page that has no query"),
+            ),
+            ("json", r#"[{"name": "a"}, {"name": "b c&d"}]"#, marker("b%20c%26d")),
+            ("json", r#"[{"name": "a"}, {"subdir": "b/"}]"#, marker("b%2F")),
+            ("json", "[]", none()),
+            ("json", "[1]", Err("is a list without names")),
+            ("json", "1", Err("is not a list")),
+            ("json", "", none()),
+            ("html", "<html>", Err("is neither JSON nor plain text")),
+            ("text/plain; charset=utf-8", "a\nb ä\n", marker("b%20%C3%A4")),
+            ("text/plain", "", none()),
+        ] {
+            assert_eq!(next_page(body.as_bytes(), content_type), expected, "{body}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `cloud api`: sends an authenticated request, and prints the response.
+
+use crate::cloud::{Account, Call, CloudResponse, Download, Reader, fault_of};
+use crate::config::{BodyTarget, CloudApiSettings, PageRange, Sources};
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::ui::output;
+
+/// Sends the request, or those for all pages.
+pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
+    let settings = CloudApiSettings::resolve(sources, operands)?;
+    let account = Account::new(settings.cloud.clone())?;
+    let mut call = Call::new(&account, &settings)?;
+    let mut download = match &settings.target {
+        // Nothing more is asked for once nobody reads it.
+        BodyTarget::Answer if settings.pages == PageRange::All && !output::is_terminal() => {
+            Some(Download::to_stdout()?)
+        }
+        BodyTarget::Answer => None,
+        BodyTarget::Stream => Some(Download::to_stdout()?),
+        BodyTarget::File(path) => Some(Download::to_file(path)?),
+    };
+    while let Some(mut response) = call.next()? {
+        if settings.shows_head {
+            output::body(response.head().as_bytes())?;
+        }
+        if !response.is_success() {
+            return Err(refusal(&response));
+        }
+        let reader = match &mut download {
+            Some(download) => download.receive(&mut response)?,
+            None => output::json(&response.body).map(|()| Reader::Open)?,
+        };
+        if reader == Reader::Gone {
+            return Ok(Exit::Ok);
+        }
+    }
+    download.map_or(Ok(()), Download::finish).map(|()| Exit::Ok)
+}
+
+/// The body of a refusal goes where a body goes that is not refused, except into a file, which stays
+/// as it is: the service says there what is wrong. The sentence goes to standard error.
+fn refusal(response: &CloudResponse) -> Error {
+    if let Err(err) = output::json(&response.body) {
+        log::error!("{err}");
+    }
+    fault_of(response)
+}

@@ -1,0 +1,143 @@
+//! The settings of `cloud api`.
+
+use std::path::PathBuf;
+
+use ureq::http::{HeaderName, HeaderValue, Method};
+
+use super::cloud_settings::{CloudSettings, NO_DEADLINE};
+use super::sources::Sources;
+use crate::cli::{options, values};
+use crate::clock::BootInstant;
+use crate::error::{Error, Result};
+use crate::model::DataSource;
+
+/// Where the body of the request comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodySource {
+    /// There is none.
+    None,
+    /// A text or a short file.
+    Data(DataSource),
+    /// A file of any length.
+    Upload(PathBuf),
+}
+
+/// Where the body of the response goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyTarget {
+    /// To standard output, once all of it has come.
+    Answer,
+    /// To standard output, as it comes.
+    Stream,
+    /// To a file, as it comes.
+    File(PathBuf),
+}
+
+/// How many responses are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageRange {
+    /// One.
+    First,
+    /// All pages of a list.
+    All,
+}
+
+/// The settings of `cloud api`.
+#[derive(Debug)]
+pub struct CloudApiSettings {
+    /// The account.
+    pub cloud: CloudSettings,
+    /// The method.
+    pub method: Method,
+    /// The service: a name, a short name or a type of the catalog.
+    pub service: String,
+    /// The path below the service's URL.
+    pub path: String,
+    /// Headers beside the usual ones, or in their place.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body of the request.
+    pub body: BodySource,
+    /// Where that of the response goes.
+    pub target: BodyTarget,
+    /// Whether all pages of a list are asked for.
+    pub pages: PageRange,
+    /// Whether status line and headers are printed, too.
+    pub shows_head: bool,
+    /// The end of everything. What transfers files has none, unless `--deadline` is given.
+    pub end: BootInstant,
+}
+
+impl CloudApiSettings {
+    /// Resolves them.
+    ///
+    /// # Errors
+    /// A value is not possible, or two exclude each other.
+    pub fn resolve(sources: &Sources, operands: &[String]) -> Result<CloudApiSettings> {
+        let (method, service, path) = match operands {
+            [service, path] => (None, service, path),
+            [method, service, path] => (Some(parse_method(method)?), service, path),
+            _ => return Err(Error::usage("expected: rackconnect cloud api [METHOD] SERVICE PATH")),
+        };
+        if path.contains("://") {
+            return Err(Error::usage(format!("{path:?} is not a path below the service's URL")));
+        }
+        let body = body(sources)?;
+        let method = method.unwrap_or(match body {
+            BodySource::None => Method::GET,
+            BodySource::Data(_) => Method::POST,
+            BodySource::Upload(_) => Method::PUT,
+        });
+        let takes_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
+        if body != BodySource::None && !takes_body {
+            return Err(Error::usage(format!("{method} takes neither --data nor --upload")));
+        }
+        let pages = if sources.has(&options::PAGINATE) { PageRange::All } else { PageRange::First };
+        if pages == PageRange::All && method != Method::GET {
+            return Err(Error::usage(format!("--paginate is for GET, not for {method}")));
+        }
+        let target = match sources.flag(&options::OUTPUT) {
+            None => BodyTarget::Answer,
+            Some("-") => BodyTarget::Stream,
+            Some(path) => BodyTarget::File(PathBuf::from(path)),
+        };
+        let cloud = CloudSettings::resolve(sources)?;
+        let is_transfer = matches!(body, BodySource::Upload(_)) || target != BodyTarget::Answer;
+        let deadline = sources.given(&options::DEADLINE, values::positive_duration)?;
+        let end = match (is_transfer, deadline) {
+            (true, None) => cloud.started + NO_DEADLINE,
+            _ => cloud.end,
+        };
+        Ok(CloudApiSettings {
+            headers: sources.all(&options::HEADER, values::header)?,
+            // There is nothing else to see.
+            shows_head: sources.has(&options::INCLUDE) || method == Method::HEAD,
+            service: service.clone(),
+            path: path.clone(),
+            cloud,
+            method,
+            body,
+            target,
+            pages,
+            end,
+        })
+    }
+}
+
+fn body(sources: &Sources) -> Result<BodySource> {
+    let data = sources.given(&options::DATA, values::data)?;
+    match (data, sources.given(&options::UPLOAD, values::path)?) {
+        (None, None) => Ok(BodySource::None),
+        (Some(data), None) => Ok(BodySource::Data(data.value)),
+        (None, Some(path)) => Ok(BodySource::Upload(path.value)),
+        (Some(_), Some(_)) => Err(Error::usage("--data cannot be combined with --upload")),
+    }
+}
+
+fn parse_method(text: &str) -> Result<Method> {
+    const METHODS: [Method; 6] =
+        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let found = METHODS.into_iter().find(|method| method.as_str().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| {
+        Error::usage(format!("{text:?} is not a method (GET, HEAD, POST, PUT, PATCH, DELETE)"))
+    })
+}

@@ -1,0 +1,178 @@
+//! `cloud api` with files: `--upload` and `--output`.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use simulated_cloud::{Response, What};
+
+use super::CloudWorld;
+use crate::support::{Ended, PATIENCE, until};
+
+const OBJECT: &str = "/backups/large";
+
+/// More than any buffer, and no two parts of it are the same.
+fn large() -> Vec<u8> {
+    (0..600_000_u32).flat_map(u32::to_be_bytes).collect()
+}
+
+fn world() -> CloudWorld {
+    let world = CloudWorld::of("an account");
+    fs::write(world.home.path().join("large"), large()).unwrap();
+    fs::write(world.home.path().join("old"), "old").unwrap();
+    world
+}
+
+/// Runs `cloud api` in the home directory.
+fn api(world: &CloudWorld, arguments: &str) -> Ended {
+    let line = format!("cloud api {arguments} --region dfw");
+    let mut command = world.agent(line.as_str());
+    crate::support::ended(command.current_dir(world.home.path()).output().unwrap())
+}
+
+/// The files in the home directory, without the cache.
+fn files(home: &Path) -> Vec<String> {
+    let entries = fs::read_dir(home).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.retain(|name| name != ".cache");
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_is_the_same_after_upload_and_download() {
+    let world = world();
+    let sent = api(&world, &format!("files {OBJECT} --upload large --include"));
+    assert!(sent.expect(0).text().starts_with("HTTP/1.1 201 Created\n"), "{}", sent.text());
+    let request = world.cloud.state().last.clone().unwrap();
+    assert_eq!(request.header("content-length"), Some("2400000"));
+    assert_eq!(request.header("content-type"), Some("application/octet-stream"));
+    for target in ["new", "old"] {
+        let got = api(&world, &format!("files {OBJECT} --output {target}"));
+        assert_eq!((got.expect(0).text(), got.stderr.as_str()), ("", ""));
+        assert!(fs::read(world.home.path().join(target)).unwrap() == large());
+    }
+    assert!(api(&world, &format!("files {OBJECT} --output -")).expect(0).stdout == large());
+    assert!(api(&world, &format!("files {OBJECT}")).expect(0).stdout == large());
+    api(&world, &format!("files {OBJECT} --output /dev/null")).expect(0);
+    assert_eq!(files(world.home.path()), ["large", "new", "old"]);
+    fs::write(world.home.path().join("empty"), "").unwrap();
+    api(&world, "files /backups/empty --upload empty").expect(0);
+    assert_eq!(api(&world, "files /backups/empty --output old").expect(0).text(), "");
+    assert_eq!(fs::read(world.home.path().join("old")).unwrap(), b"");
+}
+
+#[test]
+fn a_download_that_fails_leaves_the_old_file_and_nothing_else() {
+    let world = world();
+    let object = || Response::bytes(200, "application/octet-stream", &large());
+    for (what, code) in [
+        (What::Cut(object(), 1_000_000), 7),
+        (What::Cut(object(), 0), 7),
+        (What::Pieces(object(), 1_000_000, PATIENCE), 7),
+        (What::Slow(PATIENCE), 7),
+        (What::Answer(Response::html(404, "Not Found")), 3),
+        (What::Answer(Response::html(503, "Service Unavailable")), 7),
+    ] {
+        world.cloud.fault(OBJECT, 2, what.clone());
+        let got = api(&world, &format!("files {OBJECT} --output old --request-timeout 2s"));
+        got.expect(code);
+        assert_eq!(got.stderr.lines().count(), 1, "{}", got.stderr);
+        // The body of a refusal is shown.
+        let is_refusal = matches!(what, What::Answer(_));
+        assert_eq!(got.text().starts_with("<html>"), is_refusal, "{}", got.text());
+        world.cloud.state().faults.clear();
+        assert_eq!(fs::read(world.home.path().join("old")).unwrap(), b"old");
+        assert_eq!(files(world.home.path()), ["large", "old"]);
+    }
+    api(&world, &format!("files {OBJECT} --output none/file")).expect(2).says("No such file");
+    api(&world, &format!("files {OBJECT} --output .")).expect(2).says("it is a directory");
+    let full = api(&world, "files /backups/db.sql --output /dev/full");
+    full.expect(1).says("cannot write to /dev/full: No space left on device");
+}
+
+/// The request timeout is that of each wait, not of the whole.
+#[test]
+fn a_transfer_may_take_longer_than_the_request_timeout() {
+    let world = world();
+    let object = Response::bytes(200, "application/octet-stream", &[7; 50]);
+    let slow = What::Pieces(object, 10, Duration::from_secs(1));
+    world.cloud.fault(OBJECT, 1, slow.clone());
+    api(&world, &format!("files {OBJECT} --output old --request-timeout 3s")).expect(0);
+    assert_eq!(fs::read(world.home.path().join("old")).unwrap(), [7; 50]);
+    // A deadline that is given holds.
+    world.cloud.fault(OBJECT, 1, slow.clone());
+    let late = api(&world, &format!("files {OBJECT} --output old --deadline 2s"));
+    late.expect(7).says("no response from");
+    world.cloud.fault(OBJECT, 2, slow);
+    api(&world, &format!("files {OBJECT} --request-timeout 3s --deadline 4s")).expect(7);
+}
+
+#[test]
+fn a_signal_leaves_the_old_file_and_nothing_else() {
+    let world = world();
+    let object = Response::bytes(200, "application/octet-stream", &large());
+    world.cloud.fault(OBJECT, 1, What::Pieces(object, 1_000_000, PATIENCE));
+    let line = format!("cloud api files {OBJECT} --region dfw --output old");
+    let mut command = world.agent(line.as_str());
+    let mut child = command.current_dir(world.home.path()).stderr(Stdio::null()).spawn().unwrap();
+    until("a part of the file is there", || {
+        let parts = files(world.home.path()).into_iter().filter(|name| name.ends_with(".part"));
+        parts.into_iter().any(|name| {
+            world.home.path().join(name).metadata().is_ok_and(|metadata| metadata.len() > 0)
+        })
+    });
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
+    assert_eq!(files(world.home.path()), ["large", "old"]);
+    assert_eq!(fs::read(world.home.path().join("old")).unwrap(), b"old");
+}
+
+/// The service refuses an upload before it is sent, and gets it whole after that.
+#[test]
+fn an_upload_begins_anew_after_401_and_429() {
+    let world = world();
+    let upload = format!("files {OBJECT} --upload large");
+    api(&world, "files /backups --header Accept:text/plain").expect(0);
+    world.cloud.state().revoke_all();
+    api(&world, &upload).expect(0);
+    assert_eq!(world.authentications(), 2);
+    let limit = Response::html(429, "Too Many Requests").with("Retry-After", "1");
+    world.cloud.fault(OBJECT, 1, What::Answer(limit));
+    api(&world, &upload).expect(0);
+    assert!(world.cloud.state().containers["DFW"]["backups"].objects["large"].content == large());
+    assert_eq!(world.cloud.count("PUT"), 4);
+}
+
+/// To an upload, 413 without a time to wait says that the file is too large.
+#[test]
+fn an_upload_that_is_too_large_is_not_tried_again() {
+    let world = world();
+    let too_large = Response::html(413, "Request Entity Too Large");
+    world.cloud.fault(OBJECT, 1, What::Answer(too_large));
+    let refused = api(&world, &format!("files {OBJECT} --upload large"));
+    refused.expect(6).says("HTTP 413");
+    assert!(refused.text().contains("Request Entity Too Large"));
+    assert_eq!(world.cloud.count("PUT"), 1);
+    // 5xx is not tried again either: the service may have stored it.
+    world.cloud.fault(OBJECT, 1, What::Answer(Response::html(503, "Service Unavailable")));
+    api(&world, &format!("files {OBJECT} --upload large")).expect(7);
+    assert_eq!(world.cloud.count("PUT"), 2);
+}
+
+#[test]
+fn a_terminal_shows_how_far_a_download_is() {
+    let world = world();
+    let object = Response::bytes(200, "application/octet-stream", &[7; 2_000]);
+    world.cloud.fault(OBJECT, 1, What::Pieces(object, 1_000, Duration::from_secs(1)));
+    let target = world.home.path().join("new");
+    let line = format!("cloud api files {OBJECT} --region dfw --output {}", target.display());
+    let shown = world.on_terminal(line.as_str());
+    assert!(shown.contains("downloading to"), "{shown:?}");
+    assert!(shown.ends_with("\u{1b}[K"), "{shown:?}");
+    assert_eq!(fs::read(target).unwrap(), [7; 2_000]);
+}

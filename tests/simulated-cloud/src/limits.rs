@@ -1,0 +1,45 @@
+//! The limits of Cloud Servers: so many requests in a window of time, for the whole account.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+
+use crate::wire::Response;
+
+/// The limits, and what is used of them.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    gets: u32,
+    others: u32,
+    window: Duration,
+    begun: Instant,
+    used: [u32; 2],
+}
+
+impl Limits {
+    /// So many GET requests and so many others in each window. Documented are a thousand and a
+    /// hundred a minute.
+    pub fn new(gets: u32, others: u32, window: Duration) -> Limits {
+        Limits { gets, others, window, begun: Instant::now(), used: [0, 0] }
+    }
+
+    /// Counts a request. If it is one too many, what it is answered.
+    pub(crate) fn count(&mut self, method: &str, now: SystemTime) -> Option<Response> {
+        if self.begun.elapsed() >= self.window {
+            *self = Limits::new(self.gets, self.others, self.window);
+        }
+        let (used, limit) = match method {
+            "GET" => (&mut self.used[0], self.gets),
+            _ => (&mut self.used[1], self.others),
+        };
+        if *used < limit {
+            *used += 1;
+            return None;
+        }
+        let left = self.window.saturating_sub(self.begun.elapsed()).as_secs() + 1;
+        let until = humantime::format_rfc3339_seconds(now + Duration::from_secs(left)).to_string();
+        let body = json!({"overLimit": {"code": 413, "message": "OverLimit Retry...",
+                                        "retryAfter": until}});
+        Some(Response::json(413, &body).with("Retry-After", &left.to_string()))
+    }
+}
