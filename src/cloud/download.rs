@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::sys::stat::Mode;
 
-use super::transfer::TransferProgress;
 use super::response::{CloudResponse, CopyError};
+use super::transfer::TransferProgress;
 use crate::error::{Error, Kind, Result, plain};
 use crate::state::replacement::{Durability, Replacement};
 use crate::{signals, ui};

@@ -21,14 +21,15 @@ impl TransferProgress {
     /// A transfer that begins now, of that many bytes if it is known.
     pub fn new(label: String, total: Option<u64>) -> TransferProgress {
         let is_watched = ui::is_watched() && log::log_enabled!(log::Level::Info);
-        // What is done at once needs no line.
-        TransferProgress { label, total, is_watched, next: Cell::new(BootInstant::now() + REDRAW) }
+        TransferProgress { label, total, is_watched, next: Cell::new(BootInstant::now()) }
     }
 
     /// Draws the line, from time to time.
     pub fn show(&self, done: u64) {
         let now = BootInstant::now();
-        if self.is_watched && now >= self.next.get() {
+        // What comes at once needs no line.
+        let is_done = self.total == Some(done);
+        if self.is_watched && !is_done && now >= self.next.get() {
             self.next.set(now + REDRAW);
             ui::live(&line(&self.label, done, self.total));
         }

@@ -172,7 +172,9 @@ fn a_terminal_shows_how_far_a_download_is() {
     let target = world.home.path().join("new");
     let line = format!("cloud api files {OBJECT} --region dfw --output {}", target.display());
     let shown = world.on_terminal(line.as_str());
-    assert!(shown.contains("downloading to"), "{shown:?}");
-    assert!(shown.ends_with("\u{1b}[K"), "{shown:?}");
+    let line = format!("downloading to {}: 1000 B of 2.0 KiB (50 %)", target.display());
+    assert!(shown.contains(&line), "{shown:?}");
+    // The live line is taken away.
+    assert!(shown.ends_with("\u{1b}[K") || shown.ends_with("\u{1b}[J"), "{shown:?}");
     assert_eq!(fs::read(target).unwrap(), [7; 2_000]);
 }

@@ -1,17 +1,15 @@
 //! A simulated cloud and a home directory.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Permissions};
-use std::io::Read;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use nix::pty::openpty;
 use simulated_cloud::{Cloud, Image, Object, Server, State};
 use tempfile::TempDir;
 
-use crate::support::{Arguments, Ended, Running, bare_agent, run};
+use crate::support::{Arguments, Ended, Running, Terminal, bare_agent, run};
 
 /// The secrets of the simulated user.
 pub const KEY: &str = "k3y-of-jsmith";
@@ -71,22 +69,12 @@ impl CloudWorld {
 
     /// Runs the program on a terminal, and answers with what that shows.
     pub fn on_terminal<A: Arguments + ?Sized>(&self, arguments: &A) -> String {
-        let pty = openpty(None, None).unwrap();
-        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let mut terminal = Terminal::open(50, 200);
         let mut command = self.agent(arguments);
-        let mut child = command
-            .env("TERM", "xterm")
-            .stdin(Stdio::null())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .unwrap();
-        drop((command, pty.slave));
-        let mut shown = Vec::new();
-        // A terminal whose programs have ended gives an error at its end.
-        let _ = File::from(pty.master).read_to_end(&mut shown);
+        let mut child = terminal.of(&mut command).env("TERM", "xterm").spawn().unwrap();
+        drop(command);
         child.wait().unwrap();
-        String::from_utf8(shown).unwrap().replace('\r', "")
+        terminal.close().replace('\r', "")
     }
 
     /// How often a token was asked for.
