@@ -11,6 +11,10 @@ use crate::api::endpoint::{ConnectTarget, Endpoint};
 use crate::api::{certificate, response, tls};
 use crate::cli;
 use crate::clock::BootInstant;
+#[cfg(feature = "cloud")]
+use crate::cloud::page::NextPage;
+#[cfg(feature = "cloud")]
+use crate::cloud::{CloudServer, fault, identity, page, url};
 use crate::coalesce::{Demand, Response};
 use crate::config;
 use crate::duration;
@@ -20,6 +24,8 @@ use crate::netlink::{Address, Attributes, Link, Messages, Neighbour, Route};
 use crate::ratelimit::MIN_INTERVAL;
 use crate::ratelimit::codec::{self, BootId};
 use crate::region;
+#[cfg(feature = "cloud")]
+use crate::ui::pretty_json;
 use crate::ui::{escape_control, is_terminal_safe};
 use crate::xenstore::{codec as xenstore_codec, metadata};
 
@@ -30,6 +36,12 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("ca_bundle", ca_bundle),
     ("certificate", certificate),
+    #[cfg(feature = "cloud")]
+    ("cloud_identity", cloud_identity),
+    #[cfg(feature = "cloud")]
+    ("cloud_page", cloud_page),
+    #[cfg(feature = "cloud")]
+    ("cloud_servers", cloud_servers),
     ("coalesce", coalesce),
     ("command_line", command_line),
     ("config", config),
@@ -43,6 +55,8 @@ pub const TARGETS: &[Target] = &[
     ("hosts", hosts),
     ("instance_data", instance_data),
     ("json", json),
+    #[cfg(feature = "cloud")]
+    ("json_layout", json_layout),
     ("netlink", netlink),
     ("probe", probe),
     ("rate_limit_file", rate_limit_file),
@@ -90,6 +104,52 @@ pub fn gateway(bytes: &[u8]) {
 pub fn json(bytes: &[u8]) {
     if let Ok(tree) = Tree::from_json(bytes) {
         assert_eq!(Tree::from_json(tree.to_json().as_bytes()), Ok(tree));
+    }
+}
+
+/// JSON that is laid out for a terminal.
+#[cfg(feature = "cloud")]
+pub fn json_layout(bytes: &[u8]) {
+    let Some(pretty) = pretty_json(bytes) else { return };
+    let value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).ok();
+    assert_eq!(value(pretty.as_bytes()), value(bytes));
+    assert!(pretty.lines().flat_map(str::chars).all(is_terminal_safe));
+    assert_eq!(pretty_json(pretty.as_bytes()), Some(pretty));
+}
+
+/// What Identity answers, a fault included.
+#[cfg(feature = "cloud")]
+pub fn cloud_identity(bytes: &[u8]) {
+    if let Ok(access) = identity::access(bytes) {
+        assert!(access.token.expose().bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+    let _ = identity::session_of(&text(bytes));
+    let _ = fault::message(bytes);
+    let _ = fault::is_over_limit(bytes);
+}
+
+/// A page of a list, which says where the next one is: never at another place.
+#[cfg(feature = "cloud")]
+pub fn cloud_page(bytes: &[u8]) {
+    for content_type in ["application/json", "text/plain"] {
+        let next = page::next_page(bytes, content_type);
+        if let Ok(NextPage::Linked(query) | NextPage::AfterMarker(query)) = next {
+            let url = url::with_parameters("https://h.example/v2/servers?limit=1", &query);
+            assert!(url.starts_with("https://h.example/v2/servers?"), "{url}");
+            // No URL is longer.
+            assert!(url.len() > 65_000 || url::check_url(&url).is_ok(), "{url}");
+        }
+    }
+}
+
+/// A server as Cloud Servers describes it.
+#[cfg(feature = "cloud")]
+pub fn cloud_servers(bytes: &[u8]) {
+    if let Ok(value) = serde_json::from_slice(bytes)
+        && let Some(server) = CloudServer::parse("DFW", &value)
+    {
+        let _ = server.status();
+        assert_eq!(server.to_json()["id"], server.id.as_str());
     }
 }
 
@@ -295,7 +355,12 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
         let targets: BTreeSet<String> =
             TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        assert_eq!(names_in(&root.join("corpus")), targets);
-        assert_eq!(names_in(&root.join("fuzz_targets")), targets);
+        for directory in ["corpus", "fuzz_targets"] {
+            let mut names = names_in(&root.join(directory));
+            if cfg!(not(feature = "cloud")) {
+                names.retain(|name| !name.starts_with("cloud_") && name != "json_layout");
+            }
+            assert_eq!(names, targets);
+        }
     }
 }

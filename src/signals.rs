@@ -86,13 +86,25 @@ fn not_ignored() -> impl Iterator<Item = i32> {
     ENDING_SIGNALS.into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0)
 }
 
-/// Lets `tidy_up` run before a signal ends the program.
+/// What runs before a signal ends the program.
+static TIDY_UPS: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
+
+fn tidy_ups() -> MutexGuard<'static, Vec<fn()>> {
+    TIDY_UPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets `tidy_up` run before a signal ends the program, after those of earlier calls.
 ///
 /// # Errors
 /// The handlers cannot be installed, or their thread cannot be started.
 pub fn on_signal(tidy_up: fn()) -> Result<()> {
-    spawn_handler(move |signal| {
-        tidy_up();
+    tidy_ups().push(tidy_up);
+    if tidy_ups().len() > 1 {
+        return Ok(());
+    }
+    // One thread runs them all: the end of another one would end the program in the middle.
+    spawn_handler(|signal| {
+        tidy_ups().iter().for_each(|tidy_up| tidy_up());
         die_by(signal);
     })
 }

@@ -1,7 +1,7 @@
 //! Where the body of a response goes as it comes: a file, or standard output.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::response::{CloudResponse, CopyError};
 use super::transfer::TransferProgress;
 use crate::error::{Error, Kind, Result, plain};
 use crate::state::replacement::{Durability, Replacement};
-use crate::{signals, ui};
+use crate::ui;
 
 /// A new file may be used by everybody whom the umask does not exclude.
 const NEW_FILE_MODE: Mode = Mode::from_bits_truncate(0o666);
@@ -64,7 +64,6 @@ impl Download {
         let place = place(path).map_err(|err| {
             Error::usage(format!("--output: {label} cannot be written: {}", plain(&err)))
         })?;
-        signals::on_signal(tidy_up)?;
         Ok(Download { place, label })
     }
 
@@ -120,7 +119,12 @@ fn place(path: &Path) -> io::Result<Place> {
             return Err(io::Error::other("it is a directory"));
         }
         Ok(metadata) if !metadata.is_file() => {
-            return OpenOptions::new().write(true).open(path).map(Place::Direct);
+            let file = OpenOptions::new().write(true).open(path)?;
+            // What comes may have control characters in it.
+            return match file.is_terminal() {
+                true => Err(io::Error::other("it is a terminal")),
+                false => Ok(Place::Direct(file)),
+            };
         }
         // A symbolic link stays one: the file that it leads to is replaced.
         Ok(metadata) => (path.canonicalize()?, Some(metadata.permissions().mode())),
@@ -140,8 +144,8 @@ fn place(path: &Path) -> io::Result<Place> {
     Ok(Place::Replaced { replacement, name, mode })
 }
 
-/// Leaves nothing behind when a signal ends the program.
-fn tidy_up() {
+/// Leaves nothing behind when a signal ends the program: no part of a file, no live line.
+pub fn tidy_up_transfer() {
     let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(path) = unfinished {
         let _ = std::fs::remove_file(path);

@@ -74,7 +74,27 @@ fn link((name, value): (&String, &Value)) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::url::{check_url, with_parameters};
     use super::*;
+
+    proptest! {
+        /// Whatever a link says, the token goes where it went before.
+        #[test]
+        fn the_next_page_is_at_the_same_place(link in ".{0,40}", name in ".{0,40}") {
+            let object = serde_json::json!({"servers_links": [{"rel": "next", "href": link}]});
+            let array = serde_json::json!([{"name": name}]);
+            for body in [object, array] {
+                let next = next_page(body.to_string().as_bytes(), "application/json");
+                if let Ok(NextPage::Linked(query) | NextPage::AfterMarker(query)) = next {
+                    let url = with_parameters("https://h.example/v2/servers?limit=1", &query);
+                    prop_assert!(url.starts_with("https://h.example/v2/servers?"), "{}", url);
+                    prop_assert_eq!(check_url(&url), Ok(()), "{}", url);
+                }
+            }
+        }
+    }
 
     #[test]
     fn links_and_markers() {

@@ -160,7 +160,10 @@ pub(super) fn describe(url: &str, err: ureq::Error, elapsed: Duration) -> Error 
         }
         ureq::Error::BodyExceedsLimit(_) => Error::new(
             Kind::NotUnderstood,
-            format!("the response from {url} is longer than {} MiB", MAX_BODY_BYTES >> 20),
+            format!(
+                "the response from {url} is longer than {} MiB; cloud api --output takes any length",
+                MAX_BODY_BYTES >> 20
+            ),
         ),
         other => {
             Error::new(Kind::NotUnderstood, format!("the response from {url} is not HTTP: {other}"))

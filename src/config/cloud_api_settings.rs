@@ -10,6 +10,7 @@ use crate::cli::{options, values};
 use crate::clock::BootInstant;
 use crate::error::{Error, Result};
 use crate::model::DataSource;
+use crate::ui::output;
 
 /// Where the body of the request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,17 +98,15 @@ impl CloudApiSettings {
         }
         let target = match sources.flag(&options::OUTPUT) {
             None => BodyTarget::Answer,
+            // It has to be whole to be laid out.
+            Some("-") if output::is_terminal() => BodyTarget::Answer,
             Some("-") => BodyTarget::Stream,
             Some(path) => BodyTarget::File(PathBuf::from(path)),
         };
         let cloud = CloudSettings::resolve(sources)?;
-        let is_transfer = matches!(body, BodySource::Upload(_)) || target != BodyTarget::Answer;
         let deadline = sources.given(&options::DEADLINE, values::positive_duration)?;
-        let end = match (is_transfer, deadline) {
-            (true, None) => cloud.started + NO_DEADLINE,
-            _ => cloud.end,
-        };
-        Ok(CloudApiSettings {
+        let mut settings = CloudApiSettings {
+            end: cloud.end,
             headers: sources.all(&options::HEADER, values::header)?,
             // There is nothing else to see.
             shows_head: sources.has(&options::INCLUDE) || method == Method::HEAD,
@@ -118,8 +117,16 @@ impl CloudApiSettings {
             body,
             target,
             pages,
-            end,
-        })
+        };
+        if settings.is_transfer() && deadline.is_none() {
+            settings.end = settings.cloud.started + NO_DEADLINE;
+        }
+        Ok(settings)
+    }
+
+    /// Whether bodies of any length are sent or received.
+    pub fn is_transfer(&self) -> bool {
+        matches!(self.body, BodySource::Upload(_)) || self.target != BodyTarget::Answer
     }
 }
 

@@ -1,9 +1,10 @@
 //! `cloud api`: sends an authenticated request, and prints the response.
 
-use crate::cloud::{Account, Call, CloudResponse, Download, Reader, fault_of};
+use crate::cloud::{Account, Call, CloudResponse, Download, Reader, fault_of, tidy_up_transfer};
 use crate::config::{BodyTarget, CloudApiSettings, PageRange, Sources};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::signals;
 use crate::ui::output;
 
 /// Sends the request, or those for all pages.
@@ -11,6 +12,9 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
     let settings = CloudApiSettings::resolve(sources, operands)?;
     let account = Account::new(settings.cloud.clone())?;
     let mut call = Call::new(&account, &settings)?;
+    if settings.is_transfer() {
+        signals::on_signal(tidy_up_transfer)?;
+    }
     let mut download = match &settings.target {
         // Nothing more is asked for once nobody reads it.
         BodyTarget::Answer if settings.pages == PageRange::All && !output::is_terminal() => {

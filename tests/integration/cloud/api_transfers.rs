@@ -164,6 +164,36 @@ fn an_upload_that_is_too_large_is_not_tried_again() {
     assert_eq!(world.cloud.count("PUT"), 2);
 }
 
+/// A body that is read into memory is bounded; one that is streamed is not.
+#[test]
+fn a_body_of_more_than_32_mib_has_to_be_streamed() {
+    let world = world();
+    let object = Response::bytes(200, "application/octet-stream", &vec![7; (32 << 20) + 1]);
+    world.cloud.fault(OBJECT, 3, What::Answer(object));
+    let whole = api(&world, &format!("files {OBJECT}"));
+    whole.expect(8).says("is longer than 32 MiB; cloud api --output takes any length");
+    assert_eq!(whole.text(), "");
+    assert_eq!(
+        api(&world, &format!("files {OBJECT} --output -")).expect(0).stdout.len(),
+        33_554_433
+    );
+    api(&world, &format!("files {OBJECT} --output old")).expect(0);
+    assert_eq!(world.home.path().join("old").metadata().unwrap().len(), 33_554_433);
+}
+
+/// What comes may have control characters in it.
+#[test]
+fn nothing_is_streamed_onto_a_terminal() {
+    let world = world();
+    let odd = Response::bytes(200, "text/plain", b"a\x1b[31mb\n");
+    world.cloud.fault(OBJECT, 1, What::Answer(odd));
+    let line = format!("cloud api files {OBJECT} --region dfw --output -");
+    assert_eq!(world.on_terminal(line.as_str()), "a\\u{1b}[31mb\n");
+    let line = format!("cloud api files {OBJECT} --region dfw --output /dev/stdout");
+    let shown = world.on_terminal(line.as_str());
+    assert!(shown.contains("/dev/stdout cannot be written: it is a terminal"), "{shown}");
+}
+
 #[test]
 fn a_terminal_shows_how_far_a_download_is() {
     let world = world();
