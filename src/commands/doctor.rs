@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{Arguments, options};
-use crate::clock::BootInstant;
 use crate::config::{DoctorSettings, PlainFormat, Setting, Sources};
-use crate::doctor::{self, ApiAccess, ApiPath, Colours, Detail, DoctorRequest, Subject, Unread};
-use crate::error::{Error, Result};
+use crate::doctor::{self, ApiAccess, Colours, Detail, DoctorRequest, Subject};
+use crate::error::Result;
 use crate::exit::Exit;
-use crate::region::{Detected, OnBrokenXenstore};
-use crate::session::{DETECT_TIMEOUT, Session};
+use crate::region::OnBrokenXenstore;
+use crate::session::Session;
 use crate::ui::{self, output};
 
 /// How much earlier than the whole command the collecting ends.
@@ -47,59 +46,20 @@ fn run_with(sources: &Sources, broken: Option<String>) -> Result<Exit> {
         (false, false) => Detail::Findings,
     };
     let session = Session::new(api, OnBrokenXenstore::GiveUp);
-    let root = sources.flag(&options::ROOT).unwrap_or("/");
+    let root = Path::new(sources.flag(&options::ROOT).unwrap_or("/"));
     doctor::run(DoctorRequest {
         subject: Subject {
             settings: sources.in_force().into_iter().map(describe).collect(),
             broken_settings: broken,
-            ..subject(&session, end, Path::new(root))
+            ..Subject::new(&session, root, end - MARGIN)
         },
-        api: api_access(session),
+        api: ApiAccess::new(session),
         only: sources.flags(&options::ONLY).flat_map(split_list).collect(),
         is_json: format == PlainFormat::Json,
         detail,
         colours: colours(),
         report: sources.flag(&options::REPORT).map(PathBuf::from),
     })
-}
-
-/// The API, if its endpoint is known.
-fn api_access(session: Session) -> Result<ApiAccess, Unread> {
-    let settings = session.settings();
-    if settings.endpoint.is_none() && session.region().known().is_none() {
-        let why = "the region is not known, so neither is the API".to_owned();
-        return Err(Unread::NotTried(why));
-    }
-    let soon = BootInstant::now() + DETECT_TIMEOUT;
-    let failed = |err: Error| Unread::Failed(err.message);
-    let endpoint = session.endpoint(soon).map_err(failed)?;
-    session.client(soon).map_err(failed)?;
-    let ca_file = settings.ca_file.as_ref();
-    let path = ApiPath {
-        target: session.target().map_err(failed)?,
-        trusted: ca_file.map(|file| format!("{} alone ({})", file.value.display(), file.origin)),
-        connect_timeout: settings.connect_timeout.value,
-        endpoint,
-    };
-    Ok(ApiAccess { session, path })
-}
-
-fn subject(session: &Session, end: BootInstant, root: &Path) -> Subject {
-    let api = session.settings();
-    let region = match session.region().detect(api.started + DETECT_TIMEOUT) {
-        Detected::Known(region, source) => Ok((region, source)),
-        Detected::NotYet(reason) | Detected::Unknown(reason) => Err(reason),
-    };
-    Subject {
-        started: api.started,
-        deadline: (end - MARGIN).max(api.started),
-        root: root.to_owned(),
-        state_dir: api.state_dir.value.clone(),
-        region,
-        is_configured: api.endpoint.is_some(),
-        settings: Vec::new(),
-        broken_settings: None,
-    }
 }
 
 /// A value in force with its origin.

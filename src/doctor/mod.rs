@@ -18,7 +18,7 @@ mod sshd;
 
 use std::path::PathBuf;
 
-pub(crate) use collect::{ApiAccess, ApiPath, Subject};
+pub(crate) use collect::{ApiAccess, Subject};
 pub(crate) use evidence::Unread;
 pub(crate) use render::{Colours, Detail};
 

@@ -2,8 +2,6 @@
 //! block that applies wins over what is outside, Include is read in place. Pure; files come from a
 //! callback. Source: sshd_config(5). The output of `sshd -T` has the same form.
 
-use std::collections::BTreeMap;
-
 use wildmatch::WildMatch;
 
 /// How deep Include may be nested. Source: OpenSSH, SERVCONF_MAX_DEPTH.
@@ -14,6 +12,9 @@ const DIRECTORY: &str = "/etc/ssh";
 
 /// The user that RackConnect logs in as.
 const USER: &str = "root";
+
+/// The keywords that say where it listens.
+const PORTS: [&str; 2] = ["port", "listenaddress"];
 
 /// Keywords whose values add up instead of the first one winning.
 const CUMULATIVE: [&str; 6] =
@@ -33,12 +34,33 @@ const DECISIVE: [&str; 7] = [
 /// What sshd is configured to do when root logs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SshdConfig {
-    outside: BTreeMap<String, Vec<String>>,
-    matched: BTreeMap<String, Vec<String>>,
+    outside: KeywordValues,
+    matched: KeywordValues,
     /// Match blocks that set something decisive, and whose condition cannot be told from here.
     pub(crate) undecided: Vec<String>,
     /// Files that could not be read.
     pub(crate) unreadable: Vec<String>,
+}
+
+/// The values of keywords in [`DECISIVE`] and [`PORTS`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct KeywordValues(Vec<(String, Vec<String>)>);
+
+impl KeywordValues {
+    fn get(&self, keyword: &str) -> Option<&[String]> {
+        let found = self.0.iter().find(|(known, _)| known == keyword);
+        found.map(|(_, values)| values.as_slice())
+    }
+
+    fn add(&mut self, keyword: String, values: &[String]) {
+        match self.0.iter_mut().find(|(known, _)| *known == keyword) {
+            None => self.0.push((keyword, values.to_vec())),
+            Some((_, known)) if CUMULATIVE.contains(&keyword.as_str()) => {
+                known.extend_from_slice(values);
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 /// Reads the files that a pattern names: each path with its text, or none if it cannot be read.
@@ -97,28 +119,28 @@ impl SshdConfig {
     }
 
     fn set(&mut self, keyword: String, values: &[String], state: &MatchState) {
+        let is_decisive = DECISIVE.contains(&keyword.as_str());
+        if !is_decisive && !PORTS.contains(&keyword.as_str()) {
+            return;
+        }
         let into = match state {
             MatchState::Outside => &mut self.outside,
             MatchState::Applies => &mut self.matched,
             MatchState::DoesNot => return,
             MatchState::Unknown(condition) => {
-                if DECISIVE.contains(&keyword.as_str()) {
+                if is_decisive {
                     let setting = values.join(" ");
                     self.undecided.push(format!("Match {condition}: {keyword} {setting}"));
                 }
                 return;
             }
         };
-        let is_cumulative = CUMULATIVE.contains(&keyword.as_str());
-        let known = into.entry(keyword).or_default();
-        if known.is_empty() || is_cumulative {
-            known.extend_from_slice(values);
-        }
+        into.add(keyword, values);
     }
 
     fn values(&self, keyword: &str) -> &[String] {
         let found = self.matched.get(keyword).or_else(|| self.outside.get(keyword));
-        found.map_or(&[], Vec::as_slice)
+        found.unwrap_or_default()
     }
 
     /// What `conditions` sets in Match blocks that apply holds here, too.
@@ -160,7 +182,7 @@ impl SshdConfig {
 
     /// Whether a Match block that applies to root sets a keyword.
     pub(crate) fn is_matched(&self, keyword: &str) -> bool {
-        self.matched.contains_key(&keyword.to_ascii_lowercase())
+        self.matched.get(&keyword.to_ascii_lowercase()).is_some()
     }
 
     /// The lists that limit who may log in, as they stand there.
@@ -305,7 +327,7 @@ mod tests {
         );
         assert_eq!(asked, ["/etc/ssh/sshd_config.d/*.conf", "/etc/ssh/secret"]);
         // The Match block ended with its file.
-        assert_eq!(config.outside["permitrootlogin"], ["no"]);
+        assert_eq!(config.outside.get("permitrootlogin"), Some(&["no".to_owned()][..]));
         assert_eq!(config.unreadable, ["/etc/ssh/secret"]);
         let mut endless = |_: &str| vec![("a".to_owned(), Some("Include a".to_owned()))];
         SshdConfig::parse("Include a", &mut endless);

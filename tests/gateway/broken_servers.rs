@@ -17,13 +17,13 @@ use crate::support::{self, Ended, PreparedServer, binary, ended};
 /// Two years.
 const TWO_YEARS: i64 = 2 * 365 * 86_400;
 
-/// Somebody else, as far as the server knows.
+/// The user id of another user.
 const NOBODY: u32 = 65_534;
 
 /// The server's address, by which the API knows it.
 const SERVER: &str = "10.182.21.219";
 
-/// A step for ever: DEPLOYED, with the gateway and a task.
+/// A step without an end: DEPLOYED, with the gateway and a task.
 pub fn step() -> Step {
     deployed().task("Cloud Server Created: Add \"rackconnect\" user", "DEPLOYED")
 }
@@ -90,13 +90,13 @@ impl Scene {
         fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a mode");
     }
 
-    /// From now on the API does that, whatever it is asked.
+    /// From now on the API plays this step.
     pub fn play(&self, step: Step) {
         let api = self.network.api.as_ref().expect("the API runs");
         api.set_script(SERVER.parse().expect("an address"), Script::of([step]));
     }
 
-    /// The server's address of the API is found by a name, which this nameserver knows.
+    /// From now on the API has a name, which a nameserver in the network knows.
     pub fn look_up_by(&mut self, questions: Questions) {
         let api: Ipv4Addr = API.parse().expect("an address");
         self.network.serve(move || nameserver::start(api, api, questions));
@@ -124,7 +124,7 @@ impl Scene {
         ended(self.network.start(shell).wait_with_output().expect("the shell ends"))
     }
 
-    /// Lets a command see the server's /etc, xenstore and settings.
+    /// Gives a command the server's /etc, xenstore and settings.
     fn place(&self, command: &mut Command) {
         command
             .env("XENSTORED_PATH", self.server.xenstore.path())
@@ -153,12 +153,12 @@ impl Scene {
     }
 }
 
-/// Whether a person can repair it with what `doctor` prints and nothing else.
+/// Whether the commands that `doctor` prints repair it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repair {
     /// By the printed commands.
     ByCommands,
-    /// Not here: it needs a person, or another machine than the test's.
+    /// Not in a test: a person has to decide, or the command would change the machine.
     Elsewhere,
 }
 
@@ -220,7 +220,7 @@ pub const BROKEN_SERVERS: [BrokenServer; 10] = [
             scene
         },
     ),
-    // The API can be used all the same, so nothing has failed.
+    // The API can be used nevertheless, so nothing has failed.
     BrokenServer::new(
         "AAAA is broken",
         "[WARNING] network.name: nameserver 10.191.5.5 responded with SERVFAIL when asked for AAAA",

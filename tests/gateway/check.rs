@@ -18,7 +18,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("check::default_routes_of_a_large_table", default_routes_of_a_large_table),
 ];
 
-/// The dump is given up behind the default routes; what is found must be the same.
+/// Reading stops behind the default routes; the result must be that of a whole dump.
 fn default_routes_of_a_large_table() {
     let network = Network::with(
         [deployed()],
@@ -42,7 +42,7 @@ fn default_routes_of_a_large_table() {
     let whole: Vec<_> = all.into_iter().filter(|route| route.is_default()).collect();
     assert_eq!(server.defaults(), whole);
     let (default, specific) = (&whole[0], server.route("100.0.7.0/24", PUBLIC, "eth0", 0));
-    // Removal reads the same list.
+    // Removing a route reads the same list.
     assert!(server.remove(default) && server.remove(&specific));
     assert_eq!(server.defaults(), whole[1..]);
     network.run(&["gateway", "check"]).expect(9);
@@ -59,7 +59,7 @@ fn the_gateway_is_the_default() {
          default via 198.51.100.1 dev eth0 proto boot metric 200\n"
     );
     assert_eq!(network.requests(), ["/v1/gateway_ip"]);
-    // On the interface that is named, if one is.
+    // With --interface only routes on that interface count.
     network.run(&["gateway", "check", "--interface", "eth1"]).expect(0);
     network
         .run(&["gateway", "check", "--interface", "eth0"])
@@ -105,7 +105,7 @@ fn none_is_assigned() {
             .text()
             .starts_with("{\"gateway\":null,\"matches\":false,\"used\":{\"gateway\":")
     );
-    // Nor does an API that cannot be reached hide it.
+    // The kernel's routes are also printed if the API cannot be reached.
     let mut command = network.agent(&["gateway", "check"]);
     network.stop_api();
     command.env_remove("RACKCONNECT_CA_FILE");
@@ -148,7 +148,7 @@ fn as_other_programs_are_told() {
         assert!(ended.expect(0).text().contains(says), "{}", ended.text());
         assert!(ended.text().contains("# eth0 has or had a default route"), "{}", ended.text());
     }
-    // What is gone from the kernel is not gone from what configures it.
+    // A default route that is gone from the kernel may still be in the configuration files.
     network.run(&["gateway", "set"]).expect(0);
     let ended = network.run(&["gateway", "show", "--as", "netplan"]);
     assert!(

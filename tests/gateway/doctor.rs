@@ -137,7 +137,7 @@ fn clocks() {
     expect_first(found.expect(0), "[WARNING] network.clock: this server's clock is 1h behind");
 }
 
-/// Each way makes other programs wait or fail, and this one neither.
+/// Each fault makes other programs wait or fail; this program only warns.
 fn broken_aaaa() {
     for (questions, says) in [
         (Questions::AaaaDropped, "does not answer"),
@@ -154,7 +154,7 @@ fn broken_aaaa() {
     }
 }
 
-/// What a person would do who knows nothing: run what stands behind the arrow, as it stands there.
+/// Runs the printed command of the first failure, as a user who knows nothing of RackConnect would.
 fn remedies() {
     if Command::new("ip").arg("-V").output().is_err() {
         eprintln!("NOT RUN: the remedies, since there is no ip(8) here");
@@ -164,7 +164,7 @@ fn remedies() {
     for broken in BROKEN_SERVERS.iter().filter(|it| it.repair == Repair::ByCommands) {
         let scene = (broken.make)();
         let mut found = scene.doctor(&[]);
-        // Behind a fault there can be another one.
+        // One fault can hide another.
         for _ in 0..3 {
             let lines = || found.stderr.lines();
             let Some(failed) = lines().position(|line| line.starts_with("[FAIL]")) else { break };
@@ -178,7 +178,7 @@ fn remedies() {
     assert!(repaired >= 4, "{repaired}");
 }
 
-/// Whatever swallows the packets, the answer comes in time.
+/// It ends in time with every kind of dead network. Prints the table of docs/doctor.md.
 fn dead_networks() {
     type Kill = fn(&mut Scene);
     let faults: [(&str, &str, Kill); 8] = [
@@ -208,7 +208,7 @@ fn dead_networks() {
         let found = scene.doctor(&[]);
         let time = started.elapsed();
         println!("| {what} | {:.1} s |", time.as_secs_f64());
-        // Ten seconds by itself; the rest is for a busy machine.
+        // It takes ten seconds at most; a busy machine may need longer.
         assert!(time < Duration::from_secs(30), "{what}: {time:?}");
         match check {
             "" => {

@@ -17,7 +17,7 @@ fn every_line() {
     assert!(commands > 5);
 }
 
-/// Runs the commands of a block and returns how many they are.
+/// Runs the commands of a block and returns their number.
 fn run(block: &Block) -> usize {
     let network = Network::usual();
     let bin = network.folder.path().join("bin");
@@ -37,7 +37,7 @@ fn run(block: &Block) -> usize {
         let expected: Vec<&str> = expected.lines().collect();
         assert_eq!(found.len(), expected.len(), "{}: $ {line}\n{shown}", block.place);
         for (found, expected) in found.iter().zip(expected) {
-            // What manages the interface depends on the machine: `…` stands for it.
+            // The network manager depends on the machine: `…` stands for it.
             assert!(matches(expected, found), "{}: $ {line}\n{shown}", block.place);
         }
         commands += 1;

@@ -23,7 +23,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("endurance::sigkill_of_both_at_any_step", sigkill_of_both_at_any_step),
 ];
 
-/// How many runs.
+/// The number of runs.
 fn runs() -> Option<usize> {
     std::env::var("RACKCONNECT_ENDURANCE").ok()?.parse().ok()
 }
@@ -35,7 +35,7 @@ fn no_lookup_fails_and_nothing_else_changes() {
     let (looked, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let watchers = {
         let (done, looked, failed) = (done.clone(), looked.clone(), failed.clone());
-        // Threads that are started in the namespace are in it.
+        // Threads inherit the network namespace.
         network.server.run(move || {
             let mut events = Events::subscribe().unwrap();
             let ended = done.clone();
@@ -92,7 +92,7 @@ fn no_lookup_fails_and_nothing_else_changes() {
     assert_eq!(failed.load(Ordering::SeqCst), 0);
 }
 
-/// A control group's SIGKILL: neither the process nor its guard can undo anything.
+/// SIGKILL for a whole control group: neither the process nor its guard can undo the change.
 fn sigkill_of_both_at_any_step() {
     let network = Network::unlimited(&[(PUBLIC, "eth0", 0)]);
     let before = network.server.routes();
@@ -112,7 +112,7 @@ fn sigkill_of_both_at_any_step() {
             }
         });
         until("the guard is gone", || guards(&network).is_empty());
-        // There is a default route at every moment, whatever it is.
+        // There is always some default route.
         assert!(!network.defaults().is_empty(), "after {last:?}");
         network.run_of_run(run, &["gateway", "confirm"]).expect(10);
         match network.server.routes() == after {
@@ -130,7 +130,7 @@ fn sigkill_of_both_at_any_step() {
     );
 }
 
-/// Lets a held program go on, and kills it after that delay.
+/// Releases a held process, and kills it after that delay.
 fn kill_after(held: Held, delay: Duration, others: impl Fn()) {
     let mut child = held.release();
     thread::sleep(delay);
@@ -152,7 +152,7 @@ fn sigkill_at_any_step() {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let last = SET[run % SET.len()];
         let held = Held::start(&network, command, last);
-        // Over the runs: every step, and different moments after it.
+        // The runs cover every step, and different delays after it.
         let delay = Duration::from_micros((run / SET.len() * 300 % 5_000) as u64);
         kill_after(held, delay, || {});
         let start = Instant::now();
@@ -172,7 +172,7 @@ fn sigkill_at_any_step() {
             true => undone += 1,
             false => {
                 kept += 1;
-                // It was verified: the next command leaves it, and it can be rolled back.
+                // The change was verified: the next command keeps it, and it can be rolled back.
                 let check = network.run_of_run(run, &["gateway", "check"]);
                 assert_eq!(check.expect(0).stderr, "", "after {last:?}");
                 network.run_of_run(run, &["gateway", "rollback"]).expect(0);

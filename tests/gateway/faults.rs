@@ -51,8 +51,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ),
 ];
 
-/// Each question had a TLS connection of its own. The second connection is the verification: it
-/// shows that the API is reachable through the new gateway, so it must be a new one.
+/// Regression: each request made a TLS connection of its own. The second connection here is the
+/// verification: it shows that the API is reachable through the new gateway, so it must be new.
 fn one_connection_for_all_questions() {
     let network = Network::with([Step::new("FAILED").gateway(GATEWAY)], &[(PUBLIC, "eth0", 0)]);
     network.run(&["gateway", "set"]).expect(0);
@@ -61,7 +61,7 @@ fn one_connection_for_all_questions() {
     assert_eq!(network.api.as_ref().unwrap().connections(), 2);
 }
 
-/// The public interface is deleted and created again under its name: it has another index.
+/// Deletes the public interface and creates it again under the same name, with another index.
 fn make_again(network: &Network) {
     let before = network.server.index("eth0");
     network.server.delete("eth0");
@@ -71,7 +71,8 @@ fn make_again(network: &Network) {
     assert_ne!(network.server.index("eth0"), before);
 }
 
-/// The old default route stayed lost: its interface was known by its index alone.
+/// Regression: the old default route was not restored, because the record had only the index of its
+/// interface.
 fn rollback_after_it_was_made_again() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
@@ -82,7 +83,7 @@ fn rollback_after_it_was_made_again() {
     assert_eq!(network.server.defaults()[0].interface, Some(network.server.index("eth0")));
 }
 
-/// It ended with 1, and the default route was lost.
+/// Regression: `gateway set` ended with 1, and the default route was lost.
 fn unconfirmed_after_it_was_made_again() {
     let network = Network::usual();
     let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "2s"]));
@@ -92,7 +93,8 @@ fn unconfirmed_after_it_was_made_again() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// "ip route prepend default via 198.51.100.1 dev #2" is not a command.
+/// Regression: the message suggested `ip route prepend default via 198.51.100.1 dev #2`, which is
+/// not a valid command.
 fn the_hint_names_an_interface_that_is_gone() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
@@ -103,7 +105,7 @@ fn the_hint_names_an_interface_that_is_gone() {
     network.expect(&[(GATEWAY, 0)]);
 }
 
-/// The record was read up to 256 KiB: the guard found nothing to guard.
+/// Regression: only 256 KiB of the record were read, so the guard did not find the change.
 fn three_thousand_default_routes() {
     let network = Network::usual();
     let template = network.server.route("default", PUBLIC, "eth0", 1).to_bytes();
@@ -121,7 +123,8 @@ fn three_thousand_default_routes() {
     assert_eq!(network.server.defaults(), before);
 }
 
-/// A stopped pager held the change where it was, unverified or unconfirmed.
+/// Regression: while a stopped pager read standard error, the change stayed unverified or
+/// unconfirmed.
 fn a_full_standard_error_holds_up_no_change() {
     let network = Network::usual();
     let (reader, full) = full_pipe();
@@ -131,7 +134,7 @@ fn a_full_standard_error_holds_up_no_change() {
     until("the change is made", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     until("it is undone", || record(&network).is_none() && guards(&network).is_empty());
     network.expect(&[(PUBLIC, 0)]);
-    // What it has to say comes afterwards.
+    // The messages are written when the reader continues.
     let mut reader = reader;
     let mut said = Vec::new();
     let reading = std::thread::spawn(move || reader.read_to_end(&mut said).map(|_| said));
@@ -141,7 +144,7 @@ fn a_full_standard_error_holds_up_no_change() {
     assert!(said.contains("not confirmed within 1s"), "{said}");
 }
 
-/// It ignored SIGTERM while its output blocked.
+/// Regression: SIGTERM was ignored while writing to standard error blocked.
 fn a_signal_ends_it_while_output_blocks() {
     use std::os::unix::process::ExitStatusExt;
     let network = Network::usual();
@@ -159,7 +162,7 @@ fn a_signal_ends_it_while_output_blocks() {
     network.expect(&[(GATEWAY, 0)]);
 }
 
-/// 19 and 70 seconds were seen.
+/// Regression: it took 19 and 70 seconds instead of the timeout.
 fn the_timeout_counts_while_the_region_is_unknown() {
     let network = Network::usual();
     let store = Store::default().with("vm-data/provider_data/provider", "Rackspace");
@@ -169,11 +172,12 @@ fn the_timeout_counts_while_the_region_is_unknown() {
     let start = Instant::now();
     let child = network.start(command);
     ended(child.wait_with_output().unwrap()).expect(124).says("the region is not known yet");
-    // A slow machine takes longer, but not as long as the deadline of one question (70 s).
+    // A slow machine takes longer, but not as long as the deadline of one request (70 s).
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
 
-/// `gateway rollback` hung on a FIFO in place of gateway.lock, and of the configuration.
+/// Regression: `gateway rollback` hung on a FIFO in place of gateway.lock or the configuration
+/// file.
 fn what_is_no_file_hangs_nothing() {
     let network = Network::usual();
     for name in ["gateway.lock", "gateway-undo.json", "gateway-keep.lock"] {
@@ -202,7 +206,7 @@ fn what_is_no_file_hangs_nothing() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// It was ignored.
+/// Regression: the option was ignored.
 fn show_refuses_an_interface_without_as() {
     let network = Network::usual();
     network.run(&["gateway", "show", "--interface", "eth1"]).expect(2).says("--as");
@@ -236,7 +240,7 @@ fn a_countdown_on_a_terminal() {
     }
 }
 
-/// `ip rule` was blamed.
+/// Regression: the message blamed a rule (`ip rule`).
 fn another_default_in_front_is_named() {
     let network = Network::with([deployed()], &[(PUBLIC, "eth0", 100)]);
     let held = Held::at(&network, &["gateway", "set"], "routes changed");
@@ -249,7 +253,7 @@ fn another_default_in_front_is_named() {
     network.expect(&[("10.182.0.1", 0), (PUBLIC, 100)]);
 }
 
-/// Probes were tried one after the other, five seconds each.
+/// Regression: probes were tried one after the other, five seconds each.
 fn dead_probes_do_not_delay_a_good_one() {
     let network = Network::usual();
     let dead: Vec<String> = (1..9).map(|host| format!("198.51.100.{}", 100 + host)).collect();
@@ -283,7 +287,7 @@ fn after(network: &Network, first: &str, arguments: &[&str]) -> Ended {
     ended(network.start(command).wait_with_output().unwrap())
 }
 
-/// Without its undo on disk, no change begins.
+/// No change begins until its record is on disk.
 fn a_full_disk_refuses_a_change_before_anything_is_changed() {
     let network = Network::usual();
     after(&network, "ulimit -f 0", &["gateway", "set"]).expect(10).says("cannot take the undo");
@@ -292,7 +296,7 @@ fn a_full_disk_refuses_a_change_before_anything_is_changed() {
     assert!(guards(&network).is_empty());
 }
 
-/// The table of SECURITY.md.
+/// The modes are those in SECURITY.md.
 fn the_files_of_a_change_are_private_whatever_the_umask() {
     use std::os::unix::fs::MetadataExt;
     for umask in ["umask 000", "umask 077"] {
@@ -305,7 +309,8 @@ fn the_files_of_a_change_are_private_whatever_the_umask() {
     }
 }
 
-/// The rollback wrote its record before it restored the route, and gave up where that failed.
+/// Regression: the rollback wrote its record before it restored the route, and gave up if that
+/// failed.
 fn a_full_disk_blocked_a_rollback() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
@@ -313,12 +318,13 @@ fn a_full_disk_blocked_a_rollback() {
     after(&network, "ulimit -f 0", &["gateway", "rollback"]).expect(0).says("cannot take the undo");
     network.expect(&[(PUBLIC, 0)]);
     assert_eq!(record(&network), None);
-    // Without a record, nothing is undone again.
+    // Without a record there is nothing to undo.
     network.run(&["gateway", "rollback"]).expect(10);
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// The new route worked, and was taken back since "kept" could not be written.
+/// Regression: a verified route was removed again because "kept" could not be written to the
+/// record.
 fn a_verified_change_was_undone_for_want_of_a_record() {
     let network = Network::usual();
     let held = Held::at(&network, &["gateway", "set"], "change verified");

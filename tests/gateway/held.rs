@@ -28,7 +28,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ),
 ];
 
-/// Which signal ended it. One that is still stopped or held fails the test.
+/// The signal that ended the process. Panics if it is still stopped or held.
 fn ended_by(child: &mut Child) -> Option<i32> {
     let mut status = None;
     until("it is ended", || {
@@ -38,8 +38,8 @@ fn ended_by(child: &mut Child) -> Option<i32> {
     status.unwrap().signal()
 }
 
-/// The guard had undone it, and then the old route was removed, the only one: neither guard nor
-/// record was left.
+/// Regression: the process went on after the guard had undone its change, and removed the old
+/// route, which was the only one; there was neither a guard nor a record any more.
 fn it_goes_on_after_the_guard_has_undone_it() {
     for step in ["route added", "route removed"] {
         let network = Network::usual();
@@ -53,7 +53,7 @@ fn it_goes_on_after_the_guard_has_undone_it() {
     }
 }
 
-/// It held the lock for ever, although its change was undone.
+/// Regression: the process kept the lock forever, although its change had been undone.
 fn stopped_while_it_waits_for_a_confirmation() {
     let network = Network::usual();
     let before = network.server.routes();
@@ -67,7 +67,7 @@ fn stopped_while_it_waits_for_a_confirmation() {
     network.expect(&[(GATEWAY, 0)]);
 }
 
-/// Neither is the change undone nor its process ended, however long that takes to say so.
+/// The change is not undone, and the process is not killed, however long its last message takes.
 fn a_change_that_was_kept_is_left_alone() {
     let network = Network::usual();
     let mut held = Held::at(&network, &["gateway", "set"], "change verified");
@@ -103,7 +103,7 @@ fn the_undo_is_forgotten_between_the_steps() {
     assert_eq!(network.server.routes(), before);
 }
 
-/// The old route was removed then, and there was no default route until it was put back.
+/// Regression: the old route was removed, and there was no default route until the undo.
 fn the_new_route_goes_between_the_steps() {
     let network = Network::usual();
     let before = network.server.routes();
@@ -115,7 +115,7 @@ fn the_new_route_goes_between_the_steps() {
     assert_eq!(network.server.routes(), before);
 }
 
-/// The dead gateway stayed, and nobody knew what had been before it.
+/// Regression: the dead gateway stayed, and the routes before the change were not known any more.
 fn a_lost_record_disarmed_the_guard() {
     let network = dead();
     let before = network.server.routes();
@@ -128,8 +128,8 @@ fn a_lost_record_disarmed_the_guard() {
     assert_eq!(network.server.routes(), before);
 }
 
-/// The first that failed ended the undo: the dead gateway stayed, alone or taking turns with what
-/// came back.
+/// Regression: the undo ended at the first route that could not be restored, so the dead gateway
+/// stayed, alone or in turn with the routes that were.
 fn one_route_that_could_not_come_back_kept_the_others() {
     let other = "10.182.0.1";
     for before in

@@ -52,7 +52,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ),
 ];
 
-/// `gateway keep`, and what systemd would be told.
+/// A running `gateway keep` with the messages that it sends to systemd.
 struct Keep {
     child: Child,
     notify: UnixDatagram,
@@ -139,7 +139,7 @@ fn puts_back_without_the_api() {
     keep.end(SIGTERM).expect(0).says("was lost: 10.182.127.198 is put back");
 }
 
-/// Asking took all of its attention once, for as long as the API took to answer.
+/// Regression: a lost route was not restored while a request was waiting for the API.
 fn does_not_wait_for_an_api_that_hangs() {
     let network = Network::usual();
     let mut keep = Keep::start(&network);
@@ -154,7 +154,7 @@ fn does_not_wait_for_an_api_that_hangs() {
         until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     }
     assert_eq!(network.requests().len(), asked + 1, "the first question is still open");
-    // SIGTERM ends it in the middle of the question.
+    // SIGTERM ends it during the request.
     keep.end(SIGTERM).expect(0);
 }
 
@@ -184,7 +184,8 @@ fn replaces_anothers_default_and_asks() {
     keep.end(SIGTERM).expect(0);
 }
 
-/// It saw its own in front, and the kernel took turns between the two.
+/// Regression: a default route of the same metric behind its own was left, and the kernel
+/// distributed packets between the two.
 fn one_behind_ours_goes_too() {
     let network = Network::usual();
     let mut keep = Keep::start(&network);
@@ -218,7 +219,7 @@ fn waits_for_the_gateway() {
         Network::with([Step::new("DEPLOYING").requests(2), deployed()], &[(PUBLIC, "eth0", 0)]);
     let mut keep = Keep::start(&network);
     keep.until("STATUS=waiting: no gateway is assigned");
-    // Up at once, while there is nothing to set yet.
+    // Ready at once, although there is no gateway to set yet.
     keep.until("READY=1");
     network.expect(&[(PUBLIC, 0)]);
     keep.until("is the default gateway");
@@ -265,8 +266,8 @@ fn the_gateway_moves() {
         "10.182.21.219".parse().unwrap(),
         Script::of([Step::new("DEPLOYED").gateway("10.182.100.1")]),
     );
-    // Nothing is asked before it is lost; then the old one is put back at once, and the new one
-    // set.
+    // No request is sent until the route is lost. Then the old gateway is restored at once, and the
+    // new one is set after the API has answered.
     network.server.remove(&network.server.defaults()[0]);
     keep.until("10.182.127.198 is put back");
     keep.until("10.182.100.1 on eth1 is the default gateway");
@@ -300,7 +301,7 @@ fn ends_by_other_signals() {
     }
 }
 
-/// What it had verified, it knew for as long as it ran itself.
+/// Regression: the last verified gateway was forgotten when the process ended.
 fn remembers_what_was_verified() {
     let mut network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
@@ -325,7 +326,7 @@ fn one_alone() {
     keep.end(SIGTERM).expect(0);
 }
 
-/// The boot waited for an API that hung, or for a region that did not come.
+/// Regression: booting waited for an API that hung, or for a region that was never known.
 fn keeps_no_boot_waiting() {
     let network = Network::usual();
     let api = network.api.as_ref().unwrap();
@@ -347,15 +348,15 @@ fn keeps_no_boot_waiting() {
     }
 }
 
-/// It waited for ever.
+/// Regression: it waited forever.
 fn an_ipv6_gateway_is_refused() {
     let network = Network::with([Step::new("DEPLOYED").gateway("fd00::1")], &[(PUBLIC, "eth0", 0)]);
     network.run(&["gateway", "keep"]).expect(10).says("IPv6");
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// Its own changes were taken for news, so that it tried every five seconds, and gave up after five
-/// times.
+/// Regression: events of its own changes triggered another attempt every five seconds, and it gave
+/// up after five of them.
 fn a_dead_gateway_is_not_hurried() {
     let network =
         Network::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
@@ -370,7 +371,7 @@ fn a_dead_gateway_is_not_hurried() {
     let twice = network.requests().len();
     assert!(twice > asked);
     until("it asks again", || network.requests().len() > twice);
-    // The second pause: 10 s, less a tenth at most, and what passed before the clock was started.
+    // The second backoff is 10 s, less at most a tenth and the time before the clock was started.
     assert!(start.elapsed() > Duration::from_secs(7), "{:?}", start.elapsed());
     keep.end(SIGTERM).expect(0);
 }
@@ -396,8 +397,8 @@ fn a_flood_of_events() {
     keep.end(SIGTERM).expect(0).says("kernel notifications were lost");
 }
 
-/// A change to the dead gateway whose process and guard are killed, and whose undo has no interface
-/// any more.
+/// Leaves a change to the dead gateway that cannot be undone: its process and its guard are killed,
+/// and the interface of the old route is gone.
 fn stuck(network: &Network) {
     let mut set = network.start(network.agent(&["gateway", "set"]));
     until("the dead gateway is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
@@ -414,7 +415,8 @@ fn script(network: &Network, step: Step) {
     network.api.as_ref().unwrap().set_script("10.182.21.219".parse().unwrap(), Script::of([step]));
 }
 
-/// It set nothing ever again, not even where no default route was left.
+/// Regression: with an undo that cannot be finished it never set a gateway again, even without any
+/// default route.
 fn an_undo_that_cannot_be_finished_does_not_stop_it() {
     for lost in [false, true] {
         let network = dead();
@@ -427,12 +429,12 @@ fn an_undo_that_cannot_be_finished_does_not_stop_it() {
         keep.until("10.182.127.198 on eth1 is the default gateway");
         network.expect(&[(GATEWAY, 0)]);
         keep.end(SIGTERM).expect(0).says("could not be put back");
-        // What nobody could put back then is not forgotten.
+        // The route that could not be restored then can still be rolled back to.
         network.server.up("eth0", true);
         network.run(&["gateway", "rollback"]).expect(0);
         network.expect(&[(PUBLIC, 0)]);
     }
-    // A gateway that is dead in its turn loses nothing of it either.
+    // It also can after another dead gateway.
     let network = dead();
     stuck(&network);
     script(&network, Step::new("DEPLOYED").gateway("10.182.127.200"));
@@ -444,7 +446,7 @@ fn an_undo_that_cannot_be_finished_does_not_stop_it() {
     keep.end(SIGTERM).expect(0);
 }
 
-/// It knew of none, since the last change was not known to be good.
+/// Regression: it knew no verified gateway, because the last change had not been verified.
 fn it_remembers_what_was_before_an_undo_that_is_stuck() {
     let mut network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
@@ -453,7 +455,7 @@ fn it_remembers_what_was_before_an_undo_that_is_stuck() {
     script(&network, Step::new("DEPLOYED").gateway(DEAD));
     stuck(&network);
     network.server.remove(&network.server.defaults()[0]);
-    // Its files go with the API.
+    // The API's CA file is removed with it.
     let mut command = network.agent(&["gateway", "keep"]);
     command.env_remove("RACKCONNECT_CA_FILE");
     network.stop_api();
@@ -463,7 +465,7 @@ fn it_remembers_what_was_before_an_undo_that_is_stuck() {
     ended(child.wait_with_output().unwrap()).expect(0).says("was lost: 10.182.127.198 is put back");
 }
 
-/// Whoever held the lock, the server stood without a default route for as long.
+/// Regression: a lost default route was not restored while another process held the lock.
 fn puts_back_beside_a_held_lock() {
     let network = Network::usual();
     let mut keep = Keep::start(&network);
@@ -474,11 +476,11 @@ fn puts_back_beside_a_held_lock() {
     until("it waits", || network.folder.path().join("gateway.sock").exists());
     until("the new one is there", || network.defaults() == [("10.182.100.1".to_owned(), 0)]);
     keep.until("STATUS=waiting: another change of the default route is under way");
-    // It has a default route: nothing is put beside it.
+    // There is a default route, so no other one is added.
     network.expect(&[("10.182.100.1", 0)]);
     network.server.remove(&network.server.defaults()[0]);
     until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
-    // A process that hangs holds it, too.
+    // A process that hangs holds the lock as well.
     kill(&set, SIGSTOP);
     network.server.remove(&network.server.defaults()[0]);
     until("it is put back", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
@@ -487,7 +489,8 @@ fn puts_back_beside_a_held_lock() {
     set.wait().unwrap();
 }
 
-/// Where the folder was gone, or spoilt, no lock could be had, and no default route came back.
+/// Regression: without a usable state directory there was no lock, and a lost default route was not
+/// restored.
 fn puts_back_without_its_folder() {
     for spoilt in [false, true] {
         let mut network = Network::usual();
@@ -509,8 +512,9 @@ fn puts_back_without_its_folder() {
     }
 }
 
-/// A xenstore that was silent for two seconds was a wrong configuration, and a state folder that
-/// could not be made a contention: after neither does systemd start it again.
+/// Regression: a xenstore that did not answer for two seconds was reported as a wrong
+/// configuration, and a state directory that could not be created as another running `keep`.
+/// systemd does not restart it after either.
 fn passing_trouble_at_the_start_is_not_its_end() {
     let network = Network::usual();
     let provider = "vm-data/provider_data/provider";
@@ -528,7 +532,7 @@ fn passing_trouble_at_the_start_is_not_its_end() {
             .env("RACKCONNECT_DEADLINE", "1h");
     });
     keep.until("READY=1");
-    // It answers, and the question that is under way goes on with what it says.
+    // xenstore answers, and the request that waits for the region continues with it.
     store.fault(Fault::None);
     store.set("vm-data/provider_data/region", "iad");
     let mut stderr = std::io::BufReader::new(keep.child.stderr.take().unwrap());
@@ -546,7 +550,7 @@ fn passing_trouble_at_the_start_is_not_its_end() {
     command.env("RACKCONNECT_STATE_DIR", in_the_way.join("state"));
     ended(network.start(command).wait_with_output().unwrap()).expect(1).says("cannot be made");
 
-    // What does not pass ends it.
+    // An error that is permanent ends it.
     store.remove("vm-data/provider_data/region");
     store.set(provider, "Amazon");
     ended(network.start(agent()).wait_with_output().unwrap()).expect(2).says("\"Amazon\"");

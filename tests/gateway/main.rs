@@ -24,10 +24,10 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    // Before any thread: a process with more than one cannot take a user namespace.
+    // Before any thread starts: a process with several threads cannot enter a user namespace.
     let entered = namespace::enter();
     let mut arguments = Arguments::from_args();
-    // They mostly wait.
+    // Most tests wait for something.
     arguments.test_threads = arguments.test_threads.or(Some(16));
     if let Err(why) = &entered
         && !arguments.list

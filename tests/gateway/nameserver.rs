@@ -7,7 +7,7 @@ use std::thread;
 use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Packet, QTYPE, RCODE, ResourceRecord, TYPE};
 
-/// What becomes of questions.
+/// How questions are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Questions {
     /// None is answered.

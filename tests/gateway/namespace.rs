@@ -15,7 +15,7 @@ use rackconnect_agent::netlink::{Netlink, Route, Writer};
 /// VETH_INFO_PEER (`linux/veth.h`).
 const VETH_INFO_PEER: u16 = 1;
 
-/// Takes user and network namespaces of its own, as root or not. Before any thread starts.
+/// Enters new user and network namespaces, as root or not. To be called before any thread starts.
 pub fn enter() -> Result<(), String> {
     let (uid, gid) = (getuid(), getgid());
     if uid.is_root() && unshare(CloneFlags::CLONE_NEWNET).is_ok() {
@@ -52,7 +52,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A new one, with `lo` up.
+    /// A new namespace, with `lo` up.
     pub fn new() -> Namespace {
         let (jobs, inbox) = channel::<Job>();
         let (sender, receiver) = channel();
@@ -109,7 +109,7 @@ impl Namespace {
         other.up(other_name, true);
     }
 
-    /// The number of an interface.
+    /// The index of an interface.
     pub fn index(&self, name: &str) -> u32 {
         let name = name.to_owned();
         self.netlink(move |netlink| {
@@ -222,7 +222,7 @@ impl Namespace {
         Route::read(&bytes).unwrap()
     }
 
-    /// Adds a route behind its twins.
+    /// Adds a route behind others of the same destination and metric.
     pub fn append(&self, route: &Route) {
         self.append_many([route.clone()]);
     }
@@ -253,7 +253,7 @@ impl Namespace {
         self.netlink(move |netlink| netlink.remove(&route).expect("a route"))
     }
 
-    /// Adds a route in front.
+    /// Adds a route in front of others of the same destination and metric.
     pub fn prepend(&self, route: &Route) {
         let route = route.clone();
         self.netlink(move |netlink| {
@@ -271,7 +271,7 @@ impl Namespace {
         self.netlink(|netlink| netlink.defaults(libc::AF_INET as u8).expect("the routes"))
     }
 
-    /// Lets packets through that are for others.
+    /// Switches forwarding on.
     pub fn forward(&self) {
         self.run(|| {
             fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forwarding can be switched on")

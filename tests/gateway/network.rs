@@ -20,9 +20,9 @@ use crate::support::{self, Ended, bare_agent, ended};
 pub const GATEWAY: &str = "10.182.127.198";
 /// Where the server's default route goes without RackConnect.
 pub const PUBLIC: &str = "198.51.100.1";
-/// A host of the internet, wherever one goes out.
+/// A host on the internet that both gateways lead to.
 pub const HOST: &str = "203.0.113.10";
-/// A host that only the public gateway leads to.
+/// A host on the internet that only the public gateway leads to.
 pub const PUBLIC_HOST: &str = "203.0.113.20";
 /// The API.
 pub const API: &str = "10.191.5.5";
@@ -33,11 +33,11 @@ pub const API_PORT: u16 = 8443;
 pub struct Network {
     /// The server.
     pub server: Namespace,
-    /// What ServiceNet's router and the RackConnect gateway are.
+    /// ServiceNet's router and the RackConnect gateway.
     pub router: Namespace,
     /// The API.
     pub api: Option<Simulator>,
-    /// For the agent's state.
+    /// The state directory.
     pub folder: TempDir,
     /// Where the public default route goes.
     pub public: Namespace,
@@ -55,7 +55,7 @@ impl Network {
         Network::build(steps, service_net, prefix, support::config())
     }
 
-    /// The usual server, with an API that any number of requests can be made to.
+    /// The usual server, with an API that has no rate limit.
     pub fn unlimited(defaults: &[(&str, &str, u32)]) -> Network {
         let network = Network::build(
             [deployed()],
@@ -101,7 +101,7 @@ impl Network {
         router.append(&router.route("10.191.5.5/32", "192.0.2.2", "b0", 0));
         router.append(&router.route("203.0.113.10/32", "192.0.2.2", "b0", 0));
         for servicenet in ["10.176.0.0/12", "10.208.0.0/12"] {
-            // On a /19 the ServiceNet router is not on-link: the flag says that it is.
+            // On a /19 the ServiceNet router is not on-link, unless the flag says so.
             let gateway = if prefix == 17 { "10.182.0.1" } else { GATEWAY_OF_19 };
             if prefix != 17 && servicenet == "10.176.0.0/12" {
                 router.address("s1", GATEWAY_OF_19, 19);
@@ -126,7 +126,7 @@ impl Network {
         Network { server, router, api: Some(api), folder, public, beyond }
     }
 
-    /// A server of those default routes, as (gateway, interface, metric).
+    /// A server with those default routes, as (gateway, interface, metric).
     pub fn with(steps: impl IntoIterator<Item = Step>, defaults: &[(&str, &str, u32)]) -> Network {
         let network = Network::bare(steps);
         network.add(defaults);
@@ -167,8 +167,8 @@ impl Network {
         self.server.run(move || command.spawn().expect("the agent starts"))
     }
 
-    /// The agent with a state folder of its own, so that its requests are not counted with those of
-    /// other runs.
+    /// The agent with a state directory of its own, so that its requests do not count for other
+    /// runs.
     pub fn agent_of_run(&self, run: usize, arguments: &[&str]) -> Command {
         let mut command = self.agent(arguments);
         command.env("RACKCONNECT_STATE_DIR", self.folder.path().join(run.to_string()));
@@ -201,7 +201,7 @@ impl Network {
         assert_eq!(self.defaults(), expected);
     }
 
-    /// What the API was asked.
+    /// The paths that the API was asked for.
     pub fn requests(&self) -> Vec<String> {
         let api = self.api.as_ref().expect("the API runs");
         api.log().iter().map(|request| request.path.clone()).collect()
@@ -218,7 +218,7 @@ impl Network {
         self.beyond.run(move || drop(api));
     }
 
-    /// Puts something else in its place, at its port.
+    /// Replaces the API by something else at its port.
     pub fn replace_api(&mut self, with: impl FnOnce(u16) + Send + 'static) {
         self.stop_api();
         self.serve(move || with(API_PORT));
@@ -228,7 +228,7 @@ impl Network {
 /// A gateway on the server's /19, ending in .255.
 pub const GATEWAY_OF_19: &str = "10.182.4.255";
 
-/// A step for ever: DEPLOYED, with the gateway.
+/// A step without an end: DEPLOYED, with the gateway.
 pub fn deployed() -> Step {
     Step::new("DEPLOYED").gateway(GATEWAY)
 }

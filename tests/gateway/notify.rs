@@ -31,7 +31,7 @@ fn wait_says_how_far_it_is() {
     assert_eq!(lines[0], "STATUS=DEPLOYING");
     assert!(lines[lines.len() - 2].starts_with("STATUS=DEPLOYED after"), "{lines:?}");
     assert_eq!(lines.last().unwrap(), "READY=1");
-    // A COMMAND speaks for itself.
+    // With a COMMAND, `READY=1` is left to that.
     let lines = told(&[Step::new("DEPLOYED")], &["wait", "--", "true"]);
     assert!(lines.iter().all(|line| line.starts_with("STATUS=")), "{lines:?}");
     let lines = told(&[Step::new("FAILED")], &["wait"]);

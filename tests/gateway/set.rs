@@ -145,7 +145,8 @@ fn two_at_one_metric() {
     network.expect(&[(PUBLIC, 0), ("10.182.0.1", 0)]);
 }
 
-/// It was taken for one of the main table that takes turns with ours.
+/// Regression: the route in table 77 was taken for a default route of the main table with the same
+/// metric as ours.
 fn a_rule_goes_before_the_main_table() {
     let network = Network::usual();
     let mut other = network.server.route("default", PUBLIC, "eth0", 0);
@@ -169,8 +170,8 @@ fn a_rule_goes_before_the_main_table() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// The kernel takes turns among routes of one metric, and was asked at a moment when it was ours'
-/// turn: networkd appends its own behind ours.
+/// Regression: the kernel distributes packets among routes of one metric, and the check saw only
+/// ours. networkd appends its route behind ours.
 fn ours_is_not_alone() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
@@ -186,7 +187,7 @@ fn ours_is_not_alone() {
     network.run(&["gateway", "set"]).expect(0);
     network.expect(&[(GATEWAY, 0)]);
     network.run(&["gateway", "check"]).expect(0);
-    // What was behind ours comes back behind it, and what was in front in front.
+    // The rollback restores the order of the routes.
     network.run(&["gateway", "rollback"]).expect(0);
     network.expect(&[(GATEWAY, 0), (PUBLIC, 0)]);
     network.server.prepend(&network.server.route("default", "198.51.100.9", "eth0", 0));
@@ -247,7 +248,7 @@ fn every_attribute_comes_back() {
     network.expect(&[(GATEWAY, 42)]);
     network.run(&["gateway", "rollback"]).expect(0);
     assert_eq!(server.routes(), before);
-    // A gateway that is on-link because somebody said so.
+    // A gateway that is on-link because of the flag.
     assert!(server.remove(&before[0]));
     let mut onlink = server.route("default", "198.18.0.1", "eth0", 0);
     onlink.flags = rackconnect_agent::netlink::ONLINK;
@@ -261,7 +262,7 @@ fn every_attribute_comes_back() {
 fn several_next_hops_are_not_touched() {
     let network = Network::bare([deployed()]);
     let server = &network.server;
-    // struct rtnexthop, twice, each with a gateway.
+    // Two of struct rtnexthop, each with a gateway.
     let hop = |interface: &str, gateway: [u8; 4]| {
         let mut hop = vec![16, 0, 0, 0];
         hop.extend(server.index(interface).to_ne_bytes());
@@ -312,8 +313,8 @@ fn other_types_of_service_and_tables_are_not_touched() {
     network.expect(&[(GATEWAY, 0)]);
 }
 
-/// As an ordinary user, where there are any: in a user namespace of the test's there is one user
-/// alone.
+/// Runs a command as an unprivileged user; none in a user namespace of the test's own, which has a
+/// single user.
 pub fn as_nobody(mut command: Command) -> Option<Command> {
     let whole =
         fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
@@ -348,8 +349,8 @@ fn no_privilege_is_refused() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// In a user namespace of its own a process has every capability, but none over the network around
-/// it.
+/// A process in a new user namespace has every capability there, but none over the network
+/// namespace that it came from.
 fn a_kernel_that_refuses_leaves_everything() {
     let network = Network::usual();
     let agent = network.agent(&["gateway", "set"]);
@@ -459,7 +460,8 @@ fn a_named_interface() {
     network.run(&["gateway", "set", "--interface", "eth0"]).expect(10).says("not on-link on eth0");
     network.run(&["gateway", "set", "--interface", "eth7"]).expect(10).says("no interface");
     network.run(&["gateway", "set", "--interface", "a/b"]).expect(2);
-    // The public interface has the same addresses: the routes of ServiceNet tell them apart.
+    // The public interface has an address in the same subnet: ServiceNet's routes tell the
+    // interfaces apart.
     network.server.address("eth0", "10.182.99.99", 17);
     network.run(&["gateway", "set", "--interface", "eth1"]).expect(0);
     network.expect(&[(GATEWAY, 0)]);
@@ -517,7 +519,7 @@ fn gives_up_waiting() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// A gateway that nobody is.
+/// An address that no host has.
 pub const DEAD: &str = "10.182.127.199";
 
 pub fn dead() -> Network {
@@ -571,7 +573,7 @@ fn an_entry_of_the_administrator_is_believed() {
 fn an_interface_without_arp() {
     let network = dead();
     network.server.flag("eth1", libc::IFF_NOARP, true);
-    // Without ARP each end has to be told of the other.
+    // Without ARP each end needs a neighbour entry for the other.
     neighbour(
         &network.server,
         "eth1",
@@ -670,7 +672,7 @@ fn confirmed_from_another_session() {
     let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
     until_it_awaits_confirmation(&mut child);
     let requests = network.requests().len();
-    // Whatever the configuration is like.
+    // Also with a configuration that cannot be read.
     let broken = network.folder.path().join("broken.toml");
     fs::write(&broken, "region = 7\nstate_dir = '/nowhere'\n[").unwrap();
     let mut confirm = network.agent(&["gateway", "confirm"]);
@@ -717,7 +719,8 @@ fn enter_on_the_terminal() {
     let mut command = network.agent(&["gateway", "set"]);
     command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = network.spawn(command);
-    // Without --confirm: a terminal is enough. What is typed before the question does not count.
+    // On a terminal the change waits for Enter without --confirm. An Enter typed before the
+    // question does not count.
     nix::unistd::write(&pty.master, b"\n").unwrap();
     until("it waits", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
     std::thread::sleep(Duration::from_millis(500));
@@ -729,13 +732,14 @@ fn enter_on_the_terminal() {
     network.expect(&[(GATEWAY, 0)]);
 }
 
-/// It was stopped (SIGTTOU), with the new route in place, until the guard undid it.
+/// Regression: the process was stopped (SIGTTOU) with the new route in place, until the guard undid
+/// the change.
 fn in_the_background_of_a_terminal() {
     let network = Network::usual();
     let pty = nix::pty::openpty(None, None).expect("a terminal");
     let agent = network.agent(&["gateway", "set", "--confirm", "50s"]);
-    // A session of its own on the terminal, whose shell has job control: what follows "&" is in the
-    // background.
+    // A new session on the terminal, with a shell that has job control: a command with "&" is in
+    // the background.
     let mut command = Command::new("setsid");
     command
         .args(["--ctty", "sh", "-mc", "\"$@\" & wait $!", "sh"])
@@ -750,14 +754,14 @@ fn in_the_background_of_a_terminal() {
     network.expect(&[(GATEWAY, 0)]);
 }
 
-/// The second one knew nothing of the default route that the first one had replaced.
+/// Regression: the second change did not record the default route that the first one had replaced.
 fn a_second_set_remembers_the_first() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
-    // The network is rewritten, as by a restart of its service.
+    // The route is lost, as after a restart of the network service.
     let ours = network.server.defaults().remove(0);
     network.server.remove(&ours);
-    // What fails in between does not lose it, either.
+    // A change that fails in between does not lose the record either.
     network.run(&["gateway", "set", "--confirm", "10ms"]).expect(10).says("not confirmed");
     network.expect(&[]);
     network.run(&["gateway", "set"]).expect(0);
@@ -766,7 +770,7 @@ fn a_second_set_remembers_the_first() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// The guard, which is elsewhere, found nothing to guard.
+/// Regression: the guard has another working directory, and did not find the record.
 fn a_relative_state_folder() {
     let network = Network::usual();
     let mut command = network.agent(&["gateway", "set"]);
@@ -834,7 +838,7 @@ fn sigkill_is_undone_by_the_guard() {
     let before = network.server.routes();
     let mut child = network.start(network.agent(&["gateway", "set"]));
     until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
-    // The guard is not reached by what reaches a whole session or process group.
+    // The guard ignores the signals that are sent to a whole session or process group.
     for guard in guards(&network) {
         for signal in [SIGHUP, SIGINT, SIGTERM] {
             nix::sys::signal::kill(guard, signal).unwrap();
@@ -847,18 +851,18 @@ fn sigkill_is_undone_by_the_guard() {
     network.run(&["gateway", "rollback"]).expect(10).says("no change");
 }
 
-/// It applied its change without a guard then, and said that it was put back.
+/// Regression: the change was applied without a guard, and reported as undone.
 fn held_up_until_the_guard_is_gone() {
     let network = Network::usual();
     let held = Held::at(&network, &["gateway", "set"], "guard armed");
     network.expect(&[(PUBLIC, 0)]);
-    // What a guard leaves that has ended.
+    // The record is gone, as after a guard that has ended.
     fs::remove_file(network.folder.path().join("gateway-undo.json")).unwrap();
     held.resume().expect(10);
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// Another's default route was kept as if it were the one that was confirmed.
+/// Regression: a default route of another program was kept as if it were the confirmed one.
 fn taken_by_another_before_it_is_confirmed() {
     let network = Network::usual();
     let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
@@ -872,7 +876,7 @@ fn taken_by_another_before_it_is_confirmed() {
     network.run(&["gateway", "rollback"]).expect(10).says("no change");
 }
 
-/// The next command, even one that only looks, put the old route back much later.
+/// Regression: the next command, even one that only reads, restored the old route much later.
 fn a_rollback_that_fails_is_not_done_later() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
@@ -886,7 +890,7 @@ fn a_rollback_that_fails_is_not_done_later() {
     assert!(guards(&network).is_empty());
 }
 
-/// The fallback was removed, and that was said to be what was asked for.
+/// Regression: the fallback route was removed, and the rollback reported as successful.
 fn a_rollback_of_what_another_has_taken() {
     let network = Network::usual();
     network.run(&["gateway", "set", "--keep-old-metric", "500"]).expect(0);

@@ -63,7 +63,7 @@ pub const SET: [&str; 7] = [
     "guard gone",
 ];
 
-/// And those of a rollback.
+/// The fail points of a rollback.
 const ROLLBACK: [&str; 6] = [
     "undo recorded",
     "guard armed",
@@ -73,10 +73,10 @@ const ROLLBACK: [&str; 6] = [
     "guard gone",
 ];
 
-/// And those of the end of an interrupted change.
+/// The fail points at the end of an interrupted change.
 const FINISH: [&str; 4] = ["undo begins", "route put back", "added route removed", "undone"];
 
-/// And those of a change that nobody confirms.
+/// The fail points of a change that is not confirmed.
 const UNCONFIRMED: [&str; 11] = [
     SET[0],
     SET[1],
@@ -101,7 +101,7 @@ pub fn kill_guards(network: &Network, signal: Signal) {
     }
 }
 
-/// What the kernel removes when it is asked for that route.
+/// The route that the kernel removes when it is asked to remove `route`.
 fn removed(namespace: &Namespace, route: &Route) -> Option<Route> {
     let bytes = route.to_bytes();
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_ECHO) as u16;
@@ -121,8 +121,8 @@ fn removed(namespace: &Namespace, route: &Route) -> Option<Route> {
     })
 }
 
-/// The kernel goes by what is named alone: which route that is, must be known before it is asked to
-/// remove one.
+/// The kernel removes the first route that has the attributes of the request, so the program has to
+/// know which one that is.
 fn the_kernel_removes_what_was_foreseen() {
     let network = Network::bare([deployed()]);
     let server = &network.server;
@@ -143,7 +143,7 @@ fn the_kernel_removes_what_was_foreseen() {
         }
     }
     routes.push(server.route_with("default", PUBLIC, "eth0", 0, more));
-    // Every table of three of them in a few orders, asked for every one.
+    // Tables of three routes in several orders, with a request for each route.
     let mut compared = 0;
     for first in 0..routes.len() {
         for wanted in &routes {
@@ -169,8 +169,8 @@ fn the_kernel_removes_what_was_foreseen() {
     assert!(compared > 20, "only {compared} were others");
 }
 
-/// A metric of 0 and a missing source are no condition to the kernel: the route at metric 100 went
-/// in place of one that was gone.
+/// Regression: to the kernel a metric of 0 and a missing source match anything, so the route of
+/// metric 100 was removed in place of one that was gone already.
 fn another_route_is_not_removed() {
     let network = Network::bare([deployed()]);
     let server = &network.server;
@@ -190,7 +190,7 @@ fn another_route_is_not_removed() {
                 let before = server.defaults();
                 assert!(!server.remove(&gone));
                 assert_eq!(server.defaults(), before);
-                // It went after the last look.
+                // The route was removed after the program had read the table.
                 let (wanted, mut seen) = (gone.clone(), before.clone());
                 seen.insert(0, gone.clone());
                 let done =
@@ -201,7 +201,7 @@ fn another_route_is_not_removed() {
             }
         }
     }
-    // Where it is there, but behind one that looks the same, neither goes.
+    // If it is behind another route with the same attributes, neither is removed.
     server.append(&server.route_with("default", PUBLIC, "eth0", 0, more));
     server.append(&gone);
     let before = server.defaults();
@@ -231,8 +231,8 @@ fn another_route_goes_in_the_middle() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// How a held agent ends that gets a signal: those that can be heeded wait for the end of what it
-/// does.
+/// Sends a signal to a held process and waits for its end. A signal that can be handled is deferred
+/// until the step is complete.
 fn signalled(held: Held, signal: Signal, steps: &str) -> Duration {
     kill(&held.child, signal);
     let start = Instant::now();
@@ -256,7 +256,7 @@ fn signals_in_the_middle_of_a_rollback() {
             signalled(held, signal, step);
             until("the guard is gone", || guards(&network).is_empty());
             longest = longest.max(start.elapsed());
-            // Without a guard yet, the next command does it.
+            // There is no guard yet, so the next command undoes the change.
             if signal == SIGKILL && step == ROLLBACK[0] {
                 network.expect(&[(GATEWAY, 0), (PUBLIC, 100)]);
                 network
@@ -290,7 +290,7 @@ fn signals_in_the_middle_of_putting_back() {
             if both {
                 network.run(&["gateway", "confirm"]).expect(10);
             } else if signal == SIGKILL && number == 0 {
-                // There was no guard yet, and nothing changed.
+                // There was no guard yet, and nothing was changed.
                 network.run(&["gateway", "rollback"]).expect(0);
             }
             assert_eq!(network.server.routes(), before, "{signal} at {step}");
@@ -319,11 +319,11 @@ fn sigkill_of_both_in_the_middle_of_a_rollback() {
     }
 }
 
-/// Ours is there, unverified, and nobody is left to undo it.
+/// Leaves a new route that is not verified, with neither a process nor a guard to undo it.
 fn abandoned(network: &Network) {
     let mut child = network.start(network.agent(&["gateway", "set"]));
     until("ours is there", || network.defaults()[0].0 == DEAD && network.defaults().len() == 1);
-    // It would undo the change as soon as it sees that the guard is gone.
+    // Otherwise it would undo the change as soon as the guard is gone.
     kill(&child, SIGSTOP);
     kill_guards(network, SIGKILL);
     kill(&child, SIGKILL);
@@ -359,7 +359,7 @@ fn signals_in_the_middle_of_finishing() {
     }
 }
 
-/// It was not noticed: the change was made with nobody to undo it.
+/// Regression: the change was made although its guard was gone.
 fn the_guard_is_killed_before_the_change() {
     let network = Network::usual();
     let before = network.server.routes();
@@ -380,7 +380,8 @@ fn the_guard_is_stopped_before_the_change() {
     assert_eq!(network.server.routes(), before);
 }
 
-/// A change that was kept was put back after 15 seconds, since the guard did not answer.
+/// Regression: a change that was kept was undone after 15 seconds, because the guard did not
+/// answer.
 fn the_guard_is_stopped_before_the_end() {
     let network = Network::usual();
     let before = network.server.routes();
@@ -390,7 +391,7 @@ fn the_guard_is_stopped_before_the_end() {
     kill_guards(&network, SIGSTOP);
     network.run(&["gateway", "confirm"]).expect(0);
     ended(child.wait_with_output().unwrap()).expect(0);
-    // It is not left to go on later.
+    // The stopped guard is killed, so that it cannot continue later.
     assert!(guards(&network).is_empty());
     assert!(stopped.iter().all(|guard| nix::sys::signal::kill(*guard, SIGCONT).is_err()));
     network.expect(&[(GATEWAY, 0)]);
@@ -408,7 +409,8 @@ fn the_guard_is_killed_before_the_end() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// It waited for room on a standard error that nobody read any more, in the middle of the undo.
+/// Regression: in the middle of the undo the guard waited to write to a standard error that was not
+/// read any more.
 fn a_guard_whose_output_is_not_read() {
     let network = Network::usual();
     let before = network.server.routes();
@@ -443,7 +445,7 @@ fn the_tls_check_fails_after_the_change() {
     assert_eq!(record(&network), None);
 }
 
-/// Whatever the permissions of the socket are.
+/// The permissions of the socket do not matter.
 fn another_user_cannot_confirm() {
     use std::os::unix::fs::PermissionsExt;
     let network = Network::usual();
@@ -460,13 +462,14 @@ fn another_user_cannot_confirm() {
     let mut command = as_nobody(network.agent(&["gateway", "confirm"])).unwrap();
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     ended(network.spawn(command).wait_with_output().unwrap()).expect(10).says("no change");
-    // It still waits, and heeds root.
+    // The change still waits, and root can roll it back.
     network.run(&["gateway", "rollback"]).expect(0);
     ended(child.wait_with_output().unwrap()).expect(10).says("asked for it");
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// It said that there was nothing to do, and root was told of the change that waits.
+/// Regression: another user was told that there is nothing to confirm, instead of the change that
+/// only root can confirm.
 fn another_user_is_told_what_waits() {
     let network = Network::usual();
     if as_nobody(network.agent(&[])).is_none() {
@@ -492,7 +495,7 @@ fn another_user_is_told_what_waits() {
             .expect(10)
             .says("waits for \"rackconnect gateway confirm\"");
     }
-    // Whoever waited is gone, and so is what it waited at.
+    // The waiting process is gone, and so is its socket.
     kill(&child, SIGKILL);
     child.wait_with_output().unwrap();
     until("the guard has undone it", || guards(&network).is_empty());
@@ -500,7 +503,7 @@ fn another_user_is_told_what_waits() {
     assert!(!socket.exists());
 }
 
-/// What the first one had replaced was forgotten.
+/// Regression: the route that the first change had replaced was forgotten.
 fn a_second_set_that_is_undone_leaves_the_first() {
     for both in [false, true] {
         let network = Network::usual();
@@ -531,7 +534,7 @@ fn a_second_set_that_is_undone_leaves_the_first() {
     }
 }
 
-/// It was undone, and set again a moment later.
+/// Regression: the gateway was rolled back, and `keep` set it again a moment later.
 fn no_rollback_beside_keep() {
     let network = Network::usual();
     let keep = network.start(network.agent(&["gateway", "keep"]));
@@ -551,7 +554,8 @@ fn no_rollback_beside_keep() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-/// The kernel was asked for one packet alone, and answered with either.
+/// Regression: the kernel was asked for the route of a single packet, and answered with any of the
+/// next hops.
 fn one_of_several_next_hops_is_not_enough() {
     for order in [[0, 1], [1, 0]] {
         let network = Network::bare([deployed()]);
@@ -581,7 +585,7 @@ fn one_of_several_next_hops_is_not_enough() {
     }
 }
 
-/// What is broken in it lost the folder that it names.
+/// Regression: an error anywhere in the file lost the state directory that the file names.
 fn confirmed_under_a_broken_configuration() {
     let network = Network::usual();
     let config = network.folder.path().join("config.toml");
@@ -616,14 +620,15 @@ fn confirmed_under_a_broken_configuration() {
         run(command).expect(0).says("RACKCONNECT_STATE_DIR is not UTF-8");
         network.expect(&[(PUBLIC, 0)]);
     }
-    // Where nothing names it, it is said where it was looked.
+    // If no state directory is given, the message names the one that was used.
     fs::write(&config, "[").unwrap();
     run(agent(&["gateway", "confirm"]))
         .expect(10)
         .says("none is in /run/rackconnect-agent (--state-dir or");
 }
 
-/// The next set forgot the undo of one that was interrupted and could not be undone just then.
+/// Regression: the next `gateway set` deleted the record of an interrupted change that could not be
+/// undone at that time.
 fn an_undo_that_waits_is_not_forgotten() {
     let network = dead();
     let before = network.server.routes();

@@ -41,7 +41,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Starts one; it has reached the fail point when this returns.
+    /// Starts the program, and returns when it has reached the fail point.
     pub fn at(network: &Network, arguments: &[&str], name: &str) -> Held {
         let mut command = network.agent(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -62,24 +62,24 @@ impl Held {
             assert_eq!(child.try_wait().unwrap(), None, "it ended before {name}");
             connection.is_some()
         });
-        // The guard has the same environment: nobody listens to it.
+        // The guard has the same environment, and its connection is refused.
         let (connection, _) = connection.unwrap();
         Held { child, connection }
     }
 
-    /// Lets it go on.
+    /// Releases the process.
     pub fn release(self) -> Child {
         drop(self.connection);
         self.child
     }
 
-    /// Lets it go on to its end.
+    /// Releases the process and waits for its end.
     pub fn resume(self) -> Ended {
         ended(self.release().wait_with_output().expect("it ends"))
     }
 }
 
-/// Reads standard error until that line, and leaves the rest to whoever reads next.
+/// Reads standard error up to that line, and leaves the rest unread.
 #[track_caller]
 pub fn until_it_says(child: &mut Child, what: &str) {
     let stderr = child.stderr.as_mut().expect("standard error is piped");

@@ -1,5 +1,5 @@
-//! The real binary against the simulated API, where a case file cannot say it: every shape of every
-//! body, connections, signals, terminals, broken outputs.
+//! The program against the simulated API, as far as a case file cannot describe it: every shape of
+//! every body, connections, signals, terminals, broken outputs.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -84,7 +84,7 @@ fn a_terminal_gets_a_newline_and_no_control_characters() {
         Some("{\"automation_status\":\"DEPLOYED\",\n \"\u{1b}[2J\u{202e}\":\t1}".to_owned());
     let world = World::of([evil]);
     let (code, text) = on_a_terminal(&world, &["details", "--format", "json"]);
-    // Control characters are not even valid in JSON's strings.
+    // Control characters are not valid in strings of JSON.
     assert_eq!(code, Some(8), "{text}");
     assert!(
         text.starts_with(
@@ -114,7 +114,7 @@ fn a_wait_on_a_terminal_has_one_live_line() {
     ] {
         assert!(live.iter().any(|line| line.contains(part)), "{part}: {text:?}");
     }
-    // It is gone at the end, and what stays is the sentence and the word.
+    // The live line is erased at the end; the last message and the status stay.
     let rest = text.rsplit("\x1b[K").next().unwrap_or_default();
     assert!(
         rest.contains("rackconnect: DEPLOYED after") && rest.ends_with("DEPLOYED\r\n"),
@@ -280,7 +280,7 @@ fn under_the_journal_lines_carry_priorities() {
     let mut text = String::new();
     File::from(OwnedFd::from(reader)).read_to_string(&mut text).unwrap();
     assert!(status.success() && text.starts_with("<6>DEPLOYED after "), "{text}");
-    // A JOURNAL_STREAM that was inherited, and is not this standard error, means nothing.
+    // An inherited JOURNAL_STREAM that is not this standard error is ignored.
     let mut command = world.agent(&["status", "--region", "nyc"]);
     command.env("JOURNAL_STREAM", "1:2");
     assert!(ended(command.output().unwrap()).expect(2).stderr.starts_with("rackconnect: error: "));
@@ -291,7 +291,7 @@ fn command_gets_its_arguments_its_name_and_a_standard_environment() {
     let world = World::of([Step::new("DEPLOYED")]);
     let script = "echo \"$0|$1|$RACKCONNECT_STATUS|${RACKCONNECT_REGION-unset}\"; trap - PIPE; kill -PIPE $$; echo alive";
     let ended = world.run(&["wait", "--", "sh", "-c", script, "zero", "-q --help"]);
-    // SIGPIPE kills it: the ignoring of it that Rust programs begin with is not handed on.
+    // SIGPIPE kills COMMAND: Rust's ignoring of it is not inherited.
     assert_eq!(ended.code, None);
     assert_eq!(ended.text(), "zero|-q --help|DEPLOYED|unset\n");
     let ended = world.run(&["wait", "--", "sh", "-c", "exit 77"]);

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use nix::unistd::geteuid;
 use serde_json::Value;
 use simulated_api::Step;
 
-use crate::support::{Ended, PreparedServer, World, bare_agent, ended};
+use crate::support::{Ended, PreparedServer, Terminal, World, bare_agent, ended};
 
 fn doctor(world: &World, server: &PreparedServer, arguments: &[&str]) -> Ended {
     let root = server.root().to_str().expect("UTF-8");
@@ -15,13 +16,13 @@ fn doctor(world: &World, server: &PreparedServer, arguments: &[&str]) -> Ended {
     ended(agent.output().expect("the agent starts"))
 }
 
-/// An API that says so, and a server whose xenstore does.
+/// A healthy server with this status in the API and in xenstore.
 fn healthy(status: &str) -> (World, PreparedServer) {
     let step = Step::new(status).gateway("10.182.127.198");
     (World::of([step]), PreparedServer::healthy(status))
 }
 
-/// The checks that need no network of their own.
+/// The sections whose checks need no network namespaces.
 const OWN: &str = "server,automation,agent";
 
 fn first_failure(ended: &Ended) -> &str {
@@ -104,7 +105,7 @@ fn warnings_do_not_make_it_fail() {
     assert_eq!(doctor(&world, &server, &["-q", "--only", OWN]).expect(0).stderr, "");
 }
 
-/// The directory was another user's, and each process silently counted for itself.
+/// Regression: each process counted its own requests, and did not say so.
 #[test]
 fn a_state_directory_that_others_can_write() {
     let (world, server) = healthy("DEPLOYED");
@@ -115,7 +116,8 @@ fn a_state_directory_that_others_can_write() {
     assert!(first_failure(found.expect(1)).contains("agent.state-directory"), "{}", found.stderr);
 }
 
-/// A broken file ended the one command that could have told what to do about it.
+/// Regression: a broken configuration file ended `doctor`, too, which could have said how to repair
+/// it.
 #[test]
 fn a_broken_configuration_file_is_a_finding() {
     let (world, server) = healthy("DEPLOYED");
@@ -130,7 +132,7 @@ fn a_broken_configuration_file_is_a_finding() {
     doctor(&world, &server, &["--deadline", "soon"]).expect(2).says("--deadline");
 }
 
-/// Three lines, not twenty failures.
+/// It prints three lines instead of twenty failures.
 #[test]
 fn a_machine_that_is_no_rackspace_server() {
     let folder = tempfile::tempdir().unwrap();
@@ -192,4 +194,52 @@ fn a_report_has_the_evidence_and_no_secrets() {
     assert_eq!(fs::metadata(&report).unwrap().permissions().mode() & 0o7777, 0o600);
     doctor(&world, &server, &["--report", path]).expect(1).says("File exists");
     assert_eq!(fs::read_to_string(&report).unwrap(), text);
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    for (variables, is_coloured) in [
+        (&[("TERM", "xterm")][..], true),
+        (&[("TERM", "xterm"), ("NO_COLOR", "1")], false),
+        (&[("TERM", "xterm"), ("NO_COLOR", "")], true),
+        (&[("TERM", "dumb")], false),
+        (&[], false),
+    ] {
+        let (world, server) = healthy("DEPLOYED");
+        let root = server.root().to_str().expect("UTF-8");
+        let mut agent = world.agent(&["doctor", "--root", root, "--only", OWN]);
+        agent.env("XENSTORED_PATH", server.xenstore.path()).envs(variables.iter().copied());
+        let mut terminal = Terminal::open(50, 200);
+        let status = terminal.of(&mut agent).status().expect("the agent starts");
+        drop(agent);
+        let written = terminal.close();
+        assert!(status.success(), "{written}");
+        assert!(written.contains("[PASS]"), "{variables:?}: {written}");
+        assert_eq!(written.contains("\x1b[32m[PASS]\x1b[0m"), is_coloured, "{variables:?}");
+    }
+}
+
+/// The programs that show the rules can load the kernel's module, which would be a change.
+#[test]
+fn firewall_rules_are_only_shown_where_there_are_any() {
+    if !geteuid().is_root() {
+        eprintln!("NOT RUN: only root can see the firewall rules in force");
+        return;
+    }
+    let (world, server) = healthy("DEPLOYED");
+    let rules = "echo ':RS-RackConnect-INBOUND - [0:0]'; echo '-A INPUT -j RS-RackConnect-INBOUND'";
+    let started = server.root().join("started");
+    server.program("usr/sbin/iptables-save", &format!("touch {}; {rules}", started.display()));
+    let found = doctor(&world, &server, &["-v", "--only", "automation.firewall"]);
+    assert!(found.expect(0).text().contains("[PASS] automation.firewall: ok"), "{}", found.text());
+    assert!(!started.exists());
+    server.write("proc/net/ip_tables_names", "filter\n");
+    let found = doctor(&world, &server, &["--only", "automation.firewall"]);
+    let says =
+        "[PASS] automation.firewall: RackConnect's chains are in force: RS-RackConnect-INBOUND";
+    assert!(found.expect(0).text().contains(says), "{}", found.text());
+    server.program("usr/sbin/iptables-save", "exec sleep 60");
+    let found = doctor(&world, &server, &["-v", "--only", "automation.firewall"]);
+    let says = "[SKIP] automation.firewall: iptables-save does not show the rules in force";
+    assert!(found.expect(0).text().contains(says), "{}", found.text());
 }

@@ -17,7 +17,7 @@ use rackconnect_agent::cli::{COMMANDS, OPTIONS};
 use rackconnect_agent::exit::MEANINGS;
 use simulated_api::{Item, Step};
 
-/// Commands that a page may name for a reader's machine, and that no test runs.
+/// Commands for a reader's machine, which no test runs.
 const CHANGES_THE_MACHINE: [&str; 20] = [
     "apt",
     "apt-get",
@@ -66,7 +66,7 @@ fn world(api: &str) -> World {
     })
 }
 
-/// The variables that a block about `cloud` runs with, and the simulated cloud behind them.
+/// The variables of a block about `cloud`, and the simulated cloud that they name.
 #[cfg(feature = "cloud")]
 fn cloud(comment: &str) -> Option<(crate::cloud::CloudWorld, Variables)> {
     let servers = comment.strip_prefix("cloud: ")?;
@@ -82,12 +82,12 @@ fn cloud(_: &str) -> Option<((), Variables)> {
 
 type Variables = Vec<(std::ffi::OsString, std::ffi::OsString)>;
 
-/// Runs a line of shell on a terminal and answers with what that shows.
+/// Runs a line in a shell on a terminal, and returns what the terminal shows.
 fn shell(world: &World, line: &str) -> String {
     shell_with(world, &Variables::new(), line)
 }
 
-/// The same with these variables more.
+/// The same with more variables.
 fn shell_with(world: &World, variables: &Variables, line: &str) -> String {
     let bin = world.folder.path().join("bin");
     if !bin.exists() {

@@ -1,5 +1,4 @@
-//! `facts`: everything that is known, each with where it comes from, and what is not known with
-//! why.
+//! `facts`: every value with its source or, if it is not known, with the reason.
 
 use std::process::Command;
 
@@ -78,8 +77,7 @@ fn without_the_api_xenstore_is_taken() {
     assert!(world.requests().is_empty());
 }
 
-/// What xenstore holds may be left over from before a rebuild: the API's "not known" is an answer,
-/// too.
+/// Values in xenstore may be from before a rebuild, so the 404 of the API counts more.
 #[test]
 fn an_api_that_answers_404_is_not_overruled_by_xenstore() {
     let world = World::of([Step::default()]);
@@ -115,7 +113,7 @@ fn nothing_that_goes_wrong_is_an_error() {
         assert!(found["gateway"]["reason"].is_string(), "{fault}: {found}");
         assert!(world.requests().len() <= 3);
     }
-    // The look for the region overran by the two seconds that any other question may take.
+    // Regression: looking for the region took two seconds longer than the deadline.
     let silent = Xenstore::start(store().fault(Fault::Stall)).unwrap();
     let found =
         facts(&run(bare_agent(&["facts", "--no-api", "--deadline", "900ms"]), Some(&silent)));
@@ -136,8 +134,8 @@ fn another_provider_s_server_is_not_asked_about() {
     assert!(world.requests().is_empty());
 }
 
-/// ServiceNet is known by its label and its MAC: here an interface of the machine that the test
-/// runs on stands for it.
+/// ServiceNet is recognized by its label and its MAC address: the test uses an interface of its
+/// machine.
 #[test]
 fn servicenet_is_found_by_its_label_and_its_mac() {
     let real = std::fs::read_dir("/sys/class/net").unwrap().find_map(|entry| {

@@ -1,4 +1,4 @@
-//! Faults that were found by attack, each with the test that showed it.
+//! Faults that were found by attacking the program, each with its regression test.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +37,7 @@ impl Hooks {
         self.folder.path().join("stamps")
     }
 
-    /// `hooks` behind the words of another program, such as env.
+    /// `hooks`, run by another program, such as env.
     fn command(&self, prefix: &[&str]) -> Command {
         let own = bare_agent(&[]);
         let mut command = Command::new(prefix.first().copied().unwrap_or("env"));

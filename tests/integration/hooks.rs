@@ -1,5 +1,4 @@
-//! `hooks`, with the real binary. What needs a journal, a reboot or a rebuild is in
-//! tests/system/boot.sh.
+//! `hooks`. Tests that need a journal, a reboot or a rebuild are in tests/system/boot.sh.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -14,7 +13,7 @@ use simulated_api::Step;
 use simulated_xenstore::{Config as Store, Simulator as Xenstore};
 use tempfile::TempDir;
 
-/// A folder of hooks, and one of stamps.
+/// A directory of hooks, and one of stamps.
 struct Hooks(TempDir);
 
 impl Hooks {
@@ -120,8 +119,8 @@ fn the_time_limit_reaches_what_a_hook_has_started() {
     assert!(is_gone(child), "{child} lives");
 }
 
-/// A script of the shell dies of SIGTERM at once, and what it had started was killed in the same
-/// moment.
+/// Regression: a shell script ends at SIGTERM at once, and the processes that it had started were
+/// killed at the same time.
 #[test]
 fn what_a_hook_has_started_may_tidy_up() {
     let hooks = Hooks::new();
@@ -131,8 +130,8 @@ fn what_a_hook_has_started_may_tidy_up() {
     assert_eq!(run.expect(1).text(), "tidied\n");
 }
 
-/// There was one lock for all folders: the inner one waited for the outer one, and the other way
-/// round.
+/// Regression: there was one lock for all directories, so a hook that ran `hooks` for another one
+/// was a deadlock.
 #[test]
 fn a_hook_may_run_the_hooks_of_another_folder() {
     let (outer, inner) = (Hooks::new(), Hooks::new());
@@ -150,7 +149,7 @@ fn a_hook_may_run_the_hooks_of_another_folder() {
     assert_eq!(run.expect(0).text(), "inner\n");
 }
 
-/// It waited for itself, up to its time limit.
+/// Regression: it waited for itself until its time limit.
 #[test]
 fn a_hook_that_runs_its_own_folder_is_told_so() {
     let hooks = Hooks::new();
@@ -233,7 +232,7 @@ fn root_runs_only_what_root_alone_can_write() {
         .says("/d is writable by other users (mode 0777)");
 }
 
-/// In a folder with the sticky bit anybody could have put a link to a program of root's.
+/// In a directory with the sticky bit any user could create a link to one of root's programs.
 #[test]
 fn root_follows_no_link_of_others() {
     if !geteuid().is_root() {
@@ -279,7 +278,7 @@ fn after_a_wait_they_see_its_word() {
     assert_eq!(run.expect(0).text(), "FAILED in syd\n");
 }
 
-/// They saw NOT-RACKCONNECT after the API had said DEPLOYING.
+/// Regression: hooks saw NOT-RACKCONNECT although the API had answered DEPLOYING.
 #[test]
 fn they_see_what_was_learnt_last() {
     if !geteuid().is_root() {
@@ -319,7 +318,7 @@ fn folders_that_are_not_there() {
     assert_eq!(run.text(), "");
 }
 
-/// Whether a process has ended, be it after a while.
+/// Whether a process ends in time.
 fn is_gone(pid: i32) -> bool {
     (0..500).any(|_| {
         std::thread::sleep(Duration::from_millis(20));
@@ -328,8 +327,8 @@ fn is_gone(pid: i32) -> bool {
     })
 }
 
-/// As process 1 of a container `hooks` left every orphan a zombie, and a signal ended it, and with
-/// it the hook, at once.
+/// Regression: as process 1 of a container, `hooks` did not reap orphans, and a signal ended it at
+/// once, and the hook with it.
 #[test]
 fn as_process_1_hooks_collects_orphans_and_ends_its_hook() {
     if !geteuid().is_root() {
@@ -339,7 +338,7 @@ fn as_process_1_hooks_collects_orphans_and_ends_its_hook() {
     let hooks = Hooks::new();
     let (log, pipe) = (hooks.path("log"), hooks.path("pipe"));
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    // Twenty orphans, then what is left of them; then SIGTERM is handled.
+    // Starts twenty orphans and counts the zombies, then handles SIGTERM.
     let script = format!(
         "#!/bin/sh\ntrap 'echo tidy >>{log}; exit 0' TERM\n\
          for n in $(seq 20); do (sleep 0.01 & ) ; done\n\
@@ -370,7 +369,7 @@ fn children(parent: u32) -> nix::unistd::Pid {
     nix::unistd::Pid::from_raw(list.trim().parse().expect("one child"))
 }
 
-/// Another process held the lock for ever, or a FIFO was in its place.
+/// Regression: it waited forever for a lock that another process held, or on a FIFO in its place.
 #[test]
 fn what_is_in_place_of_the_lock_is_refused_at_once() {
     let hooks = Hooks::new();
@@ -392,7 +391,7 @@ fn what_is_in_place_of_the_lock_is_refused_at_once() {
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
 }
 
-/// It waited for the other process without a deadline.
+/// Regression: it waited for the other process without a deadline.
 #[test]
 fn a_lock_that_is_held_for_longer_than_the_hooks_may_take_is_not_waited_for() {
     let hooks = Hooks::new();

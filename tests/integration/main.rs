@@ -1,8 +1,8 @@
-//! The real program against the simulated API and the simulated xenstore, one module per subject.
+//! The program against the simulated API and the simulated xenstore, one module per subject.
 //!
-//! One target with many threads, because the tests mostly wait (`RUST_TEST_THREADS` in
-//! `.cargo/config.toml`). What a data file can say is in `tests/cases/` instead; what changes
-//! routes is in `tests/gateway/`.
+//! One target with many threads, because most tests wait for something (`RUST_TEST_THREADS` in
+//! `.cargo/config.toml`). Tests that a data file can describe are in `tests/cases/`; those that
+//! change routes are in `tests/gateway/`.
 
 mod agent;
 #[cfg(feature = "cloud")]

@@ -1,6 +1,6 @@
-//! The rate limit with real processes, at the simulated API, whose own count is the judge.
+//! The rate limit with real processes, checked by the requests that the simulated API counts.
 //!
-//! What takes minutes or several users is in limit.sh.
+//! Tests that take minutes or several users are in tests/system/limit.sh.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
@@ -24,8 +24,7 @@ use crate::support::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A world whose API has its own limit from the start, the stricter one being ours, and whose state
-/// directory does not exist yet.
+/// A world with an API that has its usual limit, and a state directory that does not exist yet.
 fn world(config: Config) -> World {
     World::with(Config { align: Align::Start, ..config }).with_new_state_dir()
 }
@@ -34,11 +33,11 @@ fn world_of(steps: impl IntoIterator<Item = Step>) -> World {
     world(Config { script: Script::of(steps), ..Config::default() })
 }
 
-/// What the runs here have to show.
+/// Checks of a run.
 trait Answered {
-    /// The status was printed.
+    /// Checks that the status was printed.
     fn is_answered(&self) -> &Self;
-    /// The same, and it was said once that the count is not shared.
+    /// The same, with exactly one message that the rate limit is not shared.
     fn is_alone(&self) -> &Self;
 }
 
@@ -64,13 +63,13 @@ fn deploying() -> World {
     world_of([Step::new("DEPLOYING")])
 }
 
-/// How many sockets have that abstract name: the one that listens, and its connections.
+/// The number of sockets with that abstract name: the listening one and its connections.
 fn sockets_named(name: &str) -> usize {
     let sockets = fs::read_to_string("/proc/net/unix").expect("the sockets");
     sockets.lines().filter(|line| line.ends_with(&format!("@{name}"))).count()
 }
 
-/// Waits until these share their requests: one leads, and the others are connected to it.
+/// Waits until these share their requests: one is the leader, and the others are connected to it.
 #[track_caller]
 fn all_share(waits: &[Running]) {
     until("all share", || waits.iter().any(|wait| wait.sockets().len() == waits.len()));
@@ -114,7 +113,7 @@ fn a_403_holds_all_off() {
     assert_eq!(refused.code, Some(6), "{refused:?}");
     assert!(refused.stderr.contains("something else on this server"), "{refused:?}");
     assert_eq!(world.count(), 4);
-    // Another question, another process: nothing is asked, and it is said whose fault that is.
+    // Another process with another request sends nothing, and says why.
     let other = world.run("features --deadline 30s");
     assert_eq!(other.code, Some(6), "{other:?}");
     assert!(other.stderr.contains("(HTTP 403): something else on this server"), "{other:?}");
@@ -140,7 +139,7 @@ fn one_answer_for_all_who_asked_before_it() {
     assert_eq!(world.count(), 1);
 }
 
-/// One who asks after the request was sent has an answer of his own.
+/// A process that asks after the request was sent gets a response of its own.
 #[test]
 fn no_answer_to_a_later_question() {
     let world = world_of([Step::new("DEPLOYING").fault("slow").requests(1), Step::new("DEPLOYED")]);
@@ -173,17 +172,17 @@ fn waits_share_and_receive_the_response_of_a_status_beside_them() {
     for wait in waits {
         wait.end().is_answered();
     }
-    // (One more, if one of them came after the first question and so had one of its own by then.)
+    // One more, if one of them joined after the first request and had sent its own by then.
     assert!(world.count() <= asked + 2, "{asked}, then {}", world.count());
 }
 
-/// Beside a wait that asks once an hour, one that came later used to wait for an hour, or to give
-/// up without an answer.
+/// Regression: beside a wait with an interval of an hour, a later wait got no response for an hour,
+/// or gave up without one.
 #[test]
 fn a_wait_that_joins_another_has_its_first_answer_soon() {
     let world = deploying();
     let first = world.start("wait --interval 1h --timeout 50s");
-    // The status, and the tasks.
+    // The status and the tasks.
     world.wait_for_requests(2);
     let joins = world.start("wait --interval 1h --timeout 50s --ok-if failed");
     world.wait_for_requests(3);
@@ -195,7 +194,7 @@ fn a_wait_that_joins_another_has_its_first_answer_soon() {
     assert!(world.count() <= 6, "{}", world.count());
 }
 
-/// It used to end without a question: the wait that led asks once an hour.
+/// Regression: it ended without a request, because the leader sends one an hour.
 #[test]
 fn a_short_wait_beside_another_asks() {
     let world = deploying();
@@ -240,7 +239,7 @@ fn when_the_one_who_asks_is_killed_another_takes_over() {
     let mut waits: Vec<Running> = (0..6).map(|_| world.start("wait --interval 3s")).collect();
     world.wait_for_requests(1);
     for round in 0..5 {
-        // Whichever leads is among them.
+        // One of them is the leader.
         waits.remove(0);
         let asked = world.count();
         world.wait_for_requests(asked + 1);
@@ -262,14 +261,14 @@ fn when_the_one_who_asks_is_stopped_another_takes_over() {
     leader.signal(Signal::SIGSTOP);
     world.play([Step::new("DEPLOYED")]);
     follower.end().is_answered();
-    // Who comes later sees that it is stopped.
+    // A new process sees that the leader is stopped.
     world.run("status --request-timeout 30s --deadline 60s").is_answered();
     assert!(leader.is_running());
     leader.signal(Signal::SIGCONT);
     leader.end().is_answered();
 }
 
-/// Any user of the server can connect, over and over.
+/// Any user of the server can connect again and again.
 #[test]
 fn endless_connections_do_not_delay_a_request() {
     let world = deploying();
@@ -300,11 +299,11 @@ fn endless_connections_do_not_delay_a_request() {
     let asked = world.count();
     let run = wait.end();
     assert_eq!(run.code, Some(124), "{run:?}");
-    // One of them for the tasks. Not asked in time, it would have been three.
+    // One of them is for the tasks. Without the request in time there would be three.
     assert!(asked >= 4, "{asked}");
 }
 
-/// Any user of the server can want an answer at once, over and over, whatever the answer is.
+/// Any user of the server can ask for a response at once again and again.
 #[test]
 fn repeated_connections_without_a_permit_keep_no_process_busy() {
     let world = world(Config {
@@ -351,14 +350,14 @@ fn killed_and_started_at_random() {
     let mut running: Vec<Running> = (0..36).map(|i| world.start(lines[i % lines.len()])).collect();
     let start = Instant::now();
     let mut random = 12_345_usize;
-    // Who is killed between a place and its request wastes it; on a busy machine that may be most
-    // of a minute's places.
+    // A process that is killed between its permit and its request wastes the permit; on a busy
+    // machine that can be most permits of a minute.
     let asks_on = || world.count() > 10 || start.elapsed() > 3 * MINUTE;
     while start.elapsed() < Duration::from_secs(12) || !asks_on() {
         random =
             random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let one = (random >> 33) % running.len();
-        // Dropped is killed.
+        // Dropping a process kills it.
         running[one] = world.start(lines[(random >> 40) % lines.len()]);
         thread::sleep(Duration::from_millis((random >> 50) as u64 % 20));
     }
@@ -367,7 +366,7 @@ fn killed_and_started_at_random() {
     assert!(world.count() > 10, "{}", world.count());
 }
 
-/// What can stand where the budget should be.
+/// Contents of a damaged budget.
 fn damages() -> Vec<(&'static str, Vec<u8>)> {
     let zero = vec![0; 288];
     vec![
@@ -386,7 +385,8 @@ fn corrupt_windows_are_replaced_with_caution() {
         let world = deployed();
         world.run("status").is_answered();
         fs::write(world.budget(), bytes).unwrap();
-        // Nobody knows what was in it, so for a minute it is taken for used up.
+        // The requests of the last minute are not known, so the limit counts as used up for a
+        // minute.
         let run = world.run("status --deadline 20s");
         assert_eq!(run.code, Some(6), "{name}: {run:?}");
         assert!(run.stderr.contains("was corrupt"), "{name}: {run:?}");
@@ -401,7 +401,7 @@ fn corrupt_windows_are_replaced_with_caution() {
     }
 }
 
-/// The numbers of the record, and a checksum that fits.
+/// A changed record with the right checksum.
 fn resealed(mut record: Vec<u8>, change: impl Fn(&mut [u8])) -> Vec<u8> {
     change(&mut record);
     let sum = record[..280].iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
@@ -427,7 +427,7 @@ fn windows_from_the_future_from_another_boot_and_of_another_byte_order() {
         assert_eq!(run.code, Some(6), "{name}: {run:?}");
         assert!(run.stderr.contains("was corrupt"), "{name}: {run:?}");
     }
-    // From before a reboot: it counts for nothing.
+    // A budget from before a reboot is ignored.
     let full = resealed(good, |record| {
         record[8] ^= 1;
         record[40..280].fill(0x11);
@@ -476,7 +476,7 @@ fn state_directories_that_are_of_no_use() {
     assert_eq!(world.run("status --state-dir=").code, Some(2));
 }
 
-/// Every ten seconds it said that the limit was used up, and that it was not.
+/// Regression: every ten seconds it said that the limit was used up, and then that it was not.
 #[test]
 fn a_wait_alone_says_nothing_of_how_it_spreads_its_requests() {
     let world = deploying();
@@ -497,7 +497,7 @@ fn a_file_that_cannot_be_written() {
         shell.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
         ended(shell.output().unwrap())
     };
-    // As on a full disk: first it cannot be made, then not be changed.
+    // As on a full disk: the file cannot be created, or not be changed.
     limited("0").is_alone();
     assert!(!world.budget().exists());
     world.run("status").is_answered();
@@ -509,13 +509,13 @@ fn a_file_that_cannot_be_written() {
     }
 }
 
-/// Somebody who holds the lock of the budget.
+/// Takes the lock of the budget.
 fn holder(world: &World) -> Flock<File> {
     Flock::lock(File::open(world.budget()).unwrap(), FlockArg::LockExclusive).unwrap()
 }
 
-/// A process that could not have the lock for a second used to send its request uncounted: dozens
-/// of them, held up together by a busy disk, broke the limit.
+/// Regression: a process that could not get the lock within a second sent its request without
+/// counting it. Dozens of them, delayed by a busy disk, exceeded the limit.
 #[test]
 fn a_lock_that_was_held_for_seconds_broke_the_limit() {
     let world = deployed();
@@ -544,7 +544,7 @@ fn a_lock_that_is_held_for_two_seconds_is_waited_for() {
     assert_eq!(run.is_answered().stderr, "", "it was said once");
 }
 
-/// Anybody who can read the budget can hold its lock for ever.
+/// Any user who can read the budget can hold its lock forever.
 #[test]
 fn a_lock_that_is_never_given_back_ends_the_sharing() {
     let world = deployed();
@@ -552,9 +552,9 @@ fn a_lock_that_is_never_given_back_ends_the_sharing() {
     let lock = holder(&world);
     let start = Instant::now();
     assert!(world.run("status --deadline 60s").is_alone().stderr.contains("locked"));
-    // So a loop of such commands, too, stays at six a minute.
+    // So a loop of such commands sends six a minute at most as well.
     assert!(start.elapsed() >= Duration::from_secs(9), "{:?}", start.elapsed());
-    // So many that they share; whoever tries, all have tried.
+    // So many processes that they share one attempt.
     let many: Vec<Running> = (0..8).map(|_| world.start("details --deadline 60s")).collect();
     world.run("wait --timeout 60s").is_alone();
     for one in many {
@@ -565,8 +565,8 @@ fn a_lock_that_is_never_given_back_ends_the_sharing() {
     assert_eq!(world.run("status").is_answered().stderr, "");
 }
 
-/// Whoever asked for all was told that there is no place, or told others so, and then asked in an
-/// hour only.
+/// Regression: a leader without a permit told its followers so, and its next request was an hour
+/// later.
 #[test]
 fn a_wait_without_a_permit_asks_as_soon_as_there_is_one() {
     let world = deployed();
@@ -580,7 +580,7 @@ fn a_wait_without_a_permit_asks_as_soon_as_there_is_one() {
     joins.end().is_answered();
 }
 
-/// Six places are free for a status, but not for the wait that asks for it.
+/// Six permits are free for `status`, but not for the wait that sends its request.
 #[test]
 fn a_status_received_the_rate_limit_of_the_wait_beside_it() {
     let world = deploying();
@@ -592,14 +592,15 @@ fn a_status_received_the_rate_limit_of_the_wait_beside_it() {
     while wait.sockets().is_empty() {
         thread::sleep(Duration::from_millis(1));
     }
-    // It comes while the wait looks for a place.
+    // It joins while the wait looks for a permit.
     let status = world.start("status --deadline 30s");
     thread::sleep(Duration::from_millis(300));
     drop(lock);
     assert_eq!(status.end().code, Some(0));
 }
 
-/// A leader that may ask nothing for a minute said nothing either, and was passed over for ever.
+/// Regression: a leader that was blocked for a minute sent nothing to its followers, and was
+/// skipped forever.
 #[test]
 fn who_joins_while_nothing_may_be_asked_stays() {
     let world = world(Config {
@@ -616,7 +617,7 @@ fn who_joins_while_nothing_may_be_asked_stays() {
     assert_eq!(world.count(), 2);
 }
 
-/// Any user can open the directory, and so hold a lock on it.
+/// Any user can open the directory, and hold a lock on it.
 #[test]
 fn a_lock_on_the_directory_kept_the_window_and_status_json_from_being_created() {
     let world = deployed();
@@ -628,7 +629,7 @@ fn a_lock_on_the_directory_kept_the_window_and_status_json_from_being_created() 
     assert_eq!(world.state_dir.join("status.json").exists(), geteuid().is_root());
 }
 
-/// What takes minutes to come about, written down.
+/// States that take minutes to develop, written into the file.
 #[test]
 fn a_series_of_403s_names_the_usual_suspects() {
     let world = deployed();
@@ -699,14 +700,14 @@ fn status_json_is_written_by_root_alone() {
     assert_eq!(names.count(), 3, "these two, the lock, and nothing else is left behind");
 }
 
-/// A shell script as root that runs the program as `$0`, with mounts of its own.
+/// Runs a shell script as root in a mount namespace of its own; `$0` is the program.
 fn script(world: &World, script: &str) -> Ended {
     let mut shell = Command::new("unshare");
     shell.args(["--mount", "sh", "-ec", script]).arg(binary());
     ended(with_environment_of(&world.agent(""), &mut shell).output().unwrap())
 }
 
-/// Any user could fill /run by the file that all users can write to.
+/// Regression: any user could fill /run through the file that all users can write.
 #[test]
 fn the_file_for_all_users_is_only_in_a_small_file_system() {
     if !geteuid().is_root() {
@@ -740,7 +741,8 @@ fn the_file_for_all_users_is_only_in_a_small_file_system() {
     assert_eq!(run.stderr, "", "in the small file system all share");
 }
 
-/// Thirty-one requests were sent in sixty seconds: what had another clock was taken for corrupt.
+/// Regression: thirty-one requests were sent in sixty seconds, because a record with another clock
+/// was taken for corrupt.
 #[test]
 fn a_time_namespace_that_shares_the_state_directory_broke_the_limit() {
     if !geteuid().is_root() || fs::read_link("/proc/self/ns/time").is_err() {
@@ -765,7 +767,7 @@ fn a_time_namespace_that_shares_the_state_directory_broke_the_limit() {
     assert_eq!(world.count(), 30);
 }
 
-/// A file that was made for all users in the state directory itself is for root alone again.
+/// A file in the state directory itself that all users could write is made root's again.
 #[test]
 fn a_file_that_other_users_can_write_to_is_closed_to_them() {
     let world = deployed();

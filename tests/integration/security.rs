@@ -1,5 +1,5 @@
-//! What another local user cannot make root do: the tests that SECURITY.md names, as far as they
-//! are not elsewhere. They need root.
+//! Attacks of another local user on root's processes: tests that SECURITY.md names and that are not
+//! elsewhere. They need root.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -59,7 +59,7 @@ fn root_does_not_obey_a_configuration_file_of_another_user() {
     run().expect(2).says("belongs to another user (uid 2001)");
 }
 
-/// The file was root's, but another user could have replaced it.
+/// A file of root's in a directory where another user could replace it.
 #[test]
 fn root_does_not_obey_a_file_in_a_directory_that_others_can_write_to() {
     if !is_root() {
@@ -81,7 +81,7 @@ fn root_does_not_obey_a_file_in_a_directory_that_others_can_write_to() {
     run().expect(2).says("can be replaced by other users").says("(uid 2001)");
 }
 
-/// It was read without a look at its owner.
+/// Regression: the file was read without a check of its owner.
 #[test]
 fn root_does_not_trust_certificates_in_a_file_of_another_user() {
     if !is_root() {
@@ -99,10 +99,10 @@ fn root_does_not_trust_certificates_in_a_file_of_another_user() {
     run().expect(2).says("is writable by other users (mode 0664)");
 }
 
-/// Names the socket at which [`listens_for_another_user`] listens.
+/// The variable that names the socket of [`listens_for_another_user`].
 const IMPOSTOR_SOCKET: &str = "RACKCONNECT_TEST_IMPOSTOR";
 
-/// Not a test: the process that the next test starts as another user.
+/// The process that the next test starts as another user; by itself it does nothing.
 #[test]
 #[ignore = "started by root_does_not_believe_a_xenstore_of_another_user"]
 fn listens_for_another_user() {
@@ -119,7 +119,7 @@ fn root_does_not_believe_a_xenstore_of_another_user() {
     let folder = tempfile::tempdir().unwrap();
     set_mode(folder.path(), 0o777);
     let (socket, program) = (folder.path().join("socket"), folder.path().join("impostor"));
-    // By another process: a file that this one has open for writing, even in a child of another
+    // Copied by another process: a file that is open for writing here, even in a child of another
     // test, cannot be executed.
     let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status();
     assert!(copied.unwrap().success());
@@ -134,7 +134,7 @@ fn root_does_not_believe_a_xenstore_of_another_user() {
     run.expect(1).says("belongs to another user (uid 2001)");
 }
 
-/// A word that another user could have written is no outcome of a wait.
+/// The outcome of a wait is not taken from a file that another user could have written.
 #[test]
 fn hooks_do_not_see_a_status_json_of_another_user() {
     if !is_root() {
@@ -162,7 +162,7 @@ fn hooks_do_not_see_a_status_json_of_another_user() {
     assert_eq!(run().expect(0).text(), "status: \n");
 }
 
-/// The table of SECURITY.md.
+/// The modes are those in SECURITY.md.
 #[test]
 fn files_have_the_documented_modes_whatever_the_umask() {
     if !is_root() {

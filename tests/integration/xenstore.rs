@@ -1,5 +1,5 @@
-//! The xenstore client against the simulated xenstore: on a socket and on a pseudo-terminal, well
-//! and with every fault.
+//! The xenstore client against the simulated xenstore, on a socket and on a pseudo-terminal,
+//! without and with every fault.
 
 use std::thread;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use simulated_xenstore::{Config, Fault, Simulator, faults};
 const REGION: &str = "vm-data/provider_data/region";
 const STATUS: &str = "vm-data/user-metadata/rackconnect_automation_status";
 
-/// Long enough for any machine; reached by a failure alone.
+/// Long enough for any machine; only a failure takes so long.
 const LONG: Duration = Duration::from_secs(60);
 
 fn config(pty: bool) -> Config {
@@ -30,11 +30,11 @@ fn both() -> impl Iterator<Item = (Simulator, Connection)> {
     })
 }
 
-/// Whether something changed, in the eyes of somebody who does not count how often the watch fires.
+/// Waits for a value, however often the watch fires.
 fn becomes(connection: &mut Connection, path: &str, value: Option<&str>) {
     let until = BootInstant::now() + LONG;
     loop {
-        // A look of its own: the time for one is short, and the machine may be busy.
+        // A new deadline, because the machine may be busy.
         connection.set_deadline(None);
         if connection.read(path).unwrap().as_deref() == value {
             return;
@@ -116,7 +116,7 @@ fn changes_between_requests_are_not_lost() {
 fn every_fault_is_survived_or_named() {
     for pty in [false, true] {
         for fault in faults() {
-            // Below, and in an order of its own.
+            // Tested below, in another order.
             if matches!(fault, Fault::Vanish) {
                 continue;
             }
@@ -144,8 +144,7 @@ fn every_fault_is_survived_or_named() {
                         "{fault} (pty: {pty}): {read:?}"
                     );
                 }
-                // The payload's bytes cannot be known from any others: but what comes after them
-                // can.
+                // The payload cannot be told from other bytes, but what follows it can.
                 Fault::EventInsideReply => {
                     assert!(matches!(watched, Err(XenstoreError::Broken(_))), "{watched:?}")
                 }
@@ -183,13 +182,13 @@ fn absent_unreadable_and_broken_are_told_apart() {
     let place = folder.path().join("absent");
     assert_eq!(Connection::open_at(&place).err(), Some(XenstoreError::Absent));
     assert_eq!(Connection::open_at(&place.join("below")).err(), Some(XenstoreError::Absent));
-    // A socket that nobody listens at.
+    // A socket without a listener.
     let left = folder.path().join("left");
     drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
     assert!(matches!(Connection::open_at(&left), Err(XenstoreError::Broken(_))));
 }
 
-/// To a regular file in the device's place a request would be written.
+/// A request would be written into a regular file in place of the device.
 #[test]
 fn a_file_in_the_place_of_the_device_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -199,7 +198,7 @@ fn a_file_in_the_place_of_the_device_is_left_as_it_is() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 }
 
-/// A socket whose queue of connections is full lets a blocking connect() wait for ever.
+/// A blocking connect() to a socket with a full backlog waits forever.
 #[test]
 fn a_store_that_accepts_no_connection_is_not_waited_for() {
     use nix::sys::socket::{
@@ -216,7 +215,7 @@ fn a_store_that_accepts_no_connection_is_not_waited_for() {
     drop(waiting);
 }
 
-/// Four reads took up to two seconds each, and EAGAIN was retried in each of them anew.
+/// Regression: each of four reads took up to two seconds, and retried EAGAIN.
 #[test]
 fn a_slow_xenstore_is_broken_after_one_bound_for_the_whole_look() {
     for fault in [Fault::Slow(900), Fault::Error("EAGAIN"), Fault::Stall] {
@@ -224,12 +223,12 @@ fn a_slow_xenstore_is_broken_after_one_bound_for_the_whole_look() {
         let mut connection = Connection::open_at(store.path()).unwrap();
         let reads: Vec<_> = (0..4).map(|_| connection.read(REGION)).collect();
         assert!(matches!(reads[3], Err(XenstoreError::Broken(_))), "{fault}: {reads:?}");
-        // Three at most fit into the two seconds, however fast or slow this machine is.
+        // At most three fit into the two seconds, however fast or slow this machine is.
         assert!(store.log().len() < 200, "{}", store.log().len());
     }
 }
 
-/// What is left of a deadline bounds the whole look.
+/// All reads together end by the deadline.
 #[test]
 fn a_look_ends_at_the_deadline_of_its_caller() {
     let store = Simulator::start(config(false).fault(Fault::Stall)).unwrap();

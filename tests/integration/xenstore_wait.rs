@@ -1,4 +1,4 @@
-//! The program itself with xenstore beside the API: both simulated, the API over TLS.
+//! The program with xenstore and the API, both simulated, the API over TLS.
 
 use std::process::{Child, Stdio};
 use std::thread;
@@ -13,10 +13,10 @@ const MANAGED: &str = "vm-data/user-metadata/rax_service_level_automation";
 const ROLES: &str = "vm-data/provider_data/roles";
 const PROVIDER: &str = "vm-data/provider_data/provider";
 
-/// Long enough for any machine; reached by a failure alone.
+/// Long enough for any machine; only a failure takes so long.
 const LONG: Duration = Duration::from_secs(100);
 
-/// An interval that no test waits for: what ends sooner was not polled.
+/// An interval longer than any test: a wait that ends sooner was not ended by polling.
 const NEVER: &str = "1h";
 
 fn store() -> Store {
@@ -27,7 +27,7 @@ fn broken() -> Step {
     Step::new("DEPLOYED").fault("reset")
 }
 
-/// For so many questions about the status; the tasks do not count.
+/// DEPLOYING for so many requests of the status; those of the tasks do not count.
 fn deploying(requests: u32) -> Step {
     Step { count: Some(Operation::AutomationStatus), ..Step::new("DEPLOYING").requests(requests) }
 }
@@ -72,8 +72,7 @@ fn a_change_ends_the_wait_without_a_poll() {
     }
 }
 
-/// Waits share their answers: those who only listen are woken by xenstore, too, and an answer from
-/// before is not enough.
+/// Followers are woken by xenstore as well, and need a response from after the change.
 #[test]
 fn a_change_ends_all_waits_of_the_server() {
     let store = Xenstore::start(store().with(STATUS, "\"DEPLOYING\"")).unwrap();
@@ -82,7 +81,7 @@ fn a_change_ends_all_waits_of_the_server() {
         (0..3).map(|_| start(&world, &store, &["wait", "--interval", NEVER])).collect();
     assert!(store.wait_until(LONG, |store| store.watches() == 3));
     assert!(world.api.wait_until(LONG, |api| asked(api) >= 1));
-    // Until all have joined in.
+    // Until all are followers.
     thread::sleep(Duration::from_secs(1));
     let before = asked(&world.api);
     world.api.set_script(std::net::Ipv4Addr::LOCALHOST.into(), Script::of([Step::new("DEPLOYED")]));
@@ -99,7 +98,7 @@ fn a_stale_deployed_is_not_believed_and_the_wait_ends_at_the_last() {
     let world = World::of([broken().requests(3), deploying(1), Step::new("DEPLOYED")]);
     let wait = start(&world, &store, &["wait", "--interval", "3s"]);
     assert!(world.api.wait_until(LONG, |api| asked(api) == 4));
-    // The automation goes on as metadata show it.
+    // The automation continues, and the metadata change.
     store.set(STATUS, "\"DEPLOYING\"");
     let ended = finish(wait);
     ends(&ended, 0, "DEPLOYED\n");
@@ -129,8 +128,8 @@ fn with_every_fault_the_wait_goes_on_by_polling() {
             [false, true].into_iter().flat_map(|pty| faults().map(move |fault| (pty, fault)))
         {
             scope.spawn(move || {
-                // What is left over from before disagrees with the API: so no working watch slows
-                // the polling down.
+                // A value from before disagrees with the API, so the watch does not slow the
+                // polling down.
                 let config = Store { pty, ..store().with(STATUS, "\"DEPLOYED\"") };
                 let config = if fault == Fault::Vanish { config } else { config.fault(fault) };
                 let store = Xenstore::start(config).unwrap();
@@ -147,7 +146,7 @@ fn with_every_fault_the_wait_goes_on_by_polling() {
     });
 }
 
-/// With a watch the next question is an hour away: it must not stay there when the watch is lost.
+/// With a watch the next request is an hour later; without it that would be too late.
 #[test]
 fn a_store_that_vanishes_in_mid_wait_leaves_the_polling() {
     let store = Xenstore::start(store().with(STATUS, "\"DEPLOYING\"")).unwrap();
@@ -202,13 +201,13 @@ fn managed_operations_are_waited_for_after_rackconnect() {
         let ended = finish(wait);
         ends(&ended, code, "DEPLOYED\n");
     }
-    // Done long ago.
+    // It was complete before the wait.
     let store = Xenstore::start(metadata("\"Complete\"")).unwrap();
     let world = World::of([Step::new("DEPLOYED")]);
     ends(&run(&world, &store, &["wait", "--for", "managed"]), 0, "DEPLOYED\n");
 }
 
-/// An hour without a word, and then the deadline, was all that there was to see.
+/// Regression: an hour without a message, and then the deadline, was all that was shown.
 #[test]
 fn a_wait_for_managed_operations_says_that_xenstore_cannot_be_read() {
     let world = World::of([Step::new("DEPLOYED")]);
@@ -244,12 +243,12 @@ fn an_empty_store_is_looked_at_until_the_deadline() {
     ends(&wait(&store), 124, "");
     store.set(PROVIDER, "Amazon");
     ends(&wait(&store), 5, "NOT-RACKCONNECT\n");
-    // One that does not work (yet) is looked at again, too.
+    // A xenstore that does not work (yet) is tried again.
     store.fault(Fault::Vanish);
     ends(&wait(&store), 124, "");
 }
 
-/// The region was looked for within a second, and then never again: exit code 2 at once.
+/// Regression: the region was looked for only once, and the exit code was 2 at once.
 #[test]
 fn a_slow_xenstore_did_not_let_a_wait_find_its_region() {
     for fault in [Fault::Slow(1_900), Fault::Stall] {
@@ -262,7 +261,7 @@ fn a_slow_xenstore_did_not_let_a_wait_find_its_region() {
     }
 }
 
-/// Two minutes of waiting, and then a change: at most two questions a minute before it, and the end
+/// Two minutes of waiting, then a change: at most two requests a minute before it, and the end
 /// within 100 ms after it.
 #[test]
 #[ignore = "it takes two minutes and measures time: tests/system/xenstore-timing.sh"]
@@ -316,7 +315,7 @@ fn one_end(pty: bool) -> Duration {
     changed.elapsed()
 }
 
-/// A wait of eight seconds ended after ten to twenty-two, without a request.
+/// Regression: a wait of eight seconds ended after ten to twenty-two, without a request.
 #[test]
 fn a_slow_xenstore_does_not_keep_a_wait_from_asking() {
     thread::scope(|scope| {
@@ -331,7 +330,8 @@ fn a_slow_xenstore_does_not_keep_a_wait_from_asking() {
     });
 }
 
-/// It failed with 7: root's status looked the region up for status.json before its request.
+/// Regression: it failed with 7, because root's `status` looked the region up for status.json
+/// before its request.
 #[test]
 fn a_status_with_an_endpoint_does_not_ask_xenstore() {
     let store = Xenstore::start(store().fault(Fault::Stall)).unwrap();

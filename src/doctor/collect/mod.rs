@@ -20,7 +20,7 @@ use std::thread;
 
 use nix::unistd::geteuid;
 
-pub(crate) use path::{ApiAccess, ApiPath};
+pub(crate) use path::ApiAccess;
 pub(crate) use subject::Subject;
 
 use super::checks::is_another_server;

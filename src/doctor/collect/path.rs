@@ -1,6 +1,7 @@
 //! The way to the API, step by step: name, route, connection, certificate.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +13,15 @@ use crate::api::inspect::{UntrustedConnection, Validity};
 use crate::api::reach::{Target, addresses};
 use crate::api::tls;
 use crate::clock::BootInstant;
+use crate::config::Setting;
 use crate::doctor::evidence::{
     ConnectionEvidence, Evidence, PathEvidence, Reading, TlsEvidence, Unread,
 };
-use crate::error::plain;
+use crate::error::{Error, plain};
 use crate::model::Operation;
 use crate::netlink::{Netlink, NextHop};
 use crate::ratelimit::RateLimiter;
-use crate::session::Session;
+use crate::session::{DETECT_TIMEOUT, Session};
 
 /// How much earlier than the collecting each step ends, so that its error is still collected.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -35,17 +37,44 @@ pub(crate) struct ApiAccess {
     pub(crate) path: ApiPath,
 }
 
-/// Where the API is and whom to trust.
+impl ApiAccess {
+    /// The API, if its endpoint is known.
+    ///
+    /// # Errors
+    /// The region is not known; a setting is wrong.
+    pub(crate) fn new(session: Session) -> Reading<ApiAccess> {
+        let settings = session.settings();
+        if settings.endpoint.is_none() && session.region().known().is_none() {
+            let why = "the region is not known, so neither is the API".to_owned();
+            return Err(Unread::NotTried(why));
+        }
+        let soon = BootInstant::now() + DETECT_TIMEOUT;
+        let failed = |err: Error| Unread::Failed(err.message);
+        let endpoint = session.endpoint(soon).map_err(failed)?;
+        session.client(soon).map_err(failed)?;
+        let in_words =
+            |file: &Setting<PathBuf>| format!("{} alone ({})", file.value.display(), file.origin);
+        let path = ApiPath {
+            target: session.target().map_err(failed)?,
+            trusted: settings.ca_file.as_ref().map(in_words),
+            connect_timeout: settings.connect_timeout.value,
+            endpoint,
+        };
+        Ok(ApiAccess { session, path })
+    }
+}
+
+/// Where the API is and which roots are trusted.
 pub(crate) struct ApiPath {
     /// The URL.
-    pub(crate) endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     /// The same as a destination of connections, with the roots that are trusted.
-    pub(crate) target: Target,
+    target: Target,
     /// The file of the only roots that are trusted, in words; none for the built-in ones and the
     /// system's.
-    pub(crate) trusted: Option<String>,
+    trusted: Option<String>,
     /// The time limit of a connection attempt.
-    pub(crate) connect_timeout: Duration,
+    connect_timeout: Duration,
 }
 
 /// Goes the way.

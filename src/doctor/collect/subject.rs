@@ -1,10 +1,12 @@
 //! What is collected, and the form in which a collector hands it over.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::clock::BootInstant;
 use crate::doctor::evidence::Evidence;
 use crate::model::Region;
+use crate::region::Detected;
+use crate::session::{DETECT_TIMEOUT, Session};
 
 /// What is examined, and by when.
 #[derive(Clone, Debug)]
@@ -25,6 +27,27 @@ pub(crate) struct Subject {
     pub(crate) settings: Vec<String>,
     /// What is wrong with the configuration file.
     pub(crate) broken_settings: Option<String>,
+}
+
+impl Subject {
+    /// The server whose files are below `root`, examined until `deadline`.
+    pub(crate) fn new(session: &Session, root: &Path, deadline: BootInstant) -> Subject {
+        let api = session.settings();
+        let region = match session.region().detect(api.started + DETECT_TIMEOUT) {
+            Detected::Known(region, source) => Ok((region, source)),
+            Detected::NotYet(reason) | Detected::Unknown(reason) => Err(reason),
+        };
+        Subject {
+            started: api.started,
+            deadline: deadline.max(api.started),
+            root: root.to_owned(),
+            state_dir: api.state_dir.value.clone(),
+            region,
+            is_configured: api.endpoint.is_some(),
+            settings: Vec::new(),
+            broken_settings: None,
+        }
+    }
 }
 
 /// What a collector adds to the evidence.
