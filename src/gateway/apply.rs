@@ -1,5 +1,7 @@
-//! A change of the default route as a transaction: the record is written, the guard is armed, the
-//! plan is applied and verified and, if asked for, confirmed; then the change is kept, or undone.
+//! A change of the default route as a transaction.
+//!
+//! The record is written, the guard is armed, and the plan is applied, verified and, with
+//! `--confirm`, confirmed. Then the change is kept; if a step fails, it is undone.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,18 +23,19 @@ use crate::fail_point;
 use crate::netlink::{Link, Netlink, Position, Route};
 use crate::signals::DeferredSignals;
 
-/// What the guard allows beyond verification and confirmation: applying, syncing, a slow machine.
+/// The time that the guard allows in addition to verification and confirmation: for applying,
+/// syncing, a slow machine.
 pub(super) const GUARD_MARGIN: Duration = Duration::from_secs(10);
 
 /// A change to carry out.
 pub(crate) struct PlannedChange<'a> {
-    /// What is changed.
+    /// The steps.
     pub(crate) plan: &'a Plan,
     /// The new gateway.
     pub(crate) gateway: IpAddr,
     /// Its interface.
     pub(crate) link: &'a Link,
-    /// What must still work.
+    /// What must still be reachable.
     pub(crate) checks: &'a Checks,
     /// How long to wait for a confirmation if one is needed.
     pub(crate) confirm: Option<Duration>,
@@ -41,11 +44,12 @@ pub(crate) struct PlannedChange<'a> {
 /// Carries out a change. The caller has deferred the signals, and holds the lock.
 ///
 /// # Errors
-/// Nothing was changed, or it could not be undone: the message says how to do so by hand.
+/// Nothing was changed, or the change could not be undone: then the message says how to do so by
+/// hand.
 pub(crate) fn carry_out(
     netlink: &mut Netlink,
     journal: &Journal,
-    _: &ChangeLock,
+    _lock: &ChangeLock,
     signals: &DeferredSignals,
     change: &PlannedChange<'_>,
 ) -> Result<Outcome> {
@@ -59,10 +63,10 @@ pub(crate) fn carry_out(
     Ok(outcome?)
 }
 
-/// The verdict that was given, and by which process.
+/// The verdict, and the process that gave it, unless it was given on the terminal.
 type GivenVerdict = Option<(Verdict, Option<Requester>)>;
 
-/// Why the execution stopped: before anything was changed, or after.
+/// Why the execution stopped, before anything was changed or after.
 enum Stop {
     Before(ChangeError),
     After(ChangeError),
@@ -75,7 +79,8 @@ struct Transaction<'a> {
     change: &'a PlannedChange<'a>,
     record: ChangeRecord,
     guard: Guard,
-    /// The last moment to remove a route: verification and confirmation must fit in behind it.
+    /// The last moment to remove a route: verification and confirmation have to fit in before the
+    /// guard acts.
     latest_removal: BootInstant,
     verdict: GivenVerdict,
 }
@@ -95,7 +100,7 @@ impl<'a> Transaction<'a> {
         fail_point::reach("undo recorded");
         log::debug!("the undo is on disk");
         let timeout = VERIFY_TIMEOUT + GUARD_MARGIN + change.confirm.unwrap_or_default();
-        // The guard's own clock starts later than this.
+        // Before the guard reads its clock, so that this deadline is the earlier one.
         let start = BootInstant::now();
         let guard = match Guard::start(journal, timeout) {
             Ok(guard) => guard,
@@ -130,7 +135,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Whether everything is as it was when the plan was made.
+    /// Checks that everything is as it was when the plan was made.
     fn check_unchanged(&mut self) -> Result<(), ChangeError> {
         if self.signals.pending().is_some() {
             return Err(ChangeError::Signalled);
@@ -147,8 +152,8 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Whether the guard would still undo the change, and will not do so before it can be verified:
-    /// a process that was delayed must not begin, nor go on after the guard has undone it.
+    /// Checks that the guard would still undo the change, and that it will not do so before the
+    /// change can be verified. A process that was delayed must not go on after its guard has acted.
     fn check_guard(&mut self) -> Result<(), ChangeError> {
         if !self.guard.is_armed() {
             return Err(ChangeError::GuardGone);
@@ -163,7 +168,7 @@ impl<'a> Transaction<'a> {
     fn apply(&mut self) -> Result<(), ChangeError> {
         for step in &self.change.plan.changes {
             if let RouteChange::Remove(_) = step {
-                // This process may have been delayed at any moment before.
+                // This process may have been delayed since the last check.
                 self.check_guard()?;
                 if !kernel::defaults4(self.netlink)?.contains(&self.change.plan.wanted) {
                     return Err(ChangeError::WantedGone);
@@ -177,7 +182,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Whether the routes are as the plan leaves them, those included that it does not touch.
+    /// Checks that the routes are as the plan leaves them, including those that it does not touch.
     fn check_done(&mut self) -> Result<(), ChangeError> {
         let present = kernel::defaults4(self.netlink)?;
         let Plan { changes, before, .. } = self.change.plan;
@@ -186,10 +191,9 @@ impl<'a> Transaction<'a> {
         match expected.iter().find(|route| !present.contains(route)) {
             None if plan::is_done(changes, &present) => Ok(()),
             None => Err(ChangeError::AddedAgain),
-            Some(gone) => Err(ChangeError::Conflict {
-                route: describe_route(gone, &self.record.interfaces),
-                what: "is gone",
-            }),
+            Some(gone) => {
+                Err(ChangeError::RouteGone(describe_route(gone, &self.record.interfaces)))
+            }
         }
     }
 
@@ -207,12 +211,12 @@ impl<'a> Transaction<'a> {
 
     fn confirm(&mut self, listener: ConfirmListener, timeout: Duration) -> Result<(), ChangeError> {
         fail_point::reach("awaiting confirmation");
-        let how = match listener.has_terminal() {
+        let hint = match listener.has_terminal() {
             true => "press Enter here, or run \"rackconnect gateway confirm\" in any session",
             false => "run \"rackconnect gateway confirm\" in any session",
         };
         log::info!(
-            "the new gateway works; everything is put back in {} unless it is confirmed: {how}",
+            "the new gateway works; everything is put back in {} unless it is confirmed: {hint}",
             human(timeout)
         );
         match listener.wait(BootInstant::now() + timeout, self.signals) {
@@ -228,7 +232,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Whether what was confirmed is still what was verified.
+    /// Checks that the verified gateway is still in use when the change is confirmed.
     fn check_used(&mut self) -> Result<(), ChangeError> {
         let PlannedChange { gateway, link, .. } = *self.change;
         match kernel::is_used(self.netlink, gateway, Some(link.index))? {
@@ -251,11 +255,11 @@ impl<'a> Transaction<'a> {
         Ok(outcome)
     }
 
-    /// Records that the change is kept. If that fails (a full disk), a verified route is worth more
-    /// than its undo: the record is removed, which may also make room for the new one.
+    /// Records that the change is kept. If that fails (a full disk), the pending record is removed,
+    /// which may also make room for the new one: a verified route is worth more than its undo.
     ///
     /// # Errors
-    /// The record still says "pending", so the next command would undo the change.
+    /// The pending record could not be removed either, so the next command would undo the change.
     fn keep(&mut self) -> Result<()> {
         let kept = self.record.kept();
         let Err(err) = self.journal.write(&kept) else { return Ok(()) };
@@ -270,19 +274,19 @@ impl<'a> Transaction<'a> {
         undo::restore(self.netlink, &self.record).map(|()| Outcome::Undone(cause))
     }
 
-    /// Dismisses the guard. If it has acted meanwhile, the change is undone after all: this process
-    /// may have changed something after it.
+    /// Dismisses the guard. If the guard has acted in the meantime, a kept change is undone after
+    /// all, since this process may have changed routes after the guard did.
     fn finish(
         mut self,
         outcome: Result<Outcome, UndoError>,
     ) -> (Result<Outcome, UndoError>, GivenVerdict) {
-        let has_undone = match self.dismiss_guard() {
+        let guard_has_acted = match self.dismiss_guard() {
             GuardExit::Idle => false,
             GuardExit::Undone => true,
             GuardExit::Unknown => self.check_done().is_err(),
         };
         let outcome = match outcome {
-            Ok(Outcome::Kept) if has_undone => {
+            Ok(Outcome::Kept) if guard_has_acted => {
                 let undone = self.undo(ChangeError::TooSlow);
                 match &undone {
                     Ok(_) => self.journal.try_discard(&self.record),
@@ -307,33 +311,42 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Applies one step. A route that is gone, or is there already, was changed by another process.
+/// Applies one step. If the route is gone, or there already, another process has changed it.
 fn apply_step(
     netlink: &mut Netlink,
     step: &RouteChange,
     names: &InterfaceNames,
 ) -> Result<(), ChangeError> {
-    let add = |netlink: &mut Netlink, route: &Route, position| {
-        ("added", "exists already", netlink.add(route, position))
-    };
-    let (what, conflict, done) = match step {
-        RouteChange::Add(route) => add(netlink, route, Position::First),
-        RouteChange::Append(route) => add(netlink, route, Position::Last),
-        RouteChange::Remove(route) => ("removed", "is gone", netlink.remove(route)),
-    };
     let route = describe_route(step.route(), names);
-    match done {
+    let added = match step {
+        RouteChange::Add(route) => netlink.add(route, Position::First),
+        RouteChange::Append(route) => netlink.add(route, Position::Last),
+        RouteChange::Remove(removed) => return remove(netlink, removed, route),
+    };
+    match added {
         Ok(true) => {
-            fail_point::reach(if what == "added" { "route added" } else { "route removed" });
-            log::debug!("{what}: {route}");
+            fail_point::reach("route added");
+            log::debug!("added: {route}");
             Ok(())
         }
-        Ok(false) => Err(ChangeError::Conflict { route, what: conflict }),
-        Err(err) => Err(ChangeError::Rejected { route, what, err }),
+        Ok(false) => Err(ChangeError::RouteExists(route)),
+        Err(err) => Err(ChangeError::AddRejected { route, err }),
     }
 }
 
-/// Tells the process that gave the verdict what became of it.
+fn remove(netlink: &mut Netlink, route: &Route, description: String) -> Result<(), ChangeError> {
+    match netlink.remove(route) {
+        Ok(true) => {
+            fail_point::reach("route removed");
+            log::debug!("removed: {description}");
+            Ok(())
+        }
+        Ok(false) => Err(ChangeError::RouteGone(description)),
+        Err(err) => Err(ChangeError::RemoveRejected { route: description, err }),
+    }
+}
+
+/// Reports the outcome to the process that gave the verdict.
 fn reply(verdict: GivenVerdict, outcome: &Result<Outcome, UndoError>) {
     let Some((verdict, Some(requester))) = verdict else { return };
     requester.reply(&match outcome {

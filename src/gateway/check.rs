@@ -9,7 +9,7 @@ use super::names::{InterfaceNames, describe_next_hop, describe_route, protocol_n
 use crate::error::Result;
 use crate::netlink::{INET, NextHop, Route, family_of};
 
-/// What the kernel does beside what the API says.
+/// The kernel's default route and the API's gateway.
 pub(crate) struct Comparison {
     /// The API's gateway if it is known.
     gateway: Option<IpAddr>,
@@ -22,7 +22,7 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Asks the kernel. `gateway`: the API's gateway if it is known.
+    /// Reads the kernel's routes. `gateway`: the API's gateway if it is known.
     ///
     /// # Errors
     /// The kernel does not respond.
@@ -53,7 +53,7 @@ impl Comparison {
         self.leads_to_gateway() && on_interface && !self.is_split
     }
 
-    /// Why it does not match `gateway`.
+    /// A sentence that says why it does not match `gateway`.
     pub(crate) fn mismatch(&self, gateway: IpAddr) -> String {
         match (self.used_interface(), &self.interface) {
             _ if self.hop.is_none() => {
@@ -70,7 +70,7 @@ impl Comparison {
         }
     }
 
-    /// The lines for a person.
+    /// The comparison as lines of text.
     pub(crate) fn lines(&self) -> Vec<String> {
         let api = self.gateway.map(|gateway| format!("API: {gateway}"));
         let split = if self.is_split { "by turns, now " } else { "" };
@@ -95,7 +95,7 @@ impl Comparison {
                 "protocol": protocol_name(route.protocol),
             })
         };
-        // Written in pieces: the order of the keys is part of the output.
+        // Not one json! object, which would sort the keys.
         format!(
             "{{\"gateway\":{},\"matches\":{},\"used\":{used},\"default_routes\":{}}}",
             address(self.gateway),

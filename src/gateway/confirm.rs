@@ -1,8 +1,8 @@
-//! Confirmation of a change. A change may cut off the session in which it is made, so it can be
-//! made to undo itself unless it is confirmed from any session.
+//! Confirmation of a change. A change may cut off the session in which it is made, so with
+//! `--confirm` it is undone unless it is confirmed, from any session.
 //!
-//! The process that waits listens on a socket in the state directory, which only root can reach;
-//! Enter on its terminal counts as well.
+//! The process that waits listens on a socket in the state directory, which only root can reach.
+//! Enter on its terminal confirms as well.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
@@ -25,21 +25,22 @@ use crate::error::{Error, Kind, Result, plain};
 use crate::signals::DeferredSignals;
 use crate::ui;
 
-/// How long the waiting process may take to do what it is told: it undoes, and verifies that.
+/// How long the waiting process may take to carry out a verdict: it may undo the change, and verify
+/// the result.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a process that connects may take to say what it wants.
+/// How long a process that connects may take to send its verdict.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest reply that is read.
 const MAX_REPLY_BYTES: u64 = 4096;
 
-/// What the waiting process is told.
+/// What the user decides about a change that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The change is good.
+    /// Keep it.
     Confirm,
-    /// It is to be undone.
+    /// Undo it.
     Rollback,
 }
 
@@ -58,17 +59,17 @@ impl Verdict {
 #[derive(Debug)]
 pub(crate) struct Requester(UnixStream);
 
-/// What became of a verdict.
+/// The result of a verdict, with a sentence for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// It was carried out.
     Done(String),
-    /// It was not.
+    /// It was not carried out.
     Failed(String),
 }
 
 impl Requester {
-    /// Says what became of the verdict.
+    /// Sends the result.
     pub(crate) fn reply(mut self, reply: &Reply) {
         let (word, sentence) = match reply {
             Reply::Done(sentence) => ("done", sentence),
@@ -81,7 +82,7 @@ impl Requester {
 /// How the wait for a verdict ended.
 #[derive(Debug)]
 pub(crate) enum Confirmation {
-    /// With a verdict; from another process, or from the terminal.
+    /// With a verdict, of another process or else of the terminal.
     Verdict(Verdict, Option<Requester>),
     /// The time passed.
     TimedOut,
@@ -89,7 +90,7 @@ pub(crate) enum Confirmation {
     Signalled,
 }
 
-/// Waits for a verdict.
+/// The socket on which a change waits for its verdict, and the terminal.
 #[derive(Debug)]
 pub(crate) struct ConfirmListener {
     listener: UnixListener,
@@ -98,10 +99,10 @@ pub(crate) struct ConfirmListener {
 }
 
 impl ConfirmListener {
-    /// Listens. The caller holds the lock, so a socket that exists is left over.
+    /// Creates the socket. The caller holds the lock, so a socket that exists is left over.
     ///
     /// # Errors
-    /// It cannot listen, so the change could not be confirmed.
+    /// The socket cannot be created, so the change could not be confirmed.
     pub(crate) fn listen(journal: &Journal) -> Result<ConfirmListener> {
         let path = journal.socket();
         let _ = fs::remove_file(&path);
@@ -126,7 +127,7 @@ impl ConfirmListener {
         Ok(ConfirmListener { listener, path, terminal })
     }
 
-    /// Whether a person can press Enter.
+    /// Whether a person can confirm by Enter.
     pub(crate) fn has_terminal(&self) -> bool {
         self.terminal.is_some()
     }
@@ -134,7 +135,7 @@ impl ConfirmListener {
     /// Waits for a verdict until `deadline`, with a countdown on a terminal.
     pub(crate) fn wait(mut self, deadline: BootInstant, signals: &DeferredSignals) -> Confirmation {
         if let Some(terminal) = &self.terminal {
-            // What was typed before the question is not an answer.
+            // Input from before the question is not an answer.
             let _ = tcflush(terminal, FlushArg::TCIFLUSH);
         }
         let has_countdown = self.has_terminal() && ui::is_watched();
@@ -158,7 +159,7 @@ impl ConfirmListener {
                 match self.terminal.as_ref().map_or(Typed::Gone, read_typed) {
                     Typed::Line => break Confirmation::Verdict(Verdict::Confirm, None),
                     Typed::Nothing => {}
-                    // The session is gone, but other sessions may confirm.
+                    // A process of another session may still confirm.
                     Typed::Gone => self.terminal = None,
                 }
             }
@@ -167,7 +168,7 @@ impl ConfirmListener {
         confirmation
     }
 
-    /// Waits for something to happen. Returns whether something was typed.
+    /// Waits for a connection, a signal or input. Returns whether there is input.
     fn poll(&self, timeout: Duration, signals: &DeferredSignals) -> bool {
         let mut fds = vec![
             PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
@@ -207,17 +208,20 @@ fn until_next_second(left: Duration) -> Duration {
     }
 }
 
-/// Whether the terminal may be read and flushed: both stop a process in the background.
+/// Whether this process may read and flush the terminal: both stop a background process.
 fn is_foreground(stdin: &io::Stdin) -> bool {
     match tcgetpgrp(stdin) {
         Ok(group) => group == getpgrp(),
-        // Not the controlling terminal, so no process is stopped.
+        // It is not the controlling terminal, so no process is stopped.
         Err(err) => err == Errno::ENOTTY,
     }
 }
 
+/// What was read from the terminal.
 enum Typed {
+    /// Input with a line end.
     Line,
+    /// No line end yet.
     Nothing,
     /// The terminal is gone, or another process is in the foreground.
     Gone,
@@ -255,10 +259,10 @@ fn read_verdict(mut stream: &UnixStream) -> Option<Verdict> {
     Verdict::ALL.into_iter().find(|verdict| verdict.word().as_bytes() == text)
 }
 
-/// Gives a verdict to the process that waits for one; none if there is no such process.
+/// Sends a verdict to the process that waits for one. Returns its reply; none if no process waits.
 ///
 /// # Errors
-/// It cannot be reached, or does not respond.
+/// The process cannot be reached, or does not reply.
 pub(crate) fn send(journal: &Journal, verdict: Verdict) -> Result<Option<Reply>> {
     let Some(mut stream) = connect(journal)? else { return Ok(None) };
     let mut exchange = || -> io::Result<String> {

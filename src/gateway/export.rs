@@ -1,5 +1,5 @@
-//! Who else configures the network of this server, and how the gateway is told to them: the same as
-//! what `gateway set` does, but for good, in their own words. Nothing is written here.
+//! The gateway as configuration for a network manager, so that it survives a restart; and which
+//! manager an interface has. The configuration is only printed, never installed.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -9,11 +9,11 @@ use crate::model::NetworkManager;
 use crate::netlink::Link;
 use crate::state::file::{self, Links};
 
-/// What systemd-networkd knows of an interface, by its number (sd-network; not documented, but
-/// stable since systemd 209).
+/// systemd-networkd's state of each interface, by index (sd-network; not documented, but stable
+/// since systemd 209).
 const NETWORKD_LINKS: &str = "run/systemd/netif/links";
 
-/// What NetworkManager knows of an interface, by its number.
+/// NetworkManager's state of each interface, by index.
 const NETWORK_MANAGER_DEVICES: &str = "run/NetworkManager/devices";
 
 /// ifupdown's configuration (interfaces(5)).
@@ -22,22 +22,25 @@ const INTERFACES: &str = "etc/network/interfaces";
 /// The configuration of Red Hat's network scripts, a file for each interface.
 const NETWORK_SCRIPTS: &str = "etc/sysconfig/network-scripts";
 
-/// What netplan calls the files that it writes for networkd.
-const OF_NETPLAN: &str = "-netplan-";
+/// The part of a name by which netplan's files for networkd are recognised.
+const NETPLAN_MARK: &str = "-netplan-";
 
 /// The largest file that is read.
-const LIMIT: u64 = 256 * 1024;
+const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// What a configuration is made of.
+/// The number of files in `interfaces.d` that are read.
+const MAX_INCLUDED_FILES: usize = 100;
+
+/// The input of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportFacts {
     /// The interface.
     pub interface: String,
     /// The gateway.
     pub gateway: Ipv4Addr,
-    /// Our address in the gateway's subnet, and its prefix.
+    /// This server's address in the gateway's subnet, and its prefix length.
     pub address: (Ipv4Addr, u8),
-    /// The file of networkd's that configures the interface.
+    /// networkd's file for the interface.
     pub network_file: Option<String>,
     /// The other interfaces that have a default route now, or had one before the gateway was set.
     pub others: Vec<String>,
@@ -45,89 +48,95 @@ pub struct ExportFacts {
     pub replaced: Vec<Ipv4Addr>,
 }
 
-/// Who manages an interface, below `root`; with networkd's file for it.
+/// The network manager of an interface below `root`, and networkd's file for the interface.
 pub fn manager(root: &Path, link: &Link) -> Option<(NetworkManager, Option<String>)> {
-    let read = |directory: &str, name: &str| text(&root.join(directory).join(name));
-    let number = link.index.to_string();
-    let value = |text: &str, key: &str| {
-        text.lines().find_map(|line| {
-            line.strip_prefix(key)?.strip_prefix('=').map(|value| value.trim().to_owned())
-        })
-    };
-    if let Some(state) = read(NETWORKD_LINKS, &number)
-        && let Some(file) = value(&state, "NETWORK_FILE")
-        && value(&state, "ADMIN_STATE").is_none_or(|state| state != "unmanaged")
-    {
-        let manager = if file.contains(OF_NETPLAN) {
-            NetworkManager::Netplan
-        } else {
-            NetworkManager::Networkd
-        };
+    if let Some((manager, file)) = networkd_or_netplan(root, link) {
         return Some((manager, Some(file)));
     }
-    let scripts = !link.name.contains('/')
-        && root.join(NETWORK_SCRIPTS).join(format!("ifcfg-{}", link.name)).is_file();
-    if scripts {
-        return Some((NetworkManager::Sysconfig, None));
+    if has_network_script(root, link) {
+        Some((NetworkManager::Sysconfig, None))
+    } else if is_managed_by_network_manager(root, link) {
+        Some((NetworkManager::Keyfile, None))
+    } else if has_stanza(root, link) {
+        Some((NetworkManager::Ifupdown, None))
+    } else {
+        None
     }
-    if read(NETWORK_MANAGER_DEVICES, &number)
-        .is_some_and(|device| value(&device, "managed").as_deref() == Some("true"))
-    {
-        return Some((NetworkManager::Keyfile, None));
+}
+
+fn networkd_or_netplan(root: &Path, link: &Link) -> Option<(NetworkManager, String)> {
+    let state = text(&root.join(NETWORKD_LINKS).join(link.index.to_string()))?;
+    let file = value(&state, "NETWORK_FILE")?;
+    if value(&state, "ADMIN_STATE") == Some("unmanaged") {
+        return None;
     }
-    let has_stanza = |text: &str| {
-        text.lines().any(|line| {
-            let mut words = line.split_whitespace();
-            words.next() == Some("iface") && words.next() == Some(&link.name)
-        })
+    let manager = match file.contains(NETPLAN_MARK) {
+        true => NetworkManager::Netplan,
+        false => NetworkManager::Networkd,
     };
-    let directory = root.join(format!("{INTERFACES}.d"));
-    let mut files = vec![root.join(INTERFACES)];
-    files.extend(
-        directory.read_dir().into_iter().flatten().flatten().take(100).map(|entry| entry.path()),
-    );
-    files
-        .iter()
-        .any(|file| text(file).is_some_and(|text| has_stanza(&text)))
-        .then_some((NetworkManager::Ifupdown, None))
+    Some((manager, file.to_owned()))
+}
+
+fn has_network_script(root: &Path, link: &Link) -> bool {
+    !link.name.contains('/')
+        && root.join(NETWORK_SCRIPTS).join(format!("ifcfg-{}", link.name)).is_file()
+}
+
+fn is_managed_by_network_manager(root: &Path, link: &Link) -> bool {
+    let device = text(&root.join(NETWORK_MANAGER_DEVICES).join(link.index.to_string()));
+    device.is_some_and(|device| value(&device, "managed") == Some("true"))
+}
+
+/// Whether ifupdown's configuration has a stanza of the interface.
+fn has_stanza(root: &Path, link: &Link) -> bool {
+    let is_stanza = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("iface") && words.next() == Some(&link.name)
+    };
+    let included = root.join(format!("{INTERFACES}.d")).read_dir().into_iter().flatten().flatten();
+    let included = included.take(MAX_INCLUDED_FILES).map(|entry| entry.path());
+    let mut files = std::iter::once(root.join(INTERFACES)).chain(included);
+    files.any(|file| text(&file).is_some_and(|text| text.lines().any(is_stanza)))
+}
+
+/// The value of a `KEY=VALUE` line.
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix('=')?.trim()))
 }
 
 fn text(path: &Path) -> Option<String> {
-    String::from_utf8(file::read(path, LIMIT, Links::Follow).ok()?).ok()
+    String::from_utf8(file::read(path, MAX_FILE_BYTES, Links::Follow).ok()?).ok()
 }
 
-/// What a person is to know after the gateway was set.
+/// The warning after the gateway was set: how the route can be lost, and what prevents that.
 pub fn warning(root: &Path, link: &Link) -> String {
-    match manager(root, link) {
-        Some((manager, _)) => {
-            let (name, word) = manager.names();
-            let how = word.map_or_else(
-                || "its own configuration names the gateway, too".to_owned(),
-                |word| format!("its configuration says so, too (\"rackconnect gateway show --as {word}\" prints it)"),
-            );
-            format!(
-                "{name} manages {}: a restart of it, or of the server, loses this route unless \"rackconnect gateway keep\" \
-                 runs or {how}",
-                link.name
-            )
-        }
-        None => format!(
-            "a restart of whatever manages {}, or of the server, loses this route unless \"rackconnect gateway keep\" runs",
-            link.name
-        ),
-    }
+    let Some((manager, _)) = manager(root, link) else {
+        return "a restart of the network or of the server removes this route unless \"rackconnect \
+                gateway keep\" runs"
+            .to_owned();
+    };
+    let (name, word) = manager.names();
+    let source = word.map_or(String::new(), |word| {
+        format!(" (\"rackconnect gateway show --as {word}\" prints it)")
+    });
+    format!(
+        "{name} manages {}: a restart of the network or of the server removes this route unless \
+         \"rackconnect gateway keep\" runs or the route is in that configuration too{source}",
+        link.name
+    )
 }
 
-/// The configuration in the words of `manager`.
+/// The configuration in the syntax of `manager`.
 ///
 /// # Errors
 /// A sentence that says why it cannot be written.
 pub fn write(manager: NetworkManager, facts: &ExportFacts) -> Result<String, String> {
     for name in facts.others.iter().chain([&facts.interface]) {
-        // What these files would make of anything else depends on the program and on its version.
+        // Other characters may have a meaning in the file, depending on the program and its
+        // version.
         if name.is_empty() || !is_plain(name) {
             return Err(format!(
-                "the interface name {name:?} cannot be written safely into a configuration file"
+                "the interface name {name:?} cannot be written safely to a configuration file"
             ));
         }
     }
@@ -137,7 +146,7 @@ pub fn write(manager: NetworkManager, facts: &ExportFacts) -> Result<String, Str
         NetworkManager::Ifupdown => ifupdown(facts),
         NetworkManager::Sysconfig => sysconfig(facts),
         NetworkManager::Keyfile => {
-            return Err("NetworkManager's own configuration is not written here".to_owned());
+            return Err("NetworkManager's own configuration is not supported".to_owned());
         }
     };
     text.push_str(&conflicts(manager, facts));
@@ -153,10 +162,12 @@ fn networkd(facts: &ExportFacts) -> Result<String, String> {
     let file = network_file.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
     let comment = match file {
         Some(file) if !is_plain(file) => {
-            return Err(format!("the name of networkd's file {file:?} is not plain"));
+            return Err(format!(
+                "the name of networkd's file {file:?} has characters that are not supported"
+            ));
         }
         Some(file) => format!(
-            "# /etc/systemd/network/{file}.d/rackconnect.conf (beside what {file} says of \
+            "# /etc/systemd/network/{file}.d/rackconnect.conf (adds to {file}, the file of \
              {interface})"
         ),
         None => format!(
@@ -170,7 +181,7 @@ fn networkd(facts: &ExportFacts) -> Result<String, String> {
 fn netplan(facts: &ExportFacts) -> String {
     let ExportFacts { interface, gateway, .. } = facts;
     format!(
-        "# /etc/netplan/90-rackconnect.yaml (merged with what the other files say of {interface})\n\
+        "# /etc/netplan/90-rackconnect.yaml (netplan merges it with the other files)\n\
          network:\n  version: 2\n  ethernets:\n    {interface}:\n      routes:\n        \
          - to: 0.0.0.0/0\n          via: {gateway}\n"
     )
@@ -180,22 +191,21 @@ fn ifupdown(facts: &ExportFacts) -> String {
     let ExportFacts { interface, gateway, address: (address, prefix), .. } = facts;
     let mask = Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0));
     format!(
-        "# /etc/network/interfaces: the stanza of {interface}, whose other lines (static routes) \
-         stay\niface {interface} inet static\n    address {address}\n    netmask {mask}\n    \
-         gateway {gateway}\n"
+        "# /etc/network/interfaces: the stanza of {interface}; keep its other lines (static routes)\n\
+         iface {interface} inet static\n    address {address}\n    netmask {mask}\n    gateway {gateway}\n"
     )
 }
 
 fn sysconfig(facts: &ExportFacts) -> String {
     let ExportFacts { interface, gateway, .. } = facts;
     format!(
-        "# /etc/sysconfig/network-scripts/ifcfg-{interface}: these lines, beside those that are \
-         there\nDEFROUTE=yes\nGATEWAY={gateway}\n\
-         # /etc/sysconfig/network: this line, and no GATEWAY there\nGATEWAYDEV={interface}\n"
+        "# /etc/sysconfig/network-scripts/ifcfg-{interface}: add these lines\n\
+         DEFROUTE=yes\nGATEWAY={gateway}\n\
+         # /etc/sysconfig/network: add this line, and remove GATEWAY\nGATEWAYDEV={interface}\n"
     )
 }
 
-/// Comments on the other default routes, which the configuration must not make again.
+/// Comments on the other default routes, which the configuration must not bring back.
 fn conflicts(manager: NetworkManager, facts: &ExportFacts) -> String {
     let removal = match manager {
         NetworkManager::Networkd => {
@@ -207,14 +217,14 @@ fn conflicts(manager: NetworkManager, facts: &ExportFacts) -> String {
         }
         NetworkManager::Ifupdown => "remove the gateway line of its stanza",
         NetworkManager::Sysconfig | NetworkManager::Keyfile => {
-            "DEFROUTE=no in its ifcfg file, and no GATEWAY"
+            "set DEFROUTE=no in its ifcfg file, and remove GATEWAY"
         }
     };
     let mut text = String::new();
     for other in &facts.others {
         let _ = writeln!(
             text,
-            "# {other} has or had a default route, which would be another one: {removal}"
+            "# {other} has or had a default route, which must not come back: {removal}"
         );
     }
     let interface = &facts.interface;
@@ -222,7 +232,7 @@ fn conflicts(manager: NetworkManager, facts: &ExportFacts) -> String {
         let _ = writeln!(
             text,
             "# {interface} has or had a default route via {old}: replace it in its configuration, \
-             so that there is one alone"
+             so that there is only one"
         );
     }
     text
@@ -245,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn in_the_words_of_each() {
+    fn the_configuration_of_each_manager() {
         let of = |manager| write(manager, &facts()).unwrap();
         assert!(of(NetworkManager::Networkd).ends_with("\n[Route]\nGateway=10.182.127.198\n"));
         assert!(of(NetworkManager::Netplan).ends_with(
@@ -260,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_are_named_and_odd_names_refused() {
+    fn other_default_routes_are_named_and_odd_names_refused() {
         let two = ExportFacts { others: vec!["eth0".to_owned()], ..facts() };
         for manager in [
             NetworkManager::Networkd,
@@ -304,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn who_manages_what() {
+    fn the_manager_of_an_interface() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let link = Link { index: 3, name: "eth1".to_owned(), ..Link::default() };

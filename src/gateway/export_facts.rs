@@ -1,6 +1,7 @@
-//! What an export is made of: the interface, its address, and the default routes to replace.
+//! Reads the input of an export: the interface, its address, and the default routes to replace.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::export::{self, ExportFacts};
@@ -10,9 +11,9 @@ use super::kernel;
 use super::names::InterfaceNames;
 use super::resolve::{KernelAndXenstore, ResolveError};
 use crate::error::{Error, Kind, Result};
-use crate::netlink::INET;
+use crate::netlink::{INET, Route};
 
-/// Reads the facts of this server. `named`: the interface given by the user.
+/// Reads the input. `named`: the interface given by the user.
 ///
 /// # Errors
 /// The gateway is on no interface of this server, or the kernel does not respond.
@@ -41,23 +42,17 @@ pub(crate) fn collect(
         IpAddr::V4(local) => Some((local, address.prefix)),
         IpAddr::V6(_) => None,
     });
-    // A replaced route is gone from the kernel, but not from what configures it.
+    // A replaced route is gone from the kernel, but not from the configuration that made it.
     let before = journal.read().map(|record| record.plan.before).unwrap_or_default();
-    let (mut others, mut replaced): (Vec<String>, Vec<Ipv4Addr>) = (Vec::new(), Vec::new());
-    for route in defaults.iter().chain(&before) {
-        let Some(name) = route.interface.map(|index| names.name(index)) else { continue };
-        if name != link.name {
-            others.push(name);
-        } else if let Some(IpAddr::V4(old)) = route.gateway
-            && old != v4
-        {
-            replaced.push(old);
-        }
-    }
-    others.sort();
-    others.dedup();
-    replaced.sort();
-    replaced.dedup();
+    let (on_link, elsewhere): (Vec<&Route>, Vec<&Route>) =
+        defaults.iter().chain(&before).partition(|route| route.interface == Some(link.index));
+    let others =
+        elsewhere.iter().filter_map(|route| route.interface).map(|index| names.name(index));
+    let replaced = on_link.iter().filter_map(|route| match route.gateway {
+        Some(IpAddr::V4(old)) if old != v4 => Some(old),
+        _ => None,
+    });
+    let (others, replaced) = (sorted(others), sorted(replaced));
     Ok(ExportFacts {
         interface: link.name.clone(),
         gateway: v4,
@@ -66,4 +61,9 @@ pub(crate) fn collect(
         others,
         replaced,
     })
+}
+
+/// The values in order, each once.
+fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    values.collect::<BTreeSet<T>>().into_iter().collect()
 }

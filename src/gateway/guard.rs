@@ -1,10 +1,10 @@
-//! The guard: the program itself, started again in a session of its own. It undoes a change if the
-//! process that makes it dies, hangs or is stopped before it says that the change is good.
+//! The guard: a second process of this program, in its own session. It undoes a change if the
+//! process that makes the change dies, hangs or is stopped before it dismisses the guard.
 //!
-//! The guard waits on a pipe. If the pipe is closed, or the time is up, it undoes what the record
-//! on disk says then. It is armed before anything is changed. A process that still lives at that
-//! moment is killed first: it may have been delayed anywhere, and must not remove the old route
-//! after the new one was taken away.
+//! The guard is armed before anything is changed, and waits on a pipe. If the pipe is closed, or
+//! the time is up, it undoes the change that the record on disk then describes. If the other
+//! process is still alive, it is killed first: it may have been delayed anywhere, and must not
+//! remove the old route after the guard has removed the new one.
 
 use std::env;
 use std::ffi::OsString;
@@ -25,30 +25,30 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::journal::Journal;
 use super::record::ChangeRecord;
-use super::undo;
+use super::undo::{self, UndoOutcome};
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result, plain};
 use crate::exit::Exit;
 
-/// The argument that makes the program a guard. It is not a command for users.
+/// The argument that makes the program a guard. It is not for users.
 pub const ARGUMENT: &str = "--gateway-guard";
 
 /// The running program, even if its file was replaced meanwhile (proc(5)).
 const SELF_EXE: &str = "/proc/self/exe";
 
-/// How long the guard may take to be armed, or to respond.
+/// How long the guard may take to start, or to respond.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a killed process may take to be gone. The undo does not depend on it.
+/// How long to wait for the end of a killed process. The undo does not depend on it.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The guard is armed; also its response to [`ASK`].
+/// A line of the guard: it is armed. It says so at the start, and in response to [`ASK`].
 const ARMED: &[u8] = b"armed\n";
 
-/// The guard ended without doing anything.
+/// It ends without having done anything.
 const LEFT: &[u8] = b"left\n";
 
-/// The guard undid the change, or could not.
+/// It undid the change, or tried in vain.
 const UNDONE: &[u8] = b"undone\n";
 const FAILED: &[u8] = b"failed\n";
 
@@ -58,14 +58,14 @@ const ASK: &[u8] = b"?";
 /// Tells the guard that there is nothing left to guard.
 const DISMISS: &[u8] = b"k";
 
-/// What the guard has done by its end.
+/// What the guard did before it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GuardExit {
     /// Nothing.
     Idle,
     /// It undid the change, or tried to.
     Undone,
-    /// It was killed, so that is not known.
+    /// It was killed without a response, so it may have undone the change.
     Unknown,
 }
 
@@ -77,14 +77,17 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Starts a guard of the change in `journal`. It undoes the change after `timeout` even if this
-    /// process still lives.
+    /// Starts a guard of the change in `journal`, and waits until it is armed. After `timeout` it
+    /// undoes the change even if this process is still alive.
     ///
     /// # Errors
-    /// It is not armed.
+    /// It cannot be armed.
     pub(crate) fn start(journal: &Journal, timeout: Duration) -> Result<Guard> {
         let error = |err: String| {
-            Error::new(Kind::Refused, format!("the process that would undo cannot start: {err}"))
+            Error::new(
+                Kind::Refused,
+                format!("cannot start the process that would undo the change: {err}"),
+            )
         };
         let program = match Path::new(SELF_EXE).exists() {
             true => PathBuf::from(SELF_EXE),
@@ -100,17 +103,18 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|err| error(plain(&err)))?;
-        let responses = child.stdout.take().ok_or_else(|| error("it has no output".to_owned()))?;
+        let responses =
+            child.stdout.take().ok_or_else(|| error("it has no standard output".to_owned()))?;
         let mut guard = Guard { child, responses };
         if guard.response() == ARMED {
             return Ok(guard);
         }
-        // It must not find anything to guard later.
+        // It must not be armed after this process has gone on without it.
         guard.kill();
-        Err(error("it is not armed in time".to_owned()))
+        Err(error("it did not respond in time".to_owned()))
     }
 
-    /// Whether it is still armed, neither dead nor stopped.
+    /// Whether it is still armed: neither dead nor stopped.
     pub(crate) fn is_armed(&mut self) -> bool {
         let asked = self.child.stdin.as_mut().is_some_and(|pipe| pipe.write_all(ASK).is_ok());
         asked && self.response() == ARMED
@@ -123,13 +127,13 @@ impl Guard {
         }
         let mut response = self.response();
         if !response.is_empty() && response != LEFT {
-            // It tells people what it did, and ends.
+            // It logs what it did before it ends.
             let _ = wait_readable(&self.responses, BootInstant::now() + RESPONSE_TIMEOUT);
         }
-        // A guard that neither responds nor ends must not go on later.
+        // A guard that hangs must not act later.
         self.kill();
         if response.is_empty() {
-            // What it said at the last moment is still in the pipe.
+            // A response from just before it was killed is still in the pipe.
             response = self.response();
         }
         match response.as_slice() {
@@ -144,7 +148,7 @@ impl Guard {
         let _ = self.child.wait();
     }
 
-    /// One line of its output; shorter if it ends or is too slow.
+    /// The next line of its output; incomplete or empty if it ends or is too slow.
     fn response(&mut self) -> Vec<u8> {
         let deadline = BootInstant::now() + RESPONSE_TIMEOUT;
         let mut response = Vec::new();
@@ -159,7 +163,7 @@ impl Guard {
     }
 }
 
-/// Waits until there is something to read, or the end. False after the deadline.
+/// Waits until there are data to read, or the end of the pipe. False after the deadline.
 fn wait_readable(pipe: &impl AsFd, deadline: BootInstant) -> bool {
     loop {
         let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
@@ -188,18 +192,18 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 enum Wake {
     /// There is nothing left to guard.
     Dismissed,
-    /// The other process is gone.
+    /// The process that makes the change is gone.
     Closed,
-    /// The time is up, so the other process hangs.
+    /// The time is up, so that process hangs.
     TimedOut,
 }
 
 fn run(journal: &Journal, timeout: Duration) -> Exit {
     let deadline = BootInstant::now() + timeout;
-    // The parent waits until this process is armed, so it is alive.
+    // The parent waits for the response of this process, so it is alive now.
     let parent = getppid();
     detach();
-    // The reader of standard error may be stopped: nothing is logged before everything is done.
+    // The reader of standard error may be stopped: nothing is logged before the undo is done.
     let level = log::max_level();
     log::set_max_level(log::LevelFilter::Off);
     let Some(guarded) = journal.read() else {
@@ -213,16 +217,16 @@ fn run(journal: &Journal, timeout: Duration) -> Exit {
         respond(LEFT);
         return Exit::Ok;
     }
-    // A process that hangs after its change was kept is left alone.
+    // A process that hangs only after its change was kept is not killed.
     if matches!(wake, Wake::TimedOut) && is_abandoned(journal, &guarded) {
         kill_parent(parent);
     }
-    let done = undo::undo_abandoned(journal, &guarded);
+    let undone = undo::undo_abandoned(journal, &guarded);
     log::set_max_level(level);
-    report(done)
+    report(undone)
 }
 
-/// The end of the session, and signals of its terminal, are for the other process.
+/// Leaves the session, whose end and whose terminal's signals must not end the guard.
 fn detach() {
     let _ = setsid();
     for signal in [SIGHUP, SIGINT, SIGTERM] {
@@ -253,13 +257,13 @@ fn is_abandoned(journal: &Journal, guarded: &ChangeRecord) -> bool {
     undo::abandoned(journal, guarded).is_ok_and(|record| record.is_some())
 }
 
-fn report(done: Result<bool>) -> Exit {
-    match done {
-        Ok(false) => {
+fn report(undone: Result<UndoOutcome>) -> Exit {
+    match undone {
+        Ok(UndoOutcome::NothingToUndo) => {
             respond(LEFT);
             Exit::Ok
         }
-        Ok(true) => {
+        Ok(UndoOutcome::Undone) => {
             respond(UNDONE);
             log::warn!(
                 "the default route was put back, because the process that changed it is gone or \
@@ -275,10 +279,10 @@ fn report(done: Result<bool>) -> Exit {
     }
 }
 
-/// Kills the process that started this one, and waits until it is gone, which closes the pipe. Its
-/// number cannot belong to another process: as long as it lives, and no longer, it is the parent
-/// (getppid(2)). Process 1 of a container cannot be killed; it checks before each removal whether
-/// it may go on.
+/// Kills the process that started this one, and waits until its end closes the pipe. Its process id
+/// cannot belong to another process: it is that of this process's parent exactly as long as the
+/// parent lives (getppid(2)). Process 1 of a container cannot be killed; it asks its guard before
+/// each removal.
 fn kill_parent(parent: Pid) {
     if parent.as_raw() > 1 && getppid() == parent {
         let _ = kill(parent, Signal::SIGKILL);

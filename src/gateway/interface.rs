@@ -1,4 +1,4 @@
-//! Which interface a gateway is on. Pure.
+//! Which interface a gateway is on. No I/O.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,11 +10,11 @@ use crate::ui::enumerate;
 /// through its ServiceNet router. Source: the RackConnect documentation of a server's routes.
 const SERVICE_NET: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 176, 0, 0), Ipv4Addr::new(10, 208, 0, 0)];
 
-/// The prefix length of both.
+/// The prefix length of both networks.
 const SERVICE_NET_PREFIX: u8 = 12;
 
-/// The prefix lengths that routes to them have on servers: usually 12, and 13 in the example of the
-/// documentation. Routes outside this range are unrelated.
+/// The prefix lengths that routes to these networks have on servers: usually 12, and 13 in the
+/// example of the documentation. Routes outside this range are unrelated.
 pub(crate) const ROUTE_PREFIXES: std::ops::RangeInclusive<u8> = 8..=16;
 
 /// The interfaces and addresses of this server.
@@ -26,9 +26,10 @@ pub(crate) struct Network {
     pub(crate) addresses: Vec<Address>,
 }
 
-/// What tells ServiceNet's interface from others; asked only if the gateway is on-link on several.
+/// What identifies the ServiceNet interface. It is consulted only if the gateway is on-link on
+/// several interfaces.
 pub(crate) trait ServiceNet {
-    /// The link-layer address of the ServiceNet interface, from a source that knows for certain.
+    /// The link-layer address of the ServiceNet interface, from an authoritative source.
     fn mac(&mut self) -> Option<Vec<u8>>;
     /// The routes with a prefix in [`ROUTE_PREFIXES`].
     fn routes(&mut self) -> Vec<Route>;
@@ -44,7 +45,7 @@ pub(crate) enum InterfaceError {
     /// The named interface is down.
     Down(String),
     /// It is in no subnet of the named interface.
-    NotOnLinkOn { gateway: IpAddr, interface: String },
+    NotOnNamedLink { gateway: IpAddr, interface: String },
     /// It is in no subnet of any interface that is up.
     NotOnLink(IpAddr),
     /// It is on-link on several interfaces.
@@ -64,7 +65,7 @@ impl fmt::Display for InterfaceError {
             }
             Unknown(name) => write!(f, "there is no interface {name:?}"),
             Down(name) => write!(f, "the interface {name} is down"),
-            NotOnLinkOn { gateway, interface } => write!(
+            NotOnNamedLink { gateway, interface } => write!(
                 f,
                 "{gateway} is not on-link on {interface}: no address of {interface} is in its subnet"
             ),
@@ -126,7 +127,7 @@ fn named_interface<'a>(
     }
     match is_on_link(network, link, gateway) {
         true => Ok(link),
-        false => Err(InterfaceError::NotOnLinkOn { gateway, interface: name.to_owned() }),
+        false => Err(InterfaceError::NotOnNamedLink { gateway, interface: name.to_owned() }),
     }
 }
 
@@ -148,14 +149,15 @@ fn detected_interface<'a>(
     }
 }
 
-/// The one candidate on ServiceNet: by its link-layer address, else its routes, else its addresses.
+/// The candidate on ServiceNet: by link-layer address, else by routes, else by addresses. None if
+/// several qualify.
 fn on_service_net<'a>(
     network: &Network,
     candidates: &[&'a Link],
     service_net: &mut dyn ServiceNet,
 ) -> Option<&'a Link> {
-    let only = |is_it: &dyn Fn(&Link) -> bool| {
-        let mut found = candidates.iter().filter(|link| is_it(link));
+    let only = |qualifies: &dyn Fn(&Link) -> bool| {
+        let mut found = candidates.iter().filter(|link| qualifies(link));
         match (found.next(), found.next()) {
             (Some(one), None) => Some(*one),
             _ => None,
@@ -170,6 +172,7 @@ fn on_service_net<'a>(
         .or_else(|| only(&|link| has_service_net_address(network, link)))
 }
 
+/// Checks that the gateway is neither the address nor the broadcast address of its subnet.
 fn check_host_address(
     network: &Network,
     link: &Link,
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interface_that_it_is_on_link_on() {
+    fn the_interface_whose_subnet_holds_the_gateway() {
         let network = network(vec![
             address(1, "127.0.0.1", 8),
             address(2, "198.51.100.7", 24),
@@ -328,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_the_one_on_service_net() {
+    fn of_two_interfaces_the_one_on_service_net() {
         let two = network(vec![address(2, "10.1.1.1", 8), address(3, "10.182.21.219", 17)]);
         let choose = |named, known: &Known| chosen(&two, "10.182.127.198", named, known);
         let route = |destination: [u8; 4], prefix| {

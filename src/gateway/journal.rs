@@ -1,8 +1,8 @@
 //! The journal: the record of the last change on disk, and the locks around changes.
 //!
-//! The record is replaced atomically and synced before anything is changed. It counts only in the
-//! boot and network namespace that it was written in, and only if no less privileged user could
-//! have written it.
+//! The record is replaced atomically and synced before anything is changed. It is valid only in the
+//! boot and network namespace in which it was written, and only if no less privileged user can have
+//! written it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read};
@@ -35,7 +35,7 @@ const SOCKET: &str = "gateway.sock";
 /// The largest record: about 40,000 default routes.
 const MAX_RECORD_BYTES: u64 = 16 << 20;
 
-/// How long `gateway keep` waits for its lock: a process in [`Journal::is_kept`] has it briefly.
+/// How long `gateway keep` waits for its lock: [`Journal::is_keep_running`] takes it briefly.
 const KEEP_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state directory as the gateway commands use it.
@@ -53,7 +53,7 @@ pub(crate) struct ChangeLock {
 impl Journal {
     /// The journal in `dir`, which need not exist yet.
     pub(crate) fn at(dir: &Path) -> Journal {
-        // The guard, and the reader of a message, may have another working directory.
+        // The guard and the reader of a message may have another working directory.
         Journal { dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()) }
     }
 
@@ -65,7 +65,7 @@ impl Journal {
     /// Where a record was looked for, as the end of a sentence.
     pub(crate) fn searched(&self) -> String {
         format!(
-            ": none is in {} (--state-dir or RACKCONNECT_STATE_DIR names another directory)",
+            " in {} (--state-dir or RACKCONNECT_STATE_DIR names another directory)",
             self.dir.display()
         )
     }
@@ -85,11 +85,10 @@ impl Journal {
             // Other users need the rate limit's file in it, whatever the umask.
             created
                 .and_then(|()| fs::set_permissions(&self.dir, Permissions::from_mode(0o755)))
-                .map_err(|err| self.error("cannot be made", &err))?;
+                .map_err(|err| self.error("create", &err))?;
         }
-        let metadata =
-            fs::metadata(&self.dir).map_err(|err| self.error("cannot be examined", &err))?;
-        let unsafe_there = |reason: &str| {
+        let metadata = fs::metadata(&self.dir).map_err(|err| self.error("examine", &err))?;
+        let not_safe = |reason: &str| {
             let dir = self.dir.display();
             let message =
                 format!("the undo would not be safe in the state directory {dir}: {reason}");
@@ -97,12 +96,12 @@ impl Journal {
         };
         if !is_trusted(&metadata) {
             let mode = metadata.mode() & 0o7777;
-            return Err(unsafe_there(&format!("it is writable by other users (mode {mode:04o})")));
+            return Err(not_safe(&format!("it is writable by other users (mode {mode:04o})")));
         }
-        self.check_path().map_err(|reason| unsafe_there(&reason))
+        self.check_path().map_err(|reason| not_safe(&reason))
     }
 
-    /// Whether no other user can replace the directory.
+    /// Checks that no other user can replace the directory.
     fn check_path(&self) -> Result<(), String> {
         if !geteuid().is_root() {
             return Ok(());
@@ -131,21 +130,21 @@ impl Journal {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).mode(0o600);
         let file = open_regular(&options, &self.dir.join(name))
-            .map_err(|err| self.error(&format!("has no usable {name}"), &err))?;
+            .map_err(|err| self.error(&format!("open {name} in"), &err))?;
         match lock_until(&file, BootInstant::now() + timeout) {
             Ok(LockAttempt::Held) => Ok(Some(ChangeLock { _file: file })),
             Ok(LockAttempt::Taken) => Ok(None),
-            Err(err) => Err(self.error(&format!("cannot lock {name}"), &err)),
+            Err(err) => Err(self.error(&format!("lock {name} in"), &err)),
         }
     }
 
-    /// Whether a process changes routes.
+    /// Whether a process is changing routes.
     pub(crate) fn is_locked(&self) -> bool {
         self.is_taken(CHANGE_LOCK)
     }
 
     /// Whether `gateway keep` runs.
-    pub(crate) fn is_kept(&self) -> bool {
+    pub(crate) fn is_keep_running(&self) -> bool {
         self.is_taken(KEEP_LOCK)
     }
 
@@ -159,7 +158,7 @@ impl Journal {
     /// # Errors
     /// It is not certain to be on disk.
     pub(crate) fn write(&self, record: &ChangeRecord) -> Result<()> {
-        self.try_write(record).map_err(|err| self.error("cannot take the undo", &err))
+        self.try_write(record).map_err(|err| self.error("store the undo in", &err))
     }
 
     fn try_write(&self, record: &ChangeRecord) -> io::Result<()> {
@@ -205,13 +204,13 @@ impl Journal {
         record.filter(ChangeRecord::is_of_this_boot_and_namespace)
     }
 
-    /// The record of a change that is not known to be good.
+    /// The record of a change that is neither kept nor undone.
     pub(crate) fn pending(&self) -> Option<ChangeRecord> {
         self.read().filter(ChangeRecord::is_pending)
     }
 
-    /// Removes the record of a change that is undone or was not made. The earlier change can be
-    /// undone again.
+    /// Removes the record of a change that was undone or not made, so that the earlier change, if
+    /// there is one, can be undone.
     ///
     /// # Errors
     /// It is not certain to be gone.
@@ -236,16 +235,17 @@ impl Journal {
     pub(crate) fn remove(&self) -> Result<()> {
         match fs::remove_file(self.dir.join(RECORD_FILE)) {
             Err(err) if err.kind() != ErrorKind::NotFound => {
-                Err(self.error("cannot lose the undo", &err))
+                Err(self.error("remove the undo from", &err))
             }
             _ => File::open(&self.dir)
                 .and_then(|dir| dir.sync_all())
-                .map_err(|err| self.error("cannot be synced", &err)),
+                .map_err(|err| self.error("sync", &err)),
         }
     }
 
-    fn error(&self, what: &str, err: &io::Error) -> Error {
-        let message = format!("the state directory {} {what}: {}", self.dir.display(), plain(err));
+    fn error(&self, action: &str, err: &io::Error) -> Error {
+        let dir = self.dir.display();
+        let message = format!("cannot {action} the state directory {dir}: {}", plain(err));
         Error::new(Kind::Refused, message)
     }
 }
@@ -259,7 +259,7 @@ fn open_regular(options: &OpenOptions, path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether only root or this user could have written it.
+/// Whether only root or this user can have written it.
 fn is_trusted(metadata: &fs::Metadata) -> bool {
     let owner = metadata.uid();
     (owner == 0 || owner == geteuid().as_raw()) && metadata.mode() & 0o022 == 0
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_boot_namespace_or_user_does_not_count() {
+    fn a_record_of_another_boot_namespace_or_user_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::at(dir.path());
         for other in [
@@ -338,21 +338,22 @@ mod tests {
     }
 
     #[test]
-    fn whether_the_gateway_is_kept() {
+    fn a_running_keep_is_detected() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::at(dir.path());
-        assert!(!journal.is_kept());
-        let keeper = journal.lock_keep().unwrap();
-        assert!(keeper.is_some() && journal.is_kept() && journal.lock_keep().unwrap().is_none());
-        drop(keeper);
-        // As above, it may be in the hands of another test's child for a moment.
-        while journal.is_kept() {}
+        assert!(!journal.is_keep_running());
+        let lock = journal.lock_keep().unwrap();
+        assert!(lock.is_some() && journal.is_keep_running());
+        assert!(journal.lock_keep().unwrap().is_none());
+        drop(lock);
+        // As above, a child of another test may hold it for a moment.
+        while journal.is_keep_running() {}
         assert!(journal.lock_keep().unwrap().is_some());
     }
 
     /// `gateway rollback` hung on a FIFO in place of gateway.lock.
     #[test]
-    fn what_is_not_a_regular_file_is_neither_read_nor_locked() {
+    fn only_regular_files_are_read_and_locked() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::at(dir.path());
         for name in [CHANGE_LOCK, RECORD_FILE] {

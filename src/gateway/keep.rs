@@ -31,10 +31,10 @@ const BURST_GAP: Duration = Duration::from_millis(100);
 /// The longest burst that is waited out.
 const MAX_BURST: Duration = Duration::from_secs(1);
 
-/// How long another process that changes routes is waited for when the default route is lost.
+/// How long a restore waits for another process that changes routes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the first lookup may delay units that wait for this service, such as the end of boot.
+/// How long the first lookup may delay units that wait for this service, such as the boot itself.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Keep<'a> {
@@ -48,15 +48,15 @@ struct Keep<'a> {
     running: Option<RunningLookup>,
     /// The last verified gateway, and the metric of its route.
     verified: Option<(Ipv4Addr, u32)>,
-    /// Whether this process changed routes since events were last drained.
+    /// Whether this process has changed routes since the events were last drained.
     has_changed_routes: bool,
     is_ready: bool,
-    /// When this service is ready at the latest.
+    /// When this service reports readiness at the latest.
     startup_end: BootInstant,
     last_message: String,
 }
 
-/// Keeps the gateway until it cannot be kept any more. Signals are deferred, and end the program
+/// Keeps the gateway until there is a reason to give up. Signals are deferred, and end the program
 /// between changes.
 ///
 /// # Errors
@@ -70,17 +70,23 @@ pub(crate) fn keep(
     if !kernel::may_change_routes() {
         return Err(Error::new(Kind::Refused, "keeping the gateway needs CAP_NET_ADMIN (root)"));
     }
-    // A later start may succeed: not a refusal, after which systemd does not restart the service.
+    // A later start may succeed, so this is not a refusal, after which systemd would not restart
+    // the service.
     let may_pass = |err: Error| Error::new(Kind::Other, err.message);
     journal.prepare().map_err(may_pass)?;
     let Some(_lock) = journal.lock_keep().map_err(may_pass)? else {
         return Err(Error::new(Kind::Refused, "another \"rackconnect gateway keep\" runs already"));
     };
-    // A reader of standard error that stops must not keep a lost route from coming back.
+    // A stopped reader of standard error must not delay the restore of a lost route.
     ui::stderr::defer();
-    // Before the first look at the routes, so that no later change is missed.
+    // Before the routes are read for the first time, so that no change is missed.
     let events = subscribe()?;
-    let verified = remembered(journal);
+    let verified = last_kept(journal);
+    let now = BootInstant::now();
+    let keeper = match verified {
+        Some(_) => Keeper::with_verified_gateway(now),
+        None => Keeper::new(now),
+    };
     let mut keep = Keep {
         lookup,
         interface,
@@ -88,12 +94,12 @@ pub(crate) fn keep(
         signals,
         netlink: kernel::open()?,
         events,
-        keeper: Keeper::new(BootInstant::now(), verified.is_some()),
+        keeper,
         running: None,
         verified,
         has_changed_routes: false,
         is_ready: false,
-        startup_end: BootInstant::now() + STARTUP_TIMEOUT,
+        startup_end: now + STARTUP_TIMEOUT,
         last_message: String::new(),
     };
     let end = thread::scope(|scope| keep.run(scope));
@@ -101,8 +107,8 @@ pub(crate) fn keep(
     Err(Error::new(Kind::Refused, end.to_string()))
 }
 
-/// The gateway of the last change that was kept, by whichever process.
-fn remembered(journal: &Journal) -> Option<(Ipv4Addr, u32)> {
+/// The gateway of the last change that was kept, by any process, and the metric of its route.
+fn last_kept(journal: &Journal) -> Option<(Ipv4Addr, u32)> {
     let mut changes = successors(journal.read(), |record| record.earlier.as_deref().cloned());
     let record = changes.find(|record| !record.is_pending())?;
     Some((record.gateway.parse().ok()?, record.plan.wanted.metric))
@@ -128,7 +134,7 @@ impl<'a> Keep<'a> {
         }
     }
 
-    /// Units that wait for this service do not wait for the API for ever.
+    /// Reports readiness after [`STARTUP_TIMEOUT`], so that other units do not wait for the API.
     fn end_startup(&mut self) {
         if !self.is_ready && BootInstant::now() >= self.startup_end {
             self.say(Level::Info, "waiting for the API");
@@ -136,7 +142,7 @@ impl<'a> Keep<'a> {
         }
     }
 
-    /// Where packets go now; none, after a pause, if the kernel does not respond.
+    /// Where packets go now. If the kernel does not respond: none, after a pause.
     fn route_state(&mut self) -> Option<RouteState> {
         match self.ask_route_state() {
             Ok(state) => Some(state),
@@ -190,7 +196,7 @@ impl<'a> Keep<'a> {
             }
             Err(err) => {
                 self.say(Level::Warn, &format!("waiting: {err}"));
-                self.keeper.failed(BootInstant::now(), random_unit());
+                self.keeper.lookup_failed(BootInstant::now(), random_unit());
             }
         }
     }
@@ -210,20 +216,21 @@ impl<'a> Keep<'a> {
 
     fn lookup_failed(&mut self, err: &Error) {
         self.say(Level::Warn, &format!("waiting: {err}"));
-        // There is nothing to set yet, or nothing that can be: the service is up, and waits.
+        // There is no gateway to set yet, or it cannot be set now. The service runs, and waits.
         self.ready();
-        self.keeper.failed(BootInstant::now(), random_unit());
+        self.keeper.lookup_failed(BootInstant::now(), random_unit());
     }
 
     /// Sets the gateway that was looked up, after undoing an interrupted change.
     fn handle(&mut self, result: Result<LookupResult>) -> Result<(), KeepError> {
         let interrupted = {
             let _busy = signals::begin_change();
-            undo::finish_interrupted(self.journal, Some(self.signals))
+            undo::finish_interrupted_deferred(self.journal, self.signals)
         };
         let done =
             result.map_err(KeepError::Retry).and_then(|found| self.set(&found, interrupted.err()));
-        // The events of this process's own changes do not matter; any other change shows next time.
+        // The events of this process's own changes are of no interest. Changes of other processes
+        // show when the routes are read next.
         if std::mem::take(&mut self.has_changed_routes) {
             drain(&mut self.events);
         }
@@ -234,11 +241,12 @@ impl<'a> Keep<'a> {
     fn restore(&mut self) {
         let Some((gateway, metric)) = self.verified else { return };
         let _busy = signals::begin_change();
-        // Another process that changes routes comes first. But one that hangs, or waits to be
-        // confirmed, may hold the lock for hours, and without the directory there is no lock. The
-        // route is added only if there is none at its metric, so it replaces nothing.
+        // Another process that changes routes comes first. But one that hangs, or waits for its
+        // confirmation, may hold the lock for hours, and without the directory there is no lock.
+        // Going on without the lock is safe: the route is added only if there is no other one at
+        // its metric.
         let lock = self.journal.prepare().and_then(|()| self.journal.lock(LOCK_TIMEOUT));
-        let how = match &lock {
+        let circumstances = match &lock {
             Ok(Some(_)) => String::new(),
             Ok(None) => " beside another change of the default route, which is under way or hangs"
                 .to_owned(),
@@ -248,17 +256,21 @@ impl<'a> Keep<'a> {
         match &restored {
             Ok(true) => self.say(
                 Level::Info,
-                &format!("the default route was lost: {gateway} is put back{how}"),
+                &format!("the default route was lost: {gateway} is put back{circumstances}"),
             ),
             Ok(false) => {}
             Err(err) => {
-                self.say(Level::Warn, &format!("{gateway} cannot be put back{how}: {err}"));
+                let message = format!("{gateway} cannot be put back{circumstances}: {err}");
+                self.say(Level::Warn, &message);
             }
         }
-        self.keeper.restored(BootInstant::now(), restored.is_ok(), random_unit());
+        match restored {
+            Ok(_) => self.keeper.restored(BootInstant::now()),
+            Err(_) => self.keeper.restore_failed(BootInstant::now(), random_unit()),
+        }
     }
 
-    /// Adds the route unless there is one by now. Returns whether it did.
+    /// Adds the route unless there is a default route again. Returns whether it was added.
     fn add_missing(&mut self, gateway: Ipv4Addr, metric: u32) -> Result<bool> {
         if kernel::internet(&mut self.netlink, INET)?.is_some() {
             return Ok(false);
@@ -281,11 +293,12 @@ impl<'a> Keep<'a> {
         }
     }
 
-    /// Sets the gateway if it is not used. `stuck`: why an interrupted change cannot be undone,
-    /// perhaps for good, as when its interface is down: this change continues from its result.
+    /// Sets the gateway if it is not in use. `stuck`: why an interrupted change cannot be undone,
+    /// for example because its interface is down. That may never pass, so the new change starts
+    /// from the present routes.
     fn set(&mut self, found: &LookupResult, stuck: Option<Error>) -> Result<(), KeepError> {
         let request = match resolve::resolve(&mut self.netlink, found.gateway, self.interface)? {
-            // What may still be undone is not a gateway that works.
+            // A change that may still be undone has put it there.
             Action::Nothing { .. } if self.journal.pending().is_some() => {
                 return Err(stuck.map_or_else(
                     || refused("another change of the default route is under way"),
@@ -301,7 +314,7 @@ impl<'a> Keep<'a> {
             Action::Set(request) => request,
         };
         match &found.permission {
-            Some(Ok(checks)) => self.change(&request, checks, stuck.is_some()),
+            Some(Ok(checks)) => self.change(&request, checks, stuck.as_ref()),
             Some(Err(refusal)) => Err(refused(&refusal.to_string())),
             None => Err(refused("the default route was changed while the API was asked")),
         }
@@ -311,7 +324,7 @@ impl<'a> Keep<'a> {
         &mut self,
         request: &ChangeRequest,
         checks: &Checks,
-        is_stuck: bool,
+        stuck: Option<&Error>,
     ) -> Result<(), KeepError> {
         let plan = resolve::plan_change(&mut self.netlink, request, None)?;
         let _busy = signals::begin_change();
@@ -319,7 +332,7 @@ impl<'a> Keep<'a> {
         let Some(lock) = self.journal.lock(Duration::ZERO)? else {
             return Err(refused("another change of the default route is under way"));
         };
-        if !is_stuck && self.journal.pending().is_some() {
+        if stuck.is_none() && self.journal.pending().is_some() {
             return Err(refused(
                 "a change of the default route was interrupted and is not undone yet",
             ));
@@ -328,7 +341,7 @@ impl<'a> Keep<'a> {
         if replaces && !self.keeper.may_replace(BootInstant::now()) {
             return Err(KeepError::Contended);
         }
-        // What follows is a new message.
+        // The next message is shown even if it repeats the last one.
         self.last_message.clear();
         for change in &plan.changes {
             log::info!("{}", change.describe(&request.names));
@@ -365,7 +378,7 @@ impl<'a> Keep<'a> {
         }
     }
 
-    /// Tells people and systemd what is new.
+    /// Logs a message and reports it to systemd, unless it repeats the last one.
     fn say(&mut self, level: Level, message: &str) {
         if self.last_message != message {
             log::log!(level, "{message}");

@@ -9,9 +9,9 @@ use crate::error::{Error, Kind};
 
 /// Why an attempt to set the gateway failed.
 pub(super) enum KeepError {
-    /// The gateway is one that is never set.
+    /// The gateway can never be set.
     Unsupported(ResolveError),
-    /// Another process sets another default route again and again.
+    /// Another process keeps setting another default route.
     Contended,
     /// For a reason that may pass.
     Retry(Error),
@@ -24,7 +24,7 @@ impl fmt::Display for KeepError {
             KeepError::Contended => write!(
                 f,
                 "another process sets another default route again and again: it was replaced \
-                 {MAX_REPLACEMENTS} times in {} and is left alone now",
+                 {MAX_REPLACEMENTS} times in {}, and is now left as it is",
                 human(REPLACEMENT_WINDOW)
             ),
             KeepError::Retry(err) => err.fmt(f),
@@ -48,7 +48,7 @@ impl From<ResolveError> for KeepError {
     }
 }
 
-/// A reason that may pass.
+/// An error for a reason that may pass.
 pub(super) fn refused(reason: &str) -> KeepError {
     KeepError::Retry(Error::new(Kind::Refused, reason))
 }

@@ -1,19 +1,19 @@
-//! The decisions of `gateway keep`, as a function of time and of the kernel's state. Pure.
+//! The decisions of `gateway keep`, from the time and the kernel's state. No I/O.
 //!
 //! While the last verified gateway is in use, and the API was asked since it was last lost, nothing
-//! happens. Without any default route the last verified gateway is restored at once, and again with
-//! a backoff of up to a minute, without ever giving up. A default route of another process is
+//! happens. Without any default route the last verified gateway is restored at once, and if that
+//! fails, again and again with a backoff of up to a minute. A default route of another process is
 //! replaced at most [`MAX_REPLACEMENTS`] times in [`REPLACEMENT_WINDOW`]. The API is asked only
-//! after a loss, and less and less often while that leads to nothing.
+//! at the start and after a loss, with the same backoff until the gateway is verified again.
 
 use std::time::Duration;
 
 use crate::clock::BootInstant;
 
-/// How often a default route of another process is replaced in [`REPLACEMENT_WINDOW`].
+/// How often default routes of other processes are replaced in [`REPLACEMENT_WINDOW`].
 pub(crate) const MAX_REPLACEMENTS: usize = 5;
 
-/// The time in which [`MAX_REPLACEMENTS`] counts.
+/// The period for [`MAX_REPLACEMENTS`].
 pub(crate) const REPLACEMENT_WINDOW: Duration = Duration::from_secs(600);
 
 /// The longest pause between two attempts.
@@ -36,10 +36,10 @@ pub(crate) enum RouteState {
     Other,
 }
 
-/// What to do next.
+/// What `gateway keep` does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeeperStep {
-    /// Wait for kernel events, until then at most.
+    /// Wait for kernel events, at most until this time.
     Listen(Option<BootInstant>),
     /// Restore the last verified gateway.
     Restore,
@@ -47,15 +47,15 @@ pub(crate) enum KeeperStep {
     LookUp,
 }
 
-/// The state.
+/// The state of `gateway keep`.
 #[derive(Clone, Debug)]
 pub(crate) struct Keeper {
-    /// Whether a gateway was ever verified.
-    verified: bool,
+    /// Whether there is a verified gateway, which can be restored.
+    has_verified: bool,
     /// Whether the API has to be asked.
     needs_lookup: bool,
     /// Whether a lookup is in progress.
-    looking_up: bool,
+    is_looking_up: bool,
     lookup: Backoff,
     restore: Backoff,
     /// When default routes of other processes were replaced.
@@ -89,7 +89,8 @@ impl Backoff {
         self.due = now;
     }
 
-    /// Something changed: the next attempt is due sooner, but not right after the last one.
+    /// After a change of the system: the next attempt is due sooner, but not at once after the last
+    /// one.
     fn hurry(&mut self) {
         if let Some(last) = self.last {
             self.due = self.due.min(last + self.first);
@@ -98,16 +99,21 @@ impl Backoff {
 }
 
 impl Keeper {
-    /// The state at start. `remembers`: whether a gateway was verified by an earlier process.
-    pub(crate) fn new(now: BootInstant, remembers: bool) -> Keeper {
+    /// The state at the start, without a verified gateway.
+    pub(crate) fn new(now: BootInstant) -> Keeper {
         Keeper {
-            verified: remembers,
+            has_verified: false,
             needs_lookup: true,
-            looking_up: false,
+            is_looking_up: false,
             lookup: Backoff::new(FIRST_LOOKUP_BACKOFF, now),
             restore: Backoff::new(FIRST_RESTORE_BACKOFF, now),
             replaced: Vec::new(),
         }
+    }
+
+    /// The state at the start if an earlier process has verified a gateway.
+    pub(crate) fn with_verified_gateway(now: BootInstant) -> Keeper {
+        Keeper { has_verified: true, ..Keeper::new(now) }
     }
 
     /// What to do next.
@@ -115,7 +121,7 @@ impl Keeper {
         let mut due = None;
         match state {
             RouteState::Verified => self.restore.failures = 0,
-            RouteState::Missing if self.verified => {
+            RouteState::Missing if self.has_verified => {
                 self.needs_lookup = true;
                 if self.restore.due <= now {
                     return KeeperStep::Restore;
@@ -124,7 +130,7 @@ impl Keeper {
             }
             RouteState::Missing | RouteState::Other => self.needs_lookup = true,
         }
-        match self.needs_lookup && !self.looking_up {
+        match self.needs_lookup && !self.is_looking_up {
             false => KeeperStep::Listen(due),
             true if self.lookup.due <= now => KeeperStep::LookUp,
             true => KeeperStep::Listen(Some(
@@ -139,30 +145,32 @@ impl Keeper {
         self.restore.hurry();
     }
 
-    /// The gateway was restored, or could not be.
-    pub(crate) fn restored(&mut self, now: BootInstant, done: bool, random_unit: f64) {
-        match done {
-            true => self.restore.succeeded(now),
-            false => self.restore.failed(now, random_unit),
-        }
+    /// There is a default route again.
+    pub(crate) fn restored(&mut self, now: BootInstant) {
+        self.restore.succeeded(now);
     }
 
-    /// A lookup started. A lost default route does not wait for its end.
+    /// The gateway could not be restored.
+    pub(crate) fn restore_failed(&mut self, now: BootInstant, random_unit: f64) {
+        self.restore.failed(now, random_unit);
+    }
+
+    /// A lookup has started. A lost default route is restored without waiting for its end.
     pub(crate) fn lookup_started(&mut self) {
-        self.looking_up = true;
+        self.is_looking_up = true;
     }
 
-    /// The lookup, or setting its result, failed.
-    pub(crate) fn failed(&mut self, now: BootInstant, random_unit: f64) {
-        self.looking_up = false;
+    /// The lookup failed, or its result could not be set.
+    pub(crate) fn lookup_failed(&mut self, now: BootInstant, random_unit: f64) {
+        self.is_looking_up = false;
         self.lookup.failed(now, random_unit);
     }
 
     /// The API's gateway is in use and verified.
     pub(crate) fn verified(&mut self, now: BootInstant) {
-        self.verified = true;
+        self.has_verified = true;
         self.needs_lookup = false;
-        self.looking_up = false;
+        self.is_looking_up = false;
         self.lookup.succeeded(now);
         self.restore.succeeded(now);
     }
@@ -173,7 +181,7 @@ impl Keeper {
         self.replaced.len() < MAX_REPLACEMENTS
     }
 
-    /// A default route of another process was replaced. An attempt that was undone does not count.
+    /// A default route of another process was replaced, and the change was kept.
     pub(crate) fn replaced(&mut self, now: BootInstant) {
         self.replaced.push(now);
     }
@@ -190,7 +198,7 @@ mod tests {
 
     #[test]
     fn at_first_the_api_is_asked_and_then_nothing_happens() {
-        let mut keeper = Keeper::new(at(0), false);
+        let mut keeper = Keeper::new(at(0));
         assert_eq!(keeper.next(at(0), RouteState::Other), KeeperStep::LookUp);
         keeper.verified(at(1));
         assert_eq!(keeper.next(at(1), RouteState::Verified), KeeperStep::Listen(None));
@@ -200,51 +208,52 @@ mod tests {
 
     #[test]
     fn nothing_to_put_back_before_anything_was_verified() {
-        let mut keeper = Keeper::new(at(0), false);
+        let mut keeper = Keeper::new(at(0));
         assert_eq!(keeper.next(at(0), RouteState::Missing), KeeperStep::LookUp);
-        keeper.failed(at(0), 0.0);
+        keeper.lookup_failed(at(0), 0.0);
         assert_eq!(keeper.next(at(1), RouteState::Missing), KeeperStep::Listen(Some(at(5))));
     }
 
     #[test]
-    fn what_was_verified_earlier_is_put_back_and_asked_for() {
-        let mut keeper = Keeper::new(at(0), true);
+    fn a_gateway_verified_earlier_is_restored_and_then_looked_up() {
+        let mut keeper = Keeper::with_verified_gateway(at(0));
         assert_eq!(keeper.next(at(0), RouteState::Missing), KeeperStep::Restore);
-        keeper.restored(at(0), true, 0.0);
+        keeper.restored(at(0));
         assert_eq!(keeper.next(at(0), RouteState::Verified), KeeperStep::LookUp);
-        assert_eq!(Keeper::new(at(0), true).next(at(0), RouteState::Other), KeeperStep::LookUp);
+        let mut keeper = Keeper::with_verified_gateway(at(0));
+        assert_eq!(keeper.next(at(0), RouteState::Other), KeeperStep::LookUp);
     }
 
     #[test]
     fn a_lost_default_is_put_back_at_once_and_the_api_asked_afterwards() {
-        let mut keeper = Keeper::new(at(0), false);
+        let mut keeper = Keeper::new(at(0));
         keeper.verified(at(0));
         assert_eq!(keeper.next(at(100), RouteState::Missing), KeeperStep::Restore);
-        keeper.restored(at(100), true, 0.0);
+        keeper.restored(at(100));
         assert_eq!(keeper.next(at(100), RouteState::Verified), KeeperStep::LookUp);
-        keeper.failed(at(100), 0.0);
+        keeper.lookup_failed(at(100), 0.0);
         assert_eq!(keeper.next(at(100), RouteState::Verified), KeeperStep::Listen(Some(at(105))));
         // Lost again, while the API is being asked.
         assert_eq!(keeper.next(at(105), RouteState::Verified), KeeperStep::LookUp);
         keeper.lookup_started();
         assert_eq!(keeper.next(at(106), RouteState::Verified), KeeperStep::Listen(None));
         assert_eq!(keeper.next(at(106), RouteState::Missing), KeeperStep::Restore);
-        keeper.restored(at(106), true, 0.0);
-        keeper.failed(at(115), 0.0);
+        keeper.restored(at(106));
+        keeper.lookup_failed(at(115), 0.0);
         // And while it is down.
         assert_eq!(keeper.next(at(116), RouteState::Missing), KeeperStep::Restore);
     }
 
     #[test]
     fn putting_back_is_never_given_up() {
-        let mut keeper = Keeper::new(at(0), false);
+        let mut keeper = Keeper::new(at(0));
         keeper.verified(at(0));
         let mut now = at(10);
         let mut pauses = Vec::new();
         for _ in 0..50 {
             match keeper.next(now, RouteState::Missing) {
-                KeeperStep::Restore => keeper.restored(now, false, 0.0),
-                KeeperStep::LookUp => keeper.failed(now, 0.0),
+                KeeperStep::Restore => keeper.restore_failed(now, 0.0),
+                KeeperStep::LookUp => keeper.lookup_failed(now, 0.0),
                 KeeperStep::Listen(until) => {
                     let until = until.unwrap();
                     pauses.push(until.since(now).as_secs());
@@ -253,9 +262,9 @@ mod tests {
             }
         }
         assert!(pauses.iter().all(|pause| *pause <= 60), "{pauses:?}");
-        // A link that comes back is not waited for that long.
-        keeper.restored(now, false, 0.0);
-        keeper.failed(now, 0.0);
+        // After an event, such as a link that comes back, the wait is shorter.
+        keeper.restore_failed(now, 0.0);
+        keeper.lookup_failed(now, 0.0);
         keeper.event();
         assert_eq!(
             keeper.next(now, RouteState::Missing),
@@ -269,7 +278,7 @@ mod tests {
 
     #[test]
     fn five_replacements_in_ten_minutes() {
-        let mut keeper = Keeper::new(at(0), false);
+        let mut keeper = Keeper::new(at(0));
         for minute in 0..5 {
             assert!(keeper.may_replace(at(minute * 60)));
             keeper.replaced(at(minute * 60));
@@ -280,17 +289,17 @@ mod tests {
         assert!(!keeper.may_replace(at(601)));
     }
 
-    /// A gateway that does not answer was taken for a contention after five tries in 40 s.
+    /// A gateway that did not answer was treated as contention after five attempts in 40 s.
     #[test]
     fn a_dead_gateway_is_tried_less_and_less_often_and_never_given_up() {
-        let mut keeper = Keeper::new(at(0), false);
+        let mut keeper = Keeper::new(at(0));
         let mut now = at(0);
         let mut pauses = Vec::new();
         for _ in 0..20 {
             assert_eq!(keeper.next(now, RouteState::Other), KeeperStep::LookUp);
             keeper.lookup_started();
             assert!(keeper.may_replace(now));
-            keeper.failed(now, 0.0);
+            keeper.lookup_failed(now, 0.0);
             let KeeperStep::Listen(Some(until)) = keeper.next(now, RouteState::Other) else {
                 panic!("no pause")
             };
@@ -301,15 +310,15 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is seen: no two questions within nearly five seconds, no two failed
-        /// restorations within nearly one, and never a sleep of more than a minute while something
-        /// is wrong.
+        /// In any sequence of states there are no two lookups within almost five seconds and no two
+        /// failed restores within almost one, and no wait of more than a minute while the route is
+        /// not the verified one.
         #[test]
-        fn no_storm_and_no_sleep(
+        fn attempts_are_neither_too_frequent_nor_too_rare(
             states in proptest::collection::vec((0..3u8, any::<bool>(), 0..5_000u64, any::<bool>(), 0.0..1.0f64), 1..200),
         ) {
             let mut now = BootInstant(Duration::from_secs(1_000));
-            let mut keeper = Keeper::new(now, false);
+            let mut keeper = Keeper::new(now);
             let (mut asked, mut tried): (Option<BootInstant>, Option<BootInstant>) = (None, None);
             for (state, good, millis, event, random_unit) in states {
                 if event {
@@ -325,7 +334,7 @@ mod tests {
                             keeper.verified(now);
                             (asked, tried) = (None, None);
                         } else {
-                            keeper.failed(now, random_unit);
+                            keeper.lookup_failed(now, random_unit);
                             asked = Some(now);
                         }
                     }
@@ -333,7 +342,10 @@ mod tests {
                         if let Some(tried) = tried {
                             prop_assert!(now.since(tried) >= FIRST_RESTORE_BACKOFF.mul_f64(0.89));
                         }
-                        keeper.restored(now, good, random_unit);
+                        match good {
+                            true => keeper.restored(now),
+                            false => keeper.restore_failed(now, random_unit),
+                        }
                         tried = (!good).then_some(now);
                     }
                     KeeperStep::Listen(None) => prop_assert_eq!(state, RouteState::Verified),

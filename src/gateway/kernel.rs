@@ -1,4 +1,5 @@
-//! The kernel's routes and interfaces as the gateway commands see them, and this process's rights.
+//! The kernel's routes and interfaces as the gateway commands use them, and the right to change
+//! routes.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,9 +11,9 @@ use super::names::InterfaceNames;
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{INET, INET6, Netlink, NetlinkError, NextHop, Route, family_of};
 
-/// An internet address: a.root-servers.net, whose addresses have not changed for decades. Nothing
-/// is sent there; the kernel is asked where it would send a packet.
-/// Source: <https://www.iana.org/domains/root/servers>.
+/// An internet address: that of a.root-servers.net. Nothing is sent to it; it only serves to ask
+/// the kernel where it would send a packet for the internet. Source:
+/// <https://www.iana.org/domains/root/servers>.
 const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
 
 /// The same in IPv6.
@@ -57,7 +58,7 @@ pub(crate) fn defaults4(netlink: &mut Netlink) -> Result<Vec<Route>> {
     defaults(netlink, INET)
 }
 
-/// Where the kernel would send a packet for the internet; none if nowhere.
+/// Where the kernel would send a packet for the internet; none without a route.
 ///
 /// # Errors
 /// The kernel does not respond.
@@ -104,7 +105,7 @@ pub(crate) fn is_split(netlink: &mut Netlink, family: u8) -> Result<bool> {
         .matching_route(internet_address(family))
         .map_err(|err| error("cannot ask the kernel for a route", err))?;
     let defaults = defaults(netlink, family)?;
-    // Linux before 4.13 does not tell which route it is.
+    // Linux before 4.13 does not say which route it uses.
     let Some(route) = matching.as_ref().or(defaults.first()) else { return Ok(false) };
     let has_several = |route: &Route| !route.one_hop && route.gateway.is_none();
     let hop = |route: &Route| (route.gateway, route.interface);
@@ -128,7 +129,8 @@ pub(crate) fn namer(netlink: &mut Netlink) -> impl Fn(u32) -> Option<String> + u
     move |index| names.get(index).map(str::to_owned)
 }
 
-/// Whether this process may change routes. If that cannot be read, the kernel decides.
+/// Whether this process may change routes. True if that cannot be read: the kernel then rejects the
+/// change if necessary.
 pub(crate) fn may_change_routes() -> bool {
     let Ok(status) = fs::read_to_string("/proc/self/status") else { return true };
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -139,6 +141,6 @@ pub(crate) fn may_change_routes() -> bool {
 }
 
 /// A netlink error as an error of the program.
-pub(crate) fn error(what: &str, err: NetlinkError) -> Error {
-    Error::new(Kind::Other, format!("{what}: {err}"))
+pub(crate) fn error(problem: &str, err: NetlinkError) -> Error {
+    Error::new(Kind::Other, format!("{problem}: {err}"))
 }

@@ -1,4 +1,4 @@
-//! What the API is asked before the gateway is touched.
+//! The requests that a gateway command sends to the API: for the address, the status, the features.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -15,16 +15,17 @@ use crate::model::{Format, Operation, Status};
 use crate::ratelimit::RESERVED_PERMITS;
 use crate::session::Session;
 
-/// How long the features may be reused by a command that asks repeatedly: they hardly change, and
-/// each question is a request.
+/// How long a command that asks repeatedly reuses the features: they hardly ever change, and
+/// asking for them costs a request.
 const FEATURES_LIFETIME: Duration = Duration::from_secs(60);
 
-/// The API as the gateway commands use it: one client for all questions.
+/// The API as the gateway commands use it: one client for all requests.
 pub(crate) trait GatewayApi: Sync {
-    /// Asks one question, by `deadline`, leaving `reserved` permits of the rate limit to others.
+    /// Sends one request, which ends by `deadline` and leaves `reserved` permits of the rate limit
+    /// to others.
     ///
     /// # Errors
-    /// It is not answered.
+    /// There is no usable response.
     fn ask(
         &self,
         operation: Operation,
@@ -61,25 +62,25 @@ impl GatewayApi for Session {
 pub(crate) enum Schedule {
     /// Once.
     Once,
-    /// Until it succeeds, or until the deadline if there is one (`--wait`).
+    /// Repeatedly until it succeeds, or until the deadline if there is one (`--wait`).
     Wait { interval: Duration, deadline: Option<BootInstant> },
-    /// For ever, when the caller decides so (`gateway keep`).
+    /// Whenever the caller decides, without an end (`gateway keep`).
     Forever,
 }
 
-/// The questions of one command.
+/// The requests of one command.
 pub(crate) struct GatewayLookup<'a> {
     api: &'a dyn GatewayApi,
     /// When the process started.
     started: BootInstant,
-    /// How long one question may take; of a command that asks once, all questions together.
+    /// How long one request may take or, for a command that asks once, all requests together.
     deadline: Duration,
     schedule: Schedule,
     features: Mutex<Option<(BootInstant, NetworkStack)>>,
 }
 
 impl<'a> GatewayLookup<'a> {
-    /// The questions of a command that `started`.
+    /// The requests of a command that started at `started`.
     pub(crate) fn new(
         api: &'a dyn GatewayApi,
         started: BootInstant,
@@ -89,8 +90,8 @@ impl<'a> GatewayLookup<'a> {
         GatewayLookup { api, started, deadline, schedule, features: Mutex::new(None) }
     }
 
-    /// The deadline of a question that is asked now, and how many permits it leaves to others.
-    fn terms(&self) -> (BootInstant, usize) {
+    /// The deadline of a request that is sent now, and how many permits it leaves to others.
+    fn deadline_and_reserved(&self) -> (BootInstant, usize) {
         let own = BootInstant::now() + self.deadline;
         match self.schedule {
             Schedule::Once => (self.started + self.deadline, 0),
@@ -100,14 +101,14 @@ impl<'a> GatewayLookup<'a> {
     }
 
     fn ask(&self, operation: Operation, format: Format) -> Result<Answer> {
-        let (deadline, reserved) = self.terms();
+        let (deadline, reserved) = self.deadline_and_reserved();
         self.api.ask(operation, format, deadline, reserved)
     }
 
     /// The gateway that is assigned.
     ///
     /// # Errors
-    /// [`Kind::NotYet`] if none is; otherwise it is not known.
+    /// [`Kind::NotYet`] if no gateway is assigned; any other kind if that is not known.
     pub(crate) fn gateway(&self) -> Result<IpAddr> {
         match self.ask(Operation::Gateway, Format::Text)? {
             Answer::Body(bytes) => response::gateway(&bytes),
@@ -115,16 +116,16 @@ impl<'a> GatewayLookup<'a> {
         }
     }
 
-    /// Whether the gateway may be set now, as far as the API tells.
+    /// Whether the gateway may be set now, according to the status and the features.
     ///
     /// # Errors
-    /// It is not known.
+    /// They are not known.
     pub(crate) fn check_policy(&self) -> Result<Result<(), Refusal>> {
         let status = match self.ask(Operation::Status, Format::Text)? {
             Answer::Body(bytes) => Some(response::status(&bytes, Format::Text)?),
             Answer::NotFound(_) => None,
         };
-        // Then the features do not matter.
+        // The features do not matter then, and asking for them costs a request.
         if status == Some(Status::Deployed) {
             return Ok(Ok(()));
         }
@@ -149,16 +150,16 @@ impl<'a> GatewayLookup<'a> {
         let features = match self.ask(Operation::Features, Format::Json) {
             Ok(Answer::NotFound(_)) => return Ok(NetworkStack::Unclear),
             Ok(Answer::Body(bytes)) => response::features(&bytes),
-            Err(err) if err.kind == Kind::NotUnderstood => Err(err),
-            Err(err) => return Err(err),
+            Err(err) => Err(err),
         };
-        Ok(match features {
-            Ok(features) => NetworkStack::of(&features),
-            Err(err) => {
+        match features {
+            Ok(features) => Ok(NetworkStack::of(&features)),
+            Err(err) if err.kind == Kind::NotUnderstood => {
                 log::warn!("{err}");
-                NetworkStack::Unclear
+                Ok(NetworkStack::Unclear)
             }
-        })
+            Err(err) => Err(err),
+        }
     }
 
     /// The API as a destination of connections without a request.
@@ -169,7 +170,7 @@ impl<'a> GatewayLookup<'a> {
         self.api.target()
     }
 
-    /// The retries of `--wait`; none if the command asks once.
+    /// The retries of `--wait`; none without it.
     pub(crate) fn retry(&self) -> Option<Retry> {
         match self.schedule {
             Schedule::Wait { interval, deadline } => {
@@ -185,7 +186,7 @@ pub(crate) fn may_pass(err: &Error) -> bool {
     matches!(err.kind, Kind::NotYet | Kind::LimitUsedUp | Kind::Unreachable | Kind::NotUnderstood)
 }
 
-/// Waits between the questions of `--wait`.
+/// Waits between the attempts of `--wait`.
 pub(crate) struct Retry {
     interval: Duration,
     deadline: Option<BootInstant>,
@@ -223,27 +224,27 @@ mod tests {
         }
     }
 
-    fn terms_of(schedule: Schedule) -> [(BootInstant, usize); 2] {
+    fn limits_of_two_requests(schedule: Schedule) -> [(BootInstant, usize); 2] {
         let lookup =
             GatewayLookup::new(&NoApi, BootInstant::now(), Duration::from_secs(70), schedule);
-        let first = lookup.terms();
+        let first = lookup.deadline_and_reserved();
         thread::sleep(Duration::from_millis(2));
-        [first, lookup.terms()]
+        [first, lookup.deadline_and_reserved()]
     }
 
     #[test]
-    fn one_deadline_for_the_command_and_one_for_each_question_of_a_wait() {
-        let [first, second] = terms_of(Schedule::Once);
+    fn one_deadline_for_the_command_and_one_for_each_request_of_a_wait() {
+        let [first, second] = limits_of_two_requests(Schedule::Once);
         assert_eq!((first, first.1), (second, 0));
         let interval = Duration::from_secs(5);
         for schedule in [Schedule::Forever, Schedule::Wait { interval, deadline: None }] {
-            let [first, second] = terms_of(schedule);
+            let [first, second] = limits_of_two_requests(schedule);
             assert!(
                 first.0 < second.0 && first.1 == RESERVED_PERMITS && second.1 == RESERVED_PERMITS
             );
         }
         let deadline = Some(BootInstant::now() + Duration::from_secs(1));
-        let [first, second] = terms_of(Schedule::Wait { interval, deadline });
+        let [first, second] = limits_of_two_requests(Schedule::Wait { interval, deadline });
         assert_eq!(first, second);
     }
 }

@@ -1,13 +1,13 @@
-//! The default gateway: compared with the API's, set without losing the old one, undone, kept.
+//! The default gateway: compares it with the API's, sets it, undoes the change, keeps it set.
 //!
-//! Decisions are functions of plain data: `policy` (may the gateway be set now), `interface` (where
-//! it is), `plan` (what is changed, and what undoes it), `keeper` (what `gateway keep` does next)
-//! and `export` (the same as configuration of a network manager).
+//! These modules decide, without I/O: `policy` (whether the gateway may be set now), `interface`
+//! (which interface it is on), `plan` (the steps of a change and of its undo) and `keeper` (what
+//! `gateway keep` does next). `export` writes the gateway as configuration for a network manager.
 //!
-//! A change runs through `lookup` (what the API says), `resolve` (what there is to do) and `apply`
-//! (the transaction). The transaction writes a `record` to the `journal`, arms the `guard` (a
-//! process that undoes the change if this one dies), and uses `verify` and `confirm`. `undo` and
-//! `rollback` take a change back. Only `undo` is shared between the transaction and its guard.
+//! A change runs through `lookup` (requests to the API), `resolve` (what there is to do) and
+//! `apply` (the transaction). The transaction writes a `record` to the `journal`, arms the `guard`
+//! (a process that undoes the change if this one dies), and uses `verify` and `confirm`. `undo` and
+//! `rollback` undo a change. Only `undo` is shared between the transaction and its guard.
 
 mod apply;
 pub(crate) mod check;

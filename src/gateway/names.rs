@@ -1,4 +1,4 @@
-//! Interfaces and routes in the words of `ip route`.
+//! Interfaces and routes in the notation of `ip route`.
 
 use std::fmt::Write;
 

@@ -35,19 +35,23 @@ pub(crate) enum ChangeError {
     TooSlow,
     /// Another process removed the new route.
     WantedGone,
-    /// Another process added or removed this route at the same time.
-    Conflict { route: String, what: &'static str },
+    /// Another process removed this route at the same time.
+    RouteGone(String),
+    /// Another process added this route at the same time.
+    RouteExists(String),
     /// Another process added a removed route again.
     AddedAgain,
-    /// The kernel rejected a step.
-    Rejected { route: String, what: &'static str, err: NetlinkError },
+    /// The kernel rejected a route to add.
+    AddRejected { route: String, err: NetlinkError },
+    /// The kernel rejected the removal of a route.
+    RemoveRejected { route: String, err: NetlinkError },
     /// It could not be verified.
     NotVerified(VerifyError),
     /// It was not confirmed in time.
     NotConfirmed(Duration),
     /// A signal came before it was confirmed.
     SignalledBeforeConfirmation,
-    /// `gateway rollback` asked for the undo.
+    /// `gateway rollback` requested the undo.
     RolledBack,
     /// Another process changed the default route before the confirmation.
     ReplacedBeforeConfirmation,
@@ -74,15 +78,20 @@ impl fmt::Display for ChangeError {
             ChangeError::WantedGone => {
                 f.write_str("another process removed the new default route at the same time")
             }
-            ChangeError::Conflict { route, what } => write!(
+            ChangeError::RouteGone(route) => write!(
                 f,
-                "another process changed the default route at the same time: {route} {what}"
+                "another process changed the default route at the same time: {route} is gone"
+            ),
+            ChangeError::RouteExists(route) => write!(
+                f,
+                "another process changed the default route at the same time: {route} exists already"
             ),
             ChangeError::AddedAgain => {
-                f.write_str("another process added a default route again that was removed")
+                f.write_str("another process added back a default route that was removed")
             }
-            ChangeError::Rejected { route, what, err } => {
-                write!(f, "{route} cannot be {what}: {err}")
+            ChangeError::AddRejected { route, err } => write!(f, "{route} cannot be added: {err}"),
+            ChangeError::RemoveRejected { route, err } => {
+                write!(f, "{route} cannot be removed: {err}")
             }
             ChangeError::NotVerified(err) => err.fmt(f),
             ChangeError::NotConfirmed(timeout) => {

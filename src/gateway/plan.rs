@@ -1,9 +1,10 @@
-//! The plan of a change: which routes it adds and removes, and what undoes it. Pure.
+//! The plan of a change: which routes it adds and removes, and what undoes it. No I/O.
 //!
 //! A plan touches default routes of the main table only. The new route is added in front of the
-//! one in use, at its metric; then every other route of that metric is removed, exactly. So there
-//! is no moment without a default route, and a route that another process changed in between is
-//! never overwritten (as NLM_F_REPLACE would): its removal fails, and the change is undone.
+//! one in use, at its metric; then every other route of that metric is removed, each by all of its
+//! attributes. So there is no moment without a default route, and a route that another process has
+//! changed in between is never overwritten, as NLM_F_REPLACE would do: its removal fails, and the
+//! change is undone.
 
 use std::net::Ipv4Addr;
 
@@ -62,9 +63,9 @@ impl Plan {
 /// Why no plan could be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PlanError {
-    /// This route is left alone, and nothing can go in front of it.
+    /// This route must not be removed, and no route can be added in front of it.
     NoRoomInFront(Route),
-    /// `--keep-old-metric` is not behind the new route.
+    /// `--keep-old-metric` would put the old route in front of the new one.
     KeptInFront { kept: u32, new: u32 },
     /// Another default route has the metric of `--keep-old-metric`.
     MetricTaken(u32),
@@ -122,16 +123,16 @@ pub(crate) fn plan(
         return Ok(Plan::adding(Route::default_via(gateway, interface, 0), defaults));
     };
     // The kernel alternates among default routes of one metric (fib_select_default in net/ipv4),
-    // so the new route has to be the only one.
+    // so the new route has to be the only one of its metric.
     let equals = || defaults.iter().filter(|route| route.metric == old.metric);
-    if let Some(foreign) = equals().find(|route| !route.is_plain()) {
+    if let Some(special) = equals().find(|route| !route.is_plain()) {
         // It stays; the new route goes in front of it if there is room.
         if old.metric == 0 {
-            return Err(PlanError::NoRoomInFront(foreign.clone()));
+            return Err(PlanError::NoRoomInFront(special.clone()));
         }
         return Ok(Plan::adding(Route::default_via(gateway, interface, 0), defaults));
     }
-    // The kernel does not add the same route twice: if it exists, it stays.
+    // The kernel does not add the same route twice. If it exists, it stays where it is.
     let present = equals().find(|route| leads_to(route, gateway, interface));
     let wanted =
         present.cloned().unwrap_or_else(|| Route::default_via(gateway, interface, old.metric));
@@ -168,8 +169,8 @@ fn fallback(
     }
 }
 
-/// Removes all but `wanted`, from both ends towards it: after any number of steps the rest is
-/// still in its order, and what was removed can return to its place.
+/// Removes all but `wanted`, from both ends towards it: after any number of steps the remaining
+/// routes are still in their order, and the removed ones can return to their places.
 fn removals<'a>(
     equals: impl Iterator<Item = &'a Route>,
     wanted: &Route,
@@ -218,9 +219,9 @@ pub(crate) fn after(changes: &[RouteChange], before: &[Route]) -> Result<Vec<Rou
     Ok(table)
 }
 
-/// What undoes `plan` when the default routes are `present`. A removed route returns only if the
-/// new one is still there, or if no route of another process has taken its place; an added route
-/// is removed wherever it is still there.
+/// The steps that undo `plan` when the default routes are `present`. A removed route returns only
+/// if the new one is still there, or if no route of another process has taken its place. An added
+/// route is removed if it is still there.
 pub(crate) fn undo(plan: &Plan, present: &[Route]) -> Vec<RouteChange> {
     let Plan { changes, wanted, before } = plan;
     let is_foreign = |route: &&Route| {
@@ -263,8 +264,8 @@ fn is_add_of(change: &RouteChange, route: &Route) -> bool {
     matches!(change, RouteChange::Add(added) if added == route)
 }
 
-/// Whether the wanted route is gone, and the one in use belongs to another process: neither was it
-/// there before, nor was it added as a fallback.
+/// Whether the wanted route is gone, and the one in use belongs to another process: it was neither
+/// there before the change nor added as a fallback.
 pub(crate) fn is_taken_over(plan: &Plan, present: &[Route]) -> bool {
     let is_foreign = |route: &Route| {
         !plan.before.contains(route) && !plan.changes.iter().any(|change| is_add_of(change, route))
@@ -280,7 +281,7 @@ pub(crate) fn is_done(changes: &[RouteChange], present: &[Route]) -> bool {
     })
 }
 
-/// Whether `changes` are undone: all that was removed is there, and nothing that was added.
+/// Whether `changes` are undone: all removed routes are there again, and no added one is left.
 pub(crate) fn is_undone(changes: &[RouteChange], present: &[Route]) -> bool {
     changes.iter().all(|change| match change {
         RouteChange::Add(route) | RouteChange::Append(route) => !present.contains(route),
@@ -331,7 +332,7 @@ mod tests {
             changes(&[public(100), ours(200)], None),
             Ok(vec![Add(ours(100)), Remove(public(100))])
         );
-        // Twins: ours is there, but not alone.
+        // Ours is there already, with another route of the same metric.
         assert_eq!(changes(&[public(0), ours(0)], None), Ok(vec![Remove(public(0))]));
         assert_eq!(changes(&[ours(0), public(0)], None), Ok(vec![Remove(public(0))]));
         assert_eq!(
@@ -374,8 +375,8 @@ mod tests {
         assert!(changes(&[blackhole], None).is_err());
     }
 
-    /// The second of two behind ours came back in front of the first, where only one of them was
-    /// gone.
+    /// Of two routes behind ours, the second came back in front of the first if only the second had
+    /// been removed.
     #[test]
     fn a_partial_change_is_undone_in_order() {
         let before =
@@ -406,8 +407,8 @@ mod tests {
 
     #[test]
     fn ambiguous_removals_are_not_planned() {
-        // A default without a gateway, of scope and protocol like ours: to remove it would remove
-        // ours.
+        // A default route without a gateway, of the scope and protocol of ours: the kernel would
+        // take a request to remove it for one to remove ours.
         let mut bytes = vec![
             2,
             0,
@@ -446,9 +447,9 @@ mod tests {
     }
 
     proptest! {
-        /// Ours is in effect at the end, there is never no default where there was one, strange
-        /// routes stay, and the undo from after any number of steps brings back exactly what was
-        /// there.
+        /// At the end ours is in effect. A server with a default route never lacks one, routes that
+        /// are not plain stay, and an undo after any number of steps restores exactly the routes of
+        /// before.
         #[test]
         fn any_table_is_changed_and_restored(before in routes(), keep in proptest::option::of(0..9u32), steps in 0..5usize) {
             let Ok(plan) = plan(&before, GATEWAY, 3, keep) else { return Ok(()) };
@@ -459,7 +460,7 @@ mod tests {
             }
             prop_assert!(leads_to(&table[0], GATEWAY, 3));
             prop_assert_eq!(&table[0], &plan.wanted);
-            prop_assert!(table[1..].iter().all(|route| route.metric > table[0].metric), "ours is not alone: {:?}", table);
+            prop_assert!(table[1..].iter().all(|route| route.metric > table[0].metric), "ours shares its metric: {:?}", table);
             for route in before.iter().filter(|route| !route.is_plain()) {
                 prop_assert!(table.contains(route));
             }
@@ -483,7 +484,7 @@ mod tests {
         assert!(is_taken_over(&plan, &[other.clone(), kept.clone()]));
         assert!(!is_taken_over(&plan, &[kept.clone(), other.at_metric(700)]));
         assert!(!is_taken_over(&plan, &[ours(0), other.clone()]) && !is_taken_over(&plan, &[]));
-        // But where ours was lost, and no other one replaced it, the old one comes back.
+        // If ours was lost and no other one replaced it, the old one comes back.
         assert_eq!(undo(&[]), [Add(public(0))]);
         assert_eq!(undo(&[kept.clone(), other.at_metric(700)]), [Add(public(0)), Remove(kept)]);
     }

@@ -1,25 +1,25 @@
-//! Whether the gateway may be set now, or the automation may be setting it itself. Pure.
+//! Whether the gateway may be set now, or the automation may be setting it itself. No I/O.
 
 use std::fmt;
 
 use crate::model::{NamedStatus, Status};
 
 /// The feature "Configure network stack": whether RackConnect sets the gateway itself.
+/// Its name and its values are hardly documented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NetworkStack {
-    /// It does.
+    /// RackConnect sets the gateway.
     Automated,
-    /// It does not.
+    /// The user sets the gateway.
     Manual,
-    /// The features do not say so clearly.
+    /// The feature is missing, contradictory, or has an unexpected value.
     Unclear,
 }
 
 impl NetworkStack {
-    /// Reads the features. Their names and values are hardly documented, so anything unexpected
-    /// counts as unclear.
+    /// Finds the feature among all of them.
     pub(crate) fn of(features: &[NamedStatus]) -> NetworkStack {
-        let plain = |text: &str| -> String {
+        let normalized = |text: &str| -> String {
             text.chars()
                 .filter(char::is_ascii_alphanumeric)
                 .map(|c| c.to_ascii_lowercase())
@@ -27,8 +27,8 @@ impl NetworkStack {
         };
         let mut found = features
             .iter()
-            .filter(|feature| plain(&feature.name).ends_with("configurenetworkstack"))
-            .map(|feature| match plain(&feature.status).as_str() {
+            .filter(|feature| normalized(&feature.name).ends_with("configurenetworkstack"))
+            .map(|feature| match normalized(&feature.status).as_str() {
                 "enabled" | "true" => NetworkStack::Automated,
                 "disabled" | "false" => NetworkStack::Manual,
                 _ => NetworkStack::Unclear,
@@ -44,7 +44,7 @@ impl NetworkStack {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     stack: NetworkStack,
-    /// None: the API does not know this server.
+    /// None if the API does not know this server.
     status: Option<Status>,
 }
 

@@ -1,6 +1,6 @@
 //! The connections that must still work after a change: to the API and to the probes.
 //!
-//! All are made at the same time and share one deadline; so do the addresses of one host.
+//! All are made at the same time, with one deadline; so are those to the addresses of one host.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -11,12 +11,12 @@ use std::time::Duration;
 use crate::api::connect::{ConnectError, Race};
 use crate::api::reach::{self, Target};
 use crate::clock::BootInstant;
-use crate::model::Probe;
+use crate::model::{OnRefusal, Probe};
 
 /// A thread that only connects needs little stack; a TLS handshake fits as well.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Something to connect to. It remembers its addresses, so that no name is looked up twice.
+/// Something to connect to. It keeps its addresses, so that no name is looked up twice.
 #[derive(Clone)]
 pub(super) enum Destination {
     /// The API, without a request.
@@ -38,8 +38,8 @@ impl Destination {
         }
     }
 
-    /// Whether it is reachable before the change. The API has just answered: its addresses are
-    /// looked up, and no other connection is made.
+    /// Checks that it is reachable before the change. The API has just responded, so that only its
+    /// addresses are looked up.
     fn reach_before(&mut self, deadline: BootInstant) -> Result<(), String> {
         match self {
             Destination::Api(target) => target.look_up(deadline),
@@ -47,7 +47,7 @@ impl Destination {
         }
     }
 
-    /// Connects, and for the API shakes hands.
+    /// Connects; to the API with a TLS handshake.
     fn reach(&mut self, deadline: BootInstant) -> Result<(), String> {
         match self {
             Destination::Api(target) => target.reach(deadline),
@@ -55,7 +55,7 @@ impl Destination {
                 if addresses.is_empty() {
                     *addresses = reach::addresses(&probe.host, probe.port(), deadline)?;
                 }
-                connect_to_any(addresses, deadline, probe.accepts_refusal())
+                connect_to_any(addresses, deadline, probe.on_refusal())
             }
         }
     }
@@ -67,17 +67,17 @@ pub(super) struct Reached {
     pub(super) result: Result<(), String>,
 }
 
-/// Whether the change was made already.
+/// Whether the connections are made before or after the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Moment {
-    Before,
-    After,
+pub(super) enum Phase {
+    BeforeChange,
+    AfterChange,
 }
 
-/// Connects to all `destinations` at the same time. A connection that outlasts the receiver ends
-/// with its own deadline.
+/// Connects to all `destinations` at the same time. A connection attempt that outlives the receiver
+/// ends at the deadline.
 pub(super) fn reach_all(
-    moment: Moment,
+    phase: Phase,
     destinations: impl IntoIterator<Item = Destination>,
     deadline: BootInstant,
 ) -> Receiver<Reached> {
@@ -85,9 +85,9 @@ pub(super) fn reach_all(
     for destination in destinations {
         let mut own = destination.clone();
         let run = move |sender: Sender<Reached>| {
-            let result = match moment {
-                Moment::Before => own.reach_before(deadline),
-                Moment::After => own.reach(deadline),
+            let result = match phase {
+                Phase::BeforeChange => own.reach_before(deadline),
+                Phase::AfterChange => own.reach(deadline),
             };
             let _ = sender.send(Reached { destination: own, result });
         };
@@ -100,17 +100,20 @@ pub(super) fn reach_all(
     results
 }
 
-/// Connects to the first of the addresses that answers.
+/// Connects to the first address that answers.
 fn connect_to_any(
     addresses: &[SocketAddr],
     deadline: BootInstant,
-    refusal_counts: bool,
+    on_refusal: OnRefusal,
 ) -> Result<(), String> {
     let mut failed = Vec::new();
     for (address, result) in Race::new(addresses, Duration::MAX, deadline) {
         match result {
             Ok(_) => return Ok(()),
-            Err(err) if refusal_counts && err.kind() == ErrorKind::ConnectionRefused => {
+            Err(err)
+                if on_refusal == OnRefusal::Reachable
+                    && err.kind() == ErrorKind::ConnectionRefused =>
+            {
                 return Ok(());
             }
             Err(err) => failed.push((address, err)),
@@ -134,8 +137,8 @@ mod tests {
     fn a_refusal_counts_if_no_port_was_given() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let deadline = BootInstant::now() + Duration::from_secs(60);
-        assert_eq!(connect_to_any(&[address], deadline, true), Ok(()));
-        assert!(connect_to_any(&[address], deadline, false).is_err());
-        assert!(connect_to_any(&[], deadline, true).is_err());
+        assert_eq!(connect_to_any(&[address], deadline, OnRefusal::Reachable), Ok(()));
+        assert!(connect_to_any(&[address], deadline, OnRefusal::Unreachable).is_err());
+        assert!(connect_to_any(&[], deadline, OnRefusal::Reachable).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The record of a change: what it did, or is about to do, so that any process can undo it.
+//! The record of a change that was made, or is about to be made: any process can undo it.
 
 use std::fs;
 
@@ -12,12 +12,13 @@ use crate::state::boot::boot_id;
 /// The identity of the network namespace (namespaces(7)). Old kernels lack /proc/thread-self.
 const NETWORK_NAMESPACE: &str = "/proc/self/ns/net";
 
-/// How far a change is.
+/// The state of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChangeState {
-    /// Not verified yet, or not confirmed: a process that finds it without an owner undoes it.
+    /// Not verified or not confirmed yet. If its process is gone, the next one that finds the
+    /// record undoes it.
     Pending,
-    /// Verified, and confirmed if that was asked for: undone on request only.
+    /// Verified and, if required, confirmed. It is undone only on request.
     Kept,
 }
 
@@ -26,19 +27,20 @@ pub(crate) enum ChangeState {
 pub(crate) struct ChangeRecord {
     /// Unique, even among changes that do the same.
     pub(crate) id: String,
-    /// How far it is.
+    /// Its state.
     pub(crate) state: ChangeState,
     /// The boot it belongs to.
     pub(crate) boot: String,
     /// The network namespace it belongs to.
     pub(crate) namespace: String,
-    /// What was done.
+    /// The steps, and the routes of before.
     pub(crate) plan: Plan,
     /// The gateway, as text.
     pub(crate) gateway: String,
-    /// The names that the interfaces of the plan had.
+    /// The names of the plan's interfaces when it was made.
     pub(crate) interfaces: InterfaceNames,
-    /// The change before this one, kept or not undone: undone after this one.
+    /// The change before this one, if it is kept or could not be undone. It can be undone after
+    /// this one.
     pub(crate) earlier: Option<Box<ChangeRecord>>,
 }
 
@@ -66,24 +68,25 @@ impl ChangeRecord {
         }
     }
 
-    /// Whether it is not known to be good.
+    /// Whether it is neither kept nor undone.
     pub(crate) fn is_pending(&self) -> bool {
         self.state == ChangeState::Pending
     }
 
-    /// What undoes it when the default routes are `present`.
+    /// The steps that undo it when the default routes are `present`.
     pub(crate) fn undo(&self, present: &[Route]) -> Vec<RouteChange> {
         plan::undo(&self.plan, present)
     }
 
-    /// This change, kept. If an earlier change to the same gateway was lost without being undone,
-    /// this one found nothing to remove, so what the earlier one removed returns with it. The same
-    /// holds if the earlier one could not be undone, and this one found only what it had added.
+    /// The record of this change once it is kept. It takes over the removals of an earlier change
+    /// if this one continues that: if the routes of the earlier change to the same gateway were
+    /// lost without an undo, so that this one found no route to remove; or if the earlier change
+    /// could not be undone, so that this one found only the route that it had added.
     pub(crate) fn kept(&self) -> ChangeRecord {
         let mut record = ChangeRecord { state: ChangeState::Kept, earlier: None, ..self.clone() };
         let Some(earlier) = &self.earlier else { return record };
-        let is_stuck = earlier.is_pending();
-        let continues = match is_stuck {
+        let could_not_be_undone = earlier.is_pending();
+        let continues = match could_not_be_undone {
             true => self.plan.before.iter().all(|route| *route == earlier.plan.wanted),
             false => self.plan.before.is_empty() && self.gateway == earlier.gateway,
         };
@@ -109,10 +112,10 @@ impl ChangeRecord {
         (self.boot.clone(), self.namespace.clone()) == boot_and_namespace()
     }
 
-    /// The record with the interfaces of now. An interface that was deleted and created again has
-    /// another index; it is then found by its name.
+    /// The record with the present indices of its interfaces. An interface that was deleted and
+    /// created again has another index, and is found by its name.
     pub(crate) fn relocated(&self, present: &InterfaceNames) -> ChangeRecord {
-        let moved = |route: &Route| -> Route {
+        let relocate = |route: &Route| -> Route {
             let Some(index) = route.interface.filter(|index| present.get(*index).is_none()) else {
                 return route.clone();
             };
@@ -122,12 +125,12 @@ impl ChangeRecord {
             }
         };
         let mut record = self.clone();
-        record.plan.wanted = moved(&self.plan.wanted);
-        record.plan.before = self.plan.before.iter().map(moved).collect();
+        record.plan.wanted = relocate(&self.plan.wanted);
+        record.plan.before = self.plan.before.iter().map(relocate).collect();
         for change in &mut record.plan.changes {
             let (RouteChange::Add(route) | RouteChange::Append(route) | RouteChange::Remove(route)) =
                 change;
-            *route = moved(route);
+            *route = relocate(route);
         }
         let now = present.iter().map(|(index, name)| (index, name.to_owned()));
         let then = self.interfaces.iter().map(|(index, name)| (index, name.to_owned()));
@@ -144,11 +147,11 @@ impl ChangeRecord {
         let text = |text: &str| Tree::Text(text.to_owned());
         let before = self.plan.before.iter().map(|route| Tree::Text(hex(&route.to_bytes())));
         let changes = self.plan.changes.iter().map(|change| {
-            let what = match change {
+            let key = match change {
                 RouteChange::Add(_) | RouteChange::Append(_) => "add",
                 RouteChange::Remove(_) => "remove",
             };
-            Tree::Map(vec![(what.to_owned(), Tree::Text(hex(&change.route().to_bytes())))])
+            Tree::Map(vec![(key.to_owned(), Tree::Text(hex(&change.route().to_bytes())))])
         });
         let interfaces =
             self.interfaces.iter().map(|(index, name)| (index.to_string(), text(name)));
@@ -173,7 +176,7 @@ impl ChangeRecord {
         Tree::Map(entries.map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
-    /// Reads what [`ChangeRecord::to_json`] wrote; none if it is anything else.
+    /// Reads the output of [`ChangeRecord::to_json`]; none for anything else.
     pub(crate) fn from_json(json: &[u8]) -> Option<ChangeRecord> {
         ChangeRecord::from_tree(&Tree::from_json(json).ok()?)
     }
@@ -196,7 +199,7 @@ impl ChangeRecord {
             namespace: text("network_namespace")?.to_owned(),
             gateway: text("gateway")?.to_owned(),
             interfaces: names_from_tree(tree.get("interfaces")),
-            // Without it this change can still be undone.
+            // If it cannot be read, this change can still be undone.
             earlier: tree.get("earlier").and_then(ChangeRecord::from_tree).map(Box::new),
         })
     }

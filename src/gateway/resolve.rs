@@ -38,7 +38,7 @@ pub(crate) enum ResolveError {
     Ipv6(Ipv6Addr),
     /// It is on no suitable interface.
     Interface(InterfaceError),
-    /// The kernel would not send packets for it directly.
+    /// The kernel would not send packets for it directly on that interface.
     NotNeighbour { gateway: IpAddr, interface: String, instead: String },
     /// It is the default gateway of the main table, but is not used.
     Bypassed(Ipv4Addr),
@@ -51,16 +51,14 @@ pub(crate) enum ResolveError {
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ResolveError::Ipv6(gateway) => write!(
-                f,
-                "{gateway} is an IPv6 address: RackConnect gateways have IPv4 addresses, and no \
-                 other is set"
-            ),
+            ResolveError::Ipv6(gateway) => {
+                write!(f, "{gateway} is an IPv6 address, but only an IPv4 gateway can be set")
+            }
             ResolveError::Interface(err) => err.fmt(f),
             ResolveError::NotNeighbour { gateway, interface, instead } => write!(
                 f,
-                "the kernel does not take {gateway} for a neighbour on {interface}: it would send \
-                 {instead}"
+                "{gateway} is not directly reachable on {interface}: the kernel would send packets \
+                 for it {instead}"
             ),
             ResolveError::Bypassed(gateway) => write!(
                 f,
@@ -120,7 +118,8 @@ pub(crate) fn resolve(
     Ok(Action::Set(Box::new(ChangeRequest { gateway: v4, link, names })))
 }
 
-/// The kernel has the last word.
+/// Checks that the kernel, whose rules and routes decide, would send packets for the gateway
+/// directly to it.
 fn check_neighbour(
     netlink: &mut Netlink,
     gateway: IpAddr,
@@ -158,7 +157,7 @@ pub(crate) fn plan_change(
     }
 }
 
-/// What xenstore and the kernel know of ServiceNet.
+/// What xenstore and the kernel know about ServiceNet.
 pub(crate) struct KernelAndXenstore<'a> {
     pub(crate) netlink: &'a mut Netlink,
 }
@@ -167,7 +166,7 @@ impl ServiceNet for KernelAndXenstore<'_> {
     fn mac(&mut self) -> Option<Vec<u8>> {
         let mac = Connection::open().and_then(|mut store| store.servicenet_mac());
         let mac = mac.inspect_err(|err| {
-            log::debug!("xenstore does not tell which interface is on ServiceNet: {err}");
+            log::debug!("cannot read the ServiceNet interface from xenstore: {err}");
         });
         mac.ok()??.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
     }

@@ -13,10 +13,10 @@ use crate::fail_point;
 use crate::netlink::Netlink;
 use crate::signals;
 
-/// How long another process that changes routes is waited for.
+/// How long to wait for another process that changes routes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Undoes the last change. Returns what was put back.
+/// Undoes the last change. Returns a sentence that names the restored route.
 ///
 /// # Errors
 /// There is none, it is not in effect any more, `gateway keep` would make it again, or it could not
@@ -30,7 +30,7 @@ pub(crate) fn roll_back(journal: &Journal) -> Result<String> {
     if !kernel::may_change_routes() {
         return Err(refused("changing routes needs CAP_NET_ADMIN (root)".to_owned()));
     }
-    if journal.is_kept() {
+    if journal.is_keep_running() {
         return Err(refused(
             "\"rackconnect gateway keep\" runs and would set the gateway again at once: stop it \
              first (\"systemctl stop rackconnect-gateway\"); nothing was changed"
@@ -57,7 +57,8 @@ pub(crate) fn roll_back(journal: &Journal) -> Result<String> {
     })
 }
 
-/// Whether nothing of the change is left to undo.
+/// Whether nothing is left to undo: another process has replaced the route, or all steps are
+/// undone.
 fn is_over(netlink: &mut Netlink, record: &ChangeRecord) -> Result<bool> {
     let record = record.relocated(&kernel::interface_names(netlink));
     let present = kernel::defaults4(netlink)?;
@@ -68,18 +69,25 @@ fn is_over(netlink: &mut Netlink, record: &ChangeRecord) -> Result<bool> {
 fn undo_guarded(netlink: &mut Netlink, journal: &Journal, mut record: ChangeRecord) -> Result<()> {
     let signals = signals::defer()?;
     // From now on any process that finds the record finishes the undo. If it cannot be written (a
-    // full disk), the change is undone all the same: it may be all that is left to someone.
+    // full disk), the change is undone nevertheless: a rollback may be the only way back in.
     record.state = ChangeState::Pending;
     if let Err(err) = journal.write(&record) {
         log::warn!("{err}: if the undo is interrupted, run \"rackconnect gateway rollback\" again");
     }
     fail_point::reach("undo recorded");
-    // Without a guard, too.
+    // If the guard cannot start, the undo goes on without it, for the same reason.
     let guard = Guard::start(journal, GUARD_MARGIN).inspect_err(|err| log::warn!("{err}"));
     fail_point::reach("guard armed");
     let undone = undo::restore(netlink, &record);
-    // Before the guard is dismissed, which leaves what is kept.
-    settle(netlink, journal, record, undone.is_ok());
+    // Before the guard is dismissed: until then it goes by the record, and leaves a kept change
+    // alone.
+    let recorded = match &undone {
+        Ok(()) => journal.remove(),
+        Err(_) => keep_if_in_effect(netlink, journal, record),
+    };
+    if let Err(err) = recorded {
+        log::warn!("{err}");
+    }
     if let Ok(mut guard) = guard {
         let _ = guard.dismiss();
         fail_point::reach("guard gone");
@@ -88,21 +96,18 @@ fn undo_guarded(netlink: &mut Netlink, journal: &Journal, mut record: ChangeReco
     Ok(undone?)
 }
 
-/// Records how the undo ended. A change that could not be undone, and is in effect as it was, is
-/// kept: otherwise the next command would undo it at an unexpected time.
-fn settle(netlink: &mut Netlink, journal: &Journal, mut record: ChangeRecord, undone: bool) {
-    let is_in_effect = |netlink: &mut Netlink| {
-        kernel::defaults4(netlink).is_ok_and(|present| present.first() == Some(&record.plan.wanted))
-    };
-    let written = match undone {
-        true => journal.remove(),
-        false if is_in_effect(netlink) => {
+/// Records a change that could not be undone as kept if it is still in effect. Otherwise the next
+/// command would undo it at an unexpected time.
+fn keep_if_in_effect(
+    netlink: &mut Netlink,
+    journal: &Journal,
+    mut record: ChangeRecord,
+) -> Result<()> {
+    match kernel::defaults4(netlink) {
+        Ok(present) if present.first() == Some(&record.plan.wanted) => {
             record.state = ChangeState::Kept;
             journal.write(&record)
         }
-        false => Ok(()),
-    };
-    if let Err(err) = written {
-        log::warn!("{err}");
+        _ => Ok(()),
     }
 }

@@ -19,8 +19,8 @@ pub(super) fn subscribe() -> Result<Events> {
     Events::subscribe().map_err(|err| kernel::error("cannot listen to the kernel's events", err))
 }
 
-/// Discards the queued events. False if the socket failed and was replaced; what its events would
-/// have said, the next look at the routes shows.
+/// Discards the queued events. False if the socket failed and was replaced: events may be lost, but
+/// the routes are read again before the next wait.
 pub(super) fn drain(events: &mut Events) -> bool {
     if events.drain().is_ok() {
         return true;

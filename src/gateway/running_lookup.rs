@@ -1,4 +1,4 @@
-//! The lookup of `gateway keep`, in a thread of its own.
+//! The lookup of `gateway keep`, in its own thread: a lost default route does not wait for the API.
 
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
@@ -12,15 +12,15 @@ use super::resolve::{self, Action};
 use super::verify::Checks;
 use crate::error::{Error, Kind, Result, plain};
 
-/// The result of a lookup, with everything else that takes its time.
+/// The result of a lookup, and of everything else that is slow.
 pub(super) struct LookupResult {
     pub(super) gateway: IpAddr,
-    /// What must still work after the gateway is set, or why it must not be set now; none if there
-    /// was nothing to set.
+    /// What must still work after the gateway is set, or why it must not be set now; none if the
+    /// gateway is in use already.
     pub(super) permission: Option<Result<Checks, Refusal>>,
 }
 
-/// A lookup in a thread of its own: a lost default route does not wait for the API.
+/// A lookup that has been started.
 pub(super) struct RunningLookup {
     pub(super) result: Receiver<Result<LookupResult>>,
     /// Becomes readable when the result is there.

@@ -36,7 +36,7 @@ pub(crate) struct SetOptions {
 /// How `gateway set` ended.
 #[derive(Debug)]
 pub(crate) enum SetOutcome {
-    /// The gateway is used already.
+    /// The gateway is in use already.
     NothingToDo { gateway: Ipv4Addr, interface: String },
     /// The plan was printed (`--dry-run`).
     Planned,
@@ -46,10 +46,10 @@ pub(crate) enum SetOutcome {
     DeadlinePassed,
 }
 
-/// Sets the gateway. `print`: prints a line of the plan.
+/// Sets the gateway. `print` prints a line of the plan.
 ///
 /// # Errors
-/// It was refused or undone, or the API was not understood or not reached.
+/// The change was refused or undone, or the API could not be reached or understood.
 pub(crate) fn set(
     lookup: &GatewayLookup<'_>,
     journal: &Journal,
@@ -73,7 +73,10 @@ pub(crate) fn set(
         return Err(refused("changing routes needs CAP_NET_ADMIN (root)"));
     }
     let checks = Checks::select(Some(lookup.target()?), options.probes.clone());
-    let lock = lock(journal, options.force)?;
+    let lock = lock(journal)?;
+    if !options.force {
+        check_nothing_pending(journal)?;
+    }
     let change = PlannedChange {
         plan: &plan,
         gateway: request.gateway.into(),
@@ -85,7 +88,8 @@ pub(crate) fn set(
     Ok(SetOutcome::Set { gateway: request.gateway, link: request.link })
 }
 
-/// Finds out what there is to do, waiting if asked to. None if the deadline of the wait passed.
+/// Finds out what there is to do; with `--wait`, repeatedly. None if the deadline of the wait
+/// passed.
 fn find_action(
     lookup: &GatewayLookup<'_>,
     options: &SetOptions,
@@ -120,7 +124,7 @@ enum Permission {
     DeadlinePassed,
 }
 
-/// Waits, if asked to, until the policy allows the change.
+/// Checks that the policy allows the change; with `--wait`, repeatedly until it does.
 fn wait_for_permission(
     lookup: &GatewayLookup<'_>,
     retry: &mut Option<Retry>,
@@ -133,7 +137,7 @@ fn wait_for_permission(
             Ok(Err(refusal)) => {
                 let err = Error::new(
                     Kind::Refused,
-                    format!("{refusal}; nothing was changed (--force sets it all the same)"),
+                    format!("{refusal}; nothing was changed (--force sets it anyway)"),
                 );
                 if !refusal.may_pass() {
                     return Err(err);
@@ -151,7 +155,7 @@ fn wait_for_permission(
     }
 }
 
-/// A gateway that may still be undone is not set.
+/// Reports that the gateway is in use, unless a pending change has put it there.
 fn nothing_to_do(journal: &Journal, gateway: Ipv4Addr, interface: String) -> Result<SetOutcome> {
     match undo::describe_unfinished(journal) {
         None => Ok(SetOutcome::NothingToDo { gateway, interface }),
@@ -170,28 +174,29 @@ fn print_plan(
 }
 
 /// Takes the lock for the change.
-fn lock(journal: &Journal, force: bool) -> Result<ChangeLock> {
+fn lock(journal: &Journal) -> Result<ChangeLock> {
     journal.prepare().map_err(|err| refused(&err.message))?;
-    let Some(lock) = journal.lock(Duration::ZERO)? else {
+    journal.lock(Duration::ZERO)?.ok_or_else(|| {
         let other = undo::describe_unfinished(journal);
-        let other =
-            other.unwrap_or_else(|| "another change of the default route is under way".to_owned());
-        return Err(refused(&other));
-    };
-    // Its undo could not be finished, and would be forgotten.
-    if journal.pending().is_some() && !force {
-        return Err(Error::new(
-            Kind::Refused,
-            "a change of the default route was interrupted and is not undone yet: \"rackconnect \
-             gateway rollback\" tries that again; nothing was changed (--force sets it all the \
-             same)",
-        ));
-    }
-    Ok(lock)
+        refused(other.as_deref().unwrap_or("another change of the default route is under way"))
+    })
 }
 
-/// Carries out the change. Nothing interrupts it or blocks it: signals are deferred, and output
-/// that would block is queued until it is over.
+/// Refuses to replace the record of a change whose undo could not be finished.
+fn check_nothing_pending(journal: &Journal) -> Result<()> {
+    match journal.pending() {
+        None => Ok(()),
+        Some(_) => Err(Error::new(
+            Kind::Refused,
+            "a change of the default route was interrupted and is not undone yet: run \
+             \"rackconnect gateway rollback\"; nothing was changed (--force sets the gateway \
+             anyway)",
+        )),
+    }
+}
+
+/// Carries out the change. Signals are deferred, and output that would block is queued until it is
+/// over.
 fn carry_out(
     netlink: &mut Netlink,
     journal: &Journal,
@@ -215,7 +220,8 @@ fn carry_out(
     {
         log::error!("{err}");
     }
-    // Ends the program if a signal came; from now on one ends it at once, even while output blocks.
+    // Ends the program if a signal came. From now on a signal ends it at once, even while output
+    // blocks.
     signals.restore();
     ui::stderr::resume();
     result

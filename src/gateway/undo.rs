@@ -1,10 +1,11 @@
-//! Undoes a change from its record, verifies that, and finishes what a killed process left behind.
+//! Undoes a change from its record, and verifies the result. Any process can do so, also for a
+//! process that was killed.
 
 use std::fmt;
 use std::fs;
 use std::time::Duration;
 
-use super::journal::Journal;
+use super::journal::{ChangeLock, Journal};
 use super::kernel;
 use super::names::{InterfaceNames, describe_route};
 use super::plan::{self, Plan, RouteChange};
@@ -14,10 +15,10 @@ use crate::fail_point;
 use crate::netlink::{Netlink, Position, Route};
 use crate::signals::{self, DeferredSignals};
 
-/// How often an undo is tried while another process changes routes at the same time.
+/// How often an undo is tried if another process changes routes at the same time.
 const ATTEMPTS: usize = 3;
 
-/// How long the guard waits for the lock: a process that hangs may hold it for ever.
+/// How long the guard waits for the lock: a process that hangs may hold it forever.
 const GUARD_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a change could not be undone.
@@ -46,20 +47,30 @@ impl From<UndoError> for Error {
     }
 }
 
+/// What an undo found to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UndoOutcome {
+    /// No change was left to undo.
+    NothingToUndo,
+    /// A change was undone.
+    Undone,
+}
+
 /// How one attempt ended.
 enum Attempt {
     /// The routes are as they were before the change.
     Undone,
     /// Another process has replaced the route; it stays.
     TakenOver,
-    /// Another process changed something meanwhile.
+    /// Another process changed routes in the meantime.
     Incomplete,
     /// A step failed.
     Failed(String),
 }
 
-/// Undoes what `record` says, and verifies that. A route that cannot return (its interface may be
-/// down) does not keep the others from returning; once any has, what was added is removed.
+/// Undoes the change of `record`, and verifies the result. A route that cannot return (its
+/// interface may be down) does not keep the others from returning. The added routes are removed
+/// only once a route of before is there.
 ///
 /// # Errors
 /// See [`UndoError`].
@@ -92,8 +103,7 @@ pub(crate) fn restore(netlink: &mut Netlink, record: &ChangeRecord) -> Result<()
 fn attempt(netlink: &mut Netlink, record: &ChangeRecord) -> Result<Attempt> {
     let mut failure = None;
     for step in record.undo(&kernel::defaults4(netlink)?) {
-        let is_removal = matches!(step, RouteChange::Remove(_));
-        if is_removal
+        if matches!(step, RouteChange::Remove(_))
             && failure.is_some()
             && !has_any_of_before(&kernel::defaults4(netlink)?, &record.plan)
         {
@@ -116,7 +126,7 @@ fn attempt(netlink: &mut Netlink, record: &ChangeRecord) -> Result<Attempt> {
     })
 }
 
-/// Whether any default route of before the change is there, apart from the wanted one.
+/// Whether any default route of before the change is there, apart from the wanted route.
 fn has_any_of_before(present: &[Route], plan: &Plan) -> bool {
     plan.before.iter().any(|route| *route != plan.wanted && present.contains(route))
 }
@@ -126,29 +136,29 @@ fn apply_step(
     step: &RouteChange,
     names: &InterfaceNames,
 ) -> Result<(), String> {
-    let (what, point, done) = match step {
-        RouteChange::Add(route) => {
-            ("put back", "route put back", netlink.add(route, Position::First))
-        }
-        RouteChange::Append(route) => {
-            ("put back", "route put back", netlink.add(route, Position::Last))
-        }
-        RouteChange::Remove(route) => ("removed", "added route removed", netlink.remove(route)),
+    let result = match step {
+        RouteChange::Add(route) => netlink.add(route, Position::First),
+        RouteChange::Append(route) => netlink.add(route, Position::Last),
+        RouteChange::Remove(route) => netlink.remove(route),
     };
-    let text = describe_route(step.route(), names);
-    match done {
+    let (verb, reached) = match step {
+        RouteChange::Add(_) | RouteChange::Append(_) => ("put back", "route put back"),
+        RouteChange::Remove(_) => ("removed", "added route removed"),
+    };
+    let route = describe_route(step.route(), names);
+    match result {
         Ok(_) => {
-            fail_point::reach(point);
-            log::debug!("{what}: {text}");
+            fail_point::reach(reached);
+            log::debug!("{verb}: {route}");
             Ok(())
         }
-        Err(err) => Err(format!("{text} cannot be {what}: {err}")),
+        Err(err) => Err(format!("{route} cannot be {verb}: {err}")),
     }
 }
 
-/// The commands that put back what was removed.
+/// The commands that put the removed routes back.
 fn commands(record: &ChangeRecord) -> Vec<String> {
-    // Not "add", which fails if another default route has that metric.
+    // "add" would fail if another default route has that metric.
     let prepend = |change: &RouteChange| match change {
         RouteChange::Remove(route) => {
             Some(format!("\"ip route prepend {}\"", describe_route(route, &record.interfaces)))
@@ -162,7 +172,7 @@ fn commands(record: &ChangeRecord) -> Vec<String> {
     }
 }
 
-/// The record of the change that was `guarded`, if it is not known to be good and no other change
+/// The record of the change that was `guarded`, if that change is still pending and no other one
 /// has begun since.
 ///
 /// # Errors
@@ -171,8 +181,8 @@ pub(crate) fn abandoned(journal: &Journal, guarded: &ChangeRecord) -> Result<Opt
     if let Some(record) = journal.read() {
         return Ok(Some(record).filter(|record| record.is_pending() && record.id == guarded.id));
     }
-    // Either the record is lost, and the guard's copy has to do, or the change was undone already,
-    // and nothing is left to undo.
+    // Either the record is lost, and the guard's copy replaces it, or the change was undone
+    // already, and nothing is left to undo.
     let mut netlink = kernel::open()?;
     let names = kernel::interface_names(&mut netlink);
     let present = kernel::defaults4(&mut netlink)?;
@@ -180,66 +190,88 @@ pub(crate) fn abandoned(journal: &Journal, guarded: &ChangeRecord) -> Result<Opt
 }
 
 /// Undoes a change whose process is gone, unless another process did so or another change has begun
-/// since. `guarded`: the record as it was when the guard was armed. Returns whether there was
-/// something to undo.
+/// since. `guarded`: the record as it was when the guard was armed.
 ///
 /// # Errors
 /// It could not be undone.
-pub(crate) fn undo_abandoned(journal: &Journal, guarded: &ChangeRecord) -> Result<bool> {
-    // A process that hangs still holds the lock: the guard goes on without.
+pub(crate) fn undo_abandoned(journal: &Journal, guarded: &ChangeRecord) -> Result<UndoOutcome> {
+    // A process that hangs still holds the lock: the guard goes on without it.
     let _lock = journal.lock(GUARD_LOCK_TIMEOUT).ok().flatten();
-    let Some(record) = abandoned(journal, guarded)? else { return Ok(false) };
+    let Some(record) = abandoned(journal, guarded)? else {
+        return Ok(UndoOutcome::NothingToUndo);
+    };
     restore(&mut kernel::open()?, &record)?;
     let _ = fs::remove_file(journal.socket());
     journal.try_discard(&record);
-    Ok(true)
+    Ok(UndoOutcome::Undone)
 }
 
-/// Undoes what a killed process left behind; the first thing that every command does that changes
-/// routes. Does nothing without the right to. Returns whether there was something to undo. `deferred`:
-/// the deferred signals if the caller has deferred them already.
+/// Undoes the change that a killed process left behind, with signals deferred. Every command that
+/// changes routes begins with this; without the right to change routes it does nothing.
 ///
 /// # Errors
 /// It could not be undone.
-pub(crate) fn finish_interrupted(
-    journal: &Journal,
-    deferred: Option<&DeferredSignals>,
-) -> Result<bool> {
-    if !kernel::may_change_routes() || journal.pending().is_none() {
-        return Ok(false);
-    }
-    // The process that holds the lock is at work on it.
-    let Some(_lock) = journal.lock(Duration::ZERO)? else { return Ok(false) };
-    let Some(record) = journal.pending() else { return Ok(false) };
-    let own = match deferred {
-        Some(_) => None,
-        None => Some(signals::defer()?),
+pub(crate) fn finish_interrupted(journal: &Journal) -> Result<UndoOutcome> {
+    let Some((_lock, record)) = lock_interrupted(journal)? else {
+        return Ok(UndoOutcome::NothingToUndo);
     };
+    let signals = signals::defer()?;
+    let undone = undo_interrupted(journal, &record);
+    signals.restore();
+    undone.map(|()| report_undone(&record))
+}
+
+/// [`finish_interrupted`] for a caller that has deferred the signals.
+///
+/// # Errors
+/// As for [`finish_interrupted`].
+pub(crate) fn finish_interrupted_deferred(
+    journal: &Journal,
+    _signals: &DeferredSignals,
+) -> Result<UndoOutcome> {
+    let Some((_lock, record)) = lock_interrupted(journal)? else {
+        return Ok(UndoOutcome::NothingToUndo);
+    };
+    undo_interrupted(journal, &record).map(|()| report_undone(&record))
+}
+
+/// The pending change and the lock for its undo; none if there is no such change, this process may
+/// not undo it, or another process holds the lock and is therefore working on it.
+fn lock_interrupted(journal: &Journal) -> Result<Option<(ChangeLock, ChangeRecord)>> {
+    if !kernel::may_change_routes() || journal.pending().is_none() {
+        return Ok(None);
+    }
+    let Some(lock) = journal.lock(Duration::ZERO)? else { return Ok(None) };
+    // Again: it may have been undone before the lock was taken.
+    Ok(journal.pending().map(|record| (lock, record)))
+}
+
+fn undo_interrupted(journal: &Journal, record: &ChangeRecord) -> Result<()> {
     log::debug!("undoing the interrupted change to {}", record.gateway);
     fail_point::reach("undo begins");
-    let done = kernel::open()
-        .and_then(|mut netlink| Ok(restore(&mut netlink, &record)?))
-        .and_then(|()| journal.discard(&record));
+    let undone = kernel::open()
+        .and_then(|mut netlink| Ok(restore(&mut netlink, record)?))
+        .and_then(|()| journal.discard(record));
     let _ = fs::remove_file(journal.socket());
-    if let Some(own) = own {
-        own.restore();
-    }
-    done?;
+    undone
+}
+
+fn report_undone(record: &ChangeRecord) -> UndoOutcome {
     log::warn!(
         "a change of the default route to {} was interrupted: it has been undone",
         record.gateway
     );
-    Ok(true)
+    UndoOutcome::Undone
 }
 
-/// What to tell about a change that is not known to be good to a person whose command does not
-/// finish it; none if there is none.
+/// A sentence about a pending change, for a command that does not undo it; none if there is no such
+/// change.
 pub(crate) fn describe_unfinished(journal: &Journal) -> Option<String> {
-    let waits = journal.socket().exists();
+    let awaits_confirmation = journal.socket().exists();
     match journal.read() {
         Some(record) if record.is_pending() => {
             let state = match journal.is_locked() {
-                true if waits => "waits for \"rackconnect gateway confirm\"",
+                true if awaits_confirmation => "waits for \"rackconnect gateway confirm\"",
                 true => "is under way",
                 false => "was interrupted: \"rackconnect gateway rollback\" undoes it",
             };
@@ -247,7 +279,7 @@ pub(crate) fn describe_unfinished(journal: &Journal) -> Option<String> {
         }
         Some(_) => None,
         // Only root can read the record.
-        None => waits.then(|| {
+        None => awaits_confirmation.then(|| {
             "a change of the default route waits for \"rackconnect gateway confirm\"".to_owned()
         }),
     }

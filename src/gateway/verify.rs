@@ -1,6 +1,5 @@
-//! Whether a new gateway works, before the old one is given up: within [`VERIFY_TIMEOUT`].
-//!
-//! Only what worked before the change has to work after it.
+//! Verifies that a new gateway works, within [`VERIFY_TIMEOUT`]. Only connections that worked
+//! before the change have to work after it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +11,7 @@ use nix::libc;
 
 use super::kernel;
 use super::names::{describe_next_hop, describe_route};
-use super::probe::{Destination, Moment, Reached, reach_all};
+use super::probe::{Destination, Phase, Reached, reach_all};
 use crate::api::reach::Target;
 use crate::clock::BootInstant;
 use crate::error::Error;
@@ -25,7 +24,7 @@ pub(crate) const VERIFY_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long the connections may take, so that their result is known before [`VERIFY_TIMEOUT`].
 const CONNECTIONS_TIMEOUT: Duration = Duration::from_millis(7_500);
 
-/// How long they may take before the change.
+/// How long the connections may take before the change.
 const SELECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the gateway's entry in the neighbour table is read.
@@ -109,7 +108,7 @@ impl From<Error> for VerifyError {
     }
 }
 
-/// What must still be reachable after a change.
+/// The destinations that must still be reachable after a change.
 #[derive(Clone, Default)]
 pub(crate) struct Checks {
     destinations: Vec<Destination>,
@@ -127,13 +126,13 @@ pub(crate) struct Expected<'a> {
 }
 
 impl Checks {
-    /// Tries all probes at the same time, and selects what is reachable now. The caller has just
-    /// asked the API.
+    /// Tries all probes at the same time, and selects those that are reachable now. The caller has
+    /// just received a response from the API, which is not tried again.
     pub(crate) fn select(api: Option<Target>, probes: Vec<Probe>) -> Checks {
         let api = api.map(|target| Destination::Api(Box::new(target)));
         let all = api.into_iter().chain(probes.into_iter().map(Destination::probe));
         let mut destinations = Vec::new();
-        for reached in reach_all(Moment::Before, all, BootInstant::now() + SELECT_TIMEOUT) {
+        for reached in reach_all(Phase::BeforeChange, all, BootInstant::now() + SELECT_TIMEOUT) {
             match reached.result {
                 Ok(()) => destinations.push(reached.destination),
                 Err(err) => log::warn!(
@@ -145,7 +144,7 @@ impl Checks {
         Checks { destinations }
     }
 
-    /// Verifies a change. `is_signalled`: whether a signal told the program to end.
+    /// Verifies a change. `is_signalled` returns whether a signal told the program to end.
     ///
     /// # Errors
     /// See [`VerifyError`].
@@ -158,16 +157,16 @@ impl Checks {
         let start = BootInstant::now();
         check_used(netlink, expected)?;
         let results = reach_all(
-            Moment::After,
+            Phase::AfterChange,
             self.destinations.iter().cloned(),
             start + CONNECTIONS_TIMEOUT,
         );
-        let mut open = self.destinations.len();
+        let mut unfinished = self.destinations.len();
         let mut neighbour = NeighbourCheck::start(netlink, expected.gateway, expected.link)?;
         loop {
             neighbour.poll(netlink, start)?;
-            open -= successes(&results)?;
-            if open == 0 && neighbour.is_done() {
+            unfinished -= successes(&results)?;
+            if unfinished == 0 && neighbour.is_done() {
                 return check_used(netlink, expected);
             }
             if is_signalled() {
@@ -192,6 +191,7 @@ fn successes(results: &Receiver<Reached>) -> Result<usize, VerifyError> {
     Ok(count)
 }
 
+/// Checks that the kernel sends packets for the internet through the gateway.
 fn check_used(netlink: &mut Netlink, expected: Expected<'_>) -> Result<(), VerifyError> {
     let Expected { gateway, link, route } = expected;
     if kernel::is_used(netlink, gateway, Some(link.index))? {
@@ -211,12 +211,12 @@ fn check_used(netlink: &mut Netlink, expected: Expected<'_>) -> Result<(), Verif
     Err(VerifyError::NotUsed { gateway, interface: link.name.clone(), instead, cause })
 }
 
-/// Whether the gateway responds to ARP. It is asked again: an old entry proves nothing.
+/// Whether the gateway responds to ARP. A new request is sent: an old entry proves nothing.
 enum NeighbourCheck<'a> {
-    /// It responded, or need not.
+    /// It responded, or does not have to.
     Done,
-    /// It was asked.
-    Asked(IpAddr, &'a Link),
+    /// A request was sent.
+    Requested(IpAddr, &'a Link),
 }
 
 impl<'a> NeighbourCheck<'a> {
@@ -226,20 +226,23 @@ impl<'a> NeighbourCheck<'a> {
         link: &'a Link,
     ) -> Result<NeighbourCheck<'a>, VerifyError> {
         if !link.has_arp() {
-            log::debug!("{} has no ARP: the gateway is not asked for", link.name);
+            log::debug!("{} does not use ARP: not checking the neighbour", link.name);
             return Ok(NeighbourCheck::Done);
         }
         let known = netlink.neighbour(link.index, gateway);
         if let Ok(Some(state)) = known
             && state & (libc::NUD_PERMANENT | libc::NUD_NOARP) != 0
         {
-            log::debug!("the neighbour entry of {gateway} is static: it is not asked for");
+            log::debug!("the neighbour entry of {gateway} is static: not checking it");
             return Ok(NeighbourCheck::Done);
         }
         known.and_then(|_| netlink.probe_neighbour(link.index, gateway)).map_err(|err| {
-            VerifyError::Neighbour(format!("cannot ask for {gateway} on {}: {err}", link.name))
+            VerifyError::Neighbour(format!(
+                "cannot send an ARP request for {gateway} on {}: {err}",
+                link.name
+            ))
         })?;
-        Ok(NeighbourCheck::Asked(gateway, link))
+        Ok(NeighbourCheck::Requested(gateway, link))
     }
 
     fn is_done(&self) -> bool {
@@ -247,7 +250,7 @@ impl<'a> NeighbourCheck<'a> {
     }
 
     fn poll(&mut self, netlink: &mut Netlink, start: BootInstant) -> Result<(), VerifyError> {
-        let NeighbourCheck::Asked(gateway, link) = *self else { return Ok(()) };
+        let NeighbourCheck::Requested(gateway, link) = *self else { return Ok(()) };
         let silent = VerifyError::NoNeighbour { gateway, interface: link.name.clone() };
         let state = netlink.neighbour(link.index, gateway).map_err(|err| {
             VerifyError::Neighbour(format!("cannot read the neighbour table: {err}"))

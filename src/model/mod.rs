@@ -19,7 +19,7 @@ pub use goal::{Goal, OkIf};
 pub use named_status::NamedStatus;
 pub use network_manager::NetworkManager;
 pub use operation::{Format, Operation};
-pub use probe::Probe;
+pub use probe::{OnRefusal, Probe};
 pub use region::{REGION_CODES, Region};
 #[cfg(feature = "cloud")]
 pub use secret::Secret;

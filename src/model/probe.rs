@@ -16,6 +16,15 @@ pub struct Probe {
     given_port: Option<u16>,
 }
 
+/// What a refused connection says about the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRefusal {
+    /// It is reachable: no particular port was asked for.
+    Reachable,
+    /// It is not: its port was given.
+    Unreachable,
+}
+
 impl Probe {
     /// Parses `HOST[:PORT]`; an IPv6 address with a port is in brackets.
     ///
@@ -43,9 +52,12 @@ impl Probe {
         self.given_port.unwrap_or(DEFAULT_PORT)
     }
 
-    /// Whether a refused connection also shows that the host is reachable, since no port was given.
-    pub fn accepts_refusal(&self) -> bool {
-        self.given_port.is_none()
+    /// What a refused connection means.
+    pub fn on_refusal(&self) -> OnRefusal {
+        match self.given_port {
+            None => OnRefusal::Reachable,
+            Some(_) => OnRefusal::Unreachable,
+        }
     }
 }
 

@@ -290,7 +290,7 @@ fn after(network: &Network, first: &str, arguments: &[&str]) -> Ended {
 /// No change begins until its record is on disk.
 fn a_full_disk_refuses_a_change_before_anything_is_changed() {
     let network = Network::usual();
-    after(&network, "ulimit -f 0", &["gateway", "set"]).expect(10).says("cannot take the undo");
+    after(&network, "ulimit -f 0", &["gateway", "set"]).expect(10).says("cannot store the undo");
     network.expect(&[(PUBLIC, 0)]);
     assert_eq!(record(&network), None);
     assert!(guards(&network).is_empty());
@@ -315,7 +315,9 @@ fn a_full_disk_blocked_a_rollback() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
     network.expect(&[(GATEWAY, 0)]);
-    after(&network, "ulimit -f 0", &["gateway", "rollback"]).expect(0).says("cannot take the undo");
+    after(&network, "ulimit -f 0", &["gateway", "rollback"])
+        .expect(0)
+        .says("cannot store the undo");
     network.expect(&[(PUBLIC, 0)]);
     assert_eq!(record(&network), None);
     // Without a record there is nothing to undo.

@@ -548,7 +548,9 @@ fn passing_trouble_at_the_start_is_not_its_end() {
     std::fs::write(&in_the_way, "").unwrap();
     let mut command = network.agent(&["gateway", "keep"]);
     command.env("RACKCONNECT_STATE_DIR", in_the_way.join("state"));
-    ended(network.start(command).wait_with_output().unwrap()).expect(1).says("cannot be made");
+    ended(network.start(command).wait_with_output().unwrap())
+        .expect(1)
+        .says("cannot create the state directory");
 
     // An error that is permanent ends it.
     store.remove("vm-data/provider_data/region");

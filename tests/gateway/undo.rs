@@ -624,7 +624,7 @@ fn confirmed_under_a_broken_configuration() {
     fs::write(&config, "[").unwrap();
     run(agent(&["gateway", "confirm"]))
         .expect(10)
-        .says("none is in /run/rackconnect-agent (--state-dir or");
+        .says("a confirmation in /run/rackconnect-agent (--state-dir or");
 }
 
 /// Regression: the next `gateway set` deleted the record of an interrupted change that could not be

@@ -1,4 +1,4 @@
-//! `gateway keep`: sets the gateway, and sets it again when it is lost.
+//! `gateway keep`: sets the gateway, and restores it when it is lost.
 
 use crate::config::{KeepSettings, Sources};
 use crate::error::Result;
@@ -22,7 +22,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     signals::end_between_changes(systemd::stopping)?;
     {
         let _busy = signals::begin_change();
-        if let Err(err) = undo::finish_interrupted(&journal, Some(&signals)) {
+        if let Err(err) = undo::finish_interrupted_deferred(&journal, &signals) {
             log::error!("{err}");
         }
     }

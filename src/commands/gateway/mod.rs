@@ -17,7 +17,7 @@ use std::path::Path;
 use crate::gateway::journal::Journal;
 use crate::gateway::undo;
 
-/// The journal of a command that only reads, after a warning about an unfinished change.
+/// The journal of a command that only reads; warns about an unfinished change.
 fn journal_to_read(state_dir: &Path) -> Journal {
     let journal = Journal::at(state_dir);
     if let Some(change) = undo::describe_unfinished(&journal) {
@@ -26,10 +26,10 @@ fn journal_to_read(state_dir: &Path) -> Journal {
     journal
 }
 
-/// The journal of a command that changes routes, after undoing what a killed process left behind.
+/// The journal of a command that changes routes; first undoes an interrupted change.
 fn journal_to_change(state_dir: &Path) -> Journal {
     let journal = Journal::at(state_dir);
-    if let Err(err) = undo::finish_interrupted(&journal, None) {
+    if let Err(err) = undo::finish_interrupted(&journal) {
         log::error!("{err}");
     }
     journal
