@@ -1,4 +1,5 @@
-//! The commands: their names and help texts. Parsing, help, manual and completions read this table.
+//! The table of commands: their names and help texts. Parser, help, manual and completions use this
+//! table.
 
 /// A command of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub enum Command {
     Completions,
     /// `man`
     Man,
-    /// `cloud …`; only in builds with the feature.
+    /// `cloud …`; only with the feature `cloud`.
     Cloud(CloudCommand),
 }
 
@@ -94,7 +95,7 @@ const fn spec(
     CommandSpec { command, name, operands, help, long_help }
 }
 
-/// How a wait ends, for the help of `wait`: outcome and exit code.
+/// The exit codes of `wait` and their outcomes, for its help.
 pub(super) const WAIT_OUTCOMES: &[(&str, &str)] = &[
     ("0", "DEPLOYED (or what --for and --ok-if name)"),
     ("4", "FAILED; with --for managed also: Managed Operations ended in an error"),
@@ -110,8 +111,8 @@ pub const COMMANDS: &[CommandSpec] = &[
         "status",
         "",
         "Print the automation status",
-        "Prints one word: DEPLOYING, DEPLOYED, FAILED, UNPROCESSABLE, or an unknown word as the API \
-         sent it. The exit code is 0 for any status, unless --check is given.",
+        "Prints one word: DEPLOYING, DEPLOYED, FAILED, UNPROCESSABLE, or any other word as the API \
+         sent it. The exit code is 0 for every status unless --check is given.",
     ),
     spec(
         Command::Details,
@@ -142,8 +143,8 @@ pub const COMMANDS: &[CommandSpec] = &[
         "Compare the default route with the API's gateway",
         "Prints the API's gateway and all default routes of the kernel, and changes nothing. The \
          exit code is 0 if the kernel sends packets for the internet through the API's gateway, 9 if \
-         it does not, and 3 if no gateway is assigned. A change that was interrupted or waits for \
-         its confirmation is reported.",
+         it does not, and 3 if no gateway is assigned. Reports a change that was interrupted or \
+         waits for its confirmation.",
     ),
     spec(
         Command::GatewaySet,
@@ -151,14 +152,14 @@ pub const COMMANDS: &[CommandSpec] = &[
         "",
         "Make the API's gateway the default gateway",
         "Prints the plan and carries it out. The new default route replaces the one in effect, and \
-         others of the same metric, without a gap; nothing else is touched. The result is verified: \
-         the kernel uses the gateway, the gateway answers at the link layer, and the API and every \
-         --probe that answered before still answer. Otherwise the change is undone, even if this \
-         program is killed meanwhile. Exit code 0 if nothing has to be done.\n\n\
-         The change is refused (exit code 10) while the automation may be setting the gateway \
-         itself: while the status is DEPLOYING or unknown, unless the feature \
-         configure_network_stack is disabled; and with that feature enabled, unless the status is \
-         DEPLOYED.",
+         others of the same metric, without a gap; no other route is changed. The result is \
+         verified: the kernel uses the gateway, the gateway answers at the link layer, and the API \
+         and every --probe that answered before still answer. If not, the change is undone, even \
+         if this program is killed in the meantime. If the gateway is set already, nothing is \
+         changed and the exit code is 0.\n\n\
+         The change is refused (exit code 10) if the automation may be setting the gateway itself: \
+         if the status is DEPLOYING or unknown, unless the feature configure_network_stack is \
+         disabled; and if that feature is enabled, unless the status is DEPLOYED.",
     ),
     spec(
         Command::GatewayConfirm,
@@ -172,39 +173,39 @@ pub const COMMANDS: &[CommandSpec] = &[
         "gateway rollback",
         "",
         "Undo the pending change of the gateway, or the last one",
-        "Restores the default route that the last \"gateway set\" replaced, if the present one is \
-         the one that it set, or if there is none. Refused (exit code 10) while \"gateway keep\" \
-         runs, which would set the gateway again at once. Sends no request to the API.",
+        "Restores the default route that the last \"gateway set\" replaced, unless another process \
+         has replaced the one that it set. Refused (exit code 10) while \"gateway keep\" runs, \
+         which would set the gateway again at once. Sends no request to the API.",
     ),
     spec(
         Command::GatewayKeep,
         "gateway keep",
         "",
-        "Set the gateway, and set it again when it is lost",
-        "Listens to the kernel's route, address and link events. If there is no default route left, \
-         the last gateway that was verified, or set since the boot, is restored at once. If another \
-         default route took its place, it is replaced, up to five times in ten minutes; then keep \
-         gives up (exit code 10). When it is stopped, the route stays.",
+        "Set the gateway, and restore it when it is lost",
+        "Listens to the kernel's route, address and link events. If no default route is left, the \
+         last gateway that was verified, or set since the boot, is restored at once. If another \
+         default route has taken its place, that is replaced, up to five times in ten minutes; \
+         then keep gives up (exit code 10). The route stays when keep is stopped.",
     ),
     spec(
         Command::Wait,
         "wait",
         "[-- COMMAND [ARG]...]",
         "Wait until the server is DEPLOYED, then run COMMAND",
-        "Waits until the automation is DEPLOYED, or until it is certain that it never will be. \
-         Everything that a booting server goes through is waited out: no route, no DNS, refused \
-         connections, TLS errors from a wrong clock, server errors, the rate limit, responses that \
-         are empty or broken.\n\n\
+        "Waits until the automation is DEPLOYED, or until it is certain that it never will be. It \
+         goes on through everything that can happen on a booting server: no route, no DNS, refused \
+         connections, TLS errors due to a wrong clock, server errors, the rate limit, empty or \
+         broken responses.\n\n\
          Prints one word: the last known status, whatever the outcome (nothing if none is known; \
          NOT-RACKCONNECT; the address with --for gateway). With COMMAND it prints nothing, and after \
          success COMMAND replaces this program, with RACKCONNECT_STATUS (that one word) and, if the \
          region is known, RACKCONNECT_REGION in its environment.\n\n\
-         As root on a Xen guest it watches xenstore too. A change of the status there is the signal \
-         to ask the API at once, so that the API is asked only twice a minute otherwise. If the API \
-         does not answer after such a change, xenstore is believed, and a message says so. A server \
-         of another provider or of RackConnect v3 ends the wait at once, and a server whose xenstore \
-         shows no RackConnect role and no status ends it after a minute without a status from the \
-         API: exit code 5 and the word NOT-RACKCONNECT.",
+         As root on a Xen guest it also watches xenstore. When the status there changes, it asks the \
+         API at once; otherwise it asks only twice a minute. If the API does not answer after such a \
+         change, it uses the status in xenstore, and says so. On a server of another provider or of \
+         RackConnect v3 the wait ends at once, and on a server whose xenstore has neither a \
+         RackConnect role nor a status it ends after a minute without a status from the API: with \
+         exit code 5 and the word NOT-RACKCONNECT.",
     ),
     spec(
         Command::Facts,
@@ -215,46 +216,46 @@ pub const COMMANDS: &[CommandSpec] = &[
          value null and reason: agent_version, region, rackconnect_version (v2, v3 or none), status, \
          unprocessable_reason, managed_operations, features, gateway, servicenet_interface (name, \
          mac), default_route (gateway, interface, metric), request_budget (free, limit). Sends at \
-         most three requests to the API; xenstore fills in what the API does not answer.",
+         most three requests to the API. Without a response, status and features are read from \
+         xenstore.",
     ),
     spec(
         Command::Doctor,
         "doctor",
         "",
         "Find what is wrong on this server and say what to do",
-        "Examines the server, the way to the API and this program, side by side and within ten \
-         seconds, and changes nothing. [PASS] and [INFO] lines go to standard output, [WARNING] and \
-         [FAIL] lines to standard error, each of those with the command that repairs it. The exit \
-         code is 1 if something failed; warnings do not count. It is useful without root, and says \
-         which checks need it.\n\n\
-         --list shows the checks, --explain what one of them means and how to repair what it finds.",
+        "Examines the server, the way to the API and this program, all at the same time and within \
+         ten seconds, and changes nothing. [PASS] and [INFO] lines go to standard output, [WARNING] \
+         and [FAIL] lines to standard error, with the command that repairs the problem. The exit \
+         code is 1 if a check failed; warnings do not count. Without root it skips some checks, and \
+         names them.\n\n\
+         --list shows the checks; --explain shows what a check means and how to repair what it finds.",
     ),
     spec(
         Command::Hooks,
         "hooks",
         "[DIR]",
         "Run the executables of a directory, once per deployment",
-        "Runs every executable regular file of DIR (/etc/rackconnect-agent/deployed.d) in the order \
-         of their names, except hidden files and those that end in ~, .bak, .dpkg-* or .rpm*. It \
-         does not wait: use \"rackconnect wait -- rackconnect hooks\" for that. A hook that ended \
-         with exit code 0 does not run again on this deployment of the server; a stamp in \
-         /var/lib/rackconnect-agent/hooks, named after the hook's full path, holds the instance id. \
-         A hook that failed is reported, does not stop the others, makes the exit code 1, and runs \
-         again the next time. A hook that ends with exit code 126 asks to be skipped this time; that \
-         is not a failure.\n\n\
-         Hooks see RACKCONNECT_STATUS and RACKCONNECT_REGION as far as they are known. Their standard \
-         input is empty and their working directory is /. Run as root, a hook is refused if it, or a \
-         directory or link on the way to it, does not belong to root or is writable by others; of \
-         directories with the sticky bit, such as /tmp, only the hook itself counts. Under systemd \
-         a hook's output is in the journal under its name (journalctl -t NAME).",
+        "Runs every executable regular file in DIR (/etc/rackconnect-agent/deployed.d) in the order \
+         of the names, except hidden files and those that end in ~, .bak, .dpkg-* or .rpm*. It \
+         does not wait: use \"rackconnect wait -- rackconnect hooks\" for that. A hook that has \
+         ended with exit code 0 does not run again in the same deployment of the server: a stamp \
+         in /var/lib/rackconnect-agent/hooks, named after the hook's full path, records the \
+         instance id. If a hook fails, the others run nevertheless, the exit code is 1, and the \
+         hook runs again the next time. A hook that ends with exit code 126 asks to be skipped \
+         this time; that is not a failure.\n\n\
+         RACKCONNECT_STATUS and RACKCONNECT_REGION are in the environment of hooks, if they are known. \
+         Standard input is empty and the working directory is /. Root runs a hook only if the hook \
+         and every directory and link on its path belong to root and are not writable by other \
+         users; a directory with the sticky bit, such as /tmp, may be writable. Under systemd a \
+         hook's output is in the journal under its name (journalctl -t NAME).",
     ),
     spec(
         Command::Region,
         "region",
         "",
         "Print the region of this server",
-        "Prints the region's code. With -v it says where the region is known from. Sends nothing to \
-         the network.",
+        "Prints the region's code, and with -v its source. Sends nothing to the network.",
     ),
     spec(
         Command::Completions,

@@ -1,4 +1,4 @@
-//! The help: `-h` in short, `--help` in full; of the program, of a group of commands such as
+//! The help, short (`-h`) or full (`--help`), of the program, of a group of commands such as
 //! `gateway`, or of one command.
 
 use std::fmt::Write;
@@ -8,11 +8,11 @@ use super::options::{OPTIONS, OptionSpec};
 use super::parser::{HelpLength, HelpTopic};
 use crate::exit;
 
-/// The narrowest and the widest text; between them it is as wide as the terminal.
+/// The narrowest and the widest text. Between them the text is as wide as the terminal.
 const MIN_WIDTH: usize = 40;
 const MAX_WIDTH: usize = 100;
 
-/// The column of the texts beside names.
+/// The column in which the texts beside names begin.
 const TEXT_COLUMN: usize = 28;
 
 /// One sentence about the program.
@@ -33,7 +33,7 @@ pub fn text(topic: HelpTopic, length: HelpLength, width: usize) -> String {
     help.out
 }
 
-/// The usage and the commands, for a call without arguments.
+/// The short help of the program, for a call without arguments.
 pub fn usage(width: usize) -> String {
     text(HelpTopic::Program, HelpLength::Short, width)
 }
@@ -95,7 +95,7 @@ impl Help {
         self.commands(members());
         self.out.push('\n');
         if group == "gateway" {
-            self.paragraph("\"rackconnect gateway\" alone is \"rackconnect gateway show\".", 0);
+            self.paragraph("\"rackconnect gateway\" is short for \"rackconnect gateway show\".", 0);
         }
         self.paragraph(
             &format!("\"rackconnect {group} COMMAND --help\" explains a command and its options."),
@@ -146,7 +146,7 @@ impl Help {
         }
     }
 
-    /// A name with its text beside it, or below it where the name is too long for that.
+    /// A name with its text beside it, or below it if the name is too long.
     fn entry(&mut self, name: &str, width: usize, text: &str) {
         let _ = write!(self.out, "  {name}");
         let indent = (width + 2).min(self.width / 2);
@@ -174,7 +174,7 @@ fn shown() -> impl Iterator<Item = &'static OptionSpec> {
     OPTIONS.iter().copied().filter(|option| option.is_shown())
 }
 
-/// Everything about an option, in sentences.
+/// The full description of an option, as sentences.
 pub fn sentences(option: &OptionSpec) -> String {
     let mut text = format!("{}.", option.help);
     if !option.long_help.is_empty() {
@@ -225,7 +225,7 @@ mod tests {
                 let wide = text(topic, length, 1_000);
                 for width in [64, 80, 100] {
                     let narrow = text(topic, length, width);
-                    // Usage lines and names of options stand as they are.
+                    // Usage lines are not wrapped.
                     let long = narrow
                         .lines()
                         .filter(|line| line.chars().count() > width && !line.starts_with("Usage:"));

@@ -7,10 +7,10 @@ use super::{COMMANDS, OPTIONS, OptionSpec};
 use crate::exit;
 use crate::ui::enumerate;
 
-/// The day on which what the page says last changed.
+/// The day on which the page last changed.
 const DATE: &str = "2026-11-29";
 
-/// The page, with the tables' parts in braces.
+/// The page, with a name in braces for each part that is generated.
 const TEMPLATE: &str = include_str!("man.template");
 
 /// The page.
@@ -89,7 +89,7 @@ fn applies_to(option: &OptionSpec) -> String {
     }
 }
 
-/// Text as roff takes it: no line that begins with a control character, no hyphen that is not one.
+/// Escapes text for roff: a control character at the beginning, backslashes and hyphens.
 fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     match text.starts_with(['.', '\'']) {

@@ -1,4 +1,4 @@
-//! Arguments to an [`Invocation`], by lexopt and the tables of commands and options.
+//! Parses arguments into an [`Invocation`], with lexopt and the tables of commands and options.
 
 use std::ffi::OsString;
 
@@ -9,14 +9,14 @@ use super::options::{self, OPTIONS, OptionSpec};
 use crate::error::{Error, Result};
 use crate::ui::{self, Verbosity};
 
-/// What the user asks for.
+/// What the arguments ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Invocation {
     /// Run a command.
     Run(Arguments),
     /// Print help.
     Help(HelpTopic, HelpLength),
-    /// There are no arguments: print the usage, as an error.
+    /// There are no arguments: print the usage and fail.
     Usage,
     /// Print the version.
     Version,
@@ -47,11 +47,11 @@ pub enum HelpLength {
 pub struct Arguments {
     /// The command.
     pub command: Command,
-    /// Its operands: the SHELL of `completions`, the DIR of `hooks`.
+    /// Its operands: the SHELL of `completions`, the DIR of `hooks`, the SERVERs of `cloud`.
     pub operands: Vec<String>,
-    /// What came after `--`.
+    /// The COMMAND after `--`, with its arguments.
     pub program: Vec<OsString>,
-    /// The options with their values (empty for a switch), in their order.
+    /// The options with their values (empty for a switch), in the order given.
     pub options: Vec<(&'static str, String)>,
 }
 
@@ -77,7 +77,7 @@ impl Arguments {
 /// Parses the arguments, without the program's name.
 ///
 /// # Errors
-/// What is wrong with them, and what to type instead.
+/// The arguments are wrong; the message says what to type instead.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments.is_empty() {
@@ -106,7 +106,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     Ok(Invocation::Run(Arguments { command: spec.command, operands, program, options }))
 }
 
-/// Takes `--` and what follows it off the arguments.
+/// Removes `--` and what follows from the arguments, and returns what follows.
 fn split_program(arguments: &mut Vec<OsString>) -> Option<Vec<OsString>> {
     let dashes = arguments.iter().position(|argument| argument == "--")?;
     let program = arguments.split_off(dashes + 1);
@@ -114,7 +114,7 @@ fn split_program(arguments: &mut Vec<OsString>) -> Option<Vec<OsString>> {
     Some(program)
 }
 
-/// The arguments in front of `--`, sorted.
+/// The arguments before `--`, by kind.
 #[derive(Default)]
 struct Words {
     positional: Vec<String>,
@@ -151,7 +151,7 @@ impl Words {
         Ok(words)
     }
 
-    /// `wait sh -c …`: the unknown option belongs to a COMMAND that does not follow `--`.
+    /// The error for `wait sh -c …`, where the unknown option belongs to a COMMAND without `--`.
     fn misplaced_command(&self) -> Option<Error> {
         match self.positional.as_slice() {
             [wait, command, ..] if wait == "wait" => Some(Error::usage(format!(
@@ -183,7 +183,7 @@ fn by_letter(letter: char) -> Result<&'static OptionSpec> {
         .ok_or_else(|| Error::usage(format!("unknown option -{letter} (see rackconnect --help)")))
 }
 
-/// What the words in front of or behind `--help` name.
+/// The topic that the words before or after `--help` name.
 fn help_topic(words: &[String]) -> Result<HelpTopic> {
     let Some(first) = words.first() else { return Ok(HelpTopic::Program) };
     let group = COMMANDS.iter().find_map(|spec| {
@@ -238,12 +238,15 @@ fn check_applies(spec: &CommandSpec, option: &OptionSpec) -> Result<()> {
     }
     let is_cloud = |spec: &CommandSpec| matches!(spec.command, Command::Cloud(_));
     let commands = || COMMANDS.iter().filter(|spec| option.belongs_to(spec.command));
-    // Those on the same side are meant, if there are any.
-    let near: Vec<&str> = commands()
+    // Only commands on the same side, of the server or of the cloud, if any has the option.
+    let same_side: Vec<&str> = commands()
         .filter(|other| is_cloud(other) == is_cloud(spec))
         .map(|spec| spec.name)
         .collect();
-    let names = if near.is_empty() { commands().map(|spec| spec.name).collect() } else { near };
+    let names = match same_side.is_empty() {
+        true => commands().map(|spec| spec.name).collect(),
+        false => same_side,
+    };
     Err(Error::usage(format!(
         "{} does not take --{}; it is an option of {}",
         spec.name,
@@ -273,7 +276,7 @@ fn operands(spec: &CommandSpec, rest: &[String]) -> Result<Vec<String>> {
     }
 }
 
-/// What follows `--`, for the one command that takes it.
+/// The COMMAND after `--`, if the command takes one.
 fn program_of(spec: &CommandSpec, program: Option<Vec<OsString>>) -> Result<Vec<OsString>> {
     match (spec.command, program) {
         (_, None) => Ok(Vec::new()),
@@ -289,7 +292,7 @@ fn program_of(spec: &CommandSpec, program: Option<Vec<OsString>>) -> Result<Vec<
     }
 }
 
-/// "; did you mean …?" where a name is spelt similarly.
+/// "; did you mean …?" if a name is spelt similarly, else a reference to the help.
 fn hint(typed: &str, names: impl Iterator<Item = &'static str>, dashes: &str) -> String {
     match similar(typed, names) {
         Some(name) => format!("; did you mean {dashes}{name}?"),
@@ -297,14 +300,14 @@ fn hint(typed: &str, names: impl Iterator<Item = &'static str>, dashes: &str) ->
     }
 }
 
-/// The name that is spelt most like what was typed, if one is spelt similarly.
+/// The name that is most similar to `typed`, if one is similar enough.
 pub fn similar(typed: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let rated = names.map(|name| (strsim::jaro_winkler(typed, name), name));
     let best = rated.max_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|(similarity, _)| *similarity > 0.8).map(|(_, name)| name)
 }
 
-/// lexopt's sentences begin with a small letter and name the argument.
+/// lexopt's messages name the argument, and begin with a small letter like ours.
 fn usage(err: lexopt::Error) -> Error {
     Error::usage(err.to_string())
 }
@@ -313,7 +316,7 @@ fn usage(err: lexopt::Error) -> Error {
 pub fn verbosity(arguments: &Arguments) -> Verbosity {
     let mut verbose = arguments.count(&options::VERBOSE);
     if arguments.command == Command::Doctor {
-        // What it finds it says by itself; -v shows its evidence, and only more of them the log.
+        // It prints its findings itself, and with -v the evidence; -vv and more are for the log.
         match verbose {
             0 | 1 => return Verbosity::Quiet,
             _ => verbose -= 1,

@@ -1,5 +1,5 @@
-//! What the value of an option may be, wherever it was set. Every error is the end of a sentence
-//! that begins with the place.
+//! Parsers of the values of options, of flags, variables and keys alike. An error is the end of a
+//! sentence that begins with the source of the value.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,9 +39,9 @@ pub fn directory(value: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// The name of a network interface. The kernel allows more than this, but nothing that is in use.
+/// The name of a network interface. The kernel allows more names than this, but they are not used.
 pub fn interface(value: &str) -> Result<String, String> {
-    // IFNAMSIZ is 16, with the zero at the end (linux/if.h).
+    // IFNAMSIZ is 16, including the terminating zero (linux/if.h).
     match value.len() {
         1..=15 if !value.contains(['/', '\0']) && !value.contains(char::is_whitespace) => {
             Ok(value.to_owned())
@@ -136,7 +136,7 @@ pub fn duration(value: &str) -> Result<Duration, String> {
     duration::parse(value)
 }
 
-/// A duration; zero stands for none.
+/// A duration; none if it is zero.
 pub fn optional_duration(value: &str) -> Result<Option<Duration>, String> {
     let duration = duration::parse(value)?;
     Ok((!duration.is_zero()).then_some(duration))
@@ -171,7 +171,7 @@ pub fn goal(value: &str) -> Result<Goal, String> {
     }
 }
 
-/// Outcomes of a wait that count as success.
+/// A list of outcomes of a wait that count as success.
 pub fn ok_if(value: &str) -> Result<OkIf, String> {
     let mut ok_if = OkIf::default();
     for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {

@@ -1,11 +1,11 @@
-//! `completions`: what a shell needs to complete the command line.
+//! `completions`: the completion script of a shell.
 
 use crate::cli::completions;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::ui::output;
 
-/// Prints the completions for a shell.
+/// Prints the completion script.
 pub fn run(shell: &str) -> Result<Exit> {
     let Some(text) = completions::of_shell(shell) else {
         return Err(Error::usage(format!("{shell:?} is not supported (bash, zsh, fish)")));

@@ -6,7 +6,8 @@ use crate::exit::Exit;
 use crate::facts;
 use crate::ui::output;
 
-/// Prints the object. Wrong settings are the reason of its missing facts, and an error as well.
+/// Prints the object. With wrong settings every fact is missing for that reason, and the command
+/// fails.
 pub fn run(sources: Result<Sources>) -> Result<Exit> {
     match sources.and_then(|sources| FactsSettings::resolve(&sources)) {
         Ok(settings) => output::line(&facts::collect(settings).to_json()).map(|()| Exit::Ok),

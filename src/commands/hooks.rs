@@ -1,4 +1,4 @@
-//! `hooks`: runs the programs of a directory in order, once per deployment.
+//! `hooks`: runs the programs in a directory in order, once per deployment.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The commands, a file each: typed settings in, one call into a feature, output, an exit code.
+//! The commands, one file each: typed settings in, one call of a feature, output, exit code.
 
 #[cfg(feature = "cloud")]
 mod cloud;
@@ -25,7 +25,7 @@ use crate::signals;
 /// Runs the command of the arguments.
 ///
 /// # Errors
-/// What a person is to be told, and what the exit code follows from.
+/// The command failed; the kind of the error determines the exit code.
 pub fn run(arguments: &Arguments) -> Result<Exit> {
     if starts_children(arguments.command) {
         signals::reset_ignored_sigchld();
@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::Man => man::run(),
         #[cfg(feature = "cloud")]
         Command::Cloud(command) => cloud::run(command, arguments, &load()?),
-        // The parser knows no such command then.
+        // The parser does not return it without the feature.
         #[cfg(not(feature = "cloud"))]
         Command::Cloud(_) => Err(Error::usage("this build has no cloud commands")),
     }

@@ -1,4 +1,4 @@
-//! `region`: the region of this server, and how it is known.
+//! `region`: the region of this server, and its source.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::region::OnBrokenXenstore;
 use crate::session::RegionLookup;
 use crate::ui::output;
 
-/// How long xenstore may take.
+/// How long the detection may take.
 const REGION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Prints the region's code. Sends no request.

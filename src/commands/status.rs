@@ -30,7 +30,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     Ok(if settings.check { check(&status) } else { Exit::Ok })
 }
 
-/// Prints the body if a format is given, else the status.
+/// Prints the body in `format`, or the status without one.
 fn ask_api(settings: &StatusSettings, format: Option<Format>) -> Result<Status> {
     let session = Session::new(settings.one_shot.api.clone(), OnBrokenXenstore::GiveUp);
     let requested = format.unwrap_or(Format::Text);
@@ -49,7 +49,7 @@ fn ask_api(settings: &StatusSettings, format: Option<Format>) -> Result<Status> 
     Ok(status)
 }
 
-/// The exit code under `--check`.
+/// The exit code with `--check`.
 fn check(status: &Status) -> Exit {
     match status {
         Status::Deployed => Exit::Ok,

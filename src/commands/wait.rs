@@ -16,7 +16,7 @@ use crate::ui::{self, output};
 use crate::wait::{ApiAndXenstore, Policy, Program, WaitEnd, WaitOutcome, run as wait};
 use crate::{signals, systemd};
 
-/// Waits, then prints the last word or becomes `program`.
+/// Waits, then prints the word of the outcome or executes `program`.
 pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
     let settings = WaitSettings::resolve(sources)?;
     let policy = Policy {
@@ -42,7 +42,7 @@ pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
     };
     announce(&end, exit);
     if exit == Exit::Ok && policy.goal == Goal::Deployed {
-        write_down(&session.settings().state_dir.value, word);
+        record_outcome(&session.settings().state_dir.value, word);
     }
     match program {
         Some(program) if exit == Exit::Ok => {
@@ -53,7 +53,7 @@ pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
     }
 }
 
-/// Tells people and systemd how the wait ended.
+/// Logs how the wait ended, and reports it to systemd.
 fn announce(end: &WaitEnd, exit: Exit) {
     systemd::status(&end.sentence);
     match exit {
@@ -65,16 +65,17 @@ fn announce(end: &WaitEnd, exit: Exit) {
     }
 }
 
-/// Root's wait leaves its word for the hooks.
-fn write_down(state_dir: &Path, word: &str) {
+/// As root, records the word of the outcome in status.json, where hooks read it.
+fn record_outcome(state_dir: &Path, word: &str) {
     if geteuid().is_root()
         && let Err(err) = status_file::learn(state_dir, &Learned::Waited(word.to_owned()), None)
     {
-        log::warn!("status.json does not say how this wait ended, so hooks do not see it: {err}");
+        log::warn!("cannot record the outcome of this wait, so hooks do not see it: {err}");
     }
 }
 
-/// Prints the word of a wait without COMMAND, whose outcome's exit code stays.
+/// Prints the word of a wait without COMMAND. If that fails, the exit code of an unsuccessful
+/// outcome stays.
 fn print(word: &str, exit: Exit) -> Result<Exit> {
     if !word.is_empty()
         && let Err(err) = output::line(word)
@@ -84,7 +85,7 @@ fn print(word: &str, exit: Exit) -> Result<Exit> {
         }
         log::error!("{err}");
     }
-    // Not STOPPING=1 as well: with it systemd would forget RemainAfterExit=. COMMAND notifies
+    // Without STOPPING=1, after which systemd would ignore RemainAfterExit=. A COMMAND notifies
     // systemd itself.
     if exit == Exit::Ok {
         systemd::ready();

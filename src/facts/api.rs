@@ -13,18 +13,18 @@ use crate::session::Session;
 /// The name of the API as a source.
 const API: &str = "api";
 
-/// The API, asked for one thing after the other. If it could not be reached once, it is not asked
-/// again.
+/// The API as a source of facts. After a request that failed it is not asked again, unless only the
+/// body could not be understood.
 pub(super) struct ApiFacts<'a> {
     session: &'a Session,
     end: BootInstant,
-    /// Why it is no longer asked.
+    /// Why no request is sent, or none any more.
     obstacle: Option<String>,
     has_answered: bool,
 }
 
 impl ApiFacts<'_> {
-    /// The API, asked until `end` at most, unless there is an obstacle.
+    /// The API. Requests end by `end`; with an `obstacle` none is sent.
     pub(super) fn new(
         session: &Session,
         end: BootInstant,
@@ -33,7 +33,7 @@ impl ApiFacts<'_> {
         ApiFacts { session, end, obstacle, has_answered: false }
     }
 
-    /// Whether it has answered anything at all.
+    /// Whether there was any response.
     pub(super) fn has_answered(&self) -> bool {
         self.has_answered
     }
@@ -53,9 +53,9 @@ impl ApiFacts<'_> {
             Ok(Answer::Body(bytes)) => read(&bytes).map_err(|err| err.message),
             Ok(Answer::NotFound(_)) => Err("the API answers with HTTP 404".to_owned()),
             Err(failure) => {
-                let is_about_the_body =
+                let has_bad_body =
                     matches!(&failure, Failure::Error(err) if err.kind == Kind::NotUnderstood);
-                if !is_about_the_body {
+                if !has_bad_body {
                     self.obstacle = Some(failure.message());
                 }
                 Err(failure.message())

@@ -23,9 +23,9 @@ pub(super) fn map<const N: usize>(entries: [(&str, Tree); N]) -> Tree {
     Tree::Map(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// Named statuses as an object.
+/// Named statuses as an object, with the names as keys.
 pub(super) fn statuses(named: Vec<NamedStatus>) -> Tree {
-    Tree::Map(named.into_iter().map(|thing| (thing.name, Tree::Text(thing.status))).collect())
+    Tree::Map(named.into_iter().map(|named| (named.name, Tree::Text(named.status))).collect())
 }
 
 #[cfg(test)]

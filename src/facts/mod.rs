@@ -1,9 +1,9 @@
 //! Everything known about this server and RackConnect, as one JSON object, for Ansible, Facter and
 //! Ohai.
 //!
-//! Every fact is an object of its own: `value` and `source`, or `value` null and `reason`. The
-//! object has to be printed in time (Ansible gives its facts ten seconds), so whatever is slow or
-//! broken is a missing fact, not an error.
+//! Every fact is itself an object: `value` and `source`, or `value` null and `reason`. The object
+//! has to be printed in time (Ansible gives its facts ten seconds), so a source that is slow or
+//! broken causes missing facts, not an error.
 
 mod api;
 mod fact;
@@ -24,7 +24,7 @@ use api::ApiFacts;
 use fact::{Fact, XENSTORE, as_tree, map, text};
 use xenstore::XenstoreFacts;
 
-/// The facts, in their order.
+/// The names of the facts, in their order.
 const NAMES: [&str; 11] = [
     "agent_version",
     "region",
@@ -39,14 +39,14 @@ const NAMES: [&str; 11] = [
     "request_budget",
 ];
 
-/// The object.
+/// Collects the facts.
 pub fn collect(settings: FactsSettings) -> Tree {
     let FactsSettings { api, end, asks_api } = settings;
     let (started, state_dir) = (api.started, api.state_dir.value.clone());
     let session = Session::new(api, OnBrokenXenstore::GiveUp);
-    // A slow xenstore leaves the API half of the time.
+    // A slow xenstore leaves half of the time to the API.
     let half = started + end.since(started) / 2;
-    // One connection after the other: a device may have one reader only.
+    // The region is looked up before xenstore is opened here: a device may allow only one reader.
     let region = region(&session, half);
     let mut store = XenstoreFacts::open(end);
     store.set_deadline(half);
@@ -56,22 +56,22 @@ pub fn collect(settings: FactsSettings) -> Tree {
     let features = api.features();
     let gateway = api.gateway();
     store.set_deadline(end);
-    // Where the API answers, xenstore is not asked: it may hold what is left over from before a
-    // rebuild.
-    let has_answered = api.has_answered();
+    // xenstore replaces the API only if the API gave no response at all: its values may be left
+    // over from before a rebuild.
+    let uses_xenstore = !api.has_answered();
     let facts: [Fact; NAMES.len()] = [
         Ok((text(env!("CARGO_PKG_VERSION")), "rackconnect".to_owned())),
         region,
         version(&server),
-        status.or_else(|err| match has_answered {
-            true => Err(err),
-            false => store.word(metadata::STATUS, &err),
+        status.or_else(|err| match uses_xenstore {
+            true => store.word(metadata::STATUS).map_err(|second| both(&err, &second)),
+            false => Err(err),
         }),
-        store.word(metadata::UNPROCESSABLE_REASON, ""),
-        store.word(metadata::MANAGED, ""),
-        features.or_else(|err| match has_answered {
-            true => Err(err),
-            false => store.features(&err),
+        store.word(metadata::UNPROCESSABLE_REASON),
+        store.word(metadata::MANAGED),
+        features.or_else(|err| match uses_xenstore {
+            true => store.features().map_err(|second| both(&err, &second)),
+            false => Err(err),
         }),
         gateway,
         store.servicenet(),
@@ -81,11 +81,16 @@ pub fn collect(settings: FactsSettings) -> Tree {
     object(facts)
 }
 
-/// The object of a command that cannot collect facts.
+/// The object if the facts cannot be collected: each has `reason`.
 pub fn unavailable(reason: &str) -> Tree {
     let mut facts: [Fact; NAMES.len()] = std::array::from_fn(|_| Err(reason.to_owned()));
     facts[0] = Ok((text(env!("CARGO_PKG_VERSION")), "rackconnect".to_owned()));
     object(facts)
+}
+
+/// Why a fact is missing in both of its sources.
+fn both(first: &str, second: &str) -> String {
+    format!("{first}; {second}")
 }
 
 fn object(facts: [Fact; NAMES.len()]) -> Tree {
@@ -93,7 +98,7 @@ fn object(facts: [Fact; NAMES.len()]) -> Tree {
     Tree::Map(entries.map(|(name, fact)| (name.to_owned(), as_tree(fact))).collect())
 }
 
-/// Why the API is not asked; none if it is.
+/// Why no request is sent to the API; none if requests are sent.
 fn obstacle(session: &Session, asks_api: bool, server: &Server) -> Option<String> {
     let is_known = session.settings().endpoint.is_some() || session.region().known().is_some();
     match (asks_api, is_known) {
@@ -101,7 +106,7 @@ fn obstacle(session: &Session, asks_api: bool, server: &Server) -> Option<String
         _ if server.is_certainly_another() => {
             Some("this is not a RackConnect v2 server".to_owned())
         }
-        (true, false) => Some("the region is not known, so neither is the API".to_owned()),
+        (true, false) => Some("the region is not known, so the API was not asked".to_owned()),
         (true, true) => None,
     }
 }
@@ -124,7 +129,7 @@ fn version(server: &Server) -> Fact {
     Ok((text(version), XENSTORE.to_owned()))
 }
 
-/// How many permits of the rate limit are free, after what was asked for these facts.
+/// How many permits of the rate limit are free after the requests for these facts.
 fn rate_limit(state_dir: &Path, end: BootInstant) -> Fact {
     let free = RateLimiter::new(state_dir.to_owned()).free_permits(end)?;
     let value = map([("free", Tree::Number(free as u64)), ("limit", Tree::Number(PERMITS as u64))]);

@@ -18,12 +18,12 @@ pub(super) struct XenstoreFacts {
 }
 
 impl XenstoreFacts {
-    /// xenstore, asked until `deadline` at most.
+    /// Connects to xenstore. No value is read after `deadline`.
     pub(super) fn open(deadline: BootInstant) -> XenstoreFacts {
         XenstoreFacts { connection: Connection::open(), deadline }
     }
 
-    /// Begins a look, whose questions end by `deadline` together.
+    /// Sets the deadline of all further reads.
     pub(super) fn set_deadline(&mut self, deadline: BootInstant) {
         if let Ok(store) = &mut self.connection {
             store.set_deadline(Some(deadline));
@@ -41,7 +41,7 @@ impl XenstoreFacts {
         value
     }
 
-    /// Answers that come, but slowly, end here.
+    /// Closes the connection after the deadline, also if every single response is in time.
     fn stop_in_time(&mut self) {
         if BootInstant::now() > self.deadline && self.connection.is_ok() {
             self.connection = Err(XenstoreError::Broken(
@@ -50,12 +50,12 @@ impl XenstoreFacts {
         }
     }
 
-    /// A word, as it is; `before` says why it was not found elsewhere.
-    pub(super) fn word(&mut self, path: &str, before: &str) -> Fact {
+    /// The value at `path`, unchanged.
+    pub(super) fn word(&mut self, path: &str) -> Fact {
         let value = self.value(path);
         match metadata::text(&value).filter(|word| !word.is_empty()) {
             Some(word) => Ok((Tree::Text(word), XENSTORE.to_owned())),
-            None => Err(both(before, &missing(&value, path))),
+            None => Err(missing(&value, path)),
         }
     }
 
@@ -66,17 +66,17 @@ impl XenstoreFacts {
         children.map_err(|err| err.to_string())?.ok_or_else(|| missing(&Value::Absent, path))
     }
 
-    pub(super) fn features(&mut self, before: &str) -> Fact {
+    pub(super) fn features(&mut self) -> Fact {
         let (directory, prefix) = metadata::FEATURES;
         let mut features = Vec::new();
-        for child in self.children(directory).map_err(|err| both(before, &err))? {
+        for child in self.children(directory)? {
             let Some(name) = child.strip_prefix(prefix) else { continue };
             if let Some(status) = metadata::text(&self.value(&format!("{directory}/{child}"))) {
                 features.push(NamedStatus { name: name.to_owned(), status });
             }
         }
         match features.is_empty() {
-            true => Err(both(before, "xenstore has no features")),
+            true => Err("xenstore has no features".to_owned()),
             false => Ok((statuses(features), XENSTORE.to_owned())),
         }
     }
@@ -88,13 +88,13 @@ impl XenstoreFacts {
             {
                 return Ok(Some(mac));
             }
-            // Broken, or out of time.
+            // The connection may have failed, or run out of time.
             self.connection.as_ref().map_err(|err| err.to_string())?;
         }
         Ok(None)
     }
 
-    /// The interface whose MAC is that of the network with ServiceNet's label.
+    /// The interface with the MAC address that xenstore gives for ServiceNet.
     pub(super) fn servicenet(&mut self) -> Fact {
         let mac =
             self.servicenet_mac()?.ok_or("xenstore names no network with ServiceNet's label")?;
@@ -115,15 +115,8 @@ fn missing(value: &Value, path: &str) -> String {
     }
 }
 
-fn both(first: &str, second: &str) -> String {
-    match first.is_empty() {
-        true => second.to_owned(),
-        false => format!("{first}; {second}"),
-    }
-}
-
-/// The interface with that MAC (lower case, with colons). Of several (a bridge or VLAN takes its
-/// member's) the one that is a device.
+/// The interface with this MAC address (lower case, with colons). A bridge or VLAN has the address
+/// of its member; then it is the one with a device.
 fn interface_of(mac: &str) -> Option<String> {
     let interfaces = fs::read_dir(INTERFACES).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let has_mac = |path: &PathBuf| {
@@ -141,12 +134,12 @@ mod tests {
 
     use super::*;
 
-    /// Whatever xenstore has, and however many, is asked for one thing after the deadline at most.
+    /// After the deadline at most one more value is read, however many there are.
     #[test]
-    fn the_deadline_ends_every_row_of_questions() {
-        let row: [fn(&mut XenstoreFacts) -> Fact; 2] =
-            [XenstoreFacts::servicenet, |store| store.features("")];
-        for facts in row {
+    fn the_deadline_ends_every_sequence_of_reads() {
+        let sequences: [fn(&mut XenstoreFacts) -> Fact; 2] =
+            [XenstoreFacts::servicenet, XenstoreFacts::features];
+        for facts in sequences {
             let config = (0..50).fold(Config::default(), |config, number| {
                 let (directory, prefix) = metadata::FEATURES;
                 let config = config.with(&format!("{}/{number}", metadata::NETWORKING), "{}");
@@ -158,20 +151,20 @@ mod tests {
             let err = facts(&mut store).unwrap_err();
             assert!(err.contains("no time was left") || err.contains("no features"), "{err}");
             assert_eq!(simulator.log().len(), 1);
-            assert!(store.word(metadata::STATUS, "").is_err());
+            assert!(store.word(metadata::STATUS).is_err());
             assert_eq!(simulator.log().len(), 1);
         }
     }
 
-    /// It overran by the two seconds that any other question may take.
+    /// The deadline was exceeded by two seconds, the time limit of any other read.
     #[test]
-    fn a_xenstore_that_says_nothing_does_not_overrun_the_deadline() {
+    fn a_silent_xenstore_does_not_exceed_the_deadline() {
         let simulator = Simulator::start(Config::default().fault(Fault::Stall)).unwrap();
         let connection = Connection::open_at(simulator.path())
             .map(|store| store.with_deadline(Some(BootInstant::default())));
         let mut store = XenstoreFacts { connection, deadline: BootInstant::default() };
         let Value::Unreadable(err) = store.value(metadata::STATUS) else {
-            panic!("nothing was said")
+            panic!("xenstore is silent")
         };
         assert!(err.ends_with("no answer within 0s"), "{err}");
     }

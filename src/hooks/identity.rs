@@ -1,34 +1,36 @@
-//! What distinguishes one deployment of a server from another: the ids that cloud-init, the
-//! hypervisor and the system give it.
+//! The identity of a deployment: the ids that cloud-init, the hypervisor and the system give to a
+//! server.
 
 use std::path::Path;
 
 use crate::state::file::{self, Links};
 
-/// The instance that cloud-init has set up in this boot.
+/// The id of the instance, written by cloud-init in this boot.
 const CLOUD_INIT_RUN: &str = "run/cloud-init/.instance-id";
-/// The same of older versions. It may be left over in an image: see [`cloud_init`].
+/// The same, written by older versions. It may be left over in an image: see [`cloud_init`].
 const CLOUD_INIT_LIB: &str = "var/lib/cloud/data/instance-id";
-/// cloud-init's directory of this boot, and the mark that it does not run.
-const CLOUD_INIT_RUNS: (&str, &str) = ("run/cloud-init", "run/cloud-init/disabled");
-/// The id that cloud-init gives if it finds no datasource; it means nothing.
+/// The directory that cloud-init creates in each boot in which it runs.
+const CLOUD_INIT_STATE: &str = "run/cloud-init";
+/// The file that says that cloud-init does not run.
+const CLOUD_INIT_DISABLED: &str = "run/cloud-init/disabled";
+/// The id that cloud-init gives to every server without a datasource.
 const NO_DATASOURCE: &str = "iid-datasource-none";
-/// SMBIOS type 1, UUID; readable by root. Source: Linux,
+/// SMBIOS type 1, UUID; readable only by root. Source: Linux,
 /// Documentation/ABI/testing/sysfs-firmware-dmi.
 const DMI: &str = "sys/class/dmi/id/product_uuid";
-/// A paravirtualised Xen guest has no DMI. Source: Linux,
+/// The UUID of a paravirtualised Xen guest, which has no DMI. Source: Linux,
 /// Documentation/ABI/stable/sysfs-hypervisor-xen.
 const XEN: &str = "sys/hypervisor/uuid";
-/// machine-id(5).
+/// The id of the installation: machine-id(5).
 const MACHINE: &str = "etc/machine-id";
 
-/// The largest file of an id that is read. (A file in sysfs reads as one of its own length.)
+/// The largest file that is read. (Files in sysfs have this size, whatever they hold.)
 const MAX_ID_BYTES: u64 = 4096;
 
-/// The ids of a server with their kinds, the most specific first.
+/// The ids of a server, each with its kind, the most specific first.
 pub type Ids = Vec<(String, String)>;
 
-/// Reads the ids below `root`, which is `/` but for tests.
+/// Reads the ids below `root`, which is `/` except in tests.
 pub fn read(root: &Path) -> Ids {
     let uuid = |path| {
         id(root, path)
@@ -45,9 +47,9 @@ pub fn read(root: &Path) -> Ids {
         .collect()
 }
 
+/// cloud-init's id. In the older place it counts only if cloud-init runs in this boot.
 fn cloud_init(root: &Path) -> Option<String> {
-    let (folder, disabled) = CLOUD_INIT_RUNS;
-    let runs = root.join(folder).exists() && !root.join(disabled).exists();
+    let runs = root.join(CLOUD_INIT_STATE).exists() && !root.join(CLOUD_INIT_DISABLED).exists();
     let id = id(root, CLOUD_INIT_RUN).or_else(|| id(root, CLOUD_INIT_LIB).filter(|_| runs));
     id.filter(|id| id != NO_DATASOURCE)
 }
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_cloud_init_left_behind_does_not_count() {
+    fn a_leftover_id_of_cloud_init_is_ignored() {
         assert_eq!(server(&[(CLOUD_INIT_LIB, "i-1")]), [""; 0]);
         assert_eq!(server(&[(CLOUD_INIT_LIB, "i-1"), ("run/cloud-init/disabled", "")]), [""; 0]);
         assert_eq!(

@@ -24,17 +24,18 @@ use crate::state::dir::{StateDirError, check_path};
 use crate::state::status_file;
 use crate::ui::{enumerate, escape_control, output};
 
-/// The directory of the hooks if none is given; it need not exist.
+/// The default directory of hooks, which need not exist.
 const DEFAULT_DIR: &str = "/etc/rackconnect-agent/deployed.d";
 
-/// The variables that a hook sees.
+/// Variables in the environment of a hook.
 const STATUS_VARIABLE: &str = "RACKCONNECT_STATUS";
 const REGION_VARIABLE: &str = "RACKCONNECT_REGION";
 
-/// The directories whose hooks run above this process, as the names of stamps, which hold no slash.
+/// The variable by which a process knows the hook directories that its ancestors run: their names
+/// as those of stamps, separated by slashes.
 const ABOVE_VARIABLE: &str = "RACKCONNECT_HOOKS_ABOVE";
 
-/// How long another process may run its hooks where no limit is set: for ever.
+/// How long to wait for the lock if the hooks have no time limit.
 const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Whether hooks are run, or only listed.
@@ -42,7 +43,7 @@ const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 86_400);
 pub enum RunMode {
     /// They are run.
     Run,
-    /// What would be done is printed.
+    /// They are only listed.
     DryRun,
 }
 
@@ -55,7 +56,7 @@ pub enum Repeat {
     Always,
 }
 
-/// What to run, and how.
+/// Which hooks to run, and how.
 #[derive(Clone, Debug)]
 pub struct HooksRequest {
     /// The directory of the hooks, if one was given.
@@ -64,7 +65,7 @@ pub struct HooksRequest {
     pub stamp_dir: PathBuf,
     /// The state directory, where a wait has recorded its outcome.
     pub state_dir: PathBuf,
-    /// How long one hook may take, if that is limited.
+    /// The time limit of each hook; none for no limit.
     pub limit: Option<Duration>,
     /// Whether hooks are run, or only listed.
     pub mode: RunMode,
@@ -102,8 +103,8 @@ pub fn run(request: &HooksRequest) -> Result<Exit> {
     run.finish()
 }
 
-/// The directory, links resolved, and the names in it, in order; none if the default one does not
-/// exist.
+/// The directory, with links resolved, and the names in it in their order; none if it is the
+/// default one and does not exist.
 fn list(directory: Option<&Path>) -> Result<Option<(PathBuf, Vec<OsString>)>> {
     let path = directory.unwrap_or(Path::new(DEFAULT_DIR));
     let read = || -> io::Result<(PathBuf, Vec<OsString>)> {
@@ -118,15 +119,15 @@ fn list(directory: Option<&Path>) -> Result<Option<(PathBuf, Vec<OsString>)>> {
         }
         Err(err) if directory.is_none() && err.kind() == ErrorKind::NotFound => Ok(None),
         Err(err) => Err(Error::usage(format!(
-            "the directory of the hooks {} cannot be read: {}",
+            "cannot read the hook directory {}: {}",
             path.display(),
             plain(&err)
         ))),
     }
 }
 
-/// Waits until no other process runs the hooks of this directory: its stamps are to be seen here.
-/// That takes no longer than all of them may take.
+/// Takes the lock of the directory, so that two processes do not run a hook at the same time and
+/// the second one sees the stamps of the first. Waits at most as long as all hooks may take.
 fn lock(
     request: &HooksRequest,
     stamps: &StampDir,
@@ -138,7 +139,7 @@ fn lock(
         return Ok(lock);
     }
     let shown = directory.display();
-    if above().split('/').any(|name| name == stamp::name(directory)) {
+    if ancestor_directories().split('/').any(|name| name == stamp::name(directory)) {
         return Err(Error::new(
             Kind::Other,
             format!(
@@ -169,23 +170,22 @@ fn stamp_dir_error(err: StateDirError) -> Error {
         )),
         StateDirError::Unusable(reason) => {
             let message = format!(
-                "no hook was run, since it cannot be recorded which are done: {reason} \
-                 (--stamp-dir)"
+                "no hook was run, because it could not be recorded as done: {reason} (--stamp-dir)"
             );
             Error::new(Kind::Other, message)
         }
     }
 }
 
-fn above() -> String {
+fn ancestor_directories() -> String {
     env::var_os(ABOVE_VARIABLE).unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The hooks of one directory, under way.
+/// A run through the hooks of one directory.
 struct HooksRun<'a> {
     request: &'a HooksRequest,
     stamps: Option<StampDir>,
-    /// Held to the end: a process that waits finds all stamps.
+    /// Held until the end, so that a process that waits for it sees all stamps.
     _lock: Option<fs::File>,
     ids: Ids,
     environment: Vec<(&'static str, String)>,
@@ -208,7 +208,7 @@ impl<'a> HooksRun<'a> {
     fn hook(&mut self, name: &OsString, path: &Path, typed: &Path) -> Result<()> {
         let shown = escape_control(&name.to_string_lossy());
         if let Selection::Skip(reason) = select(name, kind(path)) {
-            return self.tell(&format!("skip {shown}: {reason}"));
+            return self.report(&format!("skip {shown}: {reason}"));
         }
         if let Err(reason) = check_path(typed) {
             self.failed.push(shown.clone());
@@ -220,16 +220,17 @@ impl<'a> HooksRun<'a> {
         }
         let stamp = stamp::name(path);
         if self.is_done(&stamp) {
-            return self.tell(&format!("skip {shown}: it is done already"));
+            return self.report(&format!("skip {shown}: it is done already"));
         }
-        self.tell(&format!("run {shown}"))?;
+        self.report(&format!("run {shown}"))?;
         if self.request.mode == RunMode::Run {
             self.execute(&shown, path, &stamp);
         }
         Ok(())
     }
 
-    /// Whether a stamp says that the hook is done. It learns the ids that are new.
+    /// Whether a stamp says that the hook is done. New ids of the deployment are added to the
+    /// stamp.
     fn is_done(&self, stamp: &str) -> bool {
         let Some(stamps) = &self.stamps else { return false };
         if self.request.repeat == Repeat::Always {
@@ -268,7 +269,7 @@ impl<'a> HooksRun<'a> {
         let Some(stamps) = &self.stamps else { return };
         if let Err(err) = stamps.write(stamp, &stamp::text(&self.ids)) {
             log::error!(
-                "{shown} is done, and will run again: {} cannot be written: {}",
+                "{shown} is done, but will run again: {} cannot be written: {}",
                 stamps.path_of(stamp).display(),
                 plain(&err)
             );
@@ -276,8 +277,8 @@ impl<'a> HooksRun<'a> {
         }
     }
 
-    /// A line of the plan, or of the log.
-    fn tell(&self, line: &str) -> Result<()> {
+    /// Prints a line of the plan in a dry run, and logs it otherwise.
+    fn report(&self, line: &str) -> Result<()> {
         match self.request.mode {
             RunMode::DryRun => output::line(line),
             RunMode::Run => {
@@ -298,10 +299,7 @@ impl<'a> HooksRun<'a> {
         let verb = if names.len() == 1 { "was" } else { "were" };
         Err(Error::new(
             Kind::Other,
-            format!(
-                "{} {verb} not done; the next rackconnect hooks tries again",
-                enumerate(&names)
-            ),
+            format!("{} {verb} not done; \"rackconnect hooks\" tries again", enumerate(&names)),
         ))
     }
 }
@@ -316,8 +314,9 @@ fn kind(path: &Path) -> EntryKind {
     }
 }
 
-/// What the hooks see. `wait -- rackconnect hooks` passes the word on in the environment; under
-/// systemd another process has waited, and left it in the state directory.
+/// The variables that are added to the environment of the hooks. The status is there already under
+/// `wait -- rackconnect hooks`; under systemd another process has waited, and recorded it in the
+/// state directory.
 fn environment(request: &HooksRequest, directory: &Path) -> Vec<(&'static str, String)> {
     let mut environment = Vec::new();
     if env::var_os(STATUS_VARIABLE).is_none_or(|word| word.is_empty())
@@ -328,6 +327,7 @@ fn environment(request: &HooksRequest, directory: &Path) -> Vec<(&'static str, S
     if let Some(region) = request.region {
         environment.push((REGION_VARIABLE, region.code().to_owned()));
     }
-    environment.push((ABOVE_VARIABLE, format!("{}/{}", above(), stamp::name(directory))));
+    environment
+        .push((ABOVE_VARIABLE, format!("{}/{}", ancestor_directories(), stamp::name(directory))));
     environment
 }

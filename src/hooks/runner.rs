@@ -1,8 +1,8 @@
 //! Runs one hook.
 //!
-//! A hook is the leader of a process group of its own, so that its time limit and the signals that
-//! end this program reach its children, too. So it has no controlling terminal, and its standard
-//! input is empty.
+//! A hook is the leader of a new process group, so that its time limit and the signals that end
+//! this program reach its children too. Such a background group may not read the terminal, so its
+//! standard input is empty.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -30,15 +30,15 @@ use crate::ui;
 /// How long a hook may take to end after SIGTERM.
 pub const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often its process group is polled for that. There is no event for the end of a group.
+/// How often a process group is polled for its end, for which there is no event.
 const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The journal's socket for streams. Source: systemd-journald.service(8); the header is that of
 /// sd_journal_stream_fd(3).
 const JOURNAL: &str = "/run/systemd/journal/stdout";
 
-/// The exit code of a shell that found a program it cannot execute; hooks written for rcrun use it
-/// to be skipped.
+/// The exit code by which a hook asks to be skipped, as rcrun's hooks do. A shell ends with it if
+/// it cannot execute a program.
 const NOT_EXECUTABLE: i32 = 126;
 
 /// How a hook ended.
@@ -46,9 +46,9 @@ const NOT_EXECUTABLE: i32 = 126;
 pub enum HookEnd {
     /// With exit code 0.
     Done,
-    /// It asked to be skipped, or the kernel cannot execute it; the reason.
+    /// It asked to be skipped, or the kernel cannot execute it. With the reason.
     Skipped(String),
-    /// In any other way; a description.
+    /// In any other way, which is described.
     Failed(String),
 }
 
@@ -59,7 +59,8 @@ fn running() -> MutexGuard<'static, Option<Pid>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the hook that runs, if one does: the program is about to end. No other hook is started.
+/// Ends the hook that runs, if there is one, because the program is about to end. The lock is never
+/// released, so that no other hook is started.
 pub fn end_running() {
     let running = running();
     if let Some(group) = *running {
@@ -68,11 +69,12 @@ pub fn end_running() {
     mem::forget(running);
 }
 
-/// Ends a process group: the hook and its children, which may have to tidy up even if the hook
-/// itself is gone. A zombie counts as part of the group, so `reap` has to collect those it can.
+/// Ends a process group: the hook and its children, which get time to clean up even if the hook
+/// itself is gone. A zombie still belongs to the group, so `reap` has to collect the zombies that
+/// are children of this process.
 fn end_group(group: Pid, mut reap: impl FnMut()) {
     let _ = killpg(group, Signal::SIGTERM);
-    // A stopped process handles it only then.
+    // A stopped process handles SIGTERM only after SIGCONT.
     let _ = killpg(group, Signal::SIGCONT);
     let deadline = BootInstant::now() + END_TIMEOUT;
     loop {
@@ -94,8 +96,8 @@ fn try_wait(child: &mut Child, group: Pid) -> io::Result<Option<ExitStatus>> {
     child.try_wait()
 }
 
-/// As process 1 of a container, this program inherits every process whose parent has ended, and has
-/// to collect it. The hook itself is left to [`try_wait`].
+/// As process 1 of a container, this program becomes the parent of every process whose parent has
+/// ended, and has to collect it. The hook itself is left to [`try_wait`].
 fn reap_orphans(hook: Pid) {
     if process::id() != 1 {
         return;
@@ -111,8 +113,8 @@ fn reap_orphans(hook: Pid) {
     }
 }
 
-/// Runs a hook to its end. `environment` is added to the program's own; `limit` is none for no
-/// limit.
+/// Runs a hook to its end. `environment` is added to that of this program. Without a `limit` the
+/// hook may run forever.
 pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>) -> HookEnd {
     let start = |program: &Path, arguments: &[&Path]| {
         let (out, err) = outputs(path.file_name().unwrap_or_default());
@@ -128,15 +130,15 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
     };
     let mut running = running();
     let child = match start(path, &[]) {
-        // A script without #!: a shell runs it, and so did rcrun.
-        Err(err) if is(&err, Errno::ENOEXEC) && is_text(path) => {
+        // A script without #! is run by a shell, as a shell itself would do.
+        Err(err) if has_errno(&err, Errno::ENOEXEC) && is_text(path) => {
             start(Path::new("/bin/sh"), &[path])
         }
         child => child,
     };
     let mut child = match child {
         Ok(child) => child,
-        Err(err) if is(&err, Errno::ENOEXEC) || is(&err, Errno::EACCES) => {
+        Err(err) if has_errno(&err, Errno::ENOEXEC) || has_errno(&err, Errno::EACCES) => {
             return HookEnd::Skipped(format!("the kernel cannot execute it: {}", plain(&err)));
         }
         Err(err) if err.kind() == ErrorKind::NotFound => {
@@ -152,15 +154,16 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
     end
 }
 
-/// How often a running hook is polled: at first, since most hooks are short, and at most.
-const FIRST_POLL: Duration = Duration::from_millis(2);
-const MAX_POLL: Duration = Duration::from_millis(200);
+/// How often a running hook is polled. The interval doubles from the first to the longest, since
+/// most hooks are short.
+const FIRST_POLL_INTERVAL: Duration = Duration::from_millis(2);
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Waits for the end of a hook, and ends it at its time limit. Without a thread: once a hook has
-/// started, nothing may fail any more.
+/// Waits for the end of a hook, and ends it at its time limit. It polls because a thread may fail
+/// to start, and a hook that has started must not be left alone.
 fn wait_for(child: &mut Child, group: Pid, limit: Option<Duration>) -> HookEnd {
     let deadline = limit.map(|limit| BootInstant::now() + limit);
-    let mut pause = FIRST_POLL;
+    let mut poll_interval = FIRST_POLL_INTERVAL;
     loop {
         match try_wait(child, group) {
             Ok(Some(status)) => return end_of(status),
@@ -170,14 +173,14 @@ fn wait_for(child: &mut Child, group: Pid, limit: Option<Duration>) -> HookEnd {
         let now = BootInstant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
             end_group(group, || drop(try_wait(child, group)));
-            // It is gone, or about to be.
+            // After SIGKILL it ends soon.
             let _ = child.wait();
             let limit = human(limit.unwrap_or_default());
             return HookEnd::Failed(format!("it was ended after {limit}, its time limit"));
         }
-        let left = deadline.map_or(MAX_POLL, |deadline| deadline.since(now));
-        thread::sleep(pause.min(left));
-        pause = (pause * 2).min(MAX_POLL);
+        let left = deadline.map_or(MAX_POLL_INTERVAL, |deadline| deadline.since(now));
+        thread::sleep(poll_interval.min(left));
+        poll_interval = (poll_interval * 2).min(MAX_POLL_INTERVAL);
     }
 }
 
@@ -192,8 +195,8 @@ fn end_of(status: ExitStatus) -> HookEnd {
     }
 }
 
-/// Standard output and standard error of a hook: under the journal a stream to it in the hook's
-/// name, otherwise this program's own.
+/// Standard output and standard error of a hook: a stream to the journal with the hook's name if
+/// this program logs to the journal, otherwise the same as this program's.
 fn outputs(name: &OsStr) -> (Stdio, Stdio) {
     let journal = || -> io::Result<(OwnedFd, OwnedFd)> {
         let stream = journal(name)?;
@@ -202,15 +205,19 @@ fn outputs(name: &OsStr) -> (Stdio, Stdio) {
     match ui::is_journal().then(journal) {
         Some(Ok((out, err))) => (out.into(), err.into()),
         Some(Err(err)) => {
-            log::debug!("{JOURNAL}: {}: the hook's output appears as this program's", plain(&err));
+            log::debug!(
+                "{JOURNAL}: {}: the hook's output is logged under this program's name",
+                plain(&err)
+            );
             (Stdio::inherit(), Stdio::inherit())
         }
         None => (Stdio::inherit(), Stdio::inherit()),
     }
 }
 
-/// A stream to the journal: identifier, unit (the journal knows it), priority, whether lines may
-/// have their own, and whether they are forwarded to syslog, kmsg and console.
+/// A stream to the journal. Its header: identifier, unit (empty, since the journal knows it),
+/// priority, whether lines may begin with a priority, and whether they are forwarded to syslog,
+/// kmsg and the console.
 fn journal(name: &OsStr) -> io::Result<UnixStream> {
     let name = ui::escape_control(&name.to_string_lossy());
     let mut stream = UnixStream::connect(JOURNAL)?;
@@ -218,11 +225,11 @@ fn journal(name: &OsStr) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-fn is(err: &io::Error, errno: Errno) -> bool {
+fn has_errno(err: &io::Error, errno: Errno) -> bool {
     err.raw_os_error() == Some(errno as i32)
 }
 
-/// Why a script that exists was not found: its interpreter is missing, as far as the file tells.
+/// Why a file that exists was "not found": the interpreter that it names is missing.
 pub fn missing_interpreter(path: &Path) -> String {
     let mut head = Vec::new();
     let _ = File::open(path).and_then(|file| file.take(128).read_to_end(&mut head));
@@ -239,7 +246,7 @@ pub fn missing_interpreter(path: &Path) -> String {
     }
 }
 
-/// Whether a file begins like text, and so may be a shell script.
+/// Whether the beginning of a file has no zero byte, so that it may be a shell script.
 fn is_text(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(128).read_to_end(&mut head));

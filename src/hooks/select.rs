@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// What an entry is, links followed.
+/// The type of an entry, with links followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
@@ -22,11 +22,11 @@ pub enum EntryKind {
 pub enum Selection {
     /// It is a hook.
     Run,
-    /// It is not a hook; the reason.
+    /// It is not a hook, for this reason.
     Skip(&'static str),
 }
 
-/// Whether an entry of that name is a hook.
+/// Whether an entry with this name is a hook.
 pub fn select(name: &OsStr, kind: EntryKind) -> Selection {
     let name = name.as_bytes();
     let suffix =

@@ -1,5 +1,5 @@
-//! The stamp of a hook: a file that says for which deployment it succeeded. Here are only the names
-//! and texts of these files; no I/O.
+//! The stamp of a hook: a file that says for which deployment the hook succeeded. This module
+//! handles the names and texts of stamps, without I/O.
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -8,10 +8,10 @@ use std::path::Path;
 use super::identity::Ids;
 use crate::fnv::fnv1a;
 
-/// The longest name that is written out; file systems allow 255 bytes.
+/// Longer names are shortened; file systems allow 255 bytes.
 const MAX_NAME_BYTES: usize = 200;
 
-/// The name of the stamp of the hook at that path.
+/// The name of the stamp for the hook with this path.
 pub fn name(hook: &Path) -> String {
     let mut name = String::new();
     for byte in hook.as_os_str().as_bytes() {
@@ -35,8 +35,8 @@ pub fn text(ids: &Ids) -> String {
     ids.iter().fold(String::new(), |text, (kind, id)| text + kind + " " + id + "\n")
 }
 
-/// Whether a stamp is of this deployment. The most specific id that both have decides, so that
-/// removing or installing cloud-init does not run a hook again. Without a common id the stamp
+/// Whether a stamp is of this deployment. The most specific id that both have decides, so that a
+/// hook does not run again after cloud-init was removed or installed. Without a common id the stamp
 /// counts: a hook that did not run can be run by hand.
 pub fn is_of(stamp: &str, ids: &Ids) -> bool {
     let stamped =
@@ -44,9 +44,9 @@ pub fn is_of(stamp: &str, ids: &Ids) -> bool {
     ids.iter().find_map(|(kind, id)| Some(stamped(kind)? == id)).unwrap_or(true)
 }
 
-/// The text that a stamp of this deployment should have: the ids that are known now, and those that
-/// were known before. So a change of the instance id is noticed even if the hook ran before
-/// cloud-init was installed.
+/// The text that a stamp of this deployment should have now: the present ids, and the earlier ids
+/// of other kinds. So a change of the instance id is noticed even if the hook ran before cloud-init
+/// was installed.
 pub fn renewed(stamp: &str, ids: &Ids) -> String {
     let is_known = |line: &&str| ids.iter().any(|(kind, _)| line.split(' ').next() == Some(kind));
     stamp.lines().filter(|line| !is_known(line)).fold(text(ids), |text, line| text + line + "\n")
@@ -82,7 +82,8 @@ mod tests {
         assert!(is_of("", &ids(&[])));
     }
 
-    /// A stamp of before cloud-init outlived every change of cloud-init's instance id.
+    /// A stamp from before cloud-init was installed stayed valid whatever cloud-init's instance id
+    /// was.
     #[test]
     fn a_stamp_learns_the_ids_that_come_later() {
         let old = text(&ids(&[("xen", "x"), ("machine-id", "m")]));

@@ -18,7 +18,7 @@ use crate::state::replacement::Durability;
 /// The largest stamp that is read.
 const MAX_STAMP_BYTES: u64 = 16 * 1024;
 
-/// The directory, open.
+/// The open directory.
 pub struct StampDir {
     dir: StateDir,
 }
@@ -29,7 +29,7 @@ impl StampDir {
     /// # Errors
     /// See [`StateDirError`].
     pub fn open(path: &Path) -> Result<Option<StampDir>, StateDirError> {
-        // An administrator may have replaced it by a link.
+        // The administrator may have replaced it by a link.
         let target = match fs::canonicalize(path) {
             Ok(target) => target,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -57,9 +57,8 @@ impl StampDir {
         })
     }
 
-    /// Locks the hooks of a directory for this process, trying until `deadline`; none if another
-    /// process holds the lock. (Each directory has a lock of its own: a hook may run the hooks of
-    /// another one.)
+    /// Takes the lock of a hook directory, waiting until `deadline`; none if another process holds
+    /// it. Each directory has its own lock, because a hook may run the hooks of another directory.
     ///
     /// # Errors
     /// The lock file is unusable.
@@ -84,7 +83,7 @@ impl StampDir {
         self.dir.path().join(name)
     }
 
-    /// The text of a stamp; none if there is none that counts.
+    /// The text of a stamp; none if it does not exist or cannot be trusted.
     pub fn read(&self, name: &str) -> Option<String> {
         let ignore = |reason: &str| {
             log::warn!("ignoring the stamp {}: it {reason}", self.path_of(name).display());
@@ -113,10 +112,10 @@ impl StampDir {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Replaces a stamp, synced: it must outlive a crash.
+    /// Replaces a stamp, synced: it must survive a crash.
     ///
     /// # Errors
-    /// As the system says.
+    /// It cannot be written.
     pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
         self.dir.replace(name, text.as_bytes(), 0o644, Durability::Synced)
     }

@@ -1,8 +1,7 @@
 //! Text from outside, made safe for a terminal.
 
-/// The text with every character escaped that could act on a terminal or hide in it: C0, DEL and C1
-/// controls, and format characters (Unicode category Cf), which change the direction of writing or
-/// have no width.
+/// Escapes every character that could control a terminal or be invisible on it: C0, DEL and C1, and
+/// format characters (Unicode category Cf), which change the direction of text or have no width.
 pub fn escape_control(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -14,7 +13,7 @@ pub fn escape_control(text: &str) -> String {
     safe
 }
 
-/// Adds a character of a JSON string, escaped as JSON does it if it could act on a terminal.
+/// Adds a character to a JSON string, escaped as in JSON unless it is safe on a terminal.
 pub fn push_json_char(json: &mut String, c: char) {
     if is_terminal_safe(c) {
         json.push(c);
@@ -26,7 +25,7 @@ pub fn push_json_char(json: &mut String, c: char) {
     }
 }
 
-/// Whether a character only shows on a terminal, and does nothing else to it.
+/// Whether a character is only shown on a terminal, without any other effect.
 pub fn is_terminal_safe(c: char) -> bool {
     !c.is_control() && !is_format(c)
 }
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_become_visible() {
+    fn control_characters_are_escaped() {
         assert_eq!(
             escape_control("a\x1b[31mb\nc\x07\u{9b}d\u{202e}é…"),
             "a\\u{1b}[31mb\\nc\\u{7}\\u{9b}d\\u{202e}é…"

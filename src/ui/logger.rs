@@ -1,8 +1,7 @@
-//! What is said to a person: standard error, in lines that fit where they go.
+//! Log messages on standard error, and the live line.
 //!
-//! On a terminal there may be live lines at the bottom (`ui::live`), which other lines push down.
-//! Under systemd's journal lines carry a priority and no time of their own. Whatever came from
-//! outside, no control character gets through.
+//! On a terminal there may be live lines at the bottom (`ui::live`), below the messages. In systemd's
+//! journal messages carry a priority and no timestamp. Control characters are escaped in both.
 
 use std::env;
 use std::fs::File;
@@ -15,30 +14,30 @@ use log::{Level, LevelFilter};
 
 use super::{escape_control, live, stderr};
 
-/// How much is said.
+/// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Errors only.
     Quiet,
-    /// What a person or a log should know.
+    /// Also warnings and progress.
     Default,
-    /// What is done, too.
+    /// Also debug messages.
     More,
-    /// Everything, that of the libraries included.
+    /// Everything, including the messages of libraries.
     Everything,
 }
 
-/// Whether the lines of libraries are dropped, whatever the level.
+/// Whether the messages of libraries are dropped at every level.
 static LIBRARIES_SILENT: AtomicBool = AtomicBool::new(false);
 
-/// From now on only this program itself logs: libraries write requests and responses to the log as
-/// they are, with the secrets in them.
+/// Drops the messages of libraries from now on, because they log requests and responses with the
+/// secrets in them.
 #[cfg(feature = "cloud")]
 pub fn silence_libraries() {
     LIBRARIES_SILENT.store(true, Ordering::Relaxed);
 }
 
-/// Starts logging to standard error. Called once, first of all.
+/// Starts logging to standard error. Called once, before anything is logged.
 pub fn start(verbosity: Verbosity) {
     let journal = is_journal();
     let mut builder = env_logger::Builder::new();
@@ -51,7 +50,7 @@ pub fn start(verbosity: Verbosity) {
     };
     match env::var("RACKCONNECT_LOG") {
         Ok(filters) if verbosity == Verbosity::Default && !filters.is_empty() => {
-            // Whatever the filters say of other modules, errors are said.
+            // Errors are logged even if the filters are about other modules only.
             for (module, level) in own(LevelFilter::Error) {
                 builder.filter_module(module, level);
             }
@@ -89,8 +88,8 @@ pub fn start(verbosity: Verbosity) {
     builder.init();
 }
 
-/// Whether standard error is systemd's journal: then its device and inode stand in JOURNAL_STREAM
-/// (systemd.exec(5)).
+/// Whether standard error is systemd's journal: then JOURNAL_STREAM holds its device and inode
+/// numbers (systemd.exec(5)).
 pub fn is_journal() -> bool {
     let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
     let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() else { return false };

@@ -1,4 +1,4 @@
-//! What people see: standard error with its log lines and live lines, standard output, escaping.
+//! Output: log messages and live lines on standard error, standard output, escaping.
 
 mod escape;
 #[cfg(feature = "cloud")]
@@ -16,17 +16,17 @@ pub use json::pretty_json;
 pub use live::*;
 pub use logger::*;
 
-/// The width of a terminal that does not tell it.
+/// The width if it is not known.
 const DEFAULT_WIDTH: usize = 80;
 
-/// The width of the terminal in columns; 80 where there is none.
+/// The width of the terminal in columns; 80 if there is none.
 pub fn terminal_width() -> usize {
     let size = terminal_size::terminal_size();
     size.map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0))
 }
 
-/// Writes a text of the program's own to standard error. If it cannot be written there is nobody to
-/// tell.
+/// Writes a text that needs no escaping to standard error. A failure could not be reported
+/// anywhere.
 pub fn write_to_stderr(text: &str) {
     let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists() {
+    fn enumerations_end_with_and() {
         assert_eq!(enumerate(&["a"]), "a");
         assert_eq!(enumerate(&["a", "b", "c"]), "a, b and c");
     }

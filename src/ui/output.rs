@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result, plain};
 use crate::model::NamedStatus;
 use crate::ui::escape_control;
 
-/// Whether a person reads standard output.
+/// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
@@ -14,7 +14,7 @@ pub fn is_terminal() -> bool {
 /// Writes a line.
 ///
 /// # Errors
-/// It cannot be written. A closed pipe is no error: its reader has read enough.
+/// It cannot be written. A closed pipe is not an error: its reader has read enough.
 pub fn line(text: &str) -> Result<()> {
     write(format!("{text}\n").as_bytes())
 }
@@ -31,7 +31,7 @@ pub fn body(bytes: &[u8]) -> Result<()> {
     text.lines().try_for_each(|text| line(&escape_control(&text.replace('\t', "    "))))
 }
 
-/// Writes a body that may be JSON: on a terminal JSON is laid out in lines.
+/// Writes a body that may be JSON. On a terminal JSON is indented.
 ///
 /// # Errors
 /// As for [`line()`].
@@ -41,7 +41,7 @@ pub fn json(bytes: &[u8]) -> Result<()> {
     body(pretty.as_ref().map_or(bytes, String::as_bytes))
 }
 
-/// Writes a body and ends its last line, if the body does not.
+/// Writes a body, and a newline if it does not end with one.
 ///
 /// # Errors
 /// As for [`line()`].
@@ -76,7 +76,7 @@ pub fn table(rows: &[NamedStatus]) -> Result<()> {
     })
 }
 
-/// Writes rows in columns, two spaces between them.
+/// Writes rows in columns, separated by two spaces.
 ///
 /// # Errors
 /// As for [`line()`].

@@ -1,6 +1,6 @@
-//! Questions on the terminal, for what must not stand on a command line.
+//! Prompts on the terminal, for secrets, which must not be on a command line.
 //!
-//! The terminal itself is asked (`/dev/tty`), so that standard input and output stay free.
+//! They use `/dev/tty`, so that standard input and output can be redirected.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -14,22 +14,23 @@ use crate::model::Secret;
 use crate::signals;
 use crate::ui::escape_control;
 
-/// Whether what is typed shows.
+/// Whether input is shown while it is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
-    /// It does.
+    /// It is shown.
     Shown,
-    /// It does not.
+    /// It is not shown.
     Hidden,
 }
 
-/// The terminal's state before echo was turned off, for a signal that ends the program.
+/// The terminal and its mode before echo was turned off, to be restored also if a signal ends the
+/// program.
 static BEFORE: Mutex<Option<(File, Termios)>> = Mutex::new(None);
 
 /// Asks a question and reads one line. None if there is no terminal.
 ///
 /// # Errors
-/// The terminal ends or refuses.
+/// The terminal cannot be used, or nothing was typed.
 pub fn ask(question: &str, echo: Echo) -> Result<Option<Secret>> {
     let Ok(mut terminal) = File::options().read(true).write(true).open("/dev/tty") else {
         return Ok(None);
@@ -38,13 +39,13 @@ pub fn ask(question: &str, echo: Echo) -> Result<Option<Secret>> {
         Error::new(Kind::Other, format!("cannot ask on the terminal: {}", plain(err)))
     };
     if echo == Echo::Hidden {
-        hide(&terminal).map_err(|err| failed(&err))?;
+        turn_echo_off(&terminal).map_err(|err| failed(&err))?;
     }
     let mut answer = String::new();
     let asked = terminal.write_all(format!("{}: ", escape_control(question)).as_bytes());
     let read = asked.and_then(|()| BufReader::new(&terminal).read_line(&mut answer));
     if echo == Echo::Hidden {
-        show_again();
+        restore_echo();
         let _ = terminal.write_all(b"\n");
     }
     let answer = zeroize::Zeroizing::new(answer);
@@ -55,7 +56,7 @@ pub fn ask(question: &str, echo: Echo) -> Result<Option<Secret>> {
     }
 }
 
-fn hide(terminal: &File) -> std::io::Result<()> {
+fn turn_echo_off(terminal: &File) -> std::io::Result<()> {
     let before = tcgetattr(terminal)?;
     let mut silent = before.clone();
     silent.local_flags.remove(LocalFlags::ECHO);
@@ -63,11 +64,11 @@ fn hide(terminal: &File) -> std::io::Result<()> {
         *saved = Some((terminal.try_clone()?, before));
     }
     // Ctrl-C must not leave a terminal without echo.
-    let _ = signals::on_signal(show_again);
+    let _ = signals::on_signal(restore_echo);
     Ok(tcsetattr(terminal, SetArg::TCSAFLUSH, &silent)?)
 }
 
-fn show_again() {
+fn restore_echo() {
     if let Ok(mut saved) = BEFORE.lock()
         && let Some((terminal, before)) = saved.take()
     {

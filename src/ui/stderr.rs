@@ -1,7 +1,7 @@
 //! Standard error, which may be a full pipe or a stopped terminal.
 //!
-//! Usually a write blocks, as every program's does. While a change must not be delayed, output that
-//! would block is queued instead.
+//! Normally a write blocks. While a change of the routes must not be delayed, output that would
+//! block is queued instead.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -9,13 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// The most that is queued; the oldest output is dropped.
+/// The size of the queue. When it is full, the oldest output is dropped.
 const MAX_QUEUED_BYTES: usize = 64 * 1024;
 
-/// How much is written at once after poll(2) reported room: a pipe then takes PIPE_BUF.
+/// How much is written at once after poll(2): a pipe that is ready takes at least PIPE_BUF.
 const PIPE_CHUNK_BYTES: usize = 4096;
 
-/// The same for a terminal, which may have less room.
+/// The same for a terminal, which may take less.
 const TERMINAL_CHUNK_BYTES: usize = 64;
 
 struct State {
@@ -29,12 +29,12 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on nothing blocks on standard error.
+/// From now on output that would block is queued.
 pub(crate) fn defer() {
     state().deferred = true;
 }
 
-/// Writes what was queued, and blocks again from now on.
+/// Writes the queued output. From now on writes block again.
 pub(crate) fn resume() {
     let queue = {
         let mut state = state();
@@ -72,7 +72,7 @@ fn write_what_fits(bytes: &[u8]) -> usize {
     let stderr = io::stderr();
     let chunk_bytes = if stderr.is_terminal() { TERMINAL_CHUNK_BYTES } else { PIPE_CHUNK_BYTES };
     let mut written = 0;
-    // Whole lines where they fit: a reader of datagrams sees each as one.
+    // Whole lines if they fit, so that a reader of datagrams receives each line as one.
     for chunk in bytes.split_inclusive(|byte| *byte == b'\n').flat_map(|l| l.chunks(chunk_bytes)) {
         let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
         let is_ready = poll(&mut fds, PollTimeout::ZERO) == Ok(1);

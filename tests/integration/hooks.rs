@@ -309,7 +309,7 @@ fn they_see_what_was_learnt_last() {
 #[test]
 fn folders_that_are_not_there() {
     let missing = ended(bare_agent(&["hooks", "/no/such/folder"]).output().unwrap());
-    missing.expect(2).says("/no/such/folder cannot be read");
+    missing.expect(2).says("cannot read the hook directory /no/such/folder");
     let hooks = Hooks::new();
     hooks.add("1", "#!/bin/sh\necho one\n", 0o755);
     fs::write(hooks.path("stamps"), "a file").unwrap();

@@ -1,5 +1,5 @@
-//! Completions for bash, zsh and fish: a template each, filled in from the tables of commands and
-//! options. To add a shell, add a template and a function beside `bash`.
+//! Completions for bash, zsh and fish: one template each, filled in from the tables of commands and
+//! options. For another shell, add a template and a function like [`bash`].
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ const BASH: &str = include_str!("rackconnect.bash");
 const ZSH: &str = include_str!("rackconnect.zsh");
 const FISH: &str = include_str!("rackconnect.fish");
 
-/// The shells, as the operand of `completions`.
+/// The values for the operand of `completions`.
 const SHELLS: &str = "bash zsh fish";
 
 /// The first words of all commands, each once.
@@ -39,12 +39,12 @@ fn long_options(spec: &CommandSpec) -> String {
     names.join(" ")
 }
 
-/// For the inside of single quotes in any of the three shells.
+/// Escapes text for single quotes, in a way that suits all three shells.
 fn quote(text: &str) -> String {
     text.replace('\'', "’")
 }
 
-/// The completions of a shell; none if it is not supported.
+/// The completion script of a shell; none if the shell is not supported.
 pub fn of_shell(shell: &str) -> Option<String> {
     match shell {
         "bash" => Some(bash()),

@@ -1,4 +1,5 @@
-# bash completion for rackconnect. It needs no bash-completion package: a cloud image may lack it.
+# bash completion for rackconnect. It does not use the bash-completion package, which cloud images
+# often lack.
 _rackconnect() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= word i
     for ((i = 1; i < COMP_CWORD; i++)); do

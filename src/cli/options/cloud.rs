@@ -18,7 +18,7 @@ pub const PROFILE: OptionSpec = OptionSpec {
         Some("NAME"),
         "The profile of credentials.toml to use",
         "A table of ~/.config/rackconnect/credentials.toml with username and api_key or password \
-         (or tenant_id and token), and perhaps tenant_id, region and identity_url.",
+         (or tenant_id and token), and optionally tenant_id, region and identity_url.",
     )
 };
 
@@ -33,7 +33,7 @@ pub const IDENTITY_URL: OptionSpec = OptionSpec {
         "identity-url",
         Some("URL"),
         "The URL of Rackspace Cloud Identity, version 2.0",
-        "Plain http is accepted for loopback addresses only.",
+        "Plain http is accepted only for loopback addresses.",
     )
 };
 
@@ -46,7 +46,7 @@ pub const PASSCODE_FD: OptionSpec = OptionSpec {
         "passcode-fd",
         Some("N"),
         "Read the passcode of multi-factor authentication from this file descriptor",
-        "Without it the terminal is asked.",
+        "Without it the passcode is read from the terminal.",
     )
 };
 
@@ -59,7 +59,7 @@ pub const NAME: OptionSpec = OptionSpec {
         "name",
         Some("REGEX"),
         "Only servers whose name matches this regular expression",
-        "It matches anywhere in the name; ^ and $ are its begin and its end.",
+        "It matches anywhere in the name; ^ and $ match its beginning and end.",
     )
 };
 
@@ -72,7 +72,7 @@ pub const RACKCONNECT: OptionSpec = OptionSpec {
         "rackconnect",
         Some("STATUS"),
         "Only servers with this automation status",
-        "none: those without one.",
+        "none: only servers without a status.",
     )
 };
 
@@ -87,7 +87,7 @@ pub const HOST: OptionSpec = OptionSpec {
 pub const ALL: OptionSpec = OptionSpec {
     commands: Only(&[]),
     cloud_commands: &[Wait],
-    ..option("all", None, "Wait for all servers that there are at the start", "")
+    ..option("all", None, "Wait for all servers that exist at the start", "")
 };
 
 /// `--any`

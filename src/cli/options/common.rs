@@ -12,7 +12,7 @@ use crate::cli::values;
 const API_COMMANDS: CommandSet =
     Except(&[GatewayConfirm, GatewayRollback, Hooks, Region, Completions, Man]);
 
-/// Those of them that have a deadline instead of a timeout.
+/// The commands that send requests and have a deadline instead of a timeout.
 const ONE_SHOT_COMMANDS: CommandSet =
     Except(&[GatewayConfirm, GatewayRollback, Wait, Hooks, Region, Completions, Man]);
 
@@ -38,7 +38,7 @@ pub(super) const CLOUD_COMMANDS: &[CloudCommand] = &[
     CloudCommand::Api,
 ];
 
-/// Those that answer at once.
+/// The commands of `cloud` that do not wait.
 const CLOUD_ONE_SHOT_COMMANDS: &[CloudCommand] = &[
     CloudCommand::Login,
     CloudCommand::Logout,
@@ -50,7 +50,7 @@ const CLOUD_ONE_SHOT_COMMANDS: &[CloudCommand] = &[
     CloudCommand::Api,
 ];
 
-/// Those that ask a region.
+/// The commands of `cloud` that send requests to a region.
 const CLOUD_REGION_COMMANDS: &[CloudCommand] = &[
     CloudCommand::Servers,
     CloudCommand::Status,
@@ -72,9 +72,9 @@ pub const REGION: OptionSpec = OptionSpec {
         "region",
         Some("CODE"),
         "The region of this server",
-        "One of dfw, hkg, iad, lon, ord and syd. For the cloud commands: the region whose servers are \
-         asked for, by default that of RAX_REGION or of the profile, else all; for cloud api: that of \
-         the service.",
+        "One of dfw, hkg, iad, lon, ord and syd. The cloud commands only use servers of this region; \
+         their default is RAX_REGION or the region of the profile, else all regions; for cloud api \
+         the region of the service.",
     )
 };
 
@@ -89,7 +89,7 @@ pub const ENDPOINT: OptionSpec = OptionSpec {
         "endpoint",
         Some("URL"),
         "The URL of the API",
-        "https://HOST[:PORT]. Plain http is accepted for loopback addresses only. User information, \
+        "https://HOST[:PORT]. Plain http is accepted only for loopback addresses. User information, \
          a query or a fragment is a usage error.",
     )
 };
@@ -148,7 +148,7 @@ pub const DEADLINE: OptionSpec = OptionSpec {
         "deadline",
         Some("DURATION"),
         "The time limit of the whole command",
-        "Waiting for the rate limit included. The default of facts is 5s; doctor never takes more \
+        "It includes waiting for the rate limit. The default of facts is 5s; doctor never takes more \
          than 10s.",
     )
 };
@@ -164,7 +164,7 @@ pub const STATE_DIR: OptionSpec = OptionSpec {
         "state-dir",
         Some("DIR"),
         "The directory of the shared rate limit and the gateway's undo journal",
-        "Root creates it. Without it each process keeps to 6 requests a minute by itself.",
+        "Root creates it. Without it each process is limited to 6 requests a minute.",
     )
 };
 
@@ -178,14 +178,14 @@ pub const CONFIG: OptionSpec = OptionSpec {
         "config",
         Some("FILE"),
         "The configuration file",
-        "TOML. A flag wins over the environment, and the environment over this file. The default \
-         file need not exist.",
+        "TOML. Flags take precedence over the environment, and the environment over this file. The \
+         default file need not exist.",
     )
 };
 
 /// `--quiet`
 pub const QUIET: OptionSpec =
-    OptionSpec { short: Some('q'), ..option("quiet", None, "Print errors only", "") };
+    OptionSpec { short: Some('q'), ..option("quiet", None, "Print only errors", "") };
 
 /// `--verbose`
 pub const VERBOSE: OptionSpec = OptionSpec {
@@ -193,7 +193,7 @@ pub const VERBOSE: OptionSpec = OptionSpec {
     ..option(
         "verbose",
         None,
-        "Print more; twice: everything",
+        "Print more; twice: print everything",
         "Without -q and -v, RACKCONNECT_LOG takes env_logger's filters.",
     )
 };

@@ -1,5 +1,6 @@
-//! The options: each with its environment variables, its key in the configuration file, its default
-//! and its help texts. Parsing, configuration, help, manual and completions read this table.
+//! The table of options: each with its environment variables, its key in the configuration file,
+//! its default and its help texts. Parser, configuration, help, manual and completions use this
+//! table.
 
 #[cfg(feature = "cloud")]
 mod cloud;

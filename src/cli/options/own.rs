@@ -1,4 +1,4 @@
-//! The options of single commands.
+//! The options of one command or a few.
 
 use super::spec::CommandSet::Only;
 use super::spec::{KeyType, OptionSpec, Visibility, option};
@@ -20,7 +20,7 @@ pub const CHECK: OptionSpec = OptionSpec {
     )
 };
 
-/// The values of `--format`, of one command or another.
+/// The values of `--format` of all commands.
 #[cfg(feature = "cloud")]
 const FORMATS: &[&str] = &["text", "json", "xml", "table", "names", "ansible"];
 #[cfg(not(feature = "cloud"))]
@@ -37,9 +37,9 @@ pub const FORMAT: OptionSpec = OptionSpec {
         "The format of the output",
         "status and gateway show: text, json or xml; details and features: json, xml or table. \
          Except for table, the API is asked for this format and the body is printed byte for byte \
-         (on a terminal with control characters escaped). region, doctor and gateway check: text \
-         or json, an object of their own. cloud catalog: table or json; cloud servers: table, json, \
-         names or ansible.",
+         (on a terminal with control characters escaped). region, doctor and gateway check: text, \
+         or json for the agent's own object. cloud catalog: table or json; cloud servers: table, \
+         json, names or ansible.",
     )
 };
 
@@ -52,17 +52,22 @@ pub const SOURCE: OptionSpec = OptionSpec {
         "source",
         Some("SOURCE"),
         "Read the status from the API or from xenstore",
-        "xenstore costs no request, needs root and a Xen guest, and cannot be combined with \
-         --format. Its status may be left over from before a rebuild. Exit codes with xenstore: 1 \
-         without xenstore, 3 if it has no status yet, 5 if it says that this is not a RackConnect \
-         v2 server, 8 if its value is not a status.",
+        "xenstore needs no request, but root and a Xen guest, and cannot be combined with --format. \
+         Its status may be left over from before a rebuild. Exit codes with xenstore: 1 if xenstore \
+         cannot be read, 3 if it has no status yet, 5 if it says that this is not a RackConnect v2 \
+         server, 8 if its value is not a status.",
     )
 };
 
 /// `--no-api`
 pub const NO_API: OptionSpec = OptionSpec {
     commands: Only(&[Facts]),
-    ..option("no-api", None, "Send no request to the API", "What only the API knows is null then.")
+    ..option(
+        "no-api",
+        None,
+        "Send no request to the API",
+        "Facts that only the API knows are null.",
+    )
 };
 
 /// `--for`
@@ -77,10 +82,9 @@ pub const FOR: OptionSpec = OptionSpec {
         Some("GOAL"),
         "What to wait for: deployed, gateway or managed",
         "deployed: the status DEPLOYED. gateway: a gateway is assigned, and its address is printed; \
-         FAILED and UNPROCESSABLE end the wait as usual (one request in five asks for the status). \
-         managed: DEPLOYED, and then the automation of Managed Operations, which runs after \
-         RackConnect's, is complete; exit code 4 if that fails, 5 if the account has no Managed \
-         Operations.",
+         FAILED and UNPROCESSABLE end the wait as usual (every fifth request asks for the status). \
+         managed: the status DEPLOYED, and after it the automation of Managed Operations is \
+         complete; exit code 4 if that fails, 5 if the account has no Managed Operations.",
     )
 };
 
@@ -112,8 +116,8 @@ pub const INTERVAL: OptionSpec = OptionSpec {
         "interval",
         Some("DURATION"),
         "The time between two requests",
-        "At least 3s; the default of cloud wait is 10s. Up to a tenth is added at random, so that servers that boot together do not \
-         send their requests together.",
+        "At least 3s; the default of cloud wait is 10s. A random part of up to a tenth is added, so \
+         that servers that boot together do not send their requests together.",
     )
 };
 
@@ -142,7 +146,7 @@ pub const THROUGH_FAILED: OptionSpec = OptionSpec {
         "through-failed",
         None,
         "Go on waiting after FAILED",
-        "Rackspace staff may repair a failed automation by hand; it becomes DEPLOYED then. Cannot \
+        "Rackspace staff may repair a failed automation by hand, after which it is DEPLOYED. Cannot \
          be combined with --ok-if failed.",
     )
 };
@@ -153,9 +157,9 @@ pub const ONLY: OptionSpec = OptionSpec {
     ..option(
         "only",
         Some("ID"),
-        "Run these checks only",
+        "Run only these checks",
         "An id, or its beginning up to a dot, such as automation.sshd. Can be given several times, \
-         or with commas.",
+         or as a list with commas.",
     )
 };
 
@@ -166,8 +170,9 @@ pub const LIST: OptionSpec = OptionSpec {
     ..option(
         "list",
         None,
-        "Print only the list: of checks, or the inventory",
-        "doctor lists its checks and examines nothing; cloud servers prints the inventory for Ansible.",
+        "Print a list: of the checks, or the inventory",
+        "doctor lists its checks and examines nothing; cloud servers prints the inventory for \
+         Ansible.",
     )
 };
 
@@ -178,7 +183,7 @@ pub const EXPLAIN: OptionSpec = OptionSpec {
         "explain",
         Some("ID"),
         "Print what a check means and how to repair what it finds",
-        "The same as under its id in doctor.md.",
+        "The text is the same as in doctor.md.",
     )
 };
 
@@ -188,10 +193,10 @@ pub const REPORT: OptionSpec = OptionSpec {
     ..option(
         "report",
         Some("FILE"),
-        "Also write everything into a file, for a support ticket",
-        "Every finding with its evidence, and the files it rests on. Passwords, keys and tokens are \
-         removed, addresses are not. Only its owner can read the file, and an existing one \
-         is never overwritten.",
+        "Also write a report to a file, for a support ticket",
+        "It has every finding with its evidence, and the files that were examined. Passwords, keys \
+         and tokens are removed, addresses are not. Only its owner can read the file, and an \
+         existing file is never overwritten.",
     )
 };
 
@@ -219,8 +224,8 @@ pub const HOOK_LIMIT: OptionSpec = OptionSpec {
         "limit",
         Some("DURATION"),
         "The time limit of each hook",
-        "At the limit the hook and everything that it has started receive SIGTERM, ten seconds \
-         later SIGKILL, and the hook has failed. 0 means no limit.",
+        "At the limit the hook and the processes that it has started receive SIGTERM, and SIGKILL \
+         ten seconds later, and the hook has failed. 0 means no limit.",
     )
 };
 
@@ -233,7 +238,7 @@ pub const STAMP_DIR: OptionSpec = OptionSpec {
         "stamp-dir",
         Some("DIR"),
         "The directory that records which hooks are done",
-        "It has to survive a reboot.",
+        "It must survive a reboot.",
     )
 };
 
@@ -256,8 +261,8 @@ pub const AS: OptionSpec = OptionSpec {
         "as",
         Some("MANAGER"),
         "Print configuration for a network manager",
-        "networkd, netplan, ifupdown or sysconfig. Nothing is written; put the text where the \
-         network of this server is configured.",
+        "networkd, netplan, ifupdown or sysconfig. It is only printed; comments in it say where it \
+         belongs.",
     )
 };
 
@@ -274,7 +279,7 @@ pub const FORCE: OptionSpec = OptionSpec {
         "force",
         None,
         "Set the gateway even if the automation may be setting it too",
-        "Whatever the status and the features are.",
+        "The status and the features are not checked.",
     )
 };
 
@@ -285,7 +290,7 @@ pub const WAIT: OptionSpec = OptionSpec {
         "wait",
         None,
         "Wait until a gateway is assigned and may be set",
-        "At most for --timeout; then exit code 124.",
+        "After --timeout it gives up, with exit code 124.",
     )
 };
 
@@ -309,8 +314,8 @@ pub const PROBE: OptionSpec = OptionSpec {
         "probe",
         Some("HOST[:PORT]"),
         "Undo the change if this host answers before it and not after it",
-        "By a TCP connection; without a port to 443, where a refused connection is an answer too. \
-         Can be given several times.",
+        "It is tried with a TCP connection. Without a port that is to 443, where a refused \
+         connection counts as an answer too. Can be given several times.",
     )
 };
 
@@ -323,7 +328,8 @@ pub const CONFIRM: OptionSpec = OptionSpec {
         "confirm",
         Some("DURATION"),
         "Undo the change unless it is confirmed within this time",
-        "By \"rackconnect gateway confirm\" in any session, or by Enter. A correct change can end \
-         the very session in which it is made. 0 means that no confirmation is needed.",
+        "Confirm with \"rackconnect gateway confirm\" in any session, or with Enter. Even a correct \
+         change can cut off the session in which it is made. 0 means that no confirmation is \
+         needed.",
     )
 };

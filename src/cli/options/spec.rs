@@ -1,4 +1,4 @@
-//! What an option is.
+//! The definition of an option.
 
 use crate::cli::commands::{CloudCommand, Command};
 use CommandSet::{All, Except, Only};
@@ -10,19 +10,19 @@ pub struct OptionSpec {
     pub long: &'static str,
     /// The short form.
     pub short: Option<char>,
-    /// What its value is called; none for a switch.
+    /// The name of its value in the help; none for a switch.
     pub value_name: Option<&'static str>,
-    /// The environment variables that set it, the first one first.
+    /// The environment variables that set it, in the order of precedence.
     pub env: &'static [&'static str],
     /// Its key in the configuration file, and the type of its value there.
     pub key: Option<(&'static str, KeyType)>,
-    /// What holds without it, as the help shows it.
+    /// The default, as the help shows it. If the option has a parser, the text that is parsed.
     pub default: &'static str,
     /// The commands that take it.
     pub commands: CommandSet,
-    /// The commands of `cloud` that take it besides.
+    /// The commands of `cloud` that take it.
     pub cloud_commands: &'static [CloudCommand],
-    /// The values that a completion offers.
+    /// The values that completions offer.
     pub possible_values: &'static [&'static str],
     /// Checks a value; the error is the end of a sentence. Every value is checked at the start,
     /// even one that will not be used.
@@ -38,7 +38,7 @@ pub struct OptionSpec {
 /// Whether an option is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visibility {
-    /// It is part of the interface.
+    /// It is shown.
     Shown,
     /// It is for tests.
     Hidden,
@@ -51,7 +51,7 @@ pub enum CommandSet {
     All,
     /// These.
     Only(&'static [Command]),
-    /// All but these. What most commands take is said in this way, so that a new command takes it.
+    /// All but these. A new command takes such an option without being listed.
     Except(&'static [Command]),
 }
 
@@ -92,13 +92,13 @@ impl OptionSpec {
         self.visibility == Visibility::Shown
     }
 
-    /// Whether it belongs to no command in particular.
+    /// Whether every command takes it.
     pub fn is_general(&self) -> bool {
         matches!(self.commands, All)
     }
 }
 
-/// An option that every command takes, with the usual values of what is rare.
+/// An option that every command takes, with the usual values of all other fields.
 pub(super) const fn option(
     long: &'static str,
     value_name: Option<&'static str>,

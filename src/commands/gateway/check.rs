@@ -25,7 +25,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
             comparison.lines().iter().try_for_each(|line| output::line(&escape_control(line)))?;
         }
     }
-    // What the kernel does is of use even if the API does not respond.
+    // The kernel's routes are shown even if the API does not respond.
     let gateway = answer?;
     if comparison.matches() {
         return Ok(Exit::Ok);

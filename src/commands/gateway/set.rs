@@ -47,7 +47,7 @@ fn report(outcome: SetOutcome, print: &dyn Fn(&str) -> Result<()>) -> Result<Exi
         }
         SetOutcome::Planned => {}
         SetOutcome::Set { gateway, link } => {
-            // The change is kept, whatever happens to the output.
+            // A failure to write does not change the outcome.
             let _ = print(&format!("set: {gateway} on {} is the default gateway", link.name));
             log::info!("{}", export::warning(Path::new("/"), &link));
         }
