@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_boot_namespace_or_user_is_ignored() {
+    fn a_record_of_another_boot_namespace_or_user_does_not_count() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::at(dir.path());
         for other in [
