@@ -1,20 +1,20 @@
-//! Live lines: at the bottom of the terminal, drawn anew again and again, and gone at the end.
+//! Live lines: at the bottom of the terminal, redrawn at each change, and erased at the end.
 //!
-//! The cursor stays at the end of the last one, so that a program that is killed leaves the lines as
-//! they are and the shell goes on below them.
+//! The cursor stays at the end of the last one, so that after a kill the lines stay and the shell
+//! continues below them.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{DEFAULT_WIDTH, escape_control, stderr};
 
-/// How many lines are live.
+/// The number of live lines on the screen.
 static LINES: AtomicUsize = AtomicUsize::new(0);
 
-/// Back to the first column, and the rest of the line erased (ECMA-48: EL).
+/// Returns to the first column and erases the line (ECMA-48: EL).
 const ERASE_LINE: &str = "\r\x1b[K";
 
-/// What erases the live lines, from now on none; nothing if there were none.
+/// Marks the live lines as gone, and returns the text that erases them; none if there were none.
 pub(super) fn take() -> Option<String> {
     let count = LINES.swap(0, Ordering::Relaxed);
     (count > 0).then(|| erase(count))
@@ -33,7 +33,7 @@ fn erase(lines: usize) -> String {
     }
 }
 
-/// Draws the one live line anew, cut off at the width of the terminal.
+/// Redraws the only live line, cut to the width of the terminal.
 pub fn live(line: &str) {
     let width = terminal_size::terminal_size_of(io::stderr())
         .map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0));
@@ -42,11 +42,11 @@ pub fn live(line: &str) {
     let _ = stderr::Stderr.write_all(text.as_bytes());
 }
 
-/// Everything from the cursor on erased (ECMA-48: ED).
+/// Erases everything from the cursor on (ECMA-48: ED).
 #[cfg(feature = "cloud")]
 const ERASE_BELOW: &str = "\x1b[J";
 
-/// From the last of several live lines to the first column of the first one (ECMA-48: CUU).
+/// Moves from the last live line to the beginning of the first one (ECMA-48: CUU).
 #[cfg(feature = "cloud")]
 fn to_the_first(lines: usize) -> String {
     match lines {
@@ -55,7 +55,7 @@ fn to_the_first(lines: usize) -> String {
     }
 }
 
-/// How many live lines the terminal has room for, below one line of the log.
+/// How many live lines fit on the terminal below one log message.
 #[cfg(feature = "cloud")]
 pub fn live_room() -> usize {
     const DEFAULT_HEIGHT: u16 = 24;
@@ -64,7 +64,7 @@ pub fn live_room() -> usize {
     usize::from(height).saturating_sub(1).max(1)
 }
 
-/// Draws the live lines anew, each cut off at the width of the terminal.
+/// Redraws the live lines, each cut to the width of the terminal.
 #[cfg(feature = "cloud")]
 pub fn live_lines(lines: &[String]) {
     let width = terminal_size::terminal_size_of(io::stderr())
@@ -72,39 +72,37 @@ pub fn live_lines(lines: &[String]) {
     // Line by line, so that nothing flickers.
     let lines: Vec<String> =
         lines.iter().map(|line| cut(&escape_control(line), width) + "\x1b[K").collect();
-    // What takes them away on a signal must not come between.
+    // So that a signal does not erase the lines between the two steps.
     let _lock = io::stderr().lock();
     let before = LINES.swap(lines.len(), Ordering::Relaxed);
     let text = format!("{}{}{ERASE_BELOW}", to_the_first(before), lines.join("\r\n"));
     let _ = stderr::Stderr.write_all(text.as_bytes());
 }
 
-/// A line that stays in front of the last column: a character there makes some terminals wrap.
+/// Cuts a line so that it does not reach the last column, where some terminals wrap.
 fn cut(line: &str, width: usize) -> String {
-    let room = width.saturating_sub(1);
-    if line.chars().count() <= room {
+    let columns = width.saturating_sub(1);
+    if line.chars().count() <= columns {
         return line.to_owned();
     }
-    let kept: String = line.chars().take(room.saturating_sub(1)).collect();
+    let kept: String = line.chars().take(columns.saturating_sub(1)).collect();
     kept + "…"
 }
 
-/// Takes the live lines away.
+/// Erases the live lines.
 pub fn end_live() {
     if let Some(erase) = take() {
         let _ = stderr::Stderr.write_all(erase.as_bytes());
     }
 }
 
-/// Takes the live lines away for good: nothing is written to standard error after it. For a program
-/// about to end.
+/// Erases the live lines, and keeps standard error locked, for a program that is about to end.
 pub fn end_live_for_good() {
     let mut stderr = io::stderr().lock();
     if let Some(erase) = take() {
         let _ = stderr.write_all(erase.as_bytes());
     }
-    // Never unlocked, so that no other thread draws them anew before the signal has ended the
-    // program.
+    // Otherwise another thread could redraw them before the signal has ended the program.
     std::mem::forget(stderr);
 }
 
@@ -112,7 +110,7 @@ pub fn end_live_for_good() {
 mod tests {
     use super::cut;
 
-    /// A stray last character stood at the edge of narrow terminals.
+    /// The last character of a line was left behind at the edge of narrow terminals.
     #[test]
     fn the_live_line_is_cut_in_front_of_the_last_column() {
         assert_eq!(cut("DEPLOYING, 7s so far", 40), "DEPLOYING, 7s so far");
