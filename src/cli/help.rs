@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::commands::{COMMANDS, Command, CommandSpec, WAIT_OUTCOMES};
-use super::options::{OPTIONS, OptionSpec};
+use super::options::{OptionSpec, option_specs};
 use super::parser::{HelpLength, HelpTopic};
 use crate::exit;
 
@@ -171,7 +171,7 @@ impl Help {
 
 /// The options that are shown.
 fn shown() -> impl Iterator<Item = &'static OptionSpec> {
-    OPTIONS.iter().copied().filter(|option| option.is_shown())
+    option_specs().filter(|option| option.is_shown())
 }
 
 /// The full description of an option, as sentences.
@@ -244,7 +244,7 @@ mod tests {
         for option in shown() {
             assert!(whole.contains(&format!("--{}", option.long)), "{}", option.long);
         }
-        for option in OPTIONS.iter().filter(|option| !option.is_shown()) {
+        for option in option_specs().filter(|option| !option.is_shown()) {
             assert!(!whole.contains(&format!("--{}", option.long)), "{}", option.long);
         }
         for (code, _) in exit::MEANINGS {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::help::{ABOUT, sentences};
-use super::{COMMANDS, OPTIONS, OptionSpec};
+use super::{COMMANDS, OptionSpec, option_specs};
 use crate::exit;
 use crate::ui::enumerate;
 
@@ -16,7 +16,7 @@ const TEMPLATE: &str = include_str!("man.template");
 /// The page.
 pub fn page() -> String {
     let keys: Vec<&str> =
-        OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key).collect();
+        option_specs().filter_map(|option| option.key).map(|(key, _)| key).collect();
     [
         ("{date}", DATE.to_owned()),
         ("{version}", env!("CARGO_PKG_VERSION").to_owned()),
@@ -45,7 +45,7 @@ fn commands() -> String {
 
 fn options() -> String {
     let mut out = String::new();
-    for option in OPTIONS.iter().filter(|option| option.is_shown()) {
+    for option in option_specs().filter(|option| option.is_shown()) {
         let (text, commands) = (escape(&sentences(option)), escape(&applies_to(option)));
         let _ = writeln!(out, ".TP\n{}\n{text}{commands}", name(option));
     }
@@ -62,7 +62,7 @@ fn exit_status() -> String {
 
 fn environment() -> String {
     let mut out = String::new();
-    for option in OPTIONS {
+    for option in option_specs() {
         for variable in option.env {
             let flag = escape(option.long);
             let _ = writeln!(out, ".TP\n.B {variable}\nThe same as \\fB\\-\\-{flag}\\fR.");
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn every_option_is_in_it_and_no_line_is_an_accidental_request() {
         let page = page();
-        for option in OPTIONS.iter().filter(|option| option.is_shown()) {
+        for option in option_specs().filter(|option| option.is_shown()) {
             assert!(page.contains(&format!("\\-\\-{}", escape(option.long))), "{}", option.long);
         }
         const REQUESTS: [&str; 8] = [".TH", ".SH", ".TP", ".IP", ".PP", ".B", ".I", ".RI"];

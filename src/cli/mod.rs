@@ -9,5 +9,5 @@ mod parser;
 pub mod values;
 
 pub use commands::{COMMANDS, CloudCommand, Command, CommandSpec};
-pub use options::{OPTIONS, OptionSpec};
+pub use options::{OPTIONS, OptionSpec, option_specs};
 pub use parser::{Arguments, HelpLength, HelpTopic, Invocation, parse, similar, verbosity};

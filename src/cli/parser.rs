@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use lexopt::{Arg, Parser, ValueExt};
 
 use super::commands::{COMMANDS, CloudCommand, Command, CommandSpec};
-use super::options::{self, OPTIONS, OptionSpec};
+use super::options::{self, OptionSpec, option_specs};
 use crate::error::{Error, Result};
 use crate::ui::{self, Verbosity};
 
@@ -169,17 +169,15 @@ fn value_of(parser: &mut Parser, option: &OptionSpec, name: &str) -> Result<Stri
 }
 
 fn by_name(name: &str) -> Result<&'static OptionSpec> {
-    let found = OPTIONS.iter().find(|option| option.long == name);
-    found.copied().ok_or_else(|| {
-        let names = OPTIONS.iter().map(|option| option.long);
+    option_specs().find(|option| option.long == name).ok_or_else(|| {
+        let names = option_specs().map(|option| option.long);
         Error::usage(format!("unknown option --{name}{}", hint(name, names, "--")))
     })
 }
 
 fn by_letter(letter: char) -> Result<&'static OptionSpec> {
-    let found = OPTIONS.iter().find(|option| option.short == Some(letter));
-    found
-        .copied()
+    option_specs()
+        .find(|option| option.short == Some(letter))
         .ok_or_else(|| Error::usage(format!("unknown option -{letter} (see rackconnect --help)")))
 }
 

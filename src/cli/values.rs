@@ -131,11 +131,6 @@ pub fn endpoint(value: &str) -> Result<Endpoint, String> {
     Endpoint::parse(value)
 }
 
-/// A duration.
-pub fn duration(value: &str) -> Result<Duration, String> {
-    duration::parse(value)
-}
-
 /// A duration; none if it is zero.
 pub fn optional_duration(value: &str) -> Result<Option<Duration>, String> {
     let duration = duration::parse(value)?;

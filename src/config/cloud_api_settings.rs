@@ -6,7 +6,7 @@ use ureq::http::{HeaderName, HeaderValue, Method};
 
 use super::cloud_settings::{CloudSettings, NO_DEADLINE};
 use super::sources::Sources;
-use crate::cli::{options, values};
+use crate::cli::options;
 use crate::clock::BootInstant;
 use crate::error::{Error, Result};
 use crate::model::DataSource;
@@ -104,10 +104,10 @@ impl CloudApiSettings {
             Some(path) => BodyTarget::File(PathBuf::from(path)),
         };
         let cloud = CloudSettings::resolve(sources)?;
-        let deadline = sources.given(&options::DEADLINE, values::positive_duration)?;
+        let deadline = sources.given(&options::DEADLINE)?;
         let mut settings = CloudApiSettings {
             end: cloud.end,
-            headers: sources.all(&options::HEADER, values::header)?,
+            headers: sources.all(&options::HEADER)?,
             // There is nothing else to see.
             shows_head: sources.has(&options::INCLUDE) || method == Method::HEAD,
             service: service.clone(),
@@ -131,8 +131,8 @@ impl CloudApiSettings {
 }
 
 fn body(sources: &Sources) -> Result<BodySource> {
-    let data = sources.given(&options::DATA, values::data)?;
-    match (data, sources.given(&options::UPLOAD, values::path)?) {
+    let data = sources.given(&options::DATA)?;
+    match (data, sources.given(&options::UPLOAD)?) {
         (None, None) => Ok(BodySource::None),
         (Some(data), None) => Ok(BodySource::Data(data.value)),
         (None, Some(path)) => Ok(BodySource::Upload(path.value)),

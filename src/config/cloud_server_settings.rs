@@ -7,23 +7,23 @@ use regex_lite::Regex;
 use super::cloud_settings::{CloudSettings, NO_DEADLINE};
 use super::settings::{ok_if, wait_timeout};
 use super::sources::Sources;
-use crate::cli::{options, values};
+use crate::cli::options;
 use crate::clock::BootInstant;
 use crate::error::{Error, Result};
 use crate::model::{Goal, OkIf};
 use crate::ui;
 
-/// The time between two lists. The limit is a thousand a minute for the whole account.
+/// The time between two lists. The account may send a thousand requests a minute.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The servers of a command.
+/// The servers that a command is about.
 #[derive(Clone, Debug)]
 pub enum ServerSelection {
-    /// These, by id or name.
+    /// The servers with these ids or names.
     Named(Vec<String>),
-    /// Those whose name matches.
+    /// The servers whose name matches.
     Matching(Regex),
-    /// All.
+    /// All servers.
     All,
 }
 
@@ -54,9 +54,9 @@ pub enum ServersFormat {
 pub struct ServersSettings {
     /// The account.
     pub cloud: CloudSettings,
-    /// All, or those whose name matches.
+    /// The servers to list.
     pub selection: ServerSelection,
-    /// The automation status that they have.
+    /// Only servers with this automation status.
     pub status: Option<String>,
     /// How they are shown.
     pub format: ServersFormat,
@@ -103,7 +103,7 @@ impl ServersSettings {
 }
 
 fn matching(sources: &Sources) -> Result<Option<Regex>> {
-    Ok(sources.given(&options::NAME, values::regex)?.map(|given| given.value))
+    Ok(sources.given(&options::NAME)?.map(|given| given.value))
 }
 
 /// The settings of `cloud status` and `cloud facts`.
@@ -164,7 +164,7 @@ impl CloudWaitSettings {
             ([_, ..], None, false) => ServerSelection::Named(operands.to_vec()),
             _ => return Err(Error::usage("give one of: SERVER..., --name REGEX, --all")),
         };
-        let goal = sources.value(&options::FOR, values::goal)?.value;
+        let goal = sources.value(&options::FOR)?.value;
         if goal == Goal::Gateway {
             return Err(Error::usage(
                 "--for gateway: Cloud Servers does not know the gateway; use rackconnect wait on \
@@ -174,16 +174,15 @@ impl CloudWaitSettings {
         let mut cloud = CloudSettings::resolve(sources)?;
         let end = wait_timeout(sources)?.value.map(|timeout| cloud.started + timeout);
         cloud.end = end.unwrap_or(cloud.started + NO_DEADLINE);
-        let interval = sources.given(&options::INTERVAL, values::interval)?;
-        let through_failed = sources.has(&options::THROUGH_FAILED);
+        let interval = sources.given(&options::INTERVAL)?;
         Ok(CloudWaitSettings {
             cloud,
             selection,
             goal,
             interval: interval.map_or(DEFAULT_INTERVAL, |interval| interval.value),
             end,
-            ok_if: ok_if(sources, through_failed)?,
-            through_failed,
+            ok_if: ok_if(sources)?,
+            through_failed: sources.has(&options::THROUGH_FAILED),
             any: sources.has(&options::ANY),
             is_watched: ui::is_watched() && log::log_enabled!(log::Level::Info),
         })

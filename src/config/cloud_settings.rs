@@ -5,27 +5,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::credentials::{self, Credentials, Profile};
-use super::origin::Setting;
+use super::origin::{Origin, Setting};
 use super::sources::Sources;
 use crate::cli::{options, values};
 use crate::clock::BootInstant;
 use crate::error::{Error, Result};
 
-/// The time limit of what has none.
+/// A time limit for requests that have none.
 pub(super) const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// What every `cloud` command needs.
+/// The settings that every `cloud` command has.
 #[derive(Clone, Debug)]
 pub struct CloudSettings {
     /// When the command started.
     pub started: BootInstant,
-    /// When a command has to be done that answers at once.
+    /// The deadline of a command that does not wait.
     pub end: BootInstant,
     /// Identity's URL, with the version.
     pub identity_url: String,
-    /// Who asks.
+    /// The credentials.
     pub credentials: Credentials,
-    /// The region, as the catalog writes it; none: all.
+    /// The region as in the catalog; none for all regions.
     pub region: Option<String>,
     /// The file with the only certificates that are trusted.
     pub ca_file: Option<Setting<PathBuf>>,
@@ -33,9 +33,9 @@ pub struct CloudSettings {
     pub connect_timeout: Duration,
     /// The time limit of a whole request.
     pub request_timeout: Duration,
-    /// Where tokens are cached; none if there is no home.
+    /// The directory of cached tokens; none without a home directory.
     pub cache_dir: Option<PathBuf>,
-    /// The descriptor that a passcode is read from.
+    /// The file descriptor from which a passcode is read.
     pub passcode_fd: Option<u32>,
 }
 
@@ -46,11 +46,11 @@ impl CloudSettings {
     /// A value is invalid, or the credentials cannot be read.
     pub fn resolve(sources: &Sources) -> Result<CloudSettings> {
         let started = BootInstant::now();
-        let profile = sources.given(&options::PROFILE, values::name)?;
+        let profile = sources.given(&options::PROFILE)?;
         let name = profile.as_ref().map(|profile| profile.value.as_str());
         let Profile { credentials, region, identity_url } = credentials::find(name)?;
-        let given = sources.given(&options::IDENTITY_URL, values::identity_url)?;
-        // A profile that is named is for its own Identity; otherwise the environment wins.
+        let given = sources.given(&options::IDENTITY_URL)?;
+        // The URL of a profile that was named takes precedence over the environment.
         let identity_url = match (given, identity_url) {
             (Some(given), Some(of_profile)) if name.is_some() && !is_flag(&given) => of_profile,
             (Some(given), _) => given.value,
@@ -60,35 +60,32 @@ impl CloudSettings {
         let identity_url = values::identity_url(&identity_url)
             .map_err(|err| Error::usage(format!("identity_url: {err}")))?;
         let region = sources.flag(&options::REGION).map(str::to_owned).or(region);
-        let deadline = sources.value(&options::DEADLINE, values::positive_duration)?;
+        let deadline = sources.value(&options::DEADLINE)?;
         Ok(CloudSettings {
             started,
             end: started + deadline.value,
             identity_url,
             credentials,
             region: region.map(|region| region.to_ascii_uppercase()),
-            ca_file: sources.given(&options::CA_FILE, values::path)?,
-            connect_timeout: sources
-                .value(&options::CONNECT_TIMEOUT, values::positive_duration)?
-                .value,
+            ca_file: sources.given(&options::CA_FILE)?,
+            connect_timeout: sources.value(&options::CONNECT_TIMEOUT)?.value,
             request_timeout: request_timeout(sources)?,
             cache_dir: cache_dir(),
-            passcode_fd: sources
-                .given(&options::PASSCODE_FD, values::descriptor)?
-                .map(|fd| fd.value),
+            passcode_fd: sources.given(&options::PASSCODE_FD)?.map(|fd| fd.value),
         })
     }
 }
 
-/// The request timeout. A page of a thousand servers takes longer than the API's one word.
+/// The request timeout. Its default is longer than for the API, because a page has up to a thousand
+/// servers.
 fn request_timeout(sources: &Sources) -> Result<Duration> {
     const DEFAULT: Duration = Duration::from_secs(60);
-    let given = sources.given(&options::REQUEST_TIMEOUT, values::positive_duration)?;
+    let given = sources.given(&options::REQUEST_TIMEOUT)?;
     Ok(given.map_or(DEFAULT, |given| given.value))
 }
 
 fn is_flag<T>(setting: &Setting<T>) -> bool {
-    matches!(setting.origin, super::origin::Origin::Flag(_))
+    matches!(setting.origin, Origin::Flag(_))
 }
 
 fn cache_dir() -> Option<PathBuf> {

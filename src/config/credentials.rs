@@ -1,4 +1,4 @@
-//! Credentials of Rackspace Cloud Identity: from the environment, or a profile of
+//! Credentials for Rackspace Cloud Identity: from the environment, or from a profile in
 //! `~/.config/rackconnect/credentials.toml`. Never from the command line, which every user of the
 //! machine can read.
 
@@ -14,7 +14,7 @@ use crate::state::file;
 /// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// The variables of each value. The first of Rackspace's own tools, the others of OpenStack's.
+/// The variables of each value: first that of Rackspace's own tools, then those of OpenStack's.
 const USERNAME: &[&str] = &["RAX_USERNAME", "OS_USERNAME"];
 const API_KEY: &[&str] = &["RAX_API_KEY"];
 const PASSWORD: &[&str] = &["RAX_PASSWORD", "OS_PASSWORD"];
@@ -23,24 +23,24 @@ const TENANT_ID: &[&str] = &["RAX_TENANT_ID", "OS_TENANT_ID", "OS_PROJECT_ID"];
 const TENANT_NAME: &[&str] = &["OS_TENANT_NAME", "OS_PROJECT_NAME"];
 const REGION: &[&str] = &["RAX_REGION", "OS_REGION_NAME"];
 
-/// The variables with secrets in them, which no child process inherits.
+/// The variables with secrets, which are removed from the environment of child processes.
 pub const SECRET_VARIABLES: [&str; 5] =
     ["RAX_API_KEY", "RAX_PASSWORD", "OS_PASSWORD", "RAX_TOKEN", "OS_TOKEN"];
 
-/// What proves who the user is.
+/// The proof of the user's identity.
 #[derive(Clone, Debug)]
 pub enum Proof {
     /// An API key.
     ApiKey(Secret),
     /// A password.
     Password(Secret),
-    /// A token of another program, which is exchanged for one of the tenant.
+    /// A token from another program, which is exchanged for one of the tenant.
     Token(Secret),
-    /// Nothing yet: a password is asked on the terminal.
+    /// None: a password is read from the terminal.
     Ask,
 }
 
-/// Which account of a user.
+/// An account of the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tenant {
     /// By its number.
@@ -49,10 +49,10 @@ pub enum Tenant {
     Name(String),
 }
 
-/// Who authenticates, and how.
+/// A user and the proof of the user's identity.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The user; none if the terminal is to be asked, or a token says it.
+    /// The user name; none if it is read from the terminal, or implied by a token.
     pub username: Option<String>,
     /// The proof.
     pub proof: Proof,
@@ -60,7 +60,7 @@ pub struct Credentials {
     pub tenant: Option<Tenant>,
 }
 
-/// A set of credentials with what else a profile or the environment names.
+/// Credentials, and the other settings of a profile or of the environment.
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// The credentials.
@@ -89,8 +89,8 @@ impl Values<'_> {
     }
 }
 
-/// The credentials to use: those of the profile that is named; else those of the environment, if
-/// it has any; else the profile `default`; else what the terminal is asked for.
+/// Finds the credentials: those of the profile `named`; else those of the environment; else those
+/// of the profile `default`. Without any of them they are read from the terminal later.
 ///
 /// # Errors
 /// The file is not private, is not TOML, or has no such profile; or the credentials are incomplete.
@@ -100,7 +100,7 @@ pub fn find(named: Option<&str>) -> Result<Profile> {
         || environment.credentials.username.is_some();
     let mut profile = match (named, is_in_environment) {
         (None, true) => environment.clone(),
-        _ => match from_file(named.unwrap_or("default"), named.is_some())? {
+        _ => match from_file(named)? {
             Some(profile) => profile,
             None => environment.clone(),
         },
@@ -116,7 +116,7 @@ fn check(credentials: &Credentials) -> Result<()> {
             "a token needs the account it is for: set RAX_TENANT_ID (tenant_id in a profile)",
         )),
         (Proof::ApiKey(_) | Proof::Password(_), None, _) => Err(Error::usage(
-            "the credentials are without a user: set RAX_USERNAME (username in a profile)",
+            "the credentials have no user name: set RAX_USERNAME (username in a profile)",
         )),
         _ => Ok(()),
     }
@@ -136,7 +136,7 @@ fn variable(name: &str) -> Option<String> {
     names.iter().find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
-/// The file, if there is a home.
+/// The path of the file; none without a home directory.
 fn path() -> Option<PathBuf> {
     let config = match env::var_os("XDG_CONFIG_HOME").filter(|dir| !dir.is_empty()) {
         Some(dir) => PathBuf::from(dir),
@@ -145,11 +145,13 @@ fn path() -> Option<PathBuf> {
     Some(config.join("rackconnect/credentials.toml"))
 }
 
-fn from_file(name: &str, is_required: bool) -> Result<Option<Profile>> {
+/// The profile `named`, which has to exist, or else the profile `default`, if there is one.
+fn from_file(named: Option<&str>) -> Result<Option<Profile>> {
+    let name = named.unwrap_or("default");
     let Some(path) = path() else {
-        return match is_required {
-            true => Err(Error::usage("--profile needs a home directory: set HOME")),
-            false => Ok(None),
+        return match named {
+            Some(_) => Err(Error::usage("--profile needs a home directory: set HOME")),
+            None => Ok(None),
         };
     };
     let wrong = |reason: String| {
@@ -157,12 +159,12 @@ fn from_file(name: &str, is_required: bool) -> Result<Option<Profile>> {
     };
     let bytes = match file::read_private(&path, MAX_FILE_BYTES) {
         Ok(bytes) => zeroize::Zeroizing::new(bytes),
-        Err(err) if err.is_not_found() && !is_required => return Ok(None),
+        Err(err) if err.is_not_found() && named.is_none() => return Ok(None),
         Err(err) => return wrong(err.to_string()),
     };
     let Ok(text) = std::str::from_utf8(&bytes) else { return wrong("is not UTF-8".to_owned()) };
     match profile_in(text, name) {
-        Ok(None) if is_required => wrong(format!("has no profile [{name}]")),
+        Ok(None) if named.is_some() => wrong(format!("has no profile [{name}]")),
         Ok(profile) => Ok(profile),
         Err(reason) => wrong(reason),
     }
@@ -180,7 +182,7 @@ const KEYS: [&str; 8] = [
     "identity_url",
 ];
 
-/// A profile of the file's text. No error repeats a part of the text: it could be a secret.
+/// A profile in the text of the file. Errors repeat no part of the text, which could be a secret.
 fn profile_in(text: &str, name: &str) -> Result<Option<Profile>, String> {
     let mut document = toml_span::parse(text).map_err(|err| {
         let before = text.as_bytes().iter().take(err.span.start);
@@ -190,13 +192,14 @@ fn profile_in(text: &str, name: &str) -> Result<Option<Profile>, String> {
     let ValueInner::Table(mut profiles) = document.take() else { return Ok(None) };
     let Some(mut profile) = profiles.remove(name) else { return Ok(None) };
     let ValueInner::Table(mut profile) = profile.take() else {
-        return Err(format!("has {name} as a value: a profile is a table, [{name}]"));
+        return Err(format!("has a value {name}, but a profile is a table, [{name}]"));
     };
     let mut found: Vec<(&str, String)> = Vec::new();
     for key in KEYS {
         if let Some(mut value) = profile.remove(key) {
             let text = text_of(&mut value);
-            let text = text.ok_or_else(|| format!("has a {key} in [{name}] that is no string"))?;
+            let text =
+                text.ok_or_else(|| format!("has a {key} in [{name}] that is not a string"))?;
             found.push((key, text));
         }
     }
@@ -215,7 +218,7 @@ fn profile_in(text: &str, name: &str) -> Result<Option<Profile>, String> {
     Ok(Some(profile))
 }
 
-/// A string; or a number, as an account number may be written.
+/// A string or a number, since an account number may be written without quotes.
 fn text_of(value: &mut Value<'_>) -> Option<String> {
     match value.take() {
         ValueInner::String(text) => Some(text.into_owned()),
@@ -244,7 +247,6 @@ mod tests {
         assert!(profile_in(TEXT, "us").unwrap().is_none());
     }
 
-    /// An error message must not show a line of the file.
     #[test]
     fn errors_show_no_secret() {
         for text in [

@@ -1,4 +1,4 @@
-//! The configuration file: TOML, read whole and checked before anything is done.
+//! Reads and checks the configuration file.
 
 use std::path::Path;
 
@@ -6,25 +6,25 @@ use toml_span::Span;
 use toml_span::value::{Value, ValueInner};
 
 use crate::cli::options::KeyType;
-use crate::cli::{OPTIONS, similar};
+use crate::cli::{OPTIONS, option_specs, similar};
 use crate::error::{Error, Result};
 use crate::state::file::{self, Links};
 
 /// The largest file that is read.
 const MAX_CONFIG_BYTES: u64 = 64 * 1024;
 
-/// One key of the file.
+/// A key of the file and its value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// Its value, in the form that a flag would have.
+    /// Its value, as the text that its flag would have.
     pub value: String,
-    /// The line it is on.
+    /// The line number.
     pub line: usize,
 }
 
-/// Reads the file. `named_by`: the flag or variable that names it; the default file need not exist.
+/// Reads the file. `named_by`: the flag or variable that names it. The default file need not exist.
 ///
 /// # Errors
 /// It cannot be read, is not TOML, or holds an impossible value.
@@ -49,7 +49,7 @@ pub fn read_leniently(path: &Path) -> Vec<Entry> {
     }
 }
 
-/// Reads an invalid TOML file line by line, up to the first table.
+/// Reads the valid lines of a file that is not valid TOML, up to the first table.
 pub(crate) fn entries_by_line(name: &str, text: &str) -> Vec<Entry> {
     let lines =
         text.lines().enumerate().take_while(|(_, line)| !line.trim_start().starts_with('['));
@@ -72,7 +72,7 @@ fn text(path: &Path, named_by: Option<&str>) -> Result<String> {
     }
 }
 
-/// Its keys, each of them good or not.
+/// Parses the file. An entry with an invalid value is an error; an unknown key is only a warning.
 pub(crate) fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
     let line = |span: Span| {
         text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
@@ -86,19 +86,19 @@ pub(crate) fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
     for (key, mut value) in table {
         let here = line(key.span);
         let key = key.name.into_owned();
-        let Some((option, key_type)) = OPTIONS.iter().find_map(|option| match option.key {
+        let Some((option, key_type)) = OPTIONS.iter().find_map(|option| match option.spec().key {
             Some((known, key_type)) if known == key => Some((option, key_type)),
             _ => None,
         }) else {
-            let keys = OPTIONS.iter().filter_map(|option| option.key).map(|(key, _)| key);
+            let keys = option_specs().filter_map(|option| option.key).map(|(key, _)| key);
             let hint = similar(&key, keys)
                 .map_or(String::new(), |known| format!(": did you mean {known}?"));
             log::warn!("{name}:{here}: unknown key {key:?}{hint}");
             continue;
         };
-        let good =
-            as_flag(&mut value, key_type).and_then(|value| (option.check)(&value).map(|()| value));
-        entries.push(match good {
+        let checked =
+            as_flag(&mut value, key_type).and_then(|value| option.check(&value).map(|()| value));
+        entries.push(match checked {
             Ok(value) => Ok(Entry { key, value, line: here }),
             Err(err) => Err(Error::usage(format!("{name}:{here}: {key}: {err}"))),
         });
@@ -106,7 +106,7 @@ pub(crate) fn entries(name: &str, text: &str) -> Result<Vec<Result<Entry>>> {
     Ok(entries)
 }
 
-/// A value as its flag would take it.
+/// Converts a value to the text that its flag would have.
 fn as_flag(value: &mut Value<'_>, key_type: KeyType) -> Result<String, String> {
     let inner = value.take();
     let found = inner.type_str();
@@ -126,7 +126,7 @@ fn as_flag(value: &mut Value<'_>, key_type: KeyType) -> Result<String, String> {
     }
 }
 
-/// A message of toml-span without its end, which is a position in bytes.
+/// A message of toml-span without the byte position at its end.
 fn sentence(err: &str) -> &str {
     err.split(" (at ").next().unwrap_or(err)
 }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn values_become_what_a_flag_would_be() {
+    fn values_become_the_text_of_a_flag() {
         let text = "# comment\nregion = \"dfw\"\n\nwait_interval = 7\nwait_timeout = 90.5\nconnect_timeout = '1500ms'\n\
                     wait_ok_if = [\n  \"failed\",\n  'unprocessable' ]\nunknown = 1\n[table]\nregion = 'syd'\n";
         let mut found = read(text).unwrap();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_of_a_file_that_is_no_toml() {
+    fn the_valid_lines_of_an_invalid_file_are_read() {
         let text = "region = dfw\nregion = 'iad'\n state_dir = \"/srv/x\" # here\r\n[table\nstate_dir = 'y'\n";
         let found = entries_by_line("config.toml", text);
         let entry = |key: &str, value: &str, line| Entry {

@@ -1,4 +1,4 @@
-//! `--format`: what the API is asked for, and how its response is shown.
+//! `--format`: the format of the API's response, and of the output.
 
 use super::sources::Sources;
 use crate::cli::options;
@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 use crate::model::{Format, Operation};
 use crate::ui::output;
 
-/// How `details` and `features` show the API's response.
+/// How `details` and `features` print the API's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
     /// As a table.
     Table,
-    /// As the API's JSON, on lines of its own.
+    /// As the API's JSON, with a newline at the end.
     Json,
     /// As the API's body in the requested format, byte for byte.
     Body(Format),
@@ -27,7 +27,7 @@ impl OutputFormat {
     }
 }
 
-/// How a command shows an object of its own.
+/// How a command prints its own object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlainFormat {
     /// As text.
@@ -36,7 +36,8 @@ pub enum PlainFormat {
     Json,
 }
 
-/// How the response to `operation` is shown: as `--format` says, else as suits standard output.
+/// How the response to `operation` is printed: according to `--format`, else as a table on a
+/// terminal and as JSON otherwise.
 ///
 /// # Errors
 /// The operation does not have the format.
@@ -49,7 +50,7 @@ pub(super) fn output_format(sources: &Sources, operation: Operation) -> Result<O
     }
 }
 
-/// The format of the API that has that name.
+/// The API's format with this name.
 ///
 /// # Errors
 /// The operation does not have the format.
@@ -65,7 +66,7 @@ pub(super) fn api_format(name: &str, operation: Operation) -> Result<Format> {
     Err(unsupported(name, &names))
 }
 
-/// How an object of the command's own is shown; text unless `--format json` is given.
+/// How a command prints its own object: as text unless `--format json` is given.
 ///
 /// # Errors
 /// There is no such format.
@@ -81,7 +82,7 @@ fn unsupported(name: &str, names: &[&str]) -> Error {
     Error::usage(format!("--format: {name:?} is not supported here ({})", names.join(", ")))
 }
 
-/// How a list of the program's own is shown.
+/// How a command prints its own list.
 #[cfg(feature = "cloud")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFormat {
@@ -93,7 +94,7 @@ pub enum TableFormat {
 
 #[cfg(feature = "cloud")]
 impl TableFormat {
-    /// As `--format` says; in columns without it.
+    /// According to `--format`; in columns without it.
     ///
     /// # Errors
     /// There is no such format.

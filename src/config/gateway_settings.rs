@@ -8,22 +8,22 @@ use super::format::{PlainFormat, api_format, plain_format};
 use super::origin::Setting;
 use super::settings::{OneShotSettings, state_dir, wait_timeout};
 use super::sources::Sources;
-use crate::cli::{options, values};
+use crate::cli::options;
 use crate::clock::BootInstant;
 use crate::error::{Error, Result};
 use crate::model::{Format, NetworkManager, Operation, Probe};
 
-/// How long a person on a terminal has to confirm unless told otherwise.
+/// The default of `--confirm` on a terminal.
 const DEFAULT_CONFIRM: Duration = Duration::from_secs(60);
 
-/// How `gateway show` shows the address.
+/// How `gateway show` prints the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShowFormat {
-    /// The address on a line.
+    /// As a line.
     Address,
-    /// The API's body in this format.
+    /// As the API's body in this format.
     Body(Format),
-    /// Configuration for a network manager.
+    /// As configuration for a network manager.
     Export(NetworkManager),
 }
 
@@ -32,7 +32,7 @@ pub enum ShowFormat {
 pub struct ShowSettings {
     /// The API and the deadline.
     pub one_shot: OneShotSettings,
-    /// How the address is shown.
+    /// How the address is printed.
     pub format: ShowFormat,
     /// The interface of the gateway.
     pub interface: Option<Setting<String>>,
@@ -44,7 +44,7 @@ impl ShowSettings {
     /// # Errors
     /// A value is invalid, or two exclude each other.
     pub fn resolve(sources: &Sources) -> Result<ShowSettings> {
-        let manager = sources.given(&options::AS, values::network_manager)?;
+        let manager = sources.given(&options::AS)?;
         let format = match (sources.flag(&options::FORMAT), manager) {
             (None, None) => ShowFormat::Address,
             (Some(name), None) => ShowFormat::Body(api_format(name, Operation::Gateway)?),
@@ -72,7 +72,7 @@ pub struct CheckSettings {
     pub one_shot: OneShotSettings,
     /// The interface of the gateway.
     pub interface: Option<Setting<String>>,
-    /// How the comparison is shown.
+    /// How the comparison is printed.
     pub format: PlainFormat,
 }
 
@@ -88,7 +88,7 @@ impl CheckSettings {
     }
 }
 
-/// What `gateway set --wait` adds.
+/// The settings of `gateway set --wait`.
 #[derive(Clone, Copy, Debug)]
 pub struct SetWait {
     /// The time between two requests.
@@ -110,11 +110,11 @@ pub struct SetSettings {
     pub probes: Vec<Probe>,
     /// How long a change waits for its confirmation; none if it needs none.
     pub confirm: Option<Duration>,
-    /// Whether the status and the features do not matter.
+    /// Whether to ignore the status and the features.
     pub force: bool,
-    /// Whether only the plan is printed.
+    /// Whether to print only the plan.
     pub dry_run: bool,
-    /// Whether a gateway is waited for.
+    /// Whether, and how, to wait for a gateway.
     pub wait: Option<SetWait>,
 }
 
@@ -128,15 +128,15 @@ impl SetSettings {
         let wait = match sources.has(&options::WAIT) {
             false => None,
             true => Some(SetWait {
-                interval: sources.value(&options::INTERVAL, values::interval)?.value,
+                interval: sources.value(&options::INTERVAL)?.value,
                 end: wait_timeout(sources)?.value.map(|timeout| one_shot.api.started + timeout),
             }),
         };
         Ok(SetSettings {
             one_shot,
             interface: interface(sources)?,
-            keep_old_metric: sources.given(&options::KEEP_OLD_METRIC, values::metric)?,
-            probes: sources.all(&options::PROBE, Probe::parse)?,
+            keep_old_metric: sources.given(&options::KEEP_OLD_METRIC)?,
+            probes: sources.all(&options::PROBE)?,
             confirm: confirm(sources)?,
             force: sources.has(&options::FORCE),
             dry_run: sources.has(&options::DRY_RUN),
@@ -148,7 +148,7 @@ impl SetSettings {
 /// The settings of `gateway keep`.
 #[derive(Debug)]
 pub struct KeepSettings {
-    /// The API, and the time limit of each question.
+    /// The API, and the time limit of each request.
     pub one_shot: OneShotSettings,
     /// The interface of the gateway.
     pub interface: Option<Setting<String>>,
@@ -174,11 +174,11 @@ pub fn rescue_state_dir(sources: &Sources) -> Result<Setting<PathBuf>> {
 }
 
 fn interface(sources: &Sources) -> Result<Option<Setting<String>>> {
-    sources.given(&options::INTERFACE, values::interface)
+    sources.given(&options::INTERFACE)
 }
 
 fn confirm(sources: &Sources) -> Result<Option<Duration>> {
-    Ok(match sources.given(&options::CONFIRM, values::optional_duration)? {
+    Ok(match sources.given(&options::CONFIRM)? {
         Some(given) => given.value,
         None => io::stdin().is_terminal().then_some(DEFAULT_CONFIRM),
     })

@@ -1,7 +1,7 @@
 //! Settings: flag, then environment, then configuration file, then the default.
 //!
-//! Each command's settings are resolved once, into a struct of typed values with their origins.
-//! Nothing below this module reads flags, the environment or the file.
+//! The settings of each command are resolved once, into a struct of typed values with their
+//! origins. The features see only these structs.
 
 #[cfg(feature = "cloud")]
 mod cloud_api_settings;

@@ -1,6 +1,6 @@
-//! The settings of each command, resolved once: typed values with their origins.
+//! The settings of each command, as typed values with their origins.
 //!
-//! Nothing here waits, or asks the network or xenstore. A region that no source gives is detected
+//! Nothing here waits, or uses the network or xenstore. A region that no source gives is detected
 //! by the session that needs it.
 
 use std::path::PathBuf;
@@ -34,13 +34,13 @@ pub struct RegionSettings {
 impl RegionSettings {
     fn resolve(sources: &Sources) -> Result<RegionSettings> {
         Ok(RegionSettings {
-            given: sources.given(&options::REGION, values::region)?,
+            given: sources.given(&options::REGION)?,
             config_file: sources.file().to_owned(),
         })
     }
 }
 
-/// What every command needs that asks the API.
+/// The settings of every command that asks the API.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
     /// When the command started; deadlines count from here.
@@ -63,11 +63,11 @@ impl ApiSettings {
     fn resolve(sources: &Sources) -> Result<ApiSettings> {
         Ok(ApiSettings {
             started: BootInstant::now(),
-            endpoint: sources.given(&options::ENDPOINT, values::endpoint)?,
+            endpoint: sources.given(&options::ENDPOINT)?,
             region: RegionSettings::resolve(sources)?,
-            ca_file: sources.given(&options::CA_FILE, values::path)?,
-            connect_timeout: sources.value(&options::CONNECT_TIMEOUT, values::positive_duration)?,
-            request_timeout: sources.value(&options::REQUEST_TIMEOUT, values::positive_duration)?,
+            ca_file: sources.given(&options::CA_FILE)?,
+            connect_timeout: sources.value(&options::CONNECT_TIMEOUT)?,
+            request_timeout: sources.value(&options::REQUEST_TIMEOUT)?,
             state_dir: state_dir(sources)?,
         })
     }
@@ -75,10 +75,10 @@ impl ApiSettings {
 
 /// The state directory of a command.
 pub(super) fn state_dir(sources: &Sources) -> Result<Setting<PathBuf>> {
-    sources.value(&options::STATE_DIR, values::directory)
+    sources.value(&options::STATE_DIR)
 }
 
-/// What a command needs that answers at once.
+/// The settings of a command that does not wait.
 #[derive(Clone, Debug)]
 pub struct OneShotSettings {
     /// The API.
@@ -91,11 +91,11 @@ impl OneShotSettings {
     pub(super) fn resolve(sources: &Sources) -> Result<OneShotSettings> {
         Ok(OneShotSettings {
             api: ApiSettings::resolve(sources)?,
-            deadline: sources.value(&options::DEADLINE, values::positive_duration)?,
+            deadline: sources.value(&options::DEADLINE)?,
         })
     }
 
-    /// When the command has to be done.
+    /// The deadline of the whole command.
     pub fn end(&self) -> BootInstant {
         self.api.started + self.deadline.value
     }
@@ -156,7 +156,7 @@ impl StatusSettings {
 pub struct ListSettings {
     /// The API and the deadline.
     pub one_shot: OneShotSettings,
-    /// How the list is shown.
+    /// How the list is printed.
     pub format: OutputFormat,
 }
 
@@ -178,7 +178,7 @@ impl ListSettings {
 pub struct FactsSettings {
     /// The API.
     pub api: ApiSettings,
-    /// When the object has to be printed.
+    /// The deadline of the whole command.
     pub end: BootInstant,
     /// Whether the API is asked.
     pub asks_api: bool,
@@ -191,7 +191,7 @@ impl FactsSettings {
     /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<FactsSettings> {
         let api = ApiSettings::resolve(sources)?;
-        let deadline = sources.given(&options::DEADLINE, values::positive_duration)?;
+        let deadline = sources.given(&options::DEADLINE)?;
         let end = api.started + deadline.map_or(FACTS_DEADLINE, |deadline| deadline.value);
         Ok(FactsSettings { api, end, asks_api: !sources.has(&options::NO_API) })
     }
@@ -202,9 +202,9 @@ impl FactsSettings {
 pub struct DoctorSettings {
     /// The API.
     pub api: ApiSettings,
-    /// When the command has to be done.
+    /// The deadline of the whole command.
     pub end: BootInstant,
-    /// How the findings are shown.
+    /// How the findings are printed.
     pub format: PlainFormat,
 }
 
@@ -215,7 +215,7 @@ impl DoctorSettings {
     /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<DoctorSettings> {
         let api = ApiSettings::resolve(sources)?;
-        let deadline = sources.given(&options::DEADLINE, values::positive_duration)?;
+        let deadline = sources.given(&options::DEADLINE)?;
         let deadline = deadline.map_or(DOCTOR_DEADLINE, |given| given.value.min(DOCTOR_DEADLINE));
         let end = api.started + deadline;
         Ok(DoctorSettings { api, end, format: super::format::plain_format(sources)? })
@@ -227,7 +227,7 @@ impl DoctorSettings {
 pub struct RegionCommandSettings {
     /// The region.
     pub region: RegionSettings,
-    /// How it is shown.
+    /// How it is printed.
     pub format: PlainFormat,
 }
 
@@ -270,13 +270,12 @@ impl WaitSettings {
     /// A value is invalid, or two exclude each other.
     pub fn resolve(sources: &Sources) -> Result<WaitSettings> {
         let api = ApiSettings::resolve(sources)?;
-        let through_failed = sources.has(&options::THROUGH_FAILED);
         Ok(WaitSettings {
-            goal: sources.value(&options::FOR, values::goal)?.value,
-            interval: sources.value(&options::INTERVAL, values::interval)?,
+            goal: sources.value(&options::FOR)?.value,
+            interval: sources.value(&options::INTERVAL)?,
             end: wait_timeout(sources)?.value.map(|timeout| api.started + timeout),
-            ok_if: ok_if(sources, through_failed)?,
-            through_failed,
+            ok_if: ok_if(sources)?,
+            through_failed: sources.has(&options::THROUGH_FAILED),
             is_watched: ui::is_watched() && log::log_enabled!(log::Level::Info),
             api,
         })
@@ -285,16 +284,17 @@ impl WaitSettings {
 
 /// How long a wait may take; none for no limit.
 pub(super) fn wait_timeout(sources: &Sources) -> Result<Setting<Option<Duration>>> {
-    sources.value(&options::TIMEOUT, values::optional_duration)
+    sources.value(&options::TIMEOUT)
 }
 
-pub(super) fn ok_if(sources: &Sources, through_failed: bool) -> Result<OkIf> {
-    let Some(given) = sources.given(&options::OK_IF, values::ok_if)? else {
+/// The outcomes of a wait that count as success.
+pub(super) fn ok_if(sources: &Sources) -> Result<OkIf> {
+    let Some(given) = sources.given(&options::OK_IF)? else {
         return Ok(OkIf::default());
     };
-    if through_failed && given.value.failed {
+    if given.value.failed && sources.has(&options::THROUGH_FAILED) {
         return Err(Error::usage(format!(
-            "--through-failed waits on after FAILED, but {} makes FAILED a success; use one of them",
+            "--through-failed continues after FAILED, but {} makes FAILED a success; use one of them",
             given.origin
         )));
     }
@@ -304,7 +304,7 @@ pub(super) fn ok_if(sources: &Sources, through_failed: bool) -> Result<OkIf> {
 /// The settings of `hooks`.
 #[derive(Debug)]
 pub struct HooksSettings {
-    /// The region that the hooks are told.
+    /// The region for the environment of the hooks.
     pub region: RegionSettings,
     /// The state directory.
     pub state_dir: Setting<PathBuf>,
@@ -312,9 +312,9 @@ pub struct HooksSettings {
     pub limit: Setting<Option<Duration>>,
     /// The directory that records which hooks are done.
     pub stamp_dir: Setting<PathBuf>,
-    /// Whether hooks run that have succeeded before.
+    /// Whether to run also hooks that have succeeded before.
     pub again: bool,
-    /// Whether only the plan is printed.
+    /// Whether to print only the plan.
     pub dry_run: bool,
 }
 
@@ -327,8 +327,8 @@ impl HooksSettings {
         Ok(HooksSettings {
             region: RegionSettings::resolve(sources)?,
             state_dir: state_dir(sources)?,
-            limit: sources.value(&options::HOOK_LIMIT, values::optional_duration)?,
-            stamp_dir: sources.value(&options::STAMP_DIR, values::path)?,
+            limit: sources.value(&options::HOOK_LIMIT)?,
+            stamp_dir: sources.value(&options::STAMP_DIR)?,
             again: sources.has(&options::AGAIN),
             dry_run: sources.has(&options::DRY_RUN),
         })

@@ -1,18 +1,17 @@
-//! The places where a setting can be given: flag, then environment, then configuration file.
+//! The sources of a setting: flag, then environment, then configuration file.
 //!
-//! What a setting may be is in `cli::values`; which flag, variable and key give it is in
-//! `cli::options`.
+//! `cli::options` says which flag, variable and key give it, and how it is parsed.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use super::file;
 use super::origin::{Origin, Setting};
-use crate::cli::options::{self, OptionSpec};
-use crate::cli::{Arguments, Command, OPTIONS};
+use crate::cli::options::{self, AnyOption, OptionSpec, ValueOption};
+use crate::cli::{Arguments, Command, OPTIONS, option_specs};
 use crate::error::{Error, Result};
 
-/// What to do about a value that is broken.
+/// What to do about a value that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnError {
     /// It is a usage error.
@@ -31,7 +30,7 @@ pub struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     /// Reads the configuration file, and checks all values that are given to the command, even
-    /// those that it will not use: a mistake shows at once.
+    /// those that it will not use, so that a mistake shows at once.
     ///
     /// # Errors
     /// The file cannot be read, or a value is invalid.
@@ -44,15 +43,14 @@ impl<'a> Sources<'a> {
             }
             None => sources.entries = file::read(&sources.file, None)?,
         }
-        for option in OPTIONS.iter().filter(|option| option.applies_to(arguments.command)) {
-            sources.given(option, option.check)?;
+        for option in OPTIONS.iter().filter(|option| option.spec().applies_to(arguments.command)) {
+            sources.check(*option)?;
         }
         Ok(sources)
     }
 
-    /// The sources of a command that must work whatever is broken: it confirms or undoes a change
-    /// of the routes. What cannot be read in the environment or in the file is ignored with a
-    /// warning.
+    /// The sources of a command that must work even if its configuration is broken. Anything that
+    /// cannot be read in the environment or in the file is ignored with a warning.
     pub fn load_leniently(arguments: &'a Arguments) -> Sources<'a> {
         let mut sources = Sources::without_file(arguments, OnError::Ignore);
         if let Ok(Some(path)) = sources.find(&options::CONFIG) {
@@ -72,7 +70,7 @@ impl<'a> Sources<'a> {
         self.arguments.command
     }
 
-    /// The configuration file, whether it exists or not.
+    /// The path of the configuration file, which need not exist.
     pub fn file(&self) -> &Path {
         &self.file
     }
@@ -96,53 +94,47 @@ impl<'a> Sources<'a> {
     ///
     /// # Errors
     /// One of them is invalid.
-    pub fn all<T>(
-        &self,
-        option: &OptionSpec,
-        parse: fn(&str) -> Result<T, String>,
-    ) -> Result<Vec<T>> {
-        let parse = |text| parse(text).map_err(|err| invalid(&Origin::Flag(option.long), &err));
+    pub fn all<T>(&self, option: &ValueOption<T>) -> Result<Vec<T>> {
+        let parse =
+            |text| (option.parse)(text).map_err(|err| invalid(&Origin::Flag(option.long), &err));
         self.arguments.all(option).map(parse).collect()
     }
 
-    /// The checked value of an option, if a source gives it.
+    fn check(&self, option: &dyn AnyOption) -> Result<()> {
+        let Some(Setting { value, origin }) = self.find(option.spec())? else { return Ok(()) };
+        option.check(&value).map_err(|err| invalid(&origin, &err))
+    }
+
+    /// The value of an option, if a source gives it.
     ///
     /// # Errors
     /// The value is invalid; the message names its origin.
-    pub fn given<T>(
-        &self,
-        option: &OptionSpec,
-        parse: fn(&str) -> Result<T, String>,
-    ) -> Result<Option<Setting<T>>> {
+    pub fn given<T>(&self, option: &ValueOption<T>) -> Result<Option<Setting<T>>> {
         let Some(Setting { value, origin }) = self.find(option)? else { return Ok(None) };
-        match parse(&value) {
+        match (option.parse)(&value) {
             Ok(value) => Ok(Some(Setting { value, origin })),
             Err(err) => Err(invalid(&origin, &err)),
         }
     }
 
-    /// The checked value of an option or, if no source gives it, its default.
+    /// The value of an option or, if no source gives it, its default.
     ///
     /// # Errors
     /// The value is invalid; the message names its origin.
-    pub fn value<T>(
-        &self,
-        option: &OptionSpec,
-        parse: fn(&str) -> Result<T, String>,
-    ) -> Result<Setting<T>> {
-        match self.given(option, parse)? {
+    pub fn value<T>(&self, option: &ValueOption<T>) -> Result<Setting<T>> {
+        match self.given(option)? {
             Some(given) => Ok(given),
-            None => parse(option.default)
+            None => (option.parse)(option.default)
                 .map(|value| Setting { value, origin: Origin::Default })
                 .map_err(|err| invalid(&Origin::Default, &err)),
         }
     }
 
-    /// Every value that a source gives and that the environment or the file could give, by the
-    /// name of its flag.
+    /// All values that a source gives, except those of options that only have a flag, by the name
+    /// of the flag.
     pub fn in_force(&self) -> Vec<(&'static str, Setting<String>)> {
         let configurable =
-            OPTIONS.iter().filter(|option| option.key.is_some() || !option.env.is_empty());
+            option_specs().filter(|option| option.key.is_some() || !option.env.is_empty());
         configurable
             .filter_map(|option| Some((option.long, self.find(option).ok().flatten()?)))
             .collect()

@@ -1,7 +1,8 @@
 //! Log messages on standard error, and the live line.
 //!
-//! On a terminal there may be live lines at the bottom (`ui::live`), below the messages. In systemd's
-//! journal messages carry a priority and no timestamp. Control characters are escaped in both.
+//! On a terminal there may be live lines at the bottom (`ui::live`), below the messages. In
+//! systemd's journal messages carry a priority and no timestamp. Control characters are escaped in
+//! both.
 
 use std::env;
 use std::fs::File;

@@ -13,7 +13,7 @@ use std::thread;
 
 use crate::support::documents::{Block, NETWORK, blocks, matches, pages};
 use crate::support::{self, Terminal, World, bare_agent, binary};
-use rackconnect_agent::cli::{COMMANDS, OPTIONS};
+use rackconnect_agent::cli::{COMMANDS, option_specs};
 use rackconnect_agent::exit::MEANINGS;
 use simulated_api::{Item, Step};
 
@@ -222,7 +222,7 @@ fn every_configuration_file_is_accepted() {
 fn every_option_command_and_exit_code_is_documented() {
     let text: String = pages().into_iter().map(|(_, text)| text).collect();
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
-    for option in OPTIONS.iter().filter(|option| option.is_shown()) {
+    for option in option_specs().filter(|option| option.is_shown()) {
         let row = rows.iter().find(|row| {
             row.contains(&format!("--{}", option.long)) && row.matches('|').count() == 5
         });

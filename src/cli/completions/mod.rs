@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::commands::{COMMANDS, CommandSpec};
-use super::options::{OPTIONS, OptionSpec};
+use super::options::{OptionSpec, option_specs};
 
 const BASH: &str = include_str!("rackconnect.bash");
 const ZSH: &str = include_str!("rackconnect.zsh");
@@ -31,7 +31,7 @@ fn second_words(first: &str) -> Vec<&'static str> {
 }
 
 fn options_of(spec: &CommandSpec) -> impl Iterator<Item = &'static OptionSpec> {
-    OPTIONS.iter().copied().filter(|option| option.applies_to(spec.command) && option.is_shown())
+    option_specs().filter(|option| option.applies_to(spec.command) && option.is_shown())
 }
 
 fn long_options(spec: &CommandSpec) -> String {
@@ -61,7 +61,7 @@ fn bash() -> String {
         .map(|name| format!("'{name}'"))
         .collect();
     let mut values = String::new();
-    for option in OPTIONS.iter().filter(|it| it.value_name.is_some() && it.is_shown()) {
+    for option in option_specs().filter(|it| it.value_name.is_some() && it.is_shown()) {
         let reply = match (option.possible_values, option.is_path()) {
             (_, true) => "COMPREPLY=($(compgen -f -- \"$cur\"))".to_owned(),
             ([], false) => "COMPREPLY=()".to_owned(),

@@ -1,18 +1,23 @@
 //! The options that only the `cloud` commands have.
 
+use std::path::PathBuf;
+
+use regex_lite::Regex;
+use ureq::http::{HeaderName, HeaderValue};
+
 use super::common::CLOUD_COMMANDS;
 use super::spec::CommandSet::Only;
-use super::spec::{OptionSpec, option};
+use super::spec::{OptionSpec, ValueOption, option};
 use crate::cli::commands::CloudCommand::{Api, Servers, Wait};
 use crate::cli::values;
+use crate::model::DataSource;
 
 /// `--profile`
-pub const PROFILE: OptionSpec = OptionSpec {
+pub const PROFILE: ValueOption<String> = OptionSpec {
     env: &["RACKCONNECT_PROFILE"],
     default: "the environment's credentials, else the profile default",
     commands: Only(&[]),
     cloud_commands: CLOUD_COMMANDS,
-    check: |value| values::name(value).map(drop),
     ..option(
         "profile",
         Some("NAME"),
@@ -20,48 +25,49 @@ pub const PROFILE: OptionSpec = OptionSpec {
         "A table of ~/.config/rackconnect/credentials.toml with username and api_key or password \
          (or tenant_id and token), and optionally tenant_id, region and identity_url.",
     )
-};
+}
+.parsed_by(values::name);
 
 /// `--identity-url`
-pub const IDENTITY_URL: OptionSpec = OptionSpec {
+pub const IDENTITY_URL: ValueOption<String> = OptionSpec {
     env: &["RAX_IDENTITY_URL", "OS_AUTH_URL"],
     default: "https://identity.api.rackspacecloud.com/v2.0",
     commands: Only(&[]),
     cloud_commands: CLOUD_COMMANDS,
-    check: |value| values::identity_url(value).map(drop),
     ..option(
         "identity-url",
         Some("URL"),
         "The URL of Rackspace Cloud Identity, version 2.0",
         "Plain http is accepted only for loopback addresses.",
     )
-};
+}
+.parsed_by(values::identity_url);
 
 /// `--passcode-fd`
-pub const PASSCODE_FD: OptionSpec = OptionSpec {
+pub const PASSCODE_FD: ValueOption<u32> = OptionSpec {
     commands: Only(&[]),
     cloud_commands: CLOUD_COMMANDS,
-    check: |value| values::descriptor(value).map(drop),
     ..option(
         "passcode-fd",
         Some("N"),
         "Read the passcode of multi-factor authentication from this file descriptor",
         "Without it the passcode is read from the terminal.",
     )
-};
+}
+.parsed_by(values::descriptor);
 
 /// `--name`
-pub const NAME: OptionSpec = OptionSpec {
+pub const NAME: ValueOption<Regex> = OptionSpec {
     commands: Only(&[]),
     cloud_commands: &[Servers, Wait],
-    check: |value| values::regex(value).map(drop),
     ..option(
         "name",
         Some("REGEX"),
         "Only servers whose name matches this regular expression",
         "It matches anywhere in the name; ^ and $ match its beginning and end.",
     )
-};
+}
+.parsed_by(values::regex);
 
 /// `--rackconnect`
 pub const RACKCONNECT: OptionSpec = OptionSpec {
@@ -98,10 +104,9 @@ pub const ANY: OptionSpec = OptionSpec {
 };
 
 /// `--data`
-pub const DATA: OptionSpec = OptionSpec {
+pub const DATA: ValueOption<DataSource> = OptionSpec {
     commands: Only(&[]),
     cloud_commands: &[Api],
-    check: |value| values::data(value).map(drop),
     ..option(
         "data",
         Some("STRING"),
@@ -109,10 +114,11 @@ pub const DATA: OptionSpec = OptionSpec {
         "As application/json, unless --header says otherwise. Other users can read the command \
          line: give secrets by @FILE or @-.",
     )
-};
+}
+.parsed_by(values::data);
 
 /// `--upload`
-pub const UPLOAD: OptionSpec = OptionSpec {
+pub const UPLOAD: ValueOption<PathBuf> = OptionSpec {
     commands: Only(&[]),
     cloud_commands: &[Api],
     ..option(
@@ -122,20 +128,21 @@ pub const UPLOAD: OptionSpec = OptionSpec {
         "As application/octet-stream, unless --header says otherwise. --request-timeout is then the \
          time limit without progress, and there is no --deadline by default.",
     )
-};
+}
+.parsed_by(values::path);
 
 /// `--header`
-pub const HEADER: OptionSpec = OptionSpec {
+pub const HEADER: ValueOption<(HeaderName, HeaderValue)> = OptionSpec {
     commands: Only(&[]),
     cloud_commands: &[Api],
-    check: |value| values::header(value).map(drop),
     ..option(
         "header",
         Some("NAME:VALUE"),
         "Send this header, too; can be given several times",
         "It takes the place of a usual one of that name (Accept, Content-Type).",
     )
-};
+}
+.parsed_by(values::header);
 
 /// `--paginate`
 pub const PAGINATE: OptionSpec = OptionSpec {

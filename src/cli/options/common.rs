@@ -1,12 +1,17 @@
 //! The options that many commands take.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use super::spec::CommandSet::{self, Except};
-use super::spec::{KeyType, OptionSpec, option};
+use super::spec::{KeyType, OptionSpec, ValueOption, option};
+use crate::api::endpoint::Endpoint;
 use crate::cli::commands::CloudCommand;
 use crate::cli::commands::Command::{
     Completions, GatewayConfirm, GatewayRollback, Hooks, Man, Region, Wait,
 };
 use crate::cli::values;
+use crate::model;
 
 /// The commands that send requests to the API.
 const API_COMMANDS: CommandSet =
@@ -60,14 +65,13 @@ const CLOUD_REGION_COMMANDS: &[CloudCommand] = &[
 ];
 
 /// `--region`
-pub const REGION: OptionSpec = OptionSpec {
+pub const REGION: ValueOption<model::Region> = OptionSpec {
     env: &["RACKCONNECT_REGION"],
     key: Some(("region", KeyType::Text)),
     default: "detected: xenstore, then cloud-init's instance data",
     commands: REGION_COMMANDS,
     cloud_commands: CLOUD_REGION_COMMANDS,
-    possible_values: &crate::model::REGION_CODES,
-    check: |value| values::region(value).map(drop),
+    possible_values: &model::REGION_CODES,
     ..option(
         "region",
         Some("CODE"),
@@ -76,15 +80,15 @@ pub const REGION: OptionSpec = OptionSpec {
          their default is RAX_REGION or the region of the profile, else all regions; for cloud api \
          the region of the service.",
     )
-};
+}
+.parsed_by(values::region);
 
 /// `--endpoint`
-pub const ENDPOINT: OptionSpec = OptionSpec {
+pub const ENDPOINT: ValueOption<Endpoint> = OptionSpec {
     env: &["RACKCONNECT_ENDPOINT"],
     key: Some(("endpoint", KeyType::Text)),
     default: "from the region",
     commands: API_COMMANDS,
-    check: |value| values::endpoint(value).map(drop),
     ..option(
         "endpoint",
         Some("URL"),
@@ -92,10 +96,11 @@ pub const ENDPOINT: OptionSpec = OptionSpec {
         "https://HOST[:PORT]. Plain http is accepted only for loopback addresses. User information, \
          a query or a fragment is a usage error.",
     )
-};
+}
+.parsed_by(values::endpoint);
 
 /// `--ca-file`
-pub const CA_FILE: OptionSpec = OptionSpec {
+pub const CA_FILE: ValueOption<PathBuf> = OptionSpec {
     env: &["RACKCONNECT_CA_FILE", "SSL_CERT_FILE"],
     key: Some(("ca_file", KeyType::Text)),
     default: "the built-in roots; if they do not know the issuer, the system's bundle too",
@@ -107,43 +112,43 @@ pub const CA_FILE: OptionSpec = OptionSpec {
         "Trust only the certificates in this file",
         "A bundle of PEM certificates.",
     )
-};
+}
+.parsed_by(values::path);
 
 /// `--connect-timeout`
-pub const CONNECT_TIMEOUT: OptionSpec = OptionSpec {
+pub const CONNECT_TIMEOUT: ValueOption<Duration> = OptionSpec {
     env: &["RACKCONNECT_CONNECT_TIMEOUT"],
     key: Some(("connect_timeout", KeyType::Duration)),
     default: "3s",
     commands: API_COMMANDS,
     cloud_commands: CLOUD_COMMANDS,
-    check: |value| values::positive_duration(value).map(drop),
     ..option("connect-timeout", Some("DURATION"), "The time limit of a connection attempt", "")
-};
+}
+.parsed_by(values::positive_duration);
 
 /// `--request-timeout`
-pub const REQUEST_TIMEOUT: OptionSpec = OptionSpec {
+pub const REQUEST_TIMEOUT: ValueOption<Duration> = OptionSpec {
     env: &["RACKCONNECT_REQUEST_TIMEOUT"],
     key: Some(("request_timeout", KeyType::Duration)),
     default: "10s",
     commands: API_COMMANDS,
     cloud_commands: CLOUD_COMMANDS,
-    check: |value| values::positive_duration(value).map(drop),
     ..option(
         "request-timeout",
         Some("DURATION"),
         "The time limit of a whole request, name lookup included",
         "More than 2m counts as 2m. The default of the cloud commands is 60s.",
     )
-};
+}
+.parsed_by(values::positive_duration);
 
 /// `--deadline`
-pub const DEADLINE: OptionSpec = OptionSpec {
+pub const DEADLINE: ValueOption<Duration> = OptionSpec {
     env: &["RACKCONNECT_DEADLINE"],
     key: Some(("deadline", KeyType::Duration)),
     default: "70s",
     commands: ONE_SHOT_COMMANDS,
     cloud_commands: CLOUD_ONE_SHOT_COMMANDS,
-    check: |value| values::positive_duration(value).map(drop),
     ..option(
         "deadline",
         Some("DURATION"),
@@ -151,22 +156,23 @@ pub const DEADLINE: OptionSpec = OptionSpec {
         "It includes waiting for the rate limit. The default of facts is 5s; doctor never takes more \
          than 10s.",
     )
-};
+}
+.parsed_by(values::positive_duration);
 
 /// `--state-dir`
-pub const STATE_DIR: OptionSpec = OptionSpec {
+pub const STATE_DIR: ValueOption<PathBuf> = OptionSpec {
     env: &["RACKCONNECT_STATE_DIR"],
     key: Some(("state_dir", KeyType::Text)),
     default: "/run/rackconnect-agent",
     commands: STATE_COMMANDS,
-    check: |value| values::directory(value).map(drop),
     ..option(
         "state-dir",
         Some("DIR"),
         "The directory of the shared rate limit and the gateway's undo journal",
         "Root creates it. Without it each process is limited to 6 requests a minute.",
     )
-};
+}
+.parsed_by(values::directory);
 
 /// `--config`
 pub const CONFIG: OptionSpec = OptionSpec {

@@ -12,10 +12,15 @@ mod spec;
 pub use cloud::*;
 pub use common::*;
 pub use own::*;
-pub use spec::{CommandSet, KeyType, OptionSpec, Visibility};
+pub use spec::{AnyOption, CommandSet, KeyType, OptionSpec, ValueOption, Visibility};
+
+/// The definitions of all options, in the order of the help.
+pub fn option_specs() -> impl Iterator<Item = &'static OptionSpec> {
+    OPTIONS.iter().map(|option| option.spec())
+}
 
 /// All options, in the order of the help.
-pub const OPTIONS: &[&OptionSpec] = &[
+pub const OPTIONS: &[&dyn AnyOption] = &[
     &CHECK,
     &FORMAT,
     &SOURCE,

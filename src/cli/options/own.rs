@@ -1,13 +1,17 @@
 //! The options of one command or a few.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use super::spec::CommandSet::Only;
-use super::spec::{KeyType, OptionSpec, Visibility, option};
+use super::spec::{KeyType, OptionSpec, ValueOption, Visibility, option};
 use crate::cli::commands::CloudCommand;
 use crate::cli::commands::Command::{
     Details, Doctor, Facts, Features, GatewayCheck, GatewayKeep, GatewaySet, GatewayShow, Hooks,
     Region, Status, Wait,
 };
 use crate::cli::values;
+use crate::model::{Goal, NetworkManager, OkIf, Probe};
 
 /// `--check`
 pub const CHECK: OptionSpec = OptionSpec {
@@ -71,12 +75,11 @@ pub const NO_API: OptionSpec = OptionSpec {
 };
 
 /// `--for`
-pub const FOR: OptionSpec = OptionSpec {
+pub const FOR: ValueOption<Goal> = OptionSpec {
     commands: Only(&[Wait]),
     cloud_commands: &[CloudCommand::Wait],
     possible_values: values::GOALS,
     default: "deployed",
-    check: |value| values::goal(value).map(drop),
     ..option(
         "for",
         Some("GOAL"),
@@ -86,32 +89,32 @@ pub const FOR: OptionSpec = OptionSpec {
          managed: the status DEPLOYED, and after it the automation of Managed Operations is \
          complete; exit code 4 if that fails, 5 if the account has no Managed Operations.",
     )
-};
+}
+.parsed_by(values::goal);
 
 /// `--timeout`
-pub const TIMEOUT: OptionSpec = OptionSpec {
+pub const TIMEOUT: ValueOption<Option<Duration>> = OptionSpec {
     env: &["RACKCONNECT_WAIT_TIMEOUT"],
     key: Some(("wait_timeout", KeyType::Duration)),
     default: "60m",
     commands: Only(&[GatewaySet, Wait]),
     cloud_commands: &[CloudCommand::Wait],
-    check: |value| values::duration(value).map(drop),
     ..option(
         "timeout",
         Some("DURATION"),
         "Give up after this long, with exit code 124",
         "0 means no deadline.",
     )
-};
+}
+.parsed_by(values::optional_duration);
 
 /// `--interval`
-pub const INTERVAL: OptionSpec = OptionSpec {
+pub const INTERVAL: ValueOption<Duration> = OptionSpec {
     env: &["RACKCONNECT_WAIT_INTERVAL"],
     key: Some(("wait_interval", KeyType::Duration)),
     default: "5s",
     commands: Only(&[GatewaySet, Wait]),
     cloud_commands: &[CloudCommand::Wait],
-    check: |value| values::interval(value).map(drop),
     ..option(
         "interval",
         Some("DURATION"),
@@ -119,16 +122,16 @@ pub const INTERVAL: OptionSpec = OptionSpec {
         "At least 3s; the default of cloud wait is 10s. A random part of up to a tenth is added, so \
          that servers that boot together do not send their requests together.",
     )
-};
+}
+.parsed_by(values::interval);
 
 /// `--ok-if`
-pub const OK_IF: OptionSpec = OptionSpec {
+pub const OK_IF: ValueOption<OkIf> = OptionSpec {
     env: &["RACKCONNECT_WAIT_OK_IF"],
     key: Some(("wait_ok_if", KeyType::List)),
     commands: Only(&[Wait]),
     cloud_commands: &[CloudCommand::Wait],
     possible_values: values::OUTCOMES,
-    check: |value| values::ok_if(value).map(drop),
     ..option(
         "ok-if",
         Some("LIST"),
@@ -136,7 +139,8 @@ pub const OK_IF: OptionSpec = OptionSpec {
         "Any of failed, unprocessable, not-rackconnect and not-managed, separated by commas. After \
          such an outcome the exit code is 0 and COMMAND runs.",
     )
-};
+}
+.parsed_by(values::ok_if);
 
 /// `--through-failed`
 pub const THROUGH_FAILED: OptionSpec = OptionSpec {
@@ -214,12 +218,11 @@ pub const AGAIN: OptionSpec = OptionSpec {
 };
 
 /// `--limit`
-pub const HOOK_LIMIT: OptionSpec = OptionSpec {
+pub const HOOK_LIMIT: ValueOption<Option<Duration>> = OptionSpec {
     env: &["RACKCONNECT_HOOK_LIMIT"],
     key: Some(("hook_limit", KeyType::Duration)),
     default: "30m",
     commands: Only(&[Hooks]),
-    check: |value| values::duration(value).map(drop),
     ..option(
         "limit",
         Some("DURATION"),
@@ -227,10 +230,11 @@ pub const HOOK_LIMIT: OptionSpec = OptionSpec {
         "At the limit the hook and the processes that it has started receive SIGTERM, and SIGKILL \
          ten seconds later, and the hook has failed. 0 means no limit.",
     )
-};
+}
+.parsed_by(values::optional_duration);
 
 /// `--stamp-dir`
-pub const STAMP_DIR: OptionSpec = OptionSpec {
+pub const STAMP_DIR: ValueOption<PathBuf> = OptionSpec {
     env: &["RACKCONNECT_STAMP_DIR"],
     default: "/var/lib/rackconnect-agent/hooks",
     commands: Only(&[Hooks]),
@@ -240,23 +244,23 @@ pub const STAMP_DIR: OptionSpec = OptionSpec {
         "The directory that records which hooks are done",
         "It must survive a reboot.",
     )
-};
+}
+.parsed_by(values::path);
 
 /// `--interface`
-pub const INTERFACE: OptionSpec = OptionSpec {
+pub const INTERFACE: ValueOption<String> = OptionSpec {
     env: &["RACKCONNECT_INTERFACE"],
     key: Some(("interface", KeyType::Text)),
     default: "the one whose subnet holds the gateway",
     commands: Only(&[GatewayShow, GatewayCheck, GatewaySet, GatewayKeep]),
-    check: |value| values::interface(value).map(drop),
     ..option("interface", Some("NAME"), "The interface of the gateway", "")
-};
+}
+.parsed_by(values::interface);
 
 /// `--as`
-pub const AS: OptionSpec = OptionSpec {
+pub const AS: ValueOption<NetworkManager> = OptionSpec {
     commands: Only(&[GatewayShow]),
     possible_values: values::NETWORK_MANAGERS,
-    check: |value| values::network_manager(value).map(drop),
     ..option(
         "as",
         Some("MANAGER"),
@@ -264,7 +268,8 @@ pub const AS: OptionSpec = OptionSpec {
         "networkd, netplan, ifupdown or sysconfig. It is only printed; comments in it say where it \
          belongs.",
     )
-};
+}
+.parsed_by(values::network_manager);
 
 /// `--dry-run`
 pub const DRY_RUN: OptionSpec = OptionSpec {
@@ -295,21 +300,20 @@ pub const WAIT: OptionSpec = OptionSpec {
 };
 
 /// `--keep-old-metric`
-pub const KEEP_OLD_METRIC: OptionSpec = OptionSpec {
+pub const KEEP_OLD_METRIC: ValueOption<u32> = OptionSpec {
     commands: Only(&[GatewaySet]),
-    check: |value| values::metric(value).map(drop),
     ..option(
         "keep-old-metric",
         Some("N"),
         "Keep the replaced default route as a fallback at this metric",
         "",
     )
-};
+}
+.parsed_by(values::metric);
 
 /// `--probe`
-pub const PROBE: OptionSpec = OptionSpec {
+pub const PROBE: ValueOption<Probe> = OptionSpec {
     commands: Only(&[GatewaySet]),
-    check: |value| values::probe(value).map(drop),
     ..option(
         "probe",
         Some("HOST[:PORT]"),
@@ -317,13 +321,13 @@ pub const PROBE: OptionSpec = OptionSpec {
         "It is tried with a TCP connection. Without a port that is to 443, where a refused \
          connection counts as an answer too. Can be given several times.",
     )
-};
+}
+.parsed_by(values::probe);
 
 /// `--confirm`
-pub const CONFIRM: OptionSpec = OptionSpec {
+pub const CONFIRM: ValueOption<Option<Duration>> = OptionSpec {
     default: "60s if standard input is a terminal, else 0",
     commands: Only(&[GatewaySet]),
-    check: |value| values::duration(value).map(drop),
     ..option(
         "confirm",
         Some("DURATION"),
@@ -332,4 +336,5 @@ pub const CONFIRM: OptionSpec = OptionSpec {
          change can cut off the session in which it is made. 0 means that no confirmation is \
          needed.",
     )
-};
+}
+.parsed_by(values::optional_duration);

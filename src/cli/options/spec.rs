@@ -1,5 +1,7 @@
 //! The definition of an option.
 
+use std::ops::Deref;
+
 use crate::cli::commands::{CloudCommand, Command};
 use CommandSet::{All, Except, Only};
 
@@ -24,15 +26,60 @@ pub struct OptionSpec {
     pub cloud_commands: &'static [CloudCommand],
     /// The values that completions offer.
     pub possible_values: &'static [&'static str],
-    /// Checks a value; the error is the end of a sentence. Every value is checked at the start,
-    /// even one that will not be used.
-    pub check: fn(&str) -> Result<(), String>,
     /// One line, without a full stop.
     pub help: &'static str,
     /// The rest.
     pub long_help: &'static str,
     /// Whether help, manual and completions show it.
     pub visibility: Visibility,
+}
+
+/// An option whose value is parsed to `T`.
+#[derive(Debug)]
+pub struct ValueOption<T: 'static> {
+    spec: OptionSpec,
+    /// Parses a value. The error is the end of a sentence.
+    pub parse: fn(&str) -> Result<T, String>,
+}
+
+impl<T> Deref for ValueOption<T> {
+    type Target = OptionSpec;
+
+    fn deref(&self) -> &OptionSpec {
+        &self.spec
+    }
+}
+
+/// Any option, with or without a parser.
+pub trait AnyOption: Sync {
+    /// Its definition.
+    fn spec(&self) -> &OptionSpec;
+
+    /// Checks a value. Every value is checked at the start, even one that will not be used.
+    ///
+    /// # Errors
+    /// The end of a sentence that says what is wrong.
+    fn check(&self, value: &str) -> Result<(), String>;
+}
+
+impl AnyOption for OptionSpec {
+    fn spec(&self) -> &OptionSpec {
+        self
+    }
+
+    fn check(&self, _value: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<T> AnyOption for ValueOption<T> {
+    fn spec(&self) -> &OptionSpec {
+        &self.spec
+    }
+
+    fn check(&self, value: &str) -> Result<(), String> {
+        (self.parse)(value).map(drop)
+    }
 }
 
 /// Whether an option is shown.
@@ -67,6 +114,11 @@ pub enum KeyType {
 }
 
 impl OptionSpec {
+    /// The option with a parser of its value.
+    pub(super) const fn parsed_by<T>(self, parse: fn(&str) -> Result<T, String>) -> ValueOption<T> {
+        ValueOption { spec: self, parse }
+    }
+
     /// Whether its value is the path of a file or a directory.
     pub fn is_path(&self) -> bool {
         matches!(self.value_name, Some("FILE" | "DIR"))
@@ -115,7 +167,6 @@ pub(super) const fn option(
         commands: All,
         cloud_commands: &[],
         possible_values: &[],
-        check: |_| Ok(()),
         help,
         long_help,
         visibility: Visibility::Shown,
