@@ -353,7 +353,7 @@ mod tests {
 
     /// `gateway rollback` hung on a FIFO in place of gateway.lock.
     #[test]
-    fn only_regular_files_are_read_and_locked() {
+    fn what_is_not_a_regular_file_is_neither_read_nor_locked() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::at(dir.path());
         for name in [CHANGE_LOCK, RECORD_FILE] {
