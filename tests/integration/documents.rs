@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::documents::{Block, NETWORK, blocks, matches, pages};
+use crate::support::documents::{Block, NETWORK, blocks, is_continuation, matches, pages};
 use crate::support::{self, Terminal, World, bare_agent, binary};
 use rackconnect_agent::cli::{COMMANDS, option_specs};
 use rackconnect_agent::exit::MEANINGS;
@@ -140,10 +140,14 @@ fn console(block: &Block) {
     };
     let mut lines = block.lines.iter().peekable();
     while let Some(line) = lines.next() {
-        let command = line
+        let mut command = line
             .strip_prefix("$ ")
-            .unwrap_or_else(|| panic!("{place}: a command is expected: {line}"));
-        let shown = shell_with(&world, &variables, command);
+            .unwrap_or_else(|| panic!("{place}: a command is expected: {line}"))
+            .to_owned();
+        while let Some(more) = lines.next_if(|line| is_continuation(line)) {
+            command = format!("{command}\n{more}");
+        }
+        let shown = shell_with(&world, &variables, &command);
         let mut shown_lines = shown.lines();
         while let Some(expected) = lines.next_if(|line| !line.starts_with("$ ")) {
             let found = shown_lines.next();

@@ -74,6 +74,11 @@ fn blocks_of(name: &str, text: &str) -> Vec<Block> {
     blocks
 }
 
+/// Whether a line directly below a command of a `console` block continues it.
+pub fn is_continuation(line: &str) -> bool {
+    line.starts_with("    ")
+}
+
 /// Whether `shown` matches `expected`, in which `…` stands for any text.
 pub fn matches(expected: &str, shown: &str) -> bool {
     let mut rest = shown;

@@ -1,7 +1,11 @@
 //! Every request that the services document, made by `cloud api`, one after the other against one
 //! account.
 
+use std::process::Command;
+
 use super::CloudWorld;
+use crate::support::binary;
+use crate::support::documents::{Block, blocks, is_continuation};
 
 const WEB1: &str = "00000001-0000-4000-8000-000000000000";
 const GOLDEN: &str = "00000001-1111-4000-8000-000000000000";
@@ -452,4 +456,79 @@ fn every_request_of_cloud_images() {
 fn every_request_of_identity() {
     let world = run(IDENTITY);
     assert_eq!(world.authentications(), 2);
+}
+
+/// Runs a script against an account, and answers with the requests that the services receive.
+fn requests_of(script: &str) -> Vec<String> {
+    let world = CloudWorld::of("an account");
+    let home = world.home.path();
+    std::fs::write(home.join("today.log"), "a line\n").unwrap();
+    std::os::unix::fs::symlink(binary(), home.join("rackconnect")).unwrap();
+    let token = world.run("cloud token").expect(0).text().trim().to_owned();
+    let identity = world.cloud.identity_url();
+    let base = identity.trim_end_matches("/v2.0");
+    let path = format!("{}:{}", home.display(), std::env::var("PATH").unwrap());
+    let ended = Command::new("bash")
+        .args(["-c", script])
+        .current_dir(home)
+        .envs(world.variables())
+        .env("PATH", path)
+        .env("TOKEN", token)
+        .env("SERVERS", format!("{base}/dfw/v2/110011"))
+        .env("FILES", format!("{base}/files/dfw/v1/MossoCloudFS_110011"))
+        .env("CDN", format!("{base}/cdn/dfw/v1/MossoCloudFS_110011"))
+        .env("IMAGES", format!("{base}/images/dfw/v2"))
+        .env("IDENTITY", &identity)
+        .output()
+        .unwrap();
+    eprintln!("{script}\n{}", String::from_utf8_lossy(&ended.stderr));
+    let mut log = world.cloud.state().log.clone();
+    log.retain(|line| line != "POST /v2.0/tokens");
+    log
+}
+
+/// The commands of a `console` block.
+fn commands(block: &Block) -> String {
+    let mut script = String::new();
+    let mut is_command = false;
+    for line in &block.lines {
+        is_command = line.starts_with("$ ") || (is_command && is_continuation(line));
+        if is_command {
+            script += &format!("{}\n", line.trim_start_matches("$ "));
+        }
+    }
+    script
+}
+
+#[test]
+fn the_recipes_of_the_page_send_what_their_curl_lines_send() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("NOT RUN: it needs curl");
+        return;
+    }
+    let blocks: Vec<Block> =
+        blocks().into_iter().filter(|block| block.place.starts_with("docs/cloud.md")).collect();
+    let mut count = 0;
+    for pair in blocks.windows(2) {
+        let [curl, console] = pair else { continue };
+        if curl.language == "sh" && console.comment == "cloud: an account" {
+            let sent = requests_of(&curl.lines.join("\n"));
+            assert!(sent.len() > 1, "{}", curl.place);
+            assert_eq!(sent, requests_of(&commands(console)), "{}", console.place);
+            count += 1;
+        }
+    }
+    assert_eq!(count, 4);
+}
+
+/// The metadata of a new server appears late.
+#[test]
+fn a_server_that_is_created_is_waited_for() {
+    let world = CloudWorld::of("an account");
+    let data = r#"{"server": {"name": "web3", "imageRef": "i", "flavorRef": "2"}}"#;
+    let create = ["cloud", "api", "servers", "/servers", "--region", "dfw", "--data", data];
+    world.run(&create).expect(0);
+    let waited = world.run("cloud wait web3 --interval 3s");
+    waited.expect(0).says("web3 (DFW): no status yet").says("web3 (DFW): DEPLOYED after ");
+    assert_eq!(waited.text(), "DEPLOYED\n");
 }

@@ -15,24 +15,42 @@ use crate::support::{Arguments, Ended, Running, Terminal, bare_agent, run};
 pub const KEY: &str = "k3y-of-jsmith";
 pub const PASSWORD: &str = "p4ss-of-jsmith";
 
+/// The ids in the recipes of docs/cloud.md.
+const EXAMPLE: &[(&str, &str)] = &[
+    ("RAX_REGION", "DFW"),
+    ("SERVER", "00000001-0000-4000-8000-000000000000"),
+    ("NEW", "00000007-0000-4000-8000-000000000000"),
+    ("IMAGE", "00000001-1111-4000-8000-000000000000"),
+    ("TASK", "00000001-2222-4000-8000-000000000000"),
+];
+
 /// A simulated cloud and what the program needs to run against it.
 pub struct CloudWorld {
     pub cloud: Cloud,
+    /// Variables of an example, besides those that the program needs.
+    example: &'static [(&'static str, &'static str)],
     pub home: TempDir,
 }
 
 impl CloudWorld {
     pub fn new() -> CloudWorld {
         let cloud = Cloud::start().expect("the simulated cloud starts");
-        CloudWorld { cloud, home: tempfile::tempdir().expect("a temporary directory") }
+        CloudWorld {
+            cloud,
+            example: &[],
+            home: tempfile::tempdir().expect("a temporary directory"),
+        }
     }
 
     /// A world with what a page of the documentation names.
     pub fn of(servers: &str) -> CloudWorld {
-        let world = CloudWorld::new();
+        let mut world = CloudWorld::new();
         match servers {
             "six servers" => world.cloud.state().servers = six_servers(),
-            "an account" => fill(&mut world.cloud.state()),
+            "an account" => {
+                fill(&mut world.cloud.state());
+                world.example = EXAMPLE;
+            }
             _ => panic!("no such cloud: {servers}"),
         }
         world
@@ -42,7 +60,8 @@ impl CloudWorld {
     pub fn variables(&self) -> Vec<(OsString, OsString)> {
         let agent = self.agent("");
         let own = agent.get_envs().filter(|(name, _)| *name != "PATH");
-        own.filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect()
+        let own = own.filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+        own.chain(self.example.iter().map(|(name, value)| (name.into(), value.into()))).collect()
     }
 
     /// The program with a home and the URL of Identity, and without credentials.

@@ -1,5 +1,7 @@
 //! What is done to servers: create, reboot, resize, rebuild, an image of one.
 
+use std::collections::VecDeque;
+
 use serde_json::json;
 
 use crate::images::Image;
@@ -30,6 +32,7 @@ pub(crate) fn create(state: &mut State, request: &Request, region: &str, base: &
     flavor.clone_into(&mut server.flavor);
     server.updated = state.now();
     become_status(&mut server, &["BUILD", "ACTIVE"]);
+    server.next_automation = automation();
     let href = server_url(&server, base);
     let links = json!([{"rel": "self", "href": href}]);
     let body = json!({"server": {"id": server.id, "adminPass": PASSWORD, "links": links}});
@@ -83,6 +86,7 @@ pub(crate) fn act(state: &mut State, request: &Request, at: usize, base: &str) -
             Some(image) => {
                 image.clone_into(&mut server.image);
                 become_status(server, &["REBUILD", "ACTIVE"]);
+                server.next_automation = automation();
                 let mut body = json!({"server": to_json(server)});
                 body["server"]["adminPass"] = json!(PASSWORD);
                 accepted(Response::json(202, &body))
@@ -106,6 +110,11 @@ pub(crate) fn act(state: &mut State, request: &Request, at: usize, base: &str) -
         server.actions.push((action.clone(), now));
     }
     response
+}
+
+/// What the automation of a new server goes through. Its metadata appears late.
+fn automation() -> VecDeque<String> {
+    ["DEPLOYING", "DEPLOYED"].map(str::to_owned).into()
 }
 
 fn conflict(status: &str) -> Response {

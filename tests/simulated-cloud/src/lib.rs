@@ -92,6 +92,8 @@ pub struct Server {
     pub flavor: String,
     /// The statuses that follow. Each time the server is looked at, the next one becomes its own.
     pub next: VecDeque<String>,
+    /// The automation statuses that follow those, in the same way.
+    pub next_automation: VecDeque<String>,
     /// What was done to it: `create`, `reboot` …
     pub actions: Vec<(String, SystemTime)>,
 }
@@ -111,6 +113,7 @@ impl Server {
             image: "image".to_owned(),
             flavor: "2".to_owned(),
             next: VecDeque::new(),
+            next_automation: VecDeque::new(),
             actions: vec![("create".to_owned(), SystemTime::now())],
         }
     }

@@ -26,7 +26,7 @@ pub(crate) fn answer(state: &mut State, request: &Request, base: &str) -> Respon
         ("GET", ["servers", "detail"]) => {
             let response = list(state, request, &region, base);
             let seen = state.servers.iter_mut().filter(|server| server.region == region);
-            seen.for_each(go_on);
+            seen.for_each(|server| go_on(server, now));
             response
         }
         ("POST", ["servers"]) => actions::create(state, request, &region, base),
@@ -44,12 +44,16 @@ fn not_found() -> Response {
     Response::fault("itemNotFound", 404, "Instance could not be found")
 }
 
-/// A server that was looked at takes on its next status.
-fn go_on(server: &mut Server) {
+/// A server that was looked at takes on its next status, and then those of its automation.
+fn go_on(server: &mut Server, now: SystemTime) {
     if let Some(status) = server.next.pop_front() {
         server.status = status;
-        server.updated = SystemTime::now();
+    } else if let Some(status) = server.next_automation.pop_front() {
+        server.metadata.insert("rackconnect_automation_status".to_owned(), status);
+    } else {
+        return;
     }
+    server.updated = now;
 }
 
 fn one(
@@ -65,7 +69,7 @@ fn one(
     match (method, rest) {
         ("GET", []) => {
             let response = Response::json(200, &json!({"server": to_json(server)}));
-            go_on(server);
+            go_on(server, now);
             response
         }
         ("DELETE", []) => {
