@@ -158,6 +158,8 @@ fn an_upload_that_is_too_large_is_not_tried_again() {
     refused.expect(6).says("HTTP 413");
     assert!(refused.text().contains("Request Entity Too Large"));
     assert_eq!(world.cloud.count("PUT"), 1);
+    // Not a byte of it was sent.
+    assert_eq!(world.cloud.state().last.as_ref().map(|request| request.body.is_none()), Some(true));
     // 5xx is not tried again either: the service may have stored it.
     world.cloud.fault(OBJECT, 1, What::Answer(Response::html(503, "Service Unavailable")));
     api(&world, &format!("files {OBJECT} --upload large")).expect(7);
