@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn one_server_is_one_line() {
-        assert_eq!(lines(&[("a", "DEPLOYING")], 9), ["a (DFW): DEPLOYING, 1m5s so far"]);
+        assert_eq!(lines(&[("a", "DEPLOYING")], 9), ["a (DFW): DEPLOYING, 1m05s so far"]);
     }
 
     #[test]
@@ -104,17 +104,17 @@ mod tests {
             "a (DFW)    DEPLOYING",
             "bcd (DFW)  DEPLOYING",
             "e (DFW)    DEPLOYING",
-            "3 of 4 servers are not done, 1m5s so far",
+            "3 of 4 servers are not done, 1m05s so far",
         ];
         assert_eq!(lines(&servers, 9), all);
         assert_eq!(lines(&servers, 4), all);
         let cut = [
             "a (DFW)    DEPLOYING",
             "bcd (DFW)  DEPLOYING",
-            "and 1 more; 3 of 4 servers are not done, 1m5s so far",
+            "and 1 more; 3 of 4 servers are not done, 1m05s so far",
         ];
         assert_eq!(lines(&servers, 3), cut);
-        assert_eq!(lines(&servers, 1), ["and 3 more; 3 of 4 servers are not done, 1m5s so far"]);
+        assert_eq!(lines(&servers, 1), ["and 3 more; 3 of 4 servers are not done, 1m05s so far"]);
     }
 
     #[test]
