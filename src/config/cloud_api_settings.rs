@@ -79,7 +79,7 @@ impl CloudApiSettings {
             [method, service, path] => (Some(parse_method(method)?), service, path),
             _ => return Err(Error::usage("expected: rackconnect cloud api [METHOD] SERVICE PATH")),
         };
-        if path.contains("://") {
+        if ["http://", "https://"].iter().any(|scheme| path.starts_with(scheme)) {
             return Err(Error::usage(format!("{path:?} is not a path below the service's URL")));
         }
         let body = body(sources)?;

@@ -129,7 +129,8 @@ fn zsh() -> String {
 
 fn zsh_option(option: &OptionSpec) -> String {
     let help = quote(option.help).replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
-    let action = match (option.value_name, option.possible_values) {
+    let value = option.value_name.map(|name| name.replace(':', "\\:"));
+    let action = match (value, option.possible_values) {
         (None, _) => String::new(),
         (Some(value), []) if option.is_path() => format!(":{value}:_files"),
         (Some(value), []) => format!(":{value}: "),
@@ -206,6 +207,12 @@ mod tests {
                 assert!(!text.contains(&format!("@{placeholder}@")), "{shell}: {placeholder}");
             }
         }
+    }
+
+    /// zsh took what is behind the colon for a command that completes the value.
+    #[test]
+    fn a_colon_in_the_name_of_a_value_is_escaped() {
+        assert!(zsh().contains(":HOST[\\:PORT]: "), "{}", zsh());
     }
 
     /// The completion of `gateway set` offered the options of `gateway show`.

@@ -25,12 +25,12 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
         BodyTarget::File(path) => Some(Download::to_file(path)?),
     };
     while let Some(mut response) = call.next()? {
-        if settings.shows_head {
-            output::body(response.head().as_bytes())?;
-        }
+        let head = if settings.shows_head { response.head() } else { String::new() };
+        let printed = output::body(head.as_bytes());
         if !response.is_success() {
-            return Err(refusal(&response));
+            return Err(refusal(printed, &response));
         }
+        printed?;
         let reader = match &mut download {
             Some(download) => download.receive(&mut response)?,
             None => output::json(&response.body).map(|()| Reader::Open)?,
@@ -44,8 +44,9 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
 
 /// The body of a refusal goes where a body goes that is not refused, except into a file, which stays
 /// as it is: the service says there what is wrong. The sentence goes to standard error.
-fn refusal(response: &CloudResponse) -> Error {
-    if let Err(err) = output::json(&response.body) {
+fn refusal(printed: Result<()>, response: &CloudResponse) -> Error {
+    // The exit code stays that of the refusal.
+    if let Err(err) = printed.and_then(|()| output::json(&response.body)) {
         log::error!("{err}");
     }
     fault_of(response)

@@ -20,6 +20,7 @@ fn wrong_usage_sends_nothing() {
         ("cloud api GET servers / /", "[METHOD] SERVICE PATH"),
         ("cloud api FETCH servers /", "\"FETCH\" is not a method (GET, HEAD"),
         ("cloud api servers https://example.com/", "is not a path below the service's URL"),
+        ("cloud api servers http://example.com/", "is not a path below the service's URL"),
         ("cloud api servers / --data x --upload y", "--data cannot be combined with --upload"),
         ("cloud api GET servers / --data x", "GET takes neither --data nor --upload"),
         ("cloud api DELETE servers / --upload x", "DELETE takes neither"),
@@ -353,6 +354,18 @@ fn nothing_more_is_asked_for_when_nobody_reads() {
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(world.cloud.count("GET /dfw"), 1);
+}
+
+#[test]
+fn standard_output_that_cannot_be_written_does_not_hide_a_refusal() {
+    let world = CloudWorld::of("six servers");
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let none = LIST.replace("detail", "none");
+    for (arguments, code) in [(LIST, 1), (&*none, 3), (&*format!("{none} --include"), 3)] {
+        let mut command = world.agent(arguments);
+        let ended = ended(command.stdout(full()).stderr(Stdio::piped()).output().unwrap());
+        ended.expect(code).says("cannot write to standard output: No space left on device");
+    }
 }
 
 #[test]
