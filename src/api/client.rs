@@ -1,9 +1,9 @@
 //! The client: one request, one response, by one deadline.
 //!
-//! It keeps the connection between requests while the client lives. A connection that the server
-//! closed in the meantime is replaced at once; after any other error the next request makes a new
-//! one. The client never waits for a permit of the rate limit and never retries: when to ask is
-//! its callers' decision, and so is what else happens just before a request is sent.
+//! The client keeps the connection between requests. A connection that the server closed in the
+//! meantime is replaced immediately; after any other error the next request makes a new one. The
+//! client never waits for a permit of the rate limit and never retries: its callers decide when to
+//! send a request, and pass a callback for anything else that has to happen just before.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -30,15 +30,15 @@ use crate::ratelimit::{self, LimitCause, RateLimiter};
 /// the server ends it.
 const MAX_IDLE: Duration = Duration::from_secs(3_600);
 
-/// What a client is made of.
+/// The settings of a client.
 pub struct ClientConfig {
     /// The API.
     pub endpoint: Endpoint,
     /// The trusted certificates.
     pub roots: Roots,
-    /// The time limit of a connection attempt.
+    /// The timeout of a connection attempt.
     pub connect_timeout: Duration,
-    /// The time limit of a whole request.
+    /// The timeout of a whole request.
     pub request_timeout: Duration,
     /// The state directory, for the rate limit.
     pub state_dir: PathBuf,
@@ -50,9 +50,9 @@ pub struct Client {
     wire: Arc<Wire>,
     endpoint: Endpoint,
     request_timeout: Duration,
-    /// Tells sets of trusted roots apart.
+    /// The identity of the trusted roots.
     roots: u64,
-    /// The file of certificates that was given, and where, for messages.
+    /// The given CA file and the origin of that setting, for messages.
     ca_file: Option<String>,
     /// How many seconds this server's clock was ahead of the API's at the last response that said
     /// so.
@@ -62,8 +62,8 @@ pub struct Client {
 impl Client {
     /// A client that has not connected yet.
     pub fn new(config: ClientConfig) -> Client {
-        // The one deadline of a request holds in every read and write of the transport, so ureq
-        // needs no timeouts of its own.
+        // Every read and write of the transport observes the deadline of the request, so ureq needs
+        // no timeouts.
         let agent_config = Agent::config_builder()
             .proxy(None)
             .max_redirects(0)
@@ -97,8 +97,8 @@ impl Client {
         self.endpoint.url(&operation.path_and_query(format))
     }
 
-    /// A number that two clients have in common if they send the same request to the same endpoint
-    /// with the same trust.
+    /// A number that is the same for clients that send the same request to the same endpoint with
+    /// the same trusted roots.
     pub fn topic(&self, operation: Operation, format: Format) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.url(operation, format), self.roots).hash(&mut hasher);
@@ -126,7 +126,7 @@ impl Client {
         self.finish(&url, outcome, elapsed)
     }
 
-    /// What a reply to this client's request means.
+    /// Interprets the reply to a request of this client.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -139,7 +139,7 @@ impl Client {
         interpret(reply, &self.url(operation, format))
     }
 
-    /// Another process tried to take a permit for this one, and found the state locked.
+    /// Records that another process, on behalf of this one, found the rate window locked.
     pub fn record_locked(&self) {
         self.wire.exchange().limiter.record_locked(BootInstant::now());
     }
@@ -190,10 +190,9 @@ impl Client {
         {
             return Err(TransportError::Coding(header).into());
         }
-        // At the limit ureq fails before it sees the end, so the limit is one byte more than is
-        // allowed.
+        // ureq fails at its limit before it sees the end of the body, hence one byte more.
         match response.body_mut().with_config().limit(MAX_BODY_BYTES + 1).read_to_vec() {
-            // Of any other response the status code says all: a 403 with a broken body is a 403.
+            // Otherwise only the status code counts: a 403 with a broken body is a 403.
             Err(_) if status_code != 200 => Ok((status_code, Vec::new())),
             body => Ok((status_code, body?)),
         }
@@ -205,8 +204,8 @@ impl Client {
         *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a kept connection ended without a single byte in response: then the request is sent
-    /// once more.
+    /// Whether a kept connection ended before the first byte of a response. The request is then
+    /// sent once more.
     fn was_closed_while_idle(&self, err: &ureq::Error) -> bool {
         let is_broken = match err {
             ureq::Error::Other(inner) => matches!(
@@ -221,8 +220,8 @@ impl Client {
     }
 }
 
-/// The header that says that the body is encoded in a way that is not decoded here, though its
-/// bytes may look like an answer.
+/// The header of a body with an encoding that is not supported, whose bytes could be mistaken for a
+/// result.
 fn unreadable_coding(headers: &HeaderMap) -> Option<String> {
     let is_readable = |name: &str, coding: &str| {
         coding.is_empty()

@@ -1,7 +1,7 @@
-//! Connections to the first address that answers, of several (RFC 8305, "Happy Eyeballs").
+//! Connects to the first of several addresses that answers (RFC 8305, "Happy Eyeballs").
 //!
-//! The attempts overlap, so that an address that does not answer costs the next one a quarter of a
-//! second, not its whole time.
+//! The attempts overlap, so that an address that does not answer delays the next one by a quarter
+//! of a second, not by its whole timeout.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,10 +17,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, conne
 use crate::clock::BootInstant;
 use crate::error::plain;
 
-/// How much later the next address is tried while those before do not answer.
+/// The delay between the starts of two attempts. Source: RFC 8305, section 8.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// The least that RFC 8305 allows.
+/// The smallest delay. Source: RFC 8305, section 8.
 const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
 /// The addresses that could not be connected to, in the order in which they failed.
@@ -61,8 +61,8 @@ pub fn connect_to_any(
     Err(ConnectError { failed })
 }
 
-/// Overlapping attempts to connect; yields each of them when it succeeds or fails. All end by the
-/// deadline.
+/// Overlapping attempts to connect. Yields each of them when it succeeds or fails. All of them end
+/// by the deadline.
 pub struct Race {
     waiting: VecDeque<SocketAddr>,
     open: Vec<ConnectAttempt>,
@@ -81,7 +81,8 @@ struct ConnectAttempt {
 impl Race {
     pub fn new(addresses: &[SocketAddr], attempt_timeout: Duration, deadline: BootInstant) -> Race {
         let now = BootInstant::now();
-        // So many that their turns would not fit take them faster: each is reached.
+        // The delay is shorter for many addresses, so that all of them are tried within half the
+        // time.
         let turns = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_mul(2).max(1);
         let delay = (deadline.since(now) / turns).clamp(MIN_ATTEMPT_DELAY, ATTEMPT_DELAY);
         Race {
@@ -94,7 +95,7 @@ impl Race {
         }
     }
 
-    /// Starts the next attempt if it is its turn; returns it if it failed at once.
+    /// Starts the next attempt if it is due. Returns it if it failed immediately.
     fn start_next(&mut self, now: BootInstant) -> Option<(SocketAddr, io::Error)> {
         if now < self.next_start || now >= self.deadline {
             return None;
@@ -112,7 +113,7 @@ impl Race {
         }
     }
 
-    /// Waits until an attempt ends or the next one is to be started.
+    /// Waits until an attempt ends or the next one is due.
     fn wait(&mut self) -> Option<(SocketAddr, io::Result<TcpStream>)> {
         let ends = self.open.iter().map(|attempt| attempt.deadline);
         let next = (!self.waiting.is_empty()).then_some(self.next_start);
@@ -170,7 +171,7 @@ impl Iterator for Race {
 /// Begins to connect, without waiting for the result.
 ///
 /// # Errors
-/// The system refuses at once.
+/// The attempt failed immediately.
 pub fn start(address: SocketAddr) -> io::Result<TcpStream> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
@@ -179,13 +180,13 @@ pub fn start(address: SocketAddr) -> io::Result<TcpStream> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Stream, flags, None)?;
     match connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
-        // A signal does not end the attempt either.
+        // After a signal the attempt goes on as well.
         Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(TcpStream::from(fd)),
         Err(err) => Err(err.into()),
     }
 }
 
-/// The address to begin with: the one that worked, else the one behind that which failed last.
+/// The address to begin with: the one that worked or, if none did, the one behind the last failure.
 #[derive(Debug, Default)]
 pub enum Preference {
     /// The first.
@@ -198,7 +199,7 @@ pub enum Preference {
 }
 
 impl Preference {
-    /// Brings the addresses into the order in which they are to be tried.
+    /// Rotates the addresses so that the preferred one is the first.
     pub fn arrange(&self, addresses: &mut [SocketAddr]) {
         let position = |wanted| addresses.iter().position(|address| *address == wanted);
         let first = match *self {
@@ -236,7 +237,7 @@ mod tests {
     /// Each address that did not answer cost all its time, and with a few of them a good one was
     /// never reached.
     #[test]
-    fn many_dead_addresses_do_not_keep_from_a_good_one() {
+    fn a_good_address_is_reached_behind_many_dead_ones() {
         let dead: Vec<_> = (0..12).map(|_| dead()).collect();
         let good = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut addresses: Vec<SocketAddr> =
@@ -246,7 +247,7 @@ mod tests {
         let (_, address) = connect_to_any(&addresses, ENOUGH, start + ENOUGH).unwrap();
         assert_eq!(address, good.local_addr().unwrap());
         assert!(BootInstant::now().since(start) < ENOUGH / 2);
-        // Their turns are shorter where the time is short.
+        // The delays are shorter if the time is short.
         let short = Race::new(&addresses, ENOUGH, BootInstant::now() + Duration::from_secs(1));
         assert!(short.delay * 13 < Duration::from_secs(1), "{:?}", short.delay);
     }

@@ -5,59 +5,33 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-/// A checked endpoint: https, or plain http to a loopback address, since anything else could be
-/// read and answered by others on the way.
+/// A valid endpoint: https, or plain http to a loopback address, since others could read and answer
+/// any other plain request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     base: String,
+    target: ConnectTarget,
+}
+
+/// The destination of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectTarget {
+    /// The host, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether TLS is used.
+    pub is_tls: bool,
 }
 
 impl Endpoint {
-    /// Checks a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// The end of a sentence that says what is wrong with it.
+    /// The end of a sentence: what is wrong with the URL.
     pub fn parse(url: &str) -> Result<Endpoint, String> {
-        let wrong = |reason: &str| Err(format!("{url:?} {reason}"));
-        // The fragment is looked for by hand: http::Uri drops it silently.
-        if url.contains('#') {
-            return wrong("has a fragment (#…): an endpoint is https://HOST[:PORT]");
-        }
-        let uri = match url.parse::<Uri>() {
-            Ok(uri) => uri,
-            Err(err) => {
-                return wrong(&format!("is not a URL ({err}): an endpoint is https://HOST[:PORT]"));
-            }
-        };
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return wrong("is not a whole URL: an endpoint is https://HOST[:PORT]");
-        };
-        if authority.as_str().contains('@') {
-            return wrong("has user info (…@): the API takes no credentials");
-        }
-        if uri.query().is_some() {
-            return wrong("has a query (?…): an endpoint is https://HOST[:PORT]");
-        }
-        let host = bare(authority.host());
-        if host.is_empty() {
-            return wrong("names no host");
-        }
-        // http::Uri accepts any digits after the colon.
-        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-        if !port.is_empty() && uri.port_u16().is_none_or(|port| port == 0) {
-            return wrong("has an invalid port");
-        }
-        match scheme {
-            "https" => {}
-            "http" if host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) => {}
-            "http" => {
-                return wrong(
-                    "is plain http, which is accepted only for a loopback address: use https",
-                );
-            }
-            _ => return wrong("is neither https nor http"),
-        }
-        Ok(Endpoint { base: url.trim_end_matches('/').to_owned() })
+        let target = target_of(url).map_err(|reason| format!("{url:?} {reason}"))?;
+        Ok(Endpoint { base: url.trim_end_matches('/').to_owned(), target })
     }
 
     /// The URL of an operation's path and query.
@@ -65,25 +39,50 @@ impl Endpoint {
         format!("{}{path_and_query}", self.base)
     }
 
-    /// What to connect to.
+    /// The host and port of the API.
     pub fn connect_target(&self) -> ConnectTarget {
-        // It was checked when it was made.
-        let uri = self.base.parse::<Uri>().unwrap_or_default();
-        let is_tls = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        ConnectTarget { host: bare(uri.host().unwrap_or_default()).to_owned(), port, is_tls }
+        self.target.clone()
     }
 }
 
-/// What to connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectTarget {
-    /// The host, without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// Whether TLS is spoken there.
-    pub is_tls: bool,
+/// The destination in the URL of an endpoint, or why it is not a valid one.
+fn target_of(url: &str) -> Result<ConnectTarget, String> {
+    const FORM: &str = "an endpoint is https://HOST[:PORT]";
+    // http::Uri silently drops a fragment.
+    if url.contains('#') {
+        return Err(format!("has a fragment (#…): {FORM}"));
+    }
+    let uri = url.parse::<Uri>().map_err(|err| format!("is not a URL ({err}): {FORM}"))?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(format!("is not a whole URL: {FORM}"));
+    };
+    if authority.as_str().contains('@') {
+        return Err("has user info (…@): the API takes no credentials".to_owned());
+    }
+    if uri.query().is_some() {
+        return Err(format!("has a query (?…): {FORM}"));
+    }
+    let host = bare(authority.host());
+    if host.is_empty() {
+        return Err("names no host".to_owned());
+    }
+    // http::Uri accepts any digits after the colon.
+    let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    if !after_host.is_empty() && uri.port_u16().is_none_or(|port| port == 0) {
+        return Err("has an invalid port".to_owned());
+    }
+    let is_loopback = || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let (is_tls, default_port) = match scheme {
+        "https" => (true, 443),
+        "http" if is_loopback() => (false, 80),
+        "http" => {
+            return Err("is plain http, which is accepted only for a loopback address: use https"
+                .to_owned());
+        }
+        _ => return Err("is neither https nor http".to_owned()),
+    };
+    let port = uri.port_u16().unwrap_or(default_port);
+    Ok(ConnectTarget { host: host.to_owned(), port, is_tls })
 }
 
 impl fmt::Display for Endpoint {

@@ -1,4 +1,4 @@
-//! Sentences for what goes wrong between a request and its response.
+//! The messages of failures between a request and its response.
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, SystemTime};
@@ -12,22 +12,22 @@ use super::transport::TransportError;
 use crate::error::{Error, Kind, plain};
 use crate::ratelimit::RateLimited;
 
-/// What a failure is described by.
+/// The facts that the message of a failure needs.
 pub(super) struct Context<'a> {
     /// The URL of the request.
     pub url: &'a str,
     /// The endpoint of the client.
     pub endpoint: &'a Endpoint,
-    /// The file of certificates that was given, and where, for messages.
+    /// The given CA file and the origin of that setting.
     pub ca_file: Option<&'a str>,
     /// How long the request took until it failed.
     pub elapsed: Duration,
 }
 
 impl Context<'_> {
-    /// What went wrong, as the caller sees it.
+    /// The failure that the caller gets.
     pub fn failure(&self, err: ureq::Error) -> Failure {
-        // ureq wraps what happens while a body is read once more.
+        // An error while the body is read is wrapped in another one by ureq.
         let err = match err {
             ureq::Error::Io(io) => ureq::Error::from(io),
             other => other,
@@ -111,7 +111,7 @@ impl Context<'_> {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!("the certificate of {endpoint} is for another name than its host")
             }
-            // Its text would be a dump of object identifiers.
+            // rustls's text would be a dump of object identifiers.
             CertificateError::UnsupportedSignatureAlgorithmContext { .. }
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
                 "the certificate of {endpoint} is signed with an algorithm that is not accepted \
@@ -144,21 +144,22 @@ fn not_understood(message: String) -> Failure {
     Failure::Error(Error::new(Kind::NotUnderstood, message))
 }
 
-/// The clock of this server to the minute, so that a wait that repeats a message repeats it
-/// unchanged for a while.
+/// The time by this server's clock to the minute, so that a wait does not repeat a message only
+/// because the second has changed.
 fn now_to_the_minute() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     date(now.as_secs() - now.as_secs() % 60)
 }
 
-/// A time in seconds since 1970, as RFC 3339, which ends with the year 9999.
+/// A time in seconds since 1970 as RFC 3339, which allows no year after 9999.
 fn date(seconds: u64) -> String {
     const YEAR_10000: u64 = 253_402_300_800;
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(YEAR_10000 - 1));
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// An I/O error without the number that std appends, and without rustls's link to its manual.
+/// The message of an I/O error without the number that std appends, and without rustls's link to
+/// its manual.
 fn describe(err: &io::Error) -> String {
     match err.kind() {
         ErrorKind::UnexpectedEof => "the server closed it".to_owned(),

@@ -1,7 +1,7 @@
-//! Looks at a server's certificate without trusting it, to tell what is wrong with it.
+//! Reads a server's certificate without trusting it, to diagnose what is wrong with it.
 //!
-//! The handshake accepts any certificate. Nothing that matters may be sent over such a connection,
-//! and nothing that comes from it may be believed beyond the purpose: a diagnosis.
+//! The handshake accepts any certificate. Nothing confidential may be sent over such a connection,
+//! and its responses may be used only for the diagnosis.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -25,7 +25,7 @@ use crate::clock::BootInstant;
 /// The last second of the year 9999, after which no certificate is valid.
 const END_OF_TIME: u64 = 253_402_300_799;
 
-/// The most that is read of a response's head.
+/// The largest head of a response that is read.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// When a certificate is valid, in seconds since 1970.
@@ -37,7 +37,7 @@ pub struct Validity {
     pub not_after: u64,
 }
 
-/// What a certificate says of itself, and whether the built-in roots trust it.
+/// The content of a certificate, and whether the built-in roots trust it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateFacts {
     /// When it is valid, if that could be read.
@@ -48,7 +48,7 @@ pub struct CertificateFacts {
     pub is_trusted_by_built_in_roots: bool,
 }
 
-/// A connection over which anybody may be at the other end.
+/// A TLS connection to a server that was not authenticated.
 pub struct UntrustedConnection {
     stream: TcpStream,
     tls: ClientConnection,
@@ -57,10 +57,10 @@ pub struct UntrustedConnection {
 }
 
 impl UntrustedConnection {
-    /// Shakes hands with whoever is there, by `deadline`.
+    /// Does the TLS handshake with any server, by `deadline`.
     ///
     /// # Errors
-    /// Why it did not work; never because of the certificate.
+    /// Why the handshake failed; an invalid certificate is not an error.
     pub fn open(
         stream: TcpStream,
         host: &str,
@@ -87,8 +87,8 @@ impl UntrustedConnection {
         Ok(UntrustedConnection { stream, tls, certificate })
     }
 
-    /// Sends a documented request and reads no more than the head of its response. It counts as a
-    /// request: the caller has a permit. None if no response comes by the deadline.
+    /// Sends a documented request and reads only the head of the response. The caller has a permit
+    /// of the rate limit for it. `None` if there is no response by the deadline.
     pub fn get(
         &mut self,
         host: &str,
@@ -116,7 +116,7 @@ impl UntrustedConnection {
 pub struct UntrustedResponse {
     /// The status code.
     pub status_code: u16,
-    /// The server's clock, if it told the time.
+    /// The time by the server's clock, if the response has it.
     pub date: Option<SystemTime>,
 }
 
@@ -142,7 +142,7 @@ pub fn seconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Accepts any certificate, and notes what it says.
+/// Accepts any certificate, and records its facts.
 struct RecordingVerifier {
     provider: Arc<CryptoProvider>,
     facts: Mutex<CertificateFacts>,
@@ -154,9 +154,8 @@ impl fmt::Debug for RecordingVerifier {
     }
 }
 
-/// Reads the validity. rustls parses certificates, but shows nothing of them; its errors do: at the
-/// beginning and at the end of time every certificate is invalid, and the error says until or since
-/// when.
+/// Reads the validity of a certificate. rustls has no function for that, but its errors contain the
+/// times: every certificate is not valid yet in 1970 and has expired by the end of the year 9999.
 fn validity(
     verifier: &WebPkiServerVerifier,
     certificate: &CertificateDer<'_>,

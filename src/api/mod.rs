@@ -1,7 +1,8 @@
-//! The client of the RackConnect v2.0 API: transport, endpoint, and what the responses mean.
+//! The client of the RackConnect v2.0 API: endpoint, transport, and interpretation of responses.
 //!
-//! Source: "The RackConnect v2.0 API". The server is known by the source address of its requests on
-//! ServiceNet; there is no token. Thirty requests a minute are answered; further ones get HTTP 403.
+//! Source: "The RackConnect v2.0 API". The API identifies a server by the source address of its
+//! requests on ServiceNet; there is no token. It answers thirty requests a minute; further ones get
+//! HTTP 403.
 
 pub(crate) mod certificate;
 pub mod client;
@@ -17,5 +18,5 @@ mod timed;
 pub mod tls;
 mod transport;
 
-/// The largest body that is read. The longest known one has a few kilobytes.
+/// The largest body that is read. The largest known one has a few kilobytes.
 pub const MAX_BODY_BYTES: u64 = 64 * 1024;

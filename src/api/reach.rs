@@ -1,5 +1,5 @@
-//! Whether the API can be reached: a name lookup, a connection and a TLS handshake. No request, so
-//! no permit of the rate limit.
+//! Whether the API can be reached: a name lookup, a connection and a TLS handshake. It sends no
+//! request, so it needs no permit of the rate limit.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -30,44 +30,44 @@ impl Target {
         Target { host, port, tls: is_tls.then_some(tls), addresses: Vec::new() }
     }
 
-    /// Looks up the addresses, by `deadline`, so that they are known when they are needed.
+    /// Looks up the addresses in advance, by `deadline`.
     ///
     /// # Errors
-    /// Says why there are none.
+    /// Why there is no address.
     pub fn look_up(&mut self, deadline: BootInstant) -> Result<(), String> {
         self.addresses = addresses(&self.host, self.port, deadline)?;
         Ok(())
     }
 
-    /// Connects and shakes hands, by `deadline`.
+    /// Connects and does the TLS handshake, by `deadline`.
     ///
     /// # Errors
-    /// Says why not.
+    /// Why that failed.
     pub fn reach(&mut self, deadline: BootInstant) -> Result<(), String> {
         if self.addresses.is_empty() {
             self.addresses = addresses(&self.host, self.port, deadline)?;
         }
         let mut addresses = self.addresses.clone();
-        let mut last = "timed out".to_owned();
+        let mut last_error = "timed out".to_owned();
         while !addresses.is_empty() {
             let (stream, address) = connect_to_any(&addresses, Duration::MAX, deadline)
                 .map_err(|err| err.to_string())?;
             // Each address gets its share of the time.
             let now = BootInstant::now();
             let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
-            match self.shake_hands(&stream, now + deadline.since(now) / shares) {
+            match self.handshake(&stream, now + deadline.since(now) / shares) {
                 Ok(()) => {
                     self.addresses = vec![address];
                     return Ok(());
                 }
-                Err(err) => last = format!("{address}: {err}"),
+                Err(err) => last_error = format!("{address}: {err}"),
             }
             addresses.retain(|other| *other != address);
         }
-        Err(last)
+        Err(last_error)
     }
 
-    fn shake_hands(&self, stream: &TcpStream, deadline: BootInstant) -> Result<(), String> {
+    fn handshake(&self, stream: &TcpStream, deadline: BootInstant) -> Result<(), String> {
         let Some(tls) = &self.tls else { return Ok(()) };
         let name = ServerName::try_from(self.host.clone()).map_err(|err| err.to_string())?;
         let mut connection =
@@ -83,7 +83,7 @@ impl Target {
 /// The addresses of a host, by `deadline`.
 ///
 /// # Errors
-/// Says why there is none.
+/// Why there is no address.
 pub fn addresses(host: &str, port: u16, deadline: BootInstant) -> Result<Vec<SocketAddr>, String> {
     let found = Lookup::default().addresses(host, port, Duration::ZERO, deadline);
     found.map_err(|err| err.to_string())

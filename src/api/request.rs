@@ -1,4 +1,4 @@
-//! A request to the API, and what can come of it.
+//! A request to the API, and its possible results.
 
 use crate::clock::BootInstant;
 use crate::duration::human;
@@ -9,9 +9,9 @@ use crate::ratelimit::LimitCause;
 /// One request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// What is asked for.
+    /// The operation.
     pub operation: Operation,
-    /// In which format.
+    /// The format of the response.
     pub format: Format,
     /// When the response has to be complete.
     pub deadline: BootInstant,
@@ -19,14 +19,14 @@ pub struct Request {
     pub reserved: usize,
 }
 
-/// What is called just before the first byte of a request is sent, with the request's deadline;
-/// again if the request is sent again over a new connection.
+/// A callback that is called with the request's deadline, just before the first byte of the request
+/// is sent; once more if the request is sent again over a new connection.
 pub type BeforeSend = Box<dyn FnMut(BootInstant) + Send>;
 
 /// The HTTP status code and the body of a response, or why there is none.
 pub type Reply = Result<(u16, Vec<u8>), Failure>;
 
-/// What a response says.
+/// A result of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// 200, with its body.
@@ -64,24 +64,24 @@ impl NotFound {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// No request was sent, because there is no permit; or one was, and the response was 403.
+    /// No request was sent, because there is no permit; or the response was a 403.
     RateLimited {
         /// When to try again.
         until: BootInstant,
-        /// What is in the way.
+        /// Why.
         cause: LimitCause,
     },
-    /// Another process sends the request for this one too, and did not respond in time.
+    /// The process that sends the request for this one too did not respond in time.
     LeaderSilent,
     /// Anything else: [`Kind::Unreachable`] or [`Kind::NotUnderstood`].
     Error(Error),
 }
 
 impl Failure {
-    /// The sentence for a person.
+    /// The message.
     pub fn message(&self) -> String {
         match self {
             Failure::RateLimited { cause, .. } => rate_limit_message(*cause),
@@ -91,11 +91,11 @@ impl Failure {
     }
 }
 
-/// What [`Failure::LeaderSilent`] means.
+/// The message of [`Failure::LeaderSilent`].
 pub const LEADER_SILENT: &str =
     "another rackconnect process sends the request for this one too, and did not respond in time";
 
-/// What keeps a request from being sent.
+/// The message of [`Failure::RateLimited`].
 pub fn rate_limit_message(cause: LimitCause) -> String {
     const USED_UP: &str = "the rate limit of this server is used up";
     match cause {
@@ -109,13 +109,13 @@ pub fn rate_limit_message(cause: LimitCause) -> String {
              or Chef, Facter or Puppet, rcrun"
         ),
         LimitCause::ProcessLocal => {
-            format!("{USED_UP}, as far as a process with a limit of its own may use it")
+            "the few requests of a process that cannot share the rate limit are used up".to_owned()
         }
         LimitCause::Locked => "another process holds the lock of the rate limit".to_owned(),
     }
 }
 
-/// What an HTTP status code and a body mean.
+/// Interprets an HTTP status code and a body.
 ///
 /// # Errors
 /// See [`Failure`].

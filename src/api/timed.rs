@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::BootInstant;
 
-/// A non-blocking socket on which nothing lasts longer than the deadline.
+/// A non-blocking socket whose reads and writes end by the deadline.
 pub struct Timed<'a> {
     pub stream: &'a TcpStream,
     pub deadline: BootInstant,
@@ -31,7 +31,7 @@ impl Timed<'_> {
         }
     }
 
-    /// Writes, and waits only if the socket takes nothing.
+    /// Writes, and waits only if the send buffer is full.
     fn write_with(
         &mut self,
         write: impl Fn(&mut &TcpStream) -> io::Result<usize>,
@@ -52,7 +52,7 @@ fn is_temporary(err: &io::Error) -> bool {
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            // There is rarely something to read at once.
+            // Data is rarely there already, so poll first.
             self.wait(PollFlags::POLLIN)?;
             match self.stream.read(buffer) {
                 Err(err) if is_temporary(&err) => {}

@@ -1,9 +1,9 @@
-//! The certificates that are trusted: only those of a given file, or else the roots built into the
-//! program and, if those do not know an issuer, the system's bundle too.
+//! The trusted certificates: only those of a given file or, without one, the roots built into the
+//! program and, if those do not know an issuer, the system's bundle.
 //!
-//! The system's bundle costs four times a whole request to parse. So it is read in the middle of
-//! the first handshake that needs it, and that same handshake then goes on: no second connection,
-//! and no permit of the rate limit.
+//! Parsing the system's bundle takes four times as long as a request. So it is read only during the
+//! first handshake that needs it. The handshake then goes on: it needs no second connection and no
+//! permit of the rate limit.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -24,7 +24,7 @@ use rustls::{
 use crate::error::{Error, Result};
 use crate::state::file::{self, Links};
 
-/// Where systems keep their bundle; the first that is there is read. Sources: Debian's and Ubuntu's
+/// Where systems keep their bundle; the first existing file is read. Sources: Debian's and Ubuntu's
 /// ca-certificates, Red Hat's ca-certificates (6, then 7 and later), SUSE's, Alpine's.
 const SYSTEM_BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -37,19 +37,19 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 /// The largest bundle that is read. Mozilla's whole list is a quarter of a megabyte.
 const MAX_BUNDLE_BYTES: u64 = 8 << 20;
 
-/// Who is trusted.
+/// The trusted roots.
 #[derive(Clone)]
 pub struct Roots {
     /// The configuration of connections.
     pub config: Arc<ClientConfig>,
-    /// Tells them from other roots.
+    /// Differs between different sets of roots.
     pub identity: u64,
-    /// The file that was named, and where.
+    /// The given CA file and the origin of that setting.
     pub named: Option<String>,
 }
 
-/// Only the roots of `file` or, without one, the built-in ones and then the system's. With the
-/// file comes where it was named.
+/// Only the roots of `file` or, without one, the built-in ones and then the system's. The text
+/// beside the file is the origin of that setting.
 ///
 /// # Errors
 /// `file` cannot be read or holds no certificate.
@@ -57,7 +57,7 @@ pub fn roots(file: Option<(&Path, &str)>) -> Result<Roots> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .expect("ring serves TLS 1.2 and 1.3");
+        .expect("ring supports TLS 1.2 and 1.3");
     let mut identity = DefaultHasher::new();
     let config = match file {
         Some((path, origin)) => {
@@ -67,32 +67,37 @@ pub fn roots(file: Option<(&Path, &str)>) -> Result<Roots> {
                     path.display()
                 ))
             })?;
-            for root in &roots.roots {
-                (&*root.subject, &*root.subject_public_key_info).hash(&mut identity);
-                root.name_constraints.as_deref().hash(&mut identity);
-            }
+            hash_roots(&roots, &mut identity);
             builder.with_root_certificates(roots).with_no_client_auth()
         }
         None => {
-            // Which roots are built in, the version says; of the system's, what file they are in.
-            env!("CARGO_PKG_VERSION").hash(&mut identity);
-            if let Some(metadata) = system_bundle().and_then(|path| path.metadata().ok()) {
-                (metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime())
-                    .hash(&mut identity);
-            }
-            let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-            let built_in = verifier(roots, &provider).expect("the built-in roots are there");
-            let verifier = BuiltInThenSystem { built_in, provider, system: OnceLock::new() };
-            // "Dangerous" is what rustls calls every verifier that is not its own; this one only
-            // asks two of its own.
+            hash_default_roots(&mut identity);
+            // rustls calls every custom verifier "dangerous". This one only uses two of rustls's
+            // own.
             builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_custom_certificate_verifier(Arc::new(BuiltInThenSystem::new(provider)))
                 .with_no_client_auth()
         }
     };
     let named = file.map(|(path, origin)| format!("{} ({origin})", path.display()));
     Ok(Roots { config: Arc::new(config), identity: identity.finish(), named })
+}
+
+fn hash_roots(roots: &RootCertStore, identity: &mut DefaultHasher) {
+    for root in &roots.roots {
+        (&*root.subject, &*root.subject_public_key_info).hash(identity);
+        root.name_constraints.as_deref().hash(identity);
+    }
+}
+
+/// The version of this program determines the built-in roots. The system's are not read here, so
+/// their file counts.
+fn hash_default_roots(identity: &mut DefaultHasher) {
+    env!("CARGO_PKG_VERSION").hash(identity);
+    if let Some(metadata) = system_bundle().and_then(|path| path.metadata().ok()) {
+        (metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime()).hash(identity);
+    }
 }
 
 /// The system's bundle, if there is one.
@@ -116,7 +121,7 @@ fn bundle(path: &Path) -> Result<RootCertStore, String> {
 /// The certificates of a PEM file.
 pub(crate) fn parse_bundle(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    // One certificate that cannot be parsed does not make the others less trusted.
+    // Certificates that cannot be parsed are skipped.
     roots.add_parsable_certificates(
         CertificateDer::pem_slice_iter(pem).filter_map(|parsed| parsed.ok()),
     );
@@ -126,6 +131,8 @@ pub(crate) fn parse_bundle(pem: &[u8]) -> Result<RootCertStore, String> {
     }
 }
 
+/// Verifies certificates with the built-in roots and, if these do not know the issuer, with the
+/// system's.
 struct BuiltInThenSystem {
     built_in: Arc<WebPkiServerVerifier>,
     provider: Arc<CryptoProvider>,
@@ -133,6 +140,13 @@ struct BuiltInThenSystem {
 }
 
 impl BuiltInThenSystem {
+    fn new(provider: Arc<CryptoProvider>) -> BuiltInThenSystem {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let built_in = verifier(roots, &provider).expect("the built-in roots are not empty");
+        BuiltInThenSystem { built_in, provider, system: OnceLock::new() }
+    }
+
+    /// The verifier with the system's roots, read when it is first needed.
     fn system(&self) -> Option<&Arc<WebPkiServerVerifier>> {
         let read = || {
             let path = system_bundle()?;
@@ -163,14 +177,14 @@ impl ServerCertVerifier for BuiltInThenSystem {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verdict = self.built_in.verify_server_cert(
+        let result = self.built_in.verify_server_cert(
             end_entity,
             intermediates,
             server_name,
             ocsp_response,
             now,
         );
-        match verdict {
+        match result {
             Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
                 match self.system() {
                     Some(system) => system.verify_server_cert(
@@ -180,10 +194,10 @@ impl ServerCertVerifier for BuiltInThenSystem {
                         ocsp_response,
                         now,
                     ),
-                    None => verdict,
+                    None => result,
                 }
             }
-            _ => verdict,
+            _ => result,
         }
     }
 

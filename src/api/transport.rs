@@ -1,9 +1,8 @@
-//! The connection below HTTP, and the one deadline of a request.
+//! The connections below ureq's HTTP, which observe the deadline of a request.
 //!
-//! ureq speaks HTTP over it. ureq by itself would look the name up before every request, even over
-//! a kept connection. It could not tell a request that was never answered over a kept connection
-//! from any other, nor take a permit at the one right moment: between the handshake and the first
-//! byte of the request.
+//! ureq's own transport would look the name up before every request, even over a kept connection.
+//! It would not show that a kept connection ended without a response, and a permit could not be
+//! taken between the handshake and the first byte of the request.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -36,17 +35,17 @@ const OUTPUT: usize = 2 * 1024;
 /// What went wrong below HTTP. ureq carries it up unchanged, in `ureq::Error::Other`.
 #[derive(Debug)]
 pub enum TransportError {
-    /// There is no permit before that moment.
+    /// There is no permit.
     RateLimited(RateLimited),
     /// The name cannot be looked up.
     Name(String),
     /// No connection to any address.
     Connect(ConnectError),
-    /// TLS refuses.
+    /// A TLS error.
     Tls(rustls::Error),
-    /// The connection broke, or the deadline passed, while doing that.
+    /// The connection broke, or the deadline passed, during this activity.
     Broken(&'static str, io::Error),
-    /// The response is encoded in a way that nobody asked for.
+    /// The response has an encoding that was not requested: the header.
     Coding(String),
 }
 
@@ -64,7 +63,7 @@ impl From<TransportError> for ureq::Error {
     }
 }
 
-/// What the client, the connector and the connections know together.
+/// The state that the client, the connector and the connections share.
 pub struct Wire {
     connect_timeout: Duration,
     lookup: Lookup,
@@ -72,15 +71,15 @@ pub struct Wire {
     exchange: Mutex<Exchange>,
 }
 
-/// One request and its answer.
+/// One request and its response.
 pub struct Exchange {
-    /// The end of it, whatever happens.
+    /// When it ends, whatever happens.
     pub deadline: BootInstant,
     /// How many permits are left to others.
     reserved: usize,
     /// The permit, once taken.
     pub permit: Option<LimiterPermit>,
-    /// What the caller does just before the first byte is sent.
+    /// The caller's callback just before the first byte is sent.
     pub before_send: Option<BeforeSend>,
     /// Whether a connection was made for it, rather than a kept one used.
     pub has_connected: bool,
@@ -139,7 +138,7 @@ impl Wire {
         self.preference.lock().expect("no panic under this lock")
     }
 
-    /// Whether it makes sense to connect.
+    /// Checks that there is a permit: without one there is no need to connect.
     fn check_limit(&self) -> Result<(), TransportError> {
         let mut exchange = self.exchange();
         let (deadline, reserved) = (exchange.deadline, exchange.reserved);
@@ -151,7 +150,7 @@ impl Wire {
         let mut exchange = self.exchange();
         let Exchange { deadline, reserved, permit, before_send, limiter, .. } = &mut *exchange;
         while permit.is_none() {
-            // Before the permit is taken, which is good for a second only.
+            // This comes before the permit, which is valid for only a second.
             if let Some(before_send) = before_send {
                 before_send(*deadline);
             }
@@ -163,14 +162,14 @@ impl Wire {
                     ErrorKind::TimedOut.into(),
                 ));
             }
-            // It counts from when it was taken. A process that was held up takes another.
+            // A process that was delayed for longer than a permit is valid takes another one.
             *permit = Some(taken).filter(|taken| !taken.is_stale(now));
         }
         Ok(())
     }
 }
 
-/// Keeps ureq from looking names up: it would before every request, even over a kept connection.
+/// Keeps ureq from looking names up before every request, even over a kept connection.
 #[derive(Debug)]
 pub struct NoResolver;
 
@@ -185,7 +184,7 @@ impl Resolver for NoResolver {
     }
 }
 
-/// Looks the name up, connects, and shakes hands.
+/// Looks the name up, connects, and does the TLS handshake.
 pub struct ApiConnector {
     pub wire: Arc<Wire>,
     pub tls: Arc<ClientConfig>,
@@ -216,7 +215,7 @@ impl Connector for ApiConnector {
             .addresses(host, port, self.wire.connect_timeout, deadline)
             .map_err(|err| TransportError::Name(err.to_string()))?;
         let (stream, address) = self.connect_to_api(addresses, deadline)?;
-        // Without it a request of two segments could wait for an acknowledgement.
+        // Otherwise a request of two segments could wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let tls = match details.needs_tls() {
             true => Some(Box::new(self.handshake(host, &stream, deadline)?)),
@@ -237,7 +236,7 @@ impl ApiConnector {
         self.wire.preference().arrange(&mut addresses);
         let connected = connect_to_any(&addresses, self.wire.connect_timeout, deadline);
         let last = match &connected {
-            // Until something is heard from it.
+            // Until it responds: see `await_input`.
             Ok((_, address)) => Some(*address),
             Err(err) => err.failed.last().map(|(address, _)| *address),
         };
@@ -303,8 +302,8 @@ impl Transport for ApiConnection {
             None => timed.write_all(output),
         };
         sent.map_err(|err| transport_error("sending the request", err))?;
-        // A server that writes head and body apart would wait for the acknowledgement of the head,
-        // which the kernel delays by 40 ms after data was sent.
+        // A server that writes head and body separately waits for the acknowledgement of the head,
+        // which the kernel would delay by 40 ms.
         let _ = self.stream.set_quickack(true);
         Ok(())
     }
@@ -313,15 +312,15 @@ impl Transport for ApiConnection {
         let mut timed = Timed { stream: &self.stream, deadline: self.wire.deadline() };
         let input = self.buffers.input_append_buf();
         if input.is_empty() {
-            // Only headers stay in the buffer until they are whole.
+            // Only an incomplete head stays in the buffer.
             return Err(ureq::Error::LargeResponseHeader(INPUT, INPUT));
         }
         let read = match &mut self.tls {
             Some(tls) => rustls::Stream::new(tls.as_mut(), &mut timed).read(input),
             None => timed.read(input),
         };
-        // Never as ureq::Error::Io, which ureq takes for the end of a body without a length.
-        let amount = read.map_err(|err| transport_error("waiting for the answer", err))?;
+        // Not as ureq::Error::Io: in a body without a length ureq takes that for its end.
+        let amount = read.map_err(|err| transport_error("waiting for the response", err))?;
         self.buffers.input_appended(amount);
         if amount > 0 {
             self.wire.exchange().has_received = true;
@@ -330,8 +329,8 @@ impl Transport for ApiConnection {
         Ok(amount > 0)
     }
 
-    /// Whether the server has not closed the connection, without waiting. Servers send TLS 1.3
-    /// session tickets at any time, so what there is to read need not be the end.
+    /// Whether the connection is still open, without waiting. Readable data need not mean its end,
+    /// since servers send TLS 1.3 session tickets at any time.
     fn is_open(&mut self) -> bool {
         let mut byte = [0];
         match &mut self.tls {

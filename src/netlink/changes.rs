@@ -11,12 +11,12 @@ use super::requests::{ACK, Netlink, leading_routes, route_dump};
 use super::route::Route;
 use super::types::{INET, NDMSG_BYTES, family_of, octets};
 
-/// Where a route is added among those of the same destination, type of service and metric.
+/// The position of a new route among those with the same destination, type of service and metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// In front of them.
+    /// Before them.
     First,
-    /// Behind them.
+    /// After them.
     Last,
     /// Only if there are none.
     Only,
@@ -28,12 +28,12 @@ impl Netlink {
     /// # Errors
     /// See [`NetlinkError`]; [`Errno::EEXIST`] only with [`Position::Only`].
     pub fn add(&mut self, route: &Route, position: Position) -> Result<bool, NetlinkError> {
-        let how = match position {
+        let flag = match position {
             Position::First => 0,
             Position::Last => libc::NLM_F_APPEND,
             Position::Only => libc::NLM_F_EXCL,
         };
-        match self.change(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | how, route) {
+        match self.change(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | flag, route) {
             Ok(_) => Ok(true),
             Err(err) if err.is(Errno::EEXIST) && position != Position::Only => Ok(false),
             Err(err) => Err(err),
@@ -42,10 +42,11 @@ impl Netlink {
 
     /// Removes exactly this route. Returns false if it did not exist.
     ///
-    /// The kernel removes the first route that has every attribute given, and what a route lacks
-    /// cannot be given: a metric of 0 or a missing source matches any ([`Route::may_match`]). So
-    /// the candidates are read first. As the table may change in between, the kernel is asked to
-    /// report which route it removed (NLM_F_ECHO), and a wrong one is added again at once.
+    /// The kernel removes the first route that has all given attributes, and the absence of an
+    /// attribute cannot be given: a metric of 0 or a missing source matches any
+    /// ([`Route::may_match`]). So the candidates are read first. As the table may change in
+    /// between, the kernel is asked to report which route it removed (NLM_F_ECHO), and a wrong one
+    /// is immediately added again.
     ///
     /// # Errors
     /// See [`NetlinkError`]; [`NetlinkError::Ambiguous`] if the kernel would remove another route.
@@ -99,7 +100,7 @@ impl Netlink {
         Ok(())
     }
 
-    /// The routes among which the kernel looks for this one, in its order.
+    /// The routes among which the kernel searches this one, in the kernel's order.
     fn siblings(&mut self, route: &Route) -> Result<Vec<Route>, NetlinkError> {
         if route.family == INET && route.is_in_main() && route.prefix == 0 {
             return leading_routes(|other| other.is_sibling(route));
@@ -113,10 +114,10 @@ impl Netlink {
     fn change(
         &mut self,
         kind: u16,
-        how: libc::c_int,
+        flags: libc::c_int,
         route: &Route,
     ) -> Result<Option<Route>, NetlinkError> {
-        let flags = ACK | how as u16;
+        let flags = ACK | flags as u16;
         let request = route
             .attributes()
             .fold(Writer::new(kind, flags, &route.fixed()), |writer, (kind, value)| {
@@ -132,12 +133,12 @@ impl Netlink {
         Ok(changed)
     }
 
-    /// Makes the kernel ask a neighbour again whether it is there, whatever its entry says.
+    /// Makes the kernel check that a neighbour is reachable, whatever the state of its entry.
     ///
     /// # Errors
     /// See [`NetlinkError`].
     pub fn probe_neighbour(&mut self, interface: u32, address: IpAddr) -> Result<(), NetlinkError> {
-        // An entry with a link-layer address is probed at once; without one this fails …
+        // An entry with a link-layer address is probed immediately; without one this fails …
         match self.set_neighbour(interface, address, libc::NLM_F_REPLACE, libc::NUD_PROBE, 0) {
             Err(NetlinkError::Rejected(Errno::EINVAL | Errno::ENOENT | Errno::ESRCH)) => {}
             other => return other,
@@ -150,16 +151,16 @@ impl Netlink {
         &mut self,
         interface: u32,
         address: IpAddr,
-        how: libc::c_int,
+        request_flags: libc::c_int,
         state: u16,
-        flags: u8,
+        neighbour_flags: u8,
     ) -> Result<(), NetlinkError> {
         let mut fixed = [0; NDMSG_BYTES];
         fixed[0] = family_of(address);
         fixed[4..8].copy_from_slice(&interface.to_ne_bytes());
         fixed[8..10].copy_from_slice(&state.to_ne_bytes());
-        fixed[10] = flags;
-        let request = Writer::new(libc::RTM_NEWNEIGH, ACK | how as u16, &fixed)
+        fixed[10] = neighbour_flags;
+        let request = Writer::new(libc::RTM_NEWNEIGH, ACK | request_flags as u16, &fixed)
             .attribute(libc::NDA_DST, &octets(address));
         self.request(&request, |_| Ok(()))
     }

@@ -33,7 +33,7 @@ impl Events {
     }
 
     /// Discards all queued notifications without blocking. Returns whether there were any, or some
-    /// were lost: in both cases the caller has to look at the kernel's state again.
+    /// were lost: in both cases the caller has to read the kernel's state again.
     ///
     /// # Errors
     /// The socket failed.

@@ -26,7 +26,7 @@ const FIB_MATCH: u32 = 0x2000 | 0x1000;
 const DUMP: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
 pub(super) const ACK: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
 
-/// Whether a dump is read on.
+/// Whether to continue reading a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
     Continue,
@@ -34,7 +34,7 @@ enum Flow {
     Stop,
 }
 
-/// How an exchange ended.
+/// How the response to a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Completion {
     /// The response is complete and consistent.
@@ -104,8 +104,8 @@ impl Netlink {
         }
     }
 
-    /// Where the kernel would send a packet to `destination`, leaving by `interface` if given;
-    /// none if nowhere.
+    /// Where the kernel would send a packet to `destination`, through `interface` if given; `None`
+    /// if it has no route.
     ///
     /// # Errors
     /// See [`NetlinkError`].
@@ -122,14 +122,14 @@ impl Netlink {
         }))
     }
 
-    /// The route by which the kernel would send packets to `destination`; none if there is none,
-    /// or if the kernel is too old to tell.
+    /// The route by which the kernel would send packets to `destination`; `None` if there is no
+    /// such route, or if the kernel is too old to report it.
     ///
     /// # Errors
     /// See [`NetlinkError`].
     pub fn matching_route(&mut self, destination: IpAddr) -> Result<Option<Route>, NetlinkError> {
         let found = self.lookup(destination, None, FIB_MATCH)?;
-        // A kernel that does not know the flag responds with the fate of one packet.
+        // A kernel that does not know the flag responds with a cached result for one packet.
         Ok(found.filter(|route| route.flags & libc::RTM_F_CLONED == 0))
     }
 
@@ -170,7 +170,7 @@ impl Netlink {
         }
     }
 
-    /// The state of a neighbour (`NUD_…`); none if the kernel has no entry.
+    /// The state of a neighbour (`NUD_…`); `None` if the kernel has no entry.
     ///
     /// # Errors
     /// See [`NetlinkError`].
@@ -236,7 +236,7 @@ impl Netlink {
         while BootInstant::now() < deadline {
             for message in Messages(self.socket.receive()?) {
                 let message = message?;
-                // Left over from a request that was given up.
+                // A response to an earlier request that was given up.
                 if message.sequence != self.sequence {
                     continue;
                 }

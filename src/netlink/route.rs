@@ -1,4 +1,4 @@
-//! Routes, encoded with every attribute they were received with. Source: rtnetlink(7),
+//! Routes, with all attributes that they were received with. Source: rtnetlink(7),
 //! `include/uapi/linux/rtnetlink.h`, `net/ipv4/fib_trie.c`.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,7 +14,8 @@ const RTMSG_BYTES: usize = 12;
 /// RTA_NH_ID (`linux/rtnetlink.h`; not in libc): the route uses a nexthop object.
 const RTA_NH_ID: u16 = 30;
 
-/// RTNH_F_ONLINK (`linux/rtnetlink.h`): the one flag given on creation; the kernel sets the others.
+/// RTNH_F_ONLINK (`linux/rtnetlink.h`): the only flag given on creation; the kernel sets the
+/// others.
 pub const ONLINK: u32 = 4;
 
 /// A route: the fields this program uses, and every attribute as received.
@@ -28,7 +29,7 @@ pub struct Route {
     pub source_prefix: u8,
     /// The type of service; 0 for all.
     pub tos: u8,
-    /// Who added it: `RTPROT_…`
+    /// The program that added it: `RTPROT_…`
     pub protocol: u8,
     /// `RT_SCOPE_…`
     pub scope: u8,
@@ -38,9 +39,9 @@ pub struct Route {
     pub flags: u32,
     /// The table.
     pub table: u32,
-    /// The destination; none for a default route.
+    /// The destination; `None` for a default route.
     pub destination: Option<IpAddr>,
-    /// The gateway; none if the destination is on-link.
+    /// The gateway; `None` if the destination is on-link.
     pub gateway: Option<IpAddr>,
     /// The index of the interface.
     pub interface: Option<u32>,
@@ -48,13 +49,13 @@ pub struct Route {
     pub metric: u32,
     /// The preferred source address.
     pub source: Option<IpAddr>,
-    /// Whether it has a single next hop of its own: no multipath, no nexthop object.
+    /// Whether it has a single next hop: no multipath, no nexthop object.
     pub one_hop: bool,
     attributes: Vec<(u16, Vec<u8>)>,
 }
 
-/// Routes are equal if everything that is given on creation is equal. What the kernel adds (cache
-/// information, link state) and the order of attributes do not count.
+/// Routes are equal if everything that is given on creation is equal. Attributes that the kernel
+/// adds (cache information, link state) and the order of attributes do not count.
 impl PartialEq for Route {
     fn eq(&self, other: &Route) -> bool {
         let has_all_of = |ours: &Route, theirs: &Route| {
@@ -131,8 +132,8 @@ impl Route {
         list(self) == list(other)
     }
 
-    /// Whether the kernel, told to remove this route, may remove `other` if that comes first. A
-    /// missing attribute matches any; one that only some kernels compare counts as missing. Source:
+    /// Whether a request to remove this route may remove `other`, if that comes first. A missing
+    /// attribute matches any; one that only some kernels compare counts as missing. Source:
     /// `fib_table_delete` and `fib_nh_match` in `net/ipv4`.
     pub fn may_match(&self, other: &Route) -> bool {
         fn same<T: PartialEq>(ours: Option<T>, theirs: Option<T>) -> bool {
@@ -221,8 +222,8 @@ impl Route {
         fixed
     }
 
-    /// The attributes given on creation. The table is compared as a field, and a metric of 0 is
-    /// the same as none.
+    /// The attributes given on creation, except the table, which is compared as a field, and a
+    /// metric of 0, which is the default.
     fn given(&self) -> impl Iterator<Item = (u16, &[u8])> {
         self.attributes().filter(|(kind, value)| {
             *kind != libc::RTA_TABLE

@@ -162,7 +162,7 @@ impl Neighbour {
     }
 }
 
-/// An address of a family; none if the length is wrong.
+/// An address of a family; `None` if the length is wrong.
 pub(super) fn address(family: u8, value: &[u8]) -> Option<IpAddr> {
     match family {
         INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
@@ -182,7 +182,7 @@ pub(super) fn octets(address: IpAddr) -> Vec<u8> {
 /// Where the kernel would send a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
-    /// The gateway; none if the destination is on-link.
+    /// The gateway; `None` if the destination is on-link.
     pub gateway: Option<IpAddr>,
     /// The index of the interface.
     pub interface: Option<u32>,

@@ -95,7 +95,7 @@ impl Report {
             WaitOutcome::NotRackConnect => not_rackconnect(machine, &elapsed),
             WaitOutcome::NotManaged => format!(
                 "DEPLOYED after {elapsed}, and there is nothing more to wait for: the roles in \
-                 xenstore are without Managed Operations"
+                 xenstore do not include Managed Operations"
             ),
             WaitOutcome::ManagedFailed => {
                 let snapshot = machine.snapshot();
@@ -127,8 +127,8 @@ fn not_rackconnect(machine: &Machine, elapsed: &str) -> String {
                              nothing in the server"
             .to_owned(),
         _ => format!(
-            "its roles in xenstore are without RackConnect, its metadata has no automation \
-             status, and the API gave none in {elapsed}"
+            "its roles in xenstore do not include RackConnect, its metadata has no automation \
+             status, and the API gave none within {elapsed}"
         ),
     };
     format!("this is not a RackConnect v2 server: {reason}")

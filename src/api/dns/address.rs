@@ -1,4 +1,4 @@
-//! IP addresses as hosts(5) and resolv.conf(5) have them.
+//! IP addresses in hosts(5) and resolv.conf(5).
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 

@@ -18,7 +18,7 @@ pub struct LookupError {
 /// Why a lookup failed.
 #[derive(Debug)]
 pub enum LookupFailure {
-    /// DNS cannot have such a name.
+    /// The name is not valid in DNS.
     InvalidName,
     /// No nameserver responded in time.
     TimedOut,
@@ -26,11 +26,11 @@ pub enum LookupFailure {
     NoSuchHost,
     /// The name exists, but has no address.
     NoAddress,
-    /// No nameserver could answer; the one that failed first.
+    /// No nameserver could answer; the first of them and its error.
     Nameserver(SocketAddr, NameserverError),
 }
 
-/// What a nameserver did instead of answering.
+/// Why a nameserver did not answer.
 #[derive(Debug)]
 pub enum NameserverError {
     /// It cannot be reached.

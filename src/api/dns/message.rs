@@ -1,4 +1,4 @@
-//! DNS messages: a query for one kind of address, and what a response to it says.
+//! DNS messages: a query for one type of address, and the interpretation of its response.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, TYPE, header_buffer}
 
 const HEADER_BYTES: usize = 12;
 
-/// In the fourth byte of the header.
+/// The bit that is reserved in the fourth byte of the header (RFC 1035, section 4.1.1).
 const RESERVED_BIT: u8 = 0x40;
 
 /// Response codes (RFC 1035).
@@ -23,7 +23,7 @@ const MAX_ALIASES: usize = 16;
 /// The most addresses that are taken from one response.
 const MAX_ADDRESSES: usize = 16;
 
-/// The kind of address that is asked for.
+/// The type of address that is queried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordType {
     /// IPv4.
@@ -41,24 +41,24 @@ impl RecordType {
     }
 }
 
-/// What a nameserver says.
+/// A nameserver's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DnsResponse {
     /// The name has these addresses.
     Addresses(Vec<IpAddr>),
-    /// The name exists, without an address of this kind.
+    /// The name exists, but has no address of this type.
     NoAddress,
     /// The name does not exist.
     NoSuchName,
     /// The nameserver cannot or will not answer: the response code.
     Refused(u8),
-    /// The response is to this query, but it cannot be understood.
+    /// It is the response to this query, but cannot be understood.
     Malformed,
-    /// The whole response is too long for UDP.
+    /// The response is too long for UDP.
     Truncated,
 }
 
-/// A query, or nothing for a name that DNS cannot have.
+/// Encodes a query; `None` if the name is not valid in DNS.
 pub(super) fn query(id: u16, name: &str, record_type: RecordType) -> Option<Vec<u8>> {
     let mut packet = Packet::new_query(id);
     packet.set_flags(PacketFlag::RECURSION_DESIRED);
@@ -71,8 +71,8 @@ fn question(name: &str, record_type: RecordType) -> Option<Question<'_>> {
     Some(Question::new(name, record_type.code().into(), CLASS::IN.into(), false))
 }
 
-/// Reads a message. Nothing if it is no response to this query: it may be forged, or belong to
-/// another query, so that the right one may still come.
+/// Decodes a message; `None` if it is not the response to this query. Such a message may be forged,
+/// so the response may still come.
 pub(super) fn response(
     message: &[u8],
     id: u16,
@@ -86,7 +86,7 @@ pub(super) fn response(
     let code = message.get(3)? & 0x0f;
     let refused = !matches!(code, NO_ERROR | NAME_ERROR);
     let questions = header_buffer::questions(message).ok()?;
-    // Some nameservers leave the question out when they refuse.
+    // Some nameservers omit the question when they refuse a query.
     if refused && questions == 0 {
         return Some(DnsResponse::Refused(code));
     }
@@ -114,7 +114,7 @@ fn repeats(message: &[u8], asked: &Question<'_>) -> bool {
     })
 }
 
-/// The addresses in the answer section, aliases followed. Nothing if it is malformed.
+/// The addresses in the answer section, with aliases followed; `None` if it is malformed.
 fn addresses(message: &[u8], name: &Name<'_>, record_type: RecordType) -> Option<DnsResponse> {
     let count = header_buffer::answers(message).ok()?;
     if usize::from(count) * MIN_RECORD_BYTES > message.len() {
@@ -148,8 +148,8 @@ fn addresses(message: &[u8], name: &Name<'_>, record_type: RecordType) -> Option
     Some(DnsResponse::NoAddress)
 }
 
-/// The message with so many records of its answer section, and without the other sections and the
-/// reserved bit of the header, which need not be understood.
+/// The message with the first `count` records of its answer section, and without the other sections
+/// and the reserved bit of the header, which need not be valid.
 fn with_answers(message: &[u8], count: u16) -> Vec<u8> {
     let mut message = message.to_vec();
     if let Some(header) = message.get_mut(..HEADER_BYTES) {

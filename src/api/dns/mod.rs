@@ -1,11 +1,11 @@
-//! Name lookups: only in order to connect, never longer than allowed, and the last good addresses
-//! where one fails.
+//! Name lookups with a deadline. If a lookup fails, the addresses of the last successful one are
+//! used.
 //!
-//! The C library is not asked: its lookup has no deadline, fails as a whole if a nameserver does
-//! not answer for IPv6, and musl divides by the `attempts` of resolv.conf. The rules here are few:
+//! The C library is not used: its lookup has no deadline, it fails as a whole if a nameserver does
+//! not answer for IPv6, and musl divides by the `attempts` of resolv.conf. The rules:
 //!
 //! - `/etc/hosts` first, then DNS.
-//! - A name with a dot is complete. `search` serves names without one only.
+//! - A name with a dot is complete. The `search` domains apply only to names without one.
 //! - No content of `/etc/hosts` and `/etc/resolv.conf` is an error.
 
 mod address;
@@ -65,15 +65,15 @@ pub(crate) mod parsers {
     }
 }
 
-/// Looks one name up, again and again.
+/// The lookups of one name.
 #[derive(Debug, Default)]
 pub struct Lookup {
     last_good: Mutex<Vec<SocketAddr>>,
 }
 
 impl Lookup {
-    /// The addresses of `host`, by `deadline`. Where there are addresses from an earlier time, they
-    /// serve after `refresh_timeout` at the latest, while there is time left to connect to them.
+    /// The addresses of `host`, by `deadline`. If an earlier lookup was successful, this one ends
+    /// after `refresh_timeout`, or earlier to leave time to connect to the earlier addresses.
     ///
     /// # Errors
     /// Why there is no address.
@@ -124,8 +124,8 @@ impl Lookup {
     }
 }
 
-/// What each nameserver answers to the questions for a host's addresses, until `deadline`: for a
-/// diagnosis. None are asked about an address, or about a name that DNS cannot have.
+/// The answers of all nameservers to queries for a host's addresses, until `deadline`: for a
+/// diagnosis. Empty for an IP address and for a name that is not valid in DNS.
 pub fn survey(host: &str, deadline: BootInstant) -> Vec<NameserverAnswer> {
     let name = host.strip_suffix('.').unwrap_or(host);
     if name.parse::<IpAddr>().is_ok() || is_localhost(name) || !is_valid(name) {
@@ -134,7 +134,7 @@ pub fn survey(host: &str, deadline: BootInstant) -> Vec<NameserverAnswer> {
     survey::survey(&NameSources::of_the_system().resolv_conf, name, deadline)
 }
 
-/// Where addresses come from.
+/// The sources of addresses.
 struct NameSources {
     /// The text of a hosts file.
     hosts: String,
@@ -151,7 +151,7 @@ impl NameSources {
 
     /// The addresses, with port 0.
     fn look_up(&self, host: &str, deadline: BootInstant) -> Result<Vec<SocketAddr>, LookupFailure> {
-        // A dot at the end says that the name is complete.
+        // A dot at the end means that the name is complete.
         let (name, is_complete) = match host.strip_suffix('.') {
             Some(name) => (name, true),
             None => (host, host.contains('.')),
@@ -174,19 +174,19 @@ impl NameSources {
         self.look_up_any(&names, deadline)
     }
 
-    /// The addresses of the first name that has any. Each gets its share of the time.
+    /// The addresses of the first name that has any. The names share the time until the deadline.
     fn look_up_any(
         &self,
         names: &[String],
         deadline: BootInstant,
     ) -> Result<Vec<SocketAddr>, LookupFailure> {
         let mut failure = LookupFailure::NoSuchHost;
-        for (left, name) in (1..=names.len() as u32).rev().zip(names) {
+        for (names_left, name) in (1..=names.len() as u32).rev().zip(names) {
             let now = BootInstant::now();
-            let own_deadline = now + deadline.since(now) / left;
+            let own_deadline = now + deadline.since(now) / names_left;
             match stub::resolve(&self.resolv_conf, name, own_deadline) {
                 Ok(ips) => return Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()),
-                // Any other failure says more.
+                // Any other failure is more informative.
                 Err(LookupFailure::NoSuchHost) => {}
                 Err(err) => failure = err,
             }
@@ -195,7 +195,7 @@ impl NameSources {
     }
 }
 
-/// The text of a file; none if it cannot be read, as for the C library.
+/// The text of a file; empty if the file cannot be read, as in the C library.
 fn read(path: &str, max: u64) -> String {
     match file::read(Path::new(path), max, Links::Follow) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -206,13 +206,13 @@ fn read(path: &str, max: u64) -> String {
     }
 }
 
-/// RFC 6761, section 6.3.
+/// Whether the name means this host (RFC 6761, section 6.3).
 fn is_localhost(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     last.eq_ignore_ascii_case("localhost")
 }
 
-/// Whether DNS can have a host of this name.
+/// Whether this is a valid host name in DNS.
 fn is_valid(name: &str) -> bool {
     let is_in_label = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
     name.len() <= MAX_NAME_BYTES

@@ -1,4 +1,4 @@
-//! One query to one nameserver: over UDP, and over TCP if the response is too long for that.
+//! One query to one nameserver: over UDP, or TCP if the response is too long for UDP.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -11,24 +11,25 @@ use super::error::NameserverError;
 use super::message::{self, DnsResponse, RecordType};
 use crate::api::connect;
 
-/// A response is rarely longer than 512 bytes; a longer one than this counts as truncated.
+/// The longest datagram that is read, since responses are rarely longer than 512 bytes. A longer
+/// one counts as truncated.
 const MAX_DATAGRAM_BYTES: usize = 4_096;
 
-/// How many datagrams are read before other nameservers and the deadline get their turn.
+/// How many datagrams are read before other nameservers are served and the deadline is checked.
 const MAX_DATAGRAMS_AT_ONCE: usize = 32;
 
-/// What is known of the answer.
+/// The state of a query.
 #[derive(Debug)]
 pub(super) enum QueryState {
-    /// Nothing yet.
+    /// It is not answered yet.
     Open,
     /// The name has these addresses.
     Addresses(Vec<IpAddr>),
-    /// It exists, but has no address of this kind.
+    /// The name exists, but has no address of this type.
     NoAddress,
-    /// It does not exist.
+    /// The name does not exist.
     NoSuchName,
-    /// The nameserver did not answer the question.
+    /// The nameserver did not answer.
     Failed(NameserverError),
 }
 
@@ -51,7 +52,7 @@ enum Channel {
     Tcp(TcpExchange),
 }
 
-/// A query and its response over TCP, each behind its length.
+/// A query and its response over TCP, each preceded by its length.
 #[derive(Debug)]
 struct TcpExchange {
     stream: TcpStream,
@@ -76,7 +77,7 @@ impl<'a> Query<'a> {
         matches!(self.state, QueryState::Open)
     }
 
-    /// Sends it over UDP for the first time or again, unless it is answered.
+    /// Sends the query over UDP, for the first time or again, unless it has ended.
     pub(super) fn send(&mut self) {
         if !self.is_open() {
             return;
@@ -89,7 +90,7 @@ impl<'a> Query<'a> {
         }
         if let Channel::Udp(socket) = &self.channel {
             match socket.send(&self.message) {
-                // Sent again later.
+                // It is sent again later.
                 Err(err) if is_temporary(&err) => {}
                 Err(err) => self.fail(err),
                 Ok(_) => {}
@@ -97,7 +98,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// What to wait for.
+    /// The socket and the events to wait for.
     pub(super) fn poll_fd(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         match &self.channel {
             Channel::Closed => None,
@@ -110,7 +111,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Goes on, without waiting, when its socket is ready.
+    /// Sends and receives without waiting, when the socket is ready.
     pub(super) fn proceed(&mut self) {
         let result = match &mut self.channel {
             Channel::Closed => return,
@@ -156,8 +157,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Connected, so that the kernel drops datagrams of others and reports an unreachable nameserver.
-/// Its port is random.
+/// A UDP socket with a random port. It is connected, so that the kernel drops datagrams from other
+/// addresses and reports an unreachable nameserver.
 fn udp_socket(server: SocketAddr) -> io::Result<UdpSocket> {
     let family = match server {
         SocketAddr::V4(_) => AddressFamily::Inet,
@@ -206,7 +207,7 @@ impl TcpExchange {
         Ok(TcpExchange { stream: connect::start(server)?, unsent, received: Vec::new() })
     }
 
-    /// Sends and receives what it can; the response when it is whole.
+    /// Sends and receives without waiting. Returns the response once it is complete.
     fn proceed(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self.try_proceed() {
             Err(err) if is_temporary(&err) => Ok(None),

@@ -1,7 +1,7 @@
-//! The part of resolv.conf(5) that matters here.
+//! The settings in resolv.conf(5) that the resolver uses.
 //!
-//! No content is an error: what cannot be understood is skipped, and numbers are clamped. `ndots`
-//! has no meaning, because a name with a dot is always looked up as it is.
+//! No content is an error: unknown and invalid settings are skipped, and numbers are clamped.
+//! `ndots` is ignored, because a name with a dot is always looked up as it is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::address;
 
 const PORT: u16 = 53;
 
-/// As many as in glibc and musl.
+/// The limits of glibc and musl.
 const MAX_NAMESERVERS: usize = 3;
 const MAX_SEARCH_DOMAINS: usize = 6;
 
@@ -19,16 +19,16 @@ const MAX_TIMEOUT_SECONDS: u64 = 30;
 const DEFAULT_ATTEMPTS: u64 = 2;
 const MAX_ATTEMPTS: u64 = 5;
 
-/// Whom to ask, and how often.
+/// The nameservers, and how to query them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResolvConf {
     /// At least one.
     pub(super) nameservers: Vec<SocketAddr>,
-    /// The domains in which a name without a dot is looked for.
+    /// The domains in which a name without a dot is looked up.
     pub(super) search: Vec<String>,
-    /// How long to wait before asking again.
+    /// How long to wait before a query is sent again.
     pub(super) timeout: Duration,
-    /// How often to ask; at least once.
+    /// How often a query is sent; at least once.
     pub(super) attempts: u32,
 }
 
@@ -42,7 +42,7 @@ impl ResolvConf {
             let mut words = line.split_ascii_whitespace();
             match words.next() {
                 Some("nameserver") => nameservers.extend(words.next().and_then(nameserver)),
-                // The last of them counts.
+                // The last of these lines counts.
                 Some("search" | "domain") => search = words.filter_map(domain).collect(),
                 Some("options") => {
                     for option in words {
@@ -88,7 +88,7 @@ fn domain(text: &str) -> Option<String> {
     (!domain.is_empty()).then(|| domain.to_owned())
 }
 
-/// The number of an option, saturated. Text behind the digits is ignored, as in glibc and musl.
+/// The number of an option, saturated. Text after the digits is ignored, as in glibc and musl.
 fn number(option: &str, name: &str) -> Option<u64> {
     let value = option.strip_prefix(name)?;
     let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());

@@ -1,9 +1,9 @@
-//! The stub resolver: asks all nameservers at the same time, for IPv4 and IPv6 addresses
+//! The stub resolver: queries all nameservers at the same time, for IPv4 and IPv6 addresses
 //! separately.
 //!
-//! What comes back good is used. A nameserver that answers one of the two questions wrongly, late
-//! or never spoils nothing: once there are addresses, the rest gets a short grace period (RFC 8305,
-//! section 3).
+//! All valid answers are used. A nameserver that answers one of the two queries wrongly, late or
+//! never does no harm: once there are addresses, the other answers get a short grace period
+//! (RFC 8305, section 3).
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -20,14 +20,15 @@ use super::query::{Query, QueryState};
 use super::resolv_conf::ResolvConf;
 use crate::clock::BootInstant;
 
-/// How long IPv6 addresses are waited for when there are IPv4 addresses.
+/// How long IPv6 addresses are waited for once there are IPv4 addresses. Source: RFC 8305, section
+/// 3.
 const GRACE_FOR_IPV6: Duration = Duration::from_millis(50);
 
-/// The other way round it is longer, because ServiceNet is IPv4 only. It is also how long another
-/// nameserver may contradict the one that knows no IPv4 address.
+/// How long IPv4 addresses are waited for once there are IPv6 addresses: longer, because ServiceNet
+/// has only IPv4. Also how long other nameservers are waited for once one has no IPv4 address.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// The addresses of an absolute name, IPv6 and IPv4 in turn.
+/// The addresses of an absolute name, alternately IPv6 and IPv4.
 ///
 /// # Errors
 /// See [`LookupFailure`].
@@ -49,7 +50,7 @@ pub(super) fn resolve(
     outcome(queries)
 }
 
-/// Asks until enough is known or the time is over.
+/// Sends the queries until there are enough answers or the time has passed.
 fn ask(conf: &ResolvConf, queries: &mut [Query<'_>], deadline: BootInstant) {
     let start = BootInstant::now();
     let mut end = deadline.min(start + conf.timeout * conf.attempts);
@@ -78,13 +79,13 @@ fn ask(conf: &ResolvConf, queries: &mut [Query<'_>], deadline: BootInstant) {
     }
 }
 
-/// Waits until a response can be read, or for so long, and reads what there is.
+/// Waits until a response can be read, until `until` at most, and reads all that are there.
 pub(super) fn proceed(queries: &mut [Query<'_>], until: BootInstant) -> nix::Result<()> {
-    let (places, mut fds): (Vec<usize>, Vec<PollFd<'_>>) = queries
+    let (indexes, mut fds): (Vec<usize>, Vec<PollFd<'_>>) = queries
         .iter()
         .enumerate()
-        .filter_map(|(place, query)| {
-            query.poll_fd().map(|(fd, flags)| (place, PollFd::new(fd, flags)))
+        .filter_map(|(index, query)| {
+            query.poll_fd().map(|(fd, flags)| (index, PollFd::new(fd, flags)))
         })
         .unzip();
     match poll(&mut fds, until.poll_timeout()) {
@@ -92,44 +93,44 @@ pub(super) fn proceed(queries: &mut [Query<'_>], until: BootInstant) -> nix::Res
         polled => polled?,
     };
     let is_ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
-    for (place, _) in places.iter().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
-        queries[*place].proceed();
+    for (index, _) in indexes.iter().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
+        queries[*index].proceed();
     }
     Ok(())
 }
 
-/// What is known of one kind of address, from all nameservers.
+/// The combined answer of all nameservers for one type of address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knowledge {
+enum CombinedAnswer {
     /// Nothing yet.
     Open,
-    /// No nameserver can say it.
+    /// No nameserver could answer.
     Failed,
-    /// At least one nameserver knows of no address.
+    /// At least one nameserver answered that there is no address.
     NoAddress,
     /// There are addresses.
     Addresses,
 }
 
-fn knowledge(queries: &[Query<'_>], record_type: RecordType) -> Knowledge {
+fn combined_answer(queries: &[Query<'_>], record_type: RecordType) -> CombinedAnswer {
     let own = || queries.iter().filter(|query| query.record_type == record_type);
     if own().any(|query| matches!(query.state, QueryState::Addresses(_))) {
-        Knowledge::Addresses
+        CombinedAnswer::Addresses
     } else if own()
         .any(|query| matches!(query.state, QueryState::NoAddress | QueryState::NoSuchName))
     {
-        Knowledge::NoAddress
+        CombinedAnswer::NoAddress
     } else if own().any(Query::is_open) {
-        Knowledge::Open
+        CombinedAnswer::Open
     } else {
-        Knowledge::Failed
+        CombinedAnswer::Failed
     }
 }
 
-/// How much longer to wait, if what is known is enough to end soon.
+/// How much longer to wait; `None` if there are not enough answers yet to end soon.
 fn grace(queries: &[Query<'_>]) -> Option<Duration> {
-    use Knowledge::{Addresses, NoAddress, Open};
-    let [ipv4, ipv6] = [RecordType::A, RecordType::Aaaa].map(|kind| knowledge(queries, kind));
+    use CombinedAnswer::{Addresses, NoAddress, Open};
+    let [ipv4, ipv6] = [RecordType::A, RecordType::Aaaa].map(|kind| combined_answer(queries, kind));
     match (ipv4, ipv6) {
         _ if !queries.iter().any(Query::is_open) => Some(Duration::ZERO),
         (Addresses, Open) => Some(GRACE_FOR_IPV6),
@@ -151,7 +152,7 @@ fn outcome(mut queries: Vec<Query<'_>>) -> Result<Vec<IpAddr>, LookupFailure> {
         .unwrap_or_default()
     });
     if ipv6.is_empty() && ipv4.is_empty() {
-        // IPv4 says more, unless the name has IPv6 addresses only.
+        // The failure for IPv4 is more informative, unless the name exists without IPv4 addresses.
         return Err(match failure(&mut queries, RecordType::A) {
             LookupFailure::NoAddress => failure(&mut queries, RecordType::Aaaa),
             failure => failure,
@@ -160,7 +161,7 @@ fn outcome(mut queries: Vec<Query<'_>>) -> Result<Vec<IpAddr>, LookupFailure> {
     Ok(alternate(ipv6, ipv4))
 }
 
-/// Why there is no address of this kind.
+/// Why there is no address of this type.
 fn failure(queries: &mut [Query<'_>], record_type: RecordType) -> LookupFailure {
     let mut failure = None;
     let mut is_open = false;
@@ -178,7 +179,7 @@ fn failure(queries: &mut [Query<'_>], record_type: RecordType) -> LookupFailure 
     failure.filter(|_| !is_open).unwrap_or(LookupFailure::TimedOut)
 }
 
-/// One of each in turn, as long as there are both (RFC 8305, section 4).
+/// Alternates between two lists as long as both have addresses (RFC 8305, section 4).
 pub(super) fn alternate(first: Vec<IpAddr>, second: Vec<IpAddr>) -> Vec<IpAddr> {
     let mut all = Vec::new();
     let mut rest = [first.into_iter(), second.into_iter()];

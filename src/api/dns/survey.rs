@@ -1,5 +1,5 @@
-//! What each nameserver answers, and after how long: for a diagnosis. A lookup ends as soon as it
-//! knows enough; this waits for all.
+//! The answer of each nameserver, and how long it took: for a diagnosis. A lookup ends as soon as
+//! it has addresses; a survey waits for all answers.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -19,14 +19,14 @@ pub struct NameserverAnswer {
     pub server: IpAddr,
     /// `A` or `AAAA`.
     pub record_type: &'static str,
-    /// How long it took, or was waited for.
+    /// How long it took or, without an answer, was waited for.
     pub time: Duration,
-    /// The addresses, which may be none; or why there is no answer, as the end of a sentence that
+    /// The addresses, possibly zero of them; or why there is no answer: the end of a sentence that
     /// begins with the nameserver.
     pub outcome: Result<Vec<IpAddr>, String>,
 }
 
-/// Asks all nameservers for the addresses of an absolute name, until `deadline`.
+/// Queries all nameservers for the addresses of an absolute name, until `deadline`.
 pub(super) fn survey(
     conf: &ResolvConf,
     name: &str,
@@ -41,12 +41,19 @@ pub(super) fn survey(
             Query::new(server, record_type, name, random.hash_one(number) as u16)
         })
         .collect();
+    let times = ask_all(&mut queries, conf.timeout, deadline);
+    queries.into_iter().zip(times).map(|(query, time)| answer(query, time)).collect()
+}
+
+/// Sends all queries, again after each `timeout`, until all are answered or `deadline`. Returns how
+/// long each of them took.
+fn ask_all(queries: &mut [Query<'_>], timeout: Duration, deadline: BootInstant) -> Vec<Duration> {
     let start = BootInstant::now();
     let mut times = vec![None; queries.len()];
     let mut next_sending = start;
     loop {
         let now = BootInstant::now();
-        for (time, query) in times.iter_mut().zip(&queries) {
+        for (time, query) in times.iter_mut().zip(&*queries) {
             if time.is_none() && !query.is_open() {
                 *time = Some(now.since(start));
             }
@@ -56,20 +63,24 @@ pub(super) fn survey(
         }
         if now >= next_sending {
             queries.iter_mut().for_each(Query::send);
-            next_sending = now + conf.timeout.max(Duration::from_secs(1));
+            next_sending = now + timeout.max(Duration::from_secs(1));
         }
-        if stub::proceed(&mut queries, deadline.min(next_sending)).is_err() {
+        if stub::proceed(queries, deadline.min(next_sending)).is_err() {
             break;
         }
     }
     let waited = BootInstant::now().since(start);
-    let answer = |(query, time): (Query<'_>, Option<Duration>)| NameserverAnswer {
+    times.into_iter().map(|time| time.unwrap_or(waited)).collect()
+}
+
+fn answer(query: Query<'_>, time: Duration) -> NameserverAnswer {
+    NameserverAnswer {
         server: query.server.ip(),
         record_type: match query.record_type {
             RecordType::A => "A",
             RecordType::Aaaa => "AAAA",
         },
-        time: time.unwrap_or(waited),
+        time,
         outcome: match query.state {
             QueryState::Addresses(addresses) => Ok(addresses),
             QueryState::NoAddress => Ok(Vec::new()),
@@ -77,6 +88,5 @@ pub(super) fn survey(
             QueryState::Failed(err) => Err(err.to_string()),
             QueryState::Open => Err("does not answer".to_owned()),
         },
-    };
-    queries.into_iter().zip(times).map(answer).collect()
+    }
 }

@@ -152,7 +152,7 @@ fn answer(query: &Packet<'_>, copies: usize) -> Vec<u8> {
     packet.build_bytes_vec_compressed().unwrap()
 }
 
-/// Responses of somebody who does not know the query.
+/// Responses of an attacker who does not know the query.
 fn forgeries(query: &Packet<'_>) -> Vec<Vec<u8>> {
     let forged = |id, name: &'static str| {
         let mut other = query.clone();
@@ -426,7 +426,7 @@ fn the_last_good_addresses_serve_with_time_left() {
     assert!(left > ENOUGH / 60, "{left:?}");
 }
 
-/// For a diagnosis all nameservers are heard, and each question on its own.
+/// For a diagnosis each query to each nameserver has its own result.
 #[test]
 fn a_survey_asks_every_nameserver() {
     let good = Nameserver::of(Answers, Answers);

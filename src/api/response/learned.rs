@@ -1,10 +1,10 @@
-//! What a response says that is worth recording in `status.json`.
+//! The part of a response that is recorded in `status.json`.
 
 use super::{details, gateway, status};
 use crate::model::{Format, Operation, Status};
 use crate::state::status_file::Learned;
 
-/// What a response with that status code and body says; none if nothing that is recorded.
+/// The result to be recorded from a response, if any.
 pub fn learned(
     operation: Operation,
     format: Format,

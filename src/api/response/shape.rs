@@ -1,4 +1,4 @@
-//! Finds things in a [`Tree`] by their shape, because only one name in it is known for certain.
+//! Finds values in a [`Tree`] by their shape, because only one of its names is known for certain.
 //!
 //! Names are compared without regard to case, `_`, `-` and spaces, so that `automation_status`,
 //! `automationStatus` and `automation-status` are one.
@@ -8,23 +8,22 @@ use std::net::IpAddr;
 use crate::model::Tree;
 use crate::model::{NamedStatus, Status};
 
-/// The one name that is attested: the top-level key of `automation_status` and its details in JSON.
+/// The one known name: the top-level JSON key of `automation_status` and its details.
 const STATUS_KEY: &str = "automationstatus";
 
-/// The text of the key `automation_status` at the top of JSON. None if there is none, or if there
-/// are two that differ.
+/// The status under the top-level key `automation_status` of JSON. `None` if the key is missing, or
+/// occurs with different values.
 pub fn status_in_json(tree: &Tree) -> Option<Status> {
     let Tree::Map(entries) = tree else { return None };
-    Status::from_text(only(under(entries, STATUS_KEY))?)
+    Status::from_text(common_text(values_of(entries, STATUS_KEY))?)
 }
 
-/// The same of XML: the root element, or an attribute or a child of it.
-pub fn attested_status_in_xml(tree: &Tree) -> Option<Status> {
+/// The status under the same name in XML: the root element, or an attribute or child of it.
+pub fn status_by_key_in_xml(tree: &Tree) -> Option<Status> {
     let Tree::Map(entries) = tree else { return None };
-    let named = || under(entries, STATUS_KEY).chain(under(inner(entries), STATUS_KEY));
-    // An element of that name may hold the word as an attribute or a child of its own.
-    let words = named().map(|value| match (text_of(value), value) {
-        (None, Tree::Map(children)) => only(under(children, "status")),
+    // An element of that name may hold the word in an attribute or a child called `status`.
+    let words = top_values_of(entries, STATUS_KEY).map(|value| match (text_of(value), value) {
+        (None, Tree::Map(children)) => common_text(values_of(children, "status")),
         (text, _) => text,
     });
     let words: Option<Vec<&str>> = words.collect();
@@ -33,33 +32,32 @@ pub fn attested_status_in_xml(tree: &Tree) -> Option<Status> {
     words.iter().all(|word| word == first).then(|| Status::from_text(first))?
 }
 
-/// The same, or, as no name in XML is attested, what is just called `status`: but only with one of
-/// the documented words, and in no document that complains.
+/// The same or, since no name in XML is known for certain, a value that is just called `status`:
+/// but only one of the documented words, and not in an error report.
 pub fn status_in_xml(tree: &Tree) -> Option<Status> {
     let Tree::Map(entries) = tree else { return None };
-    if under(entries, STATUS_KEY).chain(under(inner(entries), STATUS_KEY)).next().is_some() {
-        return attested_status_in_xml(tree);
+    if top_values_of(entries, STATUS_KEY).next().is_some() {
+        return status_by_key_in_xml(tree);
     }
-    if complains(tree) {
+    if is_error_report(tree) {
         return None;
     }
-    let status =
-        Status::from_text(only(under(entries, "status").chain(under(inner(entries), "status")))?)?;
+    let status = Status::from_text(common_text(top_values_of(entries, "status"))?)?;
     (!matches!(status, Status::Unknown(_))).then_some(status)
 }
 
-/// What is in the one entry of a map, if that is a map too: in XML, in the root element.
-fn inner(entries: &[(String, Tree)]) -> &[(String, Tree)] {
+/// The entries of the only entry of a map: in XML, the content of the root element.
+fn root_content(entries: &[(String, Tree)]) -> &[(String, Tree)] {
     match entries {
         [(_, Tree::Map(children))] => children,
         _ => &[],
     }
 }
 
-/// Whether a document is about something that went wrong, by the names at its top: then nothing
-/// that is not attested is read from it, whatever it looks like.
-fn complains(tree: &Tree) -> bool {
-    const COMPLAINTS: [&str; 9] = [
+/// Whether a document is an error report, by its topmost names. Nothing is found by its shape in an
+/// error report.
+fn is_error_report(tree: &Tree) -> bool {
+    const ERROR_NAMES: [&str; 9] = [
         "error",
         "errors",
         "message",
@@ -71,26 +69,33 @@ fn complains(tree: &Tree) -> bool {
         "description",
     ];
     let Tree::Map(entries) = tree else { return false };
-    entries.iter().chain(inner(entries)).any(|(name, _)| COMPLAINTS.contains(&plain(name).as_str()))
+    entries
+        .iter()
+        .chain(root_content(entries))
+        .any(|(name, _)| ERROR_NAMES.contains(&normalized(name).as_str()))
 }
 
-/// The entries of that name.
-fn under<'a>(entries: &'a [(String, Tree)], key: &str) -> impl Iterator<Item = &'a Tree> {
-    entries.iter().filter(move |(name, _)| plain(name) == key).map(|(_, value)| value)
+/// The values of all entries with this name.
+fn values_of<'a>(entries: &'a [(String, Tree)], key: &str) -> impl Iterator<Item = &'a Tree> {
+    entries.iter().filter(move |(name, _)| normalized(name) == key).map(|(_, value)| value)
 }
 
-/// The one text that all of them are.
-fn only<'a>(mut values: impl Iterator<Item = &'a Tree>) -> Option<&'a str> {
+/// The same, including the entries in the root element of XML.
+fn top_values_of<'a>(entries: &'a [(String, Tree)], key: &str) -> impl Iterator<Item = &'a Tree> {
+    values_of(entries, key).chain(values_of(root_content(entries), key))
+}
+
+/// The text of all values, if it is the same for all of them.
+fn common_text<'a>(mut values: impl Iterator<Item = &'a Tree>) -> Option<&'a str> {
     let first = text_of(values.next()?)?;
     values.all(|value| text_of(value) == Some(first)).then_some(first)
 }
 
-/// All things with a name and a status, in their order: of a list (or of repeated elements) those
-/// entries that have both, else the entries of the first map whose values are all texts. Nothing of
-/// a document that complains.
+/// All tasks or features, in their order: the maps with a name and a status or, if there are none,
+/// the entries of the first map whose values are all texts. Empty for an error report.
 pub fn named(tree: &Tree) -> Vec<NamedStatus> {
     let mut found = Vec::new();
-    if complains(tree) {
+    if is_error_report(tree) {
         return found;
     }
     collect(tree, &mut found);
@@ -103,8 +108,8 @@ pub fn named(tree: &Tree) -> Vec<NamedStatus> {
 }
 
 fn collect(tree: &Tree, found: &mut Vec<NamedStatus>) {
-    if let Some(thing) = thing(tree) {
-        found.push(thing);
+    if let Some(one) = named_status(tree) {
+        found.push(one);
         return;
     }
     match tree {
@@ -116,13 +121,14 @@ fn collect(tree: &Tree, found: &mut Vec<NamedStatus>) {
 
 /// A map with one text under a name like "status" and one under a name like "name" (or just one
 /// other text).
-fn thing(tree: &Tree) -> Option<NamedStatus> {
+fn named_status(tree: &Tree) -> Option<NamedStatus> {
     let Tree::Map(entries) = tree else { return None };
-    // What holds other things is not one itself.
+    // A map that contains others is not a task or feature itself.
     if entries.iter().any(|(_, value)| !value.is_empty() && text_of(value).is_none()) {
         return None;
     }
-    let texts = || entries.iter().filter_map(|(name, value)| Some((plain(name), text_of(value)?)));
+    let texts =
+        || entries.iter().filter_map(|(name, value)| Some((normalized(name), text_of(value)?)));
     let mut statuses = texts().filter(|(name, _)| is_status(name));
     let (_, status) = statuses.next()?;
     if statuses.next().is_some() {
@@ -147,7 +153,7 @@ fn is_status(name: &str) -> bool {
     name != STATUS_KEY && (name.ends_with("status") || name.ends_with("state"))
 }
 
-/// The entries of the outermost map that holds only texts (the key `automation_status` aside).
+/// The entries of the outermost map that holds only texts, except the key `automation_status`.
 fn plain_map(tree: &Tree) -> Option<Vec<NamedStatus>> {
     let entries = match tree {
         Tree::Map(entries) => entries,
@@ -157,7 +163,7 @@ fn plain_map(tree: &Tree) -> Option<Vec<NamedStatus>> {
         }
         Tree::Text(_) | Tree::Number(_) | Tree::Nothing => return None,
     };
-    let rest: Vec<_> = entries.iter().filter(|(name, _)| plain(name) != STATUS_KEY).collect();
+    let rest: Vec<_> = entries.iter().filter(|(name, _)| normalized(name) != STATUS_KEY).collect();
     let texts: Vec<NamedStatus> = rest
         .iter()
         .filter_map(|(name, value)| {
@@ -172,10 +178,10 @@ fn plain_map(tree: &Tree) -> Option<Vec<NamedStatus>> {
     rest.iter().find_map(|(_, value)| plain_map(value))
 }
 
-/// The one address under a name like "gateway", or the one address of a document that holds nothing
-/// else. None of a document that complains.
+/// The only address under a name like "gateway", or the only text of a document if it is an
+/// address. `None` for an error report.
 pub fn gateway(tree: &Tree) -> Option<&str> {
-    if complains(tree) {
+    if is_error_report(tree) {
         return None;
     }
     let mut texts = Vec::new();
@@ -195,24 +201,26 @@ pub fn gateway(tree: &Tree) -> Option<&str> {
     }
 }
 
-fn walk<'a>(tree: &'a Tree, under: bool, texts: &mut Vec<(bool, &'a str)>) {
+/// Collects all texts, each with whether it is under a name like "gateway".
+fn walk<'a>(tree: &'a Tree, is_under_gateway: bool, texts: &mut Vec<(bool, &'a str)>) {
     match tree {
-        Tree::Text(text) => texts.push((under, text.trim())),
-        Tree::List(items) => items.iter().for_each(|item| walk(item, under, texts)),
+        Tree::Text(text) => texts.push((is_under_gateway, text.trim())),
+        Tree::List(items) => items.iter().for_each(|item| walk(item, is_under_gateway, texts)),
         Tree::Map(entries) => {
             for (name, value) in entries {
-                walk(value, under || plain(name).contains("gateway"), texts);
+                walk(value, is_under_gateway || normalized(name).contains("gateway"), texts);
             }
         }
         Tree::Number(_) | Tree::Nothing => {}
     }
 }
 
-/// The text of an entry: its own, or that of an element which has attributes besides.
+/// The text of a value; for an XML element with attributes, its own text.
 fn text_of(tree: &Tree) -> Option<&str> {
     tree.as_text().or_else(|| tree.get("")?.as_text()).map(str::trim)
 }
 
-fn plain(name: &str) -> String {
+/// A name in lower case and without separators, for comparison.
+fn normalized(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }

@@ -57,7 +57,7 @@ fn a_bare_status_counts_only_where_xml_was_asked_for_and_nothing_went_wrong() {
 }
 
 #[test]
-fn nothing_but_the_attested_is_read_from_a_document_that_complains() {
+fn an_error_report_is_not_searched_by_shape() {
     for body in [
         r#"{"status":"error","message":"no such server"}"#,
         r#"{"error":{"reason":"Over limit","id":"17"}}"#,
@@ -75,7 +75,7 @@ fn nothing_but_the_attested_is_read_from_a_document_that_complains() {
 }
 
 #[test]
-fn what_is_no_status() {
+fn rejected_statuses() {
     for body in [
         "",
         " \n",
@@ -179,7 +179,7 @@ fn tasks_in_every_plausible_form() {
 }
 
 #[test]
-fn details_without_tasks_and_what_are_no_details() {
+fn details_without_tasks_and_rejected_details() {
     assert_eq!(
         details(br#"{"automation_status":"DEPLOYED"}"#),
         Ok((Some(Status::Deployed), vec![]))
@@ -244,7 +244,7 @@ fn a_gateway_in_every_plausible_form() {
 }
 
 #[test]
-fn what_is_no_gateway() {
+fn rejected_gateways() {
     for body in [
         "",
         "null",
@@ -293,7 +293,7 @@ proptest! {
         let _ = (status(body, Format::Xml), details(body), features(body), gateway(body));
     }
 
-    /// Only the four words, in whatever dress, are ever read as one of the four.
+    /// Only the four words themselves are ever read as one of the four.
     #[test]
     fn a_known_status_is_never_made_up(body in "[ \"\\n]{0,2}[A-Za-z_]{0,14}[ \"\\n]{0,2}") {
         if let Ok(found) = status(body.as_bytes(), Format::Text) && !matches!(found, Status::Unknown(_)) {
@@ -302,7 +302,7 @@ proptest! {
     }
 
     #[test]
-    fn json_comes_back(text in "\\PC*") {
+    fn json_round_trips(text in "\\PC*") {
         let tree = Tree::Map(vec![(text.clone(), Tree::List(vec![Tree::Text(text), Tree::Nothing]))]);
         prop_assert_eq!(Tree::from_json(tree.to_json().as_bytes()), Ok(tree));
     }
