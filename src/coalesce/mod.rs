@@ -2,7 +2,7 @@
 //!
 //! For each **topic** (endpoint, trusted roots, operation and format) there is an abstract Unix
 //! socket whose name holds the user id. The process that binds it is the **leader**. The others
-//! connect, say what they need (one response at once, or one every so often) and are
+//! connect, send their demand (one response now, or one per interval) and are
 //! **followers**, which sleep in `poll`. The leader accepts them whenever it is awake and once more
 //! just before the first byte of its request. The response goes to those accepted by then, which
 //! asked before the request was sent, and to no other process: one that connects later waits in

@@ -18,7 +18,7 @@ pub enum Status {
     Unknown(String),
 }
 
-/// The longest word that is taken for a status.
+/// The longest word that counts as a status.
 const MAX_WORD_CHARS: usize = 64;
 
 impl Status {
@@ -33,11 +33,11 @@ impl Status {
         {
             return Some(status);
         }
-        let wordlike = word.len() <= MAX_WORD_CHARS
+        let is_word = word.len() <= MAX_WORD_CHARS
             && word.starts_with(|c: char| c.is_ascii_alphabetic())
             && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
             && !["null", "true", "false"].contains(&word);
-        wordlike.then(|| Status::Unknown(word.to_owned()))
+        is_word.then(|| Status::Unknown(word.to_owned()))
     }
 
     /// The word: as documented or, if unknown, as received.

@@ -55,7 +55,7 @@ impl Netlink {
         self.remove_among(&candidates, route)
     }
 
-    /// [`Netlink::remove`] with the `candidates` read a moment ago: the routes of the same
+    /// [`Netlink::remove`] with the `candidates` that were just read: the routes of the same
     /// destination in the kernel's order.
     ///
     /// # Errors

@@ -1,13 +1,13 @@
 //! The file in which all processes of the server keep their rate window.
 //!
-//! Every user may send requests, so every user has to be able to enter them: root creates the file
-//! writable for all (0666), but only in a small file system of its own, `shared` below the state
-//! directory, which a mount unit of the packages provides. What others can write there is bounded
-//! by its size. Without it the file is in the state directory itself, and only processes of the
-//! user it belongs to can open it (0600); those of other users share nothing.
+//! Every user may send requests, so every user has to be able to record them: root creates the file
+//! writable for all (0666), but only in a small file system, `shared` below the state directory,
+//! which a mount unit of the packages provides. Its size bounds the data that others can write.
+//! Without it the file is in the state directory itself, and only processes of its owner can open
+//! it (0600); those of other users share nothing.
 //!
 //! The file is locked (flock) for the microseconds of a read and a write; the lock ends with its
-//! holder. Every user that can open the file can hold it, so it is not waited for longer than a
+//! holder. Every user who can open the file can keep it locked, so the lock is waited for only a
 //! second at a time. A hard link to the file disables sharing: only root can create one in the
 //! small file system, and other users cannot create one to a file that they cannot open
 //! (`fs.protected_hardlinks`).
@@ -37,10 +37,10 @@ const FILE: &str = "budget";
 /// The small file system, below the state directory.
 const SMALL_FILE_SYSTEM: &str = "shared";
 
-/// How long a lock is waited for at a time.
+/// How long one attempt to lock the file may take.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why the shared window is unusable now.
+/// Why the shared window cannot be used now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SharedFileError {
     /// Another process holds the lock; a sentence.
@@ -58,19 +58,19 @@ impl SharedFileError {
     }
 }
 
-/// The window that all processes share, and what this one remembers of it.
+/// The window that all processes share, and this process's copy of it.
 pub struct SharedFile {
     state_dir: PathBuf,
     boot: Option<BootId>,
     /// By how many nanoseconds this process's clock is ahead of the one in the file.
     clock_offset: Option<i128>,
-    /// Which file the window was last seen in.
+    /// The device and inode of the file that was last used.
     last_seen: Option<(u64, u64)>,
-    /// The window as it was then: if the file is deleted, it goes into the next one.
+    /// The window as it was then. If the file is replaced, it is added to the new one.
     known: RateWindow,
 }
 
-/// The file, open, and the directory it is in.
+/// The open file.
 struct OpenFile {
     file: File,
     name: String,
@@ -89,8 +89,8 @@ impl SharedFile {
         }
     }
 
-    /// Lets `act` read and change the window at the time it is given, with no other process doing
-    /// so. The lock is waited for until `deadline`, and for [`LOCK_TIMEOUT`] at most.
+    /// Lets `act` read and change the window under the lock, and passes it the time. The lock is
+    /// waited for until `deadline`, and for [`LOCK_TIMEOUT`] at most.
     ///
     /// # Errors
     /// See [`SharedFileError`].
@@ -122,37 +122,49 @@ impl SharedFile {
             if metadata.nlink() == 0 {
                 continue;
             }
-            // With room for the end to be noticed: one read for the record, one for the end.
-            let mut bytes = Vec::with_capacity(2 * RECORD_BYTES);
-            (&open.file)
-                .take(RECORD_BYTES as u64 + 1)
-                .read_to_end(&mut bytes)
-                .map_err(|err| wrong(plain(&err)))?;
-            let now = BootInstant::now();
-            let (mut window, corruption) = match codec::decode(&bytes, &boot, now.shifted(-offset))
-            {
-                Ok(window) => (window.unwrap_or_default().shifted(offset), None),
-                Err(reason) => (RateWindow::unknown(now), Some(reason)),
-            };
             let identity = (metadata.dev(), metadata.ino());
-            if self.last_seen.is_some_and(|last| last != identity) {
-                window.merge(&self.known, now);
-            }
-            let result = act(&mut window, now);
-            let record = codec::encode(&window.shifted(-offset), &boot);
-            write(&open.file, &bytes, &record)
-                .map_err(|err| wrong(format!("cannot be written: {}", plain(&err))))?;
-            if let Some(reason) = corruption {
-                log::warn!(
-                    "{} was corrupt ({reason}); it is reset, and no request is sent for a minute",
-                    open.name
-                );
-            }
-            self.last_seen = Some(identity);
-            self.known = window;
-            return Ok(result);
+            return self.update(&open, identity, &boot, offset, act).map_err(wrong);
         }
         Err(unusable(&format!("{} is replaced again and again", self.state_dir.display())))
+    }
+
+    /// Lets `act` change the window in the locked file.
+    ///
+    /// # Errors
+    /// The end of a sentence that begins with the name of the file.
+    fn update<R>(
+        &mut self,
+        open: &OpenFile,
+        identity: (u64, u64),
+        boot: &BootId,
+        offset: i128,
+        act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
+    ) -> Result<R, String> {
+        // With room for more than the record: one read for it, one for the end of the file.
+        let mut bytes = Vec::with_capacity(2 * RECORD_BYTES);
+        let mut limited = (&open.file).take(RECORD_BYTES as u64 + 1);
+        limited.read_to_end(&mut bytes).map_err(|err| plain(&err))?;
+        let now = BootInstant::now();
+        let (mut window, corruption) = match codec::decode(&bytes, boot, now.shifted(-offset)) {
+            Ok(window) => (window.unwrap_or_default().shifted(offset), None),
+            Err(reason) => (RateWindow::unknown(now), Some(reason)),
+        };
+        if self.last_seen.is_some_and(|last| last != identity) {
+            window.merge(&self.known, now);
+        }
+        let result = act(&mut window, now);
+        let record = codec::encode(&window.shifted(-offset), boot);
+        write(&open.file, &bytes, &record)
+            .map_err(|err| format!("cannot be written: {}", plain(&err)))?;
+        if let Some(reason) = corruption {
+            log::warn!(
+                "{} was corrupt ({reason}); it is reset, and no request is sent for a minute",
+                open.name
+            );
+        }
+        self.last_seen = Some(identity);
+        self.known = window;
+        Ok(result)
     }
 
     /// Opens the file, or creates it.
@@ -163,7 +175,7 @@ impl SharedFile {
         let is_for_all = small.is_some();
         let dir = small.as_ref().unwrap_or(&state_dir);
         let name = dir.path().join(FILE).display().to_string();
-        // What was entered before the small file system was mounted still counts.
+        // Permits that were recorded before the small file system was mounted still count.
         let initial = || match is_for_all {
             true => previous(&state_dir, boot),
             false => RateWindow::default(),
@@ -199,8 +211,8 @@ fn previous(state_dir: &StateDir, boot: &BootId) -> RateWindow {
     read().unwrap_or_default()
 }
 
-/// Whether this process can share the window of that state directory, as far as it exists. Creates
-/// and changes nothing.
+/// Checks whether this process can share the window of a state directory, as far as that exists.
+/// Creates and changes nothing.
 ///
 /// # Errors
 /// Why it cannot: the end of a sentence that begins with the path of the file.
@@ -239,8 +251,7 @@ fn open_or_create(
         Err(Errno::ENOENT) if dir.is_own() => {}
         file => return opened(file),
     }
-    // Of several processes that create it at once, the lock lets one do so: a file that others have
-    // used already must not be replaced.
+    // Only one of several processes may create the file: it must not be replaced once it is used.
     let _lock = dir.lock().map_err(|err| match err.kind() {
         std::io::ErrorKind::TimedOut => OpenError::Locked,
         _ => OpenError::Other(format!("cannot be locked: {}", plain(&err))),
@@ -256,7 +267,7 @@ fn open_or_create(
     opened(open())
 }
 
-/// Whether the file may be shared.
+/// Checks that the file may be shared.
 ///
 /// # Errors
 /// The end of a sentence that begins with its name.
@@ -269,7 +280,7 @@ fn check_access(open: &OpenFile) -> Result<Metadata, String> {
         return Err("is for processes of its owner only".to_owned());
     }
     if metadata.mode() & 0o077 != 0 {
-        // Others could fill the file system by it.
+        // Other users could fill the file system through the file.
         open.file.set_permissions(Permissions::from_mode(0o600)).map_err(|err| plain(&err))?;
     }
     Ok(metadata)

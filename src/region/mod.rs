@@ -1,4 +1,4 @@
-//! The detection of this server's region, whose endpoint on ServiceNet answers for it.
+//! Detects the region of this server. The API has an endpoint in each region.
 
 use std::path::Path;
 

@@ -129,7 +129,8 @@ impl Connection {
         Ok(payload.map(|payload| codec::names(&payload)))
     }
 
-    /// Watches a path and all paths below it. The first event comes at once, without a change.
+    /// Watches a path and all paths below it. The first event comes immediately, without
+    /// a change.
     ///
     /// # Errors
     /// As for [`Connection::read`].

@@ -127,7 +127,7 @@ mod tests {
     }
 
     /// `options attempts:0` ended every command that looks a name up with SIGFPE, and `timeout:0`
-    /// ended a lookup at once.
+    /// ended a lookup immediately.
     #[test]
     fn zero_counts_as_one_and_large_numbers_are_clamped() {
         assert_eq!(numbers(""), (5, 2));

@@ -103,7 +103,7 @@ fn a_failing_api_and_one_that_lags_behind_are_polled_at_the_interval() {
     assert_eq!(wait.end(12), Some(WaitOutcome::Reached));
 }
 
-/// xenstore is written to late, or never, though it tells of changes.
+/// xenstore may get the status late, or never, although it reports changes.
 #[test]
 fn a_store_without_the_status_that_the_api_has_does_not_slow_the_polling_down() {
     let mut wait = Wait::new(Goal::Deployed);
@@ -125,7 +125,7 @@ fn the_gateway_is_polled_at_the_interval_whatever_is_watched() {
 }
 
 #[test]
-fn what_was_there_when_the_wait_began_is_never_believed() {
+fn a_status_from_before_the_wait_is_never_believed() {
     let mut wait = Wait::new(Goal::Deployed);
     for round in 0..20 {
         wait.local(round * 5, &status("DEPLOYED")).api(round * 5, &unreachable());
@@ -159,7 +159,7 @@ fn an_answer_after_the_change_starts_the_counting_anew() {
 
 /// Answers are shared among processes, and may be to a poll from before the change.
 #[test]
-fn what_was_asked_before_the_change_says_nothing_about_it() {
+fn a_poll_from_before_the_change_says_nothing_about_it() {
     let mut wait = Wait::new(Goal::Deployed);
     wait.local(0, &status("DEPLOYING")).api(0, &unreachable()).local(7, &status("DEPLOYED"));
     for _ in 0..3 {
@@ -279,7 +279,7 @@ fn managed_operations() {
             "{still}"
         );
     }
-    // What Managed Operations said before RackConnect was done is left over from before.
+    // A state of Managed Operations from before RackConnect was done is left over.
     assert_eq!(ends(&[managed("Complete")], "DEPLOYING"), None);
     assert_eq!(ends(&[managed("Build Error")], "DEPLOYING"), None);
     assert_eq!(ends(&[managed("Complete"), managed("!"), managed("Complete")], "DEPLOYING"), None);
@@ -312,9 +312,8 @@ fn managed_operations_are_waited_for_without_asking_the_api() {
 
 proptest! {
     /// Whatever xenstore and the API say, and in whichever order: DEPLOYED is reached only if the
-    /// API said it, or if xenstore changed to it under the eyes of the wait and two requests failed
-    /// after that; and a server is never said to be none of RackConnect's once the API gave a
-    /// status.
+    /// API said it, or if xenstore changed to it during the wait and two requests failed after
+    /// that; and NotRackConnect is never concluded once the API gave a status.
     #[test]
     fn nothing_is_concluded_from_what_is_left_over(events in prop::collection::vec((0u8..14, 0u64..40), 1..80)) {
         let mut wait = Wait::new(Goal::Deployed);

@@ -61,7 +61,7 @@ fn asks_at_once_and_then_every_interval() {
     assert_eq!(machine.step(at(0)), ask(WaitQuery::Status, at(0), deadline()));
     record(&mut machine, WaitQuery::Status, at(0), at(1), &unreachable(), 0.0);
     assert_eq!(machine.step(at(1)), ask(WaitQuery::Status, at(5), deadline()));
-    // A request that took longer than the interval is followed by the next one at once.
+    // A request that took longer than the interval is immediately followed by the next one.
     record(&mut machine, WaitQuery::Status, at(5), at(15), &unreachable(), 1.0);
     assert_eq!(
         machine.step(at(15)),
@@ -206,7 +206,7 @@ fn a_403_is_waited_out() {
     assert_eq!(machine.step(at(1)), ask(WaitQuery::Status, at(61), deadline()));
 }
 
-/// What a server may do, besides telling the truth, and how long it takes to.
+/// The faults of a server, and how long each response takes.
 fn server() -> impl Strategy<Value = Vec<(u8, u64)>> {
     prop::collection::vec((0u8..8, 0u64..=REQUEST.as_secs()), 0..60)
 }
@@ -262,8 +262,7 @@ proptest! {
         }
     }
 
-    /// However long the answers take within what they are allowed: it never ends later than its
-    /// deadline.
+    /// However long the responses take within their deadlines, the wait ends by its deadline.
     #[test]
     fn it_never_outlasts_its_deadline(took in prop::collection::vec(0u64..=10, 1..200), timeout in 1u64..300) {
         let end = at(timeout);
