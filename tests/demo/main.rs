@@ -5,7 +5,8 @@
 //! that for an example. All traffic stays on loopback. The exit code is not zero if the program
 //! ends with an unexpected exit code.
 
-use std::io::{self, Write};
+mod program;
+
 use std::process::{Command, ExitCode};
 
 use simulated_api::{Config, Script, Simulator};
@@ -31,22 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn demo() -> Result<(), String> {
-    let cargo = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--bin", "rackconnect", "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-        .status();
-    if !cargo.map_err(|err| format!("cannot run cargo: {err}"))?.success() {
-        return Err("cannot build rackconnect".to_owned());
-    }
-    // This program is target/PROFILE/examples/demo. Cargo has just built target/debug/rackconnect.
-    let own = std::env::current_exe().map_err(|err| err.to_string())?;
-    let program = own
-        .ancestors()
-        .nth(3)
-        .map(|target| target.join("debug/rackconnect"))
-        .filter(|path| path.is_file())
-        .ok_or("target/debug/rackconnect is missing")?;
-
+    let program = program::build()?;
     let api = Simulator::start(Config { script: Script::demo(), ..Config::default() })
         .map_err(|err| err.to_string())?;
     let state = std::env::temp_dir().join(format!("rackconnect-demo-{}", std::process::id()));
@@ -55,19 +41,13 @@ fn demo() -> Result<(), String> {
         api.endpoint()
     );
     for (arguments, expected_code) in RUNS {
-        println!("\n$ rackconnect {}", arguments.join(" "));
-        io::stdout().flush().map_err(|err| err.to_string())?;
-        let status = Command::new(&program)
+        let mut command = Command::new(&program);
+        command
             .args(arguments)
             .env("RACKCONNECT_ENDPOINT", api.endpoint())
             .env("RACKCONNECT_CA_FILE", api.ca_file())
-            .env("RACKCONNECT_STATE_DIR", &state)
-            .status()
-            .map_err(|err| err.to_string())?;
-        println!("(exit code {})", status.code().unwrap_or(-1));
-        if status.code() != Some(expected_code) {
-            return Err(format!("the exit code should be {expected_code}"));
-        }
+            .env("RACKCONNECT_STATE_DIR", &state);
+        program::show(command, expected_code)?;
     }
     let _ = std::fs::remove_dir_all(state);
     println!(

@@ -7,6 +7,7 @@
 //! requests.
 
 mod actions;
+mod demo;
 mod files;
 mod identity;
 mod images;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use demo::six_servers;
 pub use files::{Container, Object};
 pub use images::{Image, Task};
 pub use limits::Limits;

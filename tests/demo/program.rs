@@ -1,0 +1,41 @@
+//! What the demos share: the program is built, and its runs are shown.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Builds the program, since Cargo builds none for an example.
+///
+/// # Errors
+/// It cannot be built.
+pub fn build() -> Result<PathBuf, String> {
+    let cargo = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--bin", "rackconnect", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .status();
+    if !cargo.map_err(|err| format!("cargo does not run: {err}"))?.success() {
+        return Err("the program cannot be built".to_owned());
+    }
+    // The demo is target/PROFILE/examples/NAME, and the program that was just built is
+    // target/debug/rackconnect.
+    let own = std::env::current_exe().map_err(|err| err.to_string())?;
+    let program = own.ancestors().nth(3).map(|target| target.join("debug/rackconnect"));
+    let program = program.filter(|path| path.is_file());
+    program.ok_or_else(|| "the program that was built is not where it should be".to_owned())
+}
+
+/// Shows a command and what it prints, and checks its exit code.
+///
+/// # Errors
+/// It does not run, or ends with another exit code.
+pub fn show(mut command: Command, right: i32) -> Result<(), String> {
+    let arguments: Vec<_> = command.get_args().map(|it| it.to_string_lossy()).collect();
+    println!("\n$ rackconnect {}", arguments.join(" "));
+    io::stdout().flush().map_err(|err| err.to_string())?;
+    let status = command.status().map_err(|err| err.to_string())?;
+    println!("(exit code {})", status.code().unwrap_or(-1));
+    match status.code() == Some(right) {
+        true => Ok(()),
+        false => Err(format!("the exit code should be {right}")),
+    }
+}
