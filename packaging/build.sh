@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Builds all packages from a checkout: .deb, .rpm, .tar.gz, an SBOM, and SHA256SUMS.
+# Builds all packages from a checkout: rackconnect-agent for servers (.deb, .rpm, .tar.gz) and
+# rackconnect-cloud for workstations and CI (.tar.gz), whose program also has the cloud commands;
+# an SBOM of each, and SHA256SUMS.
 #
 # Usage: packaging/build.sh [DIRECTORY]     (default: target/packages)
 # Needs cargo, gcc, python3, dpkg-deb and rpmbuild.
@@ -23,6 +25,7 @@ if [[ -n $(ls -A "$out" 2>/dev/null) && ! -e $out/SHA256SUMS ]]; then
 fi
 target=x86_64-unknown-linux-musl
 name=rackconnect-agent
+cloud=rackconnect-cloud
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 # shellcheck source=packaging/metadata
 . packaging/metadata
@@ -44,20 +47,31 @@ if ((${#missing[@]})); then
     exit 1
 fi
 
-cargo_home=${CARGO_HOME:-$HOME/.cargo}
-remap="'--remap-path-prefix=$source=/src','--remap-path-prefix=$cargo_home=/cargo'"
-CFLAGS="-ffile-prefix-map=$cargo_home=/cargo" \
-    cargo build --locked --release -p rackconnect-agent --no-default-features \
-    --target "$target" --config "target.$target.rustflags=[$remap]"
-program=${CARGO_TARGET_DIR:-$source/target}/$target/release/rackconnect
-
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # Packages are moved to $out only when all of them have been built.
 made=$work/made
 mkdir "$made"
-python3 packaging/contents.py "$target" "$SOURCE_DATE_EPOCH" \
-    "$made/$name-$version.cdx.json" "$work/licenses" "$program"
+
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+remap="'--remap-path-prefix=$source=/src','--remap-path-prefix=$cargo_home=/cargo'"
+# build NAME [FEATURE OPTION...]: builds $work/NAME/rackconnect, its SBOM and its licences.
+build() {
+    local package=$1
+    shift
+    CFLAGS="-ffile-prefix-map=$cargo_home=/cargo" \
+        cargo build --release --target x86_64-unknown-linux-musl --locked -p rackconnect-agent \
+        --config "target.$target.rustflags=[$remap]" "$@"
+    install -D -m 0755 "${CARGO_TARGET_DIR:-$source/target}/$target/release/rackconnect" \
+        "$work/$package/rackconnect"
+    python3 packaging/contents.py "$target" "$SOURCE_DATE_EPOCH" \
+        "$made/$package-$version.cdx.json" "$work/$package/licenses" \
+        "$work/$package/rackconnect" "$package" "$@"
+}
+# Both programs use the same builds of the libraries: the second build compiles little and links.
+build "$cloud"
+build "$name" --no-default-features
+program=$work/$name/rackconnect
 
 # --- The files that all packages install.
 tree=$work/tree
@@ -79,37 +93,43 @@ put systemd/80-$name.preset usr/lib/systemd/system-preset/80-$name.preset
 put systemd/$name.conf usr/lib/tmpfiles.d/$name.conf
 put packaging/config.toml etc/$name/config.toml
 install -d "$tree/etc/$name/deployed.d"
-put_output usr/share/man/man1/rackconnect.1 "$program" man
-put_output usr/share/bash-completion/completions/rackconnect "$program" completions bash
-put_output usr/share/zsh/site-functions/_rackconnect "$program" completions zsh
-put_output usr/share/fish/vendor_completions.d/rackconnect.fish "$program" completions fish
+# put_generated PROGRAM PREFIX: installs the manual page and the completions of a program.
+put_generated() {
+    put_output "$2/share/man/man1/rackconnect.1" "$1" man
+    put_output "$2/share/bash-completion/completions/rackconnect" "$1" completions bash
+    put_output "$2/share/zsh/site-functions/_rackconnect" "$1" completions zsh
+    put_output "$2/share/fish/vendor_completions.d/rackconnect.fish" "$1" completions fish
+    gzip -9n "$tree/$2/share/man/man1/rackconnect.1"
+}
+put_generated "$program" usr
 put README.md "$doc/README.md"
 put SECURITY.md "$doc/SECURITY.md"
 for page in docs/*.md; do put "$page" "$doc/docs/${page##*/}"; done
 put packaging/MIGRATION.md "$doc/MIGRATION.md"
 put CHANGELOG.md "$doc/changelog"
-put "$work/licenses" "$doc/third-party-licenses"
+put "$work/$name/licenses" "$doc/third-party-licenses"
 for file in packaging/cloud-init/*.yaml; do
     put "$file" "$doc/examples/cloud-init/${file##*/}"
 done
-for directory in ansible facter ohai; do
-    for file in packaging/"$directory"/*; do
-        if [[ -f $file ]]; then put "$file" "$doc/examples/$directory/${file##*/}"; fi
-    done
+for file in packaging/ansible/rackconnect.fact packaging/facter/* packaging/ohai/*; do
+    put "$file" "$doc/examples/${file#packaging/}"
 done
-gzip -9n "$tree/usr/share/man/man1/rackconnect.1" "$tree/$doc/changelog" \
-    "$tree/$doc/third-party-licenses"
+gzip -9n "$tree/$doc/changelog" "$tree/$doc/third-party-licenses"
 set_times() { find "$1" -print0 | xargs -0r touch --no-dereference --date="@$SOURCE_DATE_EPOCH"; }
 set_times "$tree"
+# pack DIRECTORY: makes an archive of $work/DIRECTORY.
+pack() {
+    set_times "$work/$1"
+    tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$1" |
+        gzip -9n >"$made/$1.tar.gz"
+}
 
 # --- .tar.gz
 archive=$name-$version-x86_64
 cp -a "$tree" "$work/$archive"
 install -m 0644 LICENSE-MIT LICENSE-APACHE "$work/$archive/"
 install -m 0755 packaging/install.sh "$work/$archive/"
-set_times "$work/$archive"
-tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$archive" |
-    gzip -9n >"$made/$archive.tar.gz"
+pack "$archive"
 
 # --- .rpm
 cp -a "$tree" "$work/rpm"
@@ -148,8 +168,26 @@ chmod 0644 "$deb"/DEBIAN/{control,conffiles,md5sums}
 set_times "$deb"
 dpkg-deb --root-owner-group -Zxz --build "$deb" "$made/${name}_$version-1_amd64.deb" >/dev/null
 
+# --- rackconnect-cloud, to be unpacked into /usr/local or ~/.local
+archive=$cloud-$version-x86_64
+tree=$work/$archive
+doc=share/doc/$cloud
+put "$work/$cloud/rackconnect" bin/rackconnect 0755
+ln -s rackconnect "$tree/bin/rackconnect-inventory"
+put_generated "$work/$cloud/rackconnect" .
+for file in LICENSE-MIT LICENSE-APACHE SECURITY.md docs/cloud.md docs/ansible.md; do
+    put "$file" "$doc/${file##*/}"
+done
+put CHANGELOG.md "$doc/changelog"
+put "$work/$cloud/licenses" "$doc/third-party-licenses"
+gzip -9n "$tree/$doc/changelog" "$tree/$doc/third-party-licenses"
+mkdir "$tree/share/ansible"
+cp -RL packaging/ansible/roles packaging/ansible/site.yml "$tree/share/ansible/"
+chmod -R u=rwX,go=rX "$tree/share/ansible"
+pack "$archive"
+
 (cd "$made" && sha256sum -- * >"$work/SHA256SUMS")
 mkdir -p "$out"
-rm -f "$out/$name"[-_]*.{deb,rpm,tar.gz,cdx.json}
+rm -f "$out/$name"[-_]*.{deb,rpm,tar.gz,cdx.json} "$out/$cloud"-*.{tar.gz,cdx.json}
 mv "$work/SHA256SUMS" "$made"/* "$out/"
 ls -l "$out"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lists the libraries linked into the static program: an SBOM (CycloneDX 1.5) and their licences.
 
-Usage: contents.py TARGET EPOCH SBOM LICENSES PROGRAM
+Usage: contents.py TARGET EPOCH SBOM LICENSES PROGRAM NAME [FEATURE OPTION...]
 """
 import datetime
 import hashlib
@@ -12,10 +12,10 @@ import sys
 
 LICENSE_FILES = ("LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE")
 
-target, epoch, sbom_path, licenses_path, program = sys.argv[1:]
+target, epoch, sbom_path, licenses_path, program, name, *features = sys.argv[1:]
 metadata = json.loads(subprocess.check_output(
-    ["cargo", "metadata", "--locked", "--format-version=1", "--no-default-features",
-     "--filter-platform", target]))
+    ["cargo", "metadata", "--locked", "--format-version=1", "--filter-platform", target,
+     *features]))
 packages = {package["id"]: package for package in metadata["packages"]}
 nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
 root = metadata["resolve"]["root"]
@@ -67,7 +67,7 @@ sbom = {
     "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
     "metadata": {
         "timestamp": built_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "component": {"type": "application", "bom-ref": purl(own), "name": own["name"],
+        "component": {"type": "application", "bom-ref": purl(own), "name": name,
                       "version": own["version"], "purl": purl(own),
                       "licenses": [{"expression": own["license"]}],
                       "hashes": [{"alg": "SHA-256", "content": program_sha256}]},

@@ -674,7 +674,7 @@ packages_rpm() {
     api_answers DEPLOYED
     build_newer_packages
     mkdir "$out/archive"
-    tar -C "$out/archive" --strip-components=1 -xf "$packages"/*.tar.gz
+    tar -C "$out/archive" --strip-components=1 -xf "$packages"/rackconnect-agent-*.tar.gz
     cp "$root/etc/rackconnect-agent/ca.pem" "$out/"
     chroot "$root" dpkg -P rackconnect-agent >/dev/null 2>&1
     boot <<'SH'

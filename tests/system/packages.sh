@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 built=no
 if [[ ${1:-} == --built ]]; then built=yes && shift; fi
 out=$(realpath -m "${1:-target/packages}")
-for tool in lintian rpmlint rpm dpkg-deb systemd-analyze cloud-init; do
+for tool in lintian rpmlint rpm dpkg-deb readelf systemd-analyze cloud-init; do
     command -v "$tool" >/dev/null || { echo "packages.sh needs $tool" >&2; exit 1; }
 done
 work=$(mktemp -d)
@@ -44,14 +44,18 @@ grep -q 'contains files other than packages' "$work/refusal" ||
 pass "build.sh refuses a directory that contains other files"
 (cd "$out" && sha256sum --quiet -c SHA256SUMS)
 pass "the checksums are correct"
-deb=$(echo "$out"/*.deb) rpm=$(echo "$out"/*.rpm) tar=$(echo "$out"/*.tar.gz)
-python3 - "$out"/*.cdx.json <<'PYTHON'
+deb=$(echo "$out"/*.deb) rpm=$(echo "$out"/*.rpm) tar=$(echo "$out"/rackconnect-agent-*.tar.gz)
+python3 - "$out"/rackconnect-{agent,cloud}-*.cdx.json <<'PYTHON'
 import json, sys
-names = {component["name"] for component in json.load(open(sys.argv[1]))["components"]}
-assert {"rustls", "ring", "ureq"} <= names, names
-assert not {"proptest", "simulated-api", "tempfile"} & names, names
+for path in sys.argv[1:]:
+    sbom = json.load(open(path))
+    names = {component["name"] for component in sbom["components"]}
+    assert {"rustls", "ring", "ureq"} <= names, names
+    assert not {"proptest", "simulated-api", "tempfile"} & names, names
+    is_cloud = sbom["metadata"]["component"]["name"] == "rackconnect-cloud"
+    assert ("regex-lite" in names) == is_cloud, names
 PYTHON
-pass "the SBOM lists the libraries of the program and no test dependencies"
+pass "the SBOMs list the libraries of each program and no test dependencies"
 
 # --- Lint.
 lintian --allow-root --fail-on warning "$deb" || fail lintian
@@ -92,6 +96,31 @@ rpm --root "$root" -e --noscripts rackconnect-agent
 [[ ! -e $root/usr/bin/rackconnect && -e $root/etc/rackconnect-agent/deployed.d/10-mine ]] ||
     fail "removing the .rpm leaves the program or deletes a user's file"
 pass "the .rpm can be installed, upgraded and removed, and keeps the user's files"
+
+# --- Unpack rackconnect-cloud into a home directory.
+local=$work/local
+mkdir "$local"
+(
+    umask 077
+    tar -C "$local" --no-same-permissions --strip-components=1 -xf "$out"/rackconnect-cloud-*.tar.gz
+)
+"$local/bin/rackconnect" cloud --help >/dev/null
+said=$(HOME=$work "$local/bin/rackconnect-inventory" --list 2>&1 || true)
+[[ $said == *'no credentials'* ]] || fail "rackconnect-inventory of the archive: $said"
+if readelf -l "$local/bin/rackconnect" | grep -q INTERP; then
+    fail "the program of rackconnect-cloud is not static"
+fi
+gzip -dc "$local/share/man/man1/rackconnect.1.gz" >"$work/man"
+completions=(bash-completion/completions/rackconnect zsh/site-functions/_rackconnect)
+for file in "$work/man" "${completions[@]/#/$local/share/}"; do
+    grep -q 'cloud servers' "$file" || fail "$file does not describe the cloud commands"
+done
+grep -q servers "$local/share/fish/vendor_completions.d/rackconnect.fish" ||
+    fail "the fish completions do not have the cloud commands"
+[[ -f $local/share/ansible/roles/rackconnect/files/rackconnect.fact ]] ||
+    fail "rackconnect-cloud does not have the Ansible role"
+[[ -z $(find "$local/share" -type l) ]] || fail "rackconnect-cloud has links that lead out of it"
+pass "rackconnect-cloud can be unpacked, and has the inventory, manual, completions and role"
 
 # --- The units, and their copies in the documentation.
 grep '^[df] ' systemd/rackconnect-agent.conf | sed 's/  */ /g' >"$work/tmpfiles"

@@ -17,6 +17,9 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     }
     match settings.format {
         ServersFormat::Table => {
+            if servers.is_empty() {
+                log::info!("there is no such server");
+            }
             output::columns(&servers.iter().map(row).collect::<Vec<_>>())?;
         }
         ServersFormat::Json => {

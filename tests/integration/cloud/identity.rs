@@ -264,7 +264,7 @@ fn a_read_only_home_costs_authentications_only() {
         "$0" cloud token
         umount "$HOME"
         mount -t tmpfs -o ro,mode=0700 tmpfs "$HOME"
-        "$0" cloud servers
+        "$0" cloud catalog
         "#,
     ) else {
         return;

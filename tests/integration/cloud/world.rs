@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use simulated_cloud::{Cloud, Image, Object, Server, State};
+pub use simulated_cloud::six_servers;
+use simulated_cloud::{Cloud, Image, Object, State};
 use tempfile::TempDir;
 
 use crate::support::{Arguments, Ended, Running, Terminal, bare_agent, run};
@@ -118,18 +119,6 @@ impl CloudWorld {
         let paths = entries.map(|entry| entry.path());
         paths.filter(|path| path.extension().is_none()).collect()
     }
-}
-
-/// Six servers, two of them of one name.
-pub fn six_servers() -> Vec<Server> {
-    vec![
-        Server::new("DFW", 1, "web1", Some("DEPLOYED")),
-        Server::new("DFW", 2, "web2", Some("DEPLOYING")),
-        Server::new("ORD", 3, "db1", Some("FAILED")),
-        Server::new("ORD", 4, "db2", Some("DEPLOYED")),
-        Server::new("SYD", 5, "db2", Some("UNPROCESSABLE")),
-        Server::new("SYD", 6, "plain", None),
-    ]
 }
 
 /// Six servers, and in DFW an image, the container `backups` with two objects, and `site`, which the
