@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::api::dns::parsers;
 use crate::api::endpoint::{ConnectTarget, Endpoint};
-use crate::api::{certificate, response, tls};
+use crate::api::{certificate, inspect, response, tls};
 use crate::cli;
 use crate::clock::BootInstant;
 #[cfg(feature = "cloud")]
@@ -17,8 +17,10 @@ use crate::cloud::page::NextPage;
 use crate::cloud::{CloudServer, fault, identity, page, url};
 use crate::coalesce::{Demand, Response};
 use crate::config;
+use crate::doctor;
 use crate::duration;
 use crate::gateway::record::ChangeRecord;
+use crate::hooks;
 use crate::model::{Format, Probe, Status, Tree};
 use crate::netlink::{Address, Attributes, Link, Messages, Neighbour, Route};
 use crate::ratelimit::MIN_INTERVAL;
@@ -41,10 +43,16 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "cloud")]
     ("cloud_page", cloud_page),
     #[cfg(feature = "cloud")]
+    ("cloud_server_list", cloud_server_list),
+    #[cfg(feature = "cloud")]
     ("cloud_servers", cloud_servers),
+    #[cfg(feature = "cloud")]
+    ("cloud_timestamp", cloud_timestamp),
     ("coalesce", coalesce),
     ("command_line", command_line),
     ("config", config),
+    #[cfg(feature = "cloud")]
+    ("credentials", credentials),
     ("details", details),
     ("dns_response", dns_response),
     ("duration", duration),
@@ -60,8 +68,15 @@ pub const TARGETS: &[Target] = &[
     ("netlink", netlink),
     ("probe", probe),
     ("rate_limit_file", rate_limit_file),
+    ("report", report),
     ("resolv_conf", resolv_conf),
+    ("response_head", response_head),
+    ("sshd_config", sshd_config),
+    ("stamp", stamp),
     ("status", status),
+    ("status_file", status_file),
+    #[cfg(feature = "cloud")]
+    ("token_cache", token_cache),
     ("undo_journal", undo_journal),
     ("xenstore_metadata", xenstore_metadata),
     ("xenstore_stream", xenstore_stream),
@@ -220,6 +235,56 @@ pub fn ca_bundle(bytes: &[u8]) {
 /// A server's certificate, whose issuer is shown.
 pub fn certificate(bytes: &[u8]) {
     let _ = certificate::issuer(bytes);
+    inspect::parsers::certificate(bytes);
+}
+
+/// The head of a response, as `doctor` reads it.
+pub fn response_head(bytes: &[u8]) {
+    inspect::parsers::head(&text(bytes));
+}
+
+/// A configuration of sshd.
+pub fn sshd_config(bytes: &[u8]) {
+    doctor::parsers::sshd_config(&text(bytes));
+}
+
+/// What `doctor --report` collects.
+pub fn report(bytes: &[u8]) {
+    doctor::parsers::report(&text(bytes));
+}
+
+/// The stamp of a hook.
+pub fn stamp(bytes: &[u8]) {
+    hooks::read_stamp_for_fuzzing(&text(bytes));
+}
+
+/// status.json
+pub fn status_file(bytes: &[u8]) {
+    crate::state::status_file::merge_for_fuzzing(bytes);
+}
+
+/// A page of the list of servers.
+#[cfg(feature = "cloud")]
+pub fn cloud_server_list(bytes: &[u8]) {
+    crate::cloud::parsers::server_list(bytes);
+}
+
+/// A date of Identity or Cloud Servers.
+#[cfg(feature = "cloud")]
+pub fn cloud_timestamp(bytes: &[u8]) {
+    crate::cloud::parsers::timestamp(&text(bytes));
+}
+
+/// The credentials file.
+#[cfg(feature = "cloud")]
+pub fn credentials(bytes: &[u8]) {
+    config::credentials::parse_for_fuzzing(&text(bytes));
+}
+
+/// The file of a cached token.
+#[cfg(feature = "cloud")]
+pub fn token_cache(bytes: &[u8]) {
+    crate::cloud::parsers::token_cache(bytes);
 }
 
 /// cloud-init's instance data.

@@ -32,6 +32,7 @@ pub mod model; // Plain values that every layer may know.
 pub mod netlink; // The kernel's routes.
 pub mod ratelimit; // The rate limit.
 pub mod region; // The region of this server, detected.
+mod script; // Scripts that the kernel does not execute by itself.
 pub mod session; // One command's use of the API.
 pub mod signals; // Signals: SIGINT, SIGTERM, SIGHUP, SIGCHLD.
 pub mod state; // The state directory.

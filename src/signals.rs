@@ -62,6 +62,18 @@ pub fn restore_inherited_mask() {
     }
 }
 
+/// Starts a child with the signal mask that this program was started with. A signal that comes in
+/// between is obeyed afterwards.
+pub fn with_inherited_mask<T>(start: impl FnOnce() -> T) -> T {
+    let own =
+        INHERITED_MASK.get().and_then(|mask| mask.thread_swap_mask(SigmaskHow::SIG_SETMASK).ok());
+    let started = start();
+    if let Some(own) = own {
+        let _ = own.thread_set_mask();
+    }
+    started
+}
+
 /// For commands that start children: if the parent made this program ignore SIGCHLD, the kernel
 /// would discard the exit status of its children. A handler that does nothing prevents that.
 /// Programs that this one executes have the default action again.

@@ -10,7 +10,18 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The modules of each layer, lowest first. A module may import from its own layer and those below.
 const LAYERS: [&[&str]; 9] = [
-    &["clock", "duration", "error", "exit", "fail_point", "fnv", "model", "signals", "ui"],
+    &[
+        "clock",
+        "duration",
+        "error",
+        "exit",
+        "fail_point",
+        "fnv",
+        "model",
+        "script",
+        "signals",
+        "ui",
+    ],
     &["netlink", "ratelimit", "state", "systemd", "xenstore"],
     &["api", "cli"],
     &["config", "region"],

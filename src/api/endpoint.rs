@@ -52,6 +52,10 @@ fn target_of(url: &str) -> Result<ConnectTarget, String> {
     if url.contains('#') {
         return Err(format!("has a fragment (#…): {FORM}"));
     }
+    // http::Uri accepts other letters in a path, and HTTP does not.
+    if !url.is_ascii() {
+        return Err("has letters beyond ASCII: write them percent-encoded".to_owned());
+    }
     let uri = url.parse::<Uri>().map_err(|err| format!("is not a URL ({err}): {FORM}"))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(format!("is not a whole URL: {FORM}"));

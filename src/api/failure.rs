@@ -166,3 +166,25 @@ fn describe(err: &io::Error) -> String {
         _ => plain(err),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was a dump of the algorithms' object identifiers.
+    #[test]
+    fn a_leaf_signed_with_sha1_was_shown_as_a_debug_dump() {
+        let endpoint = Endpoint::parse("https://api.example").unwrap();
+        let elapsed = Duration::ZERO;
+        let context = Context { url: "", endpoint: &endpoint, ca_file: None, elapsed };
+        let err = CertificateError::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: vec![0x2a],
+            supported_algorithms: Vec::new(),
+        };
+        assert_eq!(
+            context.tls_message(&rustls::Error::InvalidCertificate(err)),
+            "the certificate of https://api.example is signed with an algorithm that is not \
+             accepted (such as SHA-1)"
+        );
+    }
+}

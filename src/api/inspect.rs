@@ -131,6 +131,31 @@ fn parse_head(head: &str) -> Option<UntrustedResponse> {
     Some(UntrustedResponse { status_code, date: date.and_then(parse_date) })
 }
 
+/// The parsers, for fuzzers.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod parsers {
+    use super::{
+        Arc, CertificateDer, RecordingVerifier, ServerCertVerifier, ServerName, parse_head,
+    };
+    use super::{UnixTime, ring};
+
+    /// The head of a response.
+    pub(crate) fn head(text: &str) {
+        let _ = parse_head(text);
+    }
+
+    /// A certificate, in DER: it is accepted, whatever it says.
+    pub(crate) fn certificate(bytes: &[u8]) {
+        let name = ServerName::try_from("api.example").expect("a name");
+        let provider = Arc::new(ring::default_provider());
+        let verifier = RecordingVerifier { provider, facts: Default::default() };
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+        let certificate = CertificateDer::from(bytes);
+        let accepted = verifier.verify_server_cert(&certificate, &[], &name, &[], now);
+        assert!(accepted.is_ok());
+    }
+}
+
 /// A date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
 pub fn parse_date(text: &str) -> Option<SystemTime> {
     httpdate::parse_http_date(text.trim()).ok()

@@ -41,10 +41,15 @@ impl CatalogEndpoint {
 pub struct Catalog(pub Vec<CatalogEndpoint>);
 
 impl Catalog {
-    /// Reads `serviceCatalog` of Identity's response. What has no URL is left out.
-    pub fn from_identity(services: &Value) -> Catalog {
+    /// Reads `serviceCatalog` of Identity's response, which a token without a tenant does not have.
+    /// What has no URL is left out. None if it is not a catalog.
+    pub fn from_identity(services: &Value) -> Option<Catalog> {
         let mut endpoints = Vec::new();
-        for service in services.as_array().into_iter().flatten() {
+        let services = match services {
+            Value::Null => &[],
+            services => services.as_array()?.as_slice(),
+        };
+        for service in services {
             let text = |key: &str| service[key].as_str().unwrap_or_default().to_owned();
             for endpoint in service["endpoints"].as_array().into_iter().flatten() {
                 let Some(url) = endpoint["publicURL"].as_str() else { continue };
@@ -56,7 +61,7 @@ impl Catalog {
                 });
             }
         }
-        Catalog(endpoints)
+        Some(Catalog(endpoints))
     }
 
     /// The list as JSON.
@@ -86,7 +91,8 @@ mod tests {
                 {"publicURL": "https://dfw.servers.example/v2/1/", "region": "dfw"}]},
             {"name": "cloudDNS", "type": "rax:dns", "endpoints": [
                 {"publicURL": "https://dns.example/v1.0/1"}, {"region": "ORD"}]},
-        ]));
+        ]))
+        .unwrap();
         assert_eq!(catalog.0.len(), 2);
         assert_eq!(catalog.0[0].url, "https://dfw.servers.example/v2/1");
         let regions: Vec<_> = catalog.cloud_servers().map(|it| it.region.as_deref()).collect();

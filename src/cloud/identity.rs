@@ -87,7 +87,8 @@ pub fn access(body: &[u8]) -> Result<Access, &'static str> {
         expires: expires.ok_or("does not say when the token expires")?,
         user: access["user"]["name"].as_str().unwrap_or_default().to_owned(),
         tenant: access["token"]["tenant"]["id"].as_str().unwrap_or_default().to_owned(),
-        catalog: Catalog::from_identity(&access["serviceCatalog"]),
+        catalog: Catalog::from_identity(&access["serviceCatalog"])
+            .ok_or("has a service catalog that is no list")?,
     })
 }
 
@@ -131,6 +132,11 @@ mod tests {
             ("{}", "has no token"),
             (r#"{"access": {"token": {"id": "a b"}}}"#, "has a token that is none"),
             (r#"{"access": {"token": {"id": "a"}}}"#, "does not say when the token expires"),
+            (
+                r#"{"access": {"token": {"id": "a", "expires": "2099-01-01T00:00:00Z"},
+                    "serviceCatalog": 7}}"#,
+                "has a service catalog that is no list",
+            ),
         ] {
             assert_eq!(access(body.as_bytes()).unwrap_err(), says, "{body}");
         }

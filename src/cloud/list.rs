@@ -105,22 +105,38 @@ pub fn list(
         let url = format!("{}/servers/detail?{}", endpoint.url, parameters(query, marker));
         let response = account.get(&url, deadline, on_fault)?;
         all.date = all.date.or(response.date);
-        let body: Value = serde_json::from_slice(&response.body)
-            .ok()
-            .filter(|body: &Value| body["servers"].is_array())
-            .ok_or_else(|| not_a_list(&url))?;
-        let page = body["servers"].as_array().into_iter().flatten();
-        let before = all.servers.len();
-        all.servers.extend(page.filter_map(|value| CloudServer::parse(region, value)));
-        // The next page is asked for by the last id, not by the link: front ends give links with
-        // hosts and schemes of their own, which must not get the token.
-        let links = body["servers_links"].as_array();
-        let has_next = links.into_iter().flatten().any(|link| link["rel"] == "next");
-        if !has_next || all.servers.len() == before {
+        let page = Page::parse(region, &response.body).ok_or_else(|| not_a_list(&url))?;
+        let is_empty = page.servers.is_empty();
+        all.servers.extend(page.servers);
+        if !page.has_next || is_empty {
             return Ok(all);
         }
     }
     Err(not_a_list(&endpoint.url).into())
+}
+
+/// A part of the list of servers.
+pub(crate) struct Page {
+    servers: Vec<CloudServer>,
+    has_next: bool,
+}
+
+impl Page {
+    /// Reads the body of a response. None if a part of it is not understood: a server must not seem
+    /// to be gone since its entry is broken.
+    pub(crate) fn parse(region: &str, body: &[u8]) -> Option<Page> {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let servers = body["servers"].as_array()?.iter();
+        // The next page is asked for by the last id, not by the link: front ends give links with
+        // hosts and schemes of their own, which must not get the token.
+        let mut links = body["servers_links"].as_array().into_iter().flatten();
+        Some(Page {
+            servers: servers
+                .map(|value| CloudServer::parse(region, value))
+                .collect::<Option<_>>()?,
+            has_next: links.any(|link| link["rel"] == "next"),
+        })
+    }
 }
 
 fn not_a_list(url: &str) -> Error {
@@ -145,6 +161,18 @@ fn parameters(query: ListQuery, marker: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It was left out, and the server seemed to be gone.
+    #[test]
+    fn a_server_that_is_not_understood_was_left_out_of_the_list() {
+        let is_page = |body: &str| Page::parse("DFW", body.as_bytes()).is_some();
+        assert!(is_page(r#"{"servers": []}"#));
+        assert!(is_page(r#"{"servers": [{"id": "a-1", "name": "web1"}]}"#));
+        for broken in ["7", "null", r#"{"name": "web2"}"#, r#"{"id": "../x", "name": "web2"}"#] {
+            let body = format!(r#"{{"servers": [{{"id": "a-1", "name": "web1"}}, {broken}]}}"#);
+            assert!(!is_page(&body), "{body}");
+        }
+    }
 
     #[test]
     fn parameters_are_encoded() {

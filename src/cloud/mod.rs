@@ -44,3 +44,35 @@ pub use response::CloudResponse;
 pub use select::select;
 pub use server::CloudServer;
 pub use watch::{Until, WatchEnd, find, watch};
+
+/// The parsers, for fuzzers.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod parsers {
+    use std::time::{Duration, SystemTime};
+
+    use super::{date, list, token_cache};
+
+    /// A page of the list of servers.
+    pub(crate) fn server_list(body: &[u8]) {
+        let _ = list::Page::parse("DFW", body);
+    }
+
+    /// A date, which is the same after it was written.
+    pub(crate) fn timestamp(text: &str) {
+        let whole_seconds = |time: SystemTime| {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
+        };
+        if let Some(time) = date::parse_timestamp(text)
+            && time >= SystemTime::UNIX_EPOCH
+        {
+            let again = date::parse_timestamp(&date::timestamp(time));
+            assert_eq!(again, Some(whole_seconds(time)), "{text}");
+        }
+    }
+
+    /// The file of a cached token.
+    pub(crate) fn token_cache(bytes: &[u8]) {
+        token_cache::parse_for_fuzzing(bytes);
+    }
+}

@@ -144,6 +144,16 @@ fn parse(bytes: &[u8]) -> Option<CachedAccess> {
     Some(CachedAccess { access, used_until: time("used_until")? })
 }
 
+/// Reads a file, for fuzzers: what is understood is written and read again.
+#[cfg(any(test, fuzzing))]
+pub(super) fn parse_for_fuzzing(bytes: &[u8]) {
+    if let Some(cached) = parse(bytes) {
+        let written = to_json(&cached).to_string();
+        let again = parse(written.as_bytes()).map(|cached| to_json(&cached).to_string());
+        assert_eq!(again, Some(written));
+    }
+}
+
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

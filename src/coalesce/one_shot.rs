@@ -37,12 +37,12 @@ pub fn one_shot(sender: &dyn RequestSender, ask: &OneShot) -> Response {
                 if let Some(mut leader) = leader {
                     leader.publish(&response, ask.reserved);
                 }
-                sender.record(&response);
+                sender.record(&response, ask.end);
                 return response;
             }
             Role::Solo => {
                 let (response, _) = send(sender, own_request(ask), None);
-                sender.record(&response);
+                sender.record(&response, ask.end);
                 return response;
             }
             Role::Follower(mut follower) => {
@@ -136,7 +136,7 @@ mod tests {
             Ok((200, b"DEPLOYED".to_vec()))
         }
 
-        fn record(&self, response: &Response) {
+        fn record(&self, response: &Response, _: BootInstant) {
             self.recorded.borrow_mut().push(response.clone());
         }
     }

@@ -26,8 +26,8 @@ pub trait RequestSender {
     /// See [`Failure`](crate::api::request::Failure).
     fn request(&self, request: Request, before_send: Option<BeforeSend>) -> Reply;
 
-    /// Records the response to a request that this process sent.
-    fn record(&self, response: &Response);
+    /// Records the response to a request that this process sent, by `deadline`.
+    fn record(&self, response: &Response, deadline: BootInstant);
 }
 
 impl<R: RequestSender + ?Sized> RequestSender for &R {
@@ -43,8 +43,8 @@ impl<R: RequestSender + ?Sized> RequestSender for &R {
         (**self).request(request, before_send)
     }
 
-    fn record(&self, response: &Response) {
-        (**self).record(response);
+    fn record(&self, response: &Response, deadline: BootInstant) {
+        (**self).record(response, deadline);
     }
 }
 

@@ -286,7 +286,7 @@ impl<R: RequestSender> Subscription<R> {
             leader.publish(&response, reserved);
             self.role = Some(Role::Leader(leader));
         }
-        self.sender.record(&response);
+        self.sender.record(&response, deadline);
         // After a failure with a delay: followers that connect again and again would keep every
         // process busy. After a response there is no reason to wait.
         self.at_once = match response.reply {
@@ -391,7 +391,7 @@ mod tests {
             if replies.len() > 1 { replies.remove(0) } else { replies[0].clone() }
         }
 
-        fn record(&self, _: &Response) {}
+        fn record(&self, _: &Response, _: BootInstant) {}
     }
 
     fn status(word: &str) -> Reply {

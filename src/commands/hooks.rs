@@ -24,7 +24,7 @@ pub fn run(sources: &Sources, directory: Option<&str>) -> Result<Exit> {
     let lookup = RegionLookup::new(settings.region, OnBrokenXenstore::GiveUp);
     let region = match lookup.detect(BootInstant::now() + DETECT_TIMEOUT) {
         Detected::Known(region, _) => Some(region),
-        Detected::NotYet(_) | Detected::Unknown(_) => None,
+        Detected::NotYet(_) | Detected::Broken(_) | Detected::Unknown(_) => None,
     };
     hooks::run(&HooksRequest {
         directory: directory.map(PathBuf::from),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 
+use crate::clock::BootInstant;
 use crate::config::{Sources, WaitSettings};
 use crate::error::Result;
 use crate::exit::Exit;
@@ -42,7 +43,7 @@ pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
     };
     announce(&end, exit);
     if exit == Exit::Ok && policy.goal == Goal::Deployed {
-        record_outcome(&session.settings().state_dir.value, word);
+        record_outcome(&session.settings().state_dir.value, word, policy.deadline);
     }
     match program {
         Some(program) if exit == Exit::Ok => {
@@ -66,9 +67,10 @@ fn announce(end: &WaitEnd, exit: Exit) {
 }
 
 /// As root, records the word of the outcome in status.json, where hooks read it.
-fn record_outcome(state_dir: &Path, word: &str) {
+fn record_outcome(state_dir: &Path, word: &str, deadline: Option<BootInstant>) {
+    let learned = Learned::Waited(word.to_owned());
     if geteuid().is_root()
-        && let Err(err) = status_file::learn(state_dir, &Learned::Waited(word.to_owned()), None)
+        && let Err(err) = status_file::learn(state_dir, &learned, None, deadline)
     {
         log::warn!("cannot record the outcome of this wait, so hooks do not see it: {err}");
     }

@@ -218,6 +218,18 @@ fn profile_in(text: &str, name: &str) -> Result<Option<Profile>, String> {
     Ok(Some(profile))
 }
 
+/// The parser, for fuzzers. No error repeats a secret, here one of a good profile before it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parse_for_fuzzing(text: &str) {
+    const SECRET: &str = "5ecret-0f-jsmith";
+    let before = format!("[default]\nusername = 'jsmith'\napi_key = '{SECRET}'\n");
+    for text in [text, &format!("{before}{text}")] {
+        if let Err(reason) = profile_in(text, "default") {
+            assert!(!reason.contains(SECRET), "{reason}");
+        }
+    }
+}
+
 /// A string or a number, since an account number may be written without quotes.
 fn text_of(value: &mut Value<'_>) -> Option<String> {
     match value.take() {

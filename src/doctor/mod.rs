@@ -136,6 +136,26 @@ fn unknown(id: &str) -> Error {
     Error::usage(format!("there is no check {id:?}; {hint}"))
 }
 
+/// The parsers, for fuzzers.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod parsers {
+    use super::sshd::SshdConfig;
+    use super::{redact, resolv_conf};
+
+    /// A configuration of sshd, which includes itself.
+    pub(crate) fn sshd_config(text: &str) {
+        let mut read = |path: &str| vec![(path.to_owned(), Some(text.to_owned()))];
+        let config = SshdConfig::parse(text, &mut read);
+        let _ = (config.ports(), config.lists(), config.admits("rackconnect"));
+    }
+
+    /// What may go into a report, and into the checks of resolv.conf.
+    pub(crate) fn report(text: &str) {
+        let _ = redact::redact(text);
+        let _ = (resolv_conf::nameservers(text), resolv_conf::oddities(text));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

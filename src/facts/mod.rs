@@ -75,7 +75,7 @@ pub fn collect(settings: FactsSettings) -> Tree {
         }),
         gateway,
         store.servicenet(),
-        default_route(),
+        default_route(end),
         rate_limit(&state_dir, end),
     ];
     object(facts)
@@ -114,7 +114,9 @@ fn obstacle(session: &Session, asks_api: bool, server: &Server) -> Option<String
 fn region(session: &Session, end: BootInstant) -> Fact {
     match session.region().detect(end) {
         Detected::Known(region, source) => Ok((text(region.code()), source)),
-        Detected::NotYet(reason) | Detected::Unknown(reason) => Err(reason),
+        Detected::NotYet(reason) | Detected::Broken(reason) | Detected::Unknown(reason) => {
+            Err(reason)
+        }
     }
 }
 
@@ -137,9 +139,9 @@ fn rate_limit(state_dir: &Path, end: BootInstant) -> Fact {
 }
 
 /// The default route of the main table that is in effect.
-fn default_route() -> Fact {
+fn default_route(end: BootInstant) -> Fact {
     let message = |err: Error| err.message;
-    let mut netlink = kernel::open().map_err(message)?;
+    let mut netlink = kernel::open_until(end).map_err(message)?;
     let defaults = kernel::defaults4(&mut netlink).map_err(message)?;
     let route = defaults.first().ok_or("the kernel has no default route for IPv4")?;
     let name = kernel::namer(&mut netlink);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::kernel;
 use super::names::{InterfaceNames, describe_next_hop, describe_route, protocol_name};
+use crate::clock::BootInstant;
 use crate::error::Result;
 use crate::netlink::{INET, NextHop, Route, family_of};
 
@@ -22,12 +23,16 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Reads the kernel's routes. `gateway`: the API's gateway if it is known.
+    /// Reads the kernel's routes, until `deadline`. `gateway`: the API's gateway if it is known.
     ///
     /// # Errors
     /// The kernel does not respond.
-    pub(crate) fn new(gateway: Option<IpAddr>, interface: Option<String>) -> Result<Comparison> {
-        let mut netlink = kernel::open()?;
+    pub(crate) fn new(
+        gateway: Option<IpAddr>,
+        interface: Option<String>,
+        deadline: BootInstant,
+    ) -> Result<Comparison> {
+        let mut netlink = kernel::open_until(deadline)?;
         let family = gateway.map_or(INET, family_of);
         Ok(Comparison {
             gateway,

@@ -10,10 +10,11 @@ use super::journal::Journal;
 use super::kernel;
 use super::names::InterfaceNames;
 use super::resolve::{KernelAndXenstore, ResolveError};
+use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{INET, Route};
 
-/// Reads the input. `named`: the interface given by the user.
+/// Reads the input, by `deadline`. `named`: the interface given by the user.
 ///
 /// # Errors
 /// The gateway is on no interface of this server, or the kernel does not respond.
@@ -21,17 +22,18 @@ pub(crate) fn collect(
     gateway: IpAddr,
     named: Option<&str>,
     journal: &Journal,
+    deadline: BootInstant,
 ) -> Result<ExportFacts> {
     let error = |message: String| Error::new(Kind::Other, message);
     let v4 = match gateway {
         IpAddr::V4(v4) => v4,
         IpAddr::V6(v6) => return Err(error(ResolveError::Ipv6(v6).to_string())),
     };
-    let mut netlink = kernel::open()?;
+    let mut netlink = kernel::open_until(deadline)?;
     let network = kernel::network(&mut netlink, INET)?;
     let names = InterfaceNames::of(&network.links);
     let defaults = kernel::defaults4(&mut netlink)?;
-    let mut service_net = KernelAndXenstore { netlink: &mut netlink };
+    let mut service_net = KernelAndXenstore { netlink: &mut netlink, deadline: Some(deadline) };
     let link = interface::choose(&network, gateway, named, &mut service_net)
         .map_err(|err| error(err.to_string()))?;
     let own = network

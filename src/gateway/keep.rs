@@ -276,7 +276,7 @@ impl<'a> Keep<'a> {
             return Ok(false);
         }
         let Action::Set(request) =
-            resolve::resolve(&mut self.netlink, gateway.into(), self.interface)?
+            resolve::resolve(&mut self.netlink, gateway.into(), self.interface, None)?
         else {
             return Ok(false);
         };
@@ -297,22 +297,23 @@ impl<'a> Keep<'a> {
     /// for example because its interface is down. That may never pass, so the new change starts
     /// from the present routes.
     fn set(&mut self, found: &LookupResult, stuck: Option<Error>) -> Result<(), KeepError> {
-        let request = match resolve::resolve(&mut self.netlink, found.gateway, self.interface)? {
-            // A change that may still be undone has put it there.
-            Action::Nothing { .. } if self.journal.pending().is_some() => {
-                return Err(stuck.map_or_else(
-                    || refused("another change of the default route is under way"),
-                    KeepError::Retry,
-                ));
-            }
-            Action::Nothing { gateway, interface } => {
-                let defaults = kernel::defaults4(&mut self.netlink)?;
-                let metric = defaults.first().map_or(0, |route| route.metric);
-                self.verified(gateway, metric, &interface);
-                return Ok(());
-            }
-            Action::Set(request) => request,
-        };
+        let request =
+            match resolve::resolve(&mut self.netlink, found.gateway, self.interface, None)? {
+                // A change that may still be undone has put it there.
+                Action::Nothing { .. } if self.journal.pending().is_some() => {
+                    return Err(stuck.map_or_else(
+                        || refused("another change of the default route is under way"),
+                        KeepError::Retry,
+                    ));
+                }
+                Action::Nothing { gateway, interface } => {
+                    let defaults = kernel::defaults4(&mut self.netlink)?;
+                    let metric = defaults.first().map_or(0, |route| route.metric);
+                    self.verified(gateway, metric, &interface);
+                    return Ok(());
+                }
+                Action::Set(request) => request,
+            };
         match &found.permission {
             Some(Ok(checks)) => self.change(&request, checks, stuck.as_ref()),
             Some(Err(refusal)) => Err(refused(&refusal.to_string())),

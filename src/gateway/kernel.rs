@@ -8,6 +8,7 @@ use nix::libc;
 
 use super::interface::Network;
 use super::names::InterfaceNames;
+use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::netlink::{INET, INET6, Netlink, NetlinkError, NextHop, Route, family_of};
 
@@ -28,6 +29,14 @@ const CAP_NET_ADMIN: u32 = 12;
 /// It cannot be opened.
 pub(crate) fn open() -> Result<Netlink> {
     Netlink::open().map_err(|err| error("cannot ask the kernel for its routes", err))
+}
+
+/// Opens a netlink socket whose responses are waited for until `deadline` at most.
+///
+/// # Errors
+/// It cannot be opened.
+pub(crate) fn open_until(deadline: BootInstant) -> Result<Netlink> {
+    Ok(open()?.until(deadline))
 }
 
 /// The interfaces, and the addresses of a family.

@@ -34,11 +34,12 @@ pub(crate) trait GatewayApi: Sync {
         reserved: usize,
     ) -> Result<Answer>;
 
-    /// The API as a destination of connections without a request.
+    /// The API as a destination of connections without a request. Where it is not known yet, that
+    /// is found out by `deadline`.
     ///
     /// # Errors
     /// The settings are wrong.
-    fn target(&self) -> Result<Target>;
+    fn target(&self, deadline: BootInstant) -> Result<Target>;
 }
 
 impl GatewayApi for Session {
@@ -52,8 +53,8 @@ impl GatewayApi for Session {
         Session::ask(self, operation, format, deadline, reserved)
     }
 
-    fn target(&self) -> Result<Target> {
-        Session::target(self)
+    fn target(&self, deadline: BootInstant) -> Result<Target> {
+        Session::target(self, deadline)
     }
 }
 
@@ -167,7 +168,12 @@ impl<'a> GatewayLookup<'a> {
     /// # Errors
     /// The settings are wrong.
     pub(crate) fn target(&self) -> Result<Target> {
-        self.api.target()
+        self.api.target(self.deadline())
+    }
+
+    /// The deadline of a question that is asked now.
+    pub(crate) fn deadline(&self) -> BootInstant {
+        self.deadline_and_reserved().0
     }
 
     /// The retries of `--wait`; none without it.
@@ -219,7 +225,7 @@ mod tests {
             Ok(Answer::NotFound(NotFound { url: String::new() }))
         }
 
-        fn target(&self) -> Result<Target> {
+        fn target(&self, _: BootInstant) -> Result<Target> {
             Err(Error::usage("no API"))
         }
     }

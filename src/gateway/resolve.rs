@@ -7,9 +7,10 @@ use super::interface::{self, InterfaceError, ROUTE_PREFIXES, ServiceNet};
 use super::kernel;
 use super::names::{InterfaceNames, describe_next_hop};
 use super::plan::{self, Plan};
+use crate::clock::BootInstant;
 use crate::error::{Error, Kind};
 use crate::netlink::{INET, Link, Netlink, Route, RouteType};
-use crate::xenstore::Connection;
+use crate::xenstore::{Connection, XenstoreError};
 
 /// What there is to do.
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ impl From<ResolveError> for Error {
 }
 
 /// Finds out where `gateway` is, and whether it has to be set. `interface`: the interface given by
-/// the user.
+/// the user. `deadline`: how long xenstore may be asked, if that is limited.
 ///
 /// # Errors
 /// See [`ResolveError`].
@@ -95,6 +96,7 @@ pub(crate) fn resolve(
     netlink: &mut Netlink,
     gateway: IpAddr,
     interface: Option<&str>,
+    deadline: Option<BootInstant>,
 ) -> Result<Action, ResolveError> {
     let v4 = match gateway {
         IpAddr::V4(v4) => v4,
@@ -110,7 +112,7 @@ pub(crate) fn resolve(
     {
         return Ok(Action::Nothing { gateway: v4, interface: names.name(index) });
     }
-    let mut service_net = KernelAndXenstore { netlink };
+    let mut service_net = KernelAndXenstore { netlink, deadline };
     let link = interface::choose(&network, gateway, interface, &mut service_net)
         .map_err(ResolveError::Interface)?
         .clone();
@@ -160,12 +162,19 @@ pub(crate) fn plan_change(
 /// What xenstore and the kernel know about ServiceNet.
 pub(crate) struct KernelAndXenstore<'a> {
     pub(crate) netlink: &'a mut Netlink,
+    /// How long xenstore may be asked, if that is limited.
+    pub(crate) deadline: Option<BootInstant>,
+}
+
+impl KernelAndXenstore<'_> {
+    fn mac_in(&self, store: Connection) -> Result<Option<String>, XenstoreError> {
+        store.with_deadline(self.deadline).servicenet_mac()
+    }
 }
 
 impl ServiceNet for KernelAndXenstore<'_> {
     fn mac(&mut self) -> Option<Vec<u8>> {
-        let mac = Connection::open().and_then(|mut store| store.servicenet_mac());
-        let mac = mac.inspect_err(|err| {
+        let mac = Connection::open().and_then(|store| self.mac_in(store)).inspect_err(|err| {
             log::debug!("cannot read the ServiceNet interface from xenstore: {err}");
         });
         mac.ok()??.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
@@ -174,5 +183,23 @@ impl ServiceNet for KernelAndXenstore<'_> {
     fn routes(&mut self) -> Vec<Route> {
         let is_wide = |route: &Route| ROUTE_PREFIXES.contains(&route.prefix);
         self.netlink.routes(INET, is_wide).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use simulated_xenstore::{Config, Fault, Simulator};
+
+    use super::*;
+
+    /// It took two seconds, whatever was left of the command's deadline.
+    #[test]
+    fn the_look_at_xenstore_for_the_interface_ignored_the_deadline() {
+        let simulator = Simulator::start(Config::default().fault(Fault::Stall)).unwrap();
+        let mut netlink = Netlink::open().unwrap();
+        let deadline = Some(BootInstant::default());
+        let service_net = KernelAndXenstore { netlink: &mut netlink, deadline };
+        let err = service_net.mac_in(Connection::open_at(simulator.path()).unwrap()).unwrap_err();
+        assert!(err.to_string().ends_with("no answer within 0s"), "{err}");
     }
 }

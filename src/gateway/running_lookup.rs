@@ -50,7 +50,9 @@ impl RunningLookup {
 fn look_up(lookup: &GatewayLookup<'_>, interface: Option<&str>) -> Result<LookupResult> {
     let gateway = lookup.gateway()?;
     let mut permission = None;
-    if let Ok(Action::Set(_)) = resolve::resolve(&mut kernel::open()?, gateway, interface) {
+    let deadline = lookup.deadline();
+    let mut netlink = kernel::open_until(deadline)?;
+    if let Ok(Action::Set(_)) = resolve::resolve(&mut netlink, gateway, interface, Some(deadline)) {
         permission = Some(match lookup.check_policy()? {
             Ok(()) => Ok(Checks::select(Some(lookup.target()?), Vec::new())),
             Err(refusal) => Err(refusal),

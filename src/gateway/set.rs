@@ -105,7 +105,8 @@ fn find_action(
             },
             (Err(err), _) => return Err(err),
         };
-        let action = resolve::resolve(netlink, gateway, options.interface.as_deref())?;
+        let interface = options.interface.as_deref();
+        let action = resolve::resolve(netlink, gateway, interface, Some(lookup.deadline()))?;
         if options.force || matches!(action, Action::Nothing { .. }) {
             return Ok(Some(action));
         }

@@ -207,16 +207,13 @@ impl<'a> HooksRun<'a> {
     /// Runs, skips or refuses an entry. `typed`: its path as the user wrote it.
     fn hook(&mut self, name: &OsString, path: &Path, typed: &Path) -> Result<()> {
         let shown = escape_control(&name.to_string_lossy());
-        if let Selection::Skip(reason) = select(name, kind(path)) {
-            return self.report(&format!("skip {shown}: {reason}"));
+        match select(name, kind(path)) {
+            Selection::Run => {}
+            Selection::Skip(reason) => return self.report(&format!("skip {shown}: {reason}")),
+            Selection::Refuse(reason) => return self.refuse(shown, &reason),
         }
         if let Err(reason) = check_path(typed) {
-            self.failed.push(shown.clone());
-            match self.request.mode {
-                RunMode::DryRun => output::line(&format!("refuse {shown}: {reason}"))?,
-                RunMode::Run => log::error!("{shown} is refused: {reason}"),
-            }
-            return Ok(());
+            return self.refuse(shown, &reason.to_string());
         }
         let stamp = stamp::name(path);
         if self.is_done(&stamp) {
@@ -226,6 +223,15 @@ impl<'a> HooksRun<'a> {
         if self.request.mode == RunMode::Run {
             self.execute(&shown, path, &stamp);
         }
+        Ok(())
+    }
+
+    fn refuse(&mut self, shown: String, reason: &str) -> Result<()> {
+        match self.request.mode {
+            RunMode::DryRun => output::line(&format!("refuse {shown}: {reason}"))?,
+            RunMode::Run => log::error!("{shown} is refused: {reason}"),
+        }
+        self.failed.push(shown);
         Ok(())
     }
 
@@ -310,7 +316,10 @@ fn kind(path: &Path) -> EntryKind {
             EntryKind::File { is_executable: metadata.mode() & 0o111 != 0 }
         }
         Ok(_) => EntryKind::Other,
-        Err(_) => EntryKind::DanglingLink,
+        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            EntryKind::DanglingLink
+        }
+        Err(err) => EntryKind::Unknown(format!("it cannot be examined: {}", plain(&err))),
     }
 }
 

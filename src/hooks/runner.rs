@@ -5,8 +5,7 @@
 //! standard input is empty.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -25,7 +24,7 @@ use nix::unistd::Pid;
 use crate::clock::BootInstant;
 use crate::duration::human;
 use crate::error::plain;
-use crate::ui;
+use crate::{script, signals, ui};
 
 /// How long a hook may take to end after SIGTERM.
 pub const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -120,20 +119,13 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
         let (out, err) = outputs(path.file_name().unwrap_or_default());
         let mut command = Command::new(program);
         command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
-        command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0)
-            .spawn()
+        command.current_dir("/").stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        signals::with_inherited_mask(|| command.spawn())
     };
     let mut running = running();
     let child = match start(path, &[]) {
-        // A script without #! is run by a shell, as a shell itself would do.
-        Err(err) if has_errno(&err, Errno::ENOEXEC) && is_text(path) => {
-            start(Path::new("/bin/sh"), &[path])
-        }
+        // A script without #!, as a shell itself would do.
+        Err(err) if script::is_for_shell(&err, path) => start(Path::new(script::SHELL), &[path]),
         child => child,
     };
     let mut child = match child {
@@ -142,7 +134,10 @@ pub fn run(path: &Path, environment: &[(&str, String)], limit: Option<Duration>)
             return HookEnd::Skipped(format!("the kernel cannot execute it: {}", plain(&err)));
         }
         Err(err) if err.kind() == ErrorKind::NotFound => {
-            return HookEnd::Failed(format!("it cannot be started: {}", missing_interpreter(path)));
+            return HookEnd::Failed(format!(
+                "it cannot be started: {}",
+                script::missing_interpreter(path)
+            ));
         }
         Err(err) => return HookEnd::Failed(format!("it cannot be started: {}", plain(&err))),
     };
@@ -227,28 +222,4 @@ fn journal(name: &OsStr) -> io::Result<UnixStream> {
 
 fn has_errno(err: &io::Error, errno: Errno) -> bool {
     err.raw_os_error() == Some(errno as i32)
-}
-
-/// Why a file that exists was "not found": the interpreter that it names is missing.
-pub fn missing_interpreter(path: &Path) -> String {
-    let mut head = Vec::new();
-    let _ = File::open(path).and_then(|file| file.take(128).read_to_end(&mut head));
-    let head = String::from_utf8_lossy(&head);
-    let line = head.split('\n').next().unwrap_or_default();
-    match line.strip_prefix("#!").map(|rest| (rest.trim(), rest.ends_with('\r'))) {
-        Some((interpreter, true)) => format!(
-            "its first line names the interpreter {interpreter:?} and ends with a carriage return \
-             (Windows line ending); remove it with: sed -i 's/\\r$//' {}",
-            path.display()
-        ),
-        Some((interpreter, false)) => format!("its interpreter {interpreter:?} does not exist"),
-        None => "its interpreter or loader does not exist".to_owned(),
-    }
-}
-
-/// Whether the beginning of a file has no zero byte, so that it may be a shell script.
-fn is_text(path: &Path) -> bool {
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(128).read_to_end(&mut head));
-    read.is_ok() && !head.contains(&0)
 }

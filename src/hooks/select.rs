@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 /// The type of an entry, with links followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
     File {
@@ -15,6 +15,8 @@ pub enum EntryKind {
     Other,
     /// A link whose target does not exist.
     DanglingLink,
+    /// The system does not tell; the reason.
+    Unknown(String),
 }
 
 /// What to do with an entry.
@@ -24,6 +26,8 @@ pub enum Selection {
     Run,
     /// It is not a hook, for this reason.
     Skip(&'static str),
+    /// Whether it is a hook is not known, so it is not done; the reason.
+    Refuse(String),
 }
 
 /// Whether an entry with this name is a hook.
@@ -40,6 +44,7 @@ pub fn select(name: &OsStr, kind: EntryKind) -> Selection {
         }
         EntryKind::DanglingLink => Selection::Skip("it is a dangling link"),
         EntryKind::Other => Selection::Skip("it is not a regular file"),
+        EntryKind::Unknown(reason) => Selection::Refuse(reason),
         EntryKind::File { is_executable: false } => Selection::Skip("it is not executable"),
         EntryKind::File { is_executable: true } => Selection::Run,
     }
@@ -53,7 +58,7 @@ mod tests {
     fn hidden_names_and_backups_are_not_hooks() {
         let file = EntryKind::File { is_executable: true };
         for name in ["10-setup.sh", "a", "bak", "x.bakery", "dpkg-a", "rpm", "a.b.c", "é"] {
-            assert_eq!(select(OsStr::new(name), file), Selection::Run, "{name}");
+            assert_eq!(select(OsStr::new(name), file.clone()), Selection::Run, "{name}");
         }
         for name in [
             ".a",
@@ -66,7 +71,7 @@ mod tests {
             "a.rpmorig",
             ".bak",
         ] {
-            assert_ne!(select(OsStr::new(name), file), Selection::Run, "{name}");
+            assert_ne!(select(OsStr::new(name), file.clone()), Selection::Run, "{name}");
         }
     }
 
@@ -77,5 +82,17 @@ mod tests {
         {
             assert_ne!(select(OsStr::new("10-setup.sh"), kind), Selection::Run);
         }
+    }
+
+    /// Only what could be a hook is refused for it.
+    #[test]
+    fn an_entry_that_cannot_be_examined_is_refused() {
+        let unknown = || EntryKind::Unknown("it cannot be examined".to_owned());
+        let refused = Selection::Refuse("it cannot be examined".to_owned());
+        assert_eq!(select(OsStr::new("10-setup.sh"), unknown()), refused);
+        assert_eq!(
+            select(OsStr::new("10-setup.sh~"), unknown()),
+            Selection::Skip("it is a backup")
+        );
     }
 }

@@ -103,7 +103,7 @@ impl Netlink {
     /// The routes among which the kernel searches this one, in the kernel's order.
     fn siblings(&mut self, route: &Route) -> Result<Vec<Route>, NetlinkError> {
         if route.family == INET && route.is_in_main() && route.prefix == 0 {
-            return leading_routes(|other| other.is_sibling(route));
+            return leading_routes(|other| other.is_sibling(route), self.deadline);
         }
         self.dump(&route_dump(route.family), libc::RTM_NEWROUTE, |body| {
             Ok(Some(Route::read(body)?).filter(|other| other.is_sibling(route)))

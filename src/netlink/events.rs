@@ -8,7 +8,8 @@ use nix::libc;
 use super::codec::Messages;
 use super::error::NetlinkError;
 use super::route::Route;
-use super::socket::Socket;
+use super::socket::{REQUEST_TIMEOUT, Socket};
+use crate::clock::BootInstant;
 
 /// The multicast groups: RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV4_ROUTE
 /// (`linux/rtnetlink.h`).
@@ -60,7 +61,7 @@ impl Events {
     /// See [`NetlinkError`].
     pub fn next_routes(&mut self) -> Result<Vec<(u16, Route)>, NetlinkError> {
         let mut routes = Vec::new();
-        for message in Messages(self.socket.receive()?) {
+        for message in Messages(self.socket.receive(BootInstant::now() + REQUEST_TIMEOUT)?) {
             let message = message?;
             if [libc::RTM_NEWROUTE, libc::RTM_DELROUTE].contains(&message.kind) {
                 routes.push((message.kind, Route::read(message.body)?));

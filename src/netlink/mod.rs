@@ -1,7 +1,8 @@
 //! The kernel's routing tables over rtnetlink. Everything above this module works on plain data.
 //!
 //! Messages count only when the kernel sent them (port 0) and, for a response, when they carry the
-//! sequence number of the request. Every request ends within [`REQUEST_TIMEOUT`]. A dump that the
+//! sequence number of the request. Every request ends within [`REQUEST_TIMEOUT`],
+//! and no response is waited for beyond the caller's deadline. A dump that the
 //! kernel reports as inconsistent is repeated.
 
 mod changes;

@@ -48,6 +48,8 @@ enum Completion {
 pub struct Netlink {
     socket: Socket,
     sequence: u32,
+    /// When responses are no longer waited for, if the caller has a deadline.
+    pub(super) deadline: Option<BootInstant>,
 }
 
 impl Netlink {
@@ -56,7 +58,13 @@ impl Netlink {
     /// # Errors
     /// The socket cannot be opened.
     pub fn open() -> Result<Netlink, NetlinkError> {
-        Ok(Netlink { socket: Socket::open(0)?, sequence: 0 })
+        Ok(Netlink { socket: Socket::open(0)?, sequence: 0, deadline: None })
+    }
+
+    /// The same socket for a caller that waits for responses until `deadline` at most. The kernel
+    /// hardly ever lets one wait, so that requests make sense even after it.
+    pub fn until(self, deadline: BootInstant) -> Netlink {
+        Netlink { deadline: Some(deadline), ..self }
     }
 
     /// All interfaces.
@@ -99,7 +107,7 @@ impl Netlink {
     /// See [`NetlinkError`].
     pub fn defaults(&mut self, family: u8) -> Result<Vec<Route>, NetlinkError> {
         match family {
-            INET => leading_routes(Route::is_default),
+            INET => leading_routes(Route::is_default, self.deadline),
             _ => self.routes(family, Route::is_default),
         }
     }
@@ -209,7 +217,7 @@ impl Netlink {
         kind: u16,
         read: impl Fn(&[u8]) -> Result<Option<T>, Malformed>,
     ) -> Result<Vec<T>, NetlinkError> {
-        repeat_until_consistent(|| {
+        repeat_until_consistent(self.deadline, || {
             let mut found = Vec::new();
             let completion = self.exchange(request, &mut |message| {
                 if message.kind == kind {
@@ -228,13 +236,14 @@ impl Netlink {
         read: &mut dyn FnMut(&Message<'_>) -> Result<Flow, NetlinkError>,
     ) -> Result<Completion, NetlinkError> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
-        let deadline = BootInstant::now() + REQUEST_TIMEOUT;
+        let end = BootInstant::now() + REQUEST_TIMEOUT;
+        let deadline = earlier(end, self.deadline);
         let bytes = request.clone().finish(self.sequence);
         self.socket.send(&bytes)?;
         let has_end = request.flags() & (ACK | DUMP) != libc::NLM_F_REQUEST as u16;
         let mut completion = Completion::Consistent;
-        while BootInstant::now() < deadline {
-            for message in Messages(self.socket.receive()?) {
+        while BootInstant::now() < end {
+            for message in Messages(self.socket.receive(deadline)?) {
                 let message = message?;
                 // A response to an earlier request that was given up.
                 if message.sequence != self.sequence {
@@ -273,9 +282,12 @@ impl Netlink {
 /// The kernel dumps a table in the order of destinations (`fib_table_dump` in `net/ipv4`), so the
 /// dump is given up at the first other destination: the cost does not depend on the size of the
 /// table. A socket cannot be used again while a dump is unfinished, so this one has its own.
-pub(super) fn leading_routes(keep: impl Fn(&Route) -> bool) -> Result<Vec<Route>, NetlinkError> {
-    repeat_until_consistent(|| {
-        let mut netlink = Netlink::open()?;
+pub(super) fn leading_routes(
+    keep: impl Fn(&Route) -> bool,
+    deadline: Option<BootInstant>,
+) -> Result<Vec<Route>, NetlinkError> {
+    repeat_until_consistent(deadline, || {
+        let mut netlink = Netlink { deadline, ..Netlink::open()? };
         let mut found = Vec::new();
         let completion = netlink.exchange(&route_dump(INET), &mut |message| {
             if message.kind != libc::RTM_NEWROUTE {
@@ -303,23 +315,68 @@ pub(super) fn route_dump(family: u8) -> Writer {
 }
 
 fn repeat_until_consistent<T>(
+    deadline: Option<BootInstant>,
     mut dump: impl FnMut() -> Result<(T, Completion), NetlinkError>,
 ) -> Result<T, NetlinkError> {
-    let deadline = BootInstant::now() + DUMP_TIMEOUT;
-    while BootInstant::now() < deadline {
+    let end = earlier(BootInstant::now() + DUMP_TIMEOUT, deadline);
+    loop {
         match dump() {
             Ok((found, Completion::Consistent)) => return Ok(found),
             // EBUSY is how old kernels report the same.
             Ok((_, Completion::Interrupted)) | Err(NetlinkError::Rejected(Errno::EBUSY)) => {}
             Err(err) => return Err(err),
         }
+        if BootInstant::now() >= end {
+            return Err(NetlinkError::Unstable);
+        }
     }
-    Err(NetlinkError::Unstable)
+}
+
+fn earlier(own: BootInstant, deadline: Option<BootInstant>) -> BootInstant {
+    deadline.map_or(own, |deadline| deadline.min(own))
 }
 
 fn check_code(code: u32) -> Result<(), NetlinkError> {
     match code.cast_signed() {
         code if code < 0 => Err(NetlinkError::Rejected(Errno::from_raw(code.saturating_neg()))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To this the kernel does not respond (netlink_rcv_skb in net/netlink/af_netlink.c).
+    fn unanswered() -> Writer {
+        Writer::new(libc::NLMSG_NOOP as u16, libc::NLM_F_REQUEST as u16, &[])
+    }
+
+    /// Each question took up to five seconds, whatever the deadline of the command.
+    #[test]
+    fn a_kernel_that_does_not_respond_held_up_a_command_beyond_its_deadline() {
+        let start = BootInstant::now();
+        let mut netlink = Netlink::open().unwrap().until(start + Duration::from_millis(20));
+        assert_eq!(netlink.request(&unanswered(), |_| Ok(())), Err(NetlinkError::Timeout));
+        assert!(BootInstant::now() < start + REQUEST_TIMEOUT);
+    }
+
+    /// The deadline ends waiting, and nothing has to be waited for.
+    #[test]
+    fn the_kernel_is_asked_even_after_the_deadline() {
+        let mut netlink = Netlink::open().unwrap().until(BootInstant::default());
+        let links = netlink.links().unwrap();
+        assert!(links.iter().any(Link::is_loopback));
+        netlink.defaults(INET).unwrap();
+    }
+
+    #[test]
+    fn a_table_that_keeps_changing_is_given_up_at_the_deadline() {
+        let mut dumps = 0;
+        let found = repeat_until_consistent(Some(BootInstant::default()), || {
+            dumps += 1;
+            Ok(((), Completion::Interrupted))
+        });
+        assert_eq!((found, dumps), (Err(NetlinkError::Unstable), 1));
     }
 }

@@ -5,12 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{ReceiveTimeout, SendTimeout};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg, sendto,
-    setsockopt, socket,
+    socket,
 };
-use nix::sys::time::TimeVal;
 
 use super::error::NetlinkError;
 use crate::clock::BootInstant;
@@ -40,9 +39,6 @@ impl Socket {
         )
         .map_err(NetlinkError::Socket)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups)).map_err(NetlinkError::Socket)?;
-        let timeout = TimeVal::new(REQUEST_TIMEOUT.as_secs().cast_signed(), 0);
-        setsockopt(&socket, ReceiveTimeout, &timeout).map_err(NetlinkError::Socket)?;
-        setsockopt(&socket, SendTimeout, &timeout).map_err(NetlinkError::Socket)?;
         Ok(Socket { socket, buffer: vec![0; BUFFER_BYTES] })
     }
 
@@ -57,34 +53,47 @@ impl Socket {
         }
     }
 
-    /// Waits for one datagram from the kernel.
-    pub(super) fn receive(&mut self) -> Result<&[u8], NetlinkError> {
-        let deadline = BootInstant::now() + REQUEST_TIMEOUT;
-        while BootInstant::now() < deadline {
-            if let Received::Kernel(length) = self.receive_once(MsgFlags::empty())? {
-                return Ok(&self.buffer[..length]);
+    /// Waits for one datagram from the kernel, until `deadline`. What has come by then is read even
+    /// after it.
+    pub(super) fn receive(&mut self, deadline: BootInstant) -> Result<&[u8], NetlinkError> {
+        loop {
+            match self.receive_once()? {
+                Received::Kernel(length) => return Ok(&self.buffer[..length]),
+                Received::Ignored => {}
+                Received::Nothing => self.poll(deadline)?,
             }
         }
-        Err(NetlinkError::Timeout)
     }
 
     /// One datagram if one is queued, without blocking. Empty if it was not from the kernel.
     pub(super) fn try_receive(&mut self) -> Result<Option<&[u8]>, NetlinkError> {
-        match self.receive_once(MsgFlags::MSG_DONTWAIT) {
-            Ok(Received::Kernel(length)) => Ok(Some(&self.buffer[..length])),
-            Ok(Received::Ignored) => Ok(Some(&[])),
-            Err(NetlinkError::Timeout) => Ok(None),
-            Err(err) => Err(err),
+        Ok(match self.receive_once()? {
+            Received::Kernel(length) => Some(&self.buffer[..length]),
+            Received::Ignored => Some(&[]),
+            Received::Nothing => None,
+        })
+    }
+
+    /// Waits until something is queued.
+    fn poll(&self, deadline: BootInstant) -> Result<(), NetlinkError> {
+        let mut files = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut files, deadline.poll_timeout()) {
+            Ok(0) if deadline <= BootInstant::now() => Err(NetlinkError::Timeout),
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(NetlinkError::Socket(errno)),
         }
     }
 
-    fn receive_once(&mut self, flags: MsgFlags) -> Result<Received, NetlinkError> {
+    /// The kernel's answer is there when the request has been sent, so this hardly ever has to be
+    /// waited for.
+    fn receive_once(&mut self) -> Result<Received, NetlinkError> {
         let mut parts = [IoSliceMut::new(&mut self.buffer)];
+        let flags = MsgFlags::MSG_DONTWAIT;
         let received =
             match recvmsg::<NetlinkAddr>(self.socket.as_raw_fd(), &mut parts, None, flags) {
                 Ok(received) => received,
                 Err(Errno::EINTR) => return Ok(Received::Ignored),
-                Err(Errno::EAGAIN) => return Err(NetlinkError::Timeout),
+                Err(Errno::EAGAIN) => return Ok(Received::Nothing),
                 Err(errno) => return Err(NetlinkError::Socket(errno)),
             };
         // Any process may send to a netlink socket; only port 0 is the kernel.
@@ -109,4 +118,6 @@ enum Received {
     Kernel(usize),
     /// A signal, or a datagram of another process.
     Ignored,
+    /// None is queued.
+    Nothing,
 }

@@ -107,7 +107,7 @@ impl SharedFile {
         let lock_deadline = deadline.min(BootInstant::now() + LOCK_TIMEOUT);
         // The file may be deleted or replaced between open and lock.
         for _ in 0..3 {
-            let open = self.open(&boot)?;
+            let open = self.open(&boot, offset, lock_deadline)?;
             let wrong =
                 |reason: String| SharedFileError::Unusable(format!("{} {reason}", open.name));
             match lock_until(&open.file, lock_deadline) {
@@ -168,7 +168,12 @@ impl SharedFile {
     }
 
     /// Opens the file, or creates it.
-    fn open(&self, boot: &BootId) -> Result<OpenFile, SharedFileError> {
+    fn open(
+        &self,
+        boot: &BootId,
+        offset: i128,
+        lock_deadline: BootInstant,
+    ) -> Result<OpenFile, SharedFileError> {
         let state_dir = StateDir::open(&self.state_dir)
             .map_err(|err| SharedFileError::Unusable(err.to_string()))?;
         let small = state_dir.small_file_system(SMALL_FILE_SYSTEM);
@@ -177,16 +182,18 @@ impl SharedFile {
         let name = dir.path().join(FILE).display().to_string();
         // Permits that were recorded before the small file system was mounted still count.
         let initial = || match is_for_all {
-            true => previous(&state_dir, boot),
+            true => previous(&state_dir, boot, BootInstant::now().shifted(-offset)),
             false => RateWindow::default(),
         };
-        let file = open_or_create(dir, is_for_all, boot, initial).map_err(|err| match err {
-            OpenError::Locked => SharedFileError::Locked(format!(
-                "{} is kept locked by another process",
-                dir.path().display()
-            )),
-            OpenError::Other(reason) => SharedFileError::Unusable(format!("{name} {reason}")),
-        })?;
+        let file = open_or_create(dir, is_for_all, boot, lock_deadline, initial).map_err(
+            |err| match err {
+                OpenError::Locked => SharedFileError::Locked(format!(
+                    "{} is kept locked by another process",
+                    dir.path().display()
+                )),
+                OpenError::Other(reason) => SharedFileError::Unusable(format!("{name} {reason}")),
+            },
+        )?;
         Ok(OpenFile { file, name, is_for_all })
     }
 }
@@ -199,16 +206,21 @@ enum OpenError {
     Other(String),
 }
 
-/// The window in the state directory itself.
-fn previous(state_dir: &StateDir, boot: &BootId) -> RateWindow {
+/// The window in the state directory itself, by the clock of its file, which shows `now`. Where it
+/// is corrupt, requests may have been sent that it does not tell of.
+fn previous(state_dir: &StateDir, boot: &BootId, now: BootInstant) -> RateWindow {
     let read = || {
         let file = state_dir.open_file(FILE, OFlag::O_RDONLY, 0).ok()?;
         check_file(&file).ok()?;
         let mut bytes = Vec::new();
         file.take(RECORD_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
-        codec::decode(&bytes, boot, BootInstant::now()).ok()?
+        Some(bytes)
     };
-    read().unwrap_or_default()
+    let Some(bytes) = read() else { return RateWindow::default() };
+    match codec::decode(&bytes, boot, now) {
+        Ok(window) => window.unwrap_or_default(),
+        Err(_) => RateWindow::unknown(now),
+    }
 }
 
 /// Checks whether this process can share the window of a state directory, as far as that exists.
@@ -241,6 +253,7 @@ fn open_or_create(
     dir: &StateDir,
     is_for_all: bool,
     boot: &BootId,
+    lock_deadline: BootInstant,
     initial: impl FnOnce() -> RateWindow,
 ) -> Result<File, OpenError> {
     let opened = |file: Result<File, Errno>| {
@@ -252,7 +265,7 @@ fn open_or_create(
         file => return opened(file),
     }
     // Only one of several processes may create the file: it must not be replaced once it is used.
-    let _lock = dir.lock().map_err(|err| match err.kind() {
+    let _lock = dir.lock(Some(lock_deadline)).map_err(|err| match err.kind() {
         std::io::ErrorKind::TimedOut => OpenError::Locked,
         _ => OpenError::Other(format!("cannot be locked: {}", plain(&err))),
     })?;
@@ -294,4 +307,47 @@ fn write(file: &File, old: &[u8], new: &[u8]) -> std::io::Result<()> {
         file.set_len(new.len() as u64)?;
     }
     file.write_all_at(new, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOOT: BootId = [7; 16];
+
+    /// A day after the boot, by the server's clock.
+    const SERVER_NOW: BootInstant = BootInstant(Duration::from_secs(86_400));
+
+    /// By how much the clock of the time namespace is ahead, in nanoseconds.
+    const OFFSET: i128 = 3_600_000_000_000;
+
+    fn state_dir_with(file: &[u8]) -> (tempfile::TempDir, StateDir) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), file).unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        (folder, dir)
+    }
+
+    /// The clock of the time namespace was taken for the file's: the window seemed impossible, and
+    /// what had been sent was forgotten.
+    #[test]
+    fn the_previous_window_was_forgotten_in_a_time_namespace() {
+        let mut window = RateWindow::default();
+        window.take(SERVER_NOW, SERVER_NOW + Duration::from_secs(10), 0).unwrap();
+        let (_folder, dir) = state_dir_with(&codec::encode(&window, &BOOT));
+        for offset in [0, OFFSET, -OFFSET] {
+            let own_now = SERVER_NOW.shifted(offset);
+            assert_eq!(previous(&dir, &BOOT, own_now.shifted(-offset)), window, "{offset}");
+        }
+        assert_ne!(previous(&dir, &BOOT, SERVER_NOW.shifted(-OFFSET)), window);
+    }
+
+    #[test]
+    fn a_corrupt_previous_window_was_taken_for_an_empty_one() {
+        let (_folder, dir) = state_dir_with(b"RCbudget");
+        assert_eq!(previous(&dir, &BOOT, SERVER_NOW).free_permits(SERVER_NOW), 0);
+        let (_folder, dir) =
+            state_dir_with(&codec::encode(&RateWindow::unknown(SERVER_NOW), &[8; 16]));
+        assert_eq!(previous(&dir, &BOOT, SERVER_NOW), RateWindow::default());
+    }
 }

@@ -22,14 +22,16 @@ pub enum Detected {
     /// Nothing yet: xenstore is there, but still empty, or does not work for a command that can
     /// wait until it does. It is worth looking again.
     NotYet(String),
-    /// Nothing, and the reason.
+    /// Nothing, since xenstore does not work; the reason.
+    Broken(String),
+    /// Nothing, and the reason: a setting has to give it.
     Unknown(String),
 }
 
 /// What to do if xenstore does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnBrokenXenstore {
-    /// The region is unknown then.
+    /// There is no region then.
     GiveUp,
     /// It is worth looking again later, for a command that has no end.
     Retry,
@@ -43,8 +45,16 @@ pub fn detect(until: Option<BootInstant>, on_broken: OnBrokenXenstore) -> Detect
     let found = match open.and_then(|store| xenstore(&mut store.with_deadline(until))) {
         Ok(known @ Detected::Known(..)) => return known,
         Ok(unknown) => unknown,
-        Err(XenstoreError::Broken(err)) if is_patient => Detected::NotYet(err),
-        Err(err) => Detected::Unknown(err.to_string()),
+        Err(err @ (XenstoreError::Broken(_) | XenstoreError::Refused { .. })) => {
+            Detected::Broken(err.to_string())
+        }
+        Err(err @ (XenstoreError::Absent | XenstoreError::Unreadable(_))) => {
+            Detected::Unknown(err.to_string())
+        }
+    };
+    let found = match found {
+        Detected::Broken(err) if is_patient => Detected::NotYet(err),
+        found => found,
     };
     match cloud_init(Path::new(INSTANCE_DATA)) {
         Some(region) => Detected::Known(region, format!("cloud-init's {INSTANCE_DATA}")),
@@ -67,7 +77,7 @@ fn xenstore(store: &mut Connection) -> Result<Detected, XenstoreError> {
     }
     let roles = Value::Absent;
     Ok(match (value, metadata::server(&store.value(metadata::PROVIDER)?, &roles)) {
-        (Value::Unreadable(err), _) => Detected::Unknown(err),
+        (Value::Unreadable(err), _) => Detected::Broken(err),
         (_, Server::OtherProvider(name)) => {
             Detected::Unknown(format!("xenstore names the provider {name:?}"))
         }

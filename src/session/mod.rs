@@ -6,7 +6,6 @@
 
 mod attempts;
 
-use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
@@ -82,26 +81,28 @@ impl RegionLookup {
     /// The region and its source, for a command that needs the region.
     ///
     /// # Errors
-    /// [`Kind::NotYet`] if it may still become known, else a usage error.
+    /// [`Kind::NotYet`] if it may still become known, [`Kind::Other`] if xenstore does not work,
+    /// else a usage error.
     pub fn require(&self, deadline: BootInstant) -> Result<(Region, String)> {
         match self.detect(deadline) {
             Detected::Known(region, source) => Ok((region, source)),
             Detected::NotYet(reason) => {
                 Err(Error::new(Kind::NotYet, format!("the region is not known yet: {reason}")))
             }
-            Detected::Unknown(reason) => Err(unknown_region(&reason, &self.settings.config_file)),
+            Detected::Broken(reason) => Err(Error::new(Kind::Other, self.unknown_region(&reason))),
+            Detected::Unknown(reason) => Err(Error::usage(self.unknown_region(&reason))),
         }
     }
-}
 
-fn unknown_region(reason: &str, config_file: &Path) -> Error {
-    Error::usage(format!(
-        "the region of this server is not known: set one of {} with --region, RACKCONNECT_REGION \
-         or region = \"…\" in {}, or the whole URL with --endpoint ({reason}; cloud-init's \
-         instance data has no region either)",
-        REGION_CODES.join(", "),
-        config_file.display(),
-    ))
+    fn unknown_region(&self, reason: &str) -> String {
+        format!(
+            "the region of this server is not known: set one of {} with --region, \
+             RACKCONNECT_REGION or region = \"…\" in {}, or the whole URL with --endpoint \
+             ({reason}; cloud-init's instance data has no region either)",
+            REGION_CODES.join(", "),
+            self.settings.config_file.display(),
+        )
+    }
 }
 
 /// The API as one command uses it.
@@ -134,7 +135,7 @@ impl Session {
         let soon = BootInstant::now() + DETECT_TIMEOUT;
         match self.region.detect(deadline.map_or(soon, |deadline| deadline.min(soon))) {
             Detected::Known(region, _) => Some(region),
-            Detected::NotYet(_) | Detected::Unknown(_) => None,
+            Detected::NotYet(_) | Detected::Broken(_) | Detected::Unknown(_) => None,
         }
     }
 
@@ -161,7 +162,7 @@ impl Session {
     /// The endpoint, if it is known now. The region is detected by `deadline`.
     ///
     /// # Errors
-    /// [`Kind::NotYet`] if it may still become known, else a usage error.
+    /// As for [`RegionLookup::require`].
     pub fn endpoint(&self, deadline: BootInstant) -> Result<Endpoint> {
         if let Some(given) = &self.settings.endpoint {
             return Ok(given.value.clone());
@@ -298,9 +299,9 @@ impl Session {
     /// The API as a destination of connections without a request.
     ///
     /// # Errors
-    /// A setting is wrong, or the endpoint is not known yet.
-    pub fn target(&self) -> Result<Target> {
-        let endpoint = self.endpoint(BootInstant::now() + DETECT_TIMEOUT)?;
+    /// As for [`Session::client`].
+    pub fn target(&self, deadline: BootInstant) -> Result<Target> {
+        let endpoint = self.endpoint(deadline)?;
         Ok(Target::new(&endpoint, self.roots()?.config.clone()))
     }
 }
@@ -330,7 +331,7 @@ impl RequestSender for Session {
     }
 
     /// Records the result in `status.json`, as root.
-    fn record(&self, response: &Response) {
+    fn record(&self, response: &Response, deadline: BootInstant) {
         let Ok((status_code, body)) = &response.reply else { return };
         if !geteuid().is_root() {
             return;
@@ -340,7 +341,7 @@ impl RequestSender for Session {
         let state_dir = &self.settings.state_dir.value;
         let (operation, format) = (response.operation, response.format);
         if let Some(learned) = response::learned(operation, format, *status_code, body)
-            && let Err(err) = status_file::learn(state_dir, &learned, region)
+            && let Err(err) = status_file::learn(state_dir, &learned, region, Some(deadline))
         {
             log::debug!("{err}");
         }

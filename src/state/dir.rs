@@ -161,15 +161,17 @@ impl StateDir {
         openat(&self.file, name, flags, Mode::from_bits_truncate(mode)).map(File::from)
     }
 
-    /// Keeps other processes from replacing files at the same time. Only the directory's owner can
-    /// open the lock file; every user could lock the directory itself.
+    /// Keeps other processes from replacing files at the same time. The lock is waited for until
+    /// `deadline`, and for [`LOCK_TIMEOUT`] at most. Only the directory's owner can open the lock
+    /// file; every user could lock the directory itself.
     ///
     /// # Errors
     /// The system's error; [`ErrorKind::TimedOut`] if another process holds the lock.
-    pub fn lock(&self) -> io::Result<File> {
+    pub fn lock(&self, deadline: Option<BootInstant>) -> io::Result<File> {
         let file = self.open_file(LOCK_FILE, OFlag::O_RDWR | OFlag::O_CREAT, 0o600)?;
         check_file(&file).map_err(io::Error::other)?;
-        match lock_until(&file, BootInstant::now() + LOCK_TIMEOUT)? {
+        let timeout = BootInstant::now() + LOCK_TIMEOUT;
+        match lock_until(&file, deadline.map_or(timeout, |deadline| deadline.min(timeout)))? {
             LockAttempt::Held => Ok(file),
             LockAttempt::Taken => Err(io::Error::new(ErrorKind::TimedOut, "it stays locked")),
         }
@@ -190,7 +192,7 @@ impl StateDir {
     }
 
     /// Replaces a file by the result of `content`, which is passed the old content: empty if it
-    /// cannot be read or is not trusted.
+    /// cannot be read or is not trusted. `deadline`: see [`StateDir::lock`].
     ///
     /// # Errors
     /// The file and why it is not replaced: a sentence.
@@ -199,6 +201,7 @@ impl StateDir {
         name: &str,
         max_bytes: u64,
         mode: u32,
+        deadline: Option<BootInstant>,
         content: impl FnOnce(&[u8]) -> Vec<u8>,
     ) -> Result<(), String> {
         let cannot = |what: &str, reason: &str| {
@@ -207,7 +210,7 @@ impl StateDir {
         if !self.is_own() {
             return Err(cannot(name, "the directory belongs to another user"));
         }
-        let _lock = self.lock().map_err(|err| cannot(LOCK_FILE, &plain(&err)))?;
+        let _lock = self.lock(deadline).map_err(|err| cannot(LOCK_FILE, &plain(&err)))?;
         let mut old = Vec::new();
         if let Ok(file) = self.open_file(name, OFlag::O_RDONLY, 0)
             && check_file(&file).is_ok()
@@ -279,13 +282,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = StateDir::open(&folder.path().join("state")).unwrap();
         for expected in ["x", "xx", "xxx"] {
-            dir.update("file", 100, 0o644, |old| [old, b"x"].concat()).unwrap();
+            dir.update("file", 100, 0o644, None, |old| [old, b"x"].concat()).unwrap();
             let text = fs::read_to_string(folder.path().join("state/file")).unwrap();
             assert_eq!(text, expected);
         }
-        let lock = dir.lock().unwrap();
-        let err = dir.update("file", 100, 0o644, <[u8]>::to_vec).unwrap_err();
+        let lock = dir.lock(None).unwrap();
+        let err = dir.update("file", 100, 0o644, None, <[u8]>::to_vec).unwrap_err();
         assert!(err.ends_with("lock cannot be written: it stays locked"), "{err}");
+        drop(lock);
+    }
+
+    /// It was waited for for 200 ms, whatever the deadline.
+    #[test]
+    fn a_lock_that_is_taken_held_up_a_command_beyond_its_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(&folder.path().join("state")).unwrap();
+        let past = Some(BootInstant::default());
+        // A lock that is free is taken even then.
+        let lock = dir.lock(past).unwrap();
+        // Of so many attempts at least one is fast, on any machine.
+        let quickest = (0..20)
+            .map(|_| {
+                let start = BootInstant::now();
+                assert_eq!(dir.lock(past).unwrap_err().kind(), ErrorKind::TimedOut);
+                BootInstant::now().since(start)
+            })
+            .min();
+        assert!(quickest < Some(LOCK_TIMEOUT), "{quickest:?}");
         drop(lock);
     }
 }

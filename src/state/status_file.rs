@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::boot;
 use super::dir::StateDir;
 use super::file::{self, Links};
+use crate::clock::BootInstant;
 use crate::model::Tree;
 
 /// The name of the file.
@@ -26,15 +27,20 @@ pub enum Learned {
     Waited(String),
 }
 
-/// Records a result. Only root's processes do.
+/// Records a result, by `deadline` if there is one. Only root's processes do.
 ///
 /// # Errors
 /// Why it cannot be written: a sentence.
-pub fn learn(state_dir: &Path, learned: &Learned, region: Option<&str>) -> Result<(), String> {
+pub fn learn(
+    state_dir: &Path,
+    learned: &Learned,
+    region: Option<&str>,
+    deadline: Option<BootInstant>,
+) -> Result<(), String> {
     let boot = boot::boot_id().ok_or("the boot id cannot be read")?;
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let dir = StateDir::open(state_dir).map_err(|err| err.to_string())?;
-    dir.update(FILE, MAX_FILE_BYTES, 0o644, |old| {
+    dir.update(FILE, MAX_FILE_BYTES, 0o644, deadline, |old| {
         let mut text = merged(old, learned, region, &now, &boot).to_json().into_bytes();
         text.push(b'\n');
         text
@@ -84,6 +90,16 @@ fn merged(old: &[u8], learned: &Learned, region: Option<&str>, now: &str, boot: 
     ];
     entries.extend(waited.map(|word| entry("waited", Some(word))));
     Tree::Map(entries)
+}
+
+/// Reads and writes an old file, for fuzzers. What was learned is there, whatever the old file is.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn merge_for_fuzzing(old: &[u8]) {
+    let learned = Learned::Status(Some("DEPLOYED".to_owned()));
+    let new = merged(old, &learned, Some("dfw"), "T", "boot");
+    let again = Tree::from_json(new.to_json().as_bytes());
+    assert_eq!(again.as_ref(), Ok(&new));
+    assert_eq!(new.get("status").and_then(Tree::as_text), Some("DEPLOYED"));
 }
 
 #[cfg(test)]

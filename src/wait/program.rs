@@ -9,12 +9,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, Kind, Result, plain};
-use crate::hooks::runner::missing_interpreter;
 use crate::model::Region;
+use crate::script;
 use crate::signals;
 
 /// The search path if PATH is not set, as in shells.
@@ -60,9 +59,8 @@ impl<'a> Program<'a> {
             command.exec()
         };
         let mut err = exec(Command::new(&self.path).arg0(&self.words[0]));
-        if err.raw_os_error() == Some(Errno::ENOEXEC as i32) {
-            // A script without #!: execvp(3) and all shells let sh run it.
-            err = exec(Command::new("/bin/sh").arg(&self.path));
+        if script::is_for_shell(&err, &self.path) {
+            err = exec(Command::new(script::SHELL).arg(&self.path));
         }
         self.exec_error(&err)
     }
@@ -72,7 +70,7 @@ impl<'a> Program<'a> {
         match err.kind() {
             // The file existed before the wait, so it is the interpreter that is missing.
             ErrorKind::NotFound => {
-                let message = format!("{path}: {}", missing_interpreter(&self.path));
+                let message = format!("{path}: {}", script::missing_interpreter(&self.path));
                 Error::new(Kind::CommandNotFound, message)
             }
             _ => Error::new(

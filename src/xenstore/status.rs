@@ -30,7 +30,7 @@ pub fn status_in_xenstore(deadline: BootInstant) -> Result<StatusInXenstore> {
                 Error::new(Kind::NotUnderstood, message)
             })
         }
-        (None, Value::Unreadable(reason)) => Err(Error::new(Kind::NotUnderstood, reason)),
+        (None, Value::Unreadable(reason)) => Err(Error::new(Kind::Other, reason)),
         (None, _) => {
             let mut value = |path| store.value(path).map_err(failed);
             match metadata::server(&value(metadata::PROVIDER)?, &value(metadata::ROLES)?) {

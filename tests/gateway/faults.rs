@@ -46,8 +46,8 @@ pub const TESTS: &[(&str, fn())] = &[
         the_files_of_a_change_are_private_whatever_the_umask,
     ),
     (
-        "faults::a_verified_change_was_undone_for_want_of_a_record",
-        a_verified_change_was_undone_for_want_of_a_record,
+        "faults::a_verified_change_was_undone_when_the_disk_was_full",
+        a_verified_change_was_undone_when_the_disk_was_full,
     ),
 ];
 
@@ -327,7 +327,7 @@ fn a_full_disk_blocked_a_rollback() {
 
 /// Regression: a verified route was removed again because "kept" could not be written to the
 /// record.
-fn a_verified_change_was_undone_for_want_of_a_record() {
+fn a_verified_change_was_undone_when_the_disk_was_full() {
     let network = Network::usual();
     let held = Held::at(&network, &["gateway", "set"], "change verified");
     let pid = format!("--pid={}", held.child.id());

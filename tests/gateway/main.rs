@@ -2,6 +2,7 @@
 //! root, no `ip`.
 
 mod broken_servers;
+mod campaign;
 mod check;
 mod doctor;
 mod documents;
@@ -53,11 +54,13 @@ fn main() -> ExitCode {
         faults::TESTS,
     ]
     .concat();
-    let trials = tests.into_iter().map(|(name, test)| {
+    let tests = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();
             Ok(())
         })
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, tests.chain(campaign::trials()).collect());
+    campaign::print_summary();
+    conclusion.exit_code()
 }

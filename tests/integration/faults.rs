@@ -62,18 +62,51 @@ fn a_hook_that_succeeded_counted_as_failed_with_sigchld_ignored() {
 
 #[test]
 fn a_wait_with_term_blocked_needed_sigkill() {
-    let world = World::of([Step::new("DEPLOYING")]);
-    let own = world.agent(&[]);
-    let mut command = Command::new("env");
-    command.args(["--block-signal=TERM"]).arg(binary()).args(["wait", "--timeout", "60s"]);
-    command.env_clear();
-    command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-    assert!(world.api.wait_until(Duration::from_secs(60), |api| !api.log().is_empty()));
-    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
-    let status = child.wait().expect("it ends");
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+    use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
+    for (name, signal) in [("TERM", SIGTERM), ("INT", SIGINT), ("HUP", SIGHUP)] {
+        let world = World::of([Step::new("DEPLOYING")]);
+        // In the background of a script INT is ignored, and would stay so.
+        let (block, default) =
+            (format!("--block-signal={name}"), format!("--default-signal={name}"));
+        let agent = world.agent(&["wait", "--timeout", "60s"]);
+        let mut command = behind(&["env", &default, &block], &agent);
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        assert!(world.api.wait_until(Duration::from_secs(60), |api| !api.log().is_empty()));
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).expect("it runs");
+        let status = child.wait().expect("it ends");
+        let ended_by = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(ended_by, Some(signal as i32), "{name}");
+    }
+}
+
+/// An agent's command line and environment behind the words of another program.
+fn behind(prefix: &[&str], agent: &Command) -> Command {
+    let mut command = Command::new(prefix[0]);
+    command.args(&prefix[1..]).arg(agent.get_program()).args(agent.get_args()).env_clear();
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+/// Hooks had the mask of this program, in which TERM, INT and HUP are not blocked.
+#[test]
+fn hooks_and_command_have_the_signal_mask_that_was_inherited() {
+    let block = ["env", "--block-signal=TERM,USR1"];
+    let look = ["grep", "SigBlk", "/proc/self/status"];
+    let expected = Command::new(block[0]).arg(block[1]).args(look).output().expect("it starts");
+    let expected = String::from_utf8(expected.stdout).expect("UTF-8");
+    assert!(expected.contains('4'), "TERM is signal 15: {expected}");
+    let world = World::of([Step::new("DEPLOYED")]);
+    let wait = world.agent(&[&["wait", "--"][..], &look].concat());
+    let command = ended(behind(&block, &wait).output().expect("it starts"));
+    assert_eq!(command.expect(0).text(), expected);
+    // Not by a shell, which may set a mask of its own.
+    let hooks = Hooks::with(
+        "#!/usr/bin/awk -f\n\
+         BEGIN { while ((getline < \"/proc/self/status\") > 0) if (/^SigBlk/) print }\n",
+    );
+    assert_eq!(hooks.run(&block).expect(0).text(), expected);
 }
 
 #[test]
@@ -168,4 +201,16 @@ fn the_fact_scripts_failed_where_the_program_is_missing() {
         let json: serde_json::Value = serde_json::from_str(ended.expect(0).text()).expect(script);
         assert!(json.to_string().contains("exit code 127"), "{json}");
     }
+}
+
+/// Every error of a look at a hook was reported as a dangling link, and the hook as none.
+#[test]
+fn a_hook_that_cannot_be_examined_was_taken_for_a_dangling_link() {
+    let hooks = Hooks::with("#!/bin/sh\nexit 0\n");
+    std::os::unix::fs::symlink("20-circle", hooks.dir().join("20-circle")).expect("a link");
+    hooks
+        .run(&[])
+        .expect(1)
+        .says("10-hook is done")
+        .says("20-circle is refused: it cannot be examined: Too many levels of symbolic links");
 }

@@ -4,6 +4,9 @@
 # to the corpus, which `cargo test` replays.
 #
 # Usage: fuzz.sh SECONDS [TARGET]...        (JOBS=2: number of targets that run at once)
+# Prints a line when a target ends: executions, seconds, edges covered, inputs that cover something
+# which the corpus does not, and failures.
+#
 # Needs g++ for libFuzzer, but no nightly compiler, because LLVM's own pass counts the coverage.
 # There is no address sanitizer, because there is no unsafe code. With cargo-fuzz (nightly) the same
 # targets run as `cargo fuzz run TARGET`.
@@ -29,15 +32,24 @@ programs=${CARGO_TARGET_DIR:-target}/$triple/release
 logs=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait || true; rm -rf "$logs"' EXIT
 run_target() {
-    local target=$1
+    local target=$1 started=$SECONDS result=ok runs edges found failures
     # New inputs go to a temporary directory, so that the corpus in the repository stays small.
     mkdir -p "artifacts/$target" "$logs/found/$target"
-    if "$programs/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=4096 \
+    "$programs/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=4096 \
         -print_final_stats=1 -artifact_prefix="artifacts/$target/" \
-        "$logs/found/$target" "corpus/$target" >"$logs/$target" 2>&1; then
-        echo ok >"$logs/$target.ended"
-    fi
+        "$logs/found/$target" "corpus/$target" >"$logs/$target" 2>&1 || result=FAILED
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$target")
+    found=$(sed -n 's/^stat::new_units_added: *//p' "$logs/$target")
+    edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$logs/$target" | tail -n 1)
+    failures=$(find "artifacts/$target" -type f | wc -l)
     rmdir "artifacts/$target" 2>/dev/null || true
+    if [[ $result == FAILED ]]; then
+        grep -E 'panicked|SUMMARY|Test unit written|assertion' -A 2 "$logs/$target" |
+            head -n 12 || true
+    fi
+    printf '%-18s %11s executions %5d s %6s edges %5s new inputs %3d failures  %s\n' "$target" \
+        "${runs:-?}" $((SECONDS - started)) "${edges:-?}" "${found:-?}" "$failures" "$result"
+    echo "${runs:-0} $result" >"$logs/$target.ended"
 }
 for target in "${targets[@]}"; do
     while (($(jobs -rp | wc -l) >= ${JOBS:-2})); do wait -n || true; done
@@ -47,15 +59,9 @@ wait
 
 failed=0 executions=0
 for target in "${targets[@]}"; do
-    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$target")
-    edges=$(grep -o 'cov: [0-9]*' "$logs/$target" | tail -n 1 | cut -d ' ' -f 2)
-    executions=$((executions + ${runs:-0}))
-    result=ok
-    if [[ ! -e $logs/$target.ended ]]; then
-        result=FAILED failed=$((failed + 1))
-        grep -E 'panicked|SUMMARY|Test unit written|assertion' -A 2 "$logs/$target" | head -n 12
-    fi
-    printf '%-20s %12s executions %6s edges  %s\n' "$target" "${runs:-?}" "${edges:-?}" "$result"
+    read -r runs result <"$logs/$target.ended" || { runs=0 result=FAILED; }
+    executions=$((executions + runs))
+    [[ $result == ok ]] || failed=$((failed + 1))
 done
 printf 'fuzz.sh: %d targets, %d executions, %d failed\n' "${#targets[@]}" "$executions" "$failed"
 ((failed == 0))

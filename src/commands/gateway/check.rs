@@ -14,11 +14,12 @@ use crate::ui::{escape_control, output};
 pub fn run(sources: &Sources) -> Result<Exit> {
     let CheckSettings { one_shot, interface, format } = CheckSettings::resolve(sources)?;
     journal_to_read(&one_shot.api.state_dir.value);
+    let end = one_shot.end();
     let (started, deadline) = (one_shot.api.started, one_shot.deadline.value);
     let session = Session::new(one_shot.api, OnBrokenXenstore::GiveUp);
     let answer = GatewayLookup::new(&session, started, deadline, Schedule::Once).gateway();
     let interface = interface.map(|interface| interface.value);
-    let comparison = Comparison::new(answer.as_ref().ok().copied(), interface)?;
+    let comparison = Comparison::new(answer.as_ref().ok().copied(), interface, end)?;
     match format {
         PlainFormat::Json => output::line(&comparison.to_json())?,
         PlainFormat::Text => {

@@ -34,7 +34,11 @@ pub fn run(sources: &Sources) -> Result<Exit> {
         dry_run: settings.dry_run,
     };
     let (started, deadline) = (one_shot.api.started, one_shot.deadline.value);
-    let session = Session::new(one_shot.api, OnBrokenXenstore::GiveUp);
+    let on_broken = match schedule {
+        Schedule::Once => OnBrokenXenstore::GiveUp,
+        Schedule::Wait { .. } | Schedule::Forever => OnBrokenXenstore::Retry,
+    };
+    let session = Session::new(one_shot.api, on_broken);
     let lookup = GatewayLookup::new(&session, started, deadline, schedule);
     let print = |line: &str| output::line(&escape_control(line));
     report(set(&lookup, &journal, &options, &print)?, &print)

@@ -36,7 +36,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
         ShowFormat::Address => output::line(&address.to_string())?,
         ShowFormat::Export(manager) => {
             let named = interface.as_ref().map(|interface| interface.value.as_str());
-            let facts = collect(address, named, &journal)?;
+            let facts = collect(address, named, &journal, end)?;
             let text =
                 export::write(manager, &facts).map_err(|err| Error::new(Kind::Other, err))?;
             output::write(text.as_bytes())?;

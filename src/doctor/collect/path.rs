@@ -55,7 +55,7 @@ impl ApiAccess {
         let in_words =
             |file: &Setting<PathBuf>| format!("{} alone ({})", file.value.display(), file.origin);
         let path = ApiPath {
-            target: session.target().map_err(failed)?,
+            target: session.target(soon).map_err(failed)?,
             trusted: settings.ca_file.as_ref().map(in_words),
             connect_timeout: settings.connect_timeout.value,
             endpoint,
@@ -100,7 +100,7 @@ pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
         Err(unread) => (Err(unread), Err(Unread::NotTried("there is no connection".to_owned()))),
     };
     let evidence = PathEvidence {
-        hop: found.as_ref().ok().and_then(|found| hop(found.first()?.ip())),
+        hop: found.as_ref().ok().and_then(|found| hop(found.first()?.ip(), deadline)),
         lookup: found.map(|found| found.iter().map(SocketAddr::ip).collect()),
         host,
         lookup_time,
@@ -111,8 +111,8 @@ pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
     Box::new(|all: &mut Evidence| all.path = Ok(evidence))
 }
 
-fn hop(address: IpAddr) -> Option<NextHop> {
-    Netlink::open().ok()?.next_hop(address, None).ok()?
+fn hop(address: IpAddr, deadline: BootInstant) -> Option<NextHop> {
+    Netlink::open().ok()?.until(deadline).next_hop(address, None).ok()?
 }
 
 /// Connects to the first address that answers.

@@ -33,9 +33,11 @@ impl Subject {
     /// The server whose files are below `root`, examined until `deadline`.
     pub(crate) fn new(session: &Session, root: &Path, deadline: BootInstant) -> Subject {
         let api = session.settings();
-        let region = match session.region().detect(api.started + DETECT_TIMEOUT) {
+        let region = match session.region().detect(deadline.min(api.started + DETECT_TIMEOUT)) {
             Detected::Known(region, source) => Ok((region, source)),
-            Detected::NotYet(reason) | Detected::Unknown(reason) => Err(reason),
+            Detected::NotYet(reason) | Detected::Broken(reason) | Detected::Unknown(reason) => {
+                Err(reason)
+            }
         };
         Subject {
             started: api.started,

@@ -3,6 +3,7 @@
 mod api;
 mod api_recipes;
 mod api_transfers;
+mod campaign;
 mod identity;
 mod proxy;
 mod secrets;

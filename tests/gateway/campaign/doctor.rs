@@ -1,0 +1,159 @@
+//! `doctor`: what the API, xenstore and the files of the server can do wrong. It ends in time, finds
+//! a failure where there is one, and changes nothing.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use libtest_mimic::{Failed, Trial};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use simulated_xenstore::Fault as XenstoreFault;
+
+use super::{Row, bounded, has_code};
+use crate::broken_servers::{Scene, step};
+use crate::support::ended;
+
+/// Breaks something on a healthy server.
+type Break = Box<dyn FnOnce(&Scene) + Send>;
+
+/// What is found.
+#[derive(Clone, Copy)]
+enum Found {
+    /// Nothing, or not so soon that a slow machine could matter.
+    Nothing,
+    /// A failure, by a deadline that is short where something never answers.
+    AFailure,
+    /// It depends on what the file is for.
+    Either,
+}
+
+/// Whether the endpoint is given, or only xenstore could tell it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    Given,
+    Unknown,
+}
+
+/// Faults of the API that a healthy server may have, or that `doctor` may find only in time.
+const UNDECIDED_API_FAULTS: [&str; 3] = ["http-404", "json", "slow"];
+
+/// Faults of xenstore in spite of which it can be read.
+const HARMLESS_XENSTORE_FAULTS: [&str; 7] = [
+    "none",
+    "short-reads",
+    "split-headers",
+    "again",
+    "no-watches",
+    "event-before-reply",
+    "old-kernel",
+];
+
+/// Faults of xenstore that matter if nothing else tells the region.
+const XENSTORE_FAULTS: [&str; 9] = [
+    "wrong-ids",
+    "wrong-types",
+    "error-EACCES",
+    "error-EAGAIN",
+    "stall",
+    "stall-midway",
+    "oversized",
+    "huge",
+    "vanish",
+];
+
+/// Files that are read.
+const FILES: [&str; 6] = [
+    "etc/ssh/sshd_config",
+    "etc/passwd",
+    "etc/resolv.conf",
+    "etc/fstab",
+    "proc/uptime",
+    "proc/mounts",
+];
+
+/// Puts something in the place of a file.
+type Put = fn(&Path);
+
+/// What is in their place.
+const CONTENTS: [(&str, Put); 7] = [
+    ("empty", |path| fs::write(path, "").expect("a file")),
+    ("binary", |path| fs::write(path, [0, 0xff, b'\n', 0x80, 0x1b, b'[']).expect("a file")),
+    ("one long line", |path| fs::write(path, "x".repeat(1 << 20)).expect("a file")),
+    ("a FIFO", |path| mkfifo(path, Mode::S_IRWXU).expect("a FIFO")),
+    ("a directory", |path| fs::create_dir(path).expect("a directory")),
+    ("endless", |path| symlink("/dev/zero", path).expect("a link")),
+    ("a link in a circle", |path| {
+        symlink(path.file_name().expect("a name"), path).expect("a link");
+    }),
+];
+
+pub fn trials() -> impl Iterator<Item = Trial> {
+    let api = simulated_api::faults().map(|name| {
+        let fault: simulated_api::Fault = name.parse().expect("a fault");
+        let found = match fault.is_harmless() {
+            _ if UNDECIDED_API_FAULTS.contains(&name) => Found::Either,
+            true => Found::Nothing,
+            false => Found::AFailure,
+        };
+        let break_it: Break = Box::new(move |scene| scene.play(step().fault(name)));
+        row(format!("the API: {name}"), found, Endpoint::Given, break_it)
+    });
+    let spoil = |name: &'static str| -> Break {
+        let fault: XenstoreFault = name.parse().expect("a fault");
+        Box::new(move |scene| scene.server.xenstore.fault(fault))
+    };
+    let xenstore = HARMLESS_XENSTORE_FAULTS.iter().chain(&XENSTORE_FAULTS).map(move |name| {
+        row(format!("xenstore: {name}"), Found::Nothing, Endpoint::Given, spoil(name))
+    });
+    let without_endpoint = XENSTORE_FAULTS.iter().map(move |name| {
+        let case = format!("xenstore: {name}, without an endpoint");
+        row(case, Found::AFailure, Endpoint::Unknown, spoil(name))
+    });
+    let files = FILES.iter().flat_map(|file| {
+        CONTENTS.iter().map(move |(what, put)| {
+            let break_it: Break = Box::new(move |scene| {
+                scene.server.remove(file);
+                put(&scene.server.root().join(file));
+            });
+            row(format!("{file}: {what}"), Found::Either, Endpoint::Given, break_it)
+        })
+    });
+    api.chain(xenstore).chain(without_endpoint).chain(files)
+}
+
+fn row(name: String, found: Found, endpoint: Endpoint, break_it: Break) -> Trial {
+    Trial::test(format!("campaign/doctor/{name}"), move || run(found, endpoint, break_it))
+}
+
+fn run(found: Found, endpoint: Endpoint, break_it: Break) -> Result<(), Failed> {
+    let scene = Scene::healthy();
+    break_it(&scene);
+    let (network, server) = (&scene.network, &scene.server);
+    let deadline = match found {
+        Found::Nothing => "50s",
+        Found::AFailure | Found::Either => "5s",
+    };
+    let root = server.root().to_str().expect("UTF-8");
+    let arguments = ["doctor", "--root", root, "--deadline", deadline];
+    let mut agent = network.agent(&arguments);
+    agent.env("XENSTORED_PATH", server.xenstore.path());
+    if endpoint == Endpoint::Unknown {
+        agent.env_remove("RACKCONNECT_ENDPOINT");
+        server.write("sys/hypervisor/type", "xen\n");
+    }
+    let child = network.start(bounded(&agent, &[]));
+    let ended = ended(child.wait_with_output().expect("the agent ends"));
+    let mut row = Row::default();
+    row.case("doctor", &ended, |ended| {
+        if ended.stderr.bytes().chain(ended.stdout.iter().copied()).any(|byte| byte == 0x1b) {
+            return Err("control characters".to_owned());
+        }
+        match found {
+            Found::Nothing => has_code(ended, 0),
+            Found::AFailure => has_code(ended, 1),
+            Found::Either => has_code(ended, 0).or_else(|_| has_code(ended, 1)),
+        }
+    });
+    row.end()
+}

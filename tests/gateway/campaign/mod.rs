@@ -1,0 +1,88 @@
+//! The part of the campaign that needs networks of its own: tables of faults, each row of which is
+//! run with every command that meets it. A trial is a row; its commands are its cases.
+
+mod doctor;
+mod lookup;
+mod routes;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::support::Ended;
+
+/// How long a command may take before it counts as hanging, in seconds. Its deadline is a tenth of
+/// that at most.
+const LONGEST_RUN: &str = "60";
+
+static RUN: AtomicUsize = AtomicUsize::new(0);
+static FAILED: AtomicUsize = AtomicUsize::new(0);
+
+/// All rows.
+pub fn trials() -> Vec<Trial> {
+    lookup::trials().chain(routes::trials()).chain(doctor::trials()).collect()
+}
+
+/// The summary, if any case was run.
+pub fn print_summary() {
+    let (run, failed) = (RUN.load(Ordering::Relaxed), FAILED.load(Ordering::Relaxed));
+    if run > 0 {
+        println!("campaign: {run} cases, {failed} failures\n");
+    }
+}
+
+/// What is wrong with the cases of a row.
+#[derive(Default)]
+struct Row {
+    wrong: Vec<String>,
+}
+
+impl Row {
+    /// Counts a case, and keeps what is wrong with it.
+    fn case(
+        &mut self,
+        command: &str,
+        ended: &Ended,
+        check: impl FnOnce(&Ended) -> Result<(), String>,
+    ) {
+        RUN.fetch_add(1, Ordering::Relaxed);
+        let result = match ended.stderr.contains("panicked") {
+            true => Err("a panic".to_owned()),
+            false => check(ended),
+        };
+        if let Err(what) = result {
+            FAILED.fetch_add(1, Ordering::Relaxed);
+            self.wrong.push(format!(
+                "rackconnect {command}: {what}\ncode: {:?}\nstdout: {:?}\nstderr: {}",
+                ended.code,
+                String::from_utf8_lossy(&ended.stdout),
+                ended.stderr
+            ));
+        }
+    }
+
+    fn end(self) -> Result<(), Failed> {
+        match self.wrong.is_empty() {
+            true => Ok(()),
+            false => Err(self.wrong.join("\n").into()),
+        }
+    }
+}
+
+/// Whether a run ended with that code.
+fn has_code(ended: &Ended, code: i32) -> Result<(), String> {
+    match ended.code {
+        Some(found) if found == code => Ok(()),
+        _ => Err(format!("the exit code is not {code}")),
+    }
+}
+
+/// The same command, killed where it hangs: behind `prefix`, and with the same environment.
+fn bounded(agent: &Command, prefix: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", LONGEST_RUN]).args(prefix).arg(agent.get_program());
+    command.args(agent.get_args()).env_clear();
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}

@@ -1,0 +1,248 @@
+//! The campaign's part for the cloud commands: what Identity and Cloud Servers can do wrong,
+//! against every command. Each ends with its exit code, in time.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use simulated_cloud::{Response, What};
+
+use super::CloudWorld;
+use crate::support::{Ended, ended};
+
+/// The commands. `{time}`: see [`Time`].
+const COMMANDS: [&str; 6] = [
+    "cloud login --deadline {time}",
+    "cloud token --deadline {time}",
+    "cloud servers --format names --deadline {time}",
+    "cloud status web1 --deadline {time}",
+    "cloud facts web1 --deadline {time}",
+    "cloud wait web1 --timeout {time}",
+];
+
+/// How many faults are tried side by side.
+const ROWS_AT_ONCE: usize = 4;
+
+/// Their exit codes.
+type Codes = [i32; COMMANDS.len()];
+
+/// How long they may take: what is answered is not kept from it by a slow machine.
+#[derive(Clone, Copy)]
+enum Time {
+    /// Until an answer, which is there at once.
+    ToAnAnswer,
+    /// Until the deadline.
+    Short,
+}
+
+/// What is wrong, and how the commands end.
+type CloudFault = (&'static str, fn() -> What, Time, Codes);
+
+const REFUSED: Codes = [2; 6];
+const NOT_UNDERSTOOD: Codes = [8; 6];
+
+/// Faults of the request for a token.
+const IDENTITY: &[CloudFault] = &[
+    ("no answer", || What::Slow(Duration::from_secs(30)), Time::Short, [7, 7, 7, 7, 7, 124]),
+    ("a connection that ends", || What::Close, Time::Short, [7, 7, 7, 7, 7, 124]),
+    ("HTTP 500", || fault("identityFault", 500), Time::Short, [7, 7, 7, 7, 7, 124]),
+    ("HTTP 503 in HTML", || text(503, "<html>down</html>"), Time::Short, [7, 7, 7, 7, 7, 124]),
+    ("HTTP 413", || fault("overLimit", 413), Time::Short, [6, 6, 6, 6, 6, 124]),
+    ("HTTP 429", || text(429, ""), Time::Short, [6, 6, 6, 6, 6, 124]),
+    ("HTTP 401", || fault("unauthorized", 401), Time::ToAnAnswer, REFUSED),
+    ("HTTP 403", || fault("forbidden", 403), Time::ToAnAnswer, REFUSED),
+    ("HTTP 400", || fault("badRequest", 400), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("HTTP 302", || text(302, ""), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("an empty body", || text(200, ""), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    (
+        "half a body",
+        || text(200, r#"{"access": {"token": {"id": "t"#),
+        Time::ToAnAnswer,
+        NOT_UNDERSTOOD,
+    ),
+    ("an array", || text(200, "[]"), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("an empty object", || text(200, "{}"), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("null", || text(200, r#"{"access": null}"#), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    (
+        "a number as token",
+        || access("7", "2099-01-01T00:00:00Z", "[]"),
+        Time::ToAnAnswer,
+        NOT_UNDERSTOOD,
+    ),
+    (
+        "a token with a line break",
+        || access(r#""a\nb""#, "2099-01-01T00:00:00Z", "[]"),
+        Time::ToAnAnswer,
+        NOT_UNDERSTOOD,
+    ),
+    (
+        "a date that is none",
+        || access(r#""t""#, "tomorrow", "[]"),
+        Time::ToAnAnswer,
+        NOT_UNDERSTOOD,
+    ),
+    (
+        "a catalog that is none",
+        || access(r#""t""#, "2099-01-01T00:00:00Z", "7"),
+        Time::ToAnAnswer,
+        NOT_UNDERSTOOD,
+    ),
+    (
+        "an empty catalog",
+        || access(r#""t""#, "2099-01-01T00:00:00Z", "[]"),
+        Time::ToAnAnswer,
+        [0, 0, 2, 2, 2, 2],
+    ),
+    (
+        "a catalog of strangers",
+        || access(r#""t""#, "2099-01-01T00:00:00Z", STRANGERS),
+        Time::ToAnAnswer,
+        [0, 0, 8, 8, 8, 8],
+    ),
+    ("nesting without end", || text(200, &"[".repeat(100_000)), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("a body without end", || text(200, &" ".repeat(20 << 20)), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    (
+        "control characters",
+        || fault_saying("unauthorized", 401, "\u{1b}[2J\u{202e}"),
+        Time::ToAnAnswer,
+        REFUSED,
+    ),
+];
+
+/// Faults of the requests for servers.
+const SERVERS: &[CloudFault] = &[
+    ("no answer", || What::Slow(Duration::from_secs(30)), Time::Short, [0, 0, 7, 7, 7, 124]),
+    ("a connection that ends", || What::Close, Time::Short, [0, 0, 7, 7, 7, 124]),
+    ("HTTP 500", || fault("computeFault", 500), Time::Short, [0, 0, 7, 7, 7, 124]),
+    ("HTTP 503 in HTML", || text(503, "<html>down</html>"), Time::Short, [0, 0, 7, 7, 7, 124]),
+    ("HTTP 413", || fault("overLimit", 413), Time::Short, [0, 0, 6, 6, 6, 124]),
+    ("HTTP 429", || text(429, ""), Time::Short, [0, 0, 6, 6, 6, 124]),
+    ("HTTP 401", || fault("unauthorized", 401), Time::ToAnAnswer, [0, 0, 2, 2, 2, 2]),
+    ("HTTP 403", || fault("forbidden", 403), Time::ToAnAnswer, [0, 0, 2, 2, 2, 2]),
+    ("HTTP 404", || fault("itemNotFound", 404), Time::ToAnAnswer, [0, 0, 3, 3, 3, 3]),
+    ("HTTP 400", || fault("badRequest", 400), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    ("HTTP 302", || text(302, ""), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    ("an empty body", || text(200, ""), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    (
+        "half a body",
+        || text(200, r#"{"servers": [{"id": "1"#),
+        Time::ToAnAnswer,
+        [0, 0, 8, 8, 8, 8],
+    ),
+    ("an array", || text(200, "[]"), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    ("an empty object", || text(200, "{}"), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    ("null", || text(200, r#"{"servers": null}"#), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    (
+        "a server that is none",
+        || text(200, r#"{"servers": [7]}"#),
+        Time::ToAnAnswer,
+        [0, 0, 8, 8, 8, 8],
+    ),
+    (
+        "an id that is none",
+        || text(200, r#"{"servers": [{"id": "../../x", "name": "web1"}]}"#),
+        Time::ToAnAnswer,
+        [0, 0, 8, 8, 8, 8],
+    ),
+    (
+        "nesting without end",
+        || text(200, &"[".repeat(100_000)),
+        Time::ToAnAnswer,
+        [0, 0, 8, 8, 8, 8],
+    ),
+    (
+        "a body without end",
+        || text(200, &" ".repeat(20 << 20)),
+        Time::ToAnAnswer,
+        [0, 0, 8, 8, 8, 8],
+    ),
+    (
+        "control characters",
+        || fault_saying("forbidden", 403, "\u{1b}[2J\u{202e}"),
+        Time::ToAnAnswer,
+        [0, 0, 2, 2, 2, 2],
+    ),
+];
+
+/// Endpoints to which no token may be sent.
+const STRANGERS: &str = r#"[{"type": "compute", "name": "cloudServersOpenStack", "endpoints": [
+    {"region": "DFW", "publicURL": "http://192.0.2.1/v2/110011"}]}]"#;
+
+fn text(status_code: u16, body: &str) -> What {
+    What::Answer(Response::text(status_code, body))
+}
+
+fn fault(kind: &str, code: u16) -> What {
+    fault_saying(kind, code, "a simulated fault")
+}
+
+fn fault_saying(kind: &str, code: u16, message: &str) -> What {
+    What::Answer(Response::fault(kind, code, message))
+}
+
+/// A granted token, as Identity documents it.
+fn access(id: &str, expires: &str, catalog: &str) -> What {
+    text(
+        200,
+        &format!(
+            r#"{{"access": {{"token": {{"id": {id}, "expires": "{expires}", "tenant":
+            {{"id": "110011", "name": "110011"}}}}, "serviceCatalog": {catalog},
+            "user": {{"id": "1", "name": "jsmith", "roles": []}}}}}}"#
+        ),
+    )
+}
+
+#[test]
+fn whatever_identity_answers() {
+    run("POST /v2.0/tokens", IDENTITY);
+}
+
+#[test]
+fn whatever_cloud_servers_answers() {
+    run("GET /", SERVERS);
+}
+
+fn run(request: &str, faults: &[CloudFault]) {
+    let mut wrong = Vec::new();
+    for some in faults.chunks(ROWS_AT_ONCE) {
+        let rows: Vec<_> = some.iter().map(|row| start(request, row)).collect();
+        for ((name, _, _, codes), children, _world) in rows {
+            for ((command, code), child) in COMMANDS.iter().zip(codes).zip(children) {
+                let ended = ended(child.wait_with_output().expect("the program ends"));
+                if let Err(what) = check(&ended, *code) {
+                    wrong.push(format!("{name}, {command}: {what}: {ended:?}"));
+                }
+            }
+        }
+    }
+    let cases = faults.len() * COMMANDS.len();
+    println!("campaign: {cases} cases, {} failures", wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Starts all commands at once: they mostly wait.
+fn start<'a>(request: &str, row: &'a CloudFault) -> (&'a CloudFault, Vec<Child>, CloudWorld) {
+    let (_, what, time, _) = row;
+    let time = match time {
+        Time::ToAnAnswer => "50s",
+        Time::Short => "3s",
+    };
+    let world = CloudWorld::of("six servers");
+    world.cloud.fault(request, u32::MAX, what());
+    let spawn = |(number, command): (usize, &&str)| {
+        let mut agent = world.agent(&command.replace("{time}", time)[..]);
+        // No token of another command.
+        agent.env("XDG_CACHE_HOME", world.home.path().join(number.to_string()));
+        agent.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    };
+    let children = COMMANDS.iter().enumerate().map(spawn).collect();
+    (row, children, world)
+}
+
+fn check(ended: &Ended, code: i32) -> Result<(), String> {
+    match ended.code {
+        _ if ended.stderr.contains("panicked") => Err("a panic".to_owned()),
+        _ if ended.stderr.contains(['\u{1b}', '\u{202e}']) => Err("control characters".to_owned()),
+        Some(found) if found == code => Ok(()),
+        _ => Err(format!("the exit code is not {code}")),
+    }
+}
