@@ -104,7 +104,7 @@ put_generated() {
 put_generated "$program" usr
 put README.md "$doc/README.md"
 put SECURITY.md "$doc/SECURITY.md"
-for page in docs/*.md; do put "$page" "$doc/docs/${page##*/}"; done
+for page in docs/*.md docs/pictures/*.svg; do put "$page" "$doc/$page"; done
 put packaging/MIGRATION.md "$doc/MIGRATION.md"
 put CHANGELOG.md "$doc/changelog"
 put "$work/$name/licenses" "$doc/third-party-licenses"

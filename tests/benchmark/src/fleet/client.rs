@@ -1,0 +1,172 @@
+//! What waits on a server: this agent, or a loop in the shell.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use rackconnect_agent::api::request::Failure;
+use rackconnect_agent::clock::BootInstant;
+use rackconnect_agent::error::{Error, Kind};
+use rackconnect_agent::model::{Goal, OkIf, Status};
+use rackconnect_agent::wait::{Machine, Policy, Poll, PollResult, Step, WaitQuery};
+use rackconnect_agent::xenstore::{Snapshot, Value};
+
+use super::endpoint::Response;
+use super::random::Random;
+
+/// The seconds between two requests: the agent's default, and the loop's `sleep`.
+const INTERVAL: f64 = 5.0;
+
+/// What waits on every server of a fleet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Waiting {
+    /// `until [ "$(curl …)" = DEPLOYED ]; do sleep 5; done`.
+    Shell,
+    /// `rackconnect wait`.
+    Agent,
+    /// The same, but without the jitter of its interval.
+    WithoutJitter,
+    /// The same, but its first request is up to so many seconds late.
+    StartingLate {
+        /// In seconds.
+        most: f64,
+    },
+    /// The same, but its first pause is drawn from a wider range than its jitter allows.
+    FirstPause {
+        /// In seconds.
+        least: f64,
+        /// In seconds.
+        most: f64,
+    },
+    /// The same, but from some time on it asks less often.
+    SlowingDown {
+        /// In seconds after its start.
+        after: f64,
+        /// In seconds.
+        interval: f64,
+    },
+    /// The same, where xenstore tells of changes.
+    WithXenstore,
+}
+
+/// One server.
+pub struct Client {
+    waiting: Waiting,
+    /// None: the loop.
+    machine: Option<Machine>,
+    started: f64,
+    /// What the request is about that is sent next.
+    query: WaitQuery,
+    /// How many responses there were.
+    responses: u32,
+    has_slowed_down: bool,
+}
+
+impl Client {
+    /// A server whose wait starts at that moment.
+    pub fn new(waiting: Waiting, started: f64) -> Client {
+        let machine = (waiting != Waiting::Shell).then(|| machine(INTERVAL, started));
+        Client {
+            waiting,
+            machine,
+            started,
+            query: WaitQuery::Status,
+            responses: 0,
+            has_slowed_down: false,
+        }
+    }
+
+    /// When it sends its first request.
+    pub fn first_request(&self, random: &mut Random) -> f64 {
+        match (&self.machine, self.waiting) {
+            (Some(_), Waiting::StartingLate { most }) => self.started + random.seconds(most),
+            // At once, whatever it is.
+            _ => self.started,
+        }
+    }
+
+    /// When it sends the next request after the one it sent at `asked`, whose response was there
+    /// at `now`; none if it has ended.
+    pub fn next_request(
+        &mut self,
+        asked: f64,
+        response: Response,
+        now: f64,
+        random: &mut Random,
+    ) -> Option<f64> {
+        let Some(machine) = &mut self.machine else {
+            return (response != Response::Deployed).then_some(now + INTERVAL);
+        };
+        if self.waiting == Waiting::WithXenstore {
+            let snapshot = if response == Response::Deployed { &DEPLOYED } else { &DEPLOYING };
+            machine.observe(Some(snapshot), instant(asked));
+        }
+        if let Waiting::SlowingDown { after, interval } = self.waiting
+            && now >= self.started + after
+            && !self.has_slowed_down
+        {
+            self.has_slowed_down = true;
+            *machine = self::machine(interval, self.started);
+        }
+        let jitter = if self.waiting == Waiting::WithoutJitter { 0.0 } else { random.unit() };
+        let result = result(self.query, response);
+        let poll = Poll { query: self.query, asked: instant(asked), result };
+        machine.record(&poll, instant(now), jitter);
+        self.responses += 1;
+        let (query, at) = match machine.step(instant(now)) {
+            Step::Ask { query, at, .. } => (query, at.0.as_secs_f64()),
+            Step::Rest(at) => (WaitQuery::Status, at.0.as_secs_f64()),
+            Step::End(_) => return None,
+        };
+        self.query = query;
+        Some(match self.waiting {
+            Waiting::FirstPause { least, most } if self.responses == 1 => {
+                asked + least + random.seconds(most - least)
+            }
+            _ => at,
+        })
+    }
+
+    /// When it sends a request because the status changed at that moment, if it learns of that.
+    pub fn request_at_change(&self, changed: f64) -> Option<f64> {
+        (self.waiting == Waiting::WithXenstore).then_some(changed.max(self.started))
+    }
+}
+
+fn machine(interval: f64, started: f64) -> Machine {
+    let policy = Policy {
+        goal: Goal::Deployed,
+        interval: Duration::from_secs_f64(interval),
+        deadline: None,
+        ok_if: OkIf::default(),
+        through_failed: false,
+        is_watched: false,
+    };
+    Machine::new(policy, instant(started))
+}
+
+fn instant(seconds: f64) -> BootInstant {
+    BootInstant(Duration::from_secs_f64(seconds))
+}
+
+fn result(query: WaitQuery, response: Response) -> PollResult {
+    match response {
+        Response::Deploying | Response::Deployed if query == WaitQuery::Tasks => {
+            PollResult::Tasks(Vec::new())
+        }
+        Response::Deploying => PollResult::Status(Status::Deploying),
+        Response::Deployed => PollResult::Status(Status::Deployed),
+        Response::Unavailable => {
+            PollResult::Failure(Failure::Error(Error::new(Kind::Unreachable, "HTTP 503")))
+        }
+    }
+}
+
+/// What xenstore says while the API says that.
+static DEPLOYING: LazyLock<Snapshot> = LazyLock::new(|| xenstore("DEPLOYING"));
+static DEPLOYED: LazyLock<Snapshot> = LazyLock::new(|| xenstore("DEPLOYED"));
+
+fn xenstore(status: &str) -> Snapshot {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let roles = text(r#"["rack_connect"]"#);
+    Snapshot::new(&text("Rackspace"), &roles, &text(status), &Value::Absent, true)
+}

@@ -1,0 +1,98 @@
+//! Many waits at once on one server: they share their requests.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::world::{Api, Processes, World};
+use super::{Extent, Result, Section};
+use crate::page::thousands;
+use crate::plot::{Line, Plot, Scale};
+
+/// What so many waits need together.
+struct Cost {
+    waits: usize,
+    requests_a_minute: f64,
+    end: Duration,
+    private_kib: f64,
+}
+
+/// All of them.
+pub struct Many(Vec<Cost>);
+
+/// Measures 1 to 1,000 waits.
+pub fn measure(world: &World, extent: Extent) -> Result<Many> {
+    let counts = extent.of(&[1, 10, 100, 1_000][..], &[1, 3][..]);
+    let window = Duration::from_secs(extent.of(30, 5));
+    counts.iter().map(|&waits| cost(world, waits, window)).collect::<Result<_>>().map(Many)
+}
+
+fn cost(world: &World, count: usize, window: Duration) -> Result<Cost> {
+    let api = Api::start("DEPLOYING", 1)?;
+    let state_dir = world.new_state_dir();
+    let mut waits = Processes::default();
+    for _ in 0..count {
+        waits.start(&mut world.agent(&api, &api.0.endpoint(), &state_dir, &["wait"]))?;
+    }
+    // Each new wait hurries the next request; two more, and all have had a response.
+    api.wait_for_requests(api.requests() + 2)?;
+    let (before, start) = (api.requests(), Instant::now());
+    thread::sleep(window);
+    let requests = (api.requests() - before) as f64;
+    let requests_a_minute = requests * 60.0 / start.elapsed().as_secs_f64();
+    let private: Result<Vec<u64>> = waits.0.iter().map(|child| private_kib(child.id())).collect();
+    let private_kib = private?.iter().sum::<u64>() as f64 / count as f64;
+    let change = Instant::now();
+    api.say("DEPLOYED");
+    let last = waits.ends()?.into_iter().max().ok_or("no wait has ended")?;
+    Ok(Cost { waits: count, requests_a_minute, end: last - change, private_kib })
+}
+
+/// The memory that a process shares with no other.
+fn private_kib(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let private = text.lines().filter(|line| line.starts_with("Private_"));
+    let kib = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    Ok(kib.sum())
+}
+
+impl Many {
+    /// The table.
+    pub fn section(&self) -> Section {
+        let rows = self.0.iter().map(|cost| {
+            vec![
+                thousands(cost.waits as u64),
+                format!("{:.0}", cost.requests_a_minute),
+                thousands(12 * cost.waits as u64),
+                format!("{:.1} s", cost.end.as_secs_f64()),
+                thousands(cost.private_kib.round() as u64),
+            ]
+        });
+        let head = vec![
+            "waits at once",
+            "requests a minute",
+            "loops would send",
+            "all have ended after",
+            "private memory each, KiB",
+        ];
+        Section { title: "Many waits on one server", head, rows: rows.collect() }
+    }
+
+    /// Requests over the number of waits.
+    pub fn plot(&self) -> Plot {
+        let line = |name: &str, of: fn(&Cost) -> f64| Line {
+            name: name.to_owned(),
+            points: self.0.iter().map(|cost| (cost.waits as f64, of(cost))).collect(),
+        };
+        Plot {
+            title: "Waits at once on one server".to_owned(),
+            x: "waits".to_owned(),
+            y: "requests a minute".to_owned(),
+            scale: Scale::Logarithmic,
+            lines: vec![
+                line("curl and sleep 5 in bash", |cost| 12.0 * cost.waits as f64),
+                line("rackconnect wait", |cost| cost.requests_a_minute),
+            ],
+        }
+    }
+}

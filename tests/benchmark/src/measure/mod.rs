@@ -1,0 +1,94 @@
+//! Measurements of the program beside its peers, against the simulated API.
+
+mod cost;
+mod dead_network;
+mod gateway;
+mod hour;
+mod latency;
+mod many;
+mod one_call;
+mod proxy;
+mod world;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+pub use gateway::IN_NAMESPACE;
+pub use gateway::main as gateway_main;
+
+use crate::page::table;
+use crate::plot::{Bars, Picture};
+use world::World;
+
+/// What a measurement ends with if the machine does not let it.
+pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Everything, in about ten minutes.
+    Full,
+    /// A little of everything, to see that it works.
+    Quick,
+}
+
+impl Extent {
+    fn of<T>(self, full: T, quick: T) -> T {
+        match self {
+            Extent::Full => full,
+            Extent::Quick => quick,
+        }
+    }
+}
+
+/// A part of the report.
+pub struct Section {
+    title: &'static str,
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Section {
+    /// The section in Markdown.
+    pub fn markdown(&self) -> String {
+        format!("**{}**\n\n{}", self.title, table(&self.head, &self.rows))
+    }
+}
+
+/// All sections, and their picture.
+pub struct Report {
+    /// In their order.
+    pub sections: Vec<Section>,
+    /// Ratios and waits.
+    pub pictures: Vec<Picture>,
+}
+
+/// Measures everything. `say` is told what comes next.
+///
+/// # Errors
+/// The program cannot be run, or does not do what it should.
+pub fn report(program: PathBuf, extent: Extent, say: &mut dyn FnMut(&str)) -> Result<Report> {
+    let world = World::new(program)?;
+    say("one call");
+    let calls = one_call::measure(&world, extent)?;
+    say("an hour's wait");
+    let hour = hour::measure(&world, extent)?;
+    say("from a change of the status to the end of a wait");
+    let latency = latency::measure(&world, extent)?;
+    say("many waits at once");
+    let many = many::measure(&world, extent)?;
+    say("routes");
+    let gateway = gateway::measure(&world, extent)?;
+    say("dead networks");
+    let dead = dead_network::measure(&world)?;
+    let pictures = vec![
+        Picture::Bars(Bars {
+            title: "One status: peers, rackconnect = 1".into(),
+            groups: calls.ratios(),
+        }),
+        Picture::Plot(many.plot()),
+    ];
+    let mut sections = vec![calls.section(), hour, latency, many.section(), gateway, dead];
+    sections.retain(|section| !section.rows.is_empty());
+    Ok(Report { sections, pictures })
+}
