@@ -8,7 +8,6 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +24,7 @@ use super::transport::{ApiConnector, NoResolver, TransportError, Wire};
 use crate::clock::BootInstant;
 use crate::model::{Format, Operation};
 use crate::ratelimit::{self, LimitCause, RateLimiter};
+use crate::state::kept_dir::KeptStateDir;
 
 /// How long a kept connection may be idle: longer than any interval between polls, so that only
 /// the server ends it.
@@ -41,7 +41,7 @@ pub struct ClientConfig {
     /// The timeout of a whole request.
     pub request_timeout: Duration,
     /// The state directory, for the rate limit.
-    pub state_dir: PathBuf,
+    pub state_dir: KeptStateDir,
 }
 
 /// Sends requests to one endpoint.

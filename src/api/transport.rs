@@ -360,3 +360,36 @@ impl Transport for ApiConnection {
         self.tls.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that writes head and body apart waited 40 ms for the acknowledgement of the head.
+    #[test]
+    fn after_a_request_what_arrives_is_acknowledged_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_quickack(false).unwrap();
+        let limiter = RateLimiter::new(folder.path().to_owned());
+        let wire = Arc::new(Wire::new(Duration::from_secs(60), limiter));
+        wire.begin(BootInstant::now() + Duration::from_secs(60), 0, None);
+        let buffers = LazyBuffers::new(INPUT, OUTPUT);
+        let mut connection = ApiConnection { stream, address, tls: None, buffers, wire };
+        let request = b"GET / HTTP/1.1\r\n\r\n";
+        connection.buffers().output()[..request.len()].copy_from_slice(request);
+        let timeout = NextTimeout {
+            after: ureq::unversioned::transport::time::Duration::NotHappening,
+            reason: ureq::Timeout::Global,
+            per_read: None,
+            per_write: None,
+        };
+        assert!(!connection.stream.quickack().unwrap());
+        connection.transmit_output(request.len(), timeout).unwrap();
+        assert!(connection.stream.quickack().unwrap());
+    }
+}

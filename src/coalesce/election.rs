@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::geteuid;
 
 use super::follower::Follower;
 use super::leader::Leader;
 use super::protocol::Demand;
-use super::socket;
+use super::socket::{self, UnboundSocket};
 use crate::clock::BootInstant;
+use crate::state::user::effective_uid;
 
 /// The most leaders of a user for one topic. All but the newest are stopped, or hang.
 const GENERATIONS: usize = 4;
@@ -78,6 +78,13 @@ impl Skips {
     }
 }
 
+/// What this process needs of a leader, and by what it looks for one.
+struct Search {
+    demand: Demand,
+    give_up: BootInstant,
+    socket: UnboundSocket,
+}
+
 /// The result of an attempt to follow.
 enum FollowAttempt {
     Following(Follower),
@@ -91,7 +98,7 @@ impl Election {
     pub fn new(topic: u64) -> Election {
         Election {
             topic,
-            uid: geteuid().as_raw(),
+            uid: effective_uid().as_raw(),
             own_skips: Skips::default(),
             root_skips: Skips::default(),
             disconnects: (0, 0),
@@ -103,12 +110,13 @@ impl Election {
         let give_up = give_up.min(BootInstant::now() + QUEUE_TIMEOUT);
         for attempt in 0..MAX_ATTEMPTS {
             let mut taken = [false; GENERATIONS];
-            if let Some(follower) = self.follow(demand, give_up, 0, &mut taken) {
+            let mut search = Search { demand, give_up, socket: UnboundSocket::default() };
+            if let Some(follower) = self.follow(&mut search, 0, &mut taken) {
                 return Role::Follower(follower);
             }
             let now = BootInstant::now();
             let free = (self.own_skips.first(now)..GENERATIONS).find(|&free| !taken[free]);
-            match free.map(|generation| self.lead(generation)) {
+            match free.map(|generation| self.lead(generation, search.socket)) {
                 None => break,
                 Some(Ok(leader)) => return Role::Leader(leader),
                 Some(Err(Errno::EADDRINUSE)) => {}
@@ -131,8 +139,8 @@ impl Election {
         deadline: BootInstant,
     ) -> Option<Follower> {
         let give_up = deadline.min(BootInstant::now() + QUEUE_TIMEOUT / 2);
-        let mut taken = [false; GENERATIONS];
-        self.follow(demand, give_up, leader.generation() + 1, &mut taken)
+        let mut search = Search { demand, give_up, socket: UnboundSocket::default() };
+        self.follow(&mut search, leader.generation() + 1, &mut [false; GENERATIONS])
     }
 
     /// Skips a leader that is silent.
@@ -156,22 +164,19 @@ impl Election {
     /// Follows root's leader, or one of this user from generation `first` on; the newest first.
     fn follow(
         &mut self,
-        demand: Demand,
-        give_up: BootInstant,
+        search: &mut Search,
         first: usize,
         taken: &mut [bool; GENERATIONS],
     ) -> Option<Follower> {
         if self.uid != 0 {
             for generation in (0..GENERATIONS).rev() {
-                if let FollowAttempt::Following(follower) =
-                    self.try_follow(0, generation, demand, give_up)
-                {
+                if let FollowAttempt::Following(follower) = self.try_follow(0, generation, search) {
                     return Some(follower);
                 }
             }
         }
         for generation in (first..GENERATIONS).rev() {
-            match self.try_follow(self.uid, generation, demand, give_up) {
+            match self.try_follow(self.uid, generation, search) {
                 FollowAttempt::Following(follower) => return Some(follower),
                 FollowAttempt::Taken => taken[generation] = true,
                 FollowAttempt::Free => {}
@@ -180,22 +185,16 @@ impl Election {
         None
     }
 
-    fn try_follow(
-        &mut self,
-        uid: u32,
-        generation: usize,
-        demand: Demand,
-        give_up: BootInstant,
-    ) -> FollowAttempt {
+    fn try_follow(&mut self, uid: u32, generation: usize, search: &mut Search) -> FollowAttempt {
         let skips = if uid == self.uid { &mut self.own_skips } else { &mut self.root_skips };
         let now = BootInstant::now();
         if skips.skips(generation, now) {
             return FollowAttempt::Taken;
         }
         let connected = socket::address(uid, generation, self.topic)
-            .and_then(|address| socket::connect_to(&address, give_up));
+            .and_then(|address| search.socket.connect(&address, search.give_up));
         match connected {
-            Ok(stream) => introduce(stream, uid, generation, demand),
+            Ok(stream) => introduce(stream, uid, generation, search.demand),
             Err(Errno::ECONNREFUSED) => FollowAttempt::Free,
             Err(Errno::EAGAIN) => {
                 skips.full_until[generation] = now + SKIP_TIME;
@@ -205,8 +204,8 @@ impl Election {
         }
     }
 
-    fn lead(&self, generation: usize) -> Result<Leader, Errno> {
-        let listener = socket::listen_at(&socket::address(self.uid, generation, self.topic)?)?;
+    fn lead(&self, generation: usize, socket: UnboundSocket) -> Result<Leader, Errno> {
+        let listener = socket.listen(&socket::address(self.uid, generation, self.topic)?)?;
         Ok(Leader::new(listener, self.uid, generation))
     }
 }
@@ -219,8 +218,7 @@ fn introduce(mut stream: UnixStream, uid: u32, generation: usize, demand: Demand
     if peer.uid() != uid || is_stopped(peer.pid()) {
         return FollowAttempt::Taken;
     }
-    let sent = stream.set_nonblocking(true).and_then(|()| stream.write_all(&demand.encode()));
-    match sent {
+    match stream.write_all(&demand.encode()) {
         Ok(()) => FollowAttempt::Following(Follower::new(stream, uid, generation, peer.pid())),
         // The leader has just ended.
         Err(_) => FollowAttempt::Free,
@@ -331,15 +329,16 @@ mod tests {
     #[test]
     fn a_full_queue_is_waited_for_once() {
         let topic = topic();
-        let uid = geteuid().as_raw();
+        let uid = effective_uid().as_raw();
         let taken: Vec<_> = (0..GENERATIONS)
             .map(|generation| {
                 let address = socket::address(uid, generation, topic).unwrap();
-                let listener = socket::listen_at(&address).unwrap();
+                let listener = UnboundSocket::default().listen(&address).unwrap();
                 nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap())
                     .unwrap();
-                let waiting: Vec<_> =
-                    (0..2).map(|_| socket::connect_to(&address, BootInstant::now())).collect();
+                let waiting: Vec<_> = (0..2)
+                    .map(|_| UnboundSocket::default().connect(&address, BootInstant::now()))
+                    .collect();
                 (listener, waiting)
             })
             .collect();

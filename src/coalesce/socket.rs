@@ -17,22 +17,50 @@ pub(super) fn address(uid: u32, generation: usize, topic: u64) -> Result<UnixAdd
     UnixAddr::new_abstract(name.as_bytes())
 }
 
-/// Connects to a leader. If its queue is full, waits until `give_up`.
-pub(super) fn connect_to(address: &UnixAddr, give_up: BootInstant) -> Result<UnixStream, Errno> {
+/// A socket for all attempts of an election: one that failed to connect can be used again.
+#[derive(Default)]
+pub(super) struct UnboundSocket(Option<OwnedFd>);
+
+impl UnboundSocket {
+    /// Connects to a leader, and waits until `give_up` if its queue is full. The stream is non-blocking.
+    pub(super) fn connect(
+        &mut self,
+        address: &UnixAddr,
+        give_up: BootInstant,
+    ) -> Result<UnixStream, Errno> {
+        let socket = self.take()?;
+        let connected = connect(socket.as_raw_fd(), address);
+        match connected {
+            Ok(()) => Ok(UnixStream::from(socket)),
+            Err(err) => {
+                self.0 = Some(socket);
+                if err == Errno::EAGAIN { connect_until(address, give_up) } else { Err(err) }
+            }
+        }
+    }
+
+    /// Binds a leader's address.
+    pub(super) fn listen(mut self, address: &UnixAddr) -> Result<UnixListener, Errno> {
+        let socket = self.take()?;
+        bind(socket.as_raw_fd(), address)?;
+        listen(&socket, Backlog::MAXCONN)?;
+        Ok(UnixListener::from(socket))
+    }
+
+    fn take(&mut self) -> Result<OwnedFd, Errno> {
+        self.0.take().map_or_else(|| new_socket(SockFlag::SOCK_NONBLOCK), Ok)
+    }
+}
+
+/// Waits for a place in a full queue.
+fn connect_until(address: &UnixAddr, give_up: BootInstant) -> Result<UnixStream, Errno> {
     let stream = UnixStream::from(new_socket(SockFlag::empty())?);
-    // If the queue is full, connect(2) waits for as long as a send may take.
+    // connect(2) waits for as long as a send may take.
     let timeout = give_up.since(BootInstant::now()).max(Duration::from_millis(1));
     let _ = stream.set_write_timeout(Some(timeout));
     connect(stream.as_raw_fd(), address)?;
+    stream.set_nonblocking(true).map_err(|_| Errno::EAGAIN)?;
     Ok(stream)
-}
-
-/// Binds a leader's address.
-pub(super) fn listen_at(address: &UnixAddr) -> Result<UnixListener, Errno> {
-    let socket = new_socket(SockFlag::SOCK_NONBLOCK)?;
-    bind(socket.as_raw_fd(), address)?;
-    listen(&socket, Backlog::MAXCONN)?;
-    Ok(UnixListener::from(socket))
 }
 
 fn new_socket(flags: SockFlag) -> Result<OwnedFd, Errno> {

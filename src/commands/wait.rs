@@ -1,7 +1,6 @@
 //! `wait`: blocks until the automation is done, then executes COMMAND in its place.
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use nix::unistd::geteuid;
 
@@ -12,6 +11,7 @@ use crate::exit::Exit;
 use crate::model::Goal;
 use crate::region::OnBrokenXenstore;
 use crate::session::Session;
+use crate::state::kept_dir::KeptStateDir;
 use crate::state::status_file::{self, Learned, NOT_RACKCONNECT};
 use crate::ui::{self, output};
 use crate::wait::{ApiAndXenstore, Policy, Program, WaitEnd, WaitOutcome, run as wait};
@@ -43,7 +43,7 @@ pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
     };
     announce(&end, exit);
     if exit == Exit::Ok && policy.goal == Goal::Deployed {
-        record_outcome(&session.settings().state_dir.value, word, policy.deadline);
+        record_outcome(session.state_dir(), word, policy.deadline);
     }
     match program {
         Some(program) if exit == Exit::Ok => {
@@ -67,7 +67,7 @@ fn announce(end: &WaitEnd, exit: Exit) {
 }
 
 /// As root, records the word of the outcome in status.json, where hooks read it.
-fn record_outcome(state_dir: &Path, word: &str, deadline: Option<BootInstant>) {
+fn record_outcome(state_dir: &KeptStateDir, word: &str, deadline: Option<BootInstant>) {
     let learned = Learned::Waited(word.to_owned());
     if geteuid().is_root()
         && let Err(err) = status_file::learn(state_dir, &learned, None, deadline)

@@ -229,7 +229,7 @@ fn names_from_tree(tree: Option<&Tree>) -> InterfaceNames {
 }
 
 fn boot_and_namespace() -> (String, String) {
-    let boot = boot_id().unwrap_or_default();
+    let boot = boot_id().unwrap_or_default().to_owned();
     let namespace = fs::read_link(NETWORK_NAMESPACE);
     (boot, namespace.map(|link| link.display().to_string()).unwrap_or_default())
 }

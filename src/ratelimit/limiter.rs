@@ -3,12 +3,12 @@
 //! A process remembers its own permits. Every user may be able to write the shared file, so a
 //! permit that is missing there was lost or erased: it is added again before anything else.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::shared_file::{LOCK_TIMEOUT, SharedFile, SharedFileError};
 use super::window::{LimitCause, PERMITS, Permit, RateLimited, RateWindow, WINDOW};
 use crate::clock::BootInstant;
+use crate::state::kept_dir::KeptStateDir;
 
 /// How many requests a process that shares nothing sends in [`WINDOW`].
 const LOCAL_PERMITS: usize = 6;
@@ -63,9 +63,9 @@ impl LimiterPermit {
 
 impl RateLimiter {
     /// The limiter of that state directory.
-    pub fn new(state_dir: PathBuf) -> RateLimiter {
+    pub fn new(state_dir: impl Into<KeptStateDir>) -> RateLimiter {
         RateLimiter {
-            file: SharedFile::new(state_dir),
+            file: SharedFile::new(state_dir.into()),
             own: RateWindow::default(),
             last_taken: None,
             has_unshared_block: false,
@@ -256,7 +256,7 @@ mod tests {
     use crate::ratelimit::RESERVED_PERMITS;
 
     fn process_local() -> RateLimiter {
-        RateLimiter::new(PathBuf::from("/proc/no/such/folder"))
+        RateLimiter::new(std::path::PathBuf::from("/proc/no/such/folder"))
     }
 
     fn in_ten_seconds() -> BootInstant {

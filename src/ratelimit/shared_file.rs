@@ -15,12 +15,10 @@
 use std::fs::{File, Metadata, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::geteuid;
 
 use super::codec::{self, BootId, RECORD_BYTES};
 use super::window::RateWindow;
@@ -28,8 +26,10 @@ use crate::clock::BootInstant;
 use crate::error::plain;
 use crate::state::boot;
 use crate::state::dir::{StateDir, check_file};
+use crate::state::kept_dir::KeptStateDir;
 use crate::state::lock::{LockAttempt, lock_until};
 use crate::state::replacement::Durability;
+use crate::state::user::effective_uid;
 
 /// The name of the file.
 const FILE: &str = "budget";
@@ -60,7 +60,7 @@ impl SharedFileError {
 
 /// The window that all processes share, and this process's copy of it.
 pub struct SharedFile {
-    state_dir: PathBuf,
+    state_dir: KeptStateDir,
     boot: Option<BootId>,
     /// By how many nanoseconds this process's clock is ahead of the one in the file.
     clock_offset: Option<i128>,
@@ -79,10 +79,10 @@ struct OpenFile {
 
 impl SharedFile {
     /// The file below that state directory. Nothing is opened before it is needed.
-    pub fn new(state_dir: PathBuf) -> SharedFile {
+    pub fn new(state_dir: KeptStateDir) -> SharedFile {
         SharedFile {
             state_dir,
-            boot: boot::boot_id().and_then(|text| codec::boot_id(&text)),
+            boot: boot::boot_id().and_then(codec::boot_id),
             clock_offset: boot::boot_clock_offset(),
             last_seen: None,
             known: RateWindow::default(),
@@ -122,10 +122,9 @@ impl SharedFile {
             if metadata.nlink() == 0 {
                 continue;
             }
-            let identity = (metadata.dev(), metadata.ino());
-            return self.update(&open, identity, &boot, offset, act).map_err(wrong);
+            return self.update(&open, &metadata, &boot, offset, act).map_err(wrong);
         }
-        Err(unusable(&format!("{} is replaced again and again", self.state_dir.display())))
+        Err(unusable(&format!("{} is replaced again and again", self.state_dir.path().display())))
     }
 
     /// Lets `act` change the window in the locked file.
@@ -135,20 +134,21 @@ impl SharedFile {
     fn update<R>(
         &mut self,
         open: &OpenFile,
-        identity: (u64, u64),
+        metadata: &Metadata,
         boot: &BootId,
         offset: i128,
         act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
     ) -> Result<R, String> {
-        // With room for more than the record: one read for it, one for the end of the file.
-        let mut bytes = Vec::with_capacity(2 * RECORD_BYTES);
-        let mut limited = (&open.file).take(RECORD_BYTES as u64 + 1);
-        limited.read_to_end(&mut bytes).map_err(|err| plain(&err))?;
+        // A longer file is corrupt.
+        let size = metadata.len().min(RECORD_BYTES as u64 + 1);
+        let mut bytes = Vec::with_capacity(RECORD_BYTES + 1);
+        (&open.file).take(size).read_to_end(&mut bytes).map_err(|err| plain(&err))?;
         let now = BootInstant::now();
         let (mut window, corruption) = match codec::decode(&bytes, boot, now.shifted(-offset)) {
             Ok(window) => (window.unwrap_or_default().shifted(offset), None),
             Err(reason) => (RateWindow::unknown(now), Some(reason)),
         };
+        let identity = (metadata.dev(), metadata.ino());
         if self.last_seen.is_some_and(|last| last != identity) {
             window.merge(&self.known, now);
         }
@@ -174,8 +174,8 @@ impl SharedFile {
         offset: i128,
         lock_deadline: BootInstant,
     ) -> Result<OpenFile, SharedFileError> {
-        let state_dir = StateDir::open(&self.state_dir)
-            .map_err(|err| SharedFileError::Unusable(err.to_string()))?;
+        let state_dir =
+            self.state_dir.get().map_err(|err| SharedFileError::Unusable(err.to_string()))?;
         let small = state_dir.small_file_system(SMALL_FILE_SYSTEM);
         let is_for_all = small.is_some();
         let dir = small.as_ref().unwrap_or(&state_dir);
@@ -209,14 +209,9 @@ enum OpenError {
 /// The window in the state directory itself, by the clock of its file, which shows `now`. Where it
 /// is corrupt, requests may have been sent that it does not tell of.
 fn previous(state_dir: &StateDir, boot: &BootId, now: BootInstant) -> RateWindow {
-    let read = || {
-        let file = state_dir.open_file(FILE, OFlag::O_RDONLY, 0).ok()?;
-        check_file(&file).ok()?;
-        let mut bytes = Vec::new();
-        file.take(RECORD_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+    let Some(bytes) = state_dir.read_checked(FILE, RECORD_BYTES as u64 + 1) else {
+        return RateWindow::default();
     };
-    let Some(bytes) = read() else { return RateWindow::default() };
     match codec::decode(&bytes, boot, now) {
         Ok(window) => window.unwrap_or_default(),
         Err(_) => RateWindow::unknown(now),
@@ -273,7 +268,7 @@ fn open_or_create(
         Err(Errno::ENOENT) => {}
         file => return opened(file),
     }
-    let mode = if is_for_all && geteuid().is_root() { 0o666 } else { 0o600 };
+    let mode = if is_for_all && effective_uid().is_root() { 0o666 } else { 0o600 };
     let new = codec::encode(&initial(), boot);
     dir.replace(FILE, &new, mode, Durability::UntilReboot)
         .map_err(|err| OpenError::Other(format!("cannot be created: {}", plain(&err))))?;
@@ -289,7 +284,7 @@ fn check_access(open: &OpenFile) -> Result<Metadata, String> {
     if open.is_for_all {
         return Ok(metadata);
     }
-    if metadata.uid() != geteuid().as_raw() {
+    if metadata.uid() != effective_uid().as_raw() {
         return Err("is for processes of its owner only".to_owned());
     }
     if metadata.mode() & 0o077 != 0 {

@@ -10,8 +10,6 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use nix::unistd::geteuid;
-
 use crate::api::client::{Client, ClientConfig};
 use crate::api::endpoint::Endpoint;
 use crate::api::reach::Target;
@@ -25,7 +23,9 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Format, Operation, REGION_CODES, Region};
 use crate::ratelimit::LimitCause;
 use crate::region::{self, Detected, OnBrokenXenstore};
+use crate::state::kept_dir::KeptStateDir;
 use crate::state::status_file;
+use crate::state::user::effective_uid;
 use attempts::Attempts;
 
 /// How often the detection of a region that may still become known is repeated.
@@ -108,6 +108,7 @@ impl RegionLookup {
 /// The API as one command uses it.
 pub struct Session {
     settings: ApiSettings,
+    state_dir: KeptStateDir,
     region: RegionLookup,
     roots: OnceLock<Roots>,
     client: OnceLock<Client>,
@@ -117,12 +118,18 @@ impl Session {
     /// A session that has sent nothing yet.
     pub fn new(settings: ApiSettings, on_broken: OnBrokenXenstore) -> Session {
         let region = RegionLookup::new(settings.region.clone(), on_broken);
-        Session { settings, region, roots: OnceLock::new(), client: OnceLock::new() }
+        let state_dir = settings.state_dir.value.clone().into();
+        Session { settings, state_dir, region, roots: OnceLock::new(), client: OnceLock::new() }
     }
 
     /// The settings.
     pub fn settings(&self) -> &ApiSettings {
         &self.settings
+    }
+
+    /// The state directory.
+    pub fn state_dir(&self) -> &KeptStateDir {
+        &self.state_dir
     }
 
     /// The region of this server.
@@ -185,7 +192,7 @@ impl Session {
             roots: self.roots()?.clone(),
             connect_timeout: self.settings.connect_timeout.value,
             request_timeout: self.settings.request_timeout.value,
-            state_dir: self.settings.state_dir.value.clone(),
+            state_dir: self.state_dir.clone(),
         });
         Ok(self.client.get_or_init(|| client))
     }
@@ -333,15 +340,14 @@ impl RequestSender for Session {
     /// Records the result in `status.json`, as root.
     fn record(&self, response: &Response, deadline: BootInstant) {
         let Ok((status_code, body)) = &response.reply else { return };
-        if !geteuid().is_root() {
+        if !effective_uid().is_root() {
             return;
         }
         // Only a region that is known already: detecting it would delay the result.
         let region = self.region.known().map(Region::code);
-        let state_dir = &self.settings.state_dir.value;
         let (operation, format) = (response.operation, response.format);
         if let Some(learned) = response::learned(operation, format, *status_code, body)
-            && let Err(err) = status_file::learn(state_dir, &learned, region, Some(deadline))
+            && let Err(err) = status_file::learn(&self.state_dir, &learned, region, Some(deadline))
         {
             log::debug!("{err}");
         }

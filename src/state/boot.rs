@@ -1,13 +1,18 @@
 //! The id of this boot, and the offset of this process's boot clock.
 
 use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::file::{self, Links};
 
 /// The id of the boot (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The time namespace of this process, and that of its children: they differ between an unshare(2)
 /// and the next execve(2) or fork(2).
-const TIME_NAMESPACES: [&str; 2] = ["/proc/self/ns/time", "/proc/self/ns/time_for_children"];
+const TIME_NAMESPACE: &str = "/proc/self/ns/time";
+const TIME_NAMESPACE_OF_CHILDREN: &str = "/proc/self/ns/time_for_children";
 
 /// The link to the initial time namespace (the kernel's PROC_TIME_INIT_INO).
 const INITIAL_TIME_NAMESPACE: &str = "time:[4026531834]";
@@ -15,22 +20,31 @@ const INITIAL_TIME_NAMESPACE: &str = "time:[4026531834]";
 /// The offsets of the children's time namespace from the initial one (time_namespaces(7)).
 const TIME_OFFSETS: &str = "/proc/self/timens_offsets";
 
-/// The boot id as the kernel writes it.
-pub fn boot_id() -> Option<String> {
-    fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_owned())
+/// The largest boot id: a UUID has 36 bytes.
+const MAX_BOOT_ID_BYTES: u64 = 64;
+
+/// The boot id as the kernel writes it. It stays the same while a process lives.
+pub fn boot_id() -> Option<&'static str> {
+    static READ: OnceLock<String> = OnceLock::new();
+    if let Some(id) = READ.get() {
+        return Some(id);
+    }
+    let bytes = file::read(Path::new(BOOT_ID), MAX_BOOT_ID_BYTES, Links::Refuse).ok()?;
+    let id = String::from_utf8(bytes).ok()?.trim().to_owned();
+    Some(READ.get_or_init(|| id))
 }
 
 /// By how many nanoseconds this process's CLOCK_BOOTTIME is ahead of that of the initial time
 /// namespace; `None` if that cannot be known. Kernels before 5.6 have no time namespaces.
 pub fn boot_clock_offset() -> Option<i128> {
-    let [own, of_children] =
-        TIME_NAMESPACES.map(|path| fs::read_link(path).ok().map(|link| link.into_os_string()));
-    match own {
-        None => Some(0),
-        Some(own) if own == INITIAL_TIME_NAMESPACE => Some(0),
+    match fs::read_link(TIME_NAMESPACE) {
+        Err(_) => Some(0),
+        Ok(own) if own.as_os_str() == INITIAL_TIME_NAMESPACE => Some(0),
         // The file has the offsets of the children's namespace, which is this process's as well.
-        own if own == of_children => parse_offset(&fs::read_to_string(TIME_OFFSETS).ok()?),
-        _ => None,
+        Ok(own) if own == fs::read_link(TIME_NAMESPACE_OF_CHILDREN).ok()? => {
+            parse_offset(&fs::read_to_string(TIME_OFFSETS).ok()?)
+        }
+        Ok(_) => None,
     }
 }
 

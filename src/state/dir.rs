@@ -5,21 +5,21 @@
 //! directory of their own, with the same rules. Nothing is opened through a symbolic link.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
-use nix::unistd::geteuid;
 
 use super::lock::{LockAttempt, lock_until};
 use super::replacement::{Durability, replace};
 use super::trust::{self, StickyDirectory, TrustError};
+use super::user::effective_uid;
 use crate::clock::BootInstant;
 use crate::error::plain;
 
@@ -61,7 +61,7 @@ impl StateDirError {
 /// # Errors
 /// Others can change it, or it cannot be examined.
 pub fn check_path(path: &Path) -> Result<(), StateDirError> {
-    if !geteuid().is_root() {
+    if !effective_uid().is_root() {
         return Ok(());
     }
     trust::check_path(path, StickyDirectory::HoldsDirectories).map_err(|err| match err {
@@ -76,6 +76,8 @@ pub struct StateDir {
     path: PathBuf,
     file: File,
     owner: u32,
+    /// Device and inode.
+    identity: (u64, u64),
 }
 
 impl StateDir {
@@ -116,21 +118,22 @@ impl StateDir {
     }
 
     fn checked(path: PathBuf, file: File) -> Result<StateDir, StateDirError> {
-        let wrong =
-            |reason: String| StateDirError::Untrusted(format!("{} {reason}", path.display()));
         let metadata =
             file.metadata().map_err(|err| StateDirError::failed(&path, "examined", &err))?;
-        let (user, owner) = (geteuid().as_raw(), metadata.uid());
-        if owner != 0 && owner != user {
-            return Err(wrong(format!("belongs to another user (uid {owner})")));
-        }
-        // A user commonly has a private group. Root trusts no group.
-        let others = if user == 0 { 0o022 } else { 0o002 };
-        if metadata.mode() & others != 0 {
-            let mode = metadata.mode() & 0o7777;
-            return Err(wrong(format!("is writable by other users (mode {mode:04o})")));
-        }
-        Ok(StateDir { path, file, owner })
+        check_owner_and_mode(&metadata)
+            .map_err(|reason| StateDirError::Untrusted(format!("{} {reason}", path.display())))?;
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(StateDir { path, file, owner: metadata.uid(), identity })
+    }
+
+    /// Whether its path still leads to this directory, and its owner and mode are still right:
+    /// then it need not be opened again, which costs a system call for each step of the path.
+    pub fn is_current(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|metadata| {
+            (metadata.dev(), metadata.ino()) == self.identity
+                && metadata.uid() == self.owner
+                && check_owner_and_mode(&metadata).is_ok()
+        })
     }
 
     /// The subdirectory `name`, if a small tmpfs is mounted there. Its size bounds the files that
@@ -152,7 +155,7 @@ impl StateDir {
 
     /// Whether it belongs to this process's user. Other users create no files in it.
     pub fn is_own(&self) -> bool {
-        self.owner == geteuid().as_raw()
+        self.owner == effective_uid().as_raw()
     }
 
     /// Opens a file, never through a symbolic link, and without blocking on a FIFO.
@@ -191,6 +194,16 @@ impl StateDir {
         replace(&self.file, name, content, mode, durability)
     }
 
+    /// The contents of a file, no more than that of them; none if it cannot be read or is not
+    /// trusted.
+    pub fn read_checked(&self, name: &str, max_bytes: u64) -> Option<Vec<u8>> {
+        let file = self.open_file(name, OFlag::O_RDONLY, 0).ok()?;
+        let size = check_file(&file).ok()?.len().min(max_bytes);
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        file.take(size).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
     /// Replaces a file by the result of `content`, which is passed the old content: empty if it
     /// cannot be read or is not trusted. `deadline`: see [`StateDir::lock`].
     ///
@@ -211,20 +224,32 @@ impl StateDir {
             return Err(cannot(name, "the directory belongs to another user"));
         }
         let _lock = self.lock(deadline).map_err(|err| cannot(LOCK_FILE, &plain(&err)))?;
-        let mut old = Vec::new();
-        if let Ok(file) = self.open_file(name, OFlag::O_RDONLY, 0)
-            && check_file(&file).is_ok()
-        {
-            let _ = file.take(max_bytes).read_to_end(&mut old);
-        }
+        let old = self.read_checked(name, max_bytes).unwrap_or_default();
         self.replace(name, &content(&old), mode, Durability::UntilReboot)
             .map_err(|err| cannot(name, &plain(&err)))
     }
 }
 
 fn open_dir(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(File::from(openat(AT_FDCWD, path, flags, Mode::empty())?))
+}
+
+/// Whether a directory belongs to root or to this user, and no other user can write to it.
+///
+/// # Errors
+/// The end of a sentence that begins with its path.
+fn check_owner_and_mode(metadata: &fs::Metadata) -> Result<(), String> {
+    let (user, owner) = (effective_uid().as_raw(), metadata.uid());
+    if owner != 0 && owner != user {
+        return Err(format!("belongs to another user (uid {owner})"));
+    }
+    // A user commonly has a private group. Root trusts no group.
+    let others = if user == 0 { 0o022 } else { 0o002 };
+    if metadata.mode() & others != 0 {
+        return Err(format!("is writable by other users (mode {:04o})", metadata.mode() & 0o7777));
+    }
+    Ok(())
 }
 
 /// Checks that a file is regular, belongs to root or this user, and has no other hard link.
@@ -235,7 +260,7 @@ pub fn check_file(file: &File) -> Result<fs::Metadata, String> {
     let metadata = file.metadata().map_err(|err| plain(&err))?;
     match metadata {
         _ if !metadata.is_file() => Err("is not a regular file".to_owned()),
-        _ if metadata.uid() != 0 && metadata.uid() != geteuid().as_raw() => {
+        _ if metadata.uid() != 0 && metadata.uid() != effective_uid().as_raw() => {
             Err(format!("belongs to another user (uid {})", metadata.uid()))
         }
         _ if metadata.nlink() > 1 => Err("has another name (hard link)".to_owned()),
@@ -261,6 +286,27 @@ mod tests {
             panic!("not about trust")
         };
         assert!(err.ends_with("is writable by other users (mode 0777)"), "{err}");
+    }
+
+    /// A process that keeps a directory open must notice that others use another one by its name.
+    #[test]
+    fn a_directory_is_current_as_long_as_its_path_leads_to_it_and_it_is_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("state"), folder.path().join("away"));
+        let dir = StateDir::open(&path).unwrap();
+        assert!(dir.is_current());
+        let mode = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        mode(0o777);
+        assert!(!dir.is_current());
+        mode(0o755);
+        assert!(dir.is_current());
+        fs::rename(&path, &away).unwrap();
+        assert!(!dir.is_current());
+        std::os::unix::fs::symlink(&away, &path).unwrap();
+        assert!(!dir.is_current(), "nothing is opened through a link");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(!dir.is_current());
     }
 
     #[test]

@@ -4,17 +4,17 @@
 //! A FIFO, a directory, a device or an endless file is an error, and never makes the program hang.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
 #[cfg(feature = "cloud")]
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
-use nix::unistd::geteuid;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 
 use super::trust::{self, StickyDirectory, TrustError, Untrusted};
+use super::user::effective_uid;
 
 /// Why a file was not read. Displayed as the end of a sentence that begins with its path.
 #[derive(Debug)]
@@ -82,8 +82,8 @@ pub enum Links {
 /// # Errors
 /// See [`FileError`].
 pub fn read(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
-    let file = open(path, links)?;
-    contents(file, max)
+    let (file, metadata) = open(path, links)?;
+    contents(file, &metadata, max)
 }
 
 /// The same for a file that controls what the program does: as root, it is refused if another user
@@ -92,7 +92,7 @@ pub fn read(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
 /// # Errors
 /// See [`FileError`].
 pub fn read_trusted(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
-    match geteuid().is_root() {
+    match effective_uid().is_root() {
         true => read_of_root(path, max, links),
         false => read(path, max, links),
     }
@@ -103,12 +103,12 @@ pub fn read_trusted(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, File
 /// # Errors
 /// See [`FileError`].
 pub fn read_of_root(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
-    let file = open(path, links)?;
+    let (file, metadata) = open(path, links)?;
     // The only other file that `open` accepts is /dev/null, which is empty.
-    if file.metadata().map_err(FileError::Io)?.is_file() {
+    if metadata.is_file() {
         check_trust(path)?;
     }
-    contents(file, max)
+    contents(file, &metadata, max)
 }
 
 /// Reads a file that contains secrets: it belongs to this user, and no other can read or write it.
@@ -117,12 +117,11 @@ pub fn read_of_root(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, File
 /// See [`FileError`].
 #[cfg(feature = "cloud")]
 pub fn read_private(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
-    let file = open(path, Links::Follow)?;
-    let metadata = file.metadata().map_err(FileError::Io)?;
+    let (file, metadata) = open(path, Links::Follow)?;
     match metadata.uid() {
-        uid if uid != geteuid().as_raw() => Err(FileError::NotOwn(uid)),
+        uid if uid != effective_uid().as_raw() => Err(FileError::NotOwn(uid)),
         _ if metadata.mode() & 0o077 != 0 => Err(FileError::NotPrivate(metadata.mode() & 0o7777)),
-        _ => contents(file, max),
+        _ => contents(file, &metadata, max),
     }
 }
 
@@ -138,25 +137,33 @@ fn check_trust(path: &Path) -> Result<(), FileError> {
     })
 }
 
-fn open(path: &Path, links: Links) -> Result<File, FileError> {
-    let mut flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
+    let mut flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     if links == Links::Refuse {
         flags |= OFlag::O_NOFOLLOW;
     }
-    let file = File::options().read(true).custom_flags(flags.bits()).open(path);
-    let file = file.map_err(FileError::Io)?;
+    // musl's open(2) sets the close-on-exec flag by a second system call.
+    let file =
+        openat(AT_FDCWD, path, flags, Mode::empty()).map_err(|err| FileError::Io(err.into()))?;
+    let file = File::from(file);
+    let metadata = file.metadata().map_err(FileError::Io)?;
     // /dev/null counts as an empty file, as users expect.
     let is_null = path == Path::new("/dev/null");
-    match file.metadata().map_err(FileError::Io)?.is_file() || is_null {
-        true => Ok(file),
+    match metadata.is_file() || is_null {
+        true => Ok((file, metadata)),
         false => Err(FileError::NotRegular),
     }
 }
 
-fn contents(file: File, max: u64) -> Result<Vec<u8>, FileError> {
-    // Most files fit, so that they are read by one system call.
-    let mut bytes = Vec::with_capacity(4_096);
-    file.take(max + 1).read_to_end(&mut bytes).map_err(FileError::Io)?;
+fn contents(file: File, metadata: &Metadata, max: u64) -> Result<Vec<u8>, FileError> {
+    let size = metadata.len();
+    if size > max {
+        return Err(FileError::TooLarge(max));
+    }
+    // Files of /proc have no size. Of others, no second read has to find the end.
+    let (limit, capacity) = if size == 0 { (max + 1, max.min(4_096)) } else { (size, size) };
+    let mut bytes = Vec::with_capacity(usize::try_from(capacity).unwrap_or_default());
+    file.take(limit).read_to_end(&mut bytes).map_err(FileError::Io)?;
     match bytes.len() as u64 > max {
         true => Err(FileError::TooLarge(max)),
         false => Ok(bytes),
@@ -167,7 +174,6 @@ fn contents(file: File, max: u64) -> Result<Vec<u8>, FileError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use nix::sys::stat::Mode;
     use nix::unistd::{Uid, chown};
 
     use super::*;
@@ -175,7 +181,7 @@ mod tests {
     /// A parent that others can write to made the file replaceable.
     #[test]
     fn root_obeys_only_files_that_no_other_user_can_change_or_replace() {
-        if !geteuid().is_root() {
+        if !effective_uid().is_root() {
             eprintln!("NOT RUN: it needs root");
             return;
         }

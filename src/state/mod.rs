@@ -4,7 +4,9 @@
 pub mod boot;
 pub mod dir;
 pub mod file;
+pub mod kept_dir;
 pub mod lock;
 pub mod replacement;
 pub mod status_file;
 pub mod trust;
+pub mod user;

@@ -51,12 +51,16 @@ impl<Dir: AsFd> Replacement<Dir> {
     /// # Errors
     /// The system's error.
     pub fn start(dir: Dir, temporary: &str, mode: Mode) -> io::Result<Replacement<Dir>> {
-        match unlinkat(&dir, temporary, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        let file = File::from(openat(&dir, temporary, flags, mode)?);
+        let create = || openat(&dir, temporary, flags, mode);
+        let created = match create() {
+            Err(Errno::EEXIST) => {
+                unlinkat(&dir, temporary, UnlinkatFlags::NoRemoveDir)?;
+                create()
+            }
+            created => created,
+        };
+        let file = File::from(created?);
         Ok(Replacement { file, dir, temporary: Some(temporary.to_owned()) })
     }
 

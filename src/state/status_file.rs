@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::boot;
-use super::dir::StateDir;
 use super::file::{self, Links};
+use super::kept_dir::KeptStateDir;
 use crate::clock::BootInstant;
 use crate::model::Tree;
 
@@ -32,16 +32,16 @@ pub enum Learned {
 /// # Errors
 /// Why it cannot be written: a sentence.
 pub fn learn(
-    state_dir: &Path,
+    state_dir: &KeptStateDir,
     learned: &Learned,
     region: Option<&str>,
     deadline: Option<BootInstant>,
 ) -> Result<(), String> {
     let boot = boot::boot_id().ok_or("the boot id cannot be read")?;
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let dir = StateDir::open(state_dir).map_err(|err| err.to_string())?;
+    let dir = state_dir.get().map_err(|err| err.to_string())?;
     dir.update(FILE, MAX_FILE_BYTES, 0o644, deadline, |old| {
-        let mut text = merged(old, learned, region, &now, &boot).to_json().into_bytes();
+        let mut text = merged(old, learned, region, &now, boot).to_json().into_bytes();
         text.push(b'\n');
         text
     })
