@@ -12,8 +12,11 @@ const NETWORKS: [(&str, &str); 3] = [
     ("there is no default route", "ip link set lo up"),
     (
         "every packet vanishes",
-        "ip link set lo up && ip link add eth0 type dummy && ip link set eth0 up \
-         && ip address add 198.51.100.7/24 dev eth0 && ip route add default dev eth0",
+        "ip link set lo up && ip link add eth0 type veth peer name nowhere \
+         && ip link set nowhere up && ip link set eth0 up \
+         && ip address add 198.51.100.7/24 dev eth0 \
+         && ip neighbor add 198.51.100.1 lladdr 02:00:00:00:00:01 dev eth0 \
+         && ip route add default via 198.51.100.1",
     ),
 ];
 
