@@ -277,12 +277,12 @@ pub const COMMANDS: &[CommandSpec] = &[
         "cloud login",
         "",
         "Authenticate with Rackspace Cloud Identity and cache the token",
-        "Credentials come from the profile that --profile names; else from the environment \
-         (RAX_USERNAME with RAX_API_KEY or RAX_PASSWORD, RAX_TENANT_ID; or the OS_ variables of \
-         OpenStack's clients); else from the profile [default] of \
-         ~/.config/rackconnect/credentials.toml, which only its owner may read; else the terminal \
-         is asked. They are never taken from the command line. The token is cached, readable for \
-         this user only, in ~/.cache/rackconnect; the other commands do the same by themselves.",
+        "The credentials are those of --profile; else those in the environment (RAX_USERNAME with \
+         RAX_API_KEY or RAX_PASSWORD, RAX_TENANT_ID; or the OS_ variables of OpenStack's clients); \
+         else those of the profile [default] in ~/.config/rackconnect/credentials.toml, which only \
+         its owner may read; else they are read from the terminal. They are never taken from the \
+         command line. The token is cached in ~/.cache/rackconnect, readable only for this user. \
+         The other commands log in by themselves if necessary.",
     ),
     #[cfg(feature = "cloud")]
     spec(
@@ -314,7 +314,10 @@ pub const COMMANDS: &[CommandSpec] = &[
         "cloud servers",
         "",
         "List the account's servers with their RackConnect status",
-        "In columns: name, id, region, server status, RackConnect status, ServiceNet address, public          address. All regions of the account are asked side by side, or the one of --region. With          --format ansible, --list or --host it is a dynamic inventory; a link to the program with          the name rackconnect-inventory is that inventory as a program.",
+        "Prints columns: name, id, region, server status, RackConnect status, ServiceNet address, \
+         public address. Asks all regions of the account at the same time, or only --region. With \
+         --format ansible, --list or --host it prints a dynamic inventory; a link to the program \
+         with the name rackconnect-inventory works as an inventory script.",
     ),
     #[cfg(feature = "cloud")]
     spec(
@@ -322,7 +325,9 @@ pub const COMMANDS: &[CommandSpec] = &[
         "cloud status",
         "SERVER...",
         "Print the automation status of servers, from their metadata",
-        "SERVER is an id or a name. For one server one word is printed, for several a line each:          status, name, region. The exit code is 3 if there is no such server, or no status yet.",
+        "SERVER is an id or a name. Prints one word for one server, and for several servers one line \
+         each: status, name, region. The exit code is 3 if a server does not exist or has no status \
+         yet.",
     ),
     #[cfg(feature = "cloud")]
     spec(
@@ -330,8 +335,12 @@ pub const COMMANDS: &[CommandSpec] = &[
         "cloud wait",
         "[SERVER]...",
         "Wait until servers are DEPLOYED, then run COMMAND",
-        "Servers are named by id or name, or chosen by --name or --all. \"-- COMMAND\" may follow. It \
-         waits as \"rackconnect wait\" does on a server, for any number of servers. Each region is asked for          one list every --interval (10s), however many servers it has. A server that is deleted          (exit code 5) or in ERROR (4) ends its part of the wait. The exit code is that of the          server that ended worst; with --any, that of the first. COMMAND does not see the          variables with credentials.",
+        "Servers are given by id or name, or selected with --name or --all. \"-- COMMAND\" may follow. \
+         It waits like \"rackconnect wait\" on a server, but for any number of servers: every \
+         --interval (10s) it requests one list from each region. The wait for a server also ends \
+         if the server is deleted (exit code 5) or in ERROR (4). The exit code is that of the \
+         server with the worst outcome; with --any, that of the first one that ended. The \
+         variables with credentials are not in the environment of COMMAND.",
     ),
     #[cfg(feature = "cloud")]
     spec(
@@ -339,7 +348,9 @@ pub const COMMANDS: &[CommandSpec] = &[
         "cloud facts",
         "SERVER...",
         "Print what Cloud Servers knows of a server as JSON",
-        "One object on a line for each server: id, name, region, server_status, status,          unprocessable_reason, managed_operations, features, servicenet_address, public_address,          metadata, agent_version.",
+        "Prints one object on one line for each server: id, name, region, server_status, status, \
+         unprocessable_reason, managed_operations, features, servicenet_address, public_address, \
+         metadata, agent_version.",
     ),
     #[cfg(feature = "cloud")]
     spec(
@@ -347,15 +358,15 @@ pub const COMMANDS: &[CommandSpec] = &[
         "cloud api",
         "[METHOD] SERVICE PATH",
         "Send an authenticated request to a service of the catalog",
-        "SERVICE is a name (cloudFiles), a short name (servers, files, cdn, images, dns, identity, \
-         blockstorage and so on: the name without cloud) or a type of the catalog. PATH, with a \
-         query if need be, is what follows the service's URL in the catalog. METHOD is GET; POST \
-         with --data; PUT with --upload.\n\n\
+        "SERVICE is a name (cloudFiles), a short name (the name without cloud: servers, files, cdn, \
+         images, dns, identity, blockstorage and so on) or a type in the catalog. PATH, optionally \
+         with a query, is appended to the service's URL in the catalog. METHOD is GET by default, \
+         POST with --data, PUT with --upload.\n\n\
          The body of the response goes to standard output: byte for byte into a pipe or file, JSON \
-         laid out in lines on a terminal. So does that of a refusal, with an error on standard \
-         error. The exit code is 0 for 2xx, 2 for 401 and 403, 3 for 404, 6 for 413 and 429 after \
-         waiting as long as --deadline allows, 7 for 5xx or no response, 8 for anything else. GET \
-         and HEAD are sent once more after 5xx or no response; other methods are not, since they may \
-         have done their work.",
+         indented on a terminal. The body of an error response is printed too, with a message on \
+         standard error. The exit code is 0 for 2xx, 2 for 401 and 403, 3 for 404, 6 for 413 and \
+         429 after waiting as long as --deadline allows, 7 for 5xx or no response, 8 for anything \
+         else. GET and HEAD are sent a second time after 5xx or no response. Other methods are not, \
+         because the first request may have been carried out.",
     ),
 ];

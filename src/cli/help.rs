@@ -255,6 +255,16 @@ mod tests {
         }
     }
 
+    /// Texts of the `cloud` commands had long runs of spaces, which the manual showed.
+    #[test]
+    fn texts_have_single_spaces() {
+        let commands = COMMANDS.iter().flat_map(|spec| [spec.help, spec.long_help]);
+        let options = option_specs().flat_map(|option| [option.help, option.long_help]);
+        for text in commands.chain(options) {
+            assert!(!text.contains("  "), "{text}");
+        }
+    }
+
     #[test]
     fn the_help_of_gateway_lists_all_its_commands() {
         let group = text(HelpTopic::Group("gateway"), HelpLength::Short, 80);

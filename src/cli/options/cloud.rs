@@ -110,9 +110,9 @@ pub const DATA: ValueOption<DataSource> = OptionSpec {
     ..option(
         "data",
         Some("STRING"),
-        "Send this body; @FILE: that of a file; @-: standard input",
-        "As application/json, unless --header says otherwise. Other users can read the command \
-         line: give secrets by @FILE or @-.",
+        "Send this body; @FILE: from a file; @-: from standard input",
+        "The type is application/json unless --header sets another. Other users can read the \
+         command line: pass secrets with @FILE or @-.",
     )
 }
 .parsed_by(values::data);
@@ -124,9 +124,9 @@ pub const UPLOAD: ValueOption<PathBuf> = OptionSpec {
     ..option(
         "upload",
         Some("FILE"),
-        "Send this file as the body, however long it is",
-        "As application/octet-stream, unless --header says otherwise. --request-timeout is then the \
-         time limit without progress, and there is no --deadline by default.",
+        "Send this file, of any size, as the body",
+        "The type is application/octet-stream unless --header sets another. --request-timeout is \
+         then the time limit without progress, and there is no --deadline by default.",
     )
 }
 .parsed_by(values::path);
@@ -138,8 +138,8 @@ pub const HEADER: ValueOption<(HeaderName, HeaderValue)> = OptionSpec {
     ..option(
         "header",
         Some("NAME:VALUE"),
-        "Send this header, too; can be given several times",
-        "It takes the place of a usual one of that name (Accept, Content-Type).",
+        "Send this header too; can be given several times",
+        "It replaces a default header of that name (Accept, Content-Type).",
     )
 }
 .parsed_by(values::header);
@@ -152,8 +152,8 @@ pub const PAGINATE: OptionSpec = OptionSpec {
         "paginate",
         None,
         "Get all pages of a list, and print one after the other",
-        "Pages are found by their links (next, servers_links and the like); those of Cloud Files by \
-         the last name as the marker.",
+        "It follows the links to the next page (next, servers_links and the like); for Cloud Files \
+         it uses the last name as the marker.",
     )
 };
 
@@ -161,7 +161,7 @@ pub const PAGINATE: OptionSpec = OptionSpec {
 pub const INCLUDE: OptionSpec = OptionSpec {
     commands: Only(&[]),
     cloud_commands: &[Api],
-    ..option("include", None, "Print the status and the headers in front of the body", "")
+    ..option("include", None, "Print the HTTP status and the headers before the body", "")
 };
 
 /// `--output`
@@ -171,9 +171,9 @@ pub const OUTPUT: OptionSpec = OptionSpec {
     ..option(
         "output",
         Some("FILE"),
-        "Write the body to this file as it comes; - for standard output",
-        "The file is replaced when all of the body is there, and stays as it is if it does not come \
-         whole or the request is refused. --request-timeout is then the time limit without \
+        "Write the body to this file while it arrives; -: to standard output",
+        "The file is replaced only after the whole body has arrived, and stays unchanged if that \
+         fails or the request is refused. --request-timeout is then the time limit without \
          progress, and there is no --deadline by default.",
     )
 };
