@@ -203,6 +203,9 @@ const COMMANDS: &[(&str, i32, i32)] = &[
     ("doctor --deadline {time}", 1, 1),
 ];
 
+/// How many of them run side by side. They mostly wait, but other tests need a processor, too.
+const COMMANDS_AT_ONCE: usize = 3;
+
 impl Expected {
     /// The time of each command: what is reached is not kept from it by a slow machine.
     fn time(self) -> &'static str {
@@ -230,28 +233,28 @@ fn run(fault: LookupFault) -> Result<(), Failed> {
     let port = api.endpoint().rsplit_once(':').expect("a port").1.to_owned();
     let etc = etc(fault);
     let folder = tempfile::tempdir().expect("a folder");
-    // All at once: they mostly wait.
-    let running: Vec<Child> = COMMANDS
-        .iter()
-        .enumerate()
-        .map(|(number, (arguments, ..))| {
-            let arguments = arguments.replace("{time}", fault.expected.time());
-            let mut agent = bare_agent(arguments.as_str());
-            agent
-                .env("RACKCONNECT_ENDPOINT", format!("https://{NAME}:{port}"))
-                .env("RACKCONNECT_CA_FILE", api.ca_file())
-                .env("RACKCONNECT_STATE_DIR", folder.path().join(number.to_string()));
-            let mount = format!("mount --bind {} /etc && exec \"$0\" \"$@\"", etc.path().display());
-            let mut command = bounded(&agent, &["unshare", "--mount", "sh", "-c", &mount]);
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            namespace.run(move || command.spawn().expect("the agent starts"))
-        })
-        .collect();
+    let start = |arguments: &str| -> Child {
+        let mut agent = bare_agent(arguments);
+        let state_dir = tempfile::tempdir_in(folder.path()).expect("a folder").keep();
+        agent
+            .env("RACKCONNECT_ENDPOINT", format!("https://{NAME}:{port}"))
+            .env("RACKCONNECT_CA_FILE", api.ca_file())
+            .env("RACKCONNECT_STATE_DIR", state_dir);
+        let mount = format!("mount --bind {} /etc && exec \"$0\" \"$@\"", etc.path().display());
+        let mut command = bounded(&agent, &["unshare", "--mount", "sh", "-c", &mount]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        namespace.run(move || command.spawn().expect("the agent starts"))
+    };
     let mut row = Row::default();
-    for ((arguments, reached, unreachable), child) in COMMANDS.iter().zip(running) {
-        let ended = ended(child.wait_with_output().expect("the agent ends"));
-        let code = if fault.expected == Reached { *reached } else { *unreachable };
-        row.case(arguments, &ended, |ended| has_code(ended, code));
+    for some in COMMANDS.chunks(COMMANDS_AT_ONCE) {
+        let time = fault.expected.time();
+        let running: Vec<Child> =
+            some.iter().map(|(arguments, ..)| start(&arguments.replace("{time}", time))).collect();
+        for ((arguments, reached, unreachable), child) in some.iter().zip(running) {
+            let ended = ended(child.wait_with_output().expect("the agent ends"));
+            let code = if fault.expected == Reached { *reached } else { *unreachable };
+            row.case(arguments, &ended, |ended| has_code(ended, code));
+        }
     }
     row.end()
 }
