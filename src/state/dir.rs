@@ -165,7 +165,7 @@ impl StateDir {
     }
 
     /// Keeps other processes from replacing files at the same time. The lock is waited for until
-    /// `deadline`, and for [`LOCK_TIMEOUT`] at most. Only the directory's owner can open the lock
+    /// `deadline`, and for `LOCK_TIMEOUT` at most. Only the directory's owner can open the lock
     /// file; every user could lock the directory itself.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! Completions for bash, zsh and fish: one template each, filled in from the tables of commands and
-//! options. For another shell, add a template and a function like [`bash`].
+//! options. For another shell, add a template and a function like `bash`.
 
 use std::fmt::Write;
 

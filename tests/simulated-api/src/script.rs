@@ -299,7 +299,7 @@ pub enum Then {
     Stall,
 }
 
-/// A fault. Scripts use the names in [`NAMES`]; README.md describes them.
+/// A fault. Scripts use the names in `NAMES`; README.md describes them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq)]
 #[serde(try_from = "String")]
 #[allow(missing_docs, reason = "README.md and NAMES")]
