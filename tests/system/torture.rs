@@ -348,9 +348,14 @@ fn main() -> ExitCode {
         let calls = counts[which].get_or_insert_with(|| count_calls(&World::new(&program), case));
         let (name, times) = calls.iter().nth(random.below(calls.len())).expect("it makes calls");
         let nth = random.below(*times) + 1;
-        // The Rust runtime makes the first of these calls, before main.
-        let is_runtime = ["poll", "rt_sigaction", "mprotect"].contains(&name.as_str());
-        let nth = if is_runtime { nth.max(2) } else { nth };
+        // The C library and the Rust runtime make the first of these calls, before main: memory for
+        // thread-local variables, and for the stack on which a signal for a full stack is handled.
+        let before_main = match name.as_str() {
+            "mmap" => 2,
+            "poll" | "rt_sigaction" | "mprotect" => 1,
+            _ => 0,
+        };
+        let nth = nth.max(before_main + 1);
         let fault = FAULTS[random.below(FAULTS.len())];
         let world = World::new(&program);
         if case.line.starts_with("gateway rollback") || case.line.starts_with("gateway confirm") {
