@@ -19,6 +19,12 @@ metadata = json.loads(subprocess.check_output(
 packages = {package["id"]: package for package in metadata["packages"]}
 nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
 root = metadata["resolve"]["root"]
+# cargo metadata resolves the features of the whole workspace together, so it also lists libraries
+# that only the tests need. cargo tree resolves those of this package, as cargo build does.
+tree = subprocess.check_output(
+    ["cargo", "tree", "--locked", "--package=rackconnect-agent", "--edges=normal",
+     f"--target={target}", "--prefix=none", "--format={p}", *features], text=True)
+built = {tuple(line.split()[:2]) for line in tree.splitlines() if line}
 
 
 def linked(node):
@@ -28,9 +34,10 @@ def linked(node):
     """
     for dependency in nodes[node]["deps"]:
         kinds = [kind["kind"] for kind in dependency["dep_kinds"]]
-        targets = packages[dependency["pkg"]]["targets"]
-        macro = any("proc-macro" in target["kind"] for target in targets)
-        if None in kinds and not macro:
+        package = packages[dependency["pkg"]]
+        macro = any("proc-macro" in target["kind"] for target in package["targets"])
+        is_built = (package["name"], f"v{package['version']}") in built
+        if None in kinds and is_built and not macro:
             yield dependency["pkg"]
 
 
