@@ -38,11 +38,29 @@ pub struct ServerList {
     pub date: Option<SystemTime>,
 }
 
+/// Servers of an account.
+#[derive(Debug)]
+pub struct AccountServers {
+    /// The servers, in the order of the regions.
+    pub servers: Vec<CloudServer>,
+    /// The regions that were asked.
+    pub regions: Vec<ListedRegion>,
+}
+
+/// A region whose servers were listed.
+#[derive(Debug)]
+pub struct ListedRegion {
+    /// Cloud Servers there.
+    pub endpoint: CatalogEndpoint,
+    /// When the list was made, by the service's clock.
+    pub date: Option<SystemTime>,
+}
+
 /// The endpoints of Cloud Servers: of the region of the settings, else of all.
 ///
 /// # Errors
 /// There is no token, or the account has no Cloud Servers there.
-pub fn regions(account: &Account) -> Result<Vec<CatalogEndpoint>> {
+fn regions(account: &Account) -> Result<Vec<CatalogEndpoint>> {
     let catalog = account.access(None, account.settings().end)?.catalog;
     let all: Vec<CatalogEndpoint> = catalog.cloud_servers().cloned().collect();
     let Some(wanted) = account.settings().region.as_deref() else {
@@ -59,18 +77,16 @@ pub fn regions(account: &Account) -> Result<Vec<CatalogEndpoint>> {
     if found.is_empty() { Err(Error::usage(none)) } else { Ok(found) }
 }
 
-/// All servers of these regions, which are asked side by side, in their order.
+/// The servers of the region of the settings, else of all regions, which are asked side by side.
 ///
 /// # Errors
-/// That of the first region that cannot be listed.
-pub fn list_all(
-    account: &Account,
-    regions: &[CatalogEndpoint],
-    query: ListQuery,
-) -> Result<Vec<CloudServer>> {
+/// There is no token, or the account has no Cloud Servers there; or that of the first region that
+/// cannot be listed.
+pub fn list_all(account: &Account, query: ListQuery) -> Result<AccountServers> {
+    let endpoints = regions(account)?;
     let deadline = account.settings().end;
     let lists: Vec<Result<ServerList, CloudError>> = thread::scope(|scope| {
-        let threads: Vec<_> = regions
+        let threads: Vec<_> = endpoints
             .iter()
             .map(|it| scope.spawn(move || list(account, it, query, deadline, OnFault::Retry)))
             .collect();
@@ -79,8 +95,13 @@ pub fn list_all(
             .map(|thread| thread.join().unwrap_or_else(|_| Err(panicked().into())))
             .collect()
     });
-    let lists = lists.into_iter().collect::<Result<Vec<ServerList>, CloudError>>()?;
-    Ok(lists.into_iter().flat_map(|list| list.servers).collect())
+    let mut all = AccountServers { servers: Vec::new(), regions: Vec::new() };
+    for (endpoint, list) in endpoints.into_iter().zip(lists) {
+        let list = list?;
+        all.servers.extend(list.servers);
+        all.regions.push(ListedRegion { endpoint, date: list.date });
+    }
+    Ok(all)
 }
 
 fn panicked() -> Error {

@@ -39,7 +39,6 @@ pub use catalog::CatalogEndpoint;
 pub use download::{Download, Reader, tidy_up_transfer};
 pub use fault::fault_of;
 pub use inventory::{host, inventory};
-pub use list::regions;
 pub use response::CloudResponse;
 pub use select::select;
 pub use server::CloudServer;

@@ -1,8 +1,7 @@
 //! Which servers a command is about: ids, names, a regular expression, or all.
 
 use super::account::Account;
-use super::catalog::CatalogEndpoint;
-use super::list::{ListQuery, list_all};
+use super::list::{AccountServers, ListQuery, list_all};
 use super::server::CloudServer;
 use crate::config::ServerSelection;
 use crate::error::{Error, Kind, Result};
@@ -11,19 +10,15 @@ use crate::error::{Error, Kind, Result};
 ///
 /// # Errors
 /// A region cannot be asked; a server is not there, or its name is ambiguous.
-pub fn select(
-    account: &Account,
-    regions: &[CatalogEndpoint],
-    selection: &ServerSelection,
-) -> Result<Vec<CloudServer>> {
+pub fn select(account: &Account, selection: &ServerSelection) -> Result<AccountServers> {
     match selection {
-        ServerSelection::All => list_all(account, regions, ListQuery::default()),
+        ServerSelection::All => list_all(account, ListQuery::default()),
         ServerSelection::Matching(regex) => {
             let query = ListQuery { name: Some(regex.as_str()), ..ListQuery::default() };
-            let mut servers = list_all(account, regions, query)?;
+            let mut found = list_all(account, query)?;
             // The service has another dialect.
-            servers.retain(|server| regex.is_match(&server.name));
-            Ok(servers)
+            found.servers.retain(|server| regex.is_match(&server.name));
+            Ok(found)
         }
         ServerSelection::Named(names) => {
             let pattern = match &names[..] {
@@ -31,12 +26,12 @@ pub fn select(
                 _ => None,
             };
             let query = ListQuery { name: pattern.as_deref(), ..ListQuery::default() };
-            let servers = list_all(account, regions, query)?;
-            let found = names.iter().map(|name| find(&servers, name).cloned());
-            let mut found = found.collect::<Result<Vec<CloudServer>>>()?;
+            let AccountServers { servers, regions } = list_all(account, query)?;
+            let named = names.iter().map(|name| find(&servers, name).cloned());
+            let mut named = named.collect::<Result<Vec<CloudServer>>>()?;
             let mut seen = std::collections::BTreeSet::new();
-            found.retain(|server| seen.insert(server.id.clone()));
-            Ok(found)
+            named.retain(|server| seen.insert(server.id.clone()));
+            Ok(AccountServers { servers: named, regions })
         }
     }
 }

@@ -12,11 +12,10 @@ use std::time::{Duration, SystemTime};
 use super::account::{Account, OnFault};
 use super::catalog::CatalogEndpoint;
 use super::fault::CloudError;
-use super::list::{ListQuery, ServerList, list, regions};
+use super::list::{AccountServers, ListQuery, ServerList, list};
 use super::part::Part;
 use super::progress::Progress;
 use super::select::{is_plain, select};
-use super::server::CloudServer;
 use crate::clock::{BootInstant, random_unit};
 use crate::config::ServerSelection;
 use crate::error::{Kind, Result};
@@ -79,15 +78,11 @@ pub fn find(
     account: &Account,
     selection: &ServerSelection,
     policy: &Policy,
-) -> Result<Option<(Vec<CatalogEndpoint>, Vec<CloudServer>)>> {
+) -> Result<Option<AccountServers>> {
     loop {
-        let found = regions(account).and_then(|regions| {
-            let servers = select(account, &regions, selection)?;
-            Ok(Some((regions, servers)))
-        });
-        let err = match found {
+        let err = match select(account, selection) {
             Err(err) if matches!(err.kind, Kind::Unreachable | Kind::LimitUsedUp) => err,
-            found => return found,
+            found => return found.map(Some),
         };
         let next = BootInstant::now() + policy.interval;
         if policy.deadline.is_some_and(|deadline| next >= deadline) {
@@ -99,34 +94,34 @@ pub fn find(
     }
 }
 
-/// Waits for servers.
+/// Waits for the servers that were found.
 ///
 /// # Errors
 /// The credentials are not accepted any more.
 pub fn watch(
     account: &Arc<Account>,
-    endpoints: &[CatalogEndpoint],
-    servers: Vec<CloudServer>,
+    found: AccountServers,
     policy: Policy,
     until: Until,
 ) -> Result<WatchEnd> {
     let now = BootInstant::now();
-    let is_waited_for = |endpoint: &&CatalogEndpoint| {
-        servers.iter().any(|server| Some(&server.region) == endpoint.region.as_ref())
-    };
-    let regions = endpoints.iter().filter(is_waited_for).cloned();
+    let AccountServers { servers, mut regions } = found;
+    regions.retain(|region| {
+        servers.iter().any(|server| Some(&server.region) == region.endpoint.region.as_ref())
+    });
+    // The list that found them is the first.
     let regions = regions
-        .map(|endpoint| WatchedRegion {
-            endpoint,
+        .into_iter()
+        .map(|region| WatchedRegion {
+            endpoint: region.endpoint,
             due: now + policy.interval,
             is_asked: false,
             polls: 1,
-            seen: None,
+            seen: region.date,
         })
         .collect();
     let mut parts: Vec<Part> =
         servers.into_iter().map(|server| Part::new(server, policy, now)).collect();
-    // The list that found them is the first.
     for part in &mut parts {
         let seen = part.server.clone();
         part.observe(Some(&seen), now, now);

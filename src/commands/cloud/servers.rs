@@ -1,6 +1,6 @@
 //! `cloud servers`: the account's servers as a table, JSON, names, or an inventory for Ansible.
 
-use crate::cloud::{Account, CloudServer, host, inventory, regions, select};
+use crate::cloud::{Account, CloudServer, host, inventory, select};
 use crate::config::{InventoryRequest, ServersFormat, ServersSettings, Sources};
 use crate::error::Result;
 use crate::exit::Exit;
@@ -10,8 +10,7 @@ use crate::ui::{escape_control, output};
 pub fn run(sources: &Sources) -> Result<Exit> {
     let settings = ServersSettings::resolve(sources)?;
     let account = Account::new(settings.cloud)?;
-    let regions = regions(&account)?;
-    let mut servers = select(&account, &regions, &settings.selection)?;
+    let mut servers = select(&account, &settings.selection)?.servers;
     if let Some(wanted) = &settings.status {
         servers.retain(|server| status(server).eq_ignore_ascii_case(wanted));
     }

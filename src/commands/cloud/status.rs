@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cloud::{Account, CloudServer, regions, select};
+use crate::cloud::{Account, CloudServer, select};
 use crate::config::{NamedServersSettings, Sources};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
@@ -11,8 +11,7 @@ use crate::ui::{escape_control, output};
 fn servers(sources: &Sources, operands: &[String]) -> Result<Vec<CloudServer>> {
     let settings = NamedServersSettings::resolve(sources, operands)?;
     let account = Account::new(settings.cloud)?;
-    let regions = regions(&account)?;
-    select(&account, &regions, &settings.selection)
+    select(&account, &settings.selection).map(|found| found.servers)
 }
 
 /// Prints the status of one server, or a line for each.

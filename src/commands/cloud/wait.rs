@@ -29,14 +29,14 @@ pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Resu
     if policy.is_watched {
         signals::on_signal(ui::end_live_for_good)?;
     }
-    let Some((regions, servers)) = find(&account, &settings.selection, &policy)? else {
+    let Some(found) = find(&account, &settings.selection, &policy)? else {
         return Ok(Exit::DeadlinePassed);
     };
-    if servers.is_empty() {
+    if found.servers.is_empty() {
         return Err(Error::new(Kind::NotYet, "there is no such server"));
     }
     let until = if settings.any { Until::Any } else { Until::All };
-    let end = watch(&account, &regions, servers, policy, until)?;
+    let end = watch(&account, found, policy, until)?;
     match program {
         Some(program) if end.exit == Exit::Ok => {
             let (word, region) = for_command(&end);

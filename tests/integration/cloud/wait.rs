@@ -168,6 +168,20 @@ fn a_deadline_that_passes_before_identity_answers() {
     end.expect(124).says("gave up before any server was found").says("HTTP 503");
 }
 
+/// The date of the list that found the servers was not kept, so the next was a whole one as well.
+#[test]
+fn the_second_list_was_a_whole_one_too() {
+    let world = CloudWorld::of("six servers");
+    let running = world.start("cloud wait web2 --interval 3s");
+    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    world.cloud.state().set_automation("web2", "DEPLOYED");
+    running.end().expect(0);
+    let log = world.cloud.state().log.clone();
+    let lists: Vec<&String> = log.iter().filter(|line| line.starts_with("GET /dfw")).collect();
+    assert!(!lists[0].contains("changes-since="), "{lists:?}");
+    assert!(lists[1].contains("changes-since="), "{lists:?}");
+}
+
 /// A thousand servers cost what one costs: a list for each region and interval.
 #[test]
 fn a_thousand_servers_over_six_regions() {
