@@ -8,7 +8,9 @@ for tool in facter ohai ansible-core; do
     dpkg -s $tool >/dev/null 2>&1 || apt-get install -y --no-install-recommends $tool >/dev/null ||
         { echo "NOT RUN: no $tool here" >&2; exit 1; }
 done
-cargo build --quiet -p simulated-xenstore -p rackconnect-agent
+# All of the workspace, as `cargo test` builds it: a part of it has other features, and would be
+# compiled once more.
+cargo build --quiet --examples --bins
 target=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)
 directory=$(mktemp -d)
 store=

@@ -14,7 +14,9 @@ real) seconds=1200 every=15 interval=5s ;;
 esac
 program=target/debug/rackconnect
 if [[ ${2:-} == --program ]]; then program=$(realpath "$3"); fi
-cargo build --quiet -p simulated-api -p rackconnect-agent --bins
+# All of the workspace, as `cargo test` builds it: a part of it has other features, and would be
+# compiled once more.
+cargo build --quiet --examples --bins
 
 work=$(mktemp -d)
 cleanup() {

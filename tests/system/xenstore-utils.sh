@@ -9,7 +9,9 @@ for tool in xenstore-read xenstore-list xenstore-exists xenstore-watch; do
         apt-get install -y --no-install-recommends xenstore-utils >/dev/null ||
         { echo "NOT RUN: xenstore-utils cannot be installed" >&2; exit 1; }
 done
-cargo build --quiet -p simulated-xenstore -p rackconnect-agent
+# All of the workspace, as `cargo test` builds it: a part of it has other features, and would be
+# compiled once more.
+cargo build --quiet --examples --bins
 directory=$(mktemp -d)
 target=${CARGO_TARGET_DIR:-target}
 store=
