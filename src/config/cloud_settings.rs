@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::credentials::{self, Credentials, Profile};
 use super::origin::{Origin, Setting};
 use super::sources::Sources;
-use crate::cli::{options, values};
+use crate::cli::options;
 use crate::clock::BootInstant;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A time limit for requests that have none.
 pub(super) const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -49,16 +49,14 @@ impl CloudSettings {
         let profile = sources.given(&options::PROFILE)?;
         let name = profile.as_ref().map(|profile| profile.value.as_str());
         let Profile { credentials, region, identity_url } = credentials::find(name)?;
-        let given = sources.given(&options::IDENTITY_URL)?;
-        // The URL of a profile that was named takes precedence over the environment.
-        let identity_url = match (given, identity_url) {
-            (Some(given), Some(of_profile)) if name.is_some() && !is_flag(&given) => of_profile,
-            (Some(given), _) => given.value,
-            (None, Some(of_profile)) => of_profile,
-            (None, None) => options::IDENTITY_URL.default.to_owned(),
+        let given = sources.value(&options::IDENTITY_URL)?;
+        let is_from_profile = match given.origin {
+            Origin::Flag(_) => false,
+            // The URL of a profile that was named takes precedence over the environment.
+            Origin::Environment(_) | Origin::File { .. } => name.is_some(),
+            Origin::Default => true,
         };
-        let identity_url = values::identity_url(&identity_url)
-            .map_err(|err| Error::usage(format!("identity_url: {err}")))?;
+        let identity_url = identity_url.filter(|_| is_from_profile).unwrap_or(given.value);
         let region = sources.flag(&options::REGION).map(str::to_owned).or(region);
         let deadline = sources.value(&options::DEADLINE)?;
         Ok(CloudSettings {
@@ -82,10 +80,6 @@ fn request_timeout(sources: &Sources) -> Result<Duration> {
     const DEFAULT: Duration = Duration::from_secs(60);
     let given = sources.given(&options::REQUEST_TIMEOUT)?;
     Ok(given.map_or(DEFAULT, |given| given.value))
-}
-
-fn is_flag<T>(setting: &Setting<T>) -> bool {
-    matches!(setting.origin, Origin::Flag(_))
 }
 
 fn cache_dir() -> Option<PathBuf> {

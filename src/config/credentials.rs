@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use toml_span::value::{Value, ValueInner};
 
+use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::model::Secret;
 use crate::state::file;
@@ -67,7 +68,7 @@ pub struct Profile {
     pub credentials: Credentials,
     /// The region.
     pub region: Option<String>,
-    /// The URL of Identity.
+    /// The URL of Identity, without a slash at its end. Only a profile has one.
     pub identity_url: Option<String>,
 }
 
@@ -211,9 +212,16 @@ fn profile_in(text: &str, name: &str) -> Result<Option<Profile>, String> {
         let value = found.iter().find(|(name, _)| *name == key);
         value.map(|(_, text)| text.clone()).filter(|text| !text.is_empty())
     };
-    let profile = Values(&get).profile();
+    let mut profile = Values(&get).profile();
     for (_, text) in &mut found {
         zeroize::Zeroize::zeroize(text);
+    }
+    if let Some(url) = &mut profile.identity_url {
+        *url = values::identity_url(url).map_err(|_| {
+            format!(
+                "has an identity_url in [{name}] that is not of the form https://HOST[:PORT]/PATH"
+            )
+        })?;
     }
     Ok(Some(profile))
 }
@@ -267,6 +275,7 @@ mod tests {
             "default = 's3cret'",
             "[default]\npassword = ['s3cret']",
             "[default]\npasword = 's3cret'",
+            "[default]\nidentity_url = 'https://jsmith:s3cret@identity.example/v2.0'",
         ] {
             let err = profile_in(text, "default").unwrap_err();
             assert!(!err.contains("s3cret"), "{err}");

@@ -71,6 +71,38 @@ fn profiles_of_a_private_file() {
 }
 
 #[test]
+fn the_identity_of_a_profile() {
+    let world = CloudWorld::new();
+    let profile = |name: &str, url: &str| {
+        format!("[{name}]\nusername = 'jsmith'\napi_key = '{KEY}'\nidentity_url = '{url}'\n")
+    };
+    let nobody = "http://127.0.0.1:1/v2.0";
+    let text = profile("default", nobody) + &profile("other", nobody);
+    world.write_credentials(&text, 0o600);
+    let run = |arguments: &str| ended(world.anonymous(arguments).output().unwrap());
+    // The environment has the right one, which a profile that is named takes precedence over.
+    run("cloud login").expect(0);
+    run("cloud login --profile other --deadline 1s").expect(7).says("127.0.0.1:1");
+    let url = world.cloud.identity_url();
+    run(&format!("cloud login --profile other --identity-url {url}")).expect(0);
+    let mut command = world.anonymous("cloud login --deadline 1s");
+    command.env_remove("RAX_IDENTITY_URL");
+    ended(command.output().unwrap()).expect(7).says("127.0.0.1:1");
+}
+
+/// It was reported without the file's name, and with the password that was in it.
+#[test]
+fn the_wrong_identity_url_of_a_profile_was_reported_without_its_file() {
+    let world = CloudWorld::new();
+    let url = format!("https://jsmith:{PASSWORD}@identity.example/v2.0");
+    let text = format!("[other]\nusername = 'jsmith'\napi_key = '{KEY}'\nidentity_url = '{url}'\n");
+    let path = world.write_credentials(&text, 0o600);
+    let said = world.run("cloud login --profile other");
+    said.expect(2).says(&format!("the credentials file {} has an identity_url", path.display()));
+    assert!(!said.stderr.contains(PASSWORD), "{}", said.stderr);
+}
+
+#[test]
 fn a_token_is_cached_until_it_is_revoked() {
     let world = CloudWorld::new();
     let first = token(&world);
