@@ -140,7 +140,7 @@ impl Account {
         match response.status_code {
             // It had ended already.
             200..=299 | 401 | 404 => Ok(true),
-            _ => Err(fault::error(&url, &response)),
+            _ => Err(fault::fault_of(&response)),
         }
     }
 
@@ -217,7 +217,7 @@ impl Account {
         let response = self.request(&request, on_fault)?;
         match response.status_code {
             200 | 203 => Ok(response),
-            _ => Err(fault::cloud_error(url, &response)),
+            _ => Err(fault::cloud_error(&response)),
         }
     }
 
@@ -240,7 +240,7 @@ impl Account {
     }
 
     fn granted(&self, response: &CloudResponse) -> Result<CachedAccess> {
-        let url = self.tokens_url();
+        let url = response.url();
         match response.status_code {
             200 | 203 => {}
             401 => {
@@ -248,7 +248,7 @@ impl Account {
                     .map_or(String::new(), |message| format!(": {message}"));
                 return Err(Error::usage(format!("{url} does not accept the credentials{reason}")));
             }
-            _ => return Err(fault::error(&url, response)),
+            _ => return Err(fault::fault_of(response)),
         }
         let access = identity::access(&response.body).map_err(|err| {
             Error::new(Kind::NotUnderstood, format!("the response from {url} {err}"))

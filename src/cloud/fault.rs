@@ -23,8 +23,6 @@ pub enum CloudError {
         /// The sentence.
         err: Error,
     },
-    /// There is no such thing (any more).
-    NotFound(Error),
     /// Anything else.
     Failed(Error),
 }
@@ -38,8 +36,7 @@ impl From<Error> for CloudError {
 impl From<CloudError> for Error {
     fn from(err: CloudError) -> Error {
         match err {
-            CloudError::Limited { err, .. } | CloudError::NotFound(err) => err,
-            CloudError::Failed(err) => err,
+            CloudError::Limited { err, .. } | CloudError::Failed(err) => err,
         }
     }
 }
@@ -47,11 +44,10 @@ impl From<CloudError> for Error {
 /// How long a 413 or 429 without `Retry-After` is waited for.
 pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The error of a service that a response is.
-pub fn cloud_error(what: &str, response: &CloudResponse) -> CloudError {
-    let err = error(what, response);
+/// The error that a response is, and how long to wait if it is one of the rate limit.
+pub fn cloud_error(response: &CloudResponse) -> CloudError {
+    let err = fault_of(response);
     match response.status_code {
-        404 => CloudError::NotFound(err),
         413 | 429 => {
             let pause = response.retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
             CloudError::Limited { pause, err }
@@ -60,8 +56,8 @@ pub fn cloud_error(what: &str, response: &CloudResponse) -> CloudError {
     }
 }
 
-/// The error that a response is. `what` was asked for: a URL, or what it stands for.
-pub fn error(what: &str, response: &CloudResponse) -> Error {
+/// The error that a response is.
+pub fn fault_of(response: &CloudResponse) -> Error {
     let kind = match response.status_code {
         401 | 403 => Kind::Usage,
         404 => Kind::NotYet,
@@ -70,12 +66,8 @@ pub fn error(what: &str, response: &CloudResponse) -> Error {
         _ => Kind::NotUnderstood,
     };
     let reason = message(&response.body).map_or(String::new(), |message| format!(": {message}"));
-    Error::new(kind, format!("HTTP {} from {what}{reason}", response.status_code))
-}
-
-/// The error that a response of a service is.
-pub fn fault_of(response: &CloudResponse) -> Error {
-    error(response.url(), response)
+    let message = format!("HTTP {} from {}{reason}", response.status_code, response.url());
+    Error::new(kind, message)
 }
 
 /// Whether a fault is of the kind that stands for the rate limit.
