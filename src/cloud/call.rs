@@ -13,7 +13,7 @@ use super::response::CloudResponse;
 use super::service::service_url;
 use super::upload::Upload;
 use super::url::{check_url, join, with_parameters};
-use crate::config::{BodySource, BodyTarget, CloudApiSettings, PageRange};
+use crate::config::{BodySource, BodyTarget, CloudApiSettings, PageRange, takes_body};
 use crate::error::{Error, Kind, Result, plain};
 use crate::model::DataSource;
 
@@ -103,10 +103,9 @@ impl<'a> Call<'a> {
 
     fn send(&self, url: &str) -> Result<CloudResponse> {
         let settings = self.settings;
-        let takes_body = [Method::POST, Method::PUT, Method::PATCH].contains(&settings.method);
         let body = match &self.body {
             // Without a length of zero, some services refuse the request.
-            CallBody::None if takes_body => RequestBody::Empty,
+            CallBody::None if takes_body(&settings.method) => RequestBody::Empty,
             CallBody::None => RequestBody::None,
             CallBody::Data(bytes) => RequestBody::Bytes(bytes, "application/json"),
             CallBody::Upload(upload) => RequestBody::File(upload),

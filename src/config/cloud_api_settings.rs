@@ -88,8 +88,7 @@ impl CloudApiSettings {
             BodySource::Data(_) => Method::POST,
             BodySource::Upload(_) => Method::PUT,
         });
-        let takes_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
-        if body != BodySource::None && !takes_body {
+        if body != BodySource::None && !takes_body(&method) {
             return Err(Error::usage(format!("{method} takes neither --data nor --upload")));
         }
         let pages = if sources.has(&options::PAGINATE) { PageRange::All } else { PageRange::First };
@@ -128,6 +127,11 @@ impl CloudApiSettings {
     pub fn is_transfer(&self) -> bool {
         matches!(self.body, BodySource::Upload(_)) || self.target != BodyTarget::Answer
     }
+}
+
+/// Whether requests with this method have a body.
+pub fn takes_body(method: &Method) -> bool {
+    [Method::POST, Method::PUT, Method::PATCH].contains(method)
 }
 
 fn body(sources: &Sources) -> Result<BodySource> {

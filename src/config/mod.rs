@@ -19,7 +19,7 @@ mod settings;
 mod sources;
 
 #[cfg(feature = "cloud")]
-pub use cloud_api_settings::{BodySource, BodyTarget, CloudApiSettings, PageRange};
+pub use cloud_api_settings::{BodySource, BodyTarget, CloudApiSettings, PageRange, takes_body};
 #[cfg(feature = "cloud")]
 pub use cloud_server_settings::{
     CloudWaitSettings, InventoryRequest, NamedServersSettings, ServerSelection, ServersFormat,
