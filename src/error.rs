@@ -16,7 +16,7 @@ pub enum Kind {
     /// There is no result yet: a 404, no gateway, or a region that may still become known.
     NotYet,
     /// Rate limited, and waiting would pass the deadline.
-    LimitUsedUp,
+    RateLimited,
     /// The API cannot be reached: name, connection, TLS, timeout, 5xx.
     Unreachable,
     /// The API's response cannot be understood.
@@ -59,7 +59,7 @@ impl Error {
         match self.kind {
             Kind::Usage => Exit::Usage,
             Kind::NotYet => Exit::NotYet,
-            Kind::LimitUsedUp => Exit::LimitUsedUp,
+            Kind::RateLimited => Exit::RateLimited,
             Kind::Unreachable => Exit::Unreachable,
             Kind::NotUnderstood => Exit::NotUnderstood,
             Kind::Refused => Exit::Refused,

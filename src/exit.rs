@@ -22,7 +22,7 @@ pub enum Exit {
     /// There is nothing to wait for.
     NothingToWaitFor = 5,
     /// Rate limited, and waiting would pass the deadline.
-    LimitUsedUp = 6,
+    RateLimited = 6,
     /// The API cannot be reached.
     Unreachable = 7,
     /// The API's response cannot be understood.

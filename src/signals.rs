@@ -110,28 +110,54 @@ fn tidy_ups() -> MutexGuard<'static, Vec<fn()>> {
 /// # Errors
 /// The handlers cannot be installed, or their thread cannot be started.
 pub fn on_signal(tidy_up: fn()) -> Result<()> {
-    tidy_ups().push(tidy_up);
-    if tidy_ups().len() > 1 {
+    let is_first = {
+        let mut tidy_ups = tidy_ups();
+        tidy_ups.push(tidy_up);
+        tidy_ups.len() == 1
+    };
+    if !is_first {
         return Ok(());
     }
     // One thread runs them all: the end of another one would end the program in the middle.
-    spawn_handler(|signal| {
+    let spawned = spawn_handler(|signal| {
         tidy_ups().iter().for_each(|tidy_up| tidy_up());
         die_by(signal);
-    })
+    });
+    if spawned.is_err() {
+        tidy_ups().clear();
+    }
+    spawned
 }
 
-/// Calls `handle` for each ending signal, on a thread of its own.
+/// Calls `handle` for each ending signal, on a thread of its own. Without the thread, the signals
+/// go on ending the program.
 fn spawn_handler(handle: impl Fn(i32) + Send + 'static) -> Result<()> {
     let mut signals = Signals::new(not_ignored()).map_err(|err| cannot_handle(&err))?;
     // Process 1 would exit from the handler that it has from the start.
-    ends_at_once().store(false, Ordering::SeqCst);
-    thread::Builder::new()
+    let ended_at_once = ends_at_once().swap(false, Ordering::SeqCst);
+    let spawned = thread::Builder::new()
         .name("signals".to_owned())
         .stack_size(64 * 1024)
-        .spawn(move || signals.forever().for_each(handle))
-        .map_err(|err| cannot_handle(&err))?;
+        .spawn(move || signals.forever().for_each(handle));
+    if let Err(err) = spawned {
+        // The kernel's default action is not restored by itself.
+        if ended_at_once {
+            end_at_once();
+        }
+        return Err(cannot_handle(&err));
+    }
     Ok(())
+}
+
+/// Lets the ending signals end the program immediately.
+fn end_at_once() {
+    ends_at_once().store(true, Ordering::SeqCst);
+    // Process 1 has its handlers from the start.
+    if process::id() != 1 {
+        for signal in not_ignored() {
+            let _ = flag::register_conditional_default(signal, ends_at_once().clone());
+        }
+    }
 }
 
 fn cannot_handle(err: &std::io::Error) -> Error {
@@ -190,13 +216,7 @@ impl DeferredSignals {
     /// Ends the program by the signal that was received, if any. Later signals end it immediately.
     pub fn restore(self) {
         self.end_if_pending();
-        ends_at_once().store(true, Ordering::SeqCst);
-        // Process 1 has its handlers from the start.
-        if process::id() != 1 {
-            for signal in not_ignored() {
-                let _ = flag::register_conditional_default(signal, ends_at_once().clone());
-            }
-        }
+        end_at_once();
         // It may have been received in between.
         self.end_if_pending();
     }

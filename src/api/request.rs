@@ -56,10 +56,7 @@ impl NotFound {
     fn error(&self, meaning: &str) -> Error {
         let url = &self.url;
         // The path of every operation begins with /v1.
-        let hint = match url.contains("/v1/v1/") {
-            true => "; give --endpoint without /v1",
-            false => "",
-        };
+        let hint = if url.contains("/v1/v1/") { "; give --endpoint without /v1" } else { "" };
         Error::new(Kind::NotYet, format!("{meaning}: HTTP 404 from {url}{hint}"))
     }
 }

@@ -141,10 +141,7 @@ pub(crate) fn parse_bundle(pem: &[u8]) -> Result<RootCertStore, String> {
     roots.add_parsable_certificates(
         CertificateDer::pem_slice_iter(pem).filter_map(|parsed| parsed.ok()),
     );
-    match roots.is_empty() {
-        true => Err("holds no certificate".to_owned()),
-        false => Ok(roots),
-    }
+    if roots.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(roots) }
 }
 
 /// Verifies certificates with the built-in roots and, if these do not know the issuer, with the

@@ -217,9 +217,10 @@ impl Connector for ApiConnector {
         let (stream, address) = self.connect_to_api(addresses, deadline)?;
         // Otherwise a request of two segments could wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        let tls = match details.needs_tls() {
-            true => Some(Box::new(self.handshake(host, &stream, deadline)?)),
-            false => None,
+        let tls = if details.needs_tls() {
+            Some(Box::new(self.handshake(host, &stream, deadline)?))
+        } else {
+            None
         };
         let buffers = LazyBuffers::new(INPUT, OUTPUT);
         let wire = self.wire.clone();

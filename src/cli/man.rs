@@ -83,19 +83,13 @@ fn applies_to(option: &OptionSpec) -> String {
         .filter(|spec| option.belongs_to(spec.command))
         .map(|spec| spec.name)
         .collect();
-    match names.is_empty() {
-        true => String::new(),
-        false => format!(" (For {}.)", enumerate(&names)),
-    }
+    if names.is_empty() { String::new() } else { format!(" (For {}.)", enumerate(&names)) }
 }
 
 /// Escapes text for roff: a control character at the beginning, backslashes and hyphens.
 fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
-    match text.starts_with(['.', '\'']) {
-        true => format!("\\&{text}"),
-        false => text,
-    }
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }
 
 #[cfg(test)]

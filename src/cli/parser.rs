@@ -241,10 +241,8 @@ fn check_applies(spec: &CommandSpec, option: &OptionSpec) -> Result<()> {
         .filter(|other| is_cloud(other) == is_cloud(spec))
         .map(|spec| spec.name)
         .collect();
-    let names = match same_side.is_empty() {
-        true => commands().map(|spec| spec.name).collect(),
-        false => same_side,
-    };
+    let names =
+        if same_side.is_empty() { commands().map(|spec| spec.name).collect() } else { same_side };
     Err(Error::usage(format!(
         "{} does not take --{}; it is an option of {}",
         spec.name,

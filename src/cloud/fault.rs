@@ -61,7 +61,7 @@ pub fn fault_of(response: &CloudResponse) -> Error {
     let kind = match response.status_code {
         401 | 403 => Kind::Usage,
         404 => Kind::NotYet,
-        413 | 429 => Kind::LimitUsedUp,
+        413 | 429 => Kind::RateLimited,
         500..=599 => Kind::Unreachable,
         _ => Kind::NotUnderstood,
     };

@@ -81,7 +81,7 @@ pub fn find(
 ) -> Result<Option<AccountServers>> {
     loop {
         let err = match select(account, selection) {
-            Err(err) if matches!(err.kind, Kind::Unreachable | Kind::LimitUsedUp) => err,
+            Err(err) if matches!(err.kind, Kind::Unreachable | Kind::RateLimited) => err,
             found => return found.map(Some),
         };
         let next = BootInstant::now() + policy.interval;

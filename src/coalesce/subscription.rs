@@ -163,10 +163,13 @@ impl<R: RequestSender> Subscription<R> {
             let response = match self.role(give_up) {
                 Role::Follower(_) => self.ask_leader(due, now, give_up),
                 Role::Leader(_) | Role::Solo if !is_topic => Some(self.ask_beside_topic(due)),
-                Role::Leader(_) | Role::Solo => match self.follows_newer_leader(deadline) {
-                    true => None,
-                    false => Some(self.send(deadline)),
-                },
+                Role::Leader(_) | Role::Solo => {
+                    if self.follows_newer_leader(deadline) {
+                        None
+                    } else {
+                        Some(self.send(deadline))
+                    }
+                }
             };
             if let Some(response) = response {
                 return self.observe(response);
@@ -323,9 +326,10 @@ impl<R: RequestSender> Subscription<R> {
             return now + DETAILS_TIMEOUT;
         }
         let interval = self.demand.interval.unwrap_or_default();
-        let first = match self.demand.is_new {
-            true => MIN_INTERVAL.mul_f64(1.0 + MAX_JITTER),
-            false => Duration::ZERO,
+        let first = if self.demand.is_new {
+            MIN_INTERVAL.mul_f64(1.0 + MAX_JITTER)
+        } else {
+            Duration::ZERO
         };
         let lateness = GRACE.max(interval.mul_f64(2.0 * MAX_JITTER));
         now.max(self.not_before) + self.sender.request_timeout() + first + lateness

@@ -13,14 +13,8 @@ use crate::session::{DETECT_TIMEOUT, RegionLookup};
 /// Runs the hooks of `directory`.
 pub fn run(sources: &Sources, directory: Option<&str>) -> Result<Exit> {
     let settings = HooksSettings::resolve(sources)?;
-    let mode = match settings.dry_run {
-        true => RunMode::DryRun,
-        false => RunMode::Run,
-    };
-    let repeat = match settings.again {
-        true => Repeat::Always,
-        false => Repeat::OncePerDeployment,
-    };
+    let mode = if settings.dry_run { RunMode::DryRun } else { RunMode::Run };
+    let repeat = if settings.again { Repeat::Always } else { Repeat::OncePerDeployment };
     let lookup = RegionLookup::new(settings.region, OnBrokenXenstore::GiveUp);
     let region = match lookup.detect(BootInstant::now() + DETECT_TIMEOUT) {
         Detected::Known(region, _) => Some(region),

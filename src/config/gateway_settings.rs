@@ -125,12 +125,13 @@ impl SetSettings {
     /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<SetSettings> {
         let one_shot = OneShotSettings::resolve(sources)?;
-        let wait = match sources.has(&options::WAIT) {
-            false => None,
-            true => Some(SetWait {
+        let wait = if sources.has(&options::WAIT) {
+            Some(SetWait {
                 interval: sources.value(&options::INTERVAL)?.value,
                 end: wait_timeout(sources)?.value.map(|timeout| one_shot.api.started + timeout),
-            }),
+            })
+        } else {
+            None
         };
         Ok(SetSettings {
             one_shot,

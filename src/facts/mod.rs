@@ -63,15 +63,21 @@ pub fn collect(settings: FactsSettings) -> Tree {
         Ok((text(env!("CARGO_PKG_VERSION")), "rackconnect".to_owned())),
         region,
         version(&server),
-        status.or_else(|err| match uses_xenstore {
-            true => store.word(metadata::STATUS).map_err(|second| both(&err, &second)),
-            false => Err(err),
+        status.or_else(|err| {
+            if uses_xenstore {
+                store.word(metadata::STATUS).map_err(|second| both(&err, &second))
+            } else {
+                Err(err)
+            }
         }),
         store.word(metadata::UNPROCESSABLE_REASON),
         store.word(metadata::MANAGED),
-        features.or_else(|err| match uses_xenstore {
-            true => store.features().map_err(|second| both(&err, &second)),
-            false => Err(err),
+        features.or_else(|err| {
+            if uses_xenstore {
+                store.features().map_err(|second| both(&err, &second))
+            } else {
+                Err(err)
+            }
         }),
         gateway,
         store.servicenet(),

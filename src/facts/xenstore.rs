@@ -75,9 +75,10 @@ impl XenstoreFacts {
                 features.push(NamedStatus { name: name.to_owned(), status });
             }
         }
-        match features.is_empty() {
-            true => Err("xenstore has no features".to_owned()),
-            false => Ok((statuses(features), XENSTORE.to_owned())),
+        if features.is_empty() {
+            Err("xenstore has no features".to_owned())
+        } else {
+            Ok((statuses(features), XENSTORE.to_owned()))
         }
     }
 

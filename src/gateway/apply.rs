@@ -159,9 +159,10 @@ impl<'a> Transaction<'a> {
             return Err(ChangeError::GuardGone);
         }
         let is_own = self.journal.pending().is_some_and(|found| found.id == self.record.id);
-        match is_own && BootInstant::now() <= self.latest_removal {
-            true => Ok(()),
-            false => Err(ChangeError::TooSlow),
+        if is_own && BootInstant::now() <= self.latest_removal {
+            Ok(())
+        } else {
+            Err(ChangeError::TooSlow)
         }
     }
 
@@ -211,9 +212,10 @@ impl<'a> Transaction<'a> {
 
     fn confirm(&mut self, listener: ConfirmListener, timeout: Duration) -> Result<(), ChangeError> {
         fail_point::reach("awaiting confirmation");
-        let hint = match listener.has_terminal() {
-            true => "press Enter here, or run \"rackconnect gateway confirm\" in any session",
-            false => "run \"rackconnect gateway confirm\" in any session",
+        let hint = if listener.has_terminal() {
+            "press Enter here, or run \"rackconnect gateway confirm\" in any session"
+        } else {
+            "run \"rackconnect gateway confirm\" in any session"
         };
         log::info!(
             "the new gateway works; everything is put back in {} unless it is confirmed: {hint}",
@@ -235,9 +237,10 @@ impl<'a> Transaction<'a> {
     /// Checks that the verified gateway is still in use when the change is confirmed.
     fn check_used(&mut self) -> Result<(), ChangeError> {
         let PlannedChange { gateway, link, .. } = *self.change;
-        match kernel::is_used(self.netlink, gateway, Some(link.index))? {
-            true => Ok(()),
-            false => Err(ChangeError::ReplacedBeforeConfirmation),
+        if kernel::is_used(self.netlink, gateway, Some(link.index))? {
+            Ok(())
+        } else {
+            Err(ChangeError::ReplacedBeforeConfirmation)
         }
     }
 

@@ -70,9 +70,10 @@ fn networkd_or_netplan(root: &Path, link: &Link) -> Option<(NetworkManager, Stri
     if value(&state, "ADMIN_STATE") == Some("unmanaged") {
         return None;
     }
-    let manager = match file.contains(NETPLAN_MARK) {
-        true => NetworkManager::Netplan,
-        false => NetworkManager::Networkd,
+    let manager = if file.contains(NETPLAN_MARK) {
+        NetworkManager::Netplan
+    } else {
+        NetworkManager::Networkd
     };
     Some((manager, file.to_owned()))
 }

@@ -89,9 +89,10 @@ impl Guard {
                 format!("cannot start the process that would undo the change: {err}"),
             )
         };
-        let program = match Path::new(SELF_EXE).exists() {
-            true => PathBuf::from(SELF_EXE),
-            false => env::current_exe().map_err(|err| error(plain(&err)))?,
+        let program = if Path::new(SELF_EXE).exists() {
+            PathBuf::from(SELF_EXE)
+        } else {
+            env::current_exe().map_err(|err| error(plain(&err)))?
         };
         let mut command = Command::new(program);
         command

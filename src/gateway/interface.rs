@@ -125,9 +125,10 @@ fn named_interface<'a>(
     if !link.is_up() {
         return Err(InterfaceError::Down(name.to_owned()));
     }
-    match is_on_link(network, link, gateway) {
-        true => Ok(link),
-        false => Err(InterfaceError::NotOnNamedLink { gateway, interface: name.to_owned() }),
+    if is_on_link(network, link, gateway) {
+        Ok(link)
+    } else {
+        Err(InterfaceError::NotOnNamedLink { gateway, interface: name.to_owned() })
     }
 }
 

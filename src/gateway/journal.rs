@@ -253,9 +253,10 @@ impl Journal {
 /// Opens a regular file without following a symbolic link or blocking on anything else.
 fn open_regular(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let file = options.clone().custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file")),
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"))
     }
 }
 

@@ -284,12 +284,13 @@ impl<'a> Keep<'a> {
         self.netlink
             .add(&route, Position::Only)
             .map_err(|err| kernel::error("the route cannot be added", err))?;
-        match kernel::is_used(&mut self.netlink, gateway.into(), Some(request.link.index))? {
-            true => Ok(true),
-            false => Err(Error::new(
+        if kernel::is_used(&mut self.netlink, gateway.into(), Some(request.link.index))? {
+            Ok(true)
+        } else {
+            Err(Error::new(
                 Kind::Other,
                 "the kernel does not send packets for the internet through it",
-            )),
+            ))
         }
     }
 

@@ -342,10 +342,7 @@ mod tests {
                         if let Some(tried) = tried {
                             prop_assert!(now.since(tried) >= FIRST_RESTORE_BACKOFF.mul_f64(0.89));
                         }
-                        match good {
-                            true => keeper.restored(now),
-                            false => keeper.restore_failed(now, random_unit),
-                        }
+                        if good { keeper.restored(now) } else { keeper.restore_failed(now, random_unit) }
                         tried = (!good).then_some(now);
                     }
                     KeeperStep::Listen(None) => prop_assert_eq!(state, RouteState::Verified),

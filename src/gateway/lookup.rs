@@ -189,7 +189,7 @@ impl<'a> GatewayLookup<'a> {
 
 /// Whether waiting can help.
 pub(crate) fn may_pass(err: &Error) -> bool {
-    matches!(err.kind, Kind::NotYet | Kind::LimitUsedUp | Kind::Unreachable | Kind::NotUnderstood)
+    matches!(err.kind, Kind::NotYet | Kind::RateLimited | Kind::Unreachable | Kind::NotUnderstood)
 }
 
 /// Waits between the attempts of `--wait`.

@@ -146,9 +146,10 @@ pub(crate) fn plan(
     changes.extend(removals(equals(), &wanted));
     let plan = Plan { changes, wanted, before: defaults.to_vec() };
     let done = after(&plan.changes, defaults)?;
-    match after(&undo(&plan, &done), &done)? == *defaults {
-        true => Ok(plan),
-        false => Err(PlanError::NotReversible),
+    if after(&undo(&plan, &done), &done)? == *defaults {
+        Ok(plan)
+    } else {
+        Err(PlanError::NotReversible)
     }
 }
 
@@ -230,9 +231,10 @@ pub(crate) fn undo(plan: &Plan, present: &[Route]) -> Vec<RouteChange> {
             && !changes.iter().any(|change| is_add_of(change, route))
     };
     let has_wanted = present.contains(wanted);
-    let first_foreign = match has_wanted {
-        true => None,
-        false => present.iter().filter(is_foreign).map(|route| route.metric).min(),
+    let first_foreign = if has_wanted {
+        None
+    } else {
+        present.iter().filter(is_foreign).map(|route| route.metric).min()
     };
     let returns = |old: &Route| {
         first_foreign.is_none_or(|metric| metric > old.metric) && !present.contains(old)

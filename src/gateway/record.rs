@@ -86,9 +86,10 @@ impl ChangeRecord {
         let mut record = ChangeRecord { state: ChangeState::Kept, earlier: None, ..self.clone() };
         let Some(earlier) = &self.earlier else { return record };
         let could_not_be_undone = earlier.is_pending();
-        let continues = match could_not_be_undone {
-            true => self.plan.before.iter().all(|route| *route == earlier.plan.wanted),
-            false => self.plan.before.is_empty() && self.gateway == earlier.gateway,
+        let continues = if could_not_be_undone {
+            self.plan.before.iter().all(|route| *route == earlier.plan.wanted)
+        } else {
+            self.plan.before.is_empty() && self.gateway == earlier.gateway
         };
         if continues {
             let is_removal = |change: &&RouteChange| matches!(change, RouteChange::Remove(_));

@@ -153,10 +153,7 @@ pub(crate) fn plan_change(
     let defaults = kernel::defaults4(netlink)?;
     let plan = plan::plan(&defaults, request.gateway, request.link.index, keep_old)
         .map_err(|err| ResolveError::Plan(err.describe(&request.names)))?;
-    match plan.changes.is_empty() {
-        true => Err(ResolveError::Bypassed(request.gateway)),
-        false => Ok(plan),
-    }
+    if plan.changes.is_empty() { Err(ResolveError::Bypassed(request.gateway)) } else { Ok(plan) }
 }
 
 /// What xenstore and the kernel know about ServiceNet.

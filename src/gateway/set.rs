@@ -99,10 +99,13 @@ fn find_action(
     loop {
         let gateway = match (lookup.gateway(), &mut retry) {
             (Ok(gateway), _) => gateway,
-            (Err(err), Some(retry)) if lookup::may_pass(&err) => match retry.wait(&err.message) {
-                true => continue,
-                false => return Ok(None),
-            },
+            (Err(err), Some(retry)) if lookup::may_pass(&err) => {
+                if retry.wait(&err.message) {
+                    continue;
+                } else {
+                    return Ok(None);
+                }
+            }
             (Err(err), _) => return Err(err),
         };
         let interface = options.interface.as_deref();

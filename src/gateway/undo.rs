@@ -166,10 +166,7 @@ fn commands(record: &ChangeRecord) -> Vec<String> {
         RouteChange::Add(_) | RouteChange::Append(_) => None,
     };
     let commands: Vec<_> = record.plan.changes.iter().filter_map(prepend).collect();
-    match commands.is_empty() {
-        true => vec!["\"ip route del default\"".to_owned()],
-        false => commands,
-    }
+    if commands.is_empty() { vec!["\"ip route del default\"".to_owned()] } else { commands }
 }
 
 /// The record of the change that was `guarded`, if that change is still pending and no other one

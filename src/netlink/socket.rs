@@ -100,9 +100,10 @@ impl Socket {
         if received.address.is_none_or(|sender| sender.pid() != 0) {
             return Ok(Received::Ignored);
         }
-        match received.flags.contains(MsgFlags::MSG_TRUNC) {
-            true => Err(NetlinkError::Truncated),
-            false => Ok(Received::Kernel(received.bytes)),
+        if received.flags.contains(MsgFlags::MSG_TRUNC) {
+            Err(NetlinkError::Truncated)
+        } else {
+            Ok(Received::Kernel(received.bytes))
         }
     }
 }

@@ -65,10 +65,7 @@ pub fn decode(
     for (until, bytes) in window.busy_until.iter_mut().zip(content[40..].chunks_exact(8)) {
         *until = time(bytes);
     }
-    match window.is_possible(now) {
-        true => Ok(Some(window)),
-        false => Err("impossible times"),
-    }
+    if window.is_possible(now) { Ok(Some(window)) } else { Err("impossible times") }
 }
 
 /// Sets the checksum of a record.

@@ -110,11 +110,10 @@ impl RateLimiter {
         deadline: BootInstant,
         reserved: usize,
     ) -> Result<LimiterPermit, RateLimited> {
-        let shared = match std::mem::take(&mut self.is_local) {
-            true => None,
-            false => {
-                self.shared_or_local(deadline, |window, now| window.take(now, deadline, reserved))?
-            }
+        let shared = if std::mem::take(&mut self.is_local) {
+            None
+        } else {
+            self.shared_or_local(deadline, |window, now| window.take(now, deadline, reserved))?
         };
         let now = BootInstant::now();
         let permit = match shared {
@@ -228,12 +227,11 @@ impl RateLimiter {
     ) -> Result<R, SharedFileError> {
         let (own, has_unshared_block) = (&self.own, self.has_unshared_block);
         let result = self.file.with(deadline, |window, now| {
-            match has_unshared_block {
-                true => window.merge(own, now),
-                false => {
-                    window.add_permits(own, now);
-                    window.add_block(own, now);
-                }
+            if has_unshared_block {
+                window.merge(own, now)
+            } else {
+                window.add_permits(own, now);
+                window.add_block(own, now);
             }
             act(window, now)
         })?;

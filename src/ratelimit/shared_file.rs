@@ -181,9 +181,12 @@ impl SharedFile {
         let dir = small.as_ref().unwrap_or(&state_dir);
         let name = dir.path().join(FILE).display().to_string();
         // Permits that were recorded before the small file system was mounted still count.
-        let initial = || match is_for_all {
-            true => previous(&state_dir, boot, BootInstant::now().shifted(-offset)),
-            false => RateWindow::default(),
+        let initial = || {
+            if is_for_all {
+                previous(&state_dir, boot, BootInstant::now().shifted(-offset))
+            } else {
+                RateWindow::default()
+            }
         };
         let file = open_or_create(dir, is_for_all, boot, lock_deadline, initial).map_err(
             |err| match err {

@@ -108,9 +108,10 @@ impl RateWindow {
     /// No permit is free before the time in it. Another process may take the one that is free then.
     pub fn check(&self, now: BootInstant, reserved: usize) -> Result<(), RateLimited> {
         if self.blocked_until > now {
-            let until = match self.is_probing {
-                true => self.blocked_until.min(now + PROBE_POLL_INTERVAL),
-                false => self.blocked_until,
+            let until = if self.is_probing {
+                self.blocked_until.min(now + PROBE_POLL_INTERVAL)
+            } else {
+                self.blocked_until
             };
             let cause = LimitCause::Forbidden(self.consecutive_403s.max(1));
             return Err(RateLimited { until, cause });
@@ -130,9 +131,10 @@ impl RateWindow {
 
     /// How many permits are free.
     pub fn free_permits(&self, now: BootInstant) -> usize {
-        match self.blocked_until > now {
-            true => 0,
-            false => self.busy_until.iter().filter(|until| **until <= now).count(),
+        if self.blocked_until > now {
+            0
+        } else {
+            self.busy_until.iter().filter(|until| **until <= now).count()
         }
     }
 
@@ -176,9 +178,10 @@ impl RateWindow {
         self.blocked_until = self.blocked_until.max(now + WINDOW);
         self.is_probing = false;
         // Several requests may have been under way when the first 403 came.
-        self.consecutive_403s = match permit.is_probe {
-            true => self.consecutive_403s.saturating_add(1),
-            false => self.consecutive_403s.max(1),
+        self.consecutive_403s = if permit.is_probe {
+            self.consecutive_403s.saturating_add(1)
+        } else {
+            self.consecutive_403s.max(1)
         };
         self.consecutive_403s
     }

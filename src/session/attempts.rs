@@ -64,7 +64,7 @@ impl Attempts {
             // The leader may be silent because it waits for the rate limit.
             Failure::LeaderSilent => Err(match self.limited {
                 Some(cause) => Error::new(
-                    Kind::LimitUsedUp,
+                    Kind::RateLimited,
                     format!("{}, up to the deadline (--deadline)", rate_limit_message(cause)),
                 ),
                 None => Error::new(Kind::Unreachable, LEADER_SILENT),
@@ -85,7 +85,7 @@ impl Attempts {
                 rate_limit_message(cause),
                 human(until.since(now))
             );
-            return Err(Error::new(Kind::LimitUsedUp, message));
+            return Err(Error::new(Kind::RateLimited, message));
         }
         self.first_failed = None;
         self.limited = Some(cause);
@@ -184,6 +184,6 @@ mod tests {
         // But two attempts that fail are enough, whatever was waited for between them.
         assert!(attempts.after(&failure(Kind::Unreachable), at(61_010), at(61_020)).is_err());
         let err = attempts.after(&used_up(70_000), at(61_010), at(61_020)).unwrap_err();
-        assert_eq!(err.kind, Kind::LimitUsedUp);
+        assert_eq!(err.kind, Kind::RateLimited);
     }
 }

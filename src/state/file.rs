@@ -92,10 +92,7 @@ pub fn read(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
 /// # Errors
 /// See [`FileError`].
 pub fn read_trusted(path: &Path, max: u64, links: Links) -> Result<Vec<u8>, FileError> {
-    match effective_uid().is_root() {
-        true => read_of_root(path, max, links),
-        false => read(path, max, links),
-    }
+    if effective_uid().is_root() { read_of_root(path, max, links) } else { read(path, max, links) }
 }
 
 /// The same for a file that is used only if root wrote it, whichever user reads it.
@@ -149,10 +146,7 @@ fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
     let metadata = file.metadata().map_err(FileError::Io)?;
     // /dev/null counts as an empty file, as users expect.
     let is_null = path == Path::new("/dev/null");
-    match metadata.is_file() || is_null {
-        true => Ok((file, metadata)),
-        false => Err(FileError::NotRegular),
-    }
+    if metadata.is_file() || is_null { Ok((file, metadata)) } else { Err(FileError::NotRegular) }
 }
 
 fn contents(file: File, metadata: &Metadata, max: u64) -> Result<Vec<u8>, FileError> {
@@ -164,10 +158,7 @@ fn contents(file: File, metadata: &Metadata, max: u64) -> Result<Vec<u8>, FileEr
     let (limit, capacity) = if size == 0 { (max + 1, max.min(4_096)) } else { (size, size) };
     let mut bytes = Vec::with_capacity(usize::try_from(capacity).unwrap_or_default());
     file.take(limit).read_to_end(&mut bytes).map_err(FileError::Io)?;
-    match bytes.len() as u64 > max {
-        true => Err(FileError::TooLarge(max)),
-        false => Ok(bytes),
-    }
+    if bytes.len() as u64 > max { Err(FileError::TooLarge(max)) } else { Ok(bytes) }
 }
 
 #[cfg(test)]

@@ -5,10 +5,7 @@
 pub fn escape_control(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        match is_terminal_safe(c) {
-            true => safe.push(c),
-            false => safe.extend(c.escape_default()),
-        }
+        if is_terminal_safe(c) { safe.push(c) } else { safe.extend(c.escape_default()) }
     }
     safe
 }

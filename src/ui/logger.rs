@@ -80,9 +80,10 @@ pub fn start(verbosity: Verbosity) {
             out.write_all(erase.as_bytes())?;
         }
         let text = escape_control(&record.args().to_string());
-        match journal {
-            true => writeln!(out, "<{priority}>{text}"),
-            false => writeln!(out, "rackconnect: {prefix}{text}"),
+        if journal {
+            writeln!(out, "<{priority}>{text}")
+        } else {
+            writeln!(out, "rackconnect: {prefix}{text}")
         }
     });
     builder.target(env_logger::Target::Pipe(Box::new(stderr::Stderr)));

@@ -63,7 +63,7 @@ fn turn_echo_off(terminal: &File) -> std::io::Result<()> {
     if let Ok(mut saved) = BEFORE.lock() {
         *saved = Some((terminal.try_clone()?, before));
     }
-    // Ctrl-C must not leave a terminal without echo.
+    // Ctrl-C must not leave a terminal without echo. Without a thread for it, it does.
     let _ = signals::on_signal(restore_echo);
     Ok(tcsetattr(terminal, SetArg::TCSAFLUSH, &silent)?)
 }

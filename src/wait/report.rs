@@ -163,9 +163,12 @@ fn state(machine: &Machine) -> String {
     if machine.waits_for_managed() {
         return managed_state(machine);
     }
-    let status = machine.status().map(|status| match machine.is_believed() {
-        true => format!("{status}, as xenstore says"),
-        false => status.to_string(),
+    let status = machine.status().map(|status| {
+        if machine.is_believed() {
+            format!("{status}, as xenstore says")
+        } else {
+            status.to_string()
+        }
     });
     let known = match (machine.policy().goal, status) {
         (Goal::Deployed | Goal::Managed, status) => {
@@ -201,12 +204,11 @@ fn managed_state(machine: &Machine) -> String {
 
 /// The source of a status, if it is not the API.
 fn by_xenstore(machine: &Machine) -> &'static str {
-    match machine.is_believed() {
-        true => {
-            " (it changed to that in xenstore, and the API has not answered since: xenstore is \
-             believed)"
-        }
-        false => "",
+    if machine.is_believed() {
+        " (it changed to that in xenstore, and the API has not answered since: xenstore is \
+         believed)"
+    } else {
+        ""
     }
 }
 
@@ -227,10 +229,7 @@ fn progress(tasks: &[NamedStatus]) -> String {
 fn unsuccessful(tasks: &[NamedStatus]) -> String {
     let tasks = tasks.iter().filter(|task| !is_done(task));
     let names: Vec<String> = tasks.map(|task| format!("{} ({})", task.name, task.status)).collect();
-    match names.is_empty() {
-        true => String::new(),
-        false => format!("; not successful: {}", names.join(", ")),
-    }
+    if names.is_empty() { String::new() } else { format!("; not successful: {}", names.join(", ")) }
 }
 
 /// Whether a task's status means success. The possible words are not documented.

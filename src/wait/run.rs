@@ -88,15 +88,12 @@ impl Wait<'_> {
             if until <= now {
                 return Wakeup::Timeout;
             }
-            let next_line = match self.is_watched() {
-                true => {
-                    ui::live(&self.report.live(&self.machine, now));
-                    now + REDRAW_INTERVAL
-                }
-                false => {
-                    self.log(now);
-                    self.report.heartbeat()
-                }
+            let next_line = if self.is_watched() {
+                ui::live(&self.report.live(&self.machine, now));
+                now + REDRAW_INTERVAL
+            } else {
+                self.log(now);
+                self.report.heartbeat()
             };
             match self.source.rest(until.min(next_line)) {
                 Wakeup::Timeout => {}

@@ -41,10 +41,7 @@ impl<'a> ApiAndXenstore<'a> {
 
     /// Sleeps while the endpoint is not known.
     fn rest_without_api(&mut self, until: BootInstant) -> Wakeup {
-        match self.watcher.wait_for_change(until) {
-            true => Wakeup::LocalChange,
-            false => Wakeup::Timeout,
-        }
+        if self.watcher.wait_for_change(until) { Wakeup::LocalChange } else { Wakeup::Timeout }
     }
 }
 

@@ -118,9 +118,10 @@ fn open_device(location: &Path) -> io::Result<(File, u32)> {
     let file =
         OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(location)?;
     let metadata = file.metadata()?;
-    match metadata.file_type().is_char_device() {
-        true => Ok((file, metadata.uid())),
-        false => Err(io::Error::other("it is neither a device nor a socket")),
+    if metadata.file_type().is_char_device() {
+        Ok((file, metadata.uid()))
+    } else {
+        Err(io::Error::other("it is neither a device nor a socket"))
     }
 }
 

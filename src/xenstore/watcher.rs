@@ -141,9 +141,10 @@ impl Watcher {
 
     fn disconnect(&mut self, err: XenstoreError) {
         if self.error.as_ref() != Some(&err) {
-            match self.connection.is_some() {
-                true => log::warn!("{err}: going on without it"),
-                false => log::debug!("{err}: going on without it"),
+            if self.connection.is_some() {
+                log::warn!("{err}: going on without it")
+            } else {
+                log::debug!("{err}: going on without it")
             }
         }
         self.connection = None;

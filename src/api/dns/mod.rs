@@ -103,9 +103,10 @@ impl Lookup {
     ) -> Result<Vec<SocketAddr>, LookupError> {
         let mut last_good = self.last_good.lock().expect("no panic under this lock");
         let now = BootInstant::now();
-        let deadline = match last_good.is_empty() {
-            true => deadline,
-            false => now + refresh_timeout.min(deadline.since(now) / 3),
+        let deadline = if last_good.is_empty() {
+            deadline
+        } else {
+            now + refresh_timeout.min(deadline.since(now) / 3)
         };
         match sources.look_up(host, deadline) {
             Ok(addresses) => {

@@ -3,6 +3,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -65,8 +66,9 @@ fn ask_all(queries: &mut [Query<'_>], timeout: Duration, deadline: BootInstant) 
             queries.iter_mut().for_each(Query::send);
             next_sending = now + timeout.max(Duration::from_secs(1));
         }
-        if stub::proceed(queries, deadline.min(next_sending)).is_err() {
-            break;
+        if let Err(err) = stub::proceed(queries, deadline.min(next_sending)) {
+            let open = queries.iter_mut().filter(|query| query.is_open());
+            open.for_each(|query| query.fail(io::Error::from(err)));
         }
     }
     let waited = BootInstant::now().since(start);

@@ -137,12 +137,11 @@ fn not_understood(expected: &str, body: &[u8], reason: &str) -> Error {
     let because = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
     let start: String = String::from_utf8_lossy(body).chars().take(EXCERPT_CHARS).collect();
     let more = if start.len() < body.len() { "…" } else { "" };
-    let message = match body.is_empty() {
-        true => format!("the API's response is not {expected}: it is empty"),
+    let message = if body.is_empty() {
+        format!("the API's response is not {expected}: it is empty")
+    } else {
         // Debug formatting escapes every control character.
-        false => {
-            format!("the API's response is not {expected}{because}: it starts with {start:?}{more}")
-        }
+        format!("the API's response is not {expected}{because}: it starts with {start:?}{more}")
     };
     Error::new(Kind::NotUnderstood, message)
 }

@@ -17,9 +17,10 @@ use crate::ui::{escape_control, output};
 pub fn run(sources: &Sources) -> Result<Exit> {
     let settings = SetSettings::resolve(sources)?;
     let one_shot = settings.one_shot;
-    let journal = match settings.dry_run {
-        true => journal_to_read(&one_shot.api.state_dir.value),
-        false => journal_to_change(&one_shot.api.state_dir.value),
+    let journal = if settings.dry_run {
+        journal_to_read(&one_shot.api.state_dir.value)
+    } else {
+        journal_to_change(&one_shot.api.state_dir.value)
     };
     let schedule = settings.wait.map_or(Schedule::Once, |wait| Schedule::Wait {
         interval: wait.interval,

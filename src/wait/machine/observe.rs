@@ -20,9 +20,10 @@ impl Machine {
         if let Some(snapshot) = snapshot {
             // An unreadable value is neither a status nor its absence, so it is not a change.
             if snapshot.is_status_known() {
-                match self.is_past_deployed() {
-                    true => self.local.status = Some(snapshot.status.clone()),
-                    false => self.local.observe_status(snapshot, now),
+                if self.is_past_deployed() {
+                    self.local.status = Some(snapshot.status.clone())
+                } else {
+                    self.local.observe_status(snapshot, now)
                 }
             }
             if snapshot.managed.is_some() || snapshot.managed_absent {

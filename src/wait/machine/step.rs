@@ -73,9 +73,10 @@ impl Machine {
 
     /// The time between two polls.
     pub fn interval(&self) -> Duration {
-        match self.is_told_of_changes() {
-            true => self.policy.interval.max(WATCHED_INTERVAL),
-            false => self.policy.interval,
+        if self.is_told_of_changes() {
+            self.policy.interval.max(WATCHED_INTERVAL)
+        } else {
+            self.policy.interval
         }
     }
 
