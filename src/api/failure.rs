@@ -1,5 +1,6 @@
 //! The messages of failures between a request and its response.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, SystemTime};
 
@@ -64,7 +65,7 @@ impl Context<'_> {
             TransportError::Connect(err) => {
                 unreachable(format!("cannot connect to {endpoint}: {err}"))
             }
-            TransportError::Tls(err) => unreachable(self.tls_message(err)),
+            TransportError::Tls(err) => unreachable(tls_message(endpoint, self.ca_file, err)),
             TransportError::Coding(header) => not_understood(format!(
                 "the response from {} has an encoding that was not asked for ({header})",
                 self.url
@@ -78,60 +79,63 @@ impl Context<'_> {
             )),
         }
     }
+}
 
-    fn tls_message(&self, err: &rustls::Error) -> String {
-        let endpoint = self.endpoint;
-        let certificate = match err {
-            rustls::Error::InvalidCertificate(certificate) => certificate,
-            rustls::Error::InvalidMessage(_) => {
-                return format!("{endpoint} does not speak TLS: {err}");
-            }
-            _ => return format!("no secure connection to {endpoint}: {err}"),
-        };
-        let clock = "if that is wrong, set the clock";
-        match certificate {
-            CertificateError::NotValidYetContext { not_before, .. } => format!(
-                "the certificate of {endpoint} is not valid before {}, and this server's clock \
-                 says {}: {clock}",
-                date(not_before.as_secs()),
-                now_to_the_minute(),
-            ),
-            CertificateError::ExpiredContext { not_after, .. } => format!(
-                "the certificate of {endpoint} expired on {}, and this server's clock says {}: \
-                 {clock}",
-                date(not_after.as_secs()),
-                now_to_the_minute(),
-            ),
-            CertificateError::NotValidYet | CertificateError::Expired => format!(
-                "the certificate of {endpoint} is not valid at {}, which this server's clock says: \
-                 {clock}",
-                now_to_the_minute()
-            ),
-            CertificateError::UnknownIssuer => self.unknown_issuer_message(),
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                format!("the certificate of {endpoint} is for another name than its host")
-            }
-            // rustls's text would be a dump of object identifiers.
-            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
-                "the certificate of {endpoint} is signed with an algorithm that is not accepted \
-                 (such as SHA-1)"
-            ),
-            _ => format!("no secure connection to {endpoint}: {err}"),
+/// The message of a failed handshake. `ca_file` is the given CA file and the origin of that setting.
+pub(crate) fn tls_message(
+    endpoint: &impl Display,
+    ca_file: Option<&str>,
+    err: &rustls::Error,
+) -> String {
+    let certificate = match err {
+        rustls::Error::InvalidCertificate(certificate) => certificate,
+        rustls::Error::InvalidMessage(_) => {
+            return format!("{endpoint} does not speak TLS: {err}");
         }
+        _ => return format!("no secure connection to {endpoint}: {err}"),
+    };
+    let clock = "if that is wrong, set the clock";
+    match certificate {
+        CertificateError::NotValidYetContext { not_before, .. } => format!(
+            "the certificate of {endpoint} is not valid before {}, and this machine's clock \
+             says {}: {clock}",
+            date(not_before.as_secs()),
+            now_to_the_minute(),
+        ),
+        CertificateError::ExpiredContext { not_after, .. } => format!(
+            "the certificate of {endpoint} expired on {}, and this machine's clock says {}: \
+             {clock}",
+            date(not_after.as_secs()),
+            now_to_the_minute(),
+        ),
+        CertificateError::NotValidYet | CertificateError::Expired => format!(
+            "the certificate of {endpoint} is not valid at {}, which this machine's clock says: \
+             {clock}",
+            now_to_the_minute()
+        ),
+        CertificateError::UnknownIssuer => unknown_issuer_message(endpoint, ca_file),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("the certificate of {endpoint} is for another name than its host")
+        }
+        // rustls's text would be a dump of object identifiers.
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
+            "the certificate of {endpoint} is signed with an algorithm that is not accepted \
+             (such as SHA-1)"
+        ),
+        _ => format!("no secure connection to {endpoint}: {err}"),
     }
+}
 
-    fn unknown_issuer_message(&self) -> String {
-        let endpoint = self.endpoint;
-        let hint = "if it should be trusted, give its certificate with --ca-file";
-        match self.ca_file {
-            Some(file) => format!(
-                "the issuer of the certificate of {endpoint} is not in {file}, and no other is \
-                 trusted: {hint}"
-            ),
-            None => {
-                format!("the issuer of the certificate of {endpoint} is not trusted: {hint}")
-            }
+fn unknown_issuer_message(endpoint: &impl Display, ca_file: Option<&str>) -> String {
+    let hint = "if it should be trusted, give its certificate with --ca-file";
+    match ca_file {
+        Some(file) => format!(
+            "the issuer of the certificate of {endpoint} is not in {file}, and no other is \
+             trusted: {hint}"
+        ),
+        None => {
+            format!("the issuer of the certificate of {endpoint} is not trusted: {hint}")
         }
     }
 }
@@ -175,14 +179,12 @@ mod tests {
     #[test]
     fn a_leaf_signed_with_sha1_was_shown_as_a_debug_dump() {
         let endpoint = Endpoint::parse("https://api.example").unwrap();
-        let elapsed = Duration::ZERO;
-        let context = Context { url: "", endpoint: &endpoint, ca_file: None, elapsed };
         let err = CertificateError::UnsupportedSignatureAlgorithmContext {
             signature_algorithm_id: vec![0x2a],
             supported_algorithms: Vec::new(),
         };
         assert_eq!(
-            context.tls_message(&rustls::Error::InvalidCertificate(err)),
+            tls_message(&endpoint, None, &rustls::Error::InvalidCertificate(err)),
             "the certificate of https://api.example is signed with an algorithm that is not \
              accepted (such as SHA-1)"
         );

@@ -9,7 +9,7 @@ pub mod client;
 pub(crate) mod connect;
 pub(crate) mod dns;
 pub mod endpoint;
-mod failure;
+pub(crate) mod failure;
 pub mod inspect;
 pub mod reach;
 pub mod request;

@@ -18,6 +18,7 @@ use super::response::{CloudResponse, describe};
 use super::tls_layer::TlsLayer;
 use super::upload::Upload;
 use super::url::check_url;
+use crate::api::failure::tls_message;
 use crate::api::tls::Roots;
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
@@ -79,6 +80,8 @@ impl CloudRequest<'_> {
 pub struct HttpClient {
     agent: Agent,
     request_timeout: Duration,
+    /// The given CA file and the origin of that setting.
+    ca_file: Option<String>,
 }
 
 impl HttpClient {
@@ -98,7 +101,7 @@ impl HttpClient {
                 .chain(TcpConnector::default())
                 .chain(TlsLayer { config: roots.config });
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
-        HttpClient { agent, request_timeout }
+        HttpClient { agent, request_timeout, ca_file: roots.named }
     }
 
     /// Sends a request and reads the response, or its head if the body is to be streamed.
@@ -118,7 +121,13 @@ impl HttpClient {
                 log::debug!("{code}, {length} bytes, after {elapsed:?}");
                 Ok(response)
             }
-            Err(err) => Err(describe(request.url, err, elapsed)),
+            Err(err) => Err(match tls_error(&err) {
+                Some(err) => {
+                    let message = tls_message(&request.url, self.ca_file.as_deref(), err);
+                    Error::new(Kind::Unreachable, message)
+                }
+                None => describe(request.url, err, elapsed),
+            }),
         }
     }
 
@@ -163,6 +172,12 @@ impl HttpClient {
         let is_plain = request.url.starts_with("http:");
         self.agent.run(if is_plain { config.proxy(None).build() } else { config.build() })
     }
+}
+
+/// The reason of a handshake that failed.
+fn tls_error(err: &ureq::Error) -> Option<&rustls::Error> {
+    let ureq::Error::Io(err) = err else { return None };
+    err.get_ref()?.downcast_ref()
 }
 
 /// The request without its body.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::credentials::{self, Credentials, Profile};
 use super::origin::{Origin, Setting};
+use super::settings;
 use super::sources::Sources;
 use crate::cli::options;
 use crate::clock::BootInstant;
@@ -65,7 +66,7 @@ impl CloudSettings {
             identity_url,
             credentials,
             region: region.map(|region| region.to_ascii_uppercase()),
-            ca_file: sources.given(&options::CA_FILE)?,
+            ca_file: settings::ca_file(sources)?,
             connect_timeout: sources.value(&options::CONNECT_TIMEOUT)?.value,
             request_timeout: request_timeout(sources)?,
             cache_dir: cache_dir(),

@@ -3,11 +3,11 @@
 //! Nothing here waits, or uses the network or xenstore. A region that no source gives is detected
 //! by the session that needs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::format::{OutputFormat, PlainFormat};
-use super::origin::Setting;
+use super::origin::{Origin, Setting};
 use super::sources::Sources;
 use crate::api::endpoint::Endpoint;
 use crate::cli::{options, values};
@@ -65,12 +65,32 @@ impl ApiSettings {
             started: BootInstant::now(),
             endpoint: sources.given(&options::ENDPOINT)?,
             region: RegionSettings::resolve(sources)?,
-            ca_file: sources.given(&options::CA_FILE)?,
+            ca_file: ca_file(sources)?,
             connect_timeout: sources.value(&options::CONNECT_TIMEOUT)?,
             request_timeout: sources.value(&options::REQUEST_TIMEOUT)?,
             state_dir: state_dir(sources)?,
         })
     }
+}
+
+/// The file with the only certificates that are trusted.
+///
+/// `SSL_CERT_FILE` is often set for all programs of a session, and takes precedence over the
+/// configuration file like every variable. So it is said that the file has no effect.
+pub(super) fn ca_file(sources: &Sources) -> Result<Option<Setting<PathBuf>>> {
+    let given = sources.given(&options::CA_FILE)?;
+    if let Some(Setting { value, origin: Origin::Environment("SSL_CERT_FILE") }) = &given
+        && let Some(in_file) = sources.find_in_file(&options::CA_FILE)
+        && value != Path::new(&in_file.value)
+    {
+        log::warn!(
+            "SSL_CERT_FILE ({}) takes precedence over {} = {:?}; unset it, or give --ca-file",
+            value.display(),
+            in_file.origin,
+            in_file.value
+        );
+    }
+    Ok(given)
 }
 
 /// The state directory of a command.

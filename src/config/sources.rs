@@ -149,12 +149,15 @@ impl<'a> Sources<'a> {
         if let Some(given) = self.find_in_environment(option)? {
             return Ok(Some(given));
         }
-        let Some((key, _)) = option.key else { return Ok(None) };
-        let entry = self.entries.iter().find(|entry| entry.key == key);
-        Ok(entry.map(|entry| {
-            let origin = Origin::File { path: self.file.clone(), line: entry.line, key };
-            Setting { value: entry.value.clone(), origin }
-        }))
+        Ok(self.find_in_file(option))
+    }
+
+    /// The text that the configuration file gives for an option, whatever takes precedence over it.
+    pub fn find_in_file(&self, option: &OptionSpec) -> Option<Setting<String>> {
+        let (key, _) = option.key?;
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        let origin = Origin::File { path: self.file.clone(), line: entry.line, key };
+        Some(Setting { value: entry.value.clone(), origin })
     }
 
     fn find_in_environment(&self, option: &OptionSpec) -> Result<Option<Setting<String>>> {

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
+use simulated_api::Step;
 use simulated_cloud::{Response, What};
 
 use super::{CloudWorld, KEY, PASSWORD};
@@ -360,7 +361,18 @@ fn identity_by_tls() {
     };
     let answered = run(Some(api.api.ca_file()));
     assert!(answered.stderr.contains("HTTP 4"), "{}", answered.stderr);
-    run(None).expect(7).says("UnknownIssuer");
+    run(None).expect(7).says("is not trusted: if it should be trusted, give its certificate");
+}
+
+/// It said "UnknownIssuer", and not whose certificates are trusted.
+#[test]
+fn the_file_without_the_issuer_was_not_named() {
+    let api = World::of([Step::new("DEPLOYED").fault("cert-unknown-issuer")]);
+    let world = CloudWorld::new();
+    let mut command = world.agent("cloud login");
+    command.env("RAX_IDENTITY_URL", api.api.endpoint()).env("SSL_CERT_FILE", api.api.ca_file());
+    let says = format!("is not in {} (SSL_CERT_FILE)", api.api.ca_file().display());
+    ended(command.output().unwrap()).expect(7).says(&says);
 }
 
 #[test]
