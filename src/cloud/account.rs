@@ -1,7 +1,7 @@
-//! An account: who asks, with a token that is valid.
+//! An account: credentials, with a token that is valid.
 //!
-//! A token is taken from the cache, or asked for; a new one is asked for a minute before it ends,
-//! and once after a 401. Threads share an account, and ask for one token.
+//! The token comes from the cache or from Identity. It is renewed a minute before it expires, and
+//! once after a 401. Threads share an account and its token.
 
 use std::fs::File;
 use std::io::Read;
@@ -25,25 +25,25 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Secret;
 use crate::ui::prompt::{self, Echo};
 
-/// How long before its end a token is asked for anew. Identity may give the same one again, which is
-/// then used to its end.
+/// How long before its expiry a token is renewed. Identity may return the same token again, which
+/// is then used until it expires.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// The pause before a request is sent again that got no response, or 5xx.
+/// The pause before a request is sent again after a 5xx or no response.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest passcode that is read from a descriptor.
+/// The longest passcode that is read from a file descriptor.
 const MAX_PASSCODE_BYTES: u64 = 256;
 
-/// What to do about a request that has no good response.
+/// What to do if a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFault {
-    /// The rate limit is waited for until the deadline, and anything else is tried once more.
+    /// Wait for the rate limit until the deadline, and retry once after any other failure.
     Retry,
-    /// The rate limit is waited for. Anything else is not tried again: it may have been done, though
-    /// there is no response that says so.
+    /// Wait for the rate limit. Do not retry after another failure, because the service may have
+    /// carried out the request without sending a response.
     WaitForLimit,
-    /// Nothing: the caller asks again anyway.
+    /// Nothing: the caller sends the request again anyway.
     Return,
 }
 
@@ -56,7 +56,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account that has asked nothing yet.
+    /// An account that has sent no request yet.
     ///
     /// # Errors
     /// The file of trusted certificates cannot be read.
@@ -80,10 +80,10 @@ impl Account {
         &self.settings
     }
 
-    /// A valid token and the catalog. `refused`: a token that a service does not accept any more.
+    /// A valid token and the catalog. `refused`: a token that a service no longer accepts.
     ///
     /// # Errors
-    /// Identity gives none.
+    /// Identity returns none.
     pub fn access(&self, refused: Option<&Secret>, deadline: BootInstant) -> Result<Access> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let is_good = |cached: &CachedAccess| is_valid(cached, refused);
@@ -95,7 +95,7 @@ impl Account {
             Some(found) => found,
             None => {
                 let _lock = self.cache.as_ref().and_then(|cache| cache.lock(deadline));
-                // Another process may have asked for one in the meantime.
+                // Another process may have renewed it in the meantime.
                 match cached() {
                     Some(found) => found,
                     None => self.authenticate(deadline)?,
@@ -106,10 +106,10 @@ impl Account {
         Ok(found.access)
     }
 
-    /// Authenticates, whatever is cached.
+    /// Authenticates, without using the cached token.
     ///
     /// # Errors
-    /// Identity gives no token.
+    /// Identity returns no token.
     pub fn log_in(&self) -> Result<Access> {
         let deadline = self.settings.end;
         let _lock = self.cache.as_ref().and_then(|cache| cache.lock(deadline));
@@ -138,7 +138,7 @@ impl Account {
         };
         let response = self.http.send(&request)?;
         match response.status_code {
-            // It had ended already.
+            // It had already expired.
             200..=299 | 401 | 404 => Ok(true),
             _ => Err(fault::fault_of(&response)),
         }
@@ -148,7 +148,7 @@ impl Account {
         format!("{}/tokens", self.settings.identity_url)
     }
 
-    /// Asks Identity for a token, and caches it. The lock of the cache is held.
+    /// Requests a token from Identity and caches it. The caller holds the lock of the cache.
     fn authenticate(&self, deadline: BootInstant) -> Result<CachedAccess> {
         let credentials = &self.settings.credentials;
         let (username, password) = match credentials.proof {
@@ -195,7 +195,7 @@ impl Account {
         self.send(&request, OnFault::Retry)
     }
 
-    /// Asks a service for something. After a 401 the token is renewed, once.
+    /// Sends a request to a service. After a 401 the token is renewed, once.
     ///
     /// # Errors
     /// There is no response, or one that is an error; see [`CloudError`].
@@ -221,8 +221,8 @@ impl Account {
         }
     }
 
-    /// Sends a request with a valid token. After a 401, which says that nothing was done, the token
-    /// is renewed, once.
+    /// Sends a request with a valid token. A 401 means that the request was not carried out: the
+    /// token is renewed, once, and the request is sent again.
     ///
     /// # Errors
     /// There is no token or no response.
@@ -253,7 +253,7 @@ impl Account {
         let access = identity::access(&response.body).map_err(|err| {
             Error::new(Kind::NotUnderstood, format!("the response from {url} {err}"))
         })?;
-        // By how long it is valid, so that it does not matter what this machine's clock says.
+        // The remaining time does not depend on this machine's clock.
         let now = SystemTime::now();
         let valid = access.expires.duration_since(response.date.unwrap_or(now));
         let valid = valid.unwrap_or_default();
@@ -300,9 +300,9 @@ impl Account {
         Ok(Secret::new(text.trim().to_owned()))
     }
 
-    /// Sends a request until it has a response that is one, as far as `on_fault` says.
+    /// Sends a request until it succeeds, or until `on_fault` gives up.
     fn send(&self, request: &CloudRequest, on_fault: OnFault) -> Result<CloudResponse> {
-        // A transfer may take longer, but is not begun again later.
+        // A transfer may take longer, but is not started again after the deadline.
         let deadline = request.deadline.min(self.settings.end);
         let mut retries = 0;
         loop {
@@ -329,7 +329,7 @@ impl Account {
     }
 }
 
-/// Whether the same request may succeed later. To the upload of a file, a plain 413 says that the
+/// Whether the same request may succeed later. For the upload of a file, a plain 413 means that the
 /// file is too large.
 fn is_rate_limited(request: &CloudRequest, response: &CloudResponse) -> bool {
     match response.status_code {

@@ -1,4 +1,4 @@
-//! `cloud api`: a request that the user wrote, with a valid token, page after page.
+//! `cloud api`: a request written by the user, sent with a valid token, page by page.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,16 +20,16 @@ use crate::model::DataSource;
 /// The longest body that is read into memory before it is sent.
 const MAX_DATA_BYTES: u64 = 32 << 20;
 
-/// A list without an end is given up after so many pages.
+/// The most pages of a list, which might have no end.
 const MAX_PAGES: u32 = 10_000;
 
-/// A request, and where its next page is.
+/// A request, and the position of its next page.
 pub struct Call<'a> {
     account: &'a Account,
     settings: &'a CloudApiSettings,
     body: CallBody,
     url: Option<String>,
-    /// The parameters of the page that is asked for next.
+    /// The parameters of the next page.
     page: Option<NextPage>,
     pages: u32,
 }
@@ -59,10 +59,11 @@ impl<'a> Call<'a> {
         Ok(Call { account, settings, body, url: Some(url), page: None, pages: 0 })
     }
 
-    /// Sends the request for the next page, which is the first at first. None after the last.
+    /// Sends the request for the next page; the first call, for the first page. None after the
+    /// last.
     ///
     /// # Errors
-    /// There is no response, or it is a page that does not say how to go on.
+    /// There is no response, or its next page cannot be determined.
     pub fn next(&mut self) -> Result<Option<CloudResponse>> {
         let Some(url) = self.url.take() else { return Ok(None) };
         let mut response = self.send(&url)?;
@@ -87,14 +88,14 @@ impl<'a> Call<'a> {
         }
         self.page = Some(next);
         if !response.body.is_empty() && !response.body.ends_with(b"\n") {
-            // The next page begins a line.
+            // Each page begins on a new line.
             response.body.push(b'\n');
         }
         Ok(Some(response))
     }
 
-    /// Whether a page that was asked for by a marker has nothing new: no names, or, from a service
-    /// that knows no markers, those of the page before.
+    /// Whether a page requested by a marker has nothing new: no names or, if the service ignores
+    /// markers, the names of the previous page.
     fn is_past_the_end(&self, next: &NextPage) -> bool {
         let before = self.page.as_ref();
         let is_by_marker = matches!(before, Some(NextPage::AfterMarker(_)));
@@ -104,13 +105,13 @@ impl<'a> Call<'a> {
     fn send(&self, url: &str) -> Result<CloudResponse> {
         let settings = self.settings;
         let body = match &self.body {
-            // Without a length of zero, some services refuse the request.
+            // Some services refuse a request without `Content-Length: 0`.
             CallBody::None if takes_body(&settings.method) => RequestBody::Empty,
             CallBody::None => RequestBody::None,
             CallBody::Data(bytes) => RequestBody::Bytes(bytes, "application/json"),
             CallBody::Upload(upload) => RequestBody::File(upload),
         };
-        // The next page is in the body.
+        // The position of the next page is in the body.
         let is_streamed =
             settings.target != BodyTarget::Answer && settings.pages == PageRange::First;
         let request = CloudRequest {

@@ -12,7 +12,7 @@ pub struct CatalogEndpoint {
     pub name: String,
     /// Its type.
     pub service_type: String,
-    /// The region in capitals; none if it serves all.
+    /// The region in capitals; none if the service is global.
     pub region: Option<String>,
     /// Its URL, without a slash at the end.
     pub url: String,
@@ -41,8 +41,8 @@ impl CatalogEndpoint {
 pub struct Catalog(pub Vec<CatalogEndpoint>);
 
 impl Catalog {
-    /// Reads `serviceCatalog` of Identity's response, which a token without a tenant does not have.
-    /// What has no URL is left out. None if it is not a catalog.
+    /// Reads `serviceCatalog` of Identity's response, which is missing if the token has no tenant.
+    /// Entries without a URL are skipped. None if it is not a catalog.
     pub fn from_identity(services: &Value) -> Option<Catalog> {
         let mut endpoints = Vec::new();
         let services = match services {
@@ -69,7 +69,7 @@ impl Catalog {
         self.0.iter().map(CatalogEndpoint::to_json).collect()
     }
 
-    /// Reads what [`Catalog::to_json`] wrote.
+    /// Reads the output of [`Catalog::to_json`].
     pub fn from_json(list: &Value) -> Option<Catalog> {
         list.as_array()?.iter().map(CatalogEndpoint::from_json).collect::<Option<_>>().map(Catalog)
     }

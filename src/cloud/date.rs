@@ -19,7 +19,7 @@ pub fn parse_timestamp(text: &str) -> Option<SystemTime> {
     }
 }
 
-/// A time as Cloud Servers takes it in `changes-since`.
+/// A time in the format of `changes-since`.
 pub fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -1,4 +1,4 @@
-//! Where the body of a response goes as it comes: a file, or standard output.
+//! The destination of a streamed body: a file, or standard output.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -16,22 +16,22 @@ use crate::error::{Error, Kind, Result, plain};
 use crate::state::replacement::{Durability, Replacement};
 use crate::ui;
 
-/// A new file may be used by everybody whom the umask does not exclude.
+/// The mode of a new file, before the umask.
 const NEW_FILE_MODE: Mode = Mode::from_bits_truncate(0o666);
 
 /// The file that a signal has to remove.
 static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 
-/// Whether there is somebody who reads what is written.
+/// Whether standard output still has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
-    /// As far as is known.
+    /// It has, as far as is known.
     Open,
     /// The pipe is closed: its reader has read enough.
     Gone,
 }
 
-/// A file or standard output, for one body or several.
+/// A file or standard output, for the bodies of one or more responses.
 pub struct Download {
     place: Place,
     label: String,
@@ -40,7 +40,7 @@ pub struct Download {
 enum Place {
     /// Standard output, or a file that cannot be replaced, such as `/dev/null`.
     Direct(File),
-    /// A file that is replaced at the end.
+    /// A file that is replaced when the download is complete.
     Replaced { replacement: Replacement<File>, name: String, mode: Option<u32> },
 }
 
@@ -70,7 +70,7 @@ impl Download {
     /// Writes a body.
     ///
     /// # Errors
-    /// It does not come whole, or cannot be written.
+    /// It is not received completely, or cannot be written.
     pub fn receive(&mut self, response: &mut CloudResponse) -> Result<Reader> {
         let label = format!("downloading to {}", self.label);
         let progress = TransferProgress::new(label, response.content_length());
@@ -82,10 +82,10 @@ impl Download {
         }
     }
 
-    /// Puts the file in its place.
+    /// Replaces the file.
     ///
     /// # Errors
-    /// That is not possible.
+    /// It cannot be replaced.
     pub fn finish(self) -> Result<()> {
         let Place::Replaced { replacement, name, mode } = self.place else { return Ok(()) };
         let permissions = mode.map(|mode| Permissions::from_mode(mode & 0o7777));
@@ -120,7 +120,7 @@ fn place(path: &Path) -> io::Result<Place> {
         }
         Ok(metadata) if !metadata.is_file() => {
             let file = OpenOptions::new().write(true).open(path)?;
-            // What comes may have control characters in it.
+            // The body may contain control characters.
             return match file.is_terminal() {
                 true => Err(io::Error::other("it is a terminal")),
                 false => Ok(Place::Direct(file)),
@@ -135,7 +135,7 @@ fn place(path: &Path) -> io::Result<Place> {
     let name = name.ok_or_else(|| io::Error::other("it is not the name of a file"))?.to_owned();
     let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    // The process id keeps those apart that write the same file at the same time.
+    // The process id distinguishes processes that write the same file at the same time.
     let temporary = format!(".rackconnect-{}.part", process::id());
     let dir = File::open(parent)?;
     let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +144,7 @@ fn place(path: &Path) -> io::Result<Place> {
     Ok(Place::Replaced { replacement, name, mode })
 }
 
-/// Leaves nothing behind when a signal ends the program: no part of a file, no live line.
+/// Removes the temporary file and the live line when a signal ends the program.
 pub fn tidy_up_transfer() {
     let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(path) = unfinished {

@@ -1,7 +1,7 @@
-//! The errors that the services answer with.
+//! The services' error responses.
 //!
-//! A fault in JSON has one root element, named by its kind, with `code` and `message`. Front ends
-//! answer HTML or plain text with the same status codes.
+//! In JSON a fault has one root element, named by its kind, with `code` and `message`. Front ends
+//! answer with HTML or plain text and the same status codes.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::response::CloudResponse;
 use crate::error::{Error, Kind};
 
-/// The longest text of a fault that is repeated.
+/// The longest text of a fault that a message shows.
 const MAX_MESSAGE_CHARS: usize = 200;
 
-/// Why a service gave nothing.
+/// Why a request to a service failed.
 #[derive(Clone, Debug)]
 pub enum CloudError {
-    /// The rate limit of the account: nothing is sent for that long.
+    /// The rate limit of the account: no request is sent for that long.
     Limited {
         /// For how long.
         pause: Duration,
@@ -41,10 +41,10 @@ impl From<CloudError> for Error {
     }
 }
 
-/// How long a 413 or 429 without `Retry-After` is waited for.
+/// How long to wait after a 413 or 429 without `Retry-After`.
 pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The error that a response is, and how long to wait if it is one of the rate limit.
+/// The error of a response, and how long to wait if it is the rate limit.
 pub fn cloud_error(response: &CloudResponse) -> CloudError {
     let err = fault_of(response);
     match response.status_code {
@@ -56,7 +56,7 @@ pub fn cloud_error(response: &CloudResponse) -> CloudError {
     }
 }
 
-/// The error that a response is.
+/// The error of a response.
 pub fn fault_of(response: &CloudResponse) -> Error {
     let kind = match response.status_code {
         401 | 403 => Kind::Usage,
@@ -70,7 +70,7 @@ pub fn fault_of(response: &CloudResponse) -> Error {
     Error::new(kind, message)
 }
 
-/// Whether a fault is of the kind that stands for the rate limit.
+/// Whether the kind of a fault means the rate limit.
 pub fn is_over_limit(body: &[u8]) -> bool {
     let fault: Option<Value> = serde_json::from_slice(body).ok();
     fault.is_some_and(|fault| fault["overLimit"].is_object())

@@ -1,10 +1,10 @@
 //! HTTP to Identity and to the services of its catalog: one request, one response, by one deadline.
 //!
-//! A token goes only to URLs that [`check_url`] accepts. Redirects are not followed. Bodies that are
-//! read into memory are bounded; others are streamed. Unlike on the server, the proxies of the
-//! environment are used (HTTPS_PROXY, ALL_PROXY, NO_PROXY): these services know a user by the token,
-//! not by the address. A plain http URL, which is one of this machine, is never sent through a
-//! proxy.
+//! A token is sent only to URLs that [`check_url`] accepts. Redirects are not followed. Bodies that
+//! are read into memory are bounded; others are streamed. Unlike on the server, the proxies of the
+//! environment are used (HTTPS_PROXY, ALL_PROXY, NO_PROXY), because these services identify a user
+//! by the token, not by the address. A plain http URL, which is always on this machine, is never
+//! requested through a proxy.
 
 use std::time::Duration;
 
@@ -24,28 +24,28 @@ use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 use crate::model::Secret;
 
-/// How long an upload waits for the service to want the body. Not every service says so.
+/// How long an upload waits for `100 Continue`, which not every service sends.
 const EXPECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The body of a request.
 #[derive(Clone, Copy)]
 pub enum RequestBody<'a> {
-    /// There is none.
+    /// No body.
     None,
-    /// It has no bytes, and a length that says so.
+    /// An empty body, with `Content-Length: 0`.
     Empty,
-    /// These bytes, of this type.
+    /// These bytes, with this content type.
     Bytes(&'a [u8], &'static str),
     /// A file.
     File(&'a Upload),
 }
 
-/// What happens to the body of a response.
+/// How the body of a response is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseBody {
-    /// It is read, within the time of the request.
+    /// Into memory, within the time limit of the request.
     Read,
-    /// After success it is left to the caller, who reads it as it comes.
+    /// After success, by the caller, as it is received.
     Streamed,
 }
 
@@ -58,25 +58,25 @@ pub struct CloudRequest<'a> {
     pub url: &'a str,
     /// Headers with secrets in them: the token, the session of a second factor.
     pub secrets: &'a [(&'static str, &'a Secret)],
-    /// Other headers. They take the place of the usual ones.
+    /// Other headers. They replace the default ones.
     pub headers: &'a [(HeaderName, HeaderValue)],
     /// The body.
     pub body: RequestBody<'a>,
-    /// What happens to the body of the response.
+    /// How the body of the response is read.
     pub response_body: ResponseBody,
-    /// The end of it, whatever happens; the request timeout holds besides.
+    /// When the request ends at the latest; the request timeout applies as well.
     pub deadline: BootInstant,
 }
 
 impl CloudRequest<'_> {
-    /// Whether the request takes as long as there are bytes: then the request timeout is that of
-    /// each wait for more of them.
+    /// Whether the request may take as long as data is transferred. The request timeout then limits
+    /// each wait for more data.
     pub fn is_transfer(&self) -> bool {
         matches!(self.body, RequestBody::File(_)) || self.response_body == ResponseBody::Streamed
     }
 }
 
-/// Sends requests. Connections are kept while it lives, one per host; threads share it.
+/// Sends requests. Connections are kept open, one per host; threads share them.
 pub struct HttpClient {
     agent: Agent,
     request_timeout: Duration,
@@ -104,10 +104,10 @@ impl HttpClient {
         HttpClient { agent, request_timeout, ca_file: roots.named }
     }
 
-    /// Sends a request and reads the response, or its head if the body is to be streamed.
+    /// Sends a request and reads the response, or only its head if the body is to be streamed.
     ///
     /// # Errors
-    /// No response came by the deadline.
+    /// There is no response by the deadline.
     pub fn send(&self, request: &CloudRequest) -> Result<CloudResponse> {
         check_url(request.url)
             .map_err(|err| Error::new(Kind::NotUnderstood, format!("{} {err}", request.url)))?;
@@ -192,7 +192,7 @@ fn head(request: &CloudRequest) -> Result<request::Builder, ureq::Error> {
         RequestBody::File(upload) => {
             usual.push((CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")));
             usual.push((CONTENT_LENGTH, HeaderValue::from(upload.length())));
-            // A service that refuses the request says so before gigabytes are sent.
+            // So that a service can refuse the request before gigabytes are sent.
             usual.push((EXPECT, HeaderValue::from_static("100-continue")));
         }
     }

@@ -1,4 +1,5 @@
-//! Identity v2.0: the bodies that ask for a token, and the response with the token and the catalog.
+//! Identity v2.0: the bodies of the requests for a token, and the response with the token and the
+//! catalog.
 
 use std::time::SystemTime;
 
@@ -10,12 +11,12 @@ use super::date::parse_timestamp;
 use crate::config::credentials::{Credentials, Proof, Tenant};
 use crate::model::Secret;
 
-/// What Identity gives.
+/// The result of an authentication.
 #[derive(Clone, Debug)]
 pub struct Access {
     /// The token.
     pub token: Secret,
-    /// When it ends, by Identity's clock.
+    /// When it expires, by Identity's clock.
     pub expires: SystemTime,
     /// The user's name.
     pub user: String,
@@ -25,7 +26,8 @@ pub struct Access {
     pub catalog: Catalog,
 }
 
-/// The body that authenticates. A password that was asked takes the place of a missing proof.
+/// The body of the first step. `password`: the password that was read from the terminal, if the
+/// credentials have no proof.
 pub fn authentication(
     username: &str,
     credentials: &Credentials,
@@ -61,7 +63,7 @@ pub fn second_factor(passcode: &Secret) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(body.to_string().into_bytes())
 }
 
-/// The session that the second step belongs to, from `WWW-Authenticate: OS-MF sessionId='…'`.
+/// The session of the second step, from `WWW-Authenticate: OS-MF sessionId='…'`.
 pub fn session_of(challenge: &str) -> Option<Secret> {
     let rest = challenge.trim().strip_prefix("OS-MF")?;
     let (_, rest) = rest.split_once("sessionId='")?;
@@ -77,7 +79,7 @@ pub fn access(body: &[u8]) -> Result<Access, &'static str> {
     let body: Value = serde_json::from_slice(body).map_err(|_| "is not JSON")?;
     let access = &body["access"];
     let token = access["token"]["id"].as_str().ok_or("has no token")?;
-    // It becomes a header.
+    // It is sent in a header.
     if token.is_empty() || token.bytes().any(|byte| !byte.is_ascii_graphic()) {
         return Err("has a token that is none");
     }

@@ -1,5 +1,5 @@
 //! A dynamic inventory for Ansible: groups by region and by RackConnect status, host variables from
-//! the metadata. A name that several servers have gets the id behind it.
+//! the metadata. If several servers have the same name, the id is appended to it.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::server::CloudServer;
 
-/// Everything, for `--list`.
+/// All groups and hosts, for `--list`.
 pub fn inventory(servers: &[CloudServer]) -> Value {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut variables = Map::new();
@@ -24,14 +24,14 @@ pub fn inventory(servers: &[CloudServer]) -> Value {
     Value::Object(inventory)
 }
 
-/// The variables of one host, for `--host`; an empty object for a host that is not there, as
-/// Ansible expects.
+/// The variables of one host, for `--host`; an empty object for an unknown host, as Ansible
+/// expects.
 pub fn host(servers: &[CloudServer], name: &str) -> Value {
     let found = hosts(servers).into_iter().find(|(host, _)| host == name);
     found.map_or(json!({}), |(_, server)| host_variables(server))
 }
 
-/// Each server with the name of its host.
+/// Each server with its name in the inventory.
 fn hosts(servers: &[CloudServer]) -> Vec<(String, &CloudServer)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for server in servers {

@@ -1,4 +1,4 @@
-//! Lists of servers: page after page, and all regions side by side.
+//! Lists of servers, page by page, from all regions at the same time.
 
 use std::thread;
 use std::time::SystemTime;
@@ -14,16 +14,16 @@ use super::url::encode;
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result};
 
-/// How many servers are asked for at once; the service may give fewer.
+/// The page size; the service may return fewer servers.
 const PAGE_LIMIT: usize = 1_000;
 
-/// A list without an end is given up after so many pages.
+/// The most pages of a list, which might have no end.
 const MAX_PAGES: usize = 10_000;
 
-/// Which servers of a region.
+/// A filter for the servers of a region.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListQuery<'a> {
-    /// A regular expression that the name matches, as the service understands it.
+    /// A regular expression for the name, in the service's dialect.
     pub name: Option<&'a str>,
     /// Only those that have changed since then, deleted ones included.
     pub changes_since: Option<SystemTime>,
@@ -43,20 +43,20 @@ pub struct ServerList {
 pub struct AccountServers {
     /// The servers, in the order of the regions.
     pub servers: Vec<CloudServer>,
-    /// The regions that were asked.
+    /// The regions that were listed.
     pub regions: Vec<ListedRegion>,
 }
 
 /// A region whose servers were listed.
 #[derive(Debug)]
 pub struct ListedRegion {
-    /// Cloud Servers there.
+    /// Its endpoint of Cloud Servers.
     pub endpoint: CatalogEndpoint,
     /// When the list was made, by the service's clock.
     pub date: Option<SystemTime>,
 }
 
-/// The endpoints of Cloud Servers: of the region of the settings, else of all.
+/// The endpoints of Cloud Servers: of the region of the settings, or else of all regions.
 ///
 /// # Errors
 /// There is no token, or the account has no Cloud Servers there.
@@ -77,11 +77,12 @@ fn regions(account: &Account) -> Result<Vec<CatalogEndpoint>> {
     if found.is_empty() { Err(Error::usage(none)) } else { Ok(found) }
 }
 
-/// The servers of the region of the settings, else of all regions, which are asked side by side.
+/// The servers of the region of the settings, or else of all regions, which are listed at the same
+/// time.
 ///
 /// # Errors
-/// There is no token, or the account has no Cloud Servers there; or that of the first region that
-/// cannot be listed.
+/// There is no token, or the account has no Cloud Servers there; or the error of the first region
+/// that cannot be listed.
 pub fn list_all(account: &Account, query: ListQuery) -> Result<AccountServers> {
     let endpoints = regions(account)?;
     let deadline = account.settings().end;
@@ -111,7 +112,7 @@ fn panicked() -> Error {
 /// All servers of a region.
 ///
 /// # Errors
-/// A page cannot be had, or is not understood.
+/// A page cannot be read or understood.
 pub fn list(
     account: &Account,
     endpoint: &CatalogEndpoint,
@@ -136,20 +137,20 @@ pub fn list(
     Err(not_a_list(&endpoint.url).into())
 }
 
-/// A part of the list of servers.
+/// One page of the list of servers.
 pub(crate) struct Page {
     servers: Vec<CloudServer>,
     has_next: bool,
 }
 
 impl Page {
-    /// Reads the body of a response. None if a part of it is not understood: a server must not seem
-    /// to be gone since its entry is broken.
+    /// Reads the body of a response. None if any part of it is not understood: a server must not
+    /// seem to be gone because its entry is malformed.
     pub(crate) fn parse(region: &str, body: &[u8]) -> Option<Page> {
         let body: Value = serde_json::from_slice(body).ok()?;
         let servers = body["servers"].as_array()?.iter();
-        // The next page is asked for by the last id, not by the link: front ends give links with
-        // hosts and schemes of their own, which must not get the token.
+        // The next page is requested by the last id, not by the link: the links of front ends can
+        // contain other hosts and schemes, which must not get the token.
         let mut links = body["servers_links"].as_array().into_iter().flatten();
         Some(Page {
             servers: servers
@@ -183,7 +184,7 @@ fn parameters(query: ListQuery, marker: Option<&str>) -> String {
 mod tests {
     use super::*;
 
-    /// It was left out, and the server seemed to be gone.
+    /// It was skipped, and the server seemed to be gone.
     #[test]
     fn a_server_that_is_not_understood_was_left_out_of_the_list() {
         let is_page = |body: &str| Page::parse("DFW", body.as_bytes()).is_some();

@@ -1,13 +1,13 @@
-//! The same questions from anywhere: Rackspace Cloud Identity v2.0 gives a token and the catalog
-//! of services; Cloud Servers has the automation status in each server's metadata.
+//! The `cloud` commands, which work outside a server: Rackspace Cloud Identity v2.0 returns a token
+//! and the catalog of services; Cloud Servers has the automation status in each server's metadata.
 //!
 //! `http` sends requests, `identity` and `catalog` know Identity's JSON, `token_cache` keeps the
-//! token between commands, and `account` puts them together: requests with a valid token. `list`
-//! lists the servers of all regions, `select` finds those of a command, `watch` waits for them with
-//! the machine of `wait` for each (`part`), and `progress` says how far that has got.
+//! token between commands, and `account` combines them: requests with a valid token. `list` lists
+//! the servers of all regions, `select` finds those of a command, `watch` waits for them with a
+//! state machine of `wait` for each server (`part`), and `progress` reports the progress.
 //!
-//! `call` sends a request that the user wrote to any `service`, page after `page`; bodies of any
-//! length come from a file (`upload`) and go to one (`download`).
+//! `call` sends a request written by the user to any `service`, page by page (`page`); bodies of
+//! any length are read from a file (`upload`) or written to one (`download`).
 
 mod account;
 mod call;

@@ -1,36 +1,36 @@
-//! Lists that come in pages: where the next page is.
+//! Finds the next page of a list.
 //!
-//! Services page in two ways. OpenStack's give a link: `"next": "/v2/images?marker=…"`, or `next`
-//! among `servers_links`. Of that link only the query is used, with the path and the host that were
-//! asked first: front ends give links with hosts and schemes of their own, which must not get the
-//! token. Cloud Files gives none: there the last name is the marker of the next page, and a page
-//! without names is the last.
+//! There are two kinds of pages. OpenStack's have a link: `"next": "/v2/images?marker=…"`, or
+//! `next` among `servers_links`. Only the query of that link is used, with the path and the host of
+//! the first request: the links of front ends can contain other hosts and schemes, which must not
+//! get the token. Cloud Files has no links: the last name is the marker of the next page, and a
+//! page without names is the last one.
 
 use serde_json::Value;
 
 use super::url::encode;
 
-/// What a page says of the next one.
+/// The next page, according to a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextPage {
     /// There is none.
     None,
-    /// It is asked for by these parameters, encoded.
+    /// There is one, with these parameters, encoded.
     Linked(String),
-    /// It is asked for by these parameters, and may turn out to be empty.
+    /// There may be one, with these parameters; it may turn out to be empty.
     AfterMarker(String),
 }
 
 /// Reads a page.
 ///
 /// # Errors
-/// It is no list that has pages: the end of a sentence.
+/// It is not a list with pages: the end of a sentence.
 pub fn next_page(body: &[u8], content_type: &str) -> Result<NextPage, &'static str> {
     if content_type.starts_with("text/plain") {
         let text = str::from_utf8(body).map_err(|_| "is not UTF-8")?;
         return Ok(text.lines().next_back().map_or(NextPage::None, after));
     }
-    // Cloud Files answers 204 for a list without names.
+    // Cloud Files answers with 204 if a list is empty.
     if body.is_empty() {
         return Ok(NextPage::None);
     }
@@ -59,7 +59,7 @@ fn after(name: &str) -> NextPage {
     NextPage::AfterMarker(format!("marker={}", encode(name)))
 }
 
-/// The link to the next page that a member of the body is or has.
+/// The link to the next page in a member of the body.
 fn link((name, value): (&String, &Value)) -> Option<String> {
     let is_list = name == "links" || name.ends_with("_links");
     let href = match value {
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever a link says, the token goes where it went before.
+        /// The token is sent only to the host of the first request, whatever a link contains.
         #[test]
         fn the_next_page_is_at_the_same_place(link in ".{0,40}", name in ".{0,40}") {
             let object = serde_json::json!({"servers_links": [{"rel": "next", "href": link}]});

@@ -1,4 +1,4 @@
-//! One server of a wait: the same machine as on a server, fed from lists.
+//! One server of a wait: the same state machine as on a server, with results from lists.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::xenstore::{Server, Snapshot};
 /// How the wait for one server ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartEnd {
-    /// As the machine says.
+    /// With this outcome of the machine.
     Outcome(WaitOutcome),
-    /// The server does not exist any more.
+    /// The server no longer exists.
     Deleted,
-    /// The server is in ERROR; the fault.
+    /// The server is in ERROR, with this fault.
     InError(Option<String>),
 }
 
@@ -34,26 +34,26 @@ impl PartEnd {
     }
 }
 
-/// A server that is waited for.
+/// A server that the command waits for.
 pub struct Part {
-    /// The server as it was seen last.
+    /// The server as last listed.
     pub server: CloudServer,
     machine: Machine,
-    /// How it ended, once it has.
+    /// How its wait ended, once it has.
     pub end: Option<PartEnd>,
-    /// Whether people were told how it ended.
+    /// Whether the end was reported.
     pub is_reported: bool,
     last_line: String,
 }
 
 impl Part {
-    /// A server whose status is not looked at yet.
+    /// A server whose status has not been examined yet.
     pub fn new(server: CloudServer, policy: Policy, now: BootInstant) -> Part {
         let machine = Machine::new(policy, now);
         Part { server, machine, end: None, is_reported: false, last_line: String::new() }
     }
 
-    /// Takes in the server as a list shows it; none: the list does not show it any more.
+    /// Records the server's entry in a list; none if the list does not contain it.
     pub fn observe(&mut self, seen: Option<&CloudServer>, asked: BootInstant, now: BootInstant) {
         if self.end.is_some() {
             return;
@@ -75,7 +75,7 @@ impl Part {
         self.record(result, asked, now);
     }
 
-    /// The list could not be had.
+    /// Records that the list could not be read.
     pub fn fail(&mut self, err: &Error, asked: BootInstant, now: BootInstant) {
         if self.end.is_none() {
             self.record(PollResult::Failure(Failure::Error(err.clone())), asked, now);
@@ -87,11 +87,11 @@ impl Part {
         self.check(now);
     }
 
-    /// Whether it has ended, by its status or the deadline.
+    /// Whether its wait has ended, by its status or by the deadline.
     pub fn check(&mut self, now: BootInstant) {
         while self.end.is_none() {
             match self.machine.step(now) {
-                // Cloud Servers knows no tasks.
+                // Cloud Servers does not know the tasks.
                 Step::Ask { query: WaitQuery::Tasks, .. } => {
                     let result = PollResult::Tasks(Vec::new());
                     let poll = Poll { query: WaitQuery::Tasks, asked: now, result };
@@ -108,12 +108,12 @@ impl Part {
         self.machine.status().map(|status| status.word().to_owned()).unwrap_or_default()
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn label(&self) -> String {
         format!("{} ({})", self.server.name, self.server.region)
     }
 
-    /// What is known, in a few words.
+    /// The current state, in a few words.
     pub fn state(&self) -> String {
         let status = match self.machine.status() {
             Some(Status::Deployed) if self.machine.waits_for_managed() => {
@@ -131,7 +131,7 @@ impl Part {
         format!("{status}{state}{}", failure.unwrap_or_default())
     }
 
-    /// The line for a log, if there is something new to say.
+    /// The line for a log, if the state has changed.
     pub fn line(&mut self, elapsed: Duration) -> Option<String> {
         let state = self.state();
         if self.end.is_some() || state == self.last_line {
@@ -141,7 +141,7 @@ impl Part {
         Some(format!("after {}: {}: {state}", human(elapsed), self.label()))
     }
 
-    /// The last line, once it has ended.
+    /// The last line, once its wait has ended.
     pub fn sentence(&self, elapsed: Duration) -> Option<String> {
         let (label, elapsed) = (self.label(), human(elapsed));
         Some(match self.end.as_ref()? {
@@ -172,8 +172,8 @@ impl Part {
     }
 }
 
-/// What the metadata says of Managed Operations, in the form in which the machine knows it from
-/// xenstore. The status is left out: it comes as the answer to a poll.
+/// The state of Managed Operations in the metadata, in the form in which the machine gets it from
+/// xenstore. The status is not included: it is the result of a poll.
 fn snapshot(server: &CloudServer) -> Snapshot {
     Snapshot {
         server: Server::Unknown("not on this server".to_owned()),
@@ -241,7 +241,7 @@ mod tests {
             (None, Some(PartEnd::Deleted)),
             (Some(server("DELETED", &json!({}))), Some(PartEnd::Deleted)),
             (Some(server("ERROR", &status("DEPLOYING"))), Some(PartEnd::InError(None))),
-            // What is left over from before a rebuild.
+            // A status left over from before a rebuild.
             (Some(server("REBUILD", &status("DEPLOYED"))), None),
         ] {
             let part = play(Goal::Deployed, &[absent(), active("DEPLOYING"), last.clone()]);

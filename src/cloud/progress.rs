@@ -1,21 +1,21 @@
-//! How far a wait has got, for the people who watch it.
+//! The progress of a wait, for a terminal or a log.
 
 use std::time::Duration;
 
 use super::part::Part;
 use crate::duration::human;
 
-/// The servers of a wait that is under way.
+/// The servers of a wait.
 pub struct Progress<'a> {
-    /// All of them.
+    /// All servers.
     pub parts: &'a [Part],
-    /// How long they have been waited for.
+    /// The time since the start of the wait.
     pub elapsed: Duration,
 }
 
 impl Progress<'_> {
-    /// The live lines, at most as many as there is room for: one for each server that is not done,
-    /// and the sum below them.
+    /// The live lines, as many as fit: one for each server whose wait goes on, and a summary below
+    /// them.
     pub fn lines(&self, room: usize) -> Vec<String> {
         let elapsed = self.whole_seconds();
         if let [part] = self.parts {
@@ -33,7 +33,7 @@ impl Progress<'_> {
         lines
     }
 
-    /// The line of a log that says that it goes on.
+    /// The heartbeat line for a log.
     pub fn heartbeat(&self) -> String {
         let open: Vec<&Part> = self.open().collect();
         let state = match open[..] {

@@ -1,4 +1,4 @@
-//! A response of Identity or of a service, and what there is to say where none came.
+//! A response of Identity or of a service, and the error if there is none.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, SystemTime};
@@ -14,22 +14,22 @@ use crate::model::Secret;
 /// The largest body that is read: a page of a thousand servers is about four megabytes.
 const MAX_BODY_BYTES: u64 = 32 << 20;
 
-/// How much of a body that is streamed is in memory at once.
+/// The buffer size for a streamed body.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What came back.
+/// A response.
 pub struct CloudResponse {
     /// The status code.
     pub status_code: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, which may hold a token; empty while it is not read.
+    /// The body, which may contain a token; empty until it is read.
     pub body: Zeroizing<Vec<u8>>,
-    /// What the server's clock said, if it did.
+    /// The time by the server's clock, if the response has it.
     pub date: Option<SystemTime>,
-    /// How long to wait, from `Retry-After`.
+    /// How long to wait, according to `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// `WWW-Authenticate`, which names the session of a second factor.
+    /// `WWW-Authenticate`, which contains the session of a second factor.
     pub challenge: Option<Secret>,
     url: String,
     unread: Option<Body>,
@@ -38,14 +38,14 @@ pub struct CloudResponse {
 /// Why a body was not copied.
 #[derive(Debug)]
 pub enum CopyError {
-    /// It did not come whole.
+    /// It was not received completely.
     Read(Error),
     /// It cannot be written.
     Write(io::Error),
 }
 
 impl CloudResponse {
-    /// A response whose body is not read yet.
+    /// A response whose body has not been read yet.
     pub fn new(url: &str, response: Response<Body>) -> CloudResponse {
         let (parts, body) = response.into_parts();
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
@@ -62,12 +62,12 @@ impl CloudResponse {
         }
     }
 
-    /// Whether the service did what it was asked.
+    /// Whether the status code means success.
     pub fn is_success(&self) -> bool {
         (200..=299).contains(&self.status_code)
     }
 
-    /// The URL that was asked.
+    /// The URL of the request.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -88,7 +88,7 @@ impl CloudResponse {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// How long the body is, if the service says so.
+    /// The length of the body, if the service declares it.
     pub fn content_length(&self) -> Option<u64> {
         self.unread.as_ref().and_then(Body::content_length)
     }
@@ -102,11 +102,10 @@ impl CloudResponse {
         Ok(())
     }
 
-    /// Writes a body that is not read yet as it comes. `on_progress` is told how much of it there
-    /// is so far.
+    /// Writes a body while it is received. `on_progress` gets the number of bytes so far.
     ///
     /// # Errors
-    /// It does not come whole, or cannot be written.
+    /// It is not received completely, or cannot be written.
     pub fn copy_to(
         &mut self,
         out: &mut impl Write,
@@ -143,7 +142,7 @@ fn parse_retry_after(text: &str, date: Option<SystemTime>) -> Option<Duration> {
     Some(until.duration_since(date.unwrap_or_else(SystemTime::now)).unwrap_or_default())
 }
 
-/// The sentence for a request without a whole response. No header is ever part of it.
+/// The message for a request without a complete response. It never contains a header.
 pub(super) fn describe(url: &str, err: ureq::Error, elapsed: Duration) -> Error {
     let elapsed = crate::duration::human(elapsed);
     let unreachable = |reason: String| Error::new(Kind::Unreachable, reason);

@@ -1,4 +1,4 @@
-//! Which servers a command is about: ids, names, a regular expression, or all.
+//! Selects the servers of a command: by ids, names, a regular expression, or all.
 
 use super::account::Account;
 use super::list::{AccountServers, ListQuery, list_all};
@@ -6,17 +6,17 @@ use super::server::CloudServer;
 use crate::config::ServerSelection;
 use crate::error::{Error, Kind, Result};
 
-/// Asks the regions for the servers that are selected.
+/// Requests the selected servers from the regions.
 ///
 /// # Errors
-/// A region cannot be asked; a server is not there, or its name is ambiguous.
+/// A region cannot be listed; a server does not exist, or its name is ambiguous.
 pub fn select(account: &Account, selection: &ServerSelection) -> Result<AccountServers> {
     match selection {
         ServerSelection::All => list_all(account, ListQuery::default()),
         ServerSelection::Matching(regex) => {
             let query = ListQuery { name: Some(regex.as_str()), ..ListQuery::default() };
             let mut found = list_all(account, query)?;
-            // The service has another dialect.
+            // The service's regular expressions have another syntax.
             found.servers.retain(|server| regex.is_match(&server.name));
             Ok(found)
         }
@@ -36,7 +36,7 @@ pub fn select(account: &Account, selection: &ServerSelection) -> Result<AccountS
     }
 }
 
-/// Whether a name means the same as a regular expression in every dialect. (A dot matches more, and
+/// Whether a name matches itself as a regular expression in every syntax. (A dot matches more, but
 /// names are compared again.)
 pub fn is_plain(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
@@ -46,7 +46,7 @@ fn is_uuid(text: &str) -> bool {
     text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
-/// The one server of an id or a name.
+/// The server with an id or a name.
 ///
 /// # Errors
 /// There is none, or more than one.

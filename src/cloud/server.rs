@@ -1,4 +1,4 @@
-//! A server as Cloud Servers shows it, and what its metadata says of RackConnect.
+//! A server of Cloud Servers, with RackConnect's values in its metadata.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ const MANAGED: &str = "rax_service_level_automation";
 pub struct CloudServer {
     /// The id, a UUID.
     pub id: String,
-    /// The name, which other servers may have, too.
+    /// The name, which need not be unique.
     pub name: String,
     /// The region in capitals.
     pub region: String,
@@ -29,12 +29,12 @@ pub struct CloudServer {
     pub public: Option<IpAddr>,
     /// The metadata.
     pub metadata: Map<String, Value>,
-    /// Why it is in ERROR.
+    /// The fault of a server in ERROR.
     pub fault: Option<String>,
 }
 
 impl CloudServer {
-    /// Reads a server of that region. None if it has no id or no name.
+    /// Parses a server of that region. None if it has no id or no name.
     pub fn parse(region: &str, value: &Value) -> Option<CloudServer> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let addresses = &value["addresses"];
@@ -55,32 +55,32 @@ impl CloudServer {
         self.metadata.get(key)?.as_str().map(str::trim).filter(|word| !word.is_empty())
     }
 
-    /// The automation status; none if there is none (yet).
+    /// The automation status, if there is one yet.
     pub fn status(&self) -> Option<Status> {
         self.word(AUTOMATION_STATUS).and_then(Status::from_text)
     }
 
-    /// Why RackConnect does not automate it.
+    /// Why the status is UNPROCESSABLE.
     pub fn unprocessable_reason(&self) -> Option<&str> {
         self.word(UNPROCESSABLE_REASON)
     }
 
-    /// What the automation of Managed Operations says.
+    /// The state of Managed Operations' automation.
     pub fn managed(&self) -> Option<&str> {
         self.word(MANAGED)
     }
 
-    /// Whether it does not exist any more.
+    /// Whether it was deleted.
     pub fn is_deleted(&self) -> bool {
         self.state == "DELETED"
     }
 
-    /// Whether it is being built anew: what its metadata says is left over from before.
+    /// Whether it is being rebuilt, so that its metadata is left over from before.
     pub fn is_rebuilding(&self) -> bool {
         self.state == "REBUILD"
     }
 
-    /// Everything as one object. Keys are only ever added.
+    /// All values as one object. Keys are only ever added.
     pub fn to_json(&self) -> Value {
         json!({
             "id": self.id, "name": self.name, "region": self.region, "server_status": self.state,

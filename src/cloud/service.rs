@@ -1,4 +1,4 @@
-//! Which URL of the catalog a SERVICE on the command line stands for.
+//! Finds the URL of a SERVICE on the command line in the catalog.
 
 use super::catalog::{Catalog, CatalogEndpoint};
 use crate::error::{Error, Result};
@@ -6,14 +6,14 @@ use crate::error::{Error, Result};
 /// Identity itself, which is not in its own catalog.
 const IDENTITY: &str = "identity";
 
-/// Short names that are not just the name without `cloud`.
+/// Short names other than the name without `cloud`.
 const SHORT_NAMES: [(&str, &str); 2] =
     [("servers", "cloudServersOpenStack"), ("cdn", "cloudFilesCDN")];
 
-/// The URL of a service, which is given by its name, its short name or its type.
+/// The URL of a service, given by its name, its short name or its type.
 ///
 /// # Errors
-/// There is no such service, or not in that region; or it is in several and none is given.
+/// There is no such service in that region; or it is in several regions and none is given.
 pub fn service_url(
     catalog: &Catalog,
     identity_url: &str,
@@ -47,7 +47,7 @@ pub fn service_url(
     })
 }
 
-/// The endpoints of the one service that is meant.
+/// The endpoints of the service with this name.
 fn endpoints<'a>(catalog: &'a Catalog, service: &str) -> Result<Vec<&'a CatalogEndpoint>> {
     let short = SHORT_NAMES.iter().find(|(short, _)| short.eq_ignore_ascii_case(service));
     let full = short.map_or_else(|| format!("cloud{service}"), |(_, name)| (*name).to_owned());

@@ -1,5 +1,5 @@
-//! TLS over whatever connection ureq makes, direct or through a proxy, with the roots of
-//! [`crate::api::tls`]: the same trust as for the RackConnect API.
+//! TLS over a connection of ureq, direct or through a proxy, with the roots of [`crate::api::tls`]:
+//! the same trust as for the RackConnect API.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use ureq::unversioned::transport::{
 
 /// Wraps connections to https URLs.
 pub struct TlsLayer {
-    /// Whom to trust.
+    /// The trusted roots.
     pub config: Arc<ClientConfig>,
 }
 

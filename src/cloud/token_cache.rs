@@ -1,9 +1,8 @@
-//! The token between commands: one file for each Identity and user, in a directory of the user's
-//! own, readable for nobody else.
+//! The cached token: one file for each Identity endpoint and user, in a private directory.
 //!
-//! The lock beside it is held while a token is asked for, so that of several processes one
-//! authenticates and the others read its token. A cache that cannot be used costs authentications,
-//! never more.
+//! A process that requests a token holds the lock beside the file, so that only one of several
+//! processes authenticates and the others use its token. A cache that cannot be used costs more
+//! authentications and nothing else.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{DirBuilder, File};
@@ -29,15 +28,15 @@ use crate::state::replacement::Durability;
 /// The largest file that is read. A catalog has a few kilobytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// How long another process is waited for that asks for a token: it may have stopped at a prompt.
+/// How long to wait for another process that requests a token. It may be waiting at a prompt.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A token with what is known of it.
+/// A token and its expiry.
 #[derive(Clone, Debug)]
 pub struct CachedAccess {
-    /// What Identity gave.
+    /// Identity's result.
     pub access: Access,
-    /// Until when it is used, by this machine's clock, which may be wrong.
+    /// When it is no longer used, by this machine's clock, which may be wrong.
     pub used_until: SystemTime,
 }
 
@@ -48,8 +47,8 @@ pub struct TokenCache {
 }
 
 impl TokenCache {
-    /// The cache of a user of an Identity, both in `identity`. None, with a warning, if the
-    /// directory cannot be used.
+    /// The cache of one user at one Identity endpoint, both in `identity`. None, with a warning, if
+    /// the directory cannot be used.
     pub fn open(dir: &Path, identity: &impl Hash) -> Option<TokenCache> {
         let mut hasher = DefaultHasher::new();
         identity.hash(&mut hasher);
@@ -70,8 +69,8 @@ impl TokenCache {
         }
     }
 
-    /// Keeps other processes from asking for a token at the same time, for as long as the file
-    /// lives. None if that is not possible by the deadline, or soon enough.
+    /// Keeps other processes from requesting a token at the same time while the file lives. None if
+    /// the lock cannot be taken, or not in time.
     pub fn lock(&self, deadline: BootInstant) -> Option<File> {
         let name = format!("{}.lock", self.name);
         let file = self.dir.open_file(&name, OFlag::O_RDWR | OFlag::O_CREAT, 0o600).ok()?;
@@ -81,7 +80,7 @@ impl TokenCache {
         }
     }
 
-    /// The token that is there.
+    /// The cached token.
     pub fn read(&self) -> Option<CachedAccess> {
         let file = self.dir.open_file(&self.name, OFlag::O_RDONLY, 0).ok()?;
         let metadata = check_file(&file).ok()?;
@@ -144,7 +143,7 @@ fn parse(bytes: &[u8]) -> Option<CachedAccess> {
     Some(CachedAccess { access, used_until: time("used_until")? })
 }
 
-/// Reads a file, for fuzzers: what is understood is written and read again.
+/// Reads a file, for fuzzers: a token that is understood is written and read again.
 #[cfg(any(test, fuzzing))]
 pub(super) fn parse_for_fuzzing(bytes: &[u8]) {
     if let Some(cached) = parse(bytes) {

@@ -1,4 +1,4 @@
-//! How far a transfer has come, on a terminal.
+//! The progress of a transfer, on a terminal.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::BootInstant;
 use crate::ui;
 
-/// The time between two drawings.
+/// The time between two updates.
 const REDRAW: Duration = Duration::from_millis(200);
 
 /// The live line of a transfer.
@@ -18,16 +18,16 @@ pub struct TransferProgress {
 }
 
 impl TransferProgress {
-    /// A transfer that begins now, of that many bytes if it is known.
+    /// A transfer that begins now, with its length if that is known.
     pub fn new(label: String, total: Option<u64>) -> TransferProgress {
         let is_watched = ui::is_watched() && log::log_enabled!(log::Level::Info);
         TransferProgress { label, total, is_watched, next: Cell::new(BootInstant::now()) }
     }
 
-    /// Draws the line, from time to time.
+    /// Updates the line, from time to time.
     pub fn show(&self, done: u64) {
         let now = BootInstant::now();
-        // What comes at once needs no line.
+        // A short transfer needs no line.
         let is_done = self.total == Some(done);
         if self.is_watched && !is_done && now >= self.next.get() {
             self.next.set(now + REDRAW);
@@ -54,7 +54,7 @@ fn line(label: &str, done: u64, total: Option<u64>) -> String {
     }
 }
 
-/// A number of bytes with three digits or so.
+/// A number of bytes with a unit and about three digits.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {

@@ -1,4 +1,4 @@
-//! A file that is sent as the body of a request.
+//! A file as the body of a request.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -18,7 +18,7 @@ impl Upload {
     /// Opens a file.
     ///
     /// # Errors
-    /// It cannot be read, or is no regular file: then its length is not known in advance.
+    /// It cannot be read, or is not a regular file, whose length would not be known in advance.
     pub fn open(path: &Path) -> Result<Upload> {
         let wrong = |reason: String| Error::usage(format!("--upload: {} {reason}", path.display()));
         let failed = |err: io::Error| wrong(format!("cannot be read: {}", plain(&err)));
@@ -32,19 +32,19 @@ impl Upload {
         Ok(Upload { file, length, progress })
     }
 
-    /// How many bytes are sent.
+    /// The number of bytes to send.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Reads it from its start.
+    /// A reader that begins at its start.
     pub(super) fn reader(&self) -> io::Result<UploadReader<'_>> {
         (&self.file).seek(SeekFrom::Start(0))?;
         Ok(UploadReader { upload: self, sent: 0 })
     }
 }
 
-/// Reads exactly as many bytes as were announced, whatever happens to the file meanwhile.
+/// Reads exactly as many bytes as were announced, even if the file changes meanwhile.
 pub(super) struct UploadReader<'a> {
     upload: &'a Upload,
     sent: u64,

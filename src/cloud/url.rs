@@ -1,15 +1,16 @@
-//! URLs: which of them may be sent a token, and how they are put together.
+//! URLs: which of them may receive a token, and how they are composed.
 
 use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::Uri;
 
-/// Must be encoded within a name or value: all but letters, digits and `-._~` (RFC 3986).
+/// Characters that are encoded within a name or value: all but letters, digits and `-._~` (RFC
+/// 3986).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// May stand nowhere in a path or query. `#` is among it: what follows it would not be sent, so that
-/// `DELETE /photos/#1.jpg` would delete the whole of `/photos/`.
+/// Characters that a path or query cannot contain. `#` is one of them: what follows it would not be
+/// sent, so that `DELETE /photos/#1.jpg` would delete the whole of `/photos/`.
 const NOT_IN_URLS: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -25,7 +26,7 @@ const NOT_IN_URLS: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Whether secrets may be sent to a URL: https, or http to a loopback address.
+/// Checks that secrets may be sent to a URL: https, or http to a loopback address.
 ///
 /// # Errors
 /// The end of a sentence that begins with the URL.
@@ -52,13 +53,13 @@ pub fn encode(text: &str) -> String {
 }
 
 /// The URL of a path, perhaps with a query, below an endpoint. The path stays as it is, except for
-/// characters that no URL can have.
+/// characters that a URL cannot contain.
 pub fn join(endpoint: &str, path: &str) -> String {
     let path = path.strip_prefix('/').unwrap_or(path);
     format!("{}/{}", endpoint.trim_end_matches('/'), utf8_percent_encode(path, NOT_IN_URLS))
 }
 
-/// The URL with the parameters of another query, encoded as they are, in place of its own ones of
+/// The URL with the parameters of another query, as they are encoded, in place of its own ones of
 /// the same names.
 pub fn with_parameters(url: &str, query: &str) -> String {
     let (path, own) = url.split_once('?').unwrap_or((url, ""));

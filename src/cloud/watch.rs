@@ -1,8 +1,9 @@
-//! The wait for many servers: one list for each region and interval, however many they are.
+//! The wait for many servers: one list for each region and interval, however many servers there
+//! are.
 //!
-//! After the first list only changes are asked for, by the service's clock. Whether a change of the
-//! metadata alone counts as one is not documented, so every sixth list is a whole one, which also
-//! shows what was deleted.
+//! After the first list only changes are requested, by the service's clock. It is not documented
+//! whether a change of the metadata counts as one, so every sixth list is a complete one, which
+//! also shows deletions.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -23,22 +24,22 @@ use crate::exit::Exit;
 use crate::ui;
 use crate::wait::Policy;
 
-/// One list in so many is a whole one.
+/// One list in this many is a complete one.
 const WHOLE_ONE_IN: u32 = 6;
 
-/// By how much the time of a list of changes overlaps the list before.
+/// The overlap of a list of changes with the previous list.
 const OVERLAP: Duration = Duration::from_secs(60);
 
-/// How often a log says that the wait goes on, and the live lines are drawn.
+/// How often the heartbeat is logged, and the live lines are redrawn.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 const REDRAW: Duration = Duration::from_secs(1);
 
 /// When the wait for several servers ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// All have ended.
+    /// When all have ended.
     All,
-    /// One has ended.
+    /// When one has ended.
     Any,
 }
 
@@ -50,30 +51,30 @@ pub struct WatchEnd {
     pub exit: Exit,
 }
 
-/// A region in which servers are waited for.
+/// A region with servers that the command waits for.
 struct WatchedRegion {
     endpoint: CatalogEndpoint,
     due: BootInstant,
-    /// Whether a list is asked for at the moment.
+    /// Whether a list is being requested.
     is_asked: bool,
     polls: u32,
-    /// When the list before was made, by the service's clock.
+    /// When the previous list was made, by the service's clock.
     seen: Option<SystemTime>,
 }
 
 impl WatchedRegion {
-    /// Since when changes are asked for next; none: the whole list.
+    /// The `changes-since` of the next list; none for a complete one.
     fn changes_since(&self) -> Option<SystemTime> {
         let is_whole = self.polls.is_multiple_of(WHOLE_ONE_IN);
         self.seen.filter(|_| !is_whole).map(|seen| seen - OVERLAP)
     }
 }
 
-/// Finds the servers, waiting out whatever may pass: no network, Identity or a region that is down,
-/// the rate limit. None if the deadline passes before that.
+/// Finds the servers. Waits until temporary failures have passed: no network, Identity or a region
+/// that is down, the rate limit. None if the deadline passes before that.
 ///
 /// # Errors
-/// The credentials are not accepted, or a server is not there or ambiguous.
+/// The credentials are not accepted, or a server does not exist or is ambiguous.
 pub fn find(
     account: &Account,
     selection: &ServerSelection,
@@ -97,7 +98,7 @@ pub fn find(
 /// Waits for the servers that were found.
 ///
 /// # Errors
-/// The credentials are not accepted any more.
+/// The credentials are no longer accepted.
 pub fn watch(
     account: &Arc<Account>,
     found: AccountServers,
@@ -109,7 +110,7 @@ pub fn watch(
     regions.retain(|region| {
         servers.iter().any(|server| Some(&server.region) == region.endpoint.region.as_ref())
     });
-    // The list that found them is the first.
+    // The list that contained them is the first.
     let regions = regions
         .into_iter()
         .map(|region| WatchedRegion {
@@ -148,8 +149,8 @@ struct Watch {
     parts: Vec<Part>,
     policy: Policy,
     last_line: BootInstant,
-    /// Each list is asked for in a thread of its own: a region that hangs delays no other, and does
-    /// not hold up the end.
+    /// Each list is requested in its own thread, so that a region that hangs delays neither the
+    /// others nor the end.
     lists: (Sender<RegionAnswer>, Receiver<RegionAnswer>),
 }
 
@@ -173,7 +174,7 @@ impl Watch {
         }
     }
 
-    /// When there is something to do again, if no list comes before that.
+    /// When there is something to do, if no list arrives before that.
     fn next(&self, now: BootInstant) -> BootInstant {
         let pause = if self.policy.is_watched { REDRAW } else { HEARTBEAT };
         let idle = self.regions.iter().filter(|region| !region.is_asked);
@@ -183,7 +184,7 @@ impl Watch {
 
     fn ask_regions_that_are_due(&mut self, now: BootInstant) {
         let deadline = self.policy.deadline.unwrap_or(now + Duration::from_secs(86_400));
-        // A name keeps the list of a single server short.
+        // For a single server, its name keeps the list short.
         let name = match &self.parts[..] {
             [part] => Some(part.server.name.clone()).filter(|name| is_plain(name)),
             _ => None,
@@ -200,7 +201,7 @@ impl Watch {
             thread::spawn(move || {
                 let query = ListQuery { name: name.as_deref(), changes_since };
                 let list = list(&account, &endpoint, query, deadline, OnFault::Return);
-                // Nobody listens any more once the wait has ended.
+                // The receiver is gone once the wait has ended.
                 let _ = sender.send(RegionAnswer { region: index, asked: now, list });
             });
         }
@@ -260,7 +261,7 @@ impl Watch {
         }
     }
 
-    /// The live lines, or in a log the heartbeat.
+    /// Shows the live lines, or the heartbeat in a log.
     fn say_that_it_goes_on(&mut self, now: BootInstant) {
         let progress = Progress { parts: &self.parts, elapsed: self.elapsed(now) };
         if self.policy.is_watched {
@@ -271,7 +272,7 @@ impl Watch {
         }
     }
 
-    /// The exit code: of the first that ended, or of the worst.
+    /// The exit code: of the first server that ended, or of the worst.
     fn exit(&self, until: Until) -> Exit {
         let codes =
             self.parts.iter().filter_map(|part| Some(part.end.as_ref()?.exit(&self.policy)));

@@ -15,7 +15,7 @@ use crate::ui::output;
 /// Where the body of the request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodySource {
-    /// There is none.
+    /// No body.
     None,
     /// A text or a short file.
     Data(DataSource),
@@ -26,15 +26,15 @@ pub enum BodySource {
 /// Where the body of the response goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyTarget {
-    /// To standard output, once all of it has come.
+    /// To standard output, once it is complete.
     Answer,
-    /// To standard output, as it comes.
+    /// To standard output, while it is received.
     Stream,
-    /// To a file, as it comes.
+    /// To a file, while it is received.
     File(PathBuf),
 }
 
-/// How many responses are asked for.
+/// How many pages are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageRange {
     /// One.
@@ -54,17 +54,17 @@ pub struct CloudApiSettings {
     pub service: String,
     /// The path below the service's URL.
     pub path: String,
-    /// Headers beside the usual ones, or in their place.
+    /// Headers in addition to the default ones, or instead of them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body of the request.
     pub body: BodySource,
-    /// Where that of the response goes.
+    /// Where the body of the response goes.
     pub target: BodyTarget,
-    /// Whether all pages of a list are asked for.
+    /// Whether all pages of a list are requested.
     pub pages: PageRange,
-    /// Whether status line and headers are printed, too.
+    /// Whether the status line and the headers are printed as well.
     pub shows_head: bool,
-    /// The end of everything. What transfers files has none, unless `--deadline` is given.
+    /// The deadline. A command that transfers files has none, unless `--deadline` is given.
     pub end: BootInstant,
 }
 
@@ -72,7 +72,7 @@ impl CloudApiSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible, or two exclude each other.
+    /// A value is invalid, or two exclude each other.
     pub fn resolve(sources: &Sources, operands: &[String]) -> Result<CloudApiSettings> {
         let (method, service, path) = match operands {
             [service, path] => (None, service, path),
@@ -97,7 +97,7 @@ impl CloudApiSettings {
         }
         let target = match sources.flag(&options::OUTPUT) {
             None => BodyTarget::Answer,
-            // It has to be whole to be laid out.
+            // JSON has to be complete to be indented.
             Some("-") if output::is_terminal() => BodyTarget::Answer,
             Some("-") => BodyTarget::Stream,
             Some(path) => BodyTarget::File(PathBuf::from(path)),
@@ -107,7 +107,7 @@ impl CloudApiSettings {
         let mut settings = CloudApiSettings {
             end: cloud.end,
             headers: sources.all(&options::HEADER)?,
-            // There is nothing else to see.
+            // The response has no body.
             shows_head: sources.has(&options::INCLUDE) || method == Method::HEAD,
             service: service.clone(),
             path: path.clone(),

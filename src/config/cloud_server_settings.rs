@@ -1,4 +1,4 @@
-//! The settings of the `cloud` commands that are about servers.
+//! The settings of the `cloud` commands for servers.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::ui;
 /// The time between two lists. The account may send a thousand requests a minute.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The servers that a command is about.
+/// The servers that a command selects.
 #[derive(Clone, Debug)]
 pub enum ServerSelection {
     /// The servers with these ids or names.
@@ -27,23 +27,23 @@ pub enum ServerSelection {
     All,
 }
 
-/// What Ansible asks of an inventory.
+/// A request of Ansible to an inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InventoryRequest {
-    /// Everything.
+    /// All groups and hosts.
     List,
     /// The variables of one host.
     Host(String),
 }
 
-/// How `cloud servers` shows the servers.
+/// How `cloud servers` prints the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServersFormat {
     /// In columns.
     Table,
     /// As a list of objects.
     Json,
-    /// One name a line.
+    /// One name per line.
     Names,
     /// As an inventory for Ansible.
     Ansible(InventoryRequest),
@@ -58,7 +58,7 @@ pub struct ServersSettings {
     pub selection: ServerSelection,
     /// Only servers with this automation status.
     pub status: Option<String>,
-    /// How they are shown.
+    /// How they are printed.
     pub format: ServersFormat,
 }
 
@@ -119,7 +119,7 @@ impl NamedServersSettings {
     /// Resolves them.
     ///
     /// # Errors
-    /// A value is not possible, or no server is named.
+    /// A value is invalid, or no server is named.
     pub fn resolve(sources: &Sources, operands: &[String]) -> Result<NamedServersSettings> {
         if operands.is_empty() {
             return Err(Error::usage("name a SERVER, by id or name"));

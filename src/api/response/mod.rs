@@ -120,7 +120,7 @@ enum Body<'a> {
     Xml(Tree),
 }
 
-/// Parses a body. Its first character, not the requested format, decides expected it is. A
+/// Parses a body. Its first character, not the requested format, decides which one it is. A
 /// byte-order mark and surrounding white space are ignored.
 fn parse(body: &[u8]) -> Result<Body<'_>, String> {
     let text = std::str::from_utf8(body).map_err(|_| "it is not UTF-8".to_owned())?;

@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::signals;
 use crate::ui::output;
 
-/// Sends the request, or those for all pages.
+/// Sends the request, or one for each page.
 pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
     let settings = CloudApiSettings::resolve(sources, operands)?;
     let account = Account::new(settings.cloud.clone())?;
@@ -16,7 +16,7 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
         signals::on_signal(tidy_up_transfer)?;
     }
     let mut download = match &settings.target {
-        // Nothing more is asked for once nobody reads it.
+        // No further page is requested once standard output is closed.
         BodyTarget::Answer if settings.pages == PageRange::All && !output::is_terminal() => {
             Some(Download::to_stdout()?)
         }
@@ -42,10 +42,10 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
     download.map_or(Ok(()), Download::finish).map(|()| Exit::Ok)
 }
 
-/// The body of a refusal goes where a body goes that is not refused, except into a file, which stays
-/// as it is: the service says there what is wrong. The sentence goes to standard error.
+/// Writes the body of an error response to standard output, because it explains the error; a file
+/// is not changed. The message goes to standard error.
 fn refusal(printed: Result<()>, response: &CloudResponse) -> Error {
-    // The exit code stays that of the refusal.
+    // The exit code is still that of the error response.
     if let Err(err) = printed.and_then(|()| output::json(&response.body)) {
         log::error!("{err}");
     }

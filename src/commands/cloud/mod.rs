@@ -30,8 +30,8 @@ pub fn run(command: CloudCommand, arguments: &Arguments, sources: &Sources) -> R
     }
 }
 
-/// A core would have the credentials in it. It also keeps other processes of this user from reading
-/// this one's memory.
+/// A core dump would contain the credentials. This also keeps other processes of this user from
+/// reading this one's memory.
 fn forbid_core_dumps() {
     if let Err(errno) = nix::sys::prctl::set_dumpable(false) {
         log::debug!("core dumps cannot be forbidden: {errno}");

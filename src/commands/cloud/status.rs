@@ -31,7 +31,7 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
     missing.map_or(Ok(Exit::Ok), |server| Err(no_status(server)))
 }
 
-/// Prints what is known of a server.
+/// Prints everything known about a server.
 pub fn facts(sources: &Sources, operands: &[String]) -> Result<Exit> {
     let servers = servers(sources, operands)?;
     for server in &servers {

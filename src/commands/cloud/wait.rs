@@ -13,7 +13,7 @@ use crate::ui::{self, escape_control, output};
 use crate::wait::{Policy, Program};
 use crate::{signals, systemd};
 
-/// Waits, then prints the words or becomes `program`.
+/// Waits, then prints the words or executes `program`.
 pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Result<Exit> {
     let settings = CloudWaitSettings::resolve(sources, operands)?;
     let policy = Policy {
@@ -47,7 +47,7 @@ pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Resu
     }
 }
 
-/// What COMMAND is told: the status that all have, and the region in which all are.
+/// The variables of COMMAND: the status of all servers, and their region, where all have the same.
 fn for_command(end: &WatchEnd) -> (String, Option<Region>) {
     let same = |mut words: Vec<String>| {
         words.dedup();
