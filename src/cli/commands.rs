@@ -228,7 +228,9 @@ pub const COMMANDS: &[CommandSpec] = &[
          ten seconds, and changes nothing. [PASS] and [INFO] lines go to standard output, [WARNING] \
          and [FAIL] lines to standard error, with the command that repairs the problem. The exit \
          code is 1 if a check failed; warnings do not count. Without root it skips some checks, and \
-         names them.\n\n\
+         names them. The last line, on standard error, counts the checks.\n\n\
+         ServiceNet is Rackspace's private network between the servers of a region. The automation \
+         is what RackConnect does to a new server from outside, over SSH, until it is DEPLOYED.\n\n\
          --list shows the checks; --explain shows what a check means and how to repair what it finds.",
     ),
     spec(

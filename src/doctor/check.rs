@@ -79,11 +79,19 @@ pub(crate) struct Finding {
     pub(crate) remedy: String,
     /// What the judgement rests on, line by line.
     pub(crate) evidence: Vec<String>,
+    /// Whether it was skipped because only root can check it.
+    pub(crate) needs_root: bool,
 }
 
 impl Finding {
     fn new(severity: Severity, cause: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding { severity, cause: cause.into(), remedy: remedy.into(), evidence: Vec::new() }
+        Finding {
+            severity,
+            cause: cause.into(),
+            remedy: remedy.into(),
+            evidence: Vec::new(),
+            needs_root: false,
+        }
     }
 
     /// All is well, in a line that is worth reading.
@@ -116,6 +124,12 @@ impl Finding {
         Finding::new(Severity::Skipped, reason, "")
     }
 
+    /// It could not be checked, since something was not read.
+    pub(crate) fn unread(unread: &Unread) -> Finding {
+        let needs_root = matches!(unread, Unread::NeedsRoot(_));
+        Finding { needs_root, ..Finding::skipped(unread.to_string()) }
+    }
+
     /// Of what stops the automation: information once the server is DEPLOYED.
     pub(crate) fn until_deployed(evidence: &Evidence, finding: Finding) -> Judgement {
         let is_bad = matches!(finding.severity, Severity::Warning | Severity::Fail);
@@ -135,7 +149,7 @@ impl Finding {
 impl Check {
     /// Judges the evidence.
     pub(crate) fn run(&self, evidence: &Evidence) -> Finding {
-        (self.judge)(evidence).unwrap_or_else(|unread| Finding::skipped(unread.to_string()))
+        (self.judge)(evidence).unwrap_or_else(|unread| Finding::unread(&unread))
     }
 
     /// The section, which is the first word of the id.

@@ -34,9 +34,9 @@ mod tests {
     fn every_check_has_tests() {
         let tests = [
             include_str!("checks/server.rs"),
-            include_str!("checks/network.rs"),
-            include_str!("checks/tls.rs"),
-            include_str!("checks/limit.rs"),
+            include_str!("checks/network/tests.rs"),
+            include_str!("checks/tls/tests.rs"),
+            include_str!("checks/limit/tests.rs"),
             include_str!("checks/rackconnect/tests.rs"),
             include_str!("checks/automation/tests.rs"),
             include_str!("checks/agent.rs"),

@@ -26,7 +26,7 @@ use crate::cli::similar;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::ui::{self, output};
-use check::Check;
+use check::{Check, Severity};
 use render::{Judged, Stream};
 use report::ReportFile;
 
@@ -77,7 +77,12 @@ pub(crate) fn run(request: DoctorRequest) -> Result<Exit> {
     if request.is_json {
         output::line(&render::json(&judged))?;
     } else {
-        for line in render::text(&judged, request.detail, request.colours) {
+        let mut lines = render::text(&judged, request.detail, request.colours);
+        // Of another server a few lines say everything.
+        if !is_another {
+            lines.extend(render::closing(&judged, request.detail));
+        }
+        for line in lines {
             match line.stream {
                 Stream::Stdout => output::line(&line.text)?,
                 Stream::Stderr => ui::write_to_stderr(&format!("{}\n", line.text)),
@@ -87,7 +92,7 @@ pub(crate) fn run(request: DoctorRequest) -> Result<Exit> {
     if let Some(report) = report {
         report.write(&judged, &evidence.raw)?;
     }
-    Ok(match render::failures(&judged) {
+    Ok(match render::count(&judged, Severity::Fail) {
         0 => Exit::Ok,
         _ => Exit::Other,
     })

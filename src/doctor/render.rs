@@ -68,9 +68,12 @@ impl Colours {
 /// The indent of what belongs to the line above.
 const INDENT: &str = "       ";
 
-/// How many failures there are.
-pub(crate) fn failures(judged: &[Judged]) -> usize {
-    judged.iter().filter(|it| it.finding.severity == Severity::Fail).count()
+/// The most checks with nothing to tell that are named in their line.
+const MAX_NAMED: usize = 6;
+
+/// How many findings have this severity.
+pub(crate) fn count(judged: &[Judged], severity: Severity) -> usize {
+    judged.iter().filter(|it| it.finding.severity == severity).count()
 }
 
 /// The findings as lines, in the order of the checks.
@@ -93,15 +96,31 @@ pub(crate) fn text(judged: &[Judged], detail: Detail, colours: Colours) -> Vec<O
             finding_lines(&mut lines, check, finding, detail, colours);
         }
         if !unremarkable.is_empty() {
-            let text = format!("{section}: ok: {}", unremarkable.join(", "));
+            let text = match unremarkable.len() {
+                0..=MAX_NAMED => format!("{section}: ok: {}", unremarkable.join(", ")),
+                number => format!("{section}: ok: {number} checks (-v shows each of them)"),
+            };
             push(&mut lines, Severity::Pass, &text, colours);
         }
     }
     if detail == Detail::Findings {
         lines.extend(needs_root(judged, colours));
     }
-    lines.extend(hint(judged));
     lines
+}
+
+/// What follows the findings: where to read more and, unless only failures are shown, how many
+/// there are of each kind. Nothing to do counts as passed.
+pub(crate) fn closing(judged: &[Judged], detail: Detail) -> Vec<OutputLine> {
+    let of = |severity| count(judged, severity);
+    let (failed, warnings) = (of(Severity::Fail), of(Severity::Warning));
+    let (passed, skipped) = (of(Severity::Pass) + of(Severity::Info), of(Severity::Skipped));
+    let plural = if warnings == 1 { "" } else { "s" };
+    let summary =
+        format!("{failed} failed, {warnings} warning{plural}, {passed} passed, {skipped} skipped");
+    let summary = (detail != Detail::Failures).then_some(summary);
+    let texts = hint(judged, detail).into_iter().chain(summary);
+    texts.map(|text| OutputLine { stream: Stream::Stderr, text }).collect()
 }
 
 fn finding_lines(
@@ -155,12 +174,8 @@ fn push(lines: &mut Vec<OutputLine>, severity: Severity, text: &str, colours: Co
 
 /// The checks that root could do.
 fn needs_root(judged: &[Judged], colours: Colours) -> Option<OutputLine> {
-    let ids: Vec<&str> = judged
-        .iter()
-        .filter(|it| it.finding.severity == Severity::Skipped)
-        .filter(|it| it.finding.cause.ends_with("root alone"))
-        .map(|it| it.check.id)
-        .collect();
+    let ids: Vec<&str> =
+        judged.iter().filter(|it| it.finding.needs_root).map(|it| it.check.id).collect();
     if ids.is_empty() {
         return None;
     }
@@ -170,19 +185,17 @@ fn needs_root(judged: &[Judged], colours: Colours) -> Option<OutputLine> {
     lines.pop()
 }
 
-/// Where to read more about the first thing that is wrong.
-fn hint(judged: &[Judged]) -> Option<OutputLine> {
-    let first = judged.iter().find(|it| it.finding.severity == Severity::Fail)?;
-    let text = format!("rackconnect doctor --explain {} tells more", first.check.id);
-    Some(OutputLine { stream: Stream::Stderr, text })
+/// Where to read more about the first failure or, without one, the first warning.
+fn hint(judged: &[Judged], detail: Detail) -> Option<String> {
+    let first = |severity| judged.iter().find(|it| it.finding.severity == severity);
+    let warning = || first(Severity::Warning).filter(|_| detail != Detail::Failures);
+    let first = first(Severity::Fail).or_else(warning)?;
+    Some(format!("more about this: rackconnect doctor --explain {}", first.check.id))
 }
 
 /// The findings as one JSON object. Keys are only ever added.
 pub(crate) fn json(judged: &[Judged]) -> String {
-    let count = |severity| {
-        let number = judged.iter().filter(|it| it.finding.severity == severity).count();
-        Tree::Number(number as u64)
-    };
+    let count = |severity| Tree::Number(count(judged, severity) as u64);
     let safe = |value: &str| Tree::Text(redact(value));
     let checks = judged.iter().map(|Judged { check, finding }| {
         let evidence = finding.evidence.iter().map(|line| safe(line)).collect();
@@ -226,6 +239,7 @@ pub(crate) fn list<'a>(checks: impl Iterator<Item = &'a Check>) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::doctor::checks;
+    use crate::doctor::evidence::Unread;
 
     fn judged(findings: &[(&str, Finding)]) -> Vec<Judged> {
         findings
@@ -241,7 +255,8 @@ mod tests {
         judged(&[
             ("server.region", Finding::pass("dfw")),
             ("automation.sshd.port", Finding::unremarkable().with(["22".to_owned()])),
-            ("automation.sudo", Finding::skipped("/etc/sudoers can be read by root alone")),
+            ("automation.sudo", Finding::unread(&Unread::NeedsRoot("/etc/sudoers".to_owned()))),
+            ("automation.tools", Finding::skipped("read by root alone")),
             ("automation.selinux", Finding::fail("enforcing\x1b", "setenforce 0")),
             ("automation.bridges", Finding::warning("br0", "ip link delete br0")),
             ("automation.nfs", Finding::unremarkable()),
@@ -250,8 +265,11 @@ mod tests {
     }
 
     fn shown(detail: Detail) -> Vec<String> {
-        let lines = text(&example(), detail, Colours::NONE).into_iter();
+        let judged = example();
+        let mut lines = text(&judged, detail, Colours::NONE);
+        lines.extend(closing(&judged, detail));
         lines
+            .into_iter()
             .map(|line| match line.stream {
                 Stream::Stdout => format!("1 {}", line.text),
                 Stream::Stderr => format!("2 {}", line.text),
@@ -272,14 +290,48 @@ mod tests {
                 "1 [PASS] automation: ok: SSH port, NFS mounts",
                 "1 [INFO] agent.path: x",
                 "1 [SKIP] only root can check automation.sudo: sudo rackconnect doctor",
-                "2 rackconnect doctor --explain automation.selinux tells more",
+                "2 more about this: rackconnect doctor --explain automation.selinux",
+                "2 1 failed, 1 warning, 4 passed, 2 skipped",
             ]
         );
         assert_eq!(shown(Detail::Failures).len(), 3);
         let all = shown(Detail::Evidence);
         assert!(all.contains(&"1 [PASS] automation.sshd.port: ok: SSH port".to_owned()));
         assert!(all.contains(&"1        22".to_owned()));
-        assert!(all.iter().any(|line| line.starts_with("1 [SKIP] automation.sudo: /etc/sudoers")));
+        assert!(all.iter().any(|line| {
+            line.starts_with("1 [SKIP] automation.sudo: only root can read /etc/sudoers")
+        }));
+    }
+
+    /// A line of fifteen titles was not read by anybody.
+    #[test]
+    fn many_checks_are_counted_and_not_named() {
+        let of_section = |check: &&Check| check.section() == "automation";
+        let checks: Vec<Judged> = checks::all()
+            .filter(of_section)
+            .map(|check| Judged { check, finding: Finding::unremarkable() })
+            .collect();
+        let lines = text(&checks, Detail::Findings, Colours::NONE);
+        let expected =
+            format!("[PASS] automation: ok: {} checks (-v shows each of them)", checks.len());
+        assert_eq!((lines.len(), lines[0].text.as_str()), (1, expected.as_str()));
+    }
+
+    /// The first warning is explained where nothing failed.
+    #[test]
+    fn what_follows_the_findings() {
+        let warning = judged(&[("automation.bridges", Finding::warning("br0", "x"))]);
+        let lines = |detail| -> Vec<String> {
+            closing(&warning, detail).into_iter().map(|line| line.text).collect()
+        };
+        assert_eq!(
+            lines(Detail::Findings),
+            [
+                "more about this: rackconnect doctor --explain automation.bridges",
+                "0 failed, 1 warning, 0 passed, 0 skipped"
+            ]
+        );
+        assert_eq!(lines(Detail::Failures), [""; 0]);
     }
 
     #[test]
@@ -291,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_json_object() {
-        let json = json(&example()[2..4]);
+        let json = json(&example()[2..5]);
         assert!(json.starts_with(r#"{"agent_version":""#), "{json}");
         assert!(json.contains(r#""failures":1,"warnings":0,"checks":[{"id":"automation.sudo","#));
         assert!(json.contains(

@@ -54,7 +54,9 @@ fn text(judged: &[Judged], raw: &[RawEvidence]) -> String {
         "rackconnect {} doctor\nPasswords, keys and tokens are removed; addresses are not.\n\n",
         env!("CARGO_PKG_VERSION")
     );
-    for line in render::text(judged, Detail::Evidence, Colours::NONE) {
+    let mut lines = render::text(judged, Detail::Evidence, Colours::NONE);
+    lines.extend(render::closing(judged, Detail::Evidence));
+    for line in lines {
         text.push_str(&line.text);
         text.push('\n');
     }

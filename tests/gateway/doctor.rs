@@ -28,6 +28,13 @@ pub const TESTS: &[(&str, fn())] = &[
 /// The most requests that `doctor` may send.
 const MAX_REQUESTS: usize = 4;
 
+/// Checks that nothing but the count is on standard error.
+#[track_caller]
+fn expect_nothing_wrong(found: &Ended) {
+    found.expect(0).says("0 failed, 0 warnings, ");
+    assert_eq!(found.stderr.lines().count(), 1, "{}", found.stderr);
+}
+
 /// The first line on standard error that says what is wrong.
 fn first_line(found: &Ended) -> &str {
     found.stderr.lines().next().unwrap_or_default()
@@ -42,8 +49,7 @@ fn expect_first(found: &Ended, beginning: &str) {
 fn healthy() {
     let scene = Scene::healthy();
     let found = scene.doctor(&[]);
-    found.expect(0);
-    assert_eq!(found.stderr, "");
+    expect_nothing_wrong(&found);
     let text = found.text();
     assert!(text.lines().count() <= 30, "{text}");
     for line in [
@@ -172,7 +178,7 @@ fn remedies() {
             scene.shell(remedy.expect("a remedy")).expect(0);
             found = scene.doctor(&[]);
         }
-        assert_eq!(found.expect(0).stderr, "", "{}", broken.name);
+        expect_nothing_wrong(&found);
         repaired += 1;
     }
     assert!(repaired >= 4, "{repaired}");

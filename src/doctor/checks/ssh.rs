@@ -89,6 +89,9 @@ fn root_login(evidence: &Evidence) -> Judgement {
     let source = &sshd.source;
     match sshd.config.value("permitrootlogin").as_deref() {
         Some("yes") => Ok(Finding::unremarkable()),
+        None if !evidence.is_root => {
+            Err(Unread::NeedsRoot("sshd's default for PermitRootLogin (sshd -T)".to_owned()))
+        }
         None => Err(Unread::NotTried(
             "PermitRootLogin is not set, and its default depends on the version of OpenSSH: sshd -T \
              | grep -i permitrootlogin"

@@ -28,7 +28,7 @@ pub(crate) type Reading<T> = Result<T, Unread>;
 pub(crate) enum Unread {
     /// This server has none.
     Absent(String),
-    /// It is for root alone.
+    /// Only root can read it.
     NeedsRoot(String),
     /// It had not come by the deadline.
     NoAnswer(Duration),
@@ -42,7 +42,7 @@ impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unread::Absent(why) | Unread::NotTried(why) | Unread::Failed(why) => f.write_str(why),
-            Unread::NeedsRoot(what) => write!(f, "{what} can be read by root alone"),
+            Unread::NeedsRoot(what) => write!(f, "only root can read {what}"),
             Unread::NoAnswer(limit) => write!(f, "no answer within {}", human(*limit)),
         }
     }

@@ -58,7 +58,15 @@ fn ssh() {
     assert!(by_address.remedy.contains("ListenAddress"), "{}", by_address.remedy);
     let by_key = login("without-password");
     assert_found(&by_key, "automation.sshd.root-login", Fail, "with its password");
-    assert_found(&with_sshd(""), "automation.sshd.root-login", Skipped, "depends on the version");
+    let mut unset = with_sshd("");
+    assert_found(&unset, "automation.sshd.root-login", Skipped, "depends on the version");
+    unset.is_root = false;
+    assert_found(
+        &unset,
+        "automation.sshd.root-login",
+        Skipped,
+        "only root can read sshd's default",
+    );
     let password = "automation.sshd.password";
     assert_found(&with_sshd("PasswordAuthentication no"), password, Fail, "no passwords");
     let two = with_sshd("AuthenticationMethods publickey,password");
@@ -79,7 +87,7 @@ fn ssh_lists_and_conditions() {
     let sshd = evidence.sshd.as_mut().unwrap();
     sshd.config.unreadable.push("/etc/ssh/sshd_config.d/x.conf".to_owned());
     sshd.changed_since_start.push("/etc/ssh/sshd_config".to_owned());
-    assert_found(&evidence, "automation.sshd.match", Skipped, "root alone");
+    assert_found(&evidence, "automation.sshd.match", Skipped, "only root");
     assert_found(&evidence, "automation.sshd.reload", Warning, "/etc/ssh/sshd_config");
     evidence.sshd = Err(Unread::Absent("there is no sshd".to_owned()));
     assert_found(&evidence, "automation.sshd.port", Fail, "no sshd");
@@ -96,7 +104,7 @@ fn the_user_and_sudo() {
     assert_found(&evidence, "automation.sudo", Warning, "no rule of sudo");
     let accounts = evidence.accounts.as_mut().unwrap();
     accounts.sudo_rules = Err(Unread::NeedsRoot("/etc/sudoers".to_owned()));
-    assert_found(&evidence, "automation.sudo", Skipped, "root alone");
+    assert_found(&evidence, "automation.sudo", Skipped, "only root");
     evidence.accounts.as_mut().unwrap().user = None;
     assert_found(&evidence, "automation.user", Pass, "");
     let mut evidence = healthy();
@@ -167,7 +175,7 @@ fn firewall_rules() {
     assert_found(&evidence, "automation.firewall", Pass, "RS-RackConnect-INBOUND");
     let firewall = evidence.firewall.as_mut().unwrap();
     firewall.in_force = Err(Unread::NeedsRoot("the firewall rules in force".to_owned()));
-    assert_found(&evidence, "automation.firewall", Skipped, "root alone");
+    assert_found(&evidence, "automation.firewall", Skipped, "only root");
     let firewall = evidence.firewall.as_mut().unwrap();
     firewall.keeps_custom_rules = false;
     firewall.saved.clear();

@@ -44,7 +44,7 @@ fn the_status_without_the_api() {
     evidence.server.as_mut().unwrap().xenstore = Err(Unread::NeedsRoot("xenstore".to_owned()));
     assert_found(&evidence, id, Skipped, "no route");
     assert_found(&evidence, "rackconnect.next", Skipped, "no route");
-    assert_found(&evidence, "rackconnect.managed", Skipped, "root alone");
+    assert_found(&evidence, "rackconnect.managed", Skipped, "only root");
 }
 
 #[test]

@@ -1,0 +1,85 @@
+use super::*;
+use crate::doctor::check::Severity::{Fail, Info, Pass, Warning};
+use crate::doctor::checks::prepared::{assert_found, healthy};
+use crate::doctor::evidence::LimitEvidence;
+
+fn with_process(arguments: &[&str]) -> Evidence {
+    let process = ProcessInfo {
+        pid: 77,
+        name: arguments[0].to_owned(),
+        arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+        ..ProcessInfo::default()
+    };
+    Evidence { processes: Ok(vec![process]), ..healthy() }
+}
+
+#[test]
+fn proxies_are_ignored_but_said() {
+    assert_found(&healthy(), "network.proxy", Pass, "");
+    let mut evidence = healthy();
+    evidence.system.as_mut().unwrap().proxies = vec!["https_proxy=http://proxy:3128".to_owned()];
+    assert_found(&evidence, "network.proxy", Info, "https_proxy is set, but not used");
+}
+
+/// A curl loop used the limit up, and every client of this program got a 403.
+#[test]
+fn other_clients_are_named() {
+    let id = "network.other-clients";
+    assert_found(&healthy(), id, Pass, "");
+    let url = "https://dfw.api.rackconnect.rackspace.com/v1/automation_status";
+    let mut curl = with_process(&["curl", url]);
+    assert_found(&curl, id, Warning, "process 77 (curl) asks the API by itself");
+    assert_found(&with_process(&["rackconnect", "wait", "--endpoint", url]), id, Pass, "");
+    assert_found(&with_process(&["vim", "automation_status"]), id, Pass, "");
+    let ohai = with_process(&["ruby", "/usr/bin/ohai"]);
+    assert_found(&ohai, id, Info, "process 77 (ruby) may ask");
+    curl.api.as_mut().unwrap().status = Err(ApiFailure::Forbidden("403".to_owned()));
+    let found = assert_found(&curl, id, Fail, "process 77 (curl) looks like");
+    assert!(found.remedy.contains("kill 77"));
+}
+
+#[test]
+fn the_rate_limit() {
+    let id = "network.rate-limit";
+    let with = |limit| {
+        let mut evidence = healthy();
+        evidence.api.as_mut().unwrap().limit = limit;
+        evidence
+    };
+    assert_found(&healthy(), id, Pass, "26 of 30");
+    let used_up = LimitEvidence { free: 0, consecutive_403s: None };
+    assert_found(&with(Ok(used_up)), id, Warning, "used up");
+    let forbidden = LimitEvidence { free: 0, consecutive_403s: Some(2) };
+    assert_found(&with(Ok(forbidden)), id, Info, "2 in a row");
+    assert_found(&with(Err("belongs to user 1".to_owned())), id, Info, "belongs to user 1");
+}
+
+#[test]
+fn the_answer() {
+    let id = "network.api";
+    assert_found(&healthy(), id, Pass, "answers");
+    let with_status = |status| {
+        let mut evidence = healthy();
+        evidence.api.as_mut().unwrap().status = status;
+        evidence
+    };
+    assert_found(&with_status(Ok(None)), id, Warning, "HTTP 404");
+    let late =
+        Evidence { api: Err(Unread::NoAnswer(std::time::Duration::from_secs(9))), ..healthy() };
+    assert_found(&late, id, Fail, "no answer within 9s");
+    let why = || "why".to_owned();
+    for (failure, severity) in [
+        (ApiFailure::Forbidden(why()), Fail),
+        (ApiFailure::LimitUsedUp(why()), Warning),
+        (ApiFailure::Unreachable(why()), Fail),
+        (ApiFailure::NotUnderstood(why()), Fail),
+    ] {
+        assert_found(&with_status(Err(failure)), id, severity, "why");
+    }
+    let mut unreachable = with_status(Err(ApiFailure::Unreachable(why())));
+    let found = assert_found(&unreachable, id, Fail, "why");
+    assert!(found.remedy.starts_with("rackconnect status -v"), "{}", found.remedy);
+    unreachable.path.as_mut().unwrap().lookup = Err("timed out".to_owned());
+    let found = assert_found(&unreachable, id, Fail, "why");
+    assert_eq!(found.remedy, "repair network.name first");
+}

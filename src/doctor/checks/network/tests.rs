@@ -1,0 +1,106 @@
+use super::*;
+use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
+use crate::doctor::checks::prepared::{assert_found, healthy, nameserver, via};
+use crate::doctor::evidence::PathEvidence;
+
+fn with_kernel(change: impl FnOnce(&mut KernelEvidence)) -> Evidence {
+    let mut evidence = healthy();
+    change(evidence.kernel.as_mut().unwrap());
+    evidence
+}
+
+#[test]
+fn the_interface() {
+    let id = "network.servicenet.interface";
+    assert_found(&healthy(), id, Pass, "eth1 is up, 10.182.21.219");
+    let down = assert_found(&with_kernel(|it| it.links[2].flags = 0), id, Fail, "eth1 is down");
+    assert!(down.remedy.starts_with("ip link set eth1 up"));
+    let bare = with_kernel(|it| it.addresses.clear());
+    assert_found(&bare, id, Fail, "eth1 has no address");
+    let mut none = with_kernel(|it| {
+        it.addresses.clear();
+        it.routes.clear();
+    });
+    none.server.as_mut().unwrap().xenstore = Err(Unread::NeedsRoot("xenstore".to_owned()));
+    assert_found(&none, id, Fail, "no interface has an address on ServiceNet");
+    assert_found(&none, "network.servicenet.route", Skipped, "no ServiceNet interface");
+}
+
+#[test]
+fn the_routes() {
+    let id = "network.servicenet.route";
+    assert_found(&healthy(), id, Pass, "both through 10.182.0.1 on eth1");
+    let gateway = Some(via([10, 182, 127, 198].into()));
+    let missing = with_kernel(|it| {
+        it.routes.remove(1);
+        it.samples[1].hop = gateway;
+    });
+    let found = assert_found(&missing, id, Fail, "packets for 10.208.0.0/12");
+    assert!(found.cause.contains("(via 10.182.127.198 dev eth1)"), "{}", found.cause);
+    let command = "ip route add 10.208.0.0/12 via 10.182.0.1 dev eth1  # ";
+    assert!(found.remedy.starts_with(command), "{}", found.remedy);
+    let captured = with_kernel(|it| it.samples[0].hop = gateway);
+    assert_found(&captured, id, Fail, "packets for 10.176.0.0/12");
+    let none = with_kernel(|it| {
+        it.routes.clear();
+        it.samples[0].hop = None;
+    });
+    let found = assert_found(&none, id, Fail, "there is no route to 10.176.0.0/12");
+    let commands = "ip route add 10.176.0.0/12 via 10.182.0.1 dev eth1 && ip route add \
+                    10.208.0.0/12 via 10.182.0.1 dev eth1  # ";
+    assert!(found.remedy.starts_with(commands), "{}", found.remedy);
+}
+
+fn with_path(change: impl FnOnce(&mut PathEvidence)) -> Evidence {
+    let mut evidence = healthy();
+    change(evidence.path.as_mut().unwrap());
+    evidence
+}
+
+#[test]
+fn the_name() {
+    let id = "network.name";
+    assert_found(&healthy(), id, Pass, "dfw.api.rackconnect.rackspace.com is 10.191.5.5");
+    let dead = with_path(|path| path.lookup = Err("the name lookup timed out".to_owned()));
+    assert_found(&dead, id, Fail, "timed out, after 0 ms (nameservers: 10.191.5.6)");
+    let slow = with_path(|path| path.lookup_time = Duration::from_secs(5));
+    assert_found(&slow, id, Warning, "after 5.0 s");
+    let broken = with_path(|path| {
+        path.nameservers[1] = nameserver("AAAA", Err("does not answer".to_owned()));
+    });
+    let says = "nameserver 10.191.5.6 does not answer when asked for AAAA (IPv6 addresses)";
+    assert_found(&broken, id, Warning, says);
+    let address = with_path(|path| path.host = "10.191.5.5".to_owned());
+    assert_found(&address, id, Pass, "");
+}
+
+#[test]
+fn the_resolver() {
+    let id = "network.resolver";
+    assert_found(&healthy(), id, Pass, "");
+    let mut evidence = healthy();
+    evidence.system.as_mut().unwrap().resolv_conf = Some("search example.com\n".to_owned());
+    assert_found(&evidence, id, Warning, "no nameserver");
+    evidence.system.as_mut().unwrap().resolv_conf = None;
+    assert_found(&evidence, id, Warning, "no /etc/resolv.conf");
+    evidence.path.as_mut().unwrap().host = "10.191.5.5".to_owned();
+    assert_found(&evidence, id, Info, "no /etc/resolv.conf");
+}
+
+#[test]
+fn the_connection() {
+    let id = "network.connection";
+    assert_found(&healthy(), id, Pass, "10.191.5.5:443");
+    let refused = || Unread::Failed("10.191.5.5:443: Connection refused".to_owned());
+    let closed = with_path(|path| path.connection = Err(refused()));
+    let found = assert_found(&closed, id, Fail, "the API at 10.191.5.5:443: Connection");
+    assert!(found.cause.ends_with("packets go via 10.182.0.1 dev eth1"), "{}", found.cause);
+    assert!(found.remedy.contains("traceroute -n 10.191.5.5;"), "{}", found.remedy);
+    let mut unrouted = with_path(|path| path.connection = Err(refused()));
+    let kernel = unrouted.kernel.as_mut().unwrap();
+    kernel.routes.clear();
+    let found = assert_found(&unrouted, id, Fail, "cannot connect");
+    assert_eq!(found.remedy, "repair network.servicenet.route first");
+    let none = with_path(|path| path.connection = Err(Unread::NotTried("no name".to_owned())));
+    assert_found(&none, id, Skipped, "no name");
+}
