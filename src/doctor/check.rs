@@ -1,24 +1,24 @@
-//! What a check is: an id, what it needs, and a pure judgement of the evidence.
+//! A check: an id, what it needs, and a pure judgement of the evidence.
 
 use super::evidence::{Evidence, Unread};
 
-/// One check. What it means and how to repair it is in docs/doctor.md, under its id.
+/// One check. docs/doctor.md explains it and its repair, under its id.
 #[derive(Debug)]
 pub(crate) struct Check {
     /// `section.subject`; scripts rely on it.
     pub(crate) id: &'static str,
     /// A few words without a verb.
     pub(crate) title: &'static str,
-    /// What it cannot do without.
+    /// What it needs, if anything.
     pub(crate) needs: &'static [Need],
-    /// Decides on the evidence; evidence that was not read makes the check a skipped one.
+    /// Judges the evidence. If its evidence could not be read, the check is skipped.
     pub(crate) judge: fn(&Evidence) -> Judgement,
 }
 
-/// What a check cannot do without.
+/// A requirement of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// root's rights.
+    /// Root's privileges.
     Root,
     /// An answer of the API.
     Network,
@@ -27,7 +27,7 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    /// The word for it.
+    /// Its name in output.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Need::Root => "root",
@@ -37,19 +37,19 @@ impl Need {
     }
 }
 
-/// What a judgement comes to.
+/// The result of a judgement.
 pub(crate) type Judgement = Result<Finding, Unread>;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Severity {
-    /// As it should be.
+    /// No problem.
     Pass,
-    /// Worth knowing; nothing to do.
+    /// Information; nothing to do.
     Info,
-    /// Something to look at.
+    /// A possible problem.
     Warning,
-    /// Something is broken; makes the exit code 1.
+    /// A problem; makes the exit code 1.
     Fail,
     /// Could not be checked.
     Skipped,
@@ -68,16 +68,16 @@ impl Severity {
     }
 }
 
-/// What a check found.
+/// The finding of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// How bad it is.
+    /// Its severity.
     pub(crate) severity: Severity,
-    /// One line: what is so, or what is wrong. Empty if there is nothing to tell.
+    /// One line: the fact or the cause. Empty if there is nothing to report.
     pub(crate) cause: String,
     /// One line: what to do, with the exact command. Empty if there is nothing to do.
     pub(crate) remedy: String,
-    /// What the judgement rests on, line by line.
+    /// The evidence, line by line.
     pub(crate) evidence: Vec<String>,
     /// Whether it was skipped because only root can check it.
     pub(crate) needs_root: bool,
@@ -94,27 +94,27 @@ impl Finding {
         }
     }
 
-    /// All is well, in a line that is worth reading.
+    /// No problem, with a line of its own.
     pub(crate) fn pass(cause: impl Into<String>) -> Finding {
         Finding::new(Severity::Pass, cause, "")
     }
 
-    /// All is well, and there is nothing more to say. Such checks share a line.
+    /// No problem and nothing to report. Such checks share a line.
     pub(crate) fn unremarkable() -> Finding {
         Finding::pass("")
     }
 
-    /// Nothing to do.
+    /// Information.
     pub(crate) fn info(cause: impl Into<String>) -> Finding {
         Finding::new(Severity::Info, cause, "")
     }
 
-    /// Something to look at.
+    /// A possible problem.
     pub(crate) fn warning(cause: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding::new(Severity::Warning, cause, remedy)
     }
 
-    /// Something is broken.
+    /// A problem.
     pub(crate) fn fail(cause: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding::new(Severity::Fail, cause, remedy)
     }
@@ -130,7 +130,7 @@ impl Finding {
         Finding { needs_root, ..Finding::skipped(unread.to_string()) }
     }
 
-    /// Of what stops the automation: information once the server is DEPLOYED.
+    /// A problem for the automation: only information once the server is DEPLOYED.
     pub(crate) fn until_deployed(evidence: &Evidence, finding: Finding) -> Judgement {
         let is_bad = matches!(finding.severity, Severity::Warning | Severity::Fail);
         if !is_bad || !evidence.is_deployed() {
@@ -139,7 +139,7 @@ impl Finding {
         Ok(Finding::info(finding.cause).with(finding.evidence))
     }
 
-    /// The same with what it rests on.
+    /// The same with its evidence.
     pub(crate) fn with(mut self, evidence: impl IntoIterator<Item = String>) -> Finding {
         self.evidence.extend(evidence);
         self
@@ -152,12 +152,12 @@ impl Check {
         (self.judge)(evidence).unwrap_or_else(|unread| Finding::unread(&unread))
     }
 
-    /// The section, which is the first word of the id.
+    /// The section: the first word of the id.
     pub(crate) fn section(&self) -> &'static str {
         self.id.split('.').next().unwrap_or(self.id)
     }
 
-    /// Whether `name` is this check's id or the beginning of it, up to a dot.
+    /// Whether `name` is this check's id, or its section.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.id.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
@@ -172,7 +172,7 @@ pub(crate) fn first_failed<'a>(
     checks.find(|check| check.run(evidence).severity == Severity::Fail).map(|check| check.id)
 }
 
-/// The remedy of a failure that may follow from another one.
+/// The remedy of a failure that may be caused by another one.
 pub(crate) fn repair_first(id: &str) -> String {
     format!("repair {id} first")
 }

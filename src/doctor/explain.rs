@@ -3,7 +3,7 @@
 /// The page.
 const PAGE: &str = include_str!("../../docs/doctor.md");
 
-/// What the page says under the heading of a check.
+/// The text under the heading of a check.
 pub(crate) fn paragraph(id: &str) -> Option<String> {
     let heading = format!("### `{id}`");
     let lines = PAGE.lines().skip_while(|line| *line != heading).skip(1);

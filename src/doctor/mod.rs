@@ -34,28 +34,28 @@ use report::ReportFile;
 const OF_ANY_SERVER: [&str; 4] =
     ["server.provider", "server.rackconnect", "server.region", "server.agent"];
 
-/// What `doctor` is asked to do.
+/// The request to `doctor`.
 pub(crate) struct DoctorRequest {
-    /// What is examined.
+    /// The subject of the examination.
     pub(crate) subject: Subject,
-    /// The API, or why it cannot be asked.
+    /// The API, or why no request can be sent.
     pub(crate) api: Result<ApiAccess, Unread>,
     /// The ids of the checks, or beginnings of them; empty for all.
     pub(crate) only: Vec<String>,
     /// Whether the findings are printed as JSON.
     pub(crate) is_json: bool,
-    /// How much is printed.
+    /// The amount of output.
     pub(crate) detail: Detail,
-    /// Where colours may be used.
+    /// The streams with colours.
     pub(crate) colours: Colours,
-    /// Where a report goes.
+    /// The file for the report.
     pub(crate) report: Option<PathBuf>,
 }
 
 /// Examines the server and prints what was found.
 ///
 /// # Errors
-/// An id is not one; the report or standard output cannot be written.
+/// There is no check with a given id; the report or standard output cannot be written.
 pub(crate) fn run(request: DoctorRequest) -> Result<Exit> {
     let selected = select(&request.only)?;
     let report = request.report.as_deref().map(ReportFile::create).transpose()?;
@@ -122,7 +122,7 @@ pub(crate) fn explain(id: &str) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The checks that are named, or all.
+/// The selected checks, or all.
 fn select(only: &[String]) -> Result<Vec<&'static Check>> {
     for name in only {
         if !checks::all().any(|check| check.is_named(name)) {
@@ -154,7 +154,7 @@ pub(crate) mod parsers {
         let _ = (config.ports(), config.lists(), config.admits("rackconnect"));
     }
 
-    /// What may go into a report, and into the checks of resolv.conf.
+    /// The redaction of a report, and the checks of resolv.conf.
     pub(crate) fn report(text: &str) {
         let _ = redact::redact(text);
         let _ = (resolv_conf::nameservers(text), resolv_conf::oddities(text));

@@ -1,7 +1,8 @@
-//! Removes secrets from a text, and keeps addresses and names. Pure. What looks like a secret is
-//! removed: rather a word too many than a password in a ticket.
+//! Removes secrets from a text, and keeps addresses and names. Pure. Anything that looks like a
+//! secret is removed, because a report with a password in it does more harm than one with a word
+//! missing.
 
-/// What stands for a secret.
+/// The replacement of a secret.
 const REMOVED: &str = "[removed]";
 
 /// The ends of names whose value is a secret, in lower case.
@@ -24,7 +25,8 @@ const SECRET_NAMES: [&str; 16] = [
     "authorization",
 ];
 
-/// Names that end so and are no secrets: sudo's tag, values of PermitRootLogin, directives of PAM.
+/// Names with these endings that are not secrets: sudo's tag, values of PermitRootLogin, directives
+/// of PAM.
 const HARMLESS_NAMES: [&str; 5] =
     ["nopasswd", "without-password", "prohibit-password", "common-password", "/etc/passwd"];
 
@@ -34,7 +36,7 @@ const SCHEMES: [&str; 3] = ["bearer", "basic", "digest"];
 /// The beginnings of hashes of passwords. Source: crypt(5).
 const HASHES: [&str; 7] = ["$1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "$y$"];
 
-/// From this length on, a word of letters and digits mixed is taken for a key.
+/// A word of at least this length with both letters and digits is taken for a key.
 const KEY_LENGTH: usize = 32;
 
 /// The text without its secrets.
@@ -66,7 +68,7 @@ fn redact_line(line: &str) -> String {
             safe.push_str(part);
             continue;
         }
-        // `mysql -pSECRET`; others mean a port or a property by it.
+        // `mysql -pSECRET`; for other programs it is a port or a property.
         let is_password_flag = is_mysql && part.len() > 2 && part.starts_with("-p");
         match is_password_flag {
             true => safe.push_str(REMOVED),
@@ -144,7 +146,8 @@ fn redact_named(line: &str) -> String {
             continue;
         }
         let gap = rest.len() - rest.trim_start_matches(['"', '\'', ' ', '\t', ':', '=']).len();
-        // In a sentence white space is no assignment; behind an option or a first word it is.
+        // White space is an assignment after an option or after the first word of a line, but not
+        // within a sentence.
         let is_assigned = rest[..gap].contains([':', '=']);
         if !(is_assigned || is_first || name.starts_with("--")) {
             continue;

@@ -15,18 +15,18 @@ pub(crate) struct Judged {
     pub(crate) finding: Finding,
 }
 
-/// How much is printed.
+/// The amount of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// Failures only.
     Failures,
-    /// Every finding; checks with nothing to tell share a line.
+    /// Every finding; checks with nothing to report share a line.
     Findings,
     /// Every check, with its evidence.
     Evidence,
 }
 
-/// Where a line goes.
+/// The stream of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Standard output.
@@ -35,16 +35,16 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-/// A line and where it goes.
+/// A line and its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OutputLine {
-    /// Where it goes.
+    /// Its stream.
     pub(crate) stream: Stream,
     /// Without its newline.
     pub(crate) text: String,
 }
 
-/// Whether the words in brackets are coloured.
+/// The streams on which the words in brackets are coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Colours {
     /// On standard output.
@@ -65,7 +65,7 @@ impl Colours {
     }
 }
 
-/// The indent of what belongs to the line above.
+/// The indentation of the lines that belong to the line above.
 const INDENT: &str = "       ";
 
 /// The most checks with nothing to tell that are named in their line.
@@ -172,7 +172,7 @@ fn push(lines: &mut Vec<OutputLine>, severity: Severity, text: &str, colours: Co
     lines.push(OutputLine { stream, text });
 }
 
-/// The checks that root could do.
+/// The checks that need root.
 fn needs_root(judged: &[Judged], colours: Colours) -> Option<OutputLine> {
     let ids: Vec<&str> =
         judged.iter().filter(|it| it.finding.needs_root).map(|it| it.check.id).collect();

@@ -21,7 +21,7 @@ pub(crate) struct ReportFile {
 }
 
 impl ReportFile {
-    /// Creates the file, readable by its owner alone. A file that exists is never overwritten.
+    /// Creates the file, readable only by its owner. A file that exists is never overwritten.
     ///
     /// # Errors
     /// It exists, or cannot be created.

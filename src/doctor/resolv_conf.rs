@@ -1,4 +1,4 @@
-//! What is odd about a resolv.conf. Pure. Source: resolv.conf(5).
+//! Finds unusual settings in a resolv.conf. Pure. Source: resolv.conf(5).
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ pub(crate) fn nameservers(text: &str) -> Vec<&str> {
     found
 }
 
-/// What is odd, in sentences.
+/// The unusual settings, as sentences.
 pub(crate) fn oddities(text: &str) -> Vec<String> {
     let nameservers = nameservers(text);
     let mut odd = Vec::new();

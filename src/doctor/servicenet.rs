@@ -1,4 +1,4 @@
-//! What ServiceNet is on a server: its networks, its interface, its routes. Pure.
+//! ServiceNet on a server: its networks, its interface, its routes. Pure.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use crate::netlink::{Link, Route};
 pub(crate) const SERVICENET: [Ipv4Addr; 2] =
     [Ipv4Addr::new(10, 176, 0, 0), Ipv4Addr::new(10, 208, 0, 0)];
 
-/// The prefix length of both.
+/// The prefix length of both networks.
 pub(crate) const PREFIX: u8 = 12;
 
 /// The prefix lengths that routes to them have on servers: 12, and 13 in the documentation's
@@ -32,8 +32,8 @@ pub(crate) fn leads_into(route: &Route, network: Ipv4Addr) -> bool {
         && (destination.to_bits() ^ network.to_bits()) >> shift == 0
 }
 
-/// The interface on ServiceNet: the one that xenstore names, else the one with an address there,
-/// else the one that the routes use.
+/// The interface on ServiceNet: the one named by xenstore, else the one with an address there, else
+/// the one used by the routes.
 pub(crate) fn interface<'a>(kernel: &'a KernelEvidence, mac: Option<&[u8]>) -> Option<&'a Link> {
     let by_mac = mac.and_then(|mac| kernel.links.iter().find(|link| link.mac == mac));
     let has_address = |link: &&Link| kernel.addresses_of(link.index).any(contains);

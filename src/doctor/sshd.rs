@@ -1,6 +1,7 @@
-//! The configuration of the SSH daemon, as sshd reads it for root: the first value wins, a Match
-//! block that applies wins over what is outside, Include is read in place. Pure; files come from a
-//! callback. Source: sshd_config(5). The output of `sshd -T` has the same form.
+//! The configuration of the SSH daemon, as sshd evaluates it for root: the first value counts, a
+//! Match block that applies takes precedence over values outside of it, and Include is read in
+//! place. Pure; files come from a callback. Source: sshd_config(5). The output of `sshd -T` has the
+//! same form.
 
 use wildmatch::WildMatch;
 
@@ -13,10 +14,10 @@ const DIRECTORY: &str = "/etc/ssh";
 /// The user that RackConnect logs in as.
 const USER: &str = "root";
 
-/// The keywords that say where it listens.
+/// The keywords that set where it listens.
 const PORTS: [&str; 2] = ["port", "listenaddress"];
 
-/// Keywords whose values add up instead of the first one winning.
+/// Keywords whose values accumulate, instead of the first one counting.
 const CUMULATIVE: [&str; 6] =
     ["port", "listenaddress", "allowusers", "denyusers", "allowgroups", "denygroups"];
 
@@ -31,12 +32,12 @@ const DECISIVE: [&str; 7] = [
     "denygroups",
 ];
 
-/// What sshd is configured to do when root logs in.
+/// The configuration of sshd for a login of root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SshdConfig {
     outside: KeywordValues,
     matched: KeywordValues,
-    /// Match blocks that set something decisive, and whose condition cannot be told from here.
+    /// Match blocks that set a decisive keyword under a condition that cannot be evaluated.
     pub(crate) undecided: Vec<String>,
     /// Files that could not be read.
     pub(crate) unreadable: Vec<String>,
@@ -66,13 +67,13 @@ impl KeywordValues {
 /// Reads the files that a pattern names: each path with its text, or none if it cannot be read.
 pub(crate) type ReadFiles<'a> = dyn FnMut(&str) -> Vec<(String, Option<String>)> + 'a;
 
-/// What holds for the lines that follow.
+/// The condition of the lines that follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum MatchState {
     Outside,
     Applies,
     DoesNot,
-    /// It depends on this.
+    /// They depend on this condition.
     Unknown(String),
 }
 
@@ -143,7 +144,7 @@ impl SshdConfig {
         found.unwrap_or_default()
     }
 
-    /// What `conditions` sets in Match blocks that apply holds here, too.
+    /// Also applies the Match blocks of `conditions`.
     pub(crate) fn override_by_conditions(&mut self, conditions: &SshdConfig) {
         self.matched.clone_from(&conditions.matched);
         self.unreadable.clone_from(&conditions.unreadable);
@@ -154,7 +155,7 @@ impl SshdConfig {
         self.values(keyword).first().map(|value| value.to_ascii_lowercase())
     }
 
-    /// The ports that it listens on.
+    /// The ports on which it listens.
     pub(crate) fn ports(&self) -> Vec<u16> {
         let mut ports: Vec<u16> =
             self.values("port").iter().filter_map(|port| port.parse().ok()).collect();
@@ -174,7 +175,7 @@ impl SshdConfig {
         distinct
     }
 
-    /// Whether every address that it listens on has a port of its own.
+    /// Whether every listen address has its own port.
     pub(crate) fn has_ports_by_address(&self) -> bool {
         let addresses = self.values("listenaddress");
         !addresses.is_empty() && addresses.iter().all(|address| port_of(address).is_some())
@@ -185,7 +186,7 @@ impl SshdConfig {
         self.matched.get(&keyword.to_ascii_lowercase()).is_some()
     }
 
-    /// The lists that limit who may log in, as they stand there.
+    /// The lists that limit logins, as they are written.
     pub(crate) fn lists(&self) -> Vec<String> {
         let names = ["AllowUsers", "DenyUsers", "AllowGroups", "DenyGroups"];
         names
@@ -197,7 +198,7 @@ impl SshdConfig {
             .collect()
     }
 
-    /// Whether the lists of users let `user` in from anywhere.
+    /// Whether the lists of users admit `user` from any host.
     pub(crate) fn admits(&self, user: &str) -> bool {
         let is_listed = |keyword| self.values(keyword).iter().any(|it| is_match(it, user));
         let is_allowed = self.values("allowusers").is_empty() || is_listed("allowusers");
@@ -225,7 +226,7 @@ fn applies(condition: &[String]) -> MatchState {
     state
 }
 
-/// Whether a list with commas matches: one pattern does, and none with `!` does.
+/// Whether a comma-separated list matches: at least one pattern does, and none with `!` does.
 fn in_list(patterns: &str, name: &str) -> bool {
     let negated = |it: &str| it.strip_prefix('!').is_some_and(|pattern| is_match(pattern, name));
     let mut all = patterns.split(',');

@@ -1,5 +1,5 @@
-//! Section 4, but for SSH: what breaks the automation while it runs. Source: Rackspace's list of
-//! what must not be done to a server before it is DEPLOYED. After that the same is information.
+//! Section 4, except SSH: what breaks the automation while it runs. Source: Rackspace's list of
+//! what must not be done to a server before it is DEPLOYED. After that it is only information.
 
 use crate::doctor::check::{Check, Finding, Judgement, Need};
 use crate::doctor::evidence::{Evidence, KernelEvidence, ProcessInfo, RuleSet, SelinuxMode, known};
@@ -259,7 +259,7 @@ fn firewall(evidence: &Evidence) -> Judgement {
     .with(lines))
 }
 
-/// A set of rules, in words.
+/// A description of a set of rules.
 fn describe_rules(rules: &RuleSet) -> String {
     let chains = match rules.rackconnect_chains.as_slice() {
         [] => "none of RackConnect's chains".to_owned(),

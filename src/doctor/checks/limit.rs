@@ -1,11 +1,11 @@
-//! Section 2: the rate limit and who else uses it, proxies, and what the API answers.
+//! Section 2: the rate limit and its other users, proxies, and the API's responses.
 
 use super::{network, tls};
 use crate::doctor::check::{Check, Finding, Judgement, Need, Severity, first_failed, repair_first};
 use crate::doctor::evidence::{ApiEvidence, ApiFailure, Evidence, ProcessInfo, Unread, known};
 use crate::ratelimit::PERMITS;
 
-/// The checks of what comes after the connection.
+/// The checks of the steps after the connection.
 pub(super) const CHECKS: &[Check] = &[
     Check { id: "network.proxy", title: "proxies", needs: &[], judge: proxy },
     Check {
@@ -23,13 +23,13 @@ pub(super) const CHECKS: &[Check] = &[
     Check { id: "network.api", title: "answer of the API", needs: &[Need::Network], judge: api },
 ];
 
-/// What only a client of the API has in its arguments.
+/// Text that only a client of the API has in its arguments.
 const API_WORDS: [&str; 3] = ["api.rackconnect.rackspace.com", "automation_status", "gateway_ip"];
 
-/// Programs whose plug-ins ask the API.
+/// Programs with plug-ins that send requests to the API.
 const PROGRAMS: [&str; 6] = ["ohai", "chef-client", "facter", "puppet", "rcrun", "crewchief"];
 
-/// Programs that take arguments of others for their own: editors and pagers.
+/// Programs whose arguments may name the API without a request: editors and pagers.
 const READERS: [&str; 6] = ["vim", "vi", "nano", "less", "grep", "rackconnect"];
 
 fn proxy(evidence: &Evidence) -> Judgement {
@@ -46,7 +46,7 @@ fn proxy(evidence: &Evidence) -> Judgement {
     })
 }
 
-/// How a process asks the API.
+/// How a process may send requests to the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClientKind {
     /// Its arguments name the API.
@@ -111,14 +111,14 @@ fn other_clients(evidence: &Evidence) -> Judgement {
 fn rate_limit(evidence: &Evidence) -> Judgement {
     let limit = match &known(&evidence.api)?.limit {
         Ok(limit) => limit,
-        // agent.state-directory says what to do about it.
+        // agent.state-directory has the remedy.
         Err(why) => {
             return Ok(Finding::info(format!(
                 "the rate limit is not shared, so each process keeps to 6 requests a minute: {why}"
             )));
         }
     };
-    // network.api says what to do about it.
+    // network.api has the remedy.
     if let Some(count) = limit.consecutive_403s {
         return Ok(Finding::info(format!(
             "HTTP 403, {count} in a row: no rackconnect process asks the API for a minute, then one \
@@ -135,7 +135,7 @@ fn rate_limit(evidence: &Evidence) -> Judgement {
     Ok(Finding::pass(format!("{} of {PERMITS} requests a minute are free", limit.free)))
 }
 
-/// The first question that was not answered.
+/// The first request without an answer.
 fn first_failure(api: &ApiEvidence) -> Option<&ApiFailure> {
     let failures = [
         api.status.as_ref().err(),
@@ -189,7 +189,7 @@ fn api(evidence: &Evidence) -> Judgement {
     })
 }
 
-/// What to do about an API that cannot be reached.
+/// The remedy for an API that cannot be reached.
 fn remedy_of_the_way(evidence: &Evidence) -> String {
     let way = network::CHECKS.iter().chain(tls::CHECKS);
     match first_failed(way, evidence) {

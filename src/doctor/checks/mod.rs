@@ -1,5 +1,5 @@
-//! The checks, in the order in which they are shown: a section's file each. All of them are pure
-//! judgements of the evidence.
+//! The checks, in the order in which they are shown: one file for each section. All of them are
+//! pure judgements of the evidence.
 
 mod agent;
 mod automation;

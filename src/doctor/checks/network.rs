@@ -29,10 +29,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// From then on a lookup is slow: one nameserver did not answer, and another was asked.
+/// A lookup that takes this long is slow: one nameserver did not answer, and another one was
+/// queried.
 const SLOW_LOOKUP: Duration = Duration::from_secs(1);
 
-/// How the system configures an interface anew, whatever it uses.
+/// The command that reconfigures an interface, for every network manager.
 fn configure(name: &str) -> String {
     format!("netplan apply || ifup {name}")
 }
@@ -80,12 +81,12 @@ fn describe_links(kernel: &KernelEvidence) -> Vec<String> {
     kernel.links.iter().map(describe).collect()
 }
 
-/// What is wrong with the way to one of ServiceNet's networks.
+/// A problem with the route to one of ServiceNet's networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum RouteFault {
-    /// There is no route to it, and this is where packets go.
+    /// There is no route to it; packets go this way.
     Missing(Ipv4Addr),
-    /// There is one, but packets go elsewhere.
+    /// There is one, but packets go another way.
     Captured(Ipv4Addr),
 }
 
@@ -100,7 +101,7 @@ fn route_fault(kernel: &KernelEvidence, sample: &RouteSample) -> Option<RouteFau
         })
     };
     let mut ours = kernel.routes.iter().filter(|route| leads_into(route, sample.network));
-    // A route that is narrower than the network need not hold for the sample.
+    // A route that is narrower than the network need not contain the sample.
     let is_narrow = route.prefix > PREFIX && sample.hop.is_some_and(|it| it.gateway.is_some());
     match ours.any(goes_by) || is_narrow && sample.hop == kernel.internet {
         true => None,
@@ -168,7 +169,7 @@ fn routes(evidence: &Evidence) -> Judgement {
     Ok(finding.with(lines))
 }
 
-/// How long something took.
+/// A duration as text.
 fn span(time: Duration) -> String {
     match time.as_millis() {
         milliseconds @ 0..1_000 => format!("{milliseconds} ms"),
@@ -241,7 +242,7 @@ fn name(evidence: &Evidence) -> Judgement {
     Ok(Finding::pass(line).with(lines))
 }
 
-/// A nameserver's answer, in words.
+/// A description of a nameserver's answer.
 fn describe_answer(answer: &NameserverAnswer) -> String {
     let NameserverAnswer { server, record_type, time, outcome } = answer;
     let time = span(*time);

@@ -1,4 +1,4 @@
-//! For tests: the evidence of a healthy server, to be broken in one place.
+//! For tests: the evidence of a healthy server. A test changes one part of it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ pub(in crate::doctor) fn sshd(text: &str) -> SshdConfig {
     SshdConfig::parse(text, &mut |_| Vec::new())
 }
 
-/// What the one nameserver answers.
+/// The answers of the only nameserver.
 pub(in crate::doctor) fn nameserver(
     record_type: &'static str,
     outcome: Result<Vec<IpAddr>, String>,
@@ -202,7 +202,7 @@ fn agent() -> AgentEvidence {
     }
 }
 
-/// Runs one check and looks at what it found.
+/// Runs one check and asserts its finding.
 #[track_caller]
 pub(in crate::doctor) fn assert_found(
     evidence: &Evidence,

@@ -1,4 +1,4 @@
-//! Section 3: what RackConnect says of this server, against what the server does.
+//! Section 3: RackConnect's information about this server, compared with the server itself.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// How long the automation may take before that is strange. A hundred servers take 40 minutes.
+/// How long the automation may take before it is a finding. A hundred servers take 40 minutes.
 const USUAL_DEPLOYMENT: Duration = Duration::from_secs(60 * 60);
 
 /// An answer of the API, or why there is none.

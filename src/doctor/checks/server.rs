@@ -1,4 +1,4 @@
-//! Section 1: what this server is.
+//! Section 1: the kind of this server.
 
 use crate::doctor::check::{Check, Finding, Judgement, Need};
 use crate::doctor::evidence::{Evidence, ProcessInfo, Unread, known};
@@ -23,7 +23,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { id: "server.settings", title: "settings", needs: &[], judge: settings },
 ];
 
-/// Whether nothing else has to be checked, since this is certainly no RackConnect v2 server.
+/// Whether nothing else has to be checked, because this is certainly not a RackConnect v2 server.
 pub(crate) fn is_another_server(evidence: &Evidence) -> bool {
     if evidence.is_configured {
         return false;
@@ -99,7 +99,7 @@ fn region(evidence: &Evidence) -> Judgement {
     }
 }
 
-/// Whether what runs is what is installed.
+/// Whether the running units use the installed program.
 fn agent(evidence: &Evidence) -> Judgement {
     let version = concat!("rackconnect ", env!("CARGO_PKG_VERSION"));
     let agent = known(&evidence.agent)?;
@@ -130,7 +130,7 @@ fn agent(evidence: &Evidence) -> Judgement {
     })
 }
 
-/// The settings in force, and where they come from.
+/// The settings in force, with their origins.
 fn settings(evidence: &Evidence) -> Judgement {
     if let Some(why) = &evidence.broken_settings {
         let remedy = "vi /etc/rackconnect-agent/config.toml  # until it is correct no other command \

@@ -34,12 +34,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// How sshd reads its configuration anew. A restart leaves sessions alone and, unlike a reload, can
-/// be seen from outside.
+/// How to make sshd read its configuration again. A restart does not end sessions and, unlike a
+/// reload, can be observed from outside.
 const RESTART: &str = "systemctl restart sshd";
 
-/// How to change sshd's configuration so that a line is in force: of several lines the first counts,
-/// unless a Match block that applies to root has one of its own.
+/// How to make a line of sshd's configuration effective: the first of several lines counts, unless
+/// a Match block that applies to root has its own.
 fn sshd_remedy(config: &SshdConfig, setting: &str) -> String {
     let keyword = setting.split(' ').next().unwrap_or(setting);
     match config.is_matched(keyword) {

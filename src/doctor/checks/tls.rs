@@ -12,12 +12,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check { id: "network.tls", title: "TLS", needs: &[Need::Network], judge: tls },
 ];
 
-/// How far the clocks may be apart.
+/// How far apart the clocks may be.
 const MAX_OFFSET: u64 = 300;
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// A time as people read it, in UTC.
+/// A time for people, in UTC.
 fn date(seconds: u64) -> String {
     const YEAR_10000: u64 = 253_402_300_800;
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(YEAR_10000 - 1));
@@ -25,7 +25,7 @@ fn date(seconds: u64) -> String {
     text.trim_end_matches('Z').replace('T', " ")
 }
 
-/// A span as people say it: days from two days on.
+/// A duration for people: in days from two days on.
 fn span(seconds: u64) -> String {
     match seconds / SECONDS_PER_DAY {
         0 | 1 => human(Duration::from_secs(seconds)),
@@ -40,7 +40,7 @@ fn evidence_of(evidence: &Evidence) -> Result<&TlsEvidence, Unread> {
         .ok_or_else(|| Unread::NotTried("the endpoint is plain http".to_owned()))
 }
 
-/// What is wrong with this server's clock, if anything is.
+/// The problem with this server's clock, if there is one.
 fn clock_fault(tls: &TlsEvidence) -> Option<(String, String)> {
     if let Some(server) = tls.server_now {
         let offset = tls.now.abs_diff(server);
@@ -128,7 +128,7 @@ fn tls(evidence: &Evidence) -> Judgement {
         let remedy = "if the clock is right (date -u), only Rackspace can renew it: tell support";
         return Ok(Finding::fail(cause, remedy).with(lines));
     }
-    // The client's words, if it has any.
+    // The client's message, if there is one.
     let cause = match evidence.api.as_ref().map(|api| &api.status) {
         Ok(Err(ApiFailure::Unreachable(message))) => message,
         _ => why,

@@ -1,4 +1,4 @@
-//! The rackconnect user and what sudo lets it do.
+//! The rackconnect user and its sudo rules.
 
 use super::files::Files;
 use super::subject::{Addition, Subject};
@@ -7,7 +7,7 @@ use crate::doctor::evidence::{AccountEvidence, Evidence, Reading, UserAccount};
 /// The user that Rackspace creates.
 const USER: &str = "rackconnect";
 
-/// Where further rules of sudo are.
+/// The directory of additional sudo rules.
 const RULES: &str = "/etc/sudoers.d";
 
 /// Reads the files.
@@ -55,7 +55,7 @@ fn rules(files: &Files, groups: &[String]) -> Reading<Vec<String>> {
     Ok(rules)
 }
 
-/// The rules for the user, one of its groups, or everybody.
+/// The rules for the user, for one of its groups, or for all users.
 fn rules_for(text: &str, groups: &[String]) -> Vec<String> {
     let is_for_it = |line: &&str| {
         let who = line.split_whitespace().next().unwrap_or_default();

@@ -25,17 +25,17 @@ const UNITS: [&str; 3] =
 const SWITCH_FILE: &str = "/etc/rackconnect-agent/disabled";
 const SWITCH_WORD: &str = "rackconnect=disabled";
 
-/// Where settings come from: the configuration file, and the units' variables.
+/// The sources of settings: the configuration file, and the environment files of the units.
 const SETTINGS_FILES: [&str; 3] = [
     "/etc/rackconnect-agent/config.toml",
     "/etc/default/rackconnect-agent",
     "/etc/sysconfig/rackconnect-agent",
 ];
 
-/// Where systemctl is.
+/// The path of systemctl.
 const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
 
-/// How long systemd may take.
+/// How long systemctl may take.
 const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Reads it.
@@ -117,7 +117,7 @@ fn off_switches(files: &Files) -> Vec<String> {
     by_file.into_iter().chain(by_word).collect()
 }
 
-/// The state directory as the rate limit finds it.
+/// The state of the state directory, as the rate limit sees it.
 fn condition(path: &Path) -> StateCondition {
     match StateDir::open_existing(path) {
         Ok(None) => StateCondition::Absent,

@@ -1,4 +1,4 @@
-//! The API: four questions at most, over one connection, and none after one that was not answered.
+//! The API: at most four requests, over one connection, and none after one that was not answered.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::model::{Format, Operation};
 use crate::ratelimit::{LimitCause, RateLimited, RateLimiter};
 use crate::session::Session;
 
-/// How much earlier than the collecting a question ends, so that its error is still collected.
+/// How much earlier than the collection a request ends, so that its error is still collected.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// Asks.
@@ -44,7 +44,7 @@ fn clock_offset(session: &Session) -> Option<i64> {
     session.client(BootInstant::now()).ok()?.clock_offset()
 }
 
-/// The rate limit as all processes know it.
+/// The rate limit that all processes share.
 fn limit(subject: &Subject) -> Result<LimitEvidence, String> {
     let mut limiter = RateLimiter::new(subject.state_dir.clone());
     let free = limiter.free_permits(subject.deadline)?;
@@ -59,7 +59,7 @@ struct Questions<'a> {
     session: &'a Session,
     deadline: BootInstant,
     files: &'a mut Files,
-    /// Whether a question was not answered.
+    /// Whether a request was not answered.
     is_lost: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Runs a program of the system and reads what it prints, within a time limit.
+//! Runs a program of the system and reads its output, within a time limit.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::clock::BootInstant;
 
-/// The most that is read.
+/// The largest output that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// How often a program that does not end is looked at.
+/// How often a running program is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The standard output of a program that ends with 0 in time.
+/// The standard output of a program that exits with 0 in time.
 pub(super) fn output(program: &Path, arguments: &[&str], limit: Duration) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -1,4 +1,4 @@
-//! The server's files, below a root directory; what is read can be kept for the report.
+//! The server's files, below a root directory. Their content can be kept for the report.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use wildmatch::WildMatch;
 use crate::doctor::evidence::{RawEvidence, Reading, Unread};
 use crate::state::file::{self, FileError, Links};
 
-/// Where programs are.
+/// The directories of programs.
 const PROGRAM_DIRECTORIES: [&str; 6] =
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -31,17 +31,17 @@ impl Files {
         Files { root, raw: Vec::new() }
     }
 
-    /// What was kept for the report.
+    /// The content kept for the report.
     pub(super) fn into_raw(self) -> Vec<RawEvidence> {
         self.raw
     }
 
-    /// Keeps something for the report.
+    /// Keeps a text for the report.
     pub(super) fn keep(&mut self, title: &str, text: &str) {
         self.raw.push(RawEvidence { title: title.to_owned(), text: text.to_owned() });
     }
 
-    /// Where a path really is.
+    /// The path below the root directory.
     pub(super) fn locate(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
@@ -51,18 +51,18 @@ impl Files {
         self.root == Path::new("/")
     }
 
-    /// Whether there is something at a path.
+    /// Whether a path exists.
     pub(super) fn exists(&self, path: &str) -> bool {
         self.locate(path).exists()
     }
 
-    /// Whether there is a program at a path.
+    /// Whether a path is a program.
     pub(super) fn is_program(&self, path: &str) -> bool {
         fs::metadata(self.locate(path))
             .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     }
 
-    /// Where a program of this name is, as a path on the server.
+    /// The path of a program with this name, on the server.
     pub(super) fn find_program(&self, name: &str) -> Option<String> {
         let paths = PROGRAM_DIRECTORIES.map(|directory| format!("{directory}/{name}"));
         paths.into_iter().find(|path| self.is_program(path))
@@ -101,12 +101,12 @@ impl Files {
         Some(fs::read_link(self.locate(path)).ok()?.to_string_lossy().into_owned())
     }
 
-    /// When a file was changed last.
+    /// When a file was last changed.
     pub(super) fn changed(&self, path: &str) -> Option<SystemTime> {
         fs::metadata(self.locate(path)).ok()?.modified().ok()
     }
 
-    /// The paths that a pattern names, which may have `*` and `?` in its last part.
+    /// The paths that match a pattern, which may have `*` and `?` in its last part.
     pub(super) fn expand(&self, pattern: &str) -> Vec<String> {
         let (directory, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
         if !last.contains(['*', '?']) {

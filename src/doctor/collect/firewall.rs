@@ -1,7 +1,7 @@
 //! The firewall: the rules in force, and those that are saved for the next boot.
 //!
-//! The rules in force are shown by the system's own programs, which only read them, as root. The
-//! programs can load the kernel's module, so none is started for a table that is not there yet.
+//! Root gets the rules in force from the system's own programs, which only read them. These
+//! programs can load a kernel module, so none is started for a table that does not exist yet.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::files::Files;
 use super::subject::{Addition, Subject};
 use crate::doctor::evidence::{Evidence, FirewallEvidence, Reading, RuleSet, Unread};
 
-/// Where rules are saved: Red Hat's iptables-services, Debian's iptables-persistent, nftables.
+/// The files of saved rules: Red Hat's iptables-services, Debian's iptables-persistent, nftables.
 const SAVED_RULES: [&str; 4] = [
     "/etc/sysconfig/iptables",
     "/etc/iptables/rules.v4",
@@ -27,7 +27,7 @@ const KEEPS_CUSTOM_RULES: &str = "/etc/rackconnect-allow-custom-iptables";
 /// The tables of iptables that the kernel has, one a line; there is no such file without them.
 const IPTABLES_TABLES: &str = "/proc/net/ip_tables_names";
 
-/// It exists while the kernel has nftables.
+/// It exists if the kernel has nftables.
 const NFTABLES_MODULE: &str = "/sys/module/nf_tables";
 
 /// How long each program may take.
@@ -62,7 +62,7 @@ fn in_force(files: &mut Files) -> Reading<Vec<RuleSet>> {
     commands.into_iter().filter_map(|(name, arguments)| show(files, name, arguments)).collect()
 }
 
-/// What a program shows; none if it is not installed.
+/// The output of a program; none if it is not installed.
 fn show(files: &mut Files, name: &str, arguments: &[&str]) -> Option<Reading<RuleSet>> {
     let program = files.find_program(name)?;
     let command = [&[name], arguments].concat().join(" ");

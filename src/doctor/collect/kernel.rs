@@ -20,7 +20,7 @@ fn is_wide(route: &Route) -> bool {
     ROUTE_PREFIXES.contains(&route.prefix) && route.destination.is_some_and(is_private)
 }
 
-/// Asks the kernel.
+/// Queries the kernel.
 pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
     let kernel: Reading<KernelEvidence> = read(files).map_err(|err| Unread::Failed(err.message));
     Box::new(|evidence: &mut Evidence| evidence.kernel = kernel)
@@ -34,7 +34,7 @@ fn read(files: &mut Files) -> Result<KernelEvidence> {
         .map_err(|err| routes::error("cannot read the kernel's routes", err))?;
     let mut samples = Vec::new();
     for base in SERVICENET {
-        // Any host of it, but inside the route if that is narrower than the network.
+        // Any host of the network, but inside the route if that is narrower.
         let host = Ipv4Addr::from_bits(base.to_bits() + 1);
         let hop = netlink
             .next_hop(host.into(), None)

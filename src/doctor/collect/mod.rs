@@ -1,5 +1,5 @@
-//! Collects the evidence: the edge of `doctor`. Collectors run side by side, each in a thread, and
-//! whatever has not come by the deadline is "no answer", never a hang. Nothing is changed.
+//! Collects the evidence. The collectors run side by side, each in a thread. Evidence that is not
+//! there by the deadline counts as "no answer". Nothing is changed.
 
 mod accounts;
 mod agent;
@@ -48,7 +48,7 @@ pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evid
     start(&sender, subject, firewall::collect);
     start(&sender, subject, processes::collect);
     start(&sender, subject, agent::collect);
-    // First of all it has to be known whether there is anything to ask the API about.
+    // The kind of the server decides whether the API is asked at all.
     let mut files = Files::below(subject.root.clone());
     server::collect(subject, &mut files)(&mut evidence);
     keep_in_order(&mut evidence.raw, files.into_raw());
@@ -78,7 +78,7 @@ pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evid
     evidence
 }
 
-/// Adds to what is kept for the report, in the order of the titles.
+/// Adds to the texts for the report, in the order of the titles.
 fn keep_in_order(kept: &mut Vec<RawEvidence>, more: Vec<RawEvidence>) {
     for one in more {
         let is_later = |other: &RawEvidence| other.title > one.title;
@@ -96,14 +96,14 @@ fn start(
     start_boxed(sender, subject, Box::new(collector));
 }
 
-/// The same, compiled once.
+/// The same, without generic parameters, so that it is compiled once.
 fn start_boxed(sender: &Sender<Addition>, subject: &Subject, collector: Collector) {
     let (sender, subject) = (sender.clone(), subject.clone());
     thread::spawn(move || {
         let mut files = Files::below(subject.root.clone());
         let addition = collector(&subject, &mut files);
         let raw: Vec<RawEvidence> = files.into_raw();
-        // Nobody listens after the deadline.
+        // The receiver is gone after the deadline.
         let _ = sender.send(Box::new(move |evidence: &mut Evidence| {
             keep_in_order(&mut evidence.raw, raw);
             addition(evidence);

@@ -1,4 +1,4 @@
-//! The way to the API, step by step: name, route, connection, certificate.
+//! The path to the API, step by step: name, route, connection, certificate.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -23,17 +23,17 @@ use crate::netlink::{Netlink, NextHop};
 use crate::ratelimit::RateLimiter;
 use crate::session::{DETECT_TIMEOUT, Session};
 
-/// How much earlier than the collecting each step ends, so that its error is still collected.
+/// How much earlier than the collection each step ends, so that its error is still collected.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// How long the nameservers have to answer, each question on its own.
+/// How long the nameservers may take for each query.
 const SURVEY_TIME: Duration = Duration::from_secs(3);
 
-/// How the API is asked, and how it is reached.
+/// The API: for requests, and as a destination.
 pub(crate) struct ApiAccess {
-    /// The session that asks.
+    /// The session for requests.
     pub(crate) session: Session,
-    /// The way to the API.
+    /// The destination of connections.
     pub(crate) path: ApiPath,
 }
 
@@ -64,25 +64,25 @@ impl ApiAccess {
     }
 }
 
-/// Where the API is and which roots are trusted.
+/// The location of the API and the trusted roots.
 pub(crate) struct ApiPath {
     /// The URL.
     pub(super) endpoint: Endpoint,
-    /// The same as a destination of connections, with the roots that are trusted.
+    /// The same as a destination of connections, with the trusted roots.
     target: Target,
-    /// The file of the only roots that are trusted, in words; none for the built-in ones and the
+    /// The file of the only trusted roots, for messages; none for the built-in ones and the
     /// system's.
     trusted: Option<String>,
     /// The time limit of a connection attempt.
     connect_timeout: Duration,
 }
 
-/// Goes the way.
+/// Examines each step.
 pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
     let deadline = subject.deadline - MARGIN;
     let ConnectTarget { host, port, is_tls } = path.endpoint.connect_target();
     let started = BootInstant::now();
-    // Beside the rest, since a dead nameserver takes all of its time.
+    // In parallel with the rest, because a dead nameserver uses up the time limit.
     let name = host.clone();
     let survey =
         thread::spawn(move || dns::survey(&name, deadline.min(BootInstant::now() + SURVEY_TIME)));
@@ -142,7 +142,7 @@ fn certificate(
         .map_err(|err| Unread::Failed(plain(&err)))?;
     let verdict = path.target.clone().reach(deadline);
     let now = seconds(SystemTime::now());
-    // Otherwise the clock cannot be what is wrong, and a request would be wasted.
+    // Otherwise the clock cannot be the cause, and a request would be wasted.
     let server_now = match is_within(untrusted.certificate.validity, now) {
         true => None,
         false => server_date(subject, &mut untrusted, host, deadline),
@@ -159,7 +159,7 @@ fn certificate(
     })
 }
 
-/// The roots that decided, where no file of them is given.
+/// The roots that were decisive, if no file is given.
 fn roots(is_trusted: bool, is_by_built_in: bool) -> String {
     let bundle = tls::system_bundle().map(|path| format!("the system's bundle {}", path.display()));
     match bundle {
@@ -173,8 +173,8 @@ fn is_within(validity: Option<Validity>, now: u64) -> bool {
     validity.is_none_or(|it| (it.not_before..=it.not_after).contains(&now))
 }
 
-/// The server's clock. While its certificate is not valid here, the client sends no request, so
-/// this is the only one, and it has a permit like any other.
+/// The API server's clock. While its certificate is not valid on this server, the client sends no
+/// request, so this is the only one. It has a permit like any other.
 fn server_date(
     subject: &Subject,
     connection: &mut UntrustedConnection,

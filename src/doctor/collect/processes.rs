@@ -9,7 +9,7 @@ use crate::doctor::evidence::{Evidence, ProcessInfo};
 /// The unit of times in /proc/PID/stat: USER_HZ, which is 100 on every architecture of ours.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The most processes that are looked at.
+/// The most processes that are examined.
 const MAX_PROCESSES: usize = 20_000;
 
 /// Reads /proc.

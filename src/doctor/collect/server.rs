@@ -1,4 +1,4 @@
-//! What the hypervisor has told this server.
+//! The hypervisor's information about this server.
 
 use super::files::Files;
 use super::subject::{Addition, Subject};
@@ -9,7 +9,7 @@ use crate::xenstore::{Connection, Snapshot, Value, XenstoreError, metadata};
 /// Signs of a Xen guest.
 const XEN_PATHS: [&str; 2] = ["/dev/xen/xenbus", "/proc/xen/xenbus"];
 
-/// Asks xenstore.
+/// Reads xenstore.
 pub(super) fn collect(subject: &Subject, files: &mut Files) -> Addition {
     let is_xen = files.read("/sys/hypervisor/type").is_ok_and(|text| text.trim() == "xen")
         || XEN_PATHS.iter().any(|path| files.exists(path));

@@ -1,4 +1,4 @@
-//! The configuration of the SSH daemon: by `sshd -T` where that may be run, else its files.
+//! The configuration of the SSH daemon: from `sshd -T` if it can be run, else from its files.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use crate::doctor::sshd::SshdConfig;
 /// The configuration file.
 const CONFIG: &str = "/etc/ssh/sshd_config";
 
-/// Where the daemon is.
+/// The path of the daemon.
 const PROGRAMS: [&str; 2] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"];
 
 /// How long the daemon may take to print its configuration.
@@ -42,7 +42,7 @@ fn read(files: &mut Files) -> Reading<SshdEvidence> {
     let mut source = CONFIG.to_owned();
     if let Some(effective) = effective(files) {
         files.keep("sshd -T", &effective);
-        // It does not apply conditions, so those of the files count.
+        // It does not apply Match conditions, so those of the files count.
         let conditions = std::mem::take(&mut config.undecided);
         let conditional = config;
         config = SshdConfig::parse(&effective, &mut |_| Vec::new());
@@ -54,7 +54,7 @@ fn read(files: &mut Files) -> Reading<SshdEvidence> {
     Ok(SshdEvidence { config, source, changed_since_start })
 }
 
-/// What the daemon itself says. It needs root, as the host keys are root's.
+/// The daemon's own output. It needs root, because the host keys belong to root.
 fn effective(files: &Files) -> Option<String> {
     if !geteuid().is_root() && files.is_of_this_system() {
         return None;
@@ -63,9 +63,9 @@ fn effective(files: &Files) -> Option<String> {
     command::output(&files.locate(program), &["-T"], TEST_TIMEOUT)
 }
 
-/// When the daemon was started; none if none runs.
+/// When the daemon was started; none if it is not running.
 fn daemon_start(files: &Files) -> Option<SystemTime> {
-    // Sessions are called "sshd: USER".
+    // The processes of sessions are named "sshd: USER".
     let is_daemon = |process: &ProcessInfo| {
         process.name == "sshd"
             && process
@@ -79,7 +79,7 @@ fn daemon_start(files: &Files) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(boot))?.checked_add(daemon.started?)
 }
 
-/// Those of the files that were changed after `start`.
+/// The files that were changed after `start`.
 fn changed_since(files: &Files, start: Option<SystemTime>, paths: Vec<String>) -> Vec<String> {
     let Some(start) = start else { return Vec::new() };
     // The boot time is in whole seconds.

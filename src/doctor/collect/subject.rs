@@ -1,4 +1,4 @@
-//! What is collected, and the form in which a collector hands it over.
+//! The subject of an examination, and the form in which a collector returns evidence.
 
 use std::path::{Path, PathBuf};
 
@@ -8,24 +8,24 @@ use crate::model::Region;
 use crate::region::Detected;
 use crate::session::{DETECT_TIMEOUT, Session};
 
-/// What is examined, and by when.
+/// The subject of an examination, and its deadline.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     /// When the command started.
     pub(crate) started: BootInstant,
-    /// When everything has to be there.
+    /// When all evidence has to be collected.
     pub(crate) deadline: BootInstant,
-    /// The directory that the server's files are below; `/` but for tests.
+    /// The root directory of the server's files: `/` except in tests.
     pub(crate) root: PathBuf,
     /// The state directory.
     pub(crate) state_dir: PathBuf,
-    /// The region and where it is known from, or why it is not known.
+    /// The region and its source, or why it is not known.
     pub(crate) region: Result<(Region, String), String>,
     /// Whether the endpoint or the region is configured.
     pub(crate) is_configured: bool,
     /// The settings that are not defaults, each with its origin.
     pub(crate) settings: Vec<String>,
-    /// What is wrong with the configuration file.
+    /// The error in the configuration file, if there is one.
     pub(crate) broken_settings: Option<String>,
 }
 
@@ -52,5 +52,5 @@ impl Subject {
     }
 }
 
-/// What a collector adds to the evidence.
+/// The evidence of one collector.
 pub(super) type Addition = Box<dyn FnOnce(&mut Evidence) + Send>;

@@ -1,4 +1,4 @@
-//! Files of the system that tell what would stop the automation.
+//! System files that show what would stop the automation.
 
 use std::env;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::files::Files;
 use super::subject::{Addition, Subject};
 use crate::doctor::evidence::{Evidence, NfsMount, SelinuxMode, SystemEvidence};
 
-/// What the automation needs. Source: the RackConnect documentation.
+/// The tools that the automation needs. Source: the RackConnect documentation.
 const TOOLS: [&str; 3] = ["sed", "awk", "ip"];
 
 /// Reads the files.
@@ -31,7 +31,7 @@ pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
     Box::new(|evidence: &mut Evidence| evidence.system = Ok(system))
 }
 
-/// The variables that name a proxy, in both spellings that are in use.
+/// The variables that name a proxy, in upper and lower case.
 fn proxies() -> Vec<String> {
     let names = ["http_proxy", "https_proxy", "all_proxy"];
     let both = names.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_uppercase()]);
@@ -77,7 +77,7 @@ fn parse_mount(line: &str, file: &'static str) -> Option<NfsMount> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let [source, target, kind, options, ..] = fields.as_slice() else { return None };
     let is_nfs = matches!(*kind, "nfs" | "nfs4") && !source.starts_with('#');
-    // What is not mounted at boot does no harm there.
+    // A file system that is not mounted at boot does no harm.
     let is_mounted = !(file == "/etc/fstab" && options.split(',').any(|option| option == "noauto"));
     (is_nfs && is_mounted).then(|| NfsMount {
         source: (*source).to_owned(),

@@ -1,4 +1,4 @@
-//! What stands in the files and processes of this server.
+//! Evidence from the files and processes of this server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use crate::doctor::sshd::SshdConfig;
 /// The SSH daemon.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SshdEvidence {
-    /// What it is configured to do.
+    /// Its configuration.
     pub(crate) config: SshdConfig,
-    /// Where that is known from.
+    /// The source of that.
     pub(crate) source: String,
     /// Files that were changed since the daemon started.
     pub(crate) changed_since_start: Vec<String>,
@@ -22,7 +22,7 @@ pub(crate) struct SshdEvidence {
 pub(crate) struct AccountEvidence {
     /// Its entry in /etc/passwd.
     pub(crate) user: Option<UserAccount>,
-    /// The rules of sudo that hold for it, as they stand there.
+    /// The sudo rules that apply to it, as they are written.
     pub(crate) sudo_rules: Reading<Vec<String>>,
 }
 
@@ -35,14 +35,14 @@ pub(crate) struct UserAccount {
     pub(crate) shell: String,
 }
 
-/// What stands in files of the system.
+/// Evidence from system files.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SystemEvidence {
-    /// SELinux's mode now: enforcing, permissive, or none without SELinux.
+    /// SELinux's present mode: enforcing, permissive, or none without SELinux.
     pub(crate) selinux: Option<SelinuxMode>,
-    /// The mode that it will have after the next boot, if its configuration says so.
+    /// Its mode after the next boot, if its configuration names one.
     pub(crate) selinux_configured: Option<String>,
-    /// Those of the tools that the automation needs that are in no directory of programs.
+    /// The tools that the automation needs and that are in no directory of programs.
     pub(crate) missing_tools: Vec<&'static str>,
     /// The names of bridges.
     pub(crate) bridges: Vec<String>,
@@ -52,14 +52,14 @@ pub(crate) struct SystemEvidence {
     pub(crate) resolv_conf: Option<String>,
     /// The variables of this process that name a proxy.
     pub(crate) proxies: Vec<String>,
-    /// How long ago the server booted.
+    /// The time since the server booted.
     pub(crate) uptime: Option<Duration>,
 }
 
 /// SELinux's mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SelinuxMode {
-    /// It forbids.
+    /// It denies.
     Enforcing,
     /// It only logs.
     Permissive,
@@ -70,9 +70,9 @@ pub(crate) enum SelinuxMode {
 pub(crate) struct NfsMount {
     /// `HOST:PATH`
     pub(crate) source: String,
-    /// Where it is mounted, or is to be.
+    /// The mount point.
     pub(crate) target: String,
-    /// The file that says so.
+    /// The file with this entry.
     pub(crate) file: &'static str,
 }
 
@@ -83,16 +83,16 @@ pub(crate) struct FirewallEvidence {
     pub(crate) saved: Vec<RuleSet>,
     /// The rules in force.
     pub(crate) in_force: Reading<Vec<RuleSet>>,
-    /// Whether the file is there that keeps a server's own rules.
+    /// Whether the file that keeps a server's own rules exists.
     pub(crate) keeps_custom_rules: bool,
 }
 
 /// Firewall rules from one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RuleSet {
-    /// The file that they are saved in, or the command that shows them.
+    /// The file with the saved rules, or the command that shows the rules in force.
     pub(crate) source: String,
-    /// How many there are.
+    /// The number of rules.
     pub(crate) rules: usize,
     /// The chains whose name has RackConnect in it.
     pub(crate) rackconnect_chains: Vec<String>,
@@ -109,7 +109,7 @@ pub(crate) struct ProcessInfo {
     pub(crate) arguments: Vec<String>,
     /// Its program, as the kernel names it; none without the right to know.
     pub(crate) program: Option<String>,
-    /// When it was started, counted from the boot.
+    /// When it was started, as the time since the boot.
     pub(crate) started: Option<Duration>,
 }
 
@@ -118,7 +118,7 @@ pub(crate) struct ProcessInfo {
 pub(crate) struct AgentEvidence {
     /// This program.
     pub(crate) program: PathBuf,
-    /// Programs of the same name in PATH that are others, in front of this one.
+    /// Other programs of the same name that are earlier in PATH.
     pub(crate) earlier_in_path: Vec<PathBuf>,
     /// systemd's view of the units.
     pub(crate) units: Reading<Vec<UnitState>>,
@@ -130,7 +130,7 @@ pub(crate) struct AgentEvidence {
     pub(crate) unfinished_change: Option<String>,
 }
 
-/// What systemd says of a unit.
+/// The state of a unit, according to systemd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UnitState {
     /// Its name.
@@ -159,10 +159,10 @@ pub(crate) struct StateDirectory {
 pub(crate) enum StateCondition {
     /// It is usable.
     Usable,
-    /// It is not there; root's first command makes it.
+    /// It does not exist; root's first command creates it.
     Absent,
     /// It cannot be used; a sentence.
     Unusable(String),
-    /// Only its rate limit cannot be shared with other processes; a sentence.
+    /// Only the rate limit cannot be shared with other processes; a sentence.
     NotShared(String),
 }

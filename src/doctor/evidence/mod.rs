@@ -1,5 +1,5 @@
-//! What was collected on this server: plain data, in which everything that could not be read says
-//! why. The checks judge it; `collect` gathers it.
+//! The evidence collected on this server, as plain data. Every part that could not be read has the
+//! reason instead. `collect` gathers it, and the checks judge it.
 
 mod host;
 mod network;
@@ -20,17 +20,17 @@ use crate::duration::human;
 use crate::model::{NamedStatus, Region, Status};
 use crate::xenstore::Snapshot;
 
-/// Something that was read, or why not.
+/// A value that was read, or why it was not.
 pub(crate) type Reading<T> = Result<T, Unread>;
 
-/// Why something was not read. Displayed as a whole sentence.
+/// Why a value was not read. Displayed as a whole sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
     /// This server has none.
     Absent(String),
     /// Only root can read it.
     NeedsRoot(String),
-    /// It had not come by the deadline.
+    /// It was not there by the deadline.
     NoAnswer(Duration),
     /// It was not tried, for this reason.
     NotTried(String),
@@ -48,31 +48,31 @@ impl fmt::Display for Unread {
     }
 }
 
-/// The reading by reference, for a judgement that ends where there is none.
+/// The value by reference. Without it, the judgement ends with a skipped check.
 pub(crate) fn known<T>(reading: &Reading<T>) -> Result<&T, Unread> {
     reading.as_ref().map_err(Unread::clone)
 }
 
-/// Everything that was collected. What had not come by the deadline is [`Unread::NoAnswer`].
+/// All evidence. Parts that were not there by the deadline are [`Unread::NoAnswer`].
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
-    /// Whether this process is root's.
+    /// Whether this process runs as root.
     pub(crate) is_root: bool,
-    /// The region and where it is known from, or why it is not known.
+    /// The region and its source, or why it is not known.
     pub(crate) region: Result<(Region, String), String>,
     /// Whether the endpoint or the region is configured.
     pub(crate) is_configured: bool,
     /// The settings that are not defaults, each with its origin.
     pub(crate) settings: Vec<String>,
-    /// What is wrong with the configuration file.
+    /// The error in the configuration file, if there is one.
     pub(crate) broken_settings: Option<String>,
     /// What the server is.
     pub(crate) server: Reading<ServerEvidence>,
     /// Interfaces and routes.
     pub(crate) kernel: Reading<KernelEvidence>,
-    /// The way to the API.
+    /// The path to the API.
     pub(crate) path: Reading<PathEvidence>,
-    /// What the API answered.
+    /// The API's answers.
     pub(crate) api: Reading<ApiEvidence>,
     /// The SSH daemon.
     pub(crate) sshd: Reading<SshdEvidence>,
@@ -86,11 +86,11 @@ pub(crate) struct Evidence {
     pub(crate) processes: Reading<Vec<ProcessInfo>>,
     /// This program's installation.
     pub(crate) agent: Reading<AgentEvidence>,
-    /// For the report: what was read, as it was.
+    /// For the report: the raw texts.
     pub(crate) raw: Vec<RawEvidence>,
 }
 
-/// Something for the report, as it was read.
+/// A raw text for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RawEvidence {
     /// A path or a command.
@@ -102,7 +102,7 @@ pub(crate) struct RawEvidence {
 /// What the server is.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerEvidence {
-    /// Whether the kernel says that it is a Xen guest.
+    /// Whether it is a Xen guest, according to the kernel.
     pub(crate) is_xen: bool,
     /// What xenstore says.
     pub(crate) xenstore: Reading<XenstoreEvidence>,
@@ -111,9 +111,9 @@ pub(crate) struct ServerEvidence {
 /// What xenstore says.
 #[derive(Clone, Debug)]
 pub(crate) struct XenstoreEvidence {
-    /// Server, status, Managed Operations.
+    /// The kind of the server, the status and Managed Operations.
     pub(crate) snapshot: Snapshot,
-    /// The provider, as it stands there.
+    /// The provider, as it is written there.
     pub(crate) provider: Option<String>,
     /// Why the status is UNPROCESSABLE.
     pub(crate) unprocessable_reason: Option<String>,
@@ -124,7 +124,7 @@ pub(crate) struct XenstoreEvidence {
 }
 
 impl Evidence {
-    /// Evidence of which nothing has come yet. `limit`: how long it may take.
+    /// Evidence before anything is collected. `limit`: the time limit of the collection.
     pub(crate) fn awaited(limit: Duration) -> Evidence {
         Evidence {
             is_root: false,
@@ -151,7 +151,7 @@ impl Evidence {
         known(&known(&self.server)?.xenstore)
     }
 
-    /// RackConnect's features of this server as far as they are known, and from where.
+    /// RackConnect's features of this server, if they are known, and their source.
     pub(crate) fn features(&self) -> (&[NamedStatus], &'static str) {
         if let Ok(ApiEvidence { features: Ok(Some(features)), .. }) = &self.api {
             return (features, "the API");
@@ -159,8 +159,8 @@ impl Evidence {
         (self.xenstore().map_or(&[], |xenstore| &xenstore.features), "xenstore")
     }
 
-    /// The automation status as far as it is known. The API decides: what xenstore holds may be
-    /// left over from before a rebuild.
+    /// The automation status, if it is known. The API takes precedence, because the value in
+    /// xenstore may be left over from before a rebuild.
     pub(crate) fn status(&self) -> Option<&Status> {
         match &self.api {
             Ok(ApiEvidence { status: Ok(status), .. }) => status.as_ref(),
@@ -168,7 +168,7 @@ impl Evidence {
         }
     }
 
-    /// Whether the automation is done, so that nothing can break it any more.
+    /// Whether the automation is done, so that nothing can stop it any more.
     pub(crate) fn is_deployed(&self) -> bool {
         self.status() == Some(&Status::Deployed)
     }

@@ -1,4 +1,4 @@
-//! The kernel's network, and what the API answered.
+//! Evidence from the kernel's network and from the API.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -34,11 +34,11 @@ pub(crate) struct KernelEvidence {
 pub(crate) struct RouteSample {
     /// The base of the network.
     pub(crate) network: Ipv4Addr,
-    /// Where it would go; none if nowhere.
+    /// The route; none if there is no route.
     pub(crate) hop: Option<NextHop>,
 }
 
-/// What the API answered.
+/// The API's answers.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiEvidence {
     /// The URL.
@@ -57,16 +57,16 @@ pub(crate) struct ApiEvidence {
     pub(crate) limit: Result<LimitEvidence, String>,
 }
 
-/// The rate limit, after the questions.
+/// The rate limit, after the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LimitEvidence {
     /// How many requests could be sent now.
     pub(crate) free: usize,
-    /// How many 403s in a row hold all requests back now.
+    /// How many consecutive 403s block all requests now.
     pub(crate) consecutive_403s: Option<u32>,
 }
 
-/// The way to the API, step by step.
+/// The path to the API, step by step.
 #[derive(Clone, Debug)]
 pub(crate) struct PathEvidence {
     /// The host of the endpoint.
@@ -75,29 +75,29 @@ pub(crate) struct PathEvidence {
     pub(crate) lookup: Result<Vec<IpAddr>, String>,
     /// How long that took.
     pub(crate) lookup_time: Duration,
-    /// What each nameserver answers.
+    /// The answer of each nameserver.
     pub(crate) nameservers: Vec<NameserverAnswer>,
     /// Where a packet for the API would go.
     pub(crate) hop: Option<NextHop>,
     /// The connection.
     pub(crate) connection: Reading<ConnectionEvidence>,
-    /// What the server presents; none for an endpoint without TLS.
+    /// The server's certificate; none for an endpoint without TLS.
     pub(crate) tls: Reading<Option<TlsEvidence>>,
 }
 
 /// A connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionEvidence {
-    /// Where to.
+    /// The address and port.
     pub(crate) address: SocketAddr,
     /// How long it took.
     pub(crate) time: Duration,
 }
 
-/// The server's certificate and clock against this server's roots and clock.
+/// The API server's certificate and clock, compared with this server's roots and clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsEvidence {
-    /// The roots that are trusted or, where the certificate is, those that trust it.
+    /// The trusted roots or, if the certificate is trusted, those that it is trusted by.
     pub(crate) roots: String,
     /// Whether the certificate is trusted, or why not.
     pub(crate) verdict: Result<(), String>,
@@ -107,11 +107,11 @@ pub(crate) struct TlsEvidence {
     pub(crate) validity: Option<Validity>,
     /// This server's clock, in seconds since 1970.
     pub(crate) now: u64,
-    /// The server's clock at that moment, if it told it.
+    /// The API server's clock at that moment, if a response has it.
     pub(crate) server_now: Option<u64>,
 }
 
-/// What the API answered to one question: none for a 404.
+/// The API's answer to one request: none for a 404.
 pub(crate) type ApiReading<T> = Result<Option<T>, ApiFailure>;
 
 /// Why the API gave no answer.
@@ -125,7 +125,7 @@ pub(crate) enum ApiFailure {
     Unreachable(String),
     /// Its answer was not understood.
     NotUnderstood(String),
-    /// It was not asked, since it did not answer before.
+    /// No request was sent, because an earlier one was not answered.
     NotAsked,
 }
 
@@ -148,7 +148,7 @@ impl KernelEvidence {
         link.map_or_else(|| format!("#{index}"), |link| link.name.clone())
     }
 
-    /// Where packets go, in the words of `ip route`.
+    /// A route in the notation of `ip route`.
     pub(crate) fn describe(&self, hop: Option<NextHop>) -> String {
         let Some(hop) = hop else { return "nowhere".to_owned() };
         let via = hop.gateway.map(|gateway| format!("via {gateway} "));

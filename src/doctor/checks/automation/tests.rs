@@ -34,7 +34,7 @@ fn a_healthy_server_has_nothing_in_the_way() {
     }
 }
 
-/// Before DEPLOYED a failure or a warning, after it information.
+/// Before DEPLOYED it is a failure or a warning, after that information.
 #[test]
 fn what_is_wrong_does_not_matter_after_deployed() {
     let mut evidence = with_sshd("Port 2222\nPermitRootLogin no\n");

@@ -32,7 +32,7 @@ fn the_status() {
     assert_found(&slow, id, Warning, "still DEPLOYING 2h05m after the boot");
 }
 
-/// The API decides, and xenstore only speaks where it says nothing.
+/// The API takes precedence; xenstore counts only without a response of the API.
 #[test]
 fn the_status_without_the_api() {
     let id = "rackconnect.status";
@@ -56,7 +56,7 @@ fn the_features() {
     assert_found(&evidence, id, Skipped, "does not answer");
 }
 
-/// nova-agent had written the interfaces' files anew, and the gateway was lost.
+/// nova-agent had rewritten the configuration of the interfaces, and the gateway was lost.
 #[test]
 fn the_gateway() {
     let id = "rackconnect.gateway";
