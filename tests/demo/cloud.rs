@@ -1,8 +1,8 @@
-//! The demo of docs/cloud.md: the real program against a simulated Identity and Cloud Servers with
-//! six servers, of which two are deployed while it waits.
+//! The demo of docs/cloud.md: runs the program against a simulated Identity and Cloud Servers with
+//! six servers, two of which are deployed meanwhile.
 //!
-//! `cargo run --example cloud-demo`. It builds the program first, asks nothing but loopback, and
-//! exits non-zero if the program does not end as it should.
+//! Run it with `cargo run --example cloud-demo`. It first builds the program. All traffic stays on
+//! loopback. The exit code is not zero if the program ends with an unexpected exit code.
 
 mod program;
 
@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 
 use simulated_cloud::Cloud;
 
-/// What is shown: the arguments, the exit code that is right.
+/// The arguments of each run, and the expected exit code.
 const SHOWN: [(&[&str], i32); 8] = [
     (&["cloud", "login"], 0),
     (&["cloud", "catalog"], 0),
@@ -43,7 +43,7 @@ fn demo() -> Result<(), String> {
     );
     for (arguments, right) in SHOWN {
         let mut command = Command::new(&program);
-        // Nothing of the account of the person who runs this.
+        // Without the credentials of the user who runs the demo.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if ["RAX_", "OS_", "XDG_", "RACKCONNECT_"].iter().any(|it| name.starts_with(it)) {

@@ -1,10 +1,10 @@
-//! What the demos share: the program is built, and its runs are shown.
+//! Shared by the demos: builds the program and shows its runs.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Builds the program, since Cargo builds none for an example.
+/// Builds the program, because Cargo does not do that for an example.
 ///
 /// # Errors
 /// It cannot be built.
@@ -24,10 +24,10 @@ pub fn build() -> Result<PathBuf, String> {
     program.ok_or_else(|| "the program that was built is not where it should be".to_owned())
 }
 
-/// Shows a command and what it prints, and checks its exit code.
+/// Shows a command and its output, and checks its exit code.
 ///
 /// # Errors
-/// It does not run, or ends with another exit code.
+/// It cannot be run, or ends with another exit code.
 pub fn show(mut command: Command, right: i32) -> Result<(), String> {
     let arguments: Vec<_> = command.get_args().map(|it| it.to_string_lossy()).collect();
     println!("\n$ rackconnect {}", arguments.join(" "));

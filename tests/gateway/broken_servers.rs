@@ -1,5 +1,4 @@
-//! A healthy server with everything that it depends on, and ten servers that are broken in one way
-//! each.
+//! A healthy server with its network and API, and ten servers that are each broken in one way.
 
 use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
@@ -46,13 +45,14 @@ impl Scene {
         Scene::around(Network::with([step()], &[(GATEWAY, "eth1", 0)]))
     }
 
-    /// The same with any other API.
+    /// The same with another configuration of the API.
     pub fn with_config(config: Config) -> Scene {
         Scene::around(Network::with_config([step()], config))
     }
 
-    /// The same with a clock that is behind by so many seconds, and a certificate that is valid for
-    /// 90 days each way. The test cannot set its clock, so the API and the certificate are ahead.
+    /// The same with a clock that is behind by `seconds`, and a certificate that is valid for 90
+    /// days each way. The test cannot set its clock, so the API's clock and the certificate are
+    /// ahead instead.
     pub fn with_clock_behind(seconds: i64) -> Scene {
         let (date_offset, certificate_days) = (Some(seconds), Some(90));
         Scene::with_config(Config { date_offset, certificate_days, ..support::config() })
@@ -69,8 +69,8 @@ impl Scene {
         scene
     }
 
-    /// What an administrator runs on the server: the program, and tools that would change the
-    /// machine of the test.
+    /// The programs for the administrator's commands: the program itself, and replacements for
+    /// tools that would change the machine of the test.
     fn add_commands(&self) {
         fs::create_dir(self.bin()).expect("a directory");
         symlink(binary(), self.bin().join("rackconnect")).expect("a link");
@@ -90,13 +90,13 @@ impl Scene {
         fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a mode");
     }
 
-    /// From now on the API plays this step.
+    /// Changes the API's script to this step.
     pub fn play(&self, step: Step) {
         let api = self.network.api.as_ref().expect("the API runs");
         api.set_script(SERVER.parse().expect("an address"), Script::of([step]));
     }
 
-    /// From now on the API has a name, which a nameserver in the network knows.
+    /// Gives the API a name, which a nameserver in the network knows.
     pub fn look_up_by(&mut self, questions: Questions) {
         let api: Ipv4Addr = API.parse().expect("an address");
         self.network.serve(move || nameserver::start(api, api, questions));
@@ -158,19 +158,19 @@ impl Scene {
 pub enum Repair {
     /// By the printed commands.
     ByCommands,
-    /// Not in a test: a person has to decide, or the command would change the machine.
+    /// Not in a test: a decision is needed, or the command would change the machine.
     Elsewhere,
 }
 
 /// A server that is broken in one way.
 pub struct BrokenServer {
-    /// What is wrong, as a person would say it.
+    /// The fault, for messages.
     pub name: &'static str,
-    /// How the first line on standard error begins.
+    /// The beginning of the first line on standard error.
     pub first_line: &'static str,
     /// How it is repaired.
     pub repair: Repair,
-    /// Makes it.
+    /// Creates it.
     pub make: fn() -> Scene,
 }
 
@@ -220,7 +220,7 @@ pub const BROKEN_SERVERS: [BrokenServer; 10] = [
             scene
         },
     ),
-    // The API can be used nevertheless, so nothing has failed.
+    // The API can still be used, so this is no failure.
     BrokenServer::new(
         "AAAA is broken",
         "[WARNING] network.name: nameserver 10.191.5.5 responded with SERVFAIL when asked for AAAA",
@@ -294,7 +294,7 @@ pub const BROKEN_SERVERS: [BrokenServer; 10] = [
     ),
 ];
 
-/// Another user's directory or, where the test is not root's, one that every user can write.
+/// Another user's directory or, if the test does not run as root, one that every user can write to.
 fn give_away(directory: &Path) {
     if chown(directory, Some(NOBODY), Some(NOBODY)).is_err() {
         fs::set_permissions(directory, Permissions::from_mode(0o777)).expect("a mode");

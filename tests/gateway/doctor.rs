@@ -1,5 +1,5 @@
-//! `doctor` on servers that are broken in one way each: it has to name that first, and what it
-//! prints has to repair them.
+//! `doctor` on servers that are each broken in one way: it must name that fault first, and the
+//! commands that it prints must repair the server.
 
 use std::fs;
 use std::process::Command;
@@ -35,7 +35,7 @@ fn expect_nothing_wrong(found: &Ended) {
     assert_eq!(found.stderr.lines().count(), 1, "{}", found.stderr);
 }
 
-/// The first line on standard error that says what is wrong.
+/// The first finding on standard error.
 fn first_line(found: &Ended) -> &str {
     found.stderr.lines().next().unwrap_or_default()
 }

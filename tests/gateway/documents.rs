@@ -1,4 +1,4 @@
-//! What the pages show of the gateway commands, run in namespaces.
+//! The gateway commands of the documentation, run in namespaces.
 
 use std::process::{Command, Stdio};
 
@@ -37,7 +37,7 @@ fn run(block: &Block) -> usize {
         let expected: Vec<&str> = expected.lines().collect();
         assert_eq!(found.len(), expected.len(), "{}: $ {line}\n{shown}", block.place);
         for (found, expected) in found.iter().zip(expected) {
-            // The network manager depends on the machine: `…` stands for it.
+            // The network manager depends on the machine, hence the `…`.
             assert!(matches(expected, found), "{}: $ {line}\n{shown}", block.place);
         }
         commands += 1;

@@ -1,5 +1,5 @@
-//! Many runs, watched. A few in `cargo test`; `tests/system/gateway-endurance.sh` asks for a
-//! hundred, and then time counts, too.
+//! Many runs of `set` and `rollback`. `cargo test` does a few; `tests/system/gateway-endurance.sh`
+//! does a hundred, and also checks times.
 
 use std::process::Stdio;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Faults that were found by attack, each with the test that keeps it mended.
+//! Faults that were found by attacking the program, each with its regression test.
 
 use std::fs;
 use std::io::Read;

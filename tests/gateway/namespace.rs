@@ -1,5 +1,5 @@
-//! Network namespaces for tests, made without root and without `ip`: a thread in a namespace of its
-//! own, the interfaces between two of them, addresses and routes, by netlink.
+//! Network namespaces for tests, created without root and without `ip`: a thread in each namespace,
+//! the interfaces between two of them, addresses and routes, by netlink.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -71,7 +71,7 @@ impl Namespace {
         namespace
     }
 
-    /// Runs something in the namespace.
+    /// Runs a function in the namespace.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, receiver) = channel();
         let job = move || {
@@ -133,7 +133,7 @@ impl Namespace {
         self.flag(name, libc::IFF_UP, up);
     }
 
-    /// Sets a flag of an interface, or takes it away.
+    /// Sets or clears a flag of an interface.
     pub fn flag(&self, name: &str, flag: libc::c_int, on: bool) {
         let flag = flag as u32;
         let mut fixed = [0; 16];
@@ -271,7 +271,7 @@ impl Namespace {
         self.netlink(|netlink| netlink.defaults(libc::AF_INET as u8).expect("the routes"))
     }
 
-    /// Switches forwarding on.
+    /// Enables forwarding.
     pub fn forward(&self) {
         self.run(|| {
             fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forwarding can be switched on")

@@ -18,7 +18,7 @@ use crate::support::{self, Ended, bare_agent, ended};
 
 /// The RackConnect gateway.
 pub const GATEWAY: &str = "10.182.127.198";
-/// Where the server's default route goes without RackConnect.
+/// The gateway of the server's default route without RackConnect.
 pub const PUBLIC: &str = "198.51.100.1";
 /// A host on the internet that both gateways lead to.
 pub const HOST: &str = "203.0.113.10";
@@ -39,7 +39,7 @@ pub struct Network {
     pub api: Option<Simulator>,
     /// The state directory.
     pub folder: TempDir,
-    /// Where the public default route goes.
+    /// The host behind the public interface.
     pub public: Namespace,
     beyond: Namespace,
 }
@@ -133,7 +133,7 @@ impl Network {
         network
     }
 
-    /// A server whose gateway is set, with any other API.
+    /// A server whose gateway is set, with another configuration of the API.
     pub fn with_config(steps: impl IntoIterator<Item = Step>, config: Config) -> Network {
         let network = Network::build(steps, "eth1", 17, config);
         network.add(&[(GATEWAY, "eth1", 0)]);
@@ -162,7 +162,7 @@ impl Network {
         self.spawn(command)
     }
 
-    /// Starts a command on the server as it is.
+    /// Starts a command on the server, without other settings.
     pub fn spawn(&self, mut command: Command) -> Child {
         self.server.run(move || command.spawn().expect("the agent starts"))
     }
@@ -207,7 +207,7 @@ impl Network {
         api.log().iter().map(|request| request.path.clone()).collect()
     }
 
-    /// Starts something else where the API is.
+    /// Starts another server at the API's address.
     pub fn serve(&self, job: impl FnOnce() + Send + 'static) {
         self.beyond.run(job);
     }
@@ -218,7 +218,7 @@ impl Network {
         self.beyond.run(move || drop(api));
     }
 
-    /// Replaces the API by something else at its port.
+    /// Replaces the API by another server at its port.
     pub fn replace_api(&mut self, with: impl FnOnce(u16) + Send + 'static) {
         self.stop_api();
         self.serve(move || with(API_PORT));

@@ -1,4 +1,4 @@
-//! What `wait` tells systemd.
+//! The notifications of `wait` to systemd.
 
 use std::os::unix::net::UnixDatagram;
 

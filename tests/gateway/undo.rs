@@ -1,4 +1,4 @@
-//! What goes wrong in the middle: the undo, the guard and the removal of exactly one route.
+//! Interruptions of a change: the undo, the guard and the removal of exactly one route.
 
 use std::fs;
 use std::net::TcpListener;

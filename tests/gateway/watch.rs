@@ -1,4 +1,4 @@
-//! Waiting for what happens, and holding a process where something is to happen.
+//! Waits for events, and holds processes at fail points.
 
 use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};

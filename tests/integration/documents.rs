@@ -1,4 +1,4 @@
-//! The pages: every command in README.md and docs/ runs, and shows what its page says.
+//! Runs every command in README.md and docs/, and compares its output with the page.
 //!
 //! - A `console` block is run line by line on a terminal; `…` stands for anything within a line.
 //!   The comment directly above it says against what: `<!-- api: NAME -->` (see `world`), `<!-- in
@@ -87,7 +87,7 @@ fn shell(world: &World, line: &str) -> String {
     shell_with(world, &Variables::new(), line)
 }
 
-/// The same with more variables.
+/// The same with additional variables.
 fn shell_with(world: &World, variables: &Variables, line: &str) -> String {
     let bin = world.folder.path().join("bin");
     if !bin.exists() {
@@ -165,7 +165,7 @@ fn console(block: &Block) {
 #[test]
 fn every_shell_block_runs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // What CI runs, itself or by the script that makes the packages.
+    // Commands that CI runs, itself or in the script that builds the packages.
     let ci: String = [".ci/run", "packaging/build.sh"]
         .map(|script| fs::read_to_string(root.join(script)).unwrap())
         .concat();

@@ -18,7 +18,7 @@ impl Gate {
         Gate { listener, behind }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("a bound listener has an address")
     }

@@ -97,7 +97,7 @@ impl PreparedServer {
     /// Gives a command this server's `/etc`, in a mount namespace of its own.
     pub fn mount_etc(&self, command: &mut Command) {
         let own = self.root().join("etc");
-        // SAFETY: between fork and exec it calls unshare(2) and mount(2) alone.
+        // SAFETY: between fork and exec it calls only unshare(2) and mount(2).
         unsafe {
             command.pre_exec(move || {
                 let none = None::<&str>;
@@ -127,14 +127,14 @@ impl PreparedServer {
         self.paths().into_iter().map(entry).collect()
     }
 
-    /// When its files and directories were changed last.
+    /// When its files and directories were last changed.
     pub fn modification_times(&self) -> Vec<(PathBuf, SystemTime)> {
         let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
         let paths = self.paths().into_iter();
         paths.map(|path| (path.clone(), changed(&path).expect("a time"))).collect()
     }
 
-    /// What xenstore was asked to do that is more than READ (2) and DIRECTORY (1).
+    /// The requests to xenstore other than READ (2) and DIRECTORY (1).
     pub fn written_in_xenstore(&self) -> Vec<String> {
         let log = self.xenstore.log();
         log.iter().filter(|request| request.kind > 2).map(|it| format!("{it:?}")).collect()

@@ -1,4 +1,5 @@
-//! What the programs of this package share: measurements, plots, tables, and pages that have them.
+//! Shared by the programs of this package: measurements, plots, tables, and pages that contain
+//! them.
 
 pub mod fleet;
 pub mod measure;

@@ -1,4 +1,4 @@
-//! Measures the program beside its peers: prints the tables of docs/performance.md, and writes them
+//! Measures the program and its peers. Prints the tables of docs/performance.md, and writes them
 //! and their picture.
 
 use std::error::Error;
@@ -16,7 +16,7 @@ Usage: benchmark [--program FILE] [--quick]
   --quick         a little of everything, in half a minute; writes nothing
 ";
 
-/// Where a build for servers leaves the program.
+/// The path of the program in a build for servers.
 const PROGRAM: &str = "target/x86_64-unknown-linux-musl/release/rackconnect";
 
 fn main() -> Result<(), Box<dyn Error>> {

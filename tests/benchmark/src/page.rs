@@ -1,4 +1,4 @@
-//! Pages of the documentation with a part that a program writes.
+//! Pages of the documentation that a program writes in part.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ pub fn in_checkout(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
-/// Replaces what is between the comments `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+/// Replaces the text between the comments `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
 ///
 /// # Errors
 /// The page cannot be read or written, or has no such comments.
@@ -51,7 +51,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     format!("{}{rule}{}", line(&head), rows.iter().map(line).collect::<String>())
 }
 
-/// A number with its thousands apart.
+/// A number with a thousands separator.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let groups = digits.as_bytes().rchunks(3).rev();

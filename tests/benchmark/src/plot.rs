@@ -1,4 +1,4 @@
-//! Plots with one look, as SVG: lines, and bars of ratios.
+//! Plots in a common style, as SVG: lines, and bars of ratios.
 
 use std::error::Error;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-/// Colours that readers with any kind of colour vision tell apart (Okabe and Ito).
+/// Colours that readers with any kind of colour vision can distinguish (Okabe and Ito).
 const COLOURS: [RGBColor; 5] = [
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
@@ -21,7 +21,7 @@ const WIDTH: u32 = 860;
 
 /// A line of a plot.
 pub struct Line {
-    /// What it shows.
+    /// Its name in the legend.
     pub name: String,
     /// Its points.
     pub points: Vec<(f64, f64)>,

@@ -1,9 +1,9 @@
-//! A terminal as far as the program uses one, and its picture.
+//! A terminal with the control sequences that the program uses, and its picture.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Frames that are shown for less are left out: the line was being redrawn.
+/// The shortest frame that is kept: shorter ones are parts of a redrawn line.
 const SHORTEST: Duration = Duration::from_millis(50);
 
 /// How long the last frame is shown before the recording starts again.
@@ -14,7 +14,7 @@ const CHARACTER: f64 = 8.4;
 const LINE: usize = 20;
 const MARGIN: usize = 14;
 
-/// The text on a terminal: lines that end, are returned to their beginning, and are erased.
+/// The text on a terminal.
 pub struct Screen {
     columns: usize,
     done: Vec<String>,
@@ -23,7 +23,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// An empty one.
+    /// An empty terminal.
     pub fn new(columns: usize) -> Screen {
         Screen { columns, done: Vec::new(), line: Vec::new(), column: 0 }
     }
@@ -69,17 +69,17 @@ impl Screen {
     }
 }
 
-/// What is on the terminal from some moment on.
+/// The content of the terminal from a certain time on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// That moment.
+    /// The start time.
     pub at: Duration,
     /// The lines.
     pub lines: Vec<String>,
 }
 
-/// A picture that shows the frames one after the other, again and again. Where pictures do not
-/// move, it shows the last one.
+/// An animated picture that shows the frames repeatedly. Where animation is off, it shows the last
+/// frame.
 pub fn svg(frames: &[Frame], columns: usize, rows: usize) -> String {
     let frames = shown(frames);
     let end = frames.last().map_or(Duration::ZERO, |frame| frame.at) + LAST;
@@ -117,7 +117,7 @@ pub fn svg(frames: &[Frame], columns: usize, rows: usize) -> String {
     svg
 }
 
-/// The frames that a person sees.
+/// The frames that are long enough to see.
 fn shown(frames: &[Frame]) -> Vec<Frame> {
     let mut shown: Vec<Frame> = Vec::new();
     for frame in frames {

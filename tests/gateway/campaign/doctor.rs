@@ -1,5 +1,5 @@
-//! `doctor`: what the API, xenstore and the files of the server can do wrong. It ends in time, finds
-//! a failure where there is one, and changes nothing.
+//! `doctor` with faults of the API, of xenstore and of the server's files. It must end in time,
+//! find a failure where there is one, and change nothing.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,25 +17,26 @@ use crate::support::ended;
 /// Breaks something on a healthy server.
 type Break = Box<dyn FnOnce(&Scene) + Send>;
 
-/// What is found.
+/// The expected finding.
 #[derive(Clone, Copy)]
 enum Found {
-    /// Nothing, or not so soon that a slow machine could matter.
+    /// No failure. The time limit is long, for slow machines.
     Nothing,
-    /// A failure, by a deadline that is short where something never answers.
+    /// A failure. The deadline is short if something never answers.
     AFailure,
-    /// It depends on what the file is for.
+    /// It depends on the file.
     Either,
 }
 
-/// Whether the endpoint is given, or only xenstore could tell it.
+/// Whether the endpoint is given, or only xenstore has the region.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Endpoint {
     Given,
     Unknown,
 }
 
-/// Faults of the API that a healthy server may have, or that `doctor` may find only in time.
+/// Faults of the API that are compatible with a healthy server, or that `doctor` may not find in
+/// time.
 const UNDECIDED_API_FAULTS: [&str; 3] = ["http-404", "json", "slow"];
 
 /// Faults of xenstore in spite of which it can be read.
@@ -62,7 +63,7 @@ const XENSTORE_FAULTS: [&str; 9] = [
     "vanish",
 ];
 
-/// Files that are read.
+/// Files that `doctor` reads.
 const FILES: [&str; 6] = [
     "etc/ssh/sshd_config",
     "etc/passwd",
@@ -72,10 +73,10 @@ const FILES: [&str; 6] = [
     "proc/mounts",
 ];
 
-/// Puts something in the place of a file.
+/// Replaces a file by something else.
 type Put = fn(&Path);
 
-/// What is in their place.
+/// The replacements.
 const CONTENTS: [(&str, Put); 7] = [
     ("empty", |path| fs::write(path, "").expect("a file")),
     ("binary", |path| fs::write(path, [0, 0xff, b'\n', 0x80, 0x1b, b'[']).expect("a file")),

@@ -1,7 +1,7 @@
-//! Name lookup: what nameservers, resolv.conf and hosts can do wrong.
+//! Name lookup with faults of nameservers, resolv.conf and hosts.
 //!
-//! Each row has a network namespace with a nameserver and the API in it, and an `/etc` of its own
-//! mounted in place of the machine's.
+//! Each row has a network namespace with a nameserver and the API, and its own `/etc` mounted over
+//! the machine's.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -23,7 +23,7 @@ use crate::namespace::Namespace;
 use crate::network::deployed;
 use crate::support::{self, bare_agent, ended};
 
-/// A name that the API's certificate has.
+/// A name in the API's certificate.
 const NAME: &str = "dfw.api.rackconnect.rackspace.com";
 
 /// What a nameserver does with a query.
@@ -44,9 +44,9 @@ use Does::*;
 
 /// The API.
 const HERE: &[IpAddr] = &[IpAddr::V4(Ipv4Addr::LOCALHOST)];
-/// Nobody, where no route leads.
+/// An address without a route.
 const ELSEWHERE: &[IpAddr] = &[IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
-/// Ports that are closed, and then the API.
+/// An address with closed ports, and then the API.
 const HERE_AT_LAST: &[IpAddr] = &[
     IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1)),
     IpAddr::V4(Ipv4Addr::new(127, 1, 0, 2)),
@@ -55,7 +55,7 @@ const HERE_AT_LAST: &[IpAddr] = &[
     IpAddr::V4(Ipv4Addr::LOCALHOST),
 ];
 
-/// What is in the place of a file.
+/// The replacement of a file.
 #[derive(Clone, Copy, Debug)]
 enum Content {
     Text(&'static str),
@@ -74,7 +74,7 @@ use Content::{Aliases, Bytes, Directory, Endless, Fifo, Missing, Text};
 const USUAL: Content = Text("nameserver 127.0.0.1\n");
 const NO_HOSTS: Content = Text("127.0.0.1 localhost\n");
 
-/// Whether the API is reached all the same.
+/// Whether the API is still reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Reached,
@@ -83,7 +83,7 @@ enum Expected {
 
 use Expected::{Reached, Unreachable};
 
-/// What is wrong.
+/// The fault.
 #[derive(Clone, Copy, Debug)]
 struct LookupFault {
     name: &'static str,
@@ -94,7 +94,7 @@ struct LookupFault {
     expected: Expected,
 }
 
-/// Nothing is.
+/// No fault.
 const NONE: LookupFault = LookupFault {
     name: "nothing",
     ipv4: Answers(HERE),
@@ -116,7 +116,7 @@ const fn conf(name: &'static str, resolv_conf: Content) -> LookupFault {
     LookupFault { name, resolv_conf, ..NONE }
 }
 
-/// No nameserver knows the name, only hosts.
+/// Only hosts has the name, no nameserver.
 const fn hosts(name: &'static str, hosts: Content, expected: Expected) -> LookupFault {
     let unknown = Refuses(RCODE::NameError);
     LookupFault { name, ipv4: unknown, ipv6: unknown, hosts, expected, ..NONE }
@@ -188,8 +188,8 @@ const FAULTS: &[LookupFault] = &[
     hosts("an endless hosts", Endless, Unreachable),
 ];
 
-/// The commands, and their exit codes if the API is reached and if it is not. Where these are run,
-/// there is no route and no ServiceNet.
+/// The commands, with their exit codes if the API is reached and if it is not. The namespace has no
+/// route and no ServiceNet.
 const COMMANDS: &[(&str, i32, i32)] = &[
     ("status --deadline {time}", 0, 7),
     ("details --deadline {time}", 0, 7),
@@ -203,11 +203,12 @@ const COMMANDS: &[(&str, i32, i32)] = &[
     ("doctor --deadline {time}", 1, 1),
 ];
 
-/// How many of them run side by side. They mostly wait, but other tests need a processor, too.
+/// The number of commands that run side by side. They mostly wait, but other tests need CPU time,
+/// too.
 const COMMANDS_AT_ONCE: usize = 3;
 
 impl Expected {
-    /// The time of each command: what is reached is not kept from it by a slow machine.
+    /// The time limit of each command. It is long where the API is reached, for slow machines.
     fn time(self) -> &'static str {
         match self {
             Reached => "50s",
@@ -259,7 +260,7 @@ fn run(fault: LookupFault) -> Result<(), Failed> {
     row.end()
 }
 
-/// The files of the lookup, and nothing else.
+/// Only the files of the lookup.
 fn etc(fault: LookupFault) -> TempDir {
     let etc = tempfile::tempdir().expect("a folder");
     put(&etc.path().join("resolv.conf"), fault.resolv_conf);
@@ -283,7 +284,7 @@ fn put(path: &Path, content: Content) {
     }
 }
 
-/// The nameserver, as long as the test program runs.
+/// The nameserver, which runs until the test program ends.
 fn serve(socket: &UdpSocket, fault: LookupFault) {
     let mut buffer = [0; 512];
     while let Ok((length, client)) = socket.recv_from(&mut buffer) {

@@ -1,5 +1,5 @@
-//! The part of the campaign that needs networks of its own: tables of faults, each row of which is
-//! run with every command that meets it. A trial is a row; its commands are its cases.
+//! The part of the campaign that needs separate networks: tables of faults. Each row is run with
+//! every command that can meet its fault. A trial is a row; its commands are its cases.
 
 mod doctor;
 mod lookup;
@@ -32,14 +32,14 @@ pub fn print_summary() {
     }
 }
 
-/// What is wrong with the cases of a row.
+/// The failures of the cases of a row.
 #[derive(Default)]
 struct Row {
     wrong: Vec<String>,
 }
 
 impl Row {
-    /// Counts a case, and keeps what is wrong with it.
+    /// Counts a case, and keeps its failure.
     fn case(
         &mut self,
         command: &str,
@@ -70,7 +70,7 @@ impl Row {
     }
 }
 
-/// Whether a run ended with that code.
+/// Checks the exit code of a run.
 fn has_code(ended: &Ended, code: i32) -> Result<(), String> {
     match ended.code {
         Some(found) if found == code => Ok(()),

@@ -1,5 +1,6 @@
-//! What the API and the kernel can do wrong for a change of the default route. Whatever it is, the
-//! default routes are afterwards what they were, or the gateway is set and the command says so.
+//! Changes of the default route with faults of the API and of the kernel. Afterwards, the default
+//! routes must be the same as before, or the gateway must be set and the command must have
+//! succeeded.
 
 use std::net::IpAddr;
 
@@ -22,8 +23,8 @@ const COMMANDS: [&str; 6] = [
     "gateway rollback",
 ];
 
-/// How the commands of a row end, and how long they may take: what has to be done is not kept from
-/// it by a slow machine.
+/// How the commands of a row end, and their time limit, which is long for commands that succeed,
+/// for slow machines.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
     codes: [i32; COMMANDS.len()],
@@ -44,11 +45,11 @@ const NOT_UNDERSTOOD: Expected = waited_for([8, 8, 8, 124, 8, 10]);
 const NOT_ASSIGNED: Expected = waited_for([3, 3, 3, 124, 3, 10]);
 /// The gateway is on no interface, or cannot be a neighbour.
 const NOT_HERE: Expected = done([9, 1, 10, 10, 10, 10]);
-/// It is planned, and does not work.
+/// It is planned, but does not work.
 const UNDONE: Expected = done([9, 0, 0, 10, 10, 10]);
-/// The automation may still set it.
+/// The automation may still set it itself.
 const TOO_EARLY: Expected = waited_for([9, 0, 10, 124, 10, 10]);
-/// A route is in front that is not touched.
+/// A route that is not changed comes first.
 const IN_THE_WAY: Expected = done([9, 0, 10, 10, 10, 10]);
 /// The second `set` has nothing to do, and the rollback undoes the first.
 const SET: Expected = done([9, 0, 0, 0, 0, 0]);
@@ -85,7 +86,7 @@ const API_FAULTS: &[(&str, Expected)] = &[
     ("http-404", NOT_ASSIGNED),
 ];
 
-/// Gateways that the API names.
+/// Gateways assigned by the API.
 const GATEWAYS: &[(&str, Expected)] = &[
     ("0.0.0.0", NOT_UNDERSTOOD),
     ("224.0.0.1", NOT_UNDERSTOOD),
@@ -110,7 +111,7 @@ const STATUSES: &[(&str, Expected)] = &[
     ("REBUILDING", TOO_EARLY),
 ];
 
-/// What the kernel has.
+/// The routes and interfaces in the kernel.
 type Prepare = fn(&Network);
 
 const KERNEL: &[(&str, Prepare, Expected)] = &[
@@ -138,7 +139,7 @@ fn replace(network: &Network, with: &[(&str, &str, u32)]) {
     with.iter().for_each(|(gateway, interface, metric)| add(network, gateway, interface, *metric));
 }
 
-/// A default route in front that leads nowhere.
+/// A first default route without a destination.
 fn add_kind(network: &Network, kind: u8) {
     let mut route = network.server.route("default", "", "", 0);
     (route.kind, route.scope) = (kind, libc::RT_SCOPE_UNIVERSE);
@@ -189,8 +190,8 @@ fn run(step: Step, prepare: Prepare, expected: Expected) -> Result<(), Failed> {
     row.end()
 }
 
-/// The law: a command changes nothing, or it says that all is well and the gateway is set, or what
-/// was there at first is there again.
+/// The rule: a command changes nothing; or it succeeds and the gateway is set; or the original
+/// routes are restored.
 fn check_routes(
     initial: &[Route],
     before: &[Route],

@@ -1,4 +1,4 @@
-//! `cloud api`: what is sent where, what is shown, and how it ends.
+//! `cloud api`: the requests, the output and the exit codes.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -140,7 +140,7 @@ fn a_body_goes_into_a_pipe_byte_for_byte_and_onto_a_terminal_laid_out() {
     assert!(head.starts_with("HTTP/1.1 200 OK\n") && head.ends_with("\n\n{}\n"), "{head}");
 }
 
-/// The exit code that a status code stands for.
+/// The exit code for a status code.
 fn exit_code(status_code: u16) -> i32 {
     match status_code {
         401 | 403 => 2,
@@ -239,7 +239,7 @@ fn an_answer_that_is_broken_or_late_shows_nothing() {
         (What::Slow(PATIENCE), 7),
         (What::Pieces(page(), 5, PATIENCE), 7),
     ] {
-        // Each in a world of its own: a request that was given up may still come in later.
+        // Each case in its own world, because an abandoned request may still arrive later.
         let world = CloudWorld::new();
         world.cloud.fault("/servers/detail", 2, what.clone());
         let arguments = format!("{LIST} --request-timeout 2s");
@@ -335,7 +335,7 @@ fn lists_without_an_end_and_pages_that_are_none() {
     answer(9, Response::json(200, &page)).expect(8).says("that has no query");
     answer(9, Response::html(200, "Hello")).expect(8).says("is neither JSON nor plain text");
     answer(9, Response::json(200, &serde_json::json!([1]))).expect(8).says("a list without names");
-    // A service that knows no markers gives the same page again, which is shown once.
+    // A service without markers returns the same page again, which is printed once.
     let all = Response::json(200, &serde_json::json!([{"name": "a"}]));
     assert_eq!(answer(9, all).expect(0).text(), "[{\"name\":\"a\"}]\n");
     // The second page is refused.

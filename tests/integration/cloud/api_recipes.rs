@@ -1,4 +1,4 @@
-//! Every request that the services document, made by `cloud api`, one after the other against one
+//! Every documented request of the services, sent by `cloud api`, one after the other for one
 //! account.
 
 use std::process::Command;
@@ -10,16 +10,16 @@ use crate::support::documents::{Block, blocks, is_continuation};
 const WEB1: &str = "00000001-0000-4000-8000-000000000000";
 const GOLDEN: &str = "00000001-1111-4000-8000-000000000000";
 
-/// A request and what comes of it. `{web1}`, `{new}` and `{golden}` stand for ids.
+/// A request and the expected result. `{web1}`, `{new}` and `{golden}` stand for ids.
 struct Recipe {
-    /// What is behind `cloud api`.
+    /// The arguments after `cloud api`.
     arguments: &'static str,
     /// The value of `--data`, if there is one.
     data: &'static str,
-    /// What the service receives.
+    /// The request that the service receives.
     request: &'static str,
     code: i32,
-    /// What standard output has in it.
+    /// A text in standard output.
     shows: &'static [&'static str],
 }
 
@@ -458,7 +458,7 @@ fn every_request_of_identity() {
     assert_eq!(world.authentications(), 2);
 }
 
-/// Runs a script against an account, and answers with the requests that the services receive.
+/// Runs a script for an account, and returns the requests that the services received.
 fn requests_of(script: &str) -> Vec<String> {
     let world = CloudWorld::of("an account");
     let home = world.home.path();

@@ -14,7 +14,7 @@ use crate::support::{Ended, PATIENCE, until};
 
 const OBJECT: &str = "/backups/large";
 
-/// More than any buffer, and no two parts of it are the same.
+/// Longer than any buffer, and without repeated parts.
 fn large() -> Vec<u8> {
     (0..600_000_u32).flat_map(u32::to_be_bytes).collect()
 }
@@ -76,13 +76,13 @@ fn a_download_that_fails_leaves_the_old_file_and_nothing_else() {
         (What::Answer(Response::html(404, "Not Found")), 3),
         (What::Answer(Response::html(503, "Service Unavailable")), 7),
     ] {
-        // Each in a world of its own: a request that was given up may still come in later.
+        // Each case in its own world, because an abandoned request may still arrive later.
         let world = world();
         world.cloud.fault(OBJECT, 2, what.clone());
         let got = api(&world, &format!("files {OBJECT} --output old --request-timeout 2s"));
         got.expect(code);
         assert_eq!(got.stderr.lines().count(), 1, "{}", got.stderr);
-        // The body of a refusal is shown.
+        // The body of an error response is printed.
         let is_refusal = matches!(what, What::Answer(_));
         assert_eq!(got.text().starts_with("<html>"), is_refusal, "{}", got.text());
         assert_eq!(fs::read(world.home.path().join("old")).unwrap(), b"old");
@@ -95,7 +95,7 @@ fn a_download_that_fails_leaves_the_old_file_and_nothing_else() {
     full.expect(1).says("cannot write to /dev/full: No space left on device");
 }
 
-/// The request timeout is that of each wait, not of the whole.
+/// The request timeout limits each wait for data, not the whole transfer.
 #[test]
 fn a_transfer_may_take_longer_than_the_request_timeout() {
     let world = world();
@@ -104,7 +104,7 @@ fn a_transfer_may_take_longer_than_the_request_timeout() {
     world.cloud.fault(OBJECT, 1, slow.clone());
     api(&world, &format!("files {OBJECT} --output old --request-timeout 3s")).expect(0);
     assert_eq!(fs::read(world.home.path().join("old")).unwrap(), [7; 50]);
-    // A deadline that is given holds.
+    // A given deadline applies.
     world.cloud.fault(OBJECT, 1, slow.clone());
     let late = api(&world, &format!("files {OBJECT} --output old --deadline 2s"));
     late.expect(7).says("no response from");
@@ -133,7 +133,7 @@ fn a_signal_leaves_the_old_file_and_nothing_else() {
     assert_eq!(fs::read(world.home.path().join("old")).unwrap(), b"old");
 }
 
-/// The service refuses an upload before it is sent, and gets it whole after that.
+/// The service refuses an upload before it is sent, and receives it completely after that.
 #[test]
 fn an_upload_begins_anew_after_401_and_429() {
     let world = world();
@@ -149,7 +149,7 @@ fn an_upload_begins_anew_after_401_and_429() {
     assert_eq!(world.cloud.count("PUT"), 4);
 }
 
-/// To an upload, 413 without a time to wait says that the file is too large.
+/// In response to an upload, 413 without `Retry-After` means that the file is too large.
 #[test]
 fn an_upload_that_is_too_large_is_not_tried_again() {
     let world = world();
@@ -161,7 +161,7 @@ fn an_upload_that_is_too_large_is_not_tried_again() {
     assert_eq!(world.cloud.count("PUT"), 1);
     // Not a byte of it was sent.
     assert_eq!(world.cloud.state().last.as_ref().map(|request| request.body.is_none()), Some(true));
-    // 5xx is not tried again either: the service may have stored it.
+    // 5xx is not retried either, because the service may have stored the file.
     world.cloud.fault(OBJECT, 1, What::Answer(Response::html(503, "Service Unavailable")));
     api(&world, &format!("files {OBJECT} --upload large")).expect(7);
     assert_eq!(world.cloud.count("PUT"), 2);
@@ -184,7 +184,7 @@ fn a_body_of_more_than_32_mib_has_to_be_streamed() {
     assert_eq!(world.home.path().join("old").metadata().unwrap().len(), 33_554_433);
 }
 
-/// What comes may have control characters in it.
+/// The body may contain control characters.
 #[test]
 fn nothing_is_streamed_onto_a_terminal() {
     let world = world();
@@ -207,7 +207,7 @@ fn a_terminal_shows_how_far_a_download_is() {
     let shown = world.on_terminal(line.as_str());
     let line = format!("downloading to {}: 1000 B of 2.0 KiB (50 %)", target.display());
     assert!(shown.contains(&line), "{shown:?}");
-    // The live line is taken away.
+    // The live line is erased.
     assert!(shown.ends_with("\u{1b}[K") || shown.ends_with("\u{1b}[J"), "{shown:?}");
     assert_eq!(fs::read(target).unwrap(), [7; 2_000]);
 }

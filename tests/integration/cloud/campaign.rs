@@ -1,5 +1,5 @@
-//! The campaign's part for the cloud commands: what Identity and Cloud Servers can do wrong,
-//! against every command. Each ends with its exit code, in time.
+//! The campaign's part for the cloud commands: every command with faults of Identity and Cloud
+//! Servers. Each must end with its exit code, in time.
 
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -19,13 +19,13 @@ const COMMANDS: [&str; 6] = [
     "cloud wait web1 --timeout {time}",
 ];
 
-/// How many faults are tried side by side.
+/// The number of faults that are tried side by side.
 const ROWS_AT_ONCE: usize = 4;
 
 /// Their exit codes.
 type Codes = [i32; COMMANDS.len()];
 
-/// How long they may take: what is answered is not kept from it by a slow machine.
+/// Their time limit, which is long for commands that get an answer, for slow machines.
 #[derive(Clone, Copy)]
 enum Time {
     /// Until an answer, which is there at once.
@@ -34,13 +34,13 @@ enum Time {
     Short,
 }
 
-/// What is wrong, and how the commands end.
+/// The fault, and the exit codes of the commands.
 type CloudFault = (&'static str, fn() -> What, Time, Codes);
 
 const REFUSED: Codes = [2; 6];
 const NOT_UNDERSTOOD: Codes = [8; 6];
 
-/// Faults of the request for a token.
+/// Faults in the response to the request for a token.
 const IDENTITY: &[CloudFault] = &[
     ("no answer", || What::Slow(Duration::from_secs(30)), Time::Short, [7, 7, 7, 7, 7, 124]),
     ("a connection that ends", || What::Close, Time::Short, [7, 7, 7, 7, 7, 124]),
@@ -108,7 +108,7 @@ const IDENTITY: &[CloudFault] = &[
     ),
 ];
 
-/// Faults of the requests for servers.
+/// Faults in the responses to requests for servers.
 const SERVERS: &[CloudFault] = &[
     ("no answer", || What::Slow(Duration::from_secs(30)), Time::Short, [0, 0, 7, 7, 7, 124]),
     ("a connection that ends", || What::Close, Time::Short, [0, 0, 7, 7, 7, 124]),

@@ -1,4 +1,4 @@
-//! Tokens: asked for, cached, renewed, revoked.
+//! Tokens: requested, cached, renewed, revoked.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -130,7 +130,8 @@ fn a_token_is_renewed_before_it_ends() {
     assert_eq!(world.authentications(), 2);
 }
 
-/// Identity gives a token again until it ends, so every request of its last minute authenticated.
+/// Regression: Identity returns the same token until it expires, so every request of its last
+/// minute authenticated.
 #[test]
 fn the_last_minute_of_a_token_costs_one_authentication() {
     let world = CloudWorld::new();
@@ -148,20 +149,20 @@ fn a_token_that_has_ended_is_not_used() {
     world.cloud.state().token_lifetime = Duration::from_secs(1);
     world.run("cloud login").expect(0);
     world.cloud.state().token_lifetime = Duration::from_secs(86_400);
-    // The token's time is counted from the date of a response, which has whole seconds.
+    // The lifetime of the token starts at the date of a response, which has whole seconds.
     let rounding = Duration::from_secs(1);
     until("its end", || {
         let state = world.cloud.state();
         state.tokens.values().all(|token| token.expires + rounding < state.now())
     });
-    // No service has seen it, so none has refused it.
+    // It was not sent to a service, so none has refused it.
     let said = world.run("cloud servers --region dfw -vv");
     assert!(!said.expect(0).stderr.contains("401"), "{}", said.stderr);
     assert_eq!(world.authentications(), 2);
 }
 
-/// A clock that is a day behind would have kept tokens for too long; one that is a day ahead would
-/// have kept none.
+/// Regression: with a clock that was a day behind, tokens were kept for too long; with one that was
+/// a day ahead, not at all.
 #[test]
 fn the_clock_of_this_machine_does_not_matter() {
     const DAY: Duration = Duration::from_secs(86_400);
@@ -247,7 +248,7 @@ fn a_cache_that_cannot_be_written_costs_authentications_only() {
     assert_eq!(world.authentications(), 2);
 }
 
-/// A script as root that runs the program as `$0`, with mounts of its own. None without root.
+/// A script that runs as root in its own mount namespace; `$0` is the program. None without root.
 fn script(world: &CloudWorld, script: &str) -> Option<Ended> {
     if !geteuid().is_root() {
         eprintln!("NOT RUN: it needs root");
@@ -308,8 +309,8 @@ fn a_read_only_home_costs_authentications_only() {
     assert_eq!(world.authentications(), 2);
 }
 
-/// A `cloud login` that was left alone at its prompt held up every other process until its deadline,
-/// which a wait may not even have.
+/// Regression: a `cloud login` that was waiting at its prompt blocked every other process until its
+/// deadline, which a wait may not even have.
 #[test]
 fn a_process_that_keeps_the_lock_of_the_cache_is_waited_for_seconds_only() {
     let world = CloudWorld::new();

@@ -1,4 +1,4 @@
-//! The proxies of the environment, which these commands use and the agent's own never do.
+//! The proxies of the environment, which the cloud commands use and the other commands never do.
 
 use std::io::{BufRead, BufReader, Write, copy};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -29,7 +29,7 @@ impl HttpProxy {
         HttpProxy { address, requests }
     }
 
-    /// The lines of all requests that came in.
+    /// The request lines that it received.
     fn requests(&self) -> String {
         self.requests.lock().unwrap().concat()
     }
@@ -57,7 +57,7 @@ fn serve(stream: &TcpStream, response: &str, log: &Mutex<Vec<String>>) {
     }
 }
 
-/// Logs in to an Identity behind TLS, with these variables more.
+/// Logs in to an Identity behind TLS, with these additional variables.
 fn log_in(api: &World, variables: &[(&str, String)]) -> Ended {
     let world = CloudWorld::new();
     let mut command = world.agent("cloud login -vv");
@@ -77,12 +77,12 @@ fn https_goes_through_the_proxy_of_the_environment() {
         let url = format!("http://pr0xy-user:pr0xy-secret@{}", proxy.address);
         let before = api.count();
         let said = log_in(&api, &[(variable, url)]);
-        // The simulated API is no Identity, so it is the response that counts.
+        // The simulated API is not Identity: any response of it shows that it was reached.
         assert!(said.stderr.contains("HTTP 4"), "{variable}: {}", said.stderr);
         assert_eq!(api.count(), before + 1, "{variable}");
         let seen = proxy.requests();
         assert!(seen.starts_with(&format!("CONNECT {host} ")), "{variable}: {seen}");
-        // It sees where, and nothing of what.
+        // The proxy sees the destination but not the content.
         assert!(!seen.contains(KEY) && !seen.contains("/tokens"), "{seen}");
         assert!(!said.stderr.contains("pr0xy-secret"), "{}", said.stderr);
     }
@@ -117,7 +117,7 @@ fn a_proxy_that_refuses_or_is_not_there() {
     assert_eq!(api.count(), 0);
 }
 
-/// What is plain http stays on this machine, so it never goes through a proxy.
+/// Plain http is only used on this machine, and never through a proxy.
 #[test]
 fn plain_http_to_loopback_goes_through_no_proxy() {
     let world = CloudWorld::new();

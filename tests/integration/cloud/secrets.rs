@@ -1,4 +1,4 @@
-//! Nothing that is written has a secret in it, except the credentials file and the cache.
+//! No output and no file contains a secret, except the credentials file and the cache.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use simulated_cloud::{Response, What};
 use super::{CloudWorld, KEY, PASSWORD};
 use crate::support::{PATIENCE, binary, with_environment_of};
 
-/// No secret, and no part of one, in a text.
+/// Checks that a text contains no secret and no part of one.
 #[track_caller]
 fn clean(text: &[u8], what: &str) {
     let text = String::from_utf8_lossy(text);
@@ -40,7 +40,7 @@ fn the_log_at_its_highest_level_has_no_secret() {
     clean(&output.stderr, "standard error");
 }
 
-/// The files of a directory and of those in it.
+/// The files of a directory and of its subdirectories.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let (dirs, mut all): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
@@ -48,8 +48,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Everything that is written in the course of a login with two factors, a rate limit, a revoked
-/// token and a wait that starts a command: secrets are in the two files that are for them alone.
+/// All output and files of a login with two factors, a rate limit, a revoked token and a wait that
+/// starts a command: only the two private files contain secrets.
 #[test]
 fn nothing_that_is_written_has_a_secret_in_it() {
     let world = CloudWorld::of("six servers");

@@ -66,7 +66,7 @@ fn a_thousand_servers_in_pages() {
     world.cloud.state().page_size = 50;
     let names = world.run("cloud servers --format names");
     assert_eq!(names.expect(0).text().lines().count(), 1_000);
-    // 167 or 166 servers a region: four pages each.
+    // 167 or 166 servers per region: four pages each.
     assert_eq!(world.cloud.count("GET "), 24);
 }
 
@@ -110,7 +110,7 @@ fn an_inventory_for_ansible() {
     assert_eq!(list["region_dfw"]["hosts"], serde_json::json!(["web1", "web2"]));
     assert_eq!(list["rackconnect_deployed"]["hosts"].as_array().unwrap().len(), 2);
     assert_eq!(list["_meta"]["hostvars"]["web1"]["ansible_host"], "203.0.113.2");
-    // By its other name the program is the inventory.
+    // Under its other name the program is the inventory.
     let mut command = Command::new(binary());
     command.arg0("/usr/local/bin/rackconnect-inventory").args(["--host", "web2"]);
     let host = ended(with_environment_of(&world.agent(""), &mut command).output().unwrap());

@@ -1,4 +1,4 @@
-//! On a terminal: what is asked there, and the live lines of a wait.
+//! The prompts, and the live lines of a wait, on a terminal.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use simulated_cloud::Server;
 use super::{CloudWorld, PASSWORD};
 use crate::support::{Running, Terminal, until, with_environment_of};
 
-/// Starts the program in a session of its own, with this terminal as /dev/tty.
+/// Starts the program in its own session, with this terminal as /dev/tty.
 fn start(terminal: &Terminal, world: &CloudWorld, arguments: &str) -> Running {
     let agent = world.anonymous(arguments);
     let mut command = Command::new("setsid");
@@ -126,7 +126,7 @@ fn the_live_lines_are_bounded_by_the_height_of_the_terminal() {
     }
     running.end().expect(0);
     terminal.close();
-    // A sentence and a word for each, and no line of the live ones between them.
+    // A message and a word for each server, without live lines between them.
     let everything = terminal.everything();
     let lines: Vec<&str> = everything.lines().collect();
     assert_eq!(lines.len(), 60, "{everything}");

@@ -55,7 +55,7 @@ fn a_server_that_is_deleted_or_in_error_ends_its_part() {
     said.expect(4).says("plain (SYD): the server is in ERROR").says("No valid host was found");
 }
 
-/// What the metadata says during a rebuild is left over from before.
+/// During a rebuild the metadata is left over from before.
 #[test]
 fn a_server_that_is_rebuilt_is_waited_for_anew() {
     let world = CloudWorld::of("six servers");
@@ -106,7 +106,7 @@ fn credentials_that_are_not_accepted_any_more_end_the_wait() {
     assert!(end.stdout.is_empty() && !end.stderr.contains(KEY), "{end:?}");
 }
 
-/// All regions were waited for together, so one that did not answer held up the others.
+/// Regression: all regions were waited for together, so one that did not answer delayed the others.
 #[test]
 fn a_region_that_hangs_delays_no_other() {
     let world = CloudWorld::of("six servers");
@@ -121,7 +121,7 @@ fn a_region_that_hangs_delays_no_other() {
     running.end().expect(0).says("web2 (DFW): DEPLOYED after ");
 }
 
-/// Changes are asked for by the service's clock, not by this machine's.
+/// `changes-since` uses the service's clock, not this machine's.
 #[test]
 fn a_clock_that_is_a_day_wrong_misses_no_change() {
     const DAY: Duration = Duration::from_secs(86_400);
@@ -138,7 +138,7 @@ fn a_clock_that_is_a_day_wrong_misses_no_change() {
         assert!(world.cloud.wait_for("changes-since=", 1, PATIENCE));
         world.cloud.state().set_automation("web2", "DEPLOYED");
         running.end().expect(0);
-        // It was no whole list that showed it.
+        // A list of changes showed it, not a complete list.
         let last = world.cloud.state().log.last().cloned();
         assert!(last.is_some_and(|line| line.contains("changes-since=")));
     }
@@ -168,7 +168,8 @@ fn a_deadline_that_passes_before_identity_answers() {
     end.expect(124).says("gave up before any server was found").says("HTTP 503");
 }
 
-/// The date of the list that found the servers was not kept, so the next was a whole one as well.
+/// Regression: the date of the first list was not kept, so the next list was a complete one as
+/// well.
 #[test]
 fn the_second_list_was_a_whole_one_too() {
     let world = CloudWorld::of("six servers");
@@ -182,7 +183,7 @@ fn the_second_list_was_a_whole_one_too() {
     assert!(lists[1].contains("changes-since="), "{lists:?}");
 }
 
-/// A thousand servers cost what one costs: a list for each region and interval.
+/// A thousand servers cost as much as one: a list for each region and interval.
 #[test]
 fn a_thousand_servers_over_six_regions() {
     let world = CloudWorld::new();
@@ -213,7 +214,7 @@ fn the_worst_counts_and_with_any_the_first() {
     world.run("cloud wait --name nothing").expect(3);
 }
 
-/// Only metadata changed, and the service did not count that as a change of the server.
+/// Only metadata changed, and the service does not count that as a change of the server.
 #[test]
 fn a_change_that_is_in_no_list_of_changes_is_seen_in_the_next_whole_list() {
     let world = CloudWorld::of("six servers");

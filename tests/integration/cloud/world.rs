@@ -25,10 +25,10 @@ const EXAMPLE: &[(&str, &str)] = &[
     ("TASK", "00000001-2222-4000-8000-000000000000"),
 ];
 
-/// A simulated cloud and what the program needs to run against it.
+/// A simulated cloud and the settings of the program for it.
 pub struct CloudWorld {
     pub cloud: Cloud,
-    /// Variables of an example, besides those that the program needs.
+    /// Variables of an example, in addition to those that the program needs.
     example: &'static [(&'static str, &'static str)],
     pub home: TempDir,
 }
@@ -43,7 +43,7 @@ impl CloudWorld {
         }
     }
 
-    /// A world with what a page of the documentation names.
+    /// A world for a page of the documentation.
     pub fn of(servers: &str) -> CloudWorld {
         let mut world = CloudWorld::new();
         match servers {
@@ -57,7 +57,7 @@ impl CloudWorld {
         world
     }
 
-    /// The variables that the program is run with.
+    /// The environment variables of the program.
     pub fn variables(&self) -> Vec<(OsString, OsString)> {
         let agent = self.agent("");
         let own = agent.get_envs().filter(|(name, _)| *name != "PATH");
@@ -87,7 +87,7 @@ impl CloudWorld {
         Running::piped(self.agent(arguments))
     }
 
-    /// Runs the program on a terminal, and answers with what that shows.
+    /// Runs the program on a terminal, and returns the screen.
     pub fn on_terminal<A: Arguments + ?Sized>(&self, arguments: &A) -> String {
         let mut terminal = Terminal::open(50, 200);
         let mut command = self.agent(arguments);
@@ -97,7 +97,7 @@ impl CloudWorld {
         terminal.close().replace('\r', "")
     }
 
-    /// How often a token was asked for.
+    /// The number of requests for a token.
     pub fn authentications(&self) -> usize {
         self.cloud.count("POST /v2.0/tokens")
     }

@@ -1,4 +1,4 @@
-//! What is done to servers: create, reboot, resize, rebuild, an image of one.
+//! Actions on servers: create, reboot, resize, rebuild, create an image.
 
 use std::collections::VecDeque;
 
@@ -40,7 +40,7 @@ pub(crate) fn create(state: &mut State, request: &Request, region: &str, base: &
     Response::json(202, &body).with("Location", &href)
 }
 
-/// Carries out an action on the server at that place of the list.
+/// Carries out an action on the server with this index.
 pub(crate) fn act(state: &mut State, request: &Request, at: usize, base: &str) -> Response {
     let body = request.json().unwrap_or_default();
     let Some((action, argument)) = body.as_object().and_then(|it| it.iter().next()) else {
@@ -112,7 +112,7 @@ pub(crate) fn act(state: &mut State, request: &Request, at: usize, base: &str) -
     response
 }
 
-/// What the automation of a new server goes through. Its metadata appears late.
+/// The automation statuses of a new server. Its metadata appears late.
 fn automation() -> VecDeque<String> {
     ["DEPLOYING", "DEPLOYED"].map(str::to_owned).into()
 }
@@ -122,7 +122,7 @@ fn conflict(status: &str) -> Response {
     Response::fault("conflictingRequest", 409, &message)
 }
 
-/// Takes on the first status, and the others as the server is looked at.
+/// Sets the first status. The others follow when the server is requested.
 fn become_status(server: &mut Server, statuses: &[&str]) {
     let mut statuses = statuses.iter().map(|status| (*status).to_owned());
     server.status = statuses.next().unwrap_or_default();

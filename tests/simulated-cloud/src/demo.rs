@@ -1,4 +1,4 @@
-//! Six servers of which two are deployed while one watches.
+//! Six servers, two of which are deployed during the demo.
 
 use std::io;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use crate::{Cloud, Server};
 
-/// What happens: how long after the start, to which server, the automation status.
+/// The events: the time since the start, the server, its automation status.
 const SCRIPT: [(Duration, &str, &str); 3] = [
     (Duration::from_secs(5), "plain", "DEPLOYING"),
     (Duration::from_secs(10), "web2", "DEPLOYED"),
     (Duration::from_secs(15), "plain", "DEPLOYED"),
 ];
 
-/// Six servers, two of them of one name.
+/// Six servers, two of which have the same name.
 pub fn six_servers() -> Vec<Server> {
     vec![
         Server::new("DFW", 1, "web1", Some("DEPLOYED")),

@@ -1,7 +1,7 @@
 //! Cloud Files and its CDN.
 //!
-//! As of OpenStack Object Storage, a list is of plain names, or JSON with `format=json` or
-//! `Accept: application/json`. Errors come as HTML.
+//! As in OpenStack Object Storage, a list is plain text, or JSON with `format=json` or `Accept:
+//! application/json`. Errors are HTML.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::identity::unauthorized;
 use crate::wire::{Request, Response};
 use crate::{STORAGE_TENANT, State, is_authorized};
 
-/// The most names of a page.
+/// The page size.
 const MAX_NAMES: usize = 10_000;
 
 /// A container.
@@ -19,16 +19,16 @@ const MAX_NAMES: usize = 10_000;
 pub struct Container {
     /// The objects, by name.
     pub objects: BTreeMap<String, Object>,
-    /// Whether the CDN knows it.
+    /// Whether it is published in the CDN.
     pub cdn_enabled: bool,
 }
 
 /// An object.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// The bytes.
+    /// The content.
     pub content: Vec<u8>,
-    /// Their type.
+    /// The content type.
     pub content_type: String,
 }
 
@@ -113,7 +113,7 @@ fn object(container: &mut Container, request: &Request, method: &str, name: &str
     }
 }
 
-/// A page of names, or of what `describe` makes of them.
+/// A page of names, or of their descriptions by `describe`.
 fn list(
     request: &Request,
     mut names: Vec<&str>,

@@ -121,7 +121,7 @@ fn first_factor(state: &mut State, user: &User, base: &str) -> Response {
     }
 }
 
-/// A token that is still valid is given again.
+/// A token that is still valid is returned again.
 fn granted(state: &mut State, user: &User, base: &str) -> Response {
     let now = state.now();
     let valid = state.tokens.iter().find(|(_, token)| !token.is_revoked && token.expires > now);

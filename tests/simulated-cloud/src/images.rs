@@ -1,5 +1,5 @@
-//! Cloud Images v2, as far as it is documented: images with members and tags, and tasks that import
-//! and export them. A task goes on by one step each time it is looked at.
+//! Cloud Images v2, as far as it is documented: images with members and tags, and import and export
+//! tasks. Each request for a task advances it by one step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::identity::unauthorized;
 use crate::wire::{Request, Response};
 use crate::{State, TENANT, is_authorized};
 
-/// The media type of a change.
+/// The media type of a JSON patch.
 const PATCH_TYPE: &str = "application/openstack-images-v2.1-json-patch";
 
 /// An image.
@@ -24,14 +24,14 @@ pub struct Image {
     pub name: String,
     /// The tags.
     pub tags: BTreeSet<String>,
-    /// The accounts that it is shared with, and whether they want it.
+    /// The accounts that it is shared with, and whether they have accepted it.
     pub members: BTreeMap<String, String>,
     /// Other properties, by name.
     pub properties: Map<String, Value>,
 }
 
 impl Image {
-    /// An image that nobody else sees.
+    /// A private image.
     pub fn new(region: &str, number: usize, name: &str) -> Image {
         Image {
             region: region.to_owned(),
@@ -106,7 +106,7 @@ fn list(state: &State, request: &Request, region: &str) -> Response {
     images.truncate(state.page_size);
     let mut body = json!({"images": images.iter().map(|it| it.to_json()).collect::<Vec<_>>()});
     if let Some(last) = images.last().filter(|_| has_more) {
-        // A path of the service itself, which knows nothing of the front end's.
+        // A path of the service itself, without the prefix of the front end.
         body["next"] = json!(format!("/v2/images?marker={}", last.id));
     }
     Response::json(200, &body)
@@ -159,7 +159,7 @@ fn to_member(image: &Image, member: &str) -> Option<Value> {
     Some(json!({"image_id": image.id, "member_id": member, "status": status}))
 }
 
-/// Changes of the name and of other properties, by JSON patches of one level.
+/// Changes the name and other properties, by JSON patches of one level.
 fn patch(image: &mut Image, request: &Request) -> Response {
     if request.header("content-type") != Some(PATCH_TYPE) {
         return Response::html(415, "Unsupported Media Type");
@@ -227,7 +227,7 @@ fn task_to_json(task: &Task) -> Value {
            "owner": TENANT, "self": format!("/v2/tasks/{}", task.id)})
 }
 
-/// Does what a task is for. False if something that it needs is not there.
+/// Carries out a task. False if something that it needs does not exist.
 fn carry_out(state: &mut State, task: &Task) -> bool {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let containers = state.containers.entry(task.region.clone()).or_default();

@@ -1,9 +1,9 @@
 //! A simulated Rackspace Cloud: Identity v2.0, Cloud Servers v2, Cloud Files with its CDN, and Cloud
 //! Images v2, as far as they are documented.
 //!
-//! Everything is on one loopback port, in plain HTTP: Identity below `/v2.0`, the Cloud Servers of
-//! a region below `/REGION/v2/TENANT`, the others below `/files/REGION`, `/cdn/REGION` and
-//! `/images/REGION`. Tests change the state while requests come in, and order faults for the next
+//! All services are on one loopback port, in plain HTTP: Identity below `/v2.0`, the Cloud Servers
+//! of a region below `/REGION/v2/TENANT`, the others below `/files/REGION`, `/cdn/REGION` and
+//! `/images/REGION`. Tests can change the state at any time, and order faults for the next
 //! requests.
 
 mod actions;
@@ -41,7 +41,7 @@ pub const STORAGE_TENANT: &str = "MossoCloudFS_110011";
 /// The regions that have Cloud Files, the CDN and Cloud Images.
 pub const STORAGE_REGIONS: [&str; 2] = ["DFW", "ORD"];
 
-/// The faults that the services document: kind and status code.
+/// The documented faults of the services: kind and status code.
 pub const FAULTS: [(&str, u16); 13] = [
     ("computeFault", 500),
     ("identityFault", 500),
@@ -67,7 +67,7 @@ pub struct User {
     pub api_key: String,
     /// The password.
     pub password: String,
-    /// The passcode that the second factor wants, if there is one.
+    /// The passcode of the second factor, if there is one.
     pub passcode: Option<String>,
 }
 
@@ -92,11 +92,11 @@ pub struct Server {
     pub image: String,
     /// The id of its flavor.
     pub flavor: String,
-    /// The statuses that follow. Each time the server is looked at, the next one becomes its own.
+    /// The statuses that follow. Each request for the server moves it to the next one.
     pub next: VecDeque<String>,
     /// The automation statuses that follow those, in the same way.
     pub next_automation: VecDeque<String>,
-    /// What was done to it: `create`, `reboot` …
+    /// The actions so far: `create`, `reboot` …
     pub actions: Vec<(String, SystemTime)>,
 }
 
@@ -121,29 +121,29 @@ impl Server {
     }
 }
 
-/// What is wrong with the next requests whose path holds a text.
+/// A fault of the next requests whose path contains a text.
 #[derive(Clone, Debug)]
 pub struct Fault {
     /// A part of `METHOD PATH`.
     pub request: String,
-    /// How many requests it strikes.
+    /// The number of requests that it affects.
     pub times: u32,
-    /// What happens.
+    /// The fault.
     pub what: What,
 }
 
-/// What happens to a request.
+/// A fault of a request.
 #[derive(Clone, Debug)]
 pub enum What {
-    /// It gets this response.
+    /// This response.
     Answer(Response),
-    /// It is answered after that time.
+    /// The response comes after this time.
     Slow(Duration),
-    /// The body of this response comes in pieces of that many bytes, with that time between them.
+    /// The body of this response comes in pieces of this many bytes, with this time between them.
     Pieces(Response, usize, Duration),
-    /// The connection ends after that many bytes of the body of this response.
+    /// The connection ends after this many bytes of the body of this response.
     Cut(Response, usize),
-    /// It gets these bytes.
+    /// These bytes, instead of a response.
     Raw(Vec<u8>),
     /// The connection ends.
     Close,
@@ -152,7 +152,7 @@ pub enum What {
 /// A token.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// When it ends, by the simulated clock.
+    /// When it expires, by the simulated clock.
     pub expires: SystemTime,
     /// Whether it was revoked.
     pub is_revoked: bool,
@@ -163,7 +163,7 @@ pub struct Token {
 pub struct State {
     /// The users.
     pub users: Vec<User>,
-    /// The tokens that were given, by id.
+    /// The issued tokens, by id.
     pub tokens: BTreeMap<String, Token>,
     /// The servers of all regions.
     pub servers: Vec<Server>,
@@ -175,17 +175,17 @@ pub struct State {
     pub tasks: Vec<Task>,
     /// The limits of Cloud Servers, if there are any.
     pub limits: Option<Limits>,
-    /// The faults to come.
+    /// The ordered faults.
     pub faults: VecDeque<Fault>,
-    /// How many servers, images or names are on a page at most.
+    /// The largest page of servers, images or names.
     pub page_size: usize,
-    /// How long a new token lives.
+    /// The lifetime of a new token.
     pub token_lifetime: Duration,
     /// By how much the services' clock is ahead of this machine's.
     pub clock_ahead: Duration,
     /// How far behind that clock is.
     pub clock_behind: Duration,
-    /// How long authenticating takes.
+    /// How long an authentication takes.
     pub authentication_time: Duration,
     /// `METHOD PATH` of every request so far.
     pub log: Vec<String>,
@@ -194,17 +194,17 @@ pub struct State {
 }
 
 impl State {
-    /// What the clock of the services says.
+    /// The time by the services' clock.
     pub fn now(&self) -> SystemTime {
         SystemTime::now() + self.clock_ahead - self.clock_behind
     }
 
-    /// Ends all tokens.
+    /// Revokes all tokens.
     pub fn revoke_all(&mut self) {
         self.tokens.values_mut().for_each(|token| token.is_revoked = true);
     }
 
-    /// The server of that name.
+    /// The server with this name.
     pub fn server(&mut self, name: &str) -> &mut Server {
         let found = self.servers.iter_mut().find(|server| server.name == name);
         found.expect("a server of that name")
@@ -238,7 +238,8 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Starts them with one user (`jsmith`, `k3y-of-jsmith`, `p4ss-of-jsmith`) and no server.
+    /// Starts the services with one user (`jsmith`, `k3y-of-jsmith`, `p4ss-of-jsmith`) and no
+    /// server.
     ///
     /// # Errors
     /// There is no port.
@@ -288,18 +289,18 @@ impl Cloud {
         self.shared.state()
     }
 
-    /// The next `times` requests whose `METHOD PATH` holds that text meet a fault.
+    /// Orders a fault for the next `times` requests whose `METHOD PATH` contains a text.
     pub fn fault(&self, request: &str, times: u32, what: What) {
         let request = request.to_owned();
         self.state().faults.push_back(Fault { request, times, what });
     }
 
-    /// How many requests there were whose `METHOD PATH` holds that text.
+    /// The number of requests whose `METHOD PATH` contains a text.
     pub fn count(&self, request: &str) -> usize {
         self.state().log.iter().filter(|line| line.contains(request)).count()
     }
 
-    /// Waits until there were that many such requests.
+    /// Waits until there were this many such requests.
     pub fn wait_for(&self, request: &str, at_least: usize, patience: Duration) -> bool {
         let start = Instant::now();
         while self.count(request) < at_least {
@@ -321,7 +322,7 @@ impl Shared {
         format!("http://{}", self.address)
     }
 
-    /// Whether a request is refused before its body comes.
+    /// The response to a request that is refused before its body is received.
     fn refuses(&self, request: &wire::Request) -> bool {
         let state = self.state();
         let line = format!("{} {}", request.method, request.path);
@@ -330,7 +331,7 @@ impl Shared {
         !is_authorized(&state, request) || state.faults.iter().any(is_refusal)
     }
 
-    /// What is done about a request.
+    /// Handles a request.
     fn answer(&self, request: &wire::Request) -> Outcome {
         let line = format!("{} {}", request.method, request.path);
         let fault = {

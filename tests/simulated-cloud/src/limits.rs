@@ -1,4 +1,4 @@
-//! The limits of Cloud Servers: so many requests in a window of time, for the whole account.
+//! The limits of Cloud Servers: the number of requests in a window of time, for the whole account.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::wire::Response;
 
-/// The limits, and what is used of them.
+/// The limits, and the requests that count towards them.
 #[derive(Clone, Debug)]
 pub struct Limits {
     gets: u32,
@@ -17,13 +17,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// So many GET requests and so many others in each window. Documented are a thousand and a
+    /// This many GET requests and this many others in each window. Documented are a thousand and a
     /// hundred a minute.
     pub fn new(gets: u32, others: u32, window: Duration) -> Limits {
         Limits { gets, others, window, begun: Instant::now(), used: [0, 0] }
     }
 
-    /// Counts a request. If it is one too many, what it is answered.
+    /// Counts a request. Returns the error response if it exceeds a limit.
     pub(crate) fn count(&mut self, method: &str, now: SystemTime) -> Option<Response> {
         if self.begun.elapsed() >= self.window {
             *self = Limits::new(self.gets, self.others, self.window);

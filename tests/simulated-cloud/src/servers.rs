@@ -44,7 +44,7 @@ fn not_found() -> Response {
     Response::fault("itemNotFound", 404, "Instance could not be found")
 }
 
-/// A server that was looked at takes on its next status, and then those of its automation.
+/// A request for a server moves it to its next status and then to its next automation status.
 fn go_on(server: &mut Server, now: SystemTime) {
     if let Some(status) = server.next.pop_front() {
         server.status = status;
@@ -154,7 +154,7 @@ fn list(state: &State, request: &Request, region: &str, base: &str) -> Response 
         .filter(|server| server.region == region)
         .filter(|server| name.as_ref().is_none_or(|name| name.is_match(&server.name)))
         .filter(|server| match since {
-            // Deleted servers are listed here alone.
+            // Deleted servers are listed only here.
             Some(since) => server.updated >= since,
             None => server.status != "DELETED",
         })

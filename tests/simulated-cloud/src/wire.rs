@@ -1,4 +1,4 @@
-//! HTTP: requests in, responses out, over connections that are kept.
+//! HTTP: reads requests and sends responses over persistent connections.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ pub struct Request {
     pub method: String,
     /// The path, with the query.
     pub path: String,
-    /// The headers as they came.
+    /// The headers as received.
     pub headers: Vec<(String, String)>,
     /// The body. None if it was refused before it was sent.
     pub body: Option<Vec<u8>>,
@@ -77,7 +77,7 @@ fn text_of(hex: &[u8]) -> Option<u8> {
 pub struct Response {
     /// The status code.
     pub status_code: u16,
-    /// Headers beside the usual ones.
+    /// Additional headers.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -89,42 +89,42 @@ impl Response {
         Response::bytes(status_code, "application/json", body.to_string().as_bytes())
     }
 
-    /// A response with any body, and no word on what it is.
+    /// A response with any body, without a content type.
     pub fn text(status_code: u16, body: &str) -> Response {
         Response { status_code, headers: Vec::new(), body: body.as_bytes().to_vec() }
     }
 
-    /// A response with a body of a type.
+    /// A response with a body of this content type.
     pub fn bytes(status_code: u16, content_type: &str, body: &[u8]) -> Response {
         let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
         Response { status_code, headers, body: body.to_vec() }
     }
 
-    /// What front ends answer instead of a fault.
+    /// An error response of a front end, instead of a fault.
     pub fn html(status_code: u16, title: &str) -> Response {
         let body = format!("<html><head><title>{title}</title></head><h1>{title}</h1></html>\n");
         Response::bytes(status_code, "text/html; charset=UTF-8", body.as_bytes())
     }
 
-    /// A fault in its documented shape.
+    /// A fault in its documented form.
     pub fn fault(kind: &str, code: u16, message: &str) -> Response {
         Response::json(code, &json!({kind: {"code": code, "message": message}}))
     }
 
-    /// The same with a header more.
+    /// The same with an additional header.
     pub fn with(mut self, name: &str, value: &str) -> Response {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 }
 
-/// What is done about a request.
+/// How a request is answered.
 pub(crate) enum Outcome {
-    /// It gets a response.
+    /// With a response.
     Answer(Response),
-    /// The body comes in pieces of that many bytes, with that time between them.
+    /// The body comes in pieces of this many bytes, with this time between them.
     Pieces(Response, usize, Duration),
-    /// The connection ends after that many bytes of the body.
+    /// The connection ends after this many bytes of the body.
     Cut(Response, usize),
     /// These bytes are sent, and the connection ends.
     Raw(Vec<u8>),
@@ -183,8 +183,7 @@ fn head(response: &Response, now: SystemTime) -> String {
     text + "\r\n"
 }
 
-/// Reads a request. One that waits for `100 Continue` is told whether to go on; if not, it is
-/// answered without its body.
+/// Reads a request. One that expects `100 Continue` gets it, or is answered without its body.
 fn read(
     shared: &Shared,
     mut stream: &TcpStream,
@@ -216,7 +215,7 @@ fn read(
     }
 }
 
-/// The head of a request, and how long it is.
+/// The head of a request, and its length.
 fn parse(buffer: &[u8]) -> Option<(Request, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Request::new(&mut headers);

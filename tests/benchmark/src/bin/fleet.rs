@@ -1,4 +1,4 @@
-//! Simulates the fleets of docs/fleet.md: writes its tables and its plots.
+//! Simulates the fleets of docs/fleet.md, and writes its tables and plots.
 
 use std::error::Error;
 

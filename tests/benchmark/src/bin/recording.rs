@@ -1,5 +1,5 @@
-//! Records a wait that a person watches: the real program on a terminal, against the simulated API.
-//! Writes docs/pictures/wait.svg, which moves.
+//! Records a wait on a terminal: the real program against the simulated API. Writes the animated
+//! picture docs/pictures/wait.svg.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use simulated_api::{Config, Script, Simulator};
 const COLUMNS: u16 = 90;
 const ROWS: u16 = 4;
 
-/// What is typed, at the prompt.
+/// The command line that is shown at the prompt.
 const COMMAND: &str = "rackconnect wait --interval 3s";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .stdout(side()?)
         .stderr(side()?);
     let mut child = command.spawn().map_err(|err| format!("{}: {err}", program.display()))?;
-    // The last of its copies ends with the program, and with it what can be read.
+    // The output ends when the last copy of the descriptor is closed.
     drop(command);
     drop(terminal.slave);
     let frames = record(File::from(terminal.master));
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What is seen until the terminal is closed.
+/// The frames until the terminal is closed.
 fn record(mut terminal: File) -> Vec<Frame> {
     let mut screen = Screen::new(usize::from(COLUMNS));
     screen.print(&format!("$ {COMMAND}\n"));

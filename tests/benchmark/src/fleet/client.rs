@@ -1,4 +1,4 @@
-//! What waits on a server: this agent, or a loop in the shell.
+//! The client on a server: this agent, or a loop in a shell script.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -13,56 +13,56 @@ use rackconnect_agent::xenstore::{Snapshot, Value};
 use super::endpoint::Response;
 use super::random::Random;
 
-/// The seconds between two requests: the agent's default, and the loop's `sleep`.
+/// The seconds between two requests: the agent's default, and the `sleep` of the loop.
 const INTERVAL: f64 = 5.0;
 
-/// What waits on every server of a fleet.
+/// The client on every server of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Waiting {
     /// `until [ "$(curl …)" = DEPLOYED ]; do sleep 5; done`.
     Shell,
     /// `rackconnect wait`.
     Agent,
-    /// The same, but without the jitter of its interval.
+    /// The same without the jitter of the interval.
     WithoutJitter,
-    /// The same, but its first request is up to so many seconds late.
+    /// The same with a random delay of the first request.
     StartingLate {
         /// In seconds.
         most: f64,
     },
-    /// The same, but its first pause is drawn from a wider range than its jitter allows.
+    /// The same with a first pause from a wider range than its jitter allows.
     FirstPause {
         /// In seconds.
         least: f64,
         /// In seconds.
         most: f64,
     },
-    /// The same, but from some time on it asks less often.
+    /// The same with a longer interval after some time.
     SlowingDown {
         /// In seconds after its start.
         after: f64,
         /// In seconds.
         interval: f64,
     },
-    /// The same, where xenstore tells of changes.
+    /// The same on a server where xenstore reports changes.
     WithXenstore,
 }
 
 /// One server.
 pub struct Client {
     waiting: Waiting,
-    /// None: the loop.
+    /// None for the loop.
     machine: Option<Machine>,
     started: f64,
-    /// What the request is about that is sent next.
+    /// The subject of the next request.
     query: WaitQuery,
-    /// How many responses there were.
+    /// The number of responses so far.
     responses: u32,
     has_slowed_down: bool,
 }
 
 impl Client {
-    /// A server whose wait starts at that moment.
+    /// A server whose wait starts at this time.
     pub fn new(waiting: Waiting, started: f64) -> Client {
         let machine = (waiting != Waiting::Shell).then(|| machine(INTERVAL, started));
         Client {
@@ -79,13 +79,13 @@ impl Client {
     pub fn first_request(&self, random: &mut Random) -> f64 {
         match (&self.machine, self.waiting) {
             (Some(_), Waiting::StartingLate { most }) => self.started + random.seconds(most),
-            // At once, whatever it is.
+            // Every other client asks at once.
             _ => self.started,
         }
     }
 
-    /// When it sends the next request after the one it sent at `asked`, whose response was there
-    /// at `now`; none if it has ended.
+    /// The time of the next request, after one that was sent at `asked` and answered at `now`; none
+    /// if the wait has ended.
     pub fn next_request(
         &mut self,
         asked: f64,
@@ -126,7 +126,7 @@ impl Client {
         })
     }
 
-    /// When it sends a request because the status changed at that moment, if it learns of that.
+    /// The time of a request because the status changed at that time, if it learns of that.
     pub fn request_at_change(&self, changed: f64) -> Option<f64> {
         (self.waiting == Waiting::WithXenstore).then_some(changed.max(self.started))
     }
@@ -161,7 +161,7 @@ fn result(query: WaitQuery, response: Response) -> PollResult {
     }
 }
 
-/// What xenstore says while the API says that.
+/// The values in xenstore for this status of the API.
 static DEPLOYING: LazyLock<Snapshot> = LazyLock::new(|| xenstore("DEPLOYING"));
 static DEPLOYED: LazyLock<Snapshot> = LazyLock::new(|| xenstore("DEPLOYED"));
 

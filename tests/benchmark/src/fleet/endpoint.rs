@@ -1,32 +1,32 @@
-//! The API of a region: what it answers when, and how much it can answer.
+//! The API of a region: its responses, and how many requests it can answer.
 
-/// How long a response takes: this long, and up to that much longer.
+/// The time of a response: at least this, and up to that much longer.
 pub const LATENCY: f64 = 0.03;
 pub const LATENCY_SPREAD: f64 = 0.02;
 
-/// What the API does with a request.
+/// A response of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
     /// The status.
     Deploying,
     /// The status.
     Deployed,
-    /// 503: it is down, or has too much to do.
+    /// 503: it is down, or overloaded.
     Unavailable,
 }
 
 /// The API of a region.
 pub struct Endpoint {
-    /// Until when it answers nothing, in seconds.
+    /// When it comes up, in seconds.
     pub down_until: f64,
-    /// How many requests it answers in each second.
+    /// The number of requests that it answers in each second.
     pub capacity: u64,
     second: u64,
     answered: u64,
 }
 
 impl Endpoint {
-    /// An API that is up from then on, and answers that many requests a second.
+    /// An API that comes up at this time and answers this many requests a second.
     pub fn new(down_until: f64, capacity: u64) -> Endpoint {
         Endpoint { down_until, capacity, second: 0, answered: 0 }
     }
@@ -40,7 +40,7 @@ impl Endpoint {
             return Response::Unavailable;
         }
         self.answered += 1;
-        // The time of a request is in whole nanoseconds, and so may be a bit early.
+        // The time of a request is rounded to nanoseconds, and may be slightly early.
         if now + 1e-6 >= deployed_at { Response::Deployed } else { Response::Deploying }
     }
 }

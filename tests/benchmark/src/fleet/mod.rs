@@ -1,5 +1,5 @@
-//! A fleet of servers in one region that wait for their deployment: a simulation without a clock,
-//! a network or chance that is not from a seed. The agent's part is `wait::Machine`, its own code.
+//! A fleet of servers in one region that wait for their deployment: a deterministic simulation
+//! without a clock or a network. The agent is simulated by its own code, `wait::Machine`.
 
 mod client;
 mod endpoint;

@@ -1,4 +1,4 @@
-//! A small generator of numbers (SplitMix64), so that a seed names the same run on every machine.
+//! A small random number generator (SplitMix64): a seed gives the same run on every machine.
 
 /// The generator.
 pub struct Random(u64);
@@ -17,12 +17,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to 1.
+    /// A number from 0 to 1.
     pub fn unit(&mut self) -> f64 {
         self.next() as f64 / u64::MAX as f64
     }
 
-    /// From 0 to that many seconds, in seconds.
+    /// A number of seconds from 0 to `seconds`.
     pub fn seconds(&mut self, most: f64) -> f64 {
         self.unit() * most
     }

@@ -1,23 +1,23 @@
-//! The scenarios that docs/fleet.md tells of, as tables and plots.
+//! The scenarios of docs/fleet.md, as tables and plots.
 
 use super::client::Waiting;
 use super::simulate::{Outcome, Scenario, simulate};
 use crate::page::{table, thousands};
 use crate::plot::{self, Line, Picture, Plot};
 
-/// All runs have this seed.
+/// The seed of all runs.
 const SEED: u64 = 20_140_701;
 
-/// The fleet of the tables that compare behaviours, and of the plot over time.
+/// The size of the fleet in the tables that compare behaviours, and in the plot over time.
 const FLEET: usize = 10_000;
 
-/// The fleet whose deployments take long: its waits send many requests.
+/// The size of the fleet with long deployments, whose waits send many requests.
 const SLOW_FLEET: usize = 1_000;
 
 /// How long the API is down after all servers were rebooted.
 const OUTAGE: f64 = 120.0;
 
-/// How large the largest fleet is.
+/// The size of the largest fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
     /// A hundred thousand servers.
@@ -47,8 +47,8 @@ fn new_servers(servers: usize, waiting: Waiting) -> Scenario {
     }
 }
 
-/// Deployed servers that are rebooted at once. The API comes back later, and then answers in a
-/// second a twentieth of what there are servers.
+/// Deployed servers that are rebooted at once. The API comes back later and answers a twentieth of
+/// the fleet in each second.
 fn rebooted(servers: usize, waiting: Waiting) -> Scenario {
     Scenario {
         servers,
@@ -82,7 +82,7 @@ fn seconds(time: f64) -> String {
     format!("{time:.1} s")
 }
 
-/// A fleet of new servers, by what waits on them.
+/// A fleet of new servers, for each client.
 struct NewFleet {
     servers: usize,
     shell: Outcome,
@@ -97,7 +97,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Runs what both tables and plots need.
+    /// Runs the scenarios that both tables and plots need.
     pub fn new(scale: Scale) -> Report {
         let fleet = |&servers: &usize| {
             let outcome = |waiting| run(&new_servers(servers, waiting));
@@ -283,7 +283,7 @@ fn peak_by_size(fleets: &[NewFleet]) -> Plot {
 mod tests {
     use super::*;
 
-    /// What docs/fleet.md concludes.
+    /// The conclusions of docs/fleet.md.
     #[test]
     fn the_conclusions_hold() {
         let servers = 500;
@@ -298,7 +298,7 @@ mod tests {
         let boot = |waiting| run(&rebooted_with_api(servers, waiting)).lateness_of(0.5);
         assert!(boot(start) > boot(Waiting::Agent) + 1.0);
         assert!(boot(first_pause) < boot(Waiting::Agent) + 0.1);
-        // Asking less often saves requests, and is paid for with lateness; xenstore saves both.
+        // A longer interval saves requests but ends waits later; xenstore saves both.
         let slow = |waiting| run(&slow_deployments(servers, waiting));
         let (agent, told) = (slow(Waiting::Agent), slow(Waiting::WithXenstore));
         let slower = slow(Waiting::SlowingDown { after: 600.0, interval: 30.0 });
@@ -308,7 +308,7 @@ mod tests {
         assert!(told.lateness_of(0.95) < 0.1);
     }
 
-    /// The rows of small fleets stand in docs/fleet.md as they come out.
+    /// The rows of small fleets in docs/fleet.md are those of this run.
     #[test]
     fn the_page_has_these_tables() {
         let page = std::fs::read_to_string(crate::page::in_checkout("docs/fleet.md")).unwrap();

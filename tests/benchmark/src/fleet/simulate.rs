@@ -7,39 +7,39 @@ use super::client::{Client, Waiting};
 use super::endpoint::{Endpoint, LATENCY, LATENCY_SPREAD, Response};
 use super::random::Random;
 
-/// A fleet and what happens to it. All times are in seconds.
+/// A scenario. All times are in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// How many servers.
+    /// The number of servers.
     pub servers: usize,
-    /// What waits on them.
+    /// The client on them.
     pub waiting: Waiting,
-    /// Within what time the waits start, from 0 on.
+    /// The waits start between 0 and this time.
     pub starts_within: f64,
-    /// How long after its start a server is deployed: this long, and up to that much longer.
+    /// The time from a server's start to its deployment: at least this, and up to that much longer.
     pub deployed_after: (f64, f64),
-    /// Until when the API answers nothing.
+    /// When the API comes up.
     pub down_until: f64,
-    /// How many requests it answers in a second.
+    /// The number of requests that it answers in a second.
     pub capacity: u64,
 }
 
-/// What came of it.
+/// The result of a simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The requests of each tenth of a second.
+    /// The number of requests in each tenth of a second.
     pub tenths: Vec<u32>,
-    /// How long after the moment that it could have ended each wait ended, in order.
+    /// The lateness of each wait (the time from its earliest possible end to its end), sorted.
     pub lateness: Vec<f64>,
 }
 
 impl Outcome {
-    /// All requests.
+    /// The number of all requests.
     pub fn requests(&self) -> u64 {
         self.tenths.iter().map(|count| u64::from(*count)).sum()
     }
 
-    /// The requests of each second.
+    /// The number of requests in each second.
     pub fn seconds(&self) -> Vec<u32> {
         self.tenths.chunks(10).map(|tenths| tenths.iter().sum()).collect()
     }
@@ -54,7 +54,7 @@ impl Outcome {
         self.tenths.iter().skip(from * 10).copied().max().unwrap_or(0)
     }
 
-    /// The lateness that this part of the waits does not exceed.
+    /// The lateness at this quantile.
     pub fn lateness_of(&self, part: f64) -> f64 {
         let last = self.lateness.len().saturating_sub(1);
         self.lateness.get((last as f64 * part).round() as usize).copied().unwrap_or(0.0)
@@ -69,7 +69,8 @@ impl Outcome {
     }
 }
 
-/// A request that is due, the earliest first; nanoseconds, so that times have an order.
+/// A request that is due. The earliest comes first; nanoseconds, because floating-point times have
+/// no total order.
 type Due = Reverse<(u64, usize)>;
 
 fn due(at: f64, server: usize) -> Due {
@@ -79,12 +80,12 @@ fn due(at: f64, server: usize) -> Due {
 struct Server {
     client: Client,
     deployed_at: f64,
-    /// When its next request is due; another entry of the queue is an old one.
+    /// When its next request is due. Other entries of the queue are outdated.
     due: u64,
     has_ended: bool,
 }
 
-/// Runs a scenario. The same seed has the same outcome.
+/// Runs a scenario. The same seed gives the same result.
 pub fn simulate(scenario: &Scenario, seed: u64) -> Outcome {
     let mut random = Random::new(seed);
     let mut endpoint = Endpoint::new(scenario.down_until, scenario.capacity);
@@ -177,7 +178,7 @@ mod tests {
         assert!(told.requests() * 3 < outcome.requests());
     }
 
-    /// After an outage the loops march in step, and the agents less so.
+    /// After an outage the loops send their requests in waves, and the agents less so.
     #[test]
     fn jitter_spreads_the_requests_after_an_outage() {
         let outage = |waiting| Scenario {

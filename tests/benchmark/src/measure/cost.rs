@@ -1,4 +1,4 @@
-//! What a command costs, by the tools of the system. A tool that is not there leaves a gap.
+//! The cost of a command, measured by system tools. If a tool is missing, so is its figure.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,21 +10,21 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use super::Result;
 
-/// A command that is run again and again.
+/// A command that is run repeatedly.
 #[derive(Clone)]
 pub struct Call {
     /// The name in tables.
     pub name: &'static str,
     /// The command and its arguments.
     pub words: Vec<String>,
-    /// What it reads.
+    /// Its standard input.
     pub input: Option<PathBuf>,
-    /// Its environment, beside the inherited one.
+    /// Its environment, in addition to the inherited one.
     pub environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Call {
-    /// The call below a tool, with the tool's own words before it.
+    /// The command as the argument of a tool.
     fn under(&self, tool: &[&str]) -> Result<Command> {
         let mut words = tool.iter().map(|word| (*word).to_owned()).chain(self.words.clone());
         let mut command = Command::new(words.next().ok_or("an empty command")?);
@@ -48,14 +48,14 @@ impl Call {
         }
     }
 
-    /// How long it takes, and how much of the processor's time.
+    /// Its duration, and its CPU time.
     pub fn time(&self) -> Result<(Duration, Duration)> {
         let (start, before) = (Instant::now(), processor_time()?);
         self.run()?;
         Ok((start.elapsed(), processor_time()?.saturating_sub(before)))
     }
 
-    /// The most memory that was resident, in KiB.
+    /// Its peak resident memory, in KiB.
     pub fn resident(&self) -> Result<Option<u64>> {
         let report = tempfile::NamedTempFile::new()?;
         let path = report.path().to_string_lossy().into_owned();
@@ -65,7 +65,7 @@ impl Call {
         Ok(fs::read_to_string(&path)?.lines().last().and_then(|line| line.trim().parse().ok()))
     }
 
-    /// How many instructions it takes.
+    /// The number of instructions that it executes.
     pub fn instructions(&self) -> Result<Option<u64>> {
         let report = tempfile::NamedTempFile::new()?;
         let log = format!("--log-file={}", report.path().display());
@@ -78,7 +78,7 @@ impl Call {
         Ok(count.and_then(|(_, count)| count.trim().parse().ok()))
     }
 
-    /// How many system calls it makes, those of its children included.
+    /// The number of its system calls, including those of its children.
     pub fn system_calls(&self) -> Result<Option<u64>> {
         let report = tempfile::NamedTempFile::new()?;
         let path = report.path().to_string_lossy().into_owned();
@@ -122,14 +122,14 @@ impl Call {
     }
 }
 
-/// The file that a line of strace -y says was opened.
+/// The opened file in a line of strace -y.
 fn opened(line: &str) -> Option<PathBuf> {
     let (_, result) = line.rsplit_once(" = ")?;
     let (_, path) = result.split_once('<')?;
     Path::new(path.strip_suffix('>')?).canonicalize().ok()
 }
 
-/// The processor's time of all children that have ended.
+/// The CPU time of all children that have ended.
 pub fn processor_time() -> Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let micros = |time: nix::sys::time::TimeVal| {
@@ -138,7 +138,7 @@ pub fn processor_time() -> Result<Duration> {
     Ok(micros(usage.user_time()) + micros(usage.system_time()))
 }
 
-/// Where a program is.
+/// The path of a program.
 pub fn which(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Path::new(name).canonicalize().ok();
@@ -148,7 +148,7 @@ pub fn which(name: &str) -> Option<PathBuf> {
     found.and_then(|file| file.canonicalize().ok())
 }
 
-/// The value that this part of the others does not exceed.
+/// The value at this quantile.
 pub fn percentile<T: Copy + Ord>(values: &mut [T], part: f64) -> Option<T> {
     values.sort_unstable();
     let last = values.len().checked_sub(1)?;

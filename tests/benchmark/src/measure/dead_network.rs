@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::world::World;
 use super::{Result, Section};
 
-/// A network, and the commands of ip(8) that make it in a new namespace.
+/// A network, and the ip(8) commands that create it in a new namespace.
 const NETWORKS: [(&str, &str); 3] = [
     ("no interface is up", "true"),
     ("there is no default route", "ip link set lo up"),
@@ -20,7 +20,7 @@ const NETWORKS: [(&str, &str); 3] = [
     ),
 ];
 
-/// Measures how long `doctor` takes to say so. Without root there are no rows.
+/// Measures how long `doctor` takes on each of them. Without root there are no rows.
 pub fn measure(world: &World) -> Result<Section> {
     let mut rows = Vec::new();
     for (name, network) in NETWORKS {

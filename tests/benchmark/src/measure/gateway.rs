@@ -1,4 +1,4 @@
-//! The gateway's commands with many routes, in a network namespace of their own.
+//! The gateway commands with many routes, in a separate network namespace.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use crate::page::thousands;
 
 /// The RackConnect gateway.
 pub const GATEWAY: &str = "10.182.127.198";
-/// Where the default route goes without it.
+/// The gateway of the default route without RackConnect.
 const PUBLIC: &str = "198.51.100.1";
 
 /// The argument by which this program starts itself in a namespace.
@@ -41,10 +41,10 @@ pub fn measure(world: &World, extent: Extent) -> Result<Section> {
     Ok(Section { title: "Routes in the table", head, rows })
 }
 
-/// The part in the namespace: prints a row for each number of routes.
+/// The part that runs in the namespace: prints a row for each number of routes.
 ///
 /// # Errors
-/// It is not in a namespace of its own, or a command fails.
+/// It does not run in a separate namespace, or a command fails.
 pub fn main(program: PathBuf, counts: &[String]) -> Result<()> {
     let world = World::new(program)?;
     let network = Network::start()?;
@@ -103,7 +103,7 @@ fn agent_call(world: &World, api: &Api, state_dir: &Path, command: &str) -> Call
     call
 }
 
-/// A server with a public and a private interface, and what is at their other ends.
+/// A server with a public and a private interface, and the hosts at their other ends.
 struct Network {
     other_end: Child,
 }

@@ -1,4 +1,4 @@
-//! An hour's wait. A few polls are measured, and multiplied: each is like the others.
+//! An hour's wait. A few polls are measured and extrapolated, because all polls are alike.
 
 use std::fs;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use super::world::{Api, Processes, World};
 use super::{Extent, Result, Section};
 use crate::page::thousands;
 
-/// Polls of an hour: every 5 seconds, with a mean jitter of a twentieth.
+/// The number of polls in an hour: every 5 seconds, with a mean jitter of a twentieth.
 const POLLS: f64 = 3_600.0 / 5.25;
 
-/// The shortest interval, so that the measurement does not take long. The length of a pause
-/// changes nothing in what a poll costs.
+/// The shortest interval, to keep the measurement short. The cost of a poll does not depend on the
+/// interval.
 const INTERVAL: &str = "3s";
 
-/// What the kernel has counted of a process.
+/// The kernel's counters of a process.
 struct Counted {
     wakeups: u64,
     processor: Duration,
@@ -66,7 +66,8 @@ fn agent(world: &World, polls: u32) -> Result<Vec<String>> {
     ])
 }
 
-/// A loop with the same request, as often as it can: what it costs is the processes that it starts.
+/// A loop that sends the same request without a pause. Its cost is that of the processes that it
+/// starts.
 fn shell(world: &World, polls: u32) -> Result<Option<Vec<String>>> {
     let api = Api::start("DEPLOYING", 1)?;
     let peers = world.peers(&api, &api.0.endpoint())?;

@@ -10,13 +10,13 @@ use super::cost::percentile;
 use super::world::{Api, Processes, World};
 use super::{Extent, Result, Section};
 
-/// Where xenstore has the status.
+/// The path of the status in xenstore.
 const STATUS: &str = "vm-data/user-metadata/rackconnect_automation_status";
 
-/// How many waits are told by one xenstore at once: so few that they do not disturb each other.
+/// The number of waits that watch one xenstore: so few that they do not disturb each other.
 const BATCH: usize = 10;
 
-/// Within what time the waits start, so that their phases are spread over an interval.
+/// The waits start within this time, so that their phases are spread over an interval.
 const SPREAD: Duration = Duration::from_secs(5);
 
 /// Measures polling, a loop in bash, and xenstore.
@@ -49,8 +49,8 @@ enum Waiting {
     Shell,
 }
 
-/// Waits that start one after the other, each with an address of its own, so that they share
-/// nothing; then the status changes for all of them at once.
+/// Waits that start one after the other, each with its own address, so that they share nothing.
+/// Then the status changes for all of them at once.
 fn by_polling(world: &World, count: usize, waiting: Waiting) -> Result<Vec<Duration>> {
     let api = Api::start("DEPLOYING", count)?;
     let mut waits = Processes::default();
@@ -91,7 +91,7 @@ fn by_xenstore(world: &World, count: usize) -> Result<Vec<Duration>> {
     }
     api.wait_for_requests(count as u64)?;
     xenstore.wait_until(Duration::from_secs(60), |store| store.watches() >= count);
-    // What began with the first response has ended.
+    // Let the waits finish the work that the first response causes.
     thread::sleep(Duration::from_millis(500));
     api.say("DEPLOYED");
     let change = Instant::now();

@@ -9,7 +9,7 @@ use super::{Extent, Result, Section};
 use crate::page::thousands;
 use crate::plot::{Line, Plot, Scale};
 
-/// What so many waits need together.
+/// The cost of this many waits together.
 struct Cost {
     waits: usize,
     requests_a_minute: f64,
@@ -34,7 +34,7 @@ fn cost(world: &World, count: usize, window: Duration) -> Result<Cost> {
     for _ in 0..count {
         waits.start(&mut world.agent(&api, &api.0.endpoint(), &state_dir, &["wait"]))?;
     }
-    // Each new wait hurries the next request; two more, and all have had a response.
+    // Each new wait causes an early request; after two more, all of them have a response.
     api.wait_for_requests(api.requests() + 2)?;
     let (before, start) = (api.requests(), Instant::now());
     thread::sleep(window);
@@ -48,7 +48,7 @@ fn cost(world: &World, count: usize, window: Duration) -> Result<Cost> {
     Ok(Cost { waits: count, requests_a_minute, end: last - change, private_kib })
 }
 
-/// The memory that a process shares with no other.
+/// The memory that a process does not share with others.
 fn private_kib(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let private = text.lines().filter(|line| line.starts_with("Private_"));

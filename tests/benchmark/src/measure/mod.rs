@@ -1,4 +1,4 @@
-//! Measurements of the program beside its peers, against the simulated API.
+//! Measurements of the program and its peers, against the simulated API.
 
 mod cost;
 mod dead_network;
@@ -20,15 +20,15 @@ use crate::page::table;
 use crate::plot::{Bars, Picture};
 use world::World;
 
-/// What a measurement ends with if the machine does not let it.
+/// The error of a measurement that this machine does not allow.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// How much is measured.
+/// The extent of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// Everything, in about ten minutes.
     Full,
-    /// A little of everything, to see that it works.
+    /// A few runs of everything, to check that it works.
     Quick,
 }
 
@@ -63,10 +63,10 @@ pub struct Report {
     pub pictures: Vec<Picture>,
 }
 
-/// Measures everything. `say` is told what comes next.
+/// Measures everything. `say` is called with the name of each part.
 ///
 /// # Errors
-/// The program cannot be run, or does not do what it should.
+/// The program cannot be run, or behaves unexpectedly.
 pub fn report(program: PathBuf, extent: Extent, say: &mut dyn FnMut(&str)) -> Result<Report> {
     let world = World::new(program)?;
     say("one call");

@@ -8,10 +8,10 @@ use super::world::{Api, World};
 use super::{Extent, Result, Section};
 use crate::page::thousands;
 
-/// How many calls share a state directory: the rate limit allows 30 a minute.
+/// The number of calls that share a state directory: the rate limit allows 30 a minute.
 const CALLS_OF_A_STATE_DIR: usize = 20;
 
-/// What one program costs.
+/// The cost of one program.
 struct Cost {
     name: &'static str,
     loaded_bytes: Option<u64>,
@@ -24,10 +24,10 @@ struct Cost {
     round_trips: u32,
 }
 
-/// What all of them cost, the program first.
+/// The cost of all of them, the program first.
 pub struct Calls(Vec<Cost>);
 
-/// Measures the program and its peers in turn.
+/// Measures the program and its peers.
 pub fn measure(world: &World, extent: Extent) -> Result<Calls> {
     let api = Api::start("DEPLOYED", 1)?;
     let endpoint = api.0.endpoint();
@@ -39,7 +39,7 @@ pub fn measure(world: &World, extent: Extent) -> Result<Calls> {
         if round % CALLS_OF_A_STATE_DIR == 0 {
             calls[0] = agent(world, &api, &endpoint)?;
         }
-        // In turn, since the speed of the machine drifts.
+        // Alternate between them, because the speed of the machine drifts.
         for (call, times) in calls.iter().zip(&mut times) {
             times.push(call.time()?);
         }
@@ -54,7 +54,7 @@ pub fn measure(world: &World, extent: Extent) -> Result<Calls> {
     Ok(Calls(costs))
 }
 
-/// The program, with a state directory that it has made.
+/// The program, with a state directory that it has created.
 fn agent(world: &World, api: &Api, endpoint: &str) -> Result<Call> {
     let call = world.status(api, endpoint, &world.new_state_dir());
     call.run()?;
@@ -124,7 +124,7 @@ impl Calls {
         }
     }
 
-    /// For each figure, how much more each peer needs than the program.
+    /// For each figure, the ratio of each peer to the program.
     pub fn ratios(&self) -> Vec<(String, Vec<(String, f64)>)> {
         type Figure = fn(&Cost) -> Option<f64>;
         let figures: [(&str, Figure); 5] = [

@@ -1,4 +1,4 @@
-//! A proxy that delays what passes through it, and counts bytes and round trips.
+//! A proxy that delays the data that passes through it, and counts bytes and round trips.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use super::Result;
 
-/// How long everything takes in each direction: longer than any program thinks in between.
+/// The delay in each direction: longer than any program computes between two messages.
 const DELAY: Duration = Duration::from_millis(50);
 
-/// What has passed through.
+/// The traffic through the proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// Bytes above TCP, both directions.
+    /// The bytes above TCP, in both directions.
     pub bytes: u64,
-    /// How often the client waited for the server: once for the connection, then once for each
-    /// time that data of the server followed data of the client.
+    /// How often the client waited for the server: once for the connection, then each time that
+    /// data of the server followed data of the client.
     pub round_trips: u32,
     is_client_speaking: bool,
 }
@@ -50,7 +50,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before that address.
+    /// A proxy in front of this address.
     pub fn start(target: SocketAddr) -> Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
@@ -72,12 +72,12 @@ impl Proxy {
         Ok(Proxy { address, passed })
     }
 
-    /// Where it listens.
+    /// Its own address.
     pub fn endpoint(&self) -> String {
         format!("https://{}", self.address)
     }
 
-    /// What has passed through since the last time this was asked.
+    /// The traffic since the last call of this function.
     pub fn take(&self) -> Passed {
         std::mem::take(&mut *lock(&self.passed))
     }

@@ -1,4 +1,4 @@
-//! The simulated API, and how the program and its peers are told of it.
+//! The simulated API, and the commands of the program and its peers for it.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,13 +13,13 @@ use tempfile::TempDir;
 use super::Result;
 use super::cost::{Call, which};
 
-/// The address of every client here.
+/// The server address of every client.
 pub const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// How long an event is waited for on the slowest machine.
+/// The timeout for an event, generous enough for a slow machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The program, and a folder for everything that is written.
+/// The program, and a directory for all files.
 pub struct World {
     /// The program.
     pub program: PathBuf,
@@ -28,7 +28,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world for that program.
+    /// A world for this program.
     pub fn new(program: PathBuf) -> Result<World> {
         let program = program.canonicalize().map_err(|err| {
             format!("{}: {err} (build it first, or name one with --program)", program.display())
@@ -36,7 +36,7 @@ impl World {
         Ok(World { program, folder: tempfile::tempdir()?, state_dirs: AtomicU32::new(0) })
     }
 
-    /// A state directory that nobody has used.
+    /// A new state directory.
     pub fn new_state_dir(&self) -> PathBuf {
         let number = self.state_dirs.fetch_add(1, Ordering::Relaxed);
         self.folder.path().join(format!("state-{number}"))
@@ -73,7 +73,7 @@ impl World {
             environment: vec![
                 ("RACKCONNECT_CA_FILE", api.0.ca_file().to_owned()),
                 ("RACKCONNECT_STATE_DIR", state_dir.to_owned()),
-                // Under valgrind on a busy machine it takes long.
+                // It is slow under valgrind on a busy machine.
                 ("RACKCONNECT_CONNECT_TIMEOUT", "1m".into()),
                 ("RACKCONNECT_REQUEST_TIMEOUT", "2m".into()),
                 ("RACKCONNECT_DEADLINE", "10m".into()),
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// The same request by other programs: those that are there.
+    /// The same request by other programs, as far as they are installed.
     pub fn peers(&self, api: &Api, endpoint: &str) -> Result<Vec<Call>> {
         let url = format!("{endpoint}/v1/automation_status");
         let ca = api.0.ca_file().to_string_lossy().into_owned();
@@ -128,7 +128,7 @@ impl World {
 const PYTHON: &str = "import ssl, sys, urllib.request as u; \
     print(u.urlopen(sys.argv[1], context=ssl.create_default_context(cafile=sys.argv[2])).read())";
 
-/// The interpreter itself, and not a script in its place.
+/// The interpreter itself, not a wrapper script.
 fn python() -> Option<String> {
     let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
     let path = String::from_utf8(output.ok()?.stdout).ok()?.trim().to_owned();
@@ -139,31 +139,31 @@ fn python() -> Option<String> {
 pub struct Api(pub Simulator);
 
 impl Api {
-    /// One that says this, at that many addresses.
+    /// One with this status, at this many addresses.
     pub fn start(status: &str, addresses: usize) -> Result<Api> {
         let listen = vec!["127.0.0.1:0".parse()?; addresses];
         let script = Script::of([Step::new(status).gateway(super::gateway::GATEWAY)]);
         Ok(Api(Simulator::start(Config { listen, script, limit: u32::MAX, ..Config::default() })?))
     }
 
-    /// From now on it says this.
+    /// Sets the status.
     pub fn say(&self, status: &str) {
         self.0.set_script(SERVER, Script::of([Step::new(status)]));
     }
 
-    /// How many requests it has answered.
+    /// The number of answered requests.
     pub fn requests(&self) -> u64 {
         self.0.counts_of(SERVER).requests
     }
 
-    /// Waits until it has answered that many.
+    /// Waits until it has answered this many requests.
     pub fn wait_for_requests(&self, count: u64) -> Result<()> {
         let enough = self.0.wait_until(PATIENCE, |api| api.counts_of(SERVER).requests >= count);
         if enough { Ok(()) } else { Err("the API received too few requests".into()) }
     }
 }
 
-/// Processes that are ended with this.
+/// Processes that are killed when this is dropped.
 #[derive(Default)]
 pub struct Processes(pub Vec<Child>);
 
@@ -174,7 +174,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Waits until all have ended, and says when each did. Looks every other millisecond.
+    /// Waits until all have ended, and returns the time of each end. Polls every other millisecond.
     pub fn ends(&mut self) -> Result<Vec<Instant>> {
         let (mut ends, start) = (Vec::new(), Instant::now());
         while !self.0.is_empty() {
