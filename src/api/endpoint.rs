@@ -58,7 +58,7 @@ fn target_of(url: &str) -> Result<ConnectTarget, String> {
     }
     let uri = url.parse::<Uri>().map_err(|err| format!("is not a URL ({err}): {FORM}"))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(format!("is not a whole URL: {FORM}"));
+        return Err(format!("is not a complete URL: {FORM}"));
     };
     if authority.as_str().contains('@') {
         return Err("has user info (…@): the API takes no credentials".to_owned());

@@ -81,7 +81,7 @@ pub fn access(body: &[u8]) -> Result<Access, &'static str> {
     let token = access["token"]["id"].as_str().ok_or("has no token")?;
     // It is sent in a header.
     if token.is_empty() || token.bytes().any(|byte| !byte.is_ascii_graphic()) {
-        return Err("has a token that is none");
+        return Err("has an invalid token");
     }
     let expires = access["token"]["expires"].as_str().and_then(parse_timestamp);
     Ok(Access {
@@ -90,7 +90,7 @@ pub fn access(body: &[u8]) -> Result<Access, &'static str> {
         user: access["user"]["name"].as_str().unwrap_or_default().to_owned(),
         tenant: access["token"]["tenant"]["id"].as_str().unwrap_or_default().to_owned(),
         catalog: Catalog::from_identity(&access["serviceCatalog"])
-            .ok_or("has a service catalog that is no list")?,
+            .ok_or("has a service catalog that is not a list")?,
     })
 }
 
@@ -132,12 +132,12 @@ mod tests {
         for (body, says) in [
             ("<html>", "is not JSON"),
             ("{}", "has no token"),
-            (r#"{"access": {"token": {"id": "a b"}}}"#, "has a token that is none"),
+            (r#"{"access": {"token": {"id": "a b"}}}"#, "has an invalid token"),
             (r#"{"access": {"token": {"id": "a"}}}"#, "does not say when the token expires"),
             (
                 r#"{"access": {"token": {"id": "a", "expires": "2099-01-01T00:00:00Z"},
                     "serviceCatalog": 7}}"#,
-                "has a service catalog that is no list",
+                "has a service catalog that is not a list",
             ),
         ] {
             assert_eq!(access(body.as_bytes()).unwrap_err(), says, "{body}");

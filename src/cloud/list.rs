@@ -71,7 +71,7 @@ fn regions(account: &Account) -> Result<Vec<CatalogEndpoint>> {
     };
     let names: Vec<&str> = all.iter().filter_map(|it| it.region.as_deref()).collect();
     let none =
-        format!("this account has no Cloud Servers in {wanted}, but in {}", names.join(", "));
+        format!("this account has no Cloud Servers in {wanted}, only in {}", names.join(", "));
     let found: Vec<_> =
         all.iter().filter(|it| it.region.as_deref() == Some(wanted)).cloned().collect();
     if found.is_empty() { Err(Error::usage(none)) } else { Ok(found) }

@@ -43,7 +43,7 @@ pub fn service_url(
     found.map(|endpoint| endpoint.url.clone()).ok_or_else(|| {
         let wanted = region.unwrap_or_default();
         let regions = regions().join(", ");
-        Error::usage(format!("this account has no {service} in {wanted}, but in {regions}"))
+        Error::usage(format!("this account has no {service} in {wanted}, only in {regions}"))
     })
 }
 
@@ -131,8 +131,8 @@ mod tests {
         }
         for (service, region, says) in [
             ("servers", None, "is in several regions: give --region (DFW, ORD)"),
-            ("servers", Some("SYD"), "has no servers in SYD, but in DFW, ORD"),
-            ("files", Some("SYD"), "has no files in SYD, but in DFW"),
+            ("servers", Some("SYD"), "has no servers in SYD, only in DFW, ORD"),
+            ("files", Some("SYD"), "has no files in SYD, only in DFW"),
             ("compute", dfw, "use a name: cloudServersOpenStack, cloudServers"),
             ("queues", dfw, "no service \"queues\" (identity, cloudServersOpenStack, cloudServers"),
         ] {

@@ -33,7 +33,7 @@ const NOT_IN_URLS: &AsciiSet = &CONTROLS
 pub fn check_url(url: &str) -> Result<(), String> {
     let uri: Uri = url.parse().map_err(|_| "is not a URL".to_owned())?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err("is not a whole URL".to_owned());
+        return Err("is not a complete URL".to_owned());
     };
     if authority.as_str().contains('@') {
         return Err("has user info (…@)".to_owned());
@@ -42,7 +42,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
     match scheme {
         "https" if !host.is_empty() => Ok(()),
         "http" if host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) => Ok(()),
-        "http" => Err("is plain http, where anybody on the way could read a token".to_owned()),
+        "http" => Err("is plain http, which would show the token to others".to_owned()),
         _ => Err("is neither https nor http".to_owned()),
     }
 }

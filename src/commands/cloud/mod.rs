@@ -34,6 +34,6 @@ pub fn run(command: CloudCommand, arguments: &Arguments, sources: &Sources) -> R
 /// reading this one's memory.
 fn forbid_core_dumps() {
     if let Err(errno) = nix::sys::prctl::set_dumpable(false) {
-        log::debug!("core dumps cannot be forbidden: {errno}");
+        log::debug!("core dumps cannot be disabled: {errno}");
     }
 }

@@ -42,7 +42,7 @@ fn wrong_usage_sends_nothing() {
     // These need the catalog.
     for (arguments, says) in [
         (LIST.trim_end_matches(" --region dfw"), "give --region (DFW, HKG, IAD, LON, ORD, SYD)"),
-        ("cloud api files / --region syd", "this account has no files in SYD, but in DFW, ORD"),
+        ("cloud api files / --region syd", "this account has no files in SYD, only in DFW, ORD"),
         (
             "cloud api queues /",
             "no service \"queues\" (identity, cloudServersOpenStack, cloudFiles",
