@@ -33,7 +33,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest passcode that is read from a file descriptor.
-const MAX_PASSCODE_BYTES: u64 = 256;
+const MAX_PASSCODE_BYTES: usize = 256;
 
 /// What to do if a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,8 +295,10 @@ impl Account {
             Error::usage(format!("--passcode-fd: descriptor {fd} cannot be read: {err}"))
         };
         let file = File::open(format!("/proc/self/fd/{fd}")).map_err(failed)?;
-        let mut text = Zeroizing::new(String::new());
-        file.take(MAX_PASSCODE_BYTES).read_to_string(&mut text).map_err(failed)?;
+        // With room for all of it: growing leaves a copy behind.
+        let room = MAX_PASSCODE_BYTES + 1;
+        let mut text = Zeroizing::new(String::with_capacity(room));
+        file.take(MAX_PASSCODE_BYTES as u64).read_to_string(&mut text).map_err(failed)?;
         Ok(Secret::new(text.trim().to_owned()))
     }
 

@@ -18,6 +18,7 @@ use super::response::{CloudResponse, describe};
 use super::tls_layer::TlsLayer;
 use super::upload::Upload;
 use super::url::check_url;
+use super::wipe::WipeLayer;
 use crate::api::failure::tls_message;
 use crate::api::tls::Roots;
 use crate::clock::BootInstant;
@@ -99,7 +100,8 @@ impl HttpClient {
         let connector =
             ().chain(ConnectProxyConnector::default())
                 .chain(TcpConnector::default())
-                .chain(TlsLayer { config: roots.config });
+                .chain(TlsLayer { config: roots.config })
+                .chain(WipeLayer);
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
         HttpClient { agent, request_timeout, ca_file: roots.named }
     }

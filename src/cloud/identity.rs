@@ -1,15 +1,20 @@
 //! Identity v2.0: the bodies of the requests for a token, and the response with the token and the
 //! catalog.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::catalog::Catalog;
 use super::date::parse_timestamp;
 use crate::config::credentials::{Credentials, Proof, Tenant};
 use crate::model::Secret;
+
+/// More than any body has, unless a secret is thousands of characters long.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// The result of an authentication.
 #[derive(Clone, Debug)]
@@ -26,41 +31,65 @@ pub struct Access {
     pub catalog: Catalog,
 }
 
+/// A value of a body, with borrowed secrets.
+enum Member<'a> {
+    Text(&'a str),
+    Object(BTreeMap<&'a str, &'a str>),
+}
+
+impl Serialize for Member<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Member::Text(text) => serializer.serialize_str(text),
+            Member::Object(members) => members.serialize(serializer),
+        }
+    }
+}
+
+/// A body, in memory that is wiped. It does not grow, since that would leave a copy behind.
+fn body(auth: &BTreeMap<&str, Member>) -> Zeroizing<Vec<u8>> {
+    let mut body = Zeroizing::new(Vec::with_capacity(MAX_BODY_BYTES));
+    serde_json::to_writer(&mut *body, &BTreeMap::from([("auth", auth)]))
+        .expect("strings are JSON, and memory can be written");
+    body
+}
+
+fn proof<'a>(username: &'a str, name: &'a str, secret: &'a Secret) -> Member<'a> {
+    Member::Object([("username", username), (name, secret.expose())].into())
+}
+
 /// The body of the first step. `password`: the password that was read from the terminal, if the
 /// credentials have no proof.
 pub fn authentication(
     username: &str,
     credentials: &Credentials,
-    asked: Option<&Secret>,
+    password: Option<&Secret>,
 ) -> Zeroizing<Vec<u8>> {
-    let mut auth = Map::new();
-    match (&credentials.proof, asked) {
+    let mut auth = BTreeMap::new();
+    match (&credentials.proof, password) {
         (Proof::ApiKey(key), _) => {
-            let value = json!({"username": username, "apiKey": key.expose()});
-            auth.insert("RAX-KSKEY:apiKeyCredentials".to_owned(), value);
+            auth.insert("RAX-KSKEY:apiKeyCredentials", proof(username, "apiKey", key));
         }
         (Proof::Password(password), _) | (Proof::Ask, Some(password)) => {
-            let value = json!({"username": username, "password": password.expose()});
-            auth.insert("passwordCredentials".to_owned(), value);
+            auth.insert("passwordCredentials", proof(username, "password", password));
         }
         (Proof::Token(token), _) => {
-            auth.insert("token".to_owned(), json!({"id": token.expose()}));
+            auth.insert("token", Member::Object([("id", token.expose())].into()));
         }
         (Proof::Ask, None) => {}
     }
     match &credentials.tenant {
-        Some(Tenant::Id(id)) => auth.insert("tenantId".to_owned(), json!(id)),
-        Some(Tenant::Name(name)) => auth.insert("tenantName".to_owned(), json!(name)),
+        Some(Tenant::Id(id)) => auth.insert("tenantId", Member::Text(id)),
+        Some(Tenant::Name(name)) => auth.insert("tenantName", Member::Text(name)),
         None => None,
     };
-    Zeroizing::new(json!({"auth": auth}).to_string().into_bytes())
+    body(&auth)
 }
 
 /// The body of the second step.
 pub fn second_factor(passcode: &Secret) -> Zeroizing<Vec<u8>> {
-    let passcode = json!({"passcode": passcode.expose()});
-    let body = json!({"auth": {"RAX-AUTH:passcodeCredentials": passcode}});
-    Zeroizing::new(body.to_string().into_bytes())
+    let passcode = Member::Object([("passcode", passcode.expose())].into());
+    body(&[("RAX-AUTH:passcodeCredentials", passcode)].into())
 }
 
 /// The session of the second step, from `WWW-Authenticate: OS-MF sessionId='…'`.

@@ -32,6 +32,7 @@ mod transfer;
 mod upload;
 pub(crate) mod url;
 mod watch;
+mod wipe;
 
 pub use account::Account;
 pub use call::Call;

@@ -3,16 +3,20 @@
 //! They use `/dev/tty`, so that standard input and output can be redirected.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Mutex;
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Kind, Result, plain};
 use crate::model::Secret;
 use crate::signals;
 use crate::ui::escape_control;
+
+/// The longest line of a terminal (N_TTY_BUF_SIZE).
+const MAX_LINE_BYTES: usize = 4_096;
 
 /// Whether input is shown while it is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +45,34 @@ pub fn ask(question: &str, echo: Echo) -> Result<Option<Secret>> {
     if echo == Echo::Hidden {
         turn_echo_off(&terminal).map_err(|err| failed(&err))?;
     }
-    let mut answer = String::new();
     let asked = terminal.write_all(format!("{}: ", escape_control(question)).as_bytes());
-    let read = asked.and_then(|()| BufReader::new(&terminal).read_line(&mut answer));
+    let mut line = Zeroizing::new([0; MAX_LINE_BYTES]);
+    let read = asked.and_then(|()| read_line(&mut terminal, &mut *line));
     if echo == Echo::Hidden {
         restore_echo();
         let _ = terminal.write_all(b"\n");
     }
-    let answer = zeroize::Zeroizing::new(answer);
-    match read {
-        Ok(0) => Err(Error::usage("nothing was typed on the terminal")),
-        Ok(_) => Ok(Some(Secret::new(answer.trim_end_matches(['\r', '\n']).to_owned()))),
-        Err(err) => Err(failed(&err)),
+    let typed = &line[..read.map_err(|err| failed(&err))?];
+    if typed.is_empty() {
+        return Err(Error::usage("nothing was typed on the terminal"));
     }
+    let typed = std::str::from_utf8(typed)
+        .map_err(|_| Error::usage("what was typed on the terminal is not UTF-8"))?;
+    Ok(Some(Secret::new(typed.trim_end_matches(['\r', '\n']).to_owned())))
+}
+
+/// Reads one line, with its end, into `line`, so that there is no copy in a buffer.
+fn read_line(terminal: &mut File, line: &mut [u8]) -> std::io::Result<usize> {
+    let mut length = 0;
+    while length < line.len() && !line[..length].ends_with(b"\n") {
+        match terminal.read(&mut line[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(length)
 }
 
 fn turn_echo_off(terminal: &File) -> std::io::Result<()> {

@@ -5,6 +5,7 @@ mod api_recipes;
 mod api_transfers;
 mod campaign;
 mod identity;
+mod memory;
 mod proxy;
 mod secrets;
 mod servers;

@@ -9,7 +9,7 @@ use super::{CloudWorld, PASSWORD};
 use crate::support::{Running, Terminal, until, with_environment_of};
 
 /// Starts the program in its own session, with this terminal as /dev/tty.
-fn start(terminal: &Terminal, world: &CloudWorld, arguments: &str) -> Running {
+pub(super) fn start(terminal: &Terminal, world: &CloudWorld, arguments: &str) -> Running {
     let agent = world.anonymous(arguments);
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait"]).arg(agent.get_program()).args(agent.get_args());
