@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_any_certificate_says() {
+    fn the_issuer_of_any_certificate() {
         for (fault, not_before, not_after) in [
             (None, "1975-01-01T00:00:00Z", "4096-01-01T00:00:00Z"),
             (Some("cert-expired"), "2013-01-01T00:00:00Z", "2014-01-01T00:00:00Z"),

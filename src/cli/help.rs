@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_fit_the_terminal_and_no_word_is_broken() {
+    fn lines_fit_the_terminal_and_break_between_words() {
         for topic in topics() {
             for length in [HelpLength::Short, HelpLength::Full] {
                 let wide = text(topic, length, 1_000);

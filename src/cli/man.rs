@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_option_is_in_it_and_no_line_is_an_accidental_request() {
+    fn the_manual_has_every_option_and_no_accidental_roff_request() {
         let page = page();
         for option in option_specs().filter(|option| option.is_shown()) {
             assert!(page.contains(&format!("\\-\\-{}", escape(option.long))), "{}", option.long);

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn gateway_alone_is_gateway_show() {
+    fn gateway_without_a_subcommand_is_gateway_show() {
         assert_eq!(arguments("gateway").command, Command::GatewayShow);
         assert_eq!(arguments("gateway show --format xml").command, Command::GatewayShow);
         assert_eq!(arguments("gateway --format xml").command, Command::GatewayShow);

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_access() {
+    fn responses_that_are_not_an_access() {
         for (body, says) in [
             ("<html>", "is not JSON"),
             ("{}", "has no token"),

@@ -186,7 +186,7 @@ mod tests {
 
     /// It was skipped, and the server seemed to be gone.
     #[test]
-    fn a_server_that_is_not_understood_was_left_out_of_the_list() {
+    fn a_malformed_server_was_skipped_in_the_list() {
         let is_page = |body: &str| Page::parse("DFW", body.as_bytes()).is_some();
         assert!(is_page(r#"{"servers": []}"#));
         assert!(is_page(r#"{"servers": [{"id": "a-1", "name": "web1"}]}"#));

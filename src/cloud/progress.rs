@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn many_servers_are_a_line_each_as_far_as_there_is_room() {
+    fn many_servers_have_as_many_lines_as_fit() {
         let servers =
             [("a", "DEPLOYING"), ("done", "DEPLOYED"), ("bcd", "DEPLOYING"), ("e", "DEPLOYING")];
         let all = [

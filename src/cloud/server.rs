@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_odd_is_no_panic() {
+    fn missing_or_odd_values_cause_no_panic() {
         let parse = |value| CloudServer::parse("DFW", &value);
         assert!(parse(json!({})).is_none());
         assert!(parse(json!([])).is_none());

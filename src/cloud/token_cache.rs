@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_no_token() {
+    fn a_malformed_file_is_not_a_token() {
         let whole = to_json(&cached()).to_string();
         for length in 0..whole.len() {
             assert!(parse(&whole.as_bytes()[..length]).is_none());

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_silent_leader_at_the_deadline_nothing_is_sent() {
+    fn behind_a_silent_leader_no_request_is_sent_at_the_deadline() {
         let script = Script::new();
         let demand = Demand { interval: None, reserved: 0, is_new: true };
         let far = BootInstant::now() + Duration::from_secs(60);

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn encoded_messages_are_decoded() {
         for (index, operation) in Operation::ALL.iter().enumerate() {
             assert_eq!(*operation as usize, index);
         }

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_is_kept() {
+    fn addresses_and_names_are_kept() {
         for text in [
             "PasswordAuthentication no\nPermitRootLogin without-password\n",
             "rackconnect ALL=(ALL) NOPASSWD: ALL\n",

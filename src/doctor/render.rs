@@ -319,7 +319,7 @@ mod tests {
 
     /// The first warning is explained where nothing failed.
     #[test]
-    fn what_follows_the_findings() {
+    fn the_lines_after_the_findings() {
         let warning = judged(&[("automation.bridges", Finding::warning("br0", "x"))]);
         let lines = |detail| -> Vec<String> {
             closing(&warning, detail).into_iter().map(|line| line.text).collect()

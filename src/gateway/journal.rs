@@ -354,7 +354,7 @@ mod tests {
 
     /// `gateway rollback` hung on a FIFO in place of gateway.lock.
     #[test]
-    fn what_is_not_a_regular_file_is_neither_read_nor_locked() {
+    fn anything_but_a_regular_file_is_neither_read_nor_locked() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::at(dir.path());
         for name in [CHANGE_LOCK, RECORD_FILE] {

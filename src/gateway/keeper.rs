@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn at_first_the_api_is_asked_and_then_nothing_happens() {
+    fn the_first_step_is_a_lookup_and_then_there_is_nothing_to_do() {
         let mut keeper = Keeper::new(at(0));
         assert_eq!(keeper.next(at(0), RouteState::Other), KeeperStep::LookUp);
         keeper.verified(at(1));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_put_back_before_anything_was_verified() {
+    fn nothing_is_restored_before_a_gateway_was_verified() {
         let mut keeper = Keeper::new(at(0));
         assert_eq!(keeper.next(at(0), RouteState::Missing), KeeperStep::LookUp);
         keeper.lookup_failed(at(0), 0.0);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_default_is_put_back_at_once_and_the_api_asked_afterwards() {
+    fn a_lost_default_route_is_restored_at_once_before_a_lookup() {
         let mut keeper = Keeper::new(at(0));
         keeper.verified(at(0));
         assert_eq!(keeper.next(at(100), RouteState::Missing), KeeperStep::Restore);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn putting_back_is_never_given_up() {
+    fn restoring_is_retried_forever() {
         let mut keeper = Keeper::new(at(0));
         keeper.verified(at(0));
         let mut now = at(10);
@@ -291,7 +291,7 @@ mod tests {
 
     /// A gateway that did not answer was treated as contention after five attempts in 40 s.
     #[test]
-    fn a_dead_gateway_is_tried_less_and_less_often_and_never_given_up() {
+    fn a_dead_gateway_is_retried_less_often_but_forever() {
         let mut keeper = Keeper::new(at(0));
         let mut now = at(0);
         let mut pauses = Vec::new();

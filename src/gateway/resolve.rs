@@ -191,7 +191,7 @@ mod tests {
 
     /// It took two seconds, whatever was left of the command's deadline.
     #[test]
-    fn the_look_at_xenstore_for_the_interface_ignored_the_deadline() {
+    fn reading_the_interface_from_xenstore_ignored_the_deadline() {
         let simulator = Simulator::start(Config::default().fault(Fault::Stall)).unwrap();
         let mut netlink = Netlink::open().unwrap();
         let deadline = Some(BootInstant::default());

@@ -354,7 +354,7 @@ mod tests {
 
     /// Each question took up to five seconds, whatever the deadline of the command.
     #[test]
-    fn a_kernel_that_does_not_respond_held_up_a_command_beyond_its_deadline() {
+    fn a_kernel_that_does_not_respond_delayed_a_command_beyond_its_deadline() {
         let start = BootInstant::now();
         let mut netlink = Netlink::open().unwrap().until(start + Duration::from_millis(20));
         assert_eq!(netlink.request(&unanswered(), |_| Ok(())), Err(NetlinkError::Timeout));

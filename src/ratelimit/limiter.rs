@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_shares_nothing_keeps_to_six_a_minute() {
+    fn a_process_local_limit_is_six_a_minute() {
         let mut limiter = process_local();
         let deadline = in_ten_seconds();
         for _ in 0..LOCAL_PERMITS {
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_403_blocks_a_process_that_shares_nothing_too() {
+    fn a_403_blocks_a_process_local_limit_too() {
         let mut limiter = process_local();
         let permit = limiter.take(BootInstant::now(), 0).unwrap();
         assert_eq!(limiter.forbidden(permit), 1);

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn opening_an_existing_directory_creates_none() {
+    fn opening_an_existing_directory_does_not_create_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         assert!(StateDir::open_existing(&path).unwrap().is_none());
@@ -340,7 +340,7 @@ mod tests {
 
     /// It was waited for for 200 ms, whatever the deadline.
     #[test]
-    fn a_lock_that_is_taken_held_up_a_command_beyond_its_deadline() {
+    fn a_lock_that_is_taken_delayed_a_command_beyond_its_deadline() {
         let folder = tempfile::tempdir().unwrap();
         let dir = StateDir::open(&folder.path().join("state")).unwrap();
         let past = Some(BootInstant::default());

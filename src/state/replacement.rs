@@ -102,7 +102,7 @@ mod tests {
 
     /// A stamp's .new file stayed after a failed write.
     #[test]
-    fn a_failed_replacement_leaves_the_old_file_and_nothing_else() {
+    fn a_failed_replacement_leaves_only_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let dir = open_dir(folder.path()).unwrap();
         replace(&dir, "file", b"old", 0o640, Durability::Synced).unwrap();

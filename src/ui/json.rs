@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_act_on_a_terminal_is_escaped() {
+    fn text_that_could_control_a_terminal_is_escaped() {
         let pretty = pretty_json("\"\u{9b}31m \u{202e}\u{e0001} ä\"".as_bytes());
         assert_eq!(pretty.as_deref(), Some("\"\\u009b31m \\u202e\\udb40\\udc01 ä\""));
     }

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_payload_is_taken_and_one_more_is_not() {
+    fn the_longest_payload_is_accepted_and_a_longer_one_is_not() {
         let mut decoder = Decoder::default();
         decoder.feed(&encode(READ, 1, &[b'x'; MAX_PAYLOAD_BYTES]));
         assert_eq!(decoder.take().unwrap().unwrap().payload.len(), MAX_PAYLOAD_BYTES);

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn which_server_it_is() {
+    fn the_kind_of_the_server() {
         const OTHER: &str = "other";
         const UNKNOWN: &str = "unknown";
         for (provider, roles, expected) in [

@@ -10,10 +10,10 @@ use crate::support::ended;
 pub const TESTS: &[(&str, fn())] = &[
     ("check::the_gateway_is_the_default", the_gateway_is_the_default),
     ("check::another_is_the_default", another_is_the_default),
-    ("check::there_is_none", there_is_none),
+    ("check::there_is_no_default_route", there_is_no_default_route),
     ("check::none_is_assigned", none_is_assigned),
     ("check::an_ipv6_answer", an_ipv6_answer),
-    ("check::as_other_programs_are_told", as_other_programs_are_told),
+    ("check::as_other_programs_know_the_path", as_other_programs_know_the_path),
     ("check::a_more_specific_route_counts", a_more_specific_route_counts),
     ("check::default_routes_of_a_large_table", default_routes_of_a_large_table),
 ];
@@ -81,7 +81,7 @@ fn another_is_the_default() {
     assert_eq!(object["default_routes"][1]["protocol"], "boot");
 }
 
-fn there_is_none() {
+fn there_is_no_default_route() {
     let network = Network::bare([deployed()]);
     let ended = network.run(&["gateway", "check"]);
     ended.expect(9).says("there is no default route");
@@ -130,7 +130,7 @@ fn a_more_specific_route_counts() {
     network.expect(&[(GATEWAY, 0)]);
 }
 
-fn as_other_programs_are_told() {
+fn as_other_programs_know_the_path() {
     let network = Network::with([deployed()], &[(PUBLIC, "eth0", 0)]);
     for (program, says) in [
         ("networkd", "[Route]\nGateway=10.182.127.198\n"),

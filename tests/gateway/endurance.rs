@@ -16,8 +16,8 @@ use crate::watch::{Held, guards, until};
 
 pub const TESTS: &[(&str, fn())] = &[
     (
-        "endurance::no_lookup_fails_and_nothing_else_changes",
-        no_lookup_fails_and_nothing_else_changes,
+        "endurance::no_route_lookup_fails_and_only_planned_routes_change",
+        no_route_lookup_fails_and_only_planned_routes_change,
     ),
     ("endurance::sigkill_at_any_step", sigkill_at_any_step),
     ("endurance::sigkill_of_both_at_any_step", sigkill_of_both_at_any_step),
@@ -28,7 +28,7 @@ fn runs() -> Option<usize> {
     std::env::var("RACKCONNECT_ENDURANCE").ok()?.parse().ok()
 }
 
-fn no_lookup_fails_and_nothing_else_changes() {
+fn no_route_lookup_fails_and_only_planned_routes_change() {
     let network = Network::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
     let before = network.server.routes();
     let done = Arc::new(AtomicBool::new(false));

@@ -19,17 +19,29 @@ use crate::watch::{Held, full_pipe, guards, kill, until, until_it_awaits_confirm
 
 pub const TESTS: &[(&str, fn())] = &[
     ("faults::one_connection_for_all_questions", one_connection_for_all_questions),
-    ("faults::rollback_after_the_interface_was_made_again", rollback_after_it_was_made_again),
-    ("faults::unconfirmed_after_the_interface_was_made_again", unconfirmed_after_it_was_made_again),
+    (
+        "faults::rollback_after_the_interface_was_created_again",
+        rollback_after_the_interface_was_created_again,
+    ),
+    (
+        "faults::unconfirmed_after_the_interface_was_created_again",
+        unconfirmed_after_the_interface_was_created_again,
+    ),
     ("faults::the_hint_names_an_interface_that_is_gone", the_hint_names_an_interface_that_is_gone),
     ("faults::three_thousand_default_routes", three_thousand_default_routes),
-    ("faults::a_full_standard_error_holds_up_no_change", a_full_standard_error_holds_up_no_change),
+    (
+        "faults::a_full_standard_error_does_not_delay_a_change",
+        a_full_standard_error_does_not_delay_a_change,
+    ),
     ("faults::a_signal_ends_it_while_output_blocks", a_signal_ends_it_while_output_blocks),
     (
         "faults::the_timeout_counts_while_the_region_is_unknown",
         the_timeout_counts_while_the_region_is_unknown,
     ),
-    ("faults::what_is_no_file_hangs_nothing", what_is_no_file_hangs_nothing),
+    (
+        "faults::anything_but_a_regular_file_does_not_hang_a_command",
+        anything_but_a_regular_file_does_not_hang_a_command,
+    ),
     ("faults::show_refuses_an_interface_without_as", show_refuses_an_interface_without_as),
     ("faults::no_enter_without_a_terminal", no_enter_without_a_terminal),
     ("faults::a_countdown_on_a_terminal", a_countdown_on_a_terminal),
@@ -42,8 +54,8 @@ pub const TESTS: &[(&str, fn())] = &[
         a_full_disk_refuses_a_change_before_anything_is_changed,
     ),
     (
-        "faults::the_files_of_a_change_are_private_whatever_the_umask",
-        the_files_of_a_change_are_private_whatever_the_umask,
+        "faults::the_files_of_a_change_are_private_with_any_umask",
+        the_files_of_a_change_are_private_with_any_umask,
     ),
     (
         "faults::a_verified_change_was_undone_when_the_disk_was_full",
@@ -73,7 +85,7 @@ fn make_again(network: &Network) {
 
 /// Regression: the old default route was not restored, because the record had only the index of its
 /// interface.
-fn rollback_after_it_was_made_again() {
+fn rollback_after_the_interface_was_created_again() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
     make_again(&network);
@@ -84,7 +96,7 @@ fn rollback_after_it_was_made_again() {
 }
 
 /// Regression: `gateway set` ended with 1, and the default route was lost.
-fn unconfirmed_after_it_was_made_again() {
+fn unconfirmed_after_the_interface_was_created_again() {
     let network = Network::usual();
     let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "2s"]));
     until_it_awaits_confirmation(&mut child);
@@ -125,7 +137,7 @@ fn three_thousand_default_routes() {
 
 /// Regression: while a stopped pager read standard error, the change stayed unverified or
 /// unconfirmed.
-fn a_full_standard_error_holds_up_no_change() {
+fn a_full_standard_error_does_not_delay_a_change() {
     let network = Network::usual();
     let (reader, full) = full_pipe();
     let mut command = network.agent(&["gateway", "set", "--confirm", "1s"]);
@@ -178,7 +190,7 @@ fn the_timeout_counts_while_the_region_is_unknown() {
 
 /// Regression: `gateway rollback` hung on a FIFO in place of gateway.lock or the configuration
 /// file.
-fn what_is_no_file_hangs_nothing() {
+fn anything_but_a_regular_file_does_not_hang_a_command() {
     let network = Network::usual();
     for name in ["gateway.lock", "gateway-undo.json", "gateway-keep.lock"] {
         let path = network.folder.path().join(name);
@@ -297,7 +309,7 @@ fn a_full_disk_refuses_a_change_before_anything_is_changed() {
 }
 
 /// The modes are those in SECURITY.md.
-fn the_files_of_a_change_are_private_whatever_the_umask() {
+fn the_files_of_a_change_are_private_with_any_umask() {
     use std::os::unix::fs::MetadataExt;
     for umask in ["umask 000", "umask 077"] {
         let network = Network::usual();

@@ -17,7 +17,7 @@ use crate::watch::{Held, guards, kill, until};
 pub const TESTS: &[(&str, fn())] = &[
     ("held::it_goes_on_after_the_guard_has_undone_it", it_goes_on_after_the_guard_has_undone_it),
     ("held::stopped_while_it_waits_for_a_confirmation", stopped_while_it_waits_for_a_confirmation),
-    ("held::a_change_that_was_kept_is_left_alone", a_change_that_was_kept_is_left_alone),
+    ("held::a_kept_change_is_not_undone", a_kept_change_is_not_undone),
     ("held::the_guard_is_killed_between_the_steps", the_guard_is_killed_between_the_steps),
     ("held::the_undo_is_forgotten_between_the_steps", the_undo_is_forgotten_between_the_steps),
     ("held::the_new_route_goes_between_the_steps", the_new_route_goes_between_the_steps),
@@ -68,7 +68,7 @@ fn stopped_while_it_waits_for_a_confirmation() {
 }
 
 /// The change is not undone, and the process is not killed, however long its last message takes.
-fn a_change_that_was_kept_is_left_alone() {
+fn a_kept_change_is_not_undone() {
     let network = Network::usual();
     let mut held = Held::at(&network, &["gateway", "set"], "change verified");
     let kept = record(&network).unwrap().replace("\"pending\"", "\"kept\"");

@@ -18,33 +18,36 @@ use crate::watch::{guards, kill, until};
 pub const TESTS: &[(&str, fn())] = &[
     ("keep::sets_and_leaves", sets_and_leaves),
     ("keep::a_right_default_is_only_kept", a_right_default_is_only_kept),
-    ("keep::puts_back_without_the_api", puts_back_without_the_api),
+    ("keep::restores_without_the_api", restores_without_the_api),
     ("keep::does_not_wait_for_an_api_that_hangs", does_not_wait_for_an_api_that_hangs),
-    ("keep::puts_back_when_the_link_comes_back", puts_back_when_the_link_comes_back),
-    ("keep::replaces_anothers_default_and_asks", replaces_anothers_default_and_asks),
+    ("keep::restores_when_the_link_is_up_again", restores_when_the_link_is_up_again),
+    (
+        "keep::replaces_the_default_route_of_another_process_after_a_lookup",
+        replaces_the_default_route_of_another_process_after_a_lookup,
+    ),
     ("keep::one_behind_ours_goes_too", one_behind_ours_goes_too),
     ("keep::does_not_fight", does_not_fight),
     ("keep::waits_for_the_gateway", waits_for_the_gateway),
     ("keep::waits_while_deploying", waits_while_deploying),
-    ("keep::events_that_do_not_matter_ask_nothing", events_that_do_not_matter_ask_nothing),
+    ("keep::irrelevant_events_cause_no_request", irrelevant_events_cause_no_request),
     ("keep::the_gateway_moves", the_gateway_moves),
     ("keep::sigkill_and_a_new_start", sigkill_and_a_new_start),
     ("keep::ends_by_other_signals", ends_by_other_signals),
     ("keep::an_ipv6_gateway_is_refused", an_ipv6_gateway_is_refused),
-    ("keep::remembers_what_was_verified", remembers_what_was_verified),
+    ("keep::remembers_the_verified_gateway", remembers_the_verified_gateway),
     ("keep::one_alone", one_alone),
-    ("keep::keeps_no_boot_waiting", keeps_no_boot_waiting),
-    ("keep::a_dead_gateway_is_not_hurried", a_dead_gateway_is_not_hurried),
+    ("keep::does_not_delay_the_boot", does_not_delay_the_boot),
+    ("keep::a_dead_gateway_is_retried_with_a_backoff", a_dead_gateway_is_retried_with_a_backoff),
     ("keep::a_flood_of_events", a_flood_of_events),
     (
         "keep::an_undo_that_cannot_be_finished_does_not_stop_it",
         an_undo_that_cannot_be_finished_does_not_stop_it,
     ),
-    ("keep::puts_back_beside_a_held_lock", puts_back_beside_a_held_lock),
-    ("keep::puts_back_without_its_folder", puts_back_without_its_folder),
+    ("keep::restores_in_spite_of_a_held_lock", restores_in_spite_of_a_held_lock),
+    ("keep::restores_without_its_state_directory", restores_without_its_state_directory),
     (
-        "keep::passing_trouble_at_the_start_is_not_its_end",
-        passing_trouble_at_the_start_is_not_its_end,
+        "keep::temporary_failures_at_the_start_do_not_end_it",
+        temporary_failures_at_the_start_do_not_end_it,
     ),
     (
         "keep::it_remembers_what_was_before_an_undo_that_is_stuck",
@@ -127,7 +130,7 @@ fn a_right_default_is_only_kept() {
     keep.end(SIGTERM).expect(0);
 }
 
-fn puts_back_without_the_api() {
+fn restores_without_the_api() {
     let mut network = Network::usual();
     let mut keep = Keep::start(&network);
     keep.until("READY=1");
@@ -158,7 +161,7 @@ fn does_not_wait_for_an_api_that_hangs() {
     keep.end(SIGTERM).expect(0);
 }
 
-fn puts_back_when_the_link_comes_back() {
+fn restores_when_the_link_is_up_again() {
     let network = Network::usual();
     let mut keep = Keep::start(&network);
     keep.until("READY=1");
@@ -173,7 +176,7 @@ fn puts_back_when_the_link_comes_back() {
     keep.end(SIGTERM).expect(0);
 }
 
-fn replaces_anothers_default_and_asks() {
+fn replaces_the_default_route_of_another_process_after_a_lookup() {
     let network = Network::usual();
     let mut keep = Keep::start(&network);
     keep.until("READY=1");
@@ -239,7 +242,7 @@ fn waits_while_deploying() {
     keep.end(SIGTERM).expect(0);
 }
 
-fn events_that_do_not_matter_ask_nothing() {
+fn irrelevant_events_cause_no_request() {
     let network = Network::usual();
     let mut keep = Keep::start(&network);
     keep.until("READY=1");
@@ -302,7 +305,7 @@ fn ends_by_other_signals() {
 }
 
 /// Regression: the last verified gateway was forgotten when the process ended.
-fn remembers_what_was_verified() {
+fn remembers_the_verified_gateway() {
     let mut network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
     network.stop_api();
@@ -327,7 +330,7 @@ fn one_alone() {
 }
 
 /// Regression: booting waited for an API that hung, or for a region that was never known.
-fn keeps_no_boot_waiting() {
+fn does_not_delay_the_boot() {
     let network = Network::usual();
     let api = network.api.as_ref().unwrap();
     api.set_script("10.182.21.219".parse().unwrap(), Script::of([deployed().fault("stall")]));
@@ -357,7 +360,7 @@ fn an_ipv6_gateway_is_refused() {
 
 /// Regression: events of its own changes triggered another attempt every five seconds, and it gave
 /// up after five of them.
-fn a_dead_gateway_is_not_hurried() {
+fn a_dead_gateway_is_retried_with_a_backoff() {
     let network =
         Network::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
     let mut keep = Keep::start(&network);
@@ -466,7 +469,7 @@ fn it_remembers_what_was_before_an_undo_that_is_stuck() {
 }
 
 /// Regression: a lost default route was not restored while another process held the lock.
-fn puts_back_beside_a_held_lock() {
+fn restores_in_spite_of_a_held_lock() {
     let network = Network::usual();
     let mut keep = Keep::start(&network);
     keep.until("READY=1");
@@ -491,7 +494,7 @@ fn puts_back_beside_a_held_lock() {
 
 /// Regression: without a usable state directory there was no lock, and a lost default route was not
 /// restored.
-fn puts_back_without_its_folder() {
+fn restores_without_its_state_directory() {
     for spoilt in [false, true] {
         let mut network = Network::usual();
         let folder = network.folder.path().join("state");
@@ -515,7 +518,7 @@ fn puts_back_without_its_folder() {
 /// Regression: a xenstore that did not answer for two seconds was reported as a wrong
 /// configuration, and a state directory that could not be created as another running `keep`.
 /// systemd does not restart it after either.
-fn passing_trouble_at_the_start_is_not_its_end() {
+fn temporary_failures_at_the_start_do_not_end_it() {
     let network = Network::usual();
     let provider = "vm-data/provider_data/provider";
     let store =

@@ -6,7 +6,8 @@ use simulated_api::Step;
 
 use crate::support::{World, ended};
 
-pub const TESTS: &[(&str, fn())] = &[("notify::wait_says_how_far_it_is", wait_says_how_far_it_is)];
+pub const TESTS: &[(&str, fn())] =
+    &[("notify::wait_reports_its_progress", wait_reports_its_progress)];
 
 fn told(steps: &[Step], arguments: &[&str]) -> Vec<String> {
     let world = World::of(steps.to_vec());
@@ -22,7 +23,7 @@ fn told(steps: &[Step], arguments: &[&str]) -> Vec<String> {
     told
 }
 
-fn wait_says_how_far_it_is() {
+fn wait_reports_its_progress() {
     let deploying = Step::new("DEPLOYING").requests(2);
     let lines = told(
         &[deploying, Step::new("DEPLOYED")],

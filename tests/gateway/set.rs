@@ -21,7 +21,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::no_default_before", no_default_before),
     ("set::three_defaults", three_defaults),
     ("set::two_at_one_metric", two_at_one_metric),
-    ("set::ours_is_not_alone", ours_is_not_alone),
+    ("set::ours_is_one_of_several", ours_is_one_of_several),
     ("set::a_rule_goes_before_the_main_table", a_rule_goes_before_the_main_table),
     ("set::ours_is_the_second_of_two", ours_is_the_second_of_two),
     ("set::a_default_without_a_gateway", a_default_without_a_gateway),
@@ -38,7 +38,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::no_privilege_is_refused", no_privilege_is_refused),
     ("set::a_kernel_that_refuses_leaves_everything", a_kernel_that_refuses_leaves_everything),
     ("set::a_dry_run_only_prints", a_dry_run_only_prints),
-    ("set::while_the_automation_may_be_at_it", while_the_automation_may_be_at_it),
+    ("set::while_the_automation_may_set_the_gateway", while_the_automation_may_set_the_gateway),
     ("set::features_that_cannot_be_understood", features_that_cannot_be_understood),
     ("set::addresses_that_cannot_be", addresses_that_cannot_be),
     ("set::a_gateway_ending_in_255", a_gateway_ending_in_255),
@@ -47,15 +47,18 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::the_old_one_is_kept_if_asked", the_old_one_is_kept_if_asked),
     ("set::waits_for_the_address_and_the_automation", waits_for_the_address_and_the_automation),
     ("set::gives_up_waiting", gives_up_waiting),
-    ("set::a_dead_gateway_is_put_back", a_dead_gateway_is_put_back),
-    ("set::an_old_neighbour_entry_proves_nothing", an_old_neighbour_entry_proves_nothing),
+    ("set::a_change_to_a_dead_gateway_is_undone", a_change_to_a_dead_gateway_is_undone),
+    ("set::an_old_neighbour_entry_does_not_count", an_old_neighbour_entry_does_not_count),
     ("set::an_entry_of_the_administrator_is_believed", an_entry_of_the_administrator_is_believed),
     ("set::an_interface_without_arp", an_interface_without_arp),
-    ("set::what_answered_before_must_answer_after", what_answered_before_must_answer_after),
+    (
+        "set::probes_that_answered_before_must_answer_after",
+        probes_that_answered_before_must_answer_after,
+    ),
     ("set::the_interface_goes_down_before_the_change", the_interface_goes_down_before_the_change),
     ("set::the_route_is_changed_before_the_change", the_route_is_changed_before_the_change),
     ("set::the_interface_goes_down_after_the_change", the_interface_goes_down_after_the_change),
-    ("set::what_another_put_there_stays", what_another_put_there_stays),
+    ("set::a_route_of_another_process_stays", a_route_of_another_process_stays),
     ("set::no_confirmation", no_confirmation),
     ("set::confirmed_from_another_session", confirmed_from_another_session),
     ("set::rolled_back_from_another_session", rolled_back_from_another_session),
@@ -72,7 +75,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("set::sigterm_undoes_and_then_ends", sigterm_undoes_and_then_ends),
     ("set::sighup_does_not_interrupt", sighup_does_not_interrupt),
     ("set::sigkill_is_undone_by_the_guard", sigkill_is_undone_by_the_guard),
-    ("set::held_up_until_the_guard_is_gone", held_up_until_the_guard_is_gone),
+    ("set::held_until_the_guard_has_ended", held_until_the_guard_has_ended),
     ("set::taken_by_another_before_it_is_confirmed", taken_by_another_before_it_is_confirmed),
     ("set::a_rollback_that_fails_is_not_done_later", a_rollback_that_fails_is_not_done_later),
     ("set::a_rollback_of_what_another_has_taken", a_rollback_of_what_another_has_taken),
@@ -172,7 +175,7 @@ fn a_rule_goes_before_the_main_table() {
 
 /// Regression: the kernel distributes packets among routes of one metric, and the check saw only
 /// ours. networkd appends its route behind ours.
-fn ours_is_not_alone() {
+fn ours_is_one_of_several() {
     let network = Network::usual();
     network.run(&["gateway", "set"]).expect(0);
     let public = network.server.route("default", PUBLIC, "eth0", 0);
@@ -385,7 +388,7 @@ fn a_dry_run_only_prints() {
     assert_eq!(fs::read_dir(network.folder.path()).unwrap().flatten().filter(is_ours).count(), 0);
 }
 
-fn while_the_automation_may_be_at_it() {
+fn while_the_automation_may_set_the_gateway() {
     let feature = |status: &str, feature: &str| {
         Step::new(status).gateway(GATEWAY).feature("configure_network_stack", feature)
     };
@@ -526,7 +529,7 @@ pub fn dead() -> Network {
     Network::with([Step::new("DEPLOYED").gateway(DEAD)], &[(PUBLIC, "eth0", 0)])
 }
 
-fn a_dead_gateway_is_put_back() {
+fn a_change_to_a_dead_gateway_is_undone() {
     let network = dead();
     let before = network.server.routes();
     network
@@ -554,7 +557,7 @@ fn neighbour(namespace: &Namespace, interface: &str, address: [u8; 4], mac: &[u8
 
 const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-fn an_old_neighbour_entry_proves_nothing() {
+fn an_old_neighbour_entry_does_not_count() {
     for state in [libc::NUD_REACHABLE, libc::NUD_STALE] {
         let network = dead();
         neighbour(&network.server, "eth1", [10, 182, 127, 199], &NOBODY, state);
@@ -592,7 +595,7 @@ fn an_interface_without_arp() {
     network.expect(&[(DEAD, 0)]);
 }
 
-fn what_answered_before_must_answer_after() {
+fn probes_that_answered_before_must_answer_after() {
     let network = Network::usual();
     network
         .run(&["gateway", "set", "--probe", PUBLIC_HOST])
@@ -645,7 +648,7 @@ fn the_interface_goes_down_after_the_change() {
     network.expect(&[(PUBLIC, 0)]);
 }
 
-fn what_another_put_there_stays() {
+fn a_route_of_another_process_stays() {
     let network = dead();
     let child = network.start(network.agent(&["gateway", "set"]));
     until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
@@ -852,7 +855,7 @@ fn sigkill_is_undone_by_the_guard() {
 }
 
 /// Regression: the change was applied without a guard, and reported as undone.
-fn held_up_until_the_guard_is_gone() {
+fn held_until_the_guard_has_ended() {
     let network = Network::usual();
     let held = Held::at(&network, &["gateway", "set"], "guard armed");
     network.expect(&[(PUBLIC, 0)]);

@@ -27,7 +27,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ),
     ("undo::another_route_goes_in_the_middle", another_route_goes_in_the_middle),
     ("undo::signals_in_the_middle_of_a_rollback", signals_in_the_middle_of_a_rollback),
-    ("undo::signals_in_the_middle_of_putting_back", signals_in_the_middle_of_putting_back),
+    ("undo::signals_in_the_middle_of_an_undo", signals_in_the_middle_of_an_undo),
     (
         "undo::sigkill_of_both_in_the_middle_of_a_rollback",
         sigkill_of_both_in_the_middle_of_a_rollback,
@@ -49,7 +49,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("undo::one_of_several_next_hops_is_not_enough", one_of_several_next_hops_is_not_enough),
     ("undo::confirmed_under_a_broken_configuration", confirmed_under_a_broken_configuration),
     ("undo::an_undo_that_waits_is_not_forgotten", an_undo_that_waits_is_not_forgotten),
-    ("undo::who_only_looks_changes_nothing", who_only_looks_changes_nothing),
+    ("undo::a_check_creates_and_changes_nothing", a_check_creates_and_changes_nothing),
 ];
 
 /// The fail points of a change, in order.
@@ -275,7 +275,7 @@ fn signals_in_the_middle_of_a_rollback() {
     }
 }
 
-fn signals_in_the_middle_of_putting_back() {
+fn signals_in_the_middle_of_an_undo() {
     for (signal, both) in [(SIGHUP, false), (SIGTERM, false), (SIGKILL, false), (SIGKILL, true)] {
         let network = Network::unlimited(&[(PUBLIC, "eth0", 0), (PUBLIC, "eth0", 100)]);
         let before = network.server.routes();
@@ -648,7 +648,7 @@ fn an_undo_that_waits_is_not_forgotten() {
     assert_eq!(record(&network), None);
 }
 
-fn who_only_looks_changes_nothing() {
+fn a_check_creates_and_changes_nothing() {
     let network = dead();
     abandoned(&network);
     for (arguments, code) in

@@ -154,7 +154,7 @@ fn a_connection_that_was_closed_in_the_meantime_is_replaced_quietly() {
 }
 
 #[test]
-fn what_is_sent_is_a_bare_request() {
+fn the_request_is_minimal() {
     let world = World::of([Step::new("DEPLOYED")]);
     world.run(&["status"]).expect(0);
     let log = world.api.log();
@@ -169,7 +169,7 @@ fn what_is_sent_is_a_bare_request() {
 }
 
 #[test]
-fn tls_1_2_alone_and_plain_http_on_loopback() {
+fn only_tls_1_2_and_plain_http_on_loopback() {
     for config in [Config { tls12_only: true, ..config() }, Config { tls: false, ..config() }] {
         let world = World::with(Config { script: Script::of([deploying()]), ..config });
         assert_eq!(world.run(&["status"]).expect(0).text(), "DEPLOYING\n");
@@ -214,7 +214,7 @@ fn a_signal_ends_a_stalled_request_at_once() {
 }
 
 #[test]
-fn a_signal_takes_the_live_line_away() {
+fn a_signal_erases_the_live_line() {
     let world = World::of([Step::new("DEPLOYING")]);
     let mut terminal = Terminal::open(50, 200);
     let mut command = world.agent(&["wait"]);
@@ -313,7 +313,7 @@ fn command_without_an_interpreter_line_is_run_by_the_shell() {
 }
 
 #[test]
-fn a_wait_in_the_background_and_one_in_front_ask_for_the_same_server() {
+fn a_wait_in_the_background_and_one_in_the_foreground_share() {
     let world = World::of([deploying().requests(4), Step::new("DEPLOYED")]);
     let children: Vec<_> = (0..2)
         .map(|_| {

@@ -45,7 +45,7 @@ fn a_healthy_server() {
 }
 
 #[test]
-fn each_broken_server_is_told_what_is_wrong_first() {
+fn the_first_finding_names_the_fault_of_each_broken_server() {
     type Break = fn(&PreparedServer);
     let cases: [(&str, Break); 8] = [
         ("automation.sshd.port", |it| it.write("etc/ssh/sshd_config", "Port 2222\n")),
@@ -134,7 +134,7 @@ fn a_broken_configuration_file_is_a_finding() {
 
 /// It prints three lines instead of twenty failures.
 #[test]
-fn a_machine_that_is_no_rackspace_server() {
+fn a_machine_that_is_not_a_rackspace_server() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
     let found = ended(bare_agent(&["doctor", "--root", root]).output().unwrap());

@@ -110,7 +110,7 @@ fn shell_with(world: &World, variables: &Variables, line: &str) -> String {
 }
 
 #[test]
-fn every_console_block_shows_what_it_says() {
+fn every_console_block_has_the_output_on_the_page() {
     let (own, others): (Vec<Block>, Vec<Block>) =
         blocks().into_iter().filter(|block| block.language == "console").partition(|block| {
             let is_cloud = cfg!(feature = "cloud") && block.comment.starts_with("cloud: ");

@@ -90,7 +90,7 @@ fn an_api_that_answers_404_is_not_overruled_by_xenstore() {
 }
 
 #[test]
-fn whatever_is_missing_is_null_with_a_reason() {
+fn missing_facts_are_null_with_a_reason() {
     let found = facts(&run(bare_agent(&["facts"]), None));
     for (name, fact) in found.as_object().unwrap() {
         assert!(fact["source"].is_string() != fact["reason"].is_string(), "{name}: {fact}");
@@ -180,7 +180,7 @@ fn the_region_comes_from_xenstore_and_says_so() {
 }
 
 #[test]
-fn the_status_can_be_taken_from_xenstore() {
+fn the_status_can_be_read_from_xenstore() {
     let status = |word: Option<&str>, more: &[&str]| {
         let path = format!("{METADATA}/rackconnect_automation_status");
         let store = Xenstore::start(

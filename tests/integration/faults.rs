@@ -187,7 +187,7 @@ fn stamp_in(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_hook_with_windows_line_endings_was_only_said_not_to_be_there() {
+fn a_hook_with_windows_line_endings_was_reported_as_missing() {
     let hooks = Hooks::with("#!/bin/sh\r\nexit 0\r\n");
     hooks.run(&[]).expect(1).says("\"/bin/sh\"").says("Windows line ending");
 }

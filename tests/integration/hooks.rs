@@ -86,7 +86,7 @@ fn in_the_order_of_their_names_and_once() {
 }
 
 #[test]
-fn a_failing_one_is_named_stops_nothing_and_runs_again() {
+fn a_failing_hook_is_named_does_not_stop_others_and_runs_again() {
     let hooks = Hooks::new();
     hooks.add("1", "#!/bin/sh\nexit 3\n", 0o755);
     hooks.add("2", "#!/bin/sh\nkill -9 $$\n", 0o755);
@@ -122,7 +122,7 @@ fn the_time_limit_reaches_what_a_hook_has_started() {
 /// Regression: a shell script ends at SIGTERM at once, and the processes that it had started were
 /// killed at the same time.
 #[test]
-fn what_a_hook_has_started_may_tidy_up() {
+fn children_of_a_hook_get_time_to_clean_up() {
     let hooks = Hooks::new();
     let child = "trap 'sleep 0.3; echo tidied; exit' TERM; while :; do sleep 0.1; done";
     hooks.add("1", &format!("#!/bin/sh\n({child}) & wait\n"), 0o755);
@@ -151,7 +151,7 @@ fn a_hook_may_run_the_hooks_of_another_folder() {
 
 /// Regression: it waited for itself until its time limit.
 #[test]
-fn a_hook_that_runs_its_own_folder_is_told_so() {
+fn a_hook_that_runs_its_own_directory_gets_an_error() {
     let hooks = Hooks::new();
     let agent = env!("CARGO_BIN_EXE_rackconnect");
     let (folder, stamps) = (hooks.path("d"), hooks.path("stamps"));
@@ -211,7 +211,7 @@ fn two_at_once_run_each_hook_once() {
 }
 
 #[test]
-fn root_runs_only_what_root_alone_can_write() {
+fn root_runs_only_hooks_that_no_other_user_can_write() {
     if !geteuid().is_root() {
         eprintln!("NOT RUN: it needs root");
         return;
@@ -280,7 +280,7 @@ fn after_a_wait_they_see_its_word() {
 
 /// Regression: hooks saw NOT-RACKCONNECT although the API had answered DEPLOYING.
 #[test]
-fn they_see_what_was_learnt_last() {
+fn hooks_see_the_last_known_status() {
     if !geteuid().is_root() {
         eprintln!("NOT RUN: it needs root");
         return;
@@ -307,7 +307,7 @@ fn they_see_what_was_learnt_last() {
 }
 
 #[test]
-fn folders_that_are_not_there() {
+fn missing_directories() {
     let missing = ended(bare_agent(&["hooks", "/no/such/folder"]).output().unwrap());
     missing.expect(2).says("cannot read the hook directory /no/such/folder");
     let hooks = Hooks::new();
@@ -371,7 +371,7 @@ fn children(parent: u32) -> nix::unistd::Pid {
 
 /// Regression: it waited forever for a lock that another process held, or on a FIFO in its place.
 #[test]
-fn what_is_in_place_of_the_lock_is_refused_at_once() {
+fn anything_but_a_regular_file_is_refused_as_lock() {
     let hooks = Hooks::new();
     hooks.add("1", "#!/bin/sh\necho one\n", 0o755);
     hooks.run(&[]).expect(0);

@@ -76,7 +76,7 @@ fn all_share(waits: &[Running]) {
 }
 
 #[test]
-fn thirty_requests_of_any_processes_and_then_none() {
+fn thirty_requests_of_all_processes_and_then_no_more() {
     let world = deployed();
     for asked in 0..30 {
         let line = ["status", "gateway", "details --format json", "features"][asked % 4];
@@ -100,7 +100,7 @@ fn a_wait_leaves_the_reserve_to_a_person() {
 }
 
 #[test]
-fn a_403_holds_all_off() {
+fn a_403_blocks_all_processes() {
     let world = world(Config {
         limit: 3,
         script: Script::of([Step::new("DEPLOYED")]),
@@ -122,7 +122,7 @@ fn a_403_holds_all_off() {
 }
 
 #[test]
-fn one_answer_for_all_who_asked_before_it() {
+fn one_response_for_all_processes_that_asked_before_it() {
     let world = deployed();
     let gate = Gate::closed(world.api.addresses()[0]);
     let command =
@@ -179,7 +179,7 @@ fn waits_share_and_receive_the_response_of_a_status_beside_them() {
 /// Regression: beside a wait with an interval of an hour, a later wait got no response for an hour,
 /// or gave up without one.
 #[test]
-fn a_wait_that_joins_another_has_its_first_answer_soon() {
+fn a_wait_that_joins_another_gets_its_first_response_soon() {
     let world = deploying();
     let first = world.start("wait --interval 1h --timeout 50s");
     // The status and the tasks.
@@ -234,7 +234,7 @@ fn waits_for_the_gateway_share_too() {
 }
 
 #[test]
-fn when_the_one_who_asks_is_killed_another_takes_over() {
+fn when_the_leader_is_killed_a_follower_takes_over() {
     let world = deploying();
     let mut waits: Vec<Running> = (0..6).map(|_| world.start("wait --interval 3s")).collect();
     world.wait_for_requests(1);
@@ -251,7 +251,7 @@ fn when_the_one_who_asks_is_killed_another_takes_over() {
 }
 
 #[test]
-fn when_the_one_who_asks_is_stopped_another_takes_over() {
+fn when_the_leader_is_stopped_a_follower_takes_over() {
     let world = deploying();
     let mut leader = world.start("wait --interval 3s");
     world.wait_for_requests(1);
@@ -437,7 +437,7 @@ fn windows_from_the_future_from_another_boot_and_of_another_byte_order() {
 }
 
 #[test]
-fn what_is_no_file_is_not_touched() {
+fn anything_but_a_regular_file_is_not_changed() {
     let world = deployed();
     fs::create_dir(&world.state_dir).unwrap();
     let precious = world.folder.path().join("precious");
@@ -458,7 +458,7 @@ fn what_is_no_file_is_not_touched() {
 }
 
 #[test]
-fn state_directories_that_are_of_no_use() {
+fn unusable_state_directories() {
     let world = deployed();
     let state = world.state_dir.clone();
     fs::write(&state, "a file").unwrap();
@@ -478,7 +478,7 @@ fn state_directories_that_are_of_no_use() {
 
 /// Regression: every ten seconds it said that the limit was used up, and then that it was not.
 #[test]
-fn a_wait_alone_says_nothing_of_how_it_spreads_its_requests() {
+fn a_process_local_wait_logs_no_spreading() {
     let world = deploying();
     fs::write(&world.state_dir, "a file").unwrap();
     let run = world.run("wait --interval 3s --timeout 5s");
@@ -602,7 +602,7 @@ fn a_status_received_the_rate_limit_of_the_wait_beside_it() {
 /// Regression: a leader that was blocked for a minute sent nothing to its followers, and was
 /// skipped forever.
 #[test]
-fn who_joins_while_nothing_may_be_asked_stays() {
+fn a_follower_that_joins_while_blocked_stays() {
     let world = world(Config {
         limit: 1,
         script: Script::of([Step::new("DEPLOYING")]),
@@ -653,7 +653,7 @@ fn a_series_of_403s_names_the_usual_suspects() {
 }
 
 #[test]
-fn deleted_while_in_use_it_is_made_again_and_what_is_known_goes_into_it() {
+fn a_window_deleted_while_in_use_is_created_again_with_the_known_permits() {
     let world = deploying();
     for _ in 0..20 {
         world.run("status");
@@ -675,7 +675,7 @@ fn deleted_while_in_use_it_is_made_again_and_what_is_known_goes_into_it() {
 }
 
 #[test]
-fn status_json_is_written_by_root_alone() {
+fn only_root_writes_status_json() {
     let world = world_of([Step::new("DEPLOYING").gateway("10.1.2.3")]);
     assert_eq!(world.run("status --region dfw").code, Some(0));
     assert_eq!(world.run("gateway").code, Some(0));

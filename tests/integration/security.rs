@@ -164,7 +164,7 @@ fn hooks_do_not_see_a_status_json_of_another_user() {
 
 /// The modes are those in SECURITY.md.
 #[test]
-fn files_have_the_documented_modes_whatever_the_umask() {
+fn files_have_the_documented_modes_with_any_umask() {
     if !is_root() {
         return;
     }

@@ -200,7 +200,7 @@ fn a_file_in_the_place_of_the_device_is_left_as_it_is() {
 
 /// A blocking connect() to a socket with a full backlog waits forever.
 #[test]
-fn a_store_that_accepts_no_connection_is_not_waited_for() {
+fn a_store_that_does_not_accept_connections_causes_no_wait() {
     use nix::sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
     };
@@ -217,7 +217,7 @@ fn a_store_that_accepts_no_connection_is_not_waited_for() {
 
 /// Regression: each of four reads took up to two seconds, and retried EAGAIN.
 #[test]
-fn a_slow_xenstore_is_broken_after_one_bound_for_the_whole_look() {
+fn a_slow_xenstore_counts_as_broken_after_one_timeout_for_all_reads() {
     for fault in [Fault::Slow(900), Fault::Error("EAGAIN"), Fault::Stall] {
         let store = Simulator::start(config(false).fault(fault)).unwrap();
         let mut connection = Connection::open_at(store.path()).unwrap();
@@ -230,7 +230,7 @@ fn a_slow_xenstore_is_broken_after_one_bound_for_the_whole_look() {
 
 /// All reads together end by the deadline.
 #[test]
-fn a_look_ends_at_the_deadline_of_its_caller() {
+fn all_reads_end_at_the_deadline_of_the_caller() {
     let store = Simulator::start(config(false).fault(Fault::Stall)).unwrap();
     let mut connection = Connection::open_at(store.path()).unwrap();
     connection.set_deadline(Some(BootInstant::default()));

@@ -107,7 +107,7 @@ fn a_stale_deployed_is_not_believed_and_the_wait_ends_at_the_last() {
 }
 
 #[test]
-fn a_change_that_the_wait_saw_is_believed_where_the_api_fails_and_that_is_said() {
+fn a_change_that_the_wait_saw_is_believed_if_the_api_fails_and_the_message_says_so() {
     for (word, code) in [("DEPLOYED", 0), ("FAILED", 4), ("UNPROCESSABLE", 5)] {
         let store = Xenstore::start(store().with(STATUS, "\"DEPLOYING\"")).unwrap();
         let world = World::of([broken()]);
@@ -148,7 +148,7 @@ fn with_every_fault_the_wait_goes_on_by_polling() {
 
 /// With a watch the next request is an hour later; without it that would be too late.
 #[test]
-fn a_store_that_vanishes_in_mid_wait_leaves_the_polling() {
+fn without_its_store_a_wait_goes_on_by_polling() {
     let store = Xenstore::start(store().with(STATUS, "\"DEPLOYING\"")).unwrap();
     let world = World::of([deploying(1), Step::new("DEPLOYED")]);
     let wait = start(&world, &store, &["wait", "--interval", "3s"]);
@@ -223,7 +223,7 @@ fn a_wait_for_managed_operations_says_that_xenstore_cannot_be_read() {
 }
 
 #[test]
-fn an_account_without_managed_operations_does_not_wait_for_ever() {
+fn an_account_without_managed_operations_does_not_wait_forever() {
     let store = Xenstore::start(store().with(ROLES, r#"["rack_connect"]"#)).unwrap();
     let world = World::of([Step::new("DEPLOYED")]);
     let refused = run(&world, &store, &["wait", "--for", "managed"]);
@@ -250,7 +250,7 @@ fn an_empty_store_is_looked_at_until_the_deadline() {
 
 /// Regression: the region was looked for only once, and the exit code was 2 at once.
 #[test]
-fn a_slow_xenstore_did_not_let_a_wait_find_its_region() {
+fn a_wait_did_not_find_its_region_in_a_slow_xenstore() {
     for fault in [Fault::Slow(1_900), Fault::Stall] {
         let store = Xenstore::start(store().fault(fault)).unwrap();
         let mut agent = bare_agent(&["wait", "--timeout", "3s"]);

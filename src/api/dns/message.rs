@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_nameserver_says_without_an_address() {
+    fn answers_of_a_nameserver_without_an_address() {
         assert_eq!(read(&reply(HOST, RecordType::A), RecordType::A), Some(DnsResponse::NoAddress));
         for (code, expected) in [
             (RCODE::NameError, DnsResponse::NoSuchName),
@@ -256,7 +256,7 @@ mod tests {
 
     /// Anyone can send a datagram with a forged source address.
     #[test]
-    fn what_answers_another_query_is_ignored() {
+    fn responses_to_other_queries_are_ignored() {
         let mut packet = reply(HOST, RecordType::A);
         packet.answers.push(a(HOST, 1));
         let bytes = packet.build_bytes_vec().unwrap();

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_understood_is_recorded() {
+    fn only_understood_responses_are_recorded() {
         let text =
             |operation, status_code, body| learned(operation, Format::Text, status_code, body);
         assert_eq!(

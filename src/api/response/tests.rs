@@ -38,7 +38,7 @@ fn a_status_in_every_plausible_form() {
 }
 
 #[test]
-fn a_bare_status_counts_only_where_xml_was_asked_for_and_nothing_went_wrong() {
+fn a_bare_status_counts_only_in_requested_xml_without_an_error_report() {
     for (body, is_one) in [
         ("<automation status='DEPLOYED'><task name='x' status='FAILED'/></automation>", true),
         ("<status>DEPLOYED</status>", true),

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rules_that_hold_for_the_user() {
+    fn the_rules_that_apply_to_the_user() {
         let groups = groups("wheel:x:10:a,rackconnect\nrackconnect:x:1001:\nadm:x:4:a\n", "1001");
         assert_eq!(groups, ["wheel", "rackconnect"]);
         let text = "# rackconnect ALL=(ALL) ALL\nDefaults requiretty\nroot ALL=(ALL) ALL\n\

@@ -117,7 +117,7 @@ fn a_store_without_the_status_that_the_api_has_does_not_slow_the_polling_down() 
 }
 
 #[test]
-fn the_gateway_is_polled_at_the_interval_whatever_is_watched() {
+fn the_gateway_is_polled_at_the_interval_even_with_a_watch() {
     let mut machine = Machine::new(policy(Goal::Gateway), at(0));
     machine.observe(Some(&status("DEPLOYING")), at(0));
     record(&mut machine, WaitQuery::Gateway, at(0), at(0), &PollResult::NotFound, 0.0);
@@ -148,7 +148,7 @@ fn a_change_is_believed_after_two_failures_that_follow_it() {
 }
 
 #[test]
-fn an_answer_after_the_change_starts_the_counting_anew() {
+fn a_response_after_the_change_restarts_the_count() {
     let mut wait = Wait::new(Goal::Deployed);
     wait.local(0, &status("DEPLOYING")).local(7, &status("DEPLOYED"));
     wait.api(7, &unreachable()).api(12, &says("DEPLOYING")).api(17, &unreachable());
@@ -159,7 +159,7 @@ fn an_answer_after_the_change_starts_the_counting_anew() {
 
 /// Answers are shared among processes, and may be to a poll from before the change.
 #[test]
-fn a_poll_from_before_the_change_says_nothing_about_it() {
+fn a_poll_from_before_the_change_does_not_count() {
     let mut wait = Wait::new(Goal::Deployed);
     wait.local(0, &status("DEPLOYING")).api(0, &unreachable()).local(7, &status("DEPLOYED"));
     for _ in 0..3 {
@@ -202,7 +202,7 @@ fn a_stale_deployed_then_an_outage_then_deploying_then_deployed() {
 }
 
 #[test]
-fn no_rackconnect_server() {
+fn not_a_rackconnect_server() {
     // (roles, provider's other name, xenstore's status, what the API says at 0, 30 and 60) => when
     // it ends.
     let other = Snapshot { server: Server::OtherProvider("Amazon".to_owned()), ..status("-") };

@@ -177,7 +177,7 @@ fn one_query_in_five_is_for_the_status_while_the_gateway_is_waited_for() {
 }
 
 #[test]
-fn the_deadline_ends_it_and_nothing_is_asked_at_it() {
+fn the_deadline_ends_it_without_another_request() {
     let mut machine =
         Machine::new(Policy { deadline: Some(at(8)), ..policy(Goal::Deployed) }, at(0));
     record(&mut machine, WaitQuery::Status, at(0), at(1), &PollResult::NotFound, 0.0);

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_between_the_comments_is_replaced() {
+    fn only_the_text_between_the_comments_is_replaced() {
         let page = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n";
         let new = replaced(page, "x", "new\n").unwrap();
         assert_eq!(new, "a\n<!-- x: begin -->\n\nnew\n\n<!-- x: end -->\nb\n");

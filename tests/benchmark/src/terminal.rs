@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seen_for_a_moment_is_left_out() {
+    fn short_frames_are_left_out() {
         let frame = |millis, line: &str| Frame {
             at: Duration::from_millis(millis),
             lines: vec![line.to_owned()],

@@ -121,7 +121,7 @@ fn headers_and_bodies_are_sent_as_they_are() {
 }
 
 #[test]
-fn a_body_goes_into_a_pipe_byte_for_byte_and_onto_a_terminal_laid_out() {
+fn a_body_is_unchanged_in_a_pipe_and_indented_on_a_terminal() {
     let world = CloudWorld::new();
     let odd = b"{ \"b\" : 1.10,\r\n\t\"a\": [] }\x00\xff";
     let answer = |bytes: &[u8]| {
@@ -177,7 +177,7 @@ fn every_fault_has_its_exit_code_and_its_body() {
 }
 
 #[test]
-fn only_what_is_safe_is_sent_again() {
+fn only_safe_requests_are_sent_again() {
     let world = CloudWorld::new();
     let unavailable = || What::Answer(Response::html(503, "Service Unavailable"));
     for (what, code) in [(unavailable as fn() -> What, 7), (|| What::Close, 7)] {
@@ -229,7 +229,7 @@ fn a_revoked_token_is_replaced_once() {
 }
 
 #[test]
-fn an_answer_that_is_broken_or_late_shows_nothing() {
+fn an_invalid_or_late_answer_is_ignored() {
     let page = || Response::json(200, &serde_json::json!({"servers": []}));
     for (what, code) in [
         (What::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), 8),
@@ -320,7 +320,7 @@ fn a_next_link_to_another_host_gets_no_token() {
 }
 
 #[test]
-fn lists_without_an_end_and_pages_that_are_none() {
+fn endless_lists_and_invalid_pages() {
     let world = CloudWorld::new();
     let paginate = format!("{LIST} --paginate");
     let answer = |times: u32, response: Response| {
@@ -346,7 +346,7 @@ fn lists_without_an_end_and_pages_that_are_none() {
 }
 
 #[test]
-fn nothing_more_is_asked_for_when_nobody_reads() {
+fn no_more_pages_are_requested_without_a_reader() {
     let world = CloudWorld::of("six servers");
     world.cloud.state().page_size = 1;
     let mut command = world.agent(&*format!("{LIST} --paginate"));

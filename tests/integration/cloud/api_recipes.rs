@@ -523,7 +523,7 @@ fn the_recipes_of_the_page_send_what_their_curl_lines_send() {
 
 /// The metadata of a new server appears late.
 #[test]
-fn a_server_that_is_created_is_waited_for() {
+fn a_wait_for_a_new_server() {
     let world = CloudWorld::of("an account");
     let data = r#"{"server": {"name": "web3", "imageRef": "i", "flavorRef": "2"}}"#;
     let create = ["cloud", "api", "servers", "/servers", "--region", "dfw", "--data", data];

@@ -66,7 +66,7 @@ fn a_file_is_the_same_after_upload_and_download() {
 }
 
 #[test]
-fn a_download_that_fails_leaves_the_old_file_and_nothing_else() {
+fn a_failed_download_leaves_only_the_old_file() {
     let object = || Response::bytes(200, "application/octet-stream", &large());
     for (what, code) in [
         (What::Cut(object(), 1_000_000), 7),
@@ -113,7 +113,7 @@ fn a_transfer_may_take_longer_than_the_request_timeout() {
 }
 
 #[test]
-fn a_signal_leaves_the_old_file_and_nothing_else() {
+fn a_signal_leaves_only_the_old_file() {
     let world = world();
     let object = Response::bytes(200, "application/octet-stream", &large());
     world.cloud.fault(OBJECT, 1, What::Pieces(object, 1_000_000, PATIENCE));
@@ -135,7 +135,7 @@ fn a_signal_leaves_the_old_file_and_nothing_else() {
 
 /// The service refuses an upload before it is sent, and receives it completely after that.
 #[test]
-fn an_upload_begins_anew_after_401_and_429() {
+fn an_upload_restarts_after_401_and_429() {
     let world = world();
     let upload = format!("files {OBJECT} --upload large");
     api(&world, "files /backups --header Accept:text/plain").expect(0);
@@ -198,7 +198,7 @@ fn nothing_is_streamed_onto_a_terminal() {
 }
 
 #[test]
-fn a_terminal_shows_how_far_a_download_is() {
+fn a_terminal_shows_the_progress_of_a_download() {
     let world = world();
     let object = Response::bytes(200, "application/octet-stream", &[7; 2_000]);
     world.cloud.fault(OBJECT, 1, What::Pieces(object, 1_000, Duration::from_secs(1)));

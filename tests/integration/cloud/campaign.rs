@@ -192,12 +192,12 @@ fn access(id: &str, expires: &str, catalog: &str) -> What {
 }
 
 #[test]
-fn whatever_identity_answers() {
+fn any_response_of_identity() {
     run("POST /v2.0/tokens", IDENTITY);
 }
 
 #[test]
-fn whatever_cloud_servers_answers() {
+fn any_response_of_cloud_servers() {
     run("GET /", SERVERS);
 }
 

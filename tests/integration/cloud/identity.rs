@@ -120,7 +120,7 @@ fn a_token_is_cached_until_it_is_revoked() {
 }
 
 #[test]
-fn a_token_is_renewed_before_it_ends() {
+fn a_token_is_renewed_before_it_expires() {
     let world = CloudWorld::new();
     world.cloud.state().token_lifetime = Duration::from_secs(61);
     let first = token(&world);
@@ -144,7 +144,7 @@ fn the_last_minute_of_a_token_costs_one_authentication() {
 }
 
 #[test]
-fn a_token_that_has_ended_is_not_used() {
+fn an_expired_token_is_not_used() {
     let world = CloudWorld::new();
     world.cloud.state().token_lifetime = Duration::from_secs(1);
     world.run("cloud login").expect(0);
@@ -349,7 +349,7 @@ fn the_catalog_as_a_table_and_as_json() {
 
 /// The connection is TLS with the same roots as the agent's.
 #[test]
-fn identity_by_tls() {
+fn identity_over_tls() {
     let api = World::of([]);
     let world = CloudWorld::new();
     let run = |ca_file: Option<&std::path::Path>| {

@@ -136,7 +136,7 @@ fn the_status_by_name_and_by_id() {
 }
 
 #[test]
-fn facts_are_one_object() {
+fn facts_are_one_json_object() {
     let world = CloudWorld::of("six servers");
     let facts = json(&world.run("cloud facts web1").expect(0).stdout);
     assert_eq!((&facts["status"], &facts["region"]), (&"DEPLOYED".into(), &"DFW".into()));

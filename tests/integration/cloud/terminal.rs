@@ -40,7 +40,7 @@ fn the_password_and_the_passcode_are_asked_without_echo() {
 }
 
 #[test]
-fn a_wrong_password_is_one_sentence_and_nothing_typed_is_a_usage_error() {
+fn a_wrong_password_gives_one_sentence_and_an_empty_one_a_usage_error() {
     let world = CloudWorld::new();
     let mut terminal = Terminal::open(24, 200);
     let running = start(&terminal, &world, "cloud login");
@@ -135,7 +135,7 @@ fn the_live_lines_are_bounded_by_the_height_of_the_terminal() {
 }
 
 #[test]
-fn a_signal_takes_the_live_lines_away() {
+fn a_signal_erases_the_live_lines() {
     let mut terminal = Terminal::open(6, 80);
     let (_world, running) = watched(30, &terminal);
     terminal.wait_for("30 of 30 servers are not done");

@@ -41,7 +41,7 @@ fn every_end_of_one_server() {
 }
 
 #[test]
-fn a_server_that_is_deleted_or_in_error_ends_its_part() {
+fn a_server_that_is_deleted_or_in_error_ends_its_wait() {
     let world = CloudWorld::of("six servers");
     let deleted = world.start("cloud wait web2 --interval 3s");
     assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
@@ -57,7 +57,7 @@ fn a_server_that_is_deleted_or_in_error_ends_its_part() {
 
 /// During a rebuild the metadata is left over from before.
 #[test]
-fn a_server_that_is_rebuilt_is_waited_for_anew() {
+fn a_rebuild_restarts_the_wait_for_a_server() {
     let world = CloudWorld::of("six servers");
     let running = world.start("cloud wait web2 --interval 3s");
     assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
@@ -80,7 +80,7 @@ fn a_server_that_is_rebuilt_is_waited_for_anew() {
 }
 
 #[test]
-fn a_token_that_ends_in_the_middle_is_replaced() {
+fn a_token_that_expires_meanwhile_is_replaced() {
     let world = CloudWorld::of("six servers");
     world.cloud.state().token_lifetime = Duration::from_secs(1);
     let running = world.start("cloud wait web2 --interval 3s");
@@ -160,7 +160,7 @@ fn the_wait_outlasts_a_revoked_token_the_rate_limit_and_an_identity_that_is_down
 }
 
 #[test]
-fn a_deadline_that_passes_before_identity_answers() {
+fn the_deadline_passes_before_identity_answers() {
     let world = CloudWorld::of("six servers");
     let down = Response::text(503, "<html>");
     world.cloud.fault("POST /v2.0/tokens", 100, What::Answer(down));
@@ -171,7 +171,7 @@ fn a_deadline_that_passes_before_identity_answers() {
 /// Regression: the date of the first list was not kept, so the next list was a complete one as
 /// well.
 #[test]
-fn the_second_list_was_a_whole_one_too() {
+fn the_second_list_was_a_complete_one_too() {
     let world = CloudWorld::of("six servers");
     let running = world.start("cloud wait web2 --interval 3s");
     assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
@@ -216,7 +216,7 @@ fn the_worst_counts_and_with_any_the_first() {
 
 /// Only metadata changed, and the service does not count that as a change of the server.
 #[test]
-fn a_change_that_is_in_no_list_of_changes_is_seen_in_the_next_whole_list() {
+fn a_change_missing_from_the_lists_of_changes_is_seen_in_the_next_complete_list() {
     let world = CloudWorld::of("six servers");
     let running = world.start("cloud wait web2 --interval 3s");
     assert!(world.cloud.wait_for("changes-since=", 1, PATIENCE));

@@ -26,7 +26,7 @@ fn with_process(name: &str, arguments: &[&str]) -> Evidence {
 }
 
 #[test]
-fn a_healthy_server_has_nothing_in_the_way() {
+fn nothing_obstructs_the_automation_of_a_healthy_server() {
     for check in all().filter(|check| check.section() == "automation") {
         for evidence in [healthy(), deploying()] {
             assert_eq!(check.run(&evidence).severity, Pass, "{}", check.id);
@@ -36,7 +36,7 @@ fn a_healthy_server_has_nothing_in_the_way() {
 
 /// Before DEPLOYED it is a failure or a warning, after that information.
 #[test]
-fn what_is_wrong_does_not_matter_after_deployed() {
+fn faults_do_not_matter_after_deployed() {
     let mut evidence = with_sshd("Port 2222\nPermitRootLogin no\n");
     evidence.api.as_mut().unwrap().status = Ok(Some(crate::model::Status::Deployed));
     assert_found(&evidence, "automation.sshd.port", Info, "2222");

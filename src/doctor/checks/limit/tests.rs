@@ -14,7 +14,7 @@ fn with_process(arguments: &[&str]) -> Evidence {
 }
 
 #[test]
-fn proxies_are_ignored_but_said() {
+fn proxies_are_ignored_but_reported() {
     assert_found(&healthy(), "network.proxy", Pass, "");
     let mut evidence = healthy();
     evidence.system.as_mut().unwrap().proxies = vec!["https_proxy=http://proxy:3128".to_owned()];

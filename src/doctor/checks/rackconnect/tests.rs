@@ -106,7 +106,7 @@ fn managed_operations() {
 }
 
 #[test]
-fn what_the_commands_would_do() {
+fn what_wait_and_gateway_set_would_do() {
     let id = "rackconnect.next";
     assert_found(
         &healthy(),

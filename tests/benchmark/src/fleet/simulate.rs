@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wait_ends_and_none_before_the_server_is_deployed() {
+    fn every_wait_ends_but_not_before_the_deployment() {
         for waiting in [
             Waiting::Shell,
             Waiting::Agent,

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_strace_says_was_opened() {
+    fn opened_files_in_the_output_of_strace() {
         let line = r#"7 openat(AT_FDCWD, "/etc/passwd", O_RDONLY) = 3</etc/passwd>"#;
         assert_eq!(opened(line), Some("/etc/passwd".into()));
         assert_eq!(
