@@ -157,6 +157,7 @@ impl Client {
         let (status_code, body) = match outcome {
             Ok(response) => response,
             Err(err) => {
+                exchange.limiter.close();
                 drop(exchange);
                 let ca_file = self.ca_file.as_deref();
                 let context = Context { url, endpoint: &self.endpoint, ca_file, elapsed };

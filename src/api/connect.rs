@@ -124,7 +124,8 @@ impl Race {
             .map(|attempt| PollFd::new(attempt.stream.as_fd(), PollFlags::POLLOUT))
             .collect();
         let polled = poll(&mut fds, until.poll_timeout());
-        let is_ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+        let events: Vec<PollFlags> =
+            fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::POLLERR)).collect();
         let now = BootInstant::now();
         let at = match polled {
             Err(Errno::EINTR) => return None,
@@ -135,13 +136,16 @@ impl Race {
                 return Some((attempt.address, Err(err.into())));
             }
             Ok(0) => self.open.iter().position(|attempt| now >= attempt.deadline)?,
-            Ok(_) => is_ready.iter().position(|ready| *ready)?,
+            Ok(_) => events.iter().position(|events| !events.is_empty())?,
         };
         let attempt = self.open.remove(at);
-        let result = match attempt.stream.take_error() {
-            Ok(None) if is_ready[at] => Ok(attempt.stream),
-            Ok(None) => Err(ErrorKind::TimedOut.into()),
-            Ok(Some(err)) | Err(err) => Err(err),
+        let result = match events[at] {
+            none if none.is_empty() => Err(ErrorKind::TimedOut.into()),
+            PollFlags::POLLOUT => Ok(attempt.stream),
+            _ => match attempt.stream.take_error() {
+                Ok(None) => Ok(attempt.stream),
+                Ok(Some(err)) | Err(err) => Err(err),
+            },
         };
         if result.is_err() {
             self.next_start = now;

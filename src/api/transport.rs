@@ -215,8 +215,6 @@ impl Connector for ApiConnector {
             .addresses(host, port, self.wire.connect_timeout, deadline)
             .map_err(|err| TransportError::Name(err.to_string()))?;
         let (stream, address) = self.connect_to_api(addresses, deadline)?;
-        // Otherwise a request of two segments could wait for an acknowledgement.
-        let _ = stream.set_nodelay(true);
         let tls = if details.needs_tls() {
             Some(Box::new(self.handshake(host, &stream, deadline)?))
         } else {
@@ -247,6 +245,8 @@ impl ApiConnector {
         connected.map_err(TransportError::Connect)
     }
 
+    /// Shakes hands, but for the client's last flight of TLS 1.3: [`send_tls`] sends it together
+    /// with the request, in one segment, which waits for no acknowledgement of another one.
     fn handshake(
         &self,
         host: &str,
@@ -258,12 +258,31 @@ impl ApiConnector {
         })?;
         let mut tls = ClientConnection::new(self.tls.clone(), name).map_err(TransportError::Tls)?;
         let mut timed = Timed { stream, deadline };
+        let broken = |err| TransportError::Broken("shaking hands (TLS)", err);
         while tls.is_handshaking() {
-            tls.complete_io(&mut timed)
-                .map_err(|err| transport_error("shaking hands (TLS)", err))?;
+            while tls.wants_write() {
+                tls.write_tls(&mut timed).map_err(broken)?;
+            }
+            if tls.read_tls(&mut timed).map_err(broken)? == 0 {
+                return Err(broken(ErrorKind::UnexpectedEof.into()));
+            }
+            if let Err(err) = tls.process_new_packets() {
+                // The alert that tells the server why.
+                let _ = tls.write_tls(&mut timed);
+                return Err(TransportError::Tls(err));
+            }
         }
         Ok(tls)
     }
+}
+
+/// Sends a request, and before it what is left of the handshake.
+fn send_tls(tls: &mut ClientConnection, timed: &mut Timed<'_>, request: &[u8]) -> io::Result<()> {
+    tls.writer().write_all(request)?;
+    while tls.wants_write() {
+        tls.write_tls(timed)?;
+    }
+    Ok(())
 }
 
 /// rustls's errors arrive inside an io::Error.
@@ -299,7 +318,7 @@ impl Transport for ApiConnection {
         let mut timed = Timed { stream: &self.stream, deadline: self.wire.deadline() };
         let output = &self.buffers.output()[..amount];
         let sent = match &mut self.tls {
-            Some(tls) => rustls::Stream::new(tls.as_mut(), &mut timed).write_all(output),
+            Some(tls) => send_tls(tls, &mut timed, output),
             None => timed.write_all(output),
         };
         sent.map_err(|err| transport_error("sending the request", err))?;

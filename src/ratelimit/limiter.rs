@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::shared_file::{LOCK_TIMEOUT, SharedFile, SharedFileError};
+use super::shared_file::{LOCK_TIMEOUT, SharedFile, SharedFileError, UsedFile};
 use super::window::{LimitCause, PERMITS, Permit, RateLimited, RateWindow, WINDOW};
 use crate::clock::BootInstant;
 use crate::state::kept_dir::KeptStateDir;
@@ -97,8 +97,9 @@ impl RateLimiter {
     /// # Errors
     /// Why the window cannot be shared: a sentence.
     pub fn free_permits(&mut self, deadline: BootInstant) -> Result<usize, String> {
-        self.shared(deadline, |window, now| window.free_permits(now))
-            .map_err(|err| err.message().to_owned())
+        let free = self.shared(UsedFile::Current, deadline, |window, now| window.free_permits(now));
+        self.close();
+        free.map_err(|err| err.message().to_owned())
     }
 
     /// Takes a permit for a request that is sent now. Its response is waited for until `deadline`.
@@ -137,7 +138,7 @@ impl RateLimiter {
             self.own.answered(permit, BootInstant::now());
             return;
         }
-        let recorded = self.shared(after_response(), |window, now| {
+        let recorded = self.shared(UsedFile::OfPermit, after_response(), |window, now| {
             window.answered(permit, now);
             now
         });
@@ -152,7 +153,10 @@ impl RateLimiter {
     pub fn forbidden(&mut self, LimiterPermit { permit, is_shared }: LimiterPermit) -> u32 {
         if is_shared {
             let deadline = after_response();
-            match self.shared(deadline, |window, now| (window.forbidden(permit, now), now)) {
+            let recorded = self.shared(UsedFile::OfPermit, deadline, |window, now| {
+                (window.forbidden(permit, now), now)
+            });
+            match recorded {
                 Ok((count, now)) => {
                     self.own.forbidden(permit, now);
                     return count;
@@ -164,6 +168,11 @@ impl RateLimiter {
         }
         self.has_unshared_block = true;
         self.own.forbidden(permit, BootInstant::now())
+    }
+
+    /// Closes the shared file, at the end of a request without a response.
+    pub fn close(&mut self) {
+        self.file.close();
     }
 
     /// The limit of a process that shares nothing. The requests of a wait, which leaves permits to
@@ -196,7 +205,7 @@ impl RateLimiter {
         deadline: BootInstant,
         act: impl FnOnce(&mut RateWindow, BootInstant) -> Result<R, RateLimited>,
     ) -> Result<Option<R>, RateLimited> {
-        let err = match self.shared(deadline, act) {
+        let err = match self.shared(UsedFile::Current, deadline, act) {
             Ok(result) => {
                 self.lock_attempts = None;
                 return result.map(Some);
@@ -222,11 +231,12 @@ impl RateLimiter {
     /// added to it.
     fn shared<R>(
         &mut self,
+        used: UsedFile,
         deadline: BootInstant,
         act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
     ) -> Result<R, SharedFileError> {
         let (own, has_unshared_block) = (&self.own, self.has_unshared_block);
-        let result = self.file.with(deadline, |window, now| {
+        let result = self.file.with(used, deadline, |window, now| {
             if has_unshared_block {
                 window.merge(own, now)
             } else {

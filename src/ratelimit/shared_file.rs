@@ -11,10 +11,13 @@
 //! second at a time. A hard link to the file disables sharing: only root can create one in the
 //! small file system, and other users cannot create one to a file that they cannot open
 //! (`fs.protected_hardlinks`).
+//!
+//! During a request the file stays open, unlocked, which saves opening it for each use. Between
+//! requests it is closed, so that the small file system can be unmounted.
 
 use std::fs::{File, Metadata, Permissions};
-use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -68,13 +71,40 @@ pub struct SharedFile {
     last_seen: Option<(u64, u64)>,
     /// The window as it was then. If the file is replaced, it is added to the new one.
     known: RateWindow,
+    /// The file, during a request.
+    open: Option<OpenFile>,
+}
+
+/// UsedFile file is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsedFile {
+    /// The one that other processes find now.
+    Current,
+    /// The one in which the permit of this request was taken, unless it has been deleted. This is
+    /// the last use in a request.
+    OfPermit,
 }
 
 /// The open file.
 struct OpenFile {
     file: File,
     name: String,
-    is_for_all: bool,
+    state_dir: Arc<StateDir>,
+    /// Where the file is, if that is mounted.
+    small: Option<StateDir>,
+}
+
+impl OpenFile {
+    /// Whether other processes would look for the file in the same directory. Whether it is still
+    /// there, its number of links says.
+    fn is_in_current_dir(&self, state_dir: &KeptStateDir) -> bool {
+        let is_same = |dir: Arc<StateDir>| Arc::ptr_eq(&dir, &self.state_dir);
+        state_dir.get().is_ok_and(is_same)
+            && match &self.small {
+                Some(small) => small.is_current(),
+                None => self.state_dir.small_file_system(SMALL_FILE_SYSTEM).is_none(),
+            }
+    }
 }
 
 impl SharedFile {
@@ -86,7 +116,13 @@ impl SharedFile {
             clock_offset: boot::boot_clock_offset(),
             last_seen: None,
             known: RateWindow::default(),
+            open: None,
         }
+    }
+
+    /// Closes the file, at the end of a request.
+    pub fn close(&mut self) {
+        self.open = None;
     }
 
     /// Lets `act` read and change the window under the lock, and passes it the time. The lock is
@@ -96,6 +132,7 @@ impl SharedFile {
     /// See [`SharedFileError`].
     pub fn with<R>(
         &mut self,
+        used: UsedFile,
         deadline: BootInstant,
         act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
     ) -> Result<R, SharedFileError> {
@@ -107,7 +144,13 @@ impl SharedFile {
         let lock_deadline = deadline.min(BootInstant::now() + LOCK_TIMEOUT);
         // The file may be deleted or replaced between open and lock.
         for _ in 0..3 {
-            let open = self.open(&boot, offset, lock_deadline)?;
+            let kept = self.open.take().filter(|open| {
+                used == UsedFile::OfPermit || open.is_in_current_dir(&self.state_dir)
+            });
+            let open = match kept {
+                Some(open) => open,
+                None => self.open(&boot, offset, lock_deadline)?,
+            };
             let wrong =
                 |reason: String| SharedFileError::Unusable(format!("{} {reason}", open.name));
             match lock_until(&open.file, lock_deadline) {
@@ -122,7 +165,12 @@ impl SharedFile {
             if metadata.nlink() == 0 {
                 continue;
             }
-            return self.update(&open, &metadata, &boot, offset, act).map_err(wrong);
+            let result = self.update(&open, &metadata, &boot, offset, act).map_err(wrong)?;
+            // Otherwise it is closed, which releases the lock as well.
+            if used == UsedFile::Current && open.file.unlock().is_ok() {
+                self.open = Some(open);
+            }
+            return Ok(result);
         }
         Err(unusable(&format!("{} is replaced again and again", self.state_dir.path().display())))
     }
@@ -141,8 +189,9 @@ impl SharedFile {
     ) -> Result<R, String> {
         // A longer file is corrupt.
         let size = metadata.len().min(RECORD_BYTES as u64 + 1);
-        let mut bytes = Vec::with_capacity(RECORD_BYTES + 1);
-        (&open.file).take(size).read_to_end(&mut bytes).map_err(|err| plain(&err))?;
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        let read = open.file.read_at(&mut bytes, 0).map_err(|err| plain(&err))?;
+        bytes.truncate(read);
         let now = BootInstant::now();
         let (mut window, corruption) = match codec::decode(&bytes, boot, now.shifted(-offset)) {
             Ok(window) => (window.unwrap_or_default().shifted(offset), None),
@@ -197,7 +246,7 @@ impl SharedFile {
                 OpenError::Other(reason) => SharedFileError::Unusable(format!("{name} {reason}")),
             },
         )?;
-        Ok(OpenFile { file, name, is_for_all })
+        Ok(OpenFile { file, name, state_dir, small })
     }
 }
 
@@ -284,7 +333,7 @@ fn open_or_create(
 /// The end of a sentence that begins with its name.
 fn check_access(open: &OpenFile) -> Result<Metadata, String> {
     let metadata = check_file(&open.file)?;
-    if open.is_for_all {
+    if open.small.is_some() {
         return Ok(metadata);
     }
     if metadata.uid() != effective_uid().as_raw() {
@@ -318,6 +367,48 @@ mod tests {
 
     /// By how much the clock of the time namespace is ahead, in nanoseconds.
     const OFFSET: i128 = 3_600_000_000_000;
+
+    const SOON: BootInstant = BootInstant(Duration::MAX);
+
+    /// A process must not go on with a file that others do not find any more.
+    #[test]
+    fn an_open_file_is_left_when_the_path_leads_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("state"), folder.path().join("away"));
+        let mut shared = SharedFile::new(path.clone().into());
+        let permit = |window: &mut RateWindow, now| window.take(now, now, 0).map(|_| ());
+        shared.with(UsedFile::Current, SOON, permit).unwrap().unwrap();
+        std::fs::rename(&path, away).unwrap();
+        let free = |window: &mut RateWindow, now| window.free_permits(now);
+        assert_eq!(shared.with(UsedFile::Current, SOON, free), Ok(29));
+        assert!(path.join(FILE).exists());
+        // It is open, but not locked.
+        let other = File::open(path.join(FILE)).unwrap();
+        assert!(shared.open.is_some() && other.try_lock().is_ok());
+    }
+
+    #[test]
+    fn a_response_is_entered_where_its_permit_was_taken_and_then_the_file_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("state"), folder.path().join("away"));
+        let mut shared = SharedFile::new(path.clone().into());
+        let take = |window: &mut RateWindow, now: BootInstant| {
+            window.take(now, now + Duration::from_secs(10), 0)
+        };
+        let permit = shared.with(UsedFile::Current, SOON, take).unwrap().unwrap();
+        std::fs::rename(&path, &away).unwrap();
+        let before = std::fs::read(away.join(FILE)).unwrap();
+        let answered = |window: &mut RateWindow, now| window.answered(permit, now);
+        shared.with(UsedFile::OfPermit, SOON, answered).unwrap();
+        assert_ne!(std::fs::read(away.join(FILE)).unwrap(), before);
+        assert!(shared.open.is_none() && !path.exists());
+        // A file that has been deleted is replaced.
+        let permit = shared.with(UsedFile::Current, SOON, take).unwrap().unwrap();
+        std::fs::remove_file(path.join(FILE)).unwrap();
+        let answered = |window: &mut RateWindow, now| window.answered(permit, now);
+        shared.with(UsedFile::OfPermit, SOON, answered).unwrap();
+        assert!(path.join(FILE).exists());
+    }
 
     fn state_dir_with(file: &[u8]) -> (tempfile::TempDir, StateDir) {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! The id of this boot, and the offset of this process's boot clock.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -20,8 +21,8 @@ const INITIAL_TIME_NAMESPACE: &str = "time:[4026531834]";
 /// The offsets of the children's time namespace from the initial one (time_namespaces(7)).
 const TIME_OFFSETS: &str = "/proc/self/timens_offsets";
 
-/// The largest boot id: a UUID has 36 bytes.
-const MAX_BOOT_ID_BYTES: u64 = 64;
+/// The length of a boot id: that of a UUID.
+const BOOT_ID_BYTES: usize = 36;
 
 /// The boot id as the kernel writes it. It stays the same while a process lives.
 pub fn boot_id() -> Option<&'static str> {
@@ -29,8 +30,10 @@ pub fn boot_id() -> Option<&'static str> {
     if let Some(id) = READ.get() {
         return Some(id);
     }
-    let bytes = file::read(Path::new(BOOT_ID), MAX_BOOT_ID_BYTES, Links::Refuse).ok()?;
-    let id = String::from_utf8(bytes).ok()?.trim().to_owned();
+    let (mut file, _) = file::open(Path::new(BOOT_ID), Links::Refuse).ok()?;
+    let mut id = [0; BOOT_ID_BYTES];
+    file.read_exact(&mut id).ok()?;
+    let id = String::from_utf8(id.to_vec()).ok()?;
     Some(READ.get_or_init(|| id))
 }
 

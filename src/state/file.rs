@@ -134,7 +134,11 @@ fn check_trust(path: &Path) -> Result<(), FileError> {
     })
 }
 
-fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
+/// Opens a regular file, without blocking.
+///
+/// # Errors
+/// See [`FileError`].
+pub(super) fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
     let mut flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     if links == Links::Refuse {
         flags |= OFlag::O_NOFOLLOW;

@@ -1,5 +1,5 @@
-//! Locks between processes: flock(2), by std. A lock is released when its file is closed, so that
-//! releasing it cannot fail.
+//! Locks between processes: flock(2), by std. A lock is released when its file is closed, at the
+//! latest.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
