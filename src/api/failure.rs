@@ -63,7 +63,14 @@ impl Context<'_> {
             }
             TransportError::Name(message) => unreachable(message.clone()),
             TransportError::Connect(err) => {
-                unreachable(format!("cannot connect to {endpoint}: {err}"))
+                let reason = match err.failed.as_slice() {
+                    // The endpoint names the address already.
+                    [(address, err)] if endpoint.to_string().ends_with(&address.to_string()) => {
+                        plain(err)
+                    }
+                    _ => err.to_string(),
+                };
+                unreachable(format!("cannot connect to {endpoint}: {reason}"))
             }
             TransportError::Tls(err) => unreachable(tls_message(endpoint, self.ca_file, err)),
             TransportError::Coding(header) => not_understood(format!(

@@ -75,7 +75,9 @@ pub(crate) struct Finding {
     pub(crate) severity: Severity,
     /// One line: the fact or the cause. Empty if there is nothing to report.
     pub(crate) cause: String,
-    /// One line: what to do, with the exact command. Empty if there is nothing to do.
+    /// One line: what to do, by a command that can be pasted into root's shell, explained behind
+    /// `#`, or by a sentence, which begins with a capital letter and ends with a full stop. Empty
+    /// if there is nothing to do.
     pub(crate) remedy: String,
     /// The evidence, line by line.
     pub(crate) evidence: Vec<String>,
@@ -174,5 +176,5 @@ pub(crate) fn first_failed<'a>(
 
 /// The remedy of a failure that may be caused by another one.
 pub(crate) fn repair_first(id: &str) -> String {
-    format!("repair {id} first")
+    format!("Repair {id} first.")
 }

@@ -77,7 +77,14 @@ impl Scene {
         let enforce = self.server.root().join("sys/fs/selinux/enforce");
         self.command("setenforce", &format!("echo \"$1\" > {}", enforce.display()));
         self.command("systemctl", "");
+        self.command("sshd", "");
+        self.command("date", &format!("echo \"$*\" > {}", self.set_clock().display()));
         self.command("sudo", "exec \"$@\"");
+    }
+
+    /// Where the arguments of date(1) are written, which would set the clock of the test's machine.
+    pub fn set_clock(&self) -> PathBuf {
+        self.network.folder.path().join("date")
     }
 
     fn bin(&self) -> PathBuf {
@@ -189,7 +196,8 @@ impl BrokenServer {
 pub const BROKEN_SERVERS: [BrokenServer; 10] = [
     BrokenServer::new(
         "no ServiceNet route",
-        "[FAIL] network.servicenet.route: there is no route to 10.176.0.0/12",
+        "[FAIL] network.servicenet.route: there is no route to 10.176.0.0/12 and 10.208.0.0/12 \
+         (ServiceNet, Rackspace's private network)",
         Repair::ByCommands,
         || {
             let scene = Scene::healthy();
@@ -200,8 +208,8 @@ pub const BROKEN_SERVERS: [BrokenServer; 10] = [
     ),
     BrokenServer::new(
         "the default route captures ServiceNet",
-        "[FAIL] network.servicenet.route: packets for 10.176.0.0/12, a network of ServiceNet, take \
-         the default route (via 198.51.100.1 dev eth0)",
+        "[FAIL] network.servicenet.route: packets for 10.176.0.0/12 and 10.208.0.0/12 (ServiceNet, \
+         Rackspace's private network) take the default route (via 198.51.100.1 dev eth0)",
         Repair::ByCommands,
         || {
             let scene = Scene::healthy();
@@ -239,7 +247,8 @@ pub const BROKEN_SERVERS: [BrokenServer; 10] = [
     ),
     BrokenServer::new(
         "a curl loop uses the rate limit up",
-        "[FAIL] network.other-clients: the API answers with HTTP 403, and process 77 (sh) looks ",
+        "[FAIL] network.other-clients: the API answers with HTTP 403, and process 77 (sh, user \
+         root) looks like the one that uses up the 30 requests a minute: sh -c while :; do curl ",
         Repair::Elsewhere,
         || {
             let scene = Scene::healthy();
@@ -277,7 +286,7 @@ pub const BROKEN_SERVERS: [BrokenServer; 10] = [
         || {
             let scene = Scene::healthy();
             scene.play(Step::new("DEPLOYING"));
-            scene.server.write("sys/fs/selinux/enforce", "1");
+            scene.server.write("sys/fs/selinux/enforce", "1\n");
             scene.server.write("etc/selinux/config", "SELINUX=enforcing\n");
             scene
         },

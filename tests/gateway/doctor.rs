@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use simple_dns::RCODE;
 use simulated_api::{Config, Step};
@@ -22,6 +22,9 @@ pub const TESTS: &[(&str, fn())] = &[
     ("doctor::a_wrong_clock_is_told_from_a_wrong_certificate", clocks),
     ("doctor::nameservers_that_break_aaaa", broken_aaaa),
     ("doctor::what_it_prints_repairs_the_server", remedies),
+    ("doctor::what_it_prints_can_be_undone", undone),
+    ("doctor::the_command_shows_which_nameserver_is_dead", dead_nameservers),
+    ("doctor::the_clock_is_set_by_the_api", the_time_of_the_api),
     ("doctor::a_dead_network_takes_ten_seconds_at_most", dead_networks),
 ];
 
@@ -54,13 +57,13 @@ fn healthy() {
     assert!(text.lines().count() <= 30, "{text}");
     for line in [
         "[PASS] network.servicenet.interface: eth1 is up, 10.182.21.219",
-        "[PASS] network.servicenet.route: both through 10.182.0.1 on eth1",
-        "[PASS] network.connection: 10.191.5.5:8443 after ",
+        "[PASS] network.servicenet.route: 10.176.0.0/12 and 10.208.0.0/12 via 10.182.0.1 on eth1",
+        "[PASS] network.connection: connected to 10.191.5.5:8443 in ",
         "[PASS] network.tls: issued by Simulated RackConnect CA, trusted by ",
         "[PASS] network.rate-limit: 26 of 30 requests a minute are free",
         "[PASS] rackconnect.status: DEPLOYED",
-        "[PASS] rackconnect.gateway: 10.182.127.198 is the API's and the kernel's: via \
-         10.182.127.198 dev eth1",
+        "[PASS] rackconnect.gateway: packets for the internet go via 10.182.127.198 dev eth1, \
+         RackConnect's gateway",
         "gateway set would have nothing to do",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
@@ -160,6 +163,18 @@ fn broken_aaaa() {
     }
 }
 
+/// What is printed below the first failure or warning.
+#[track_caller]
+fn first_remedy(found: &Ended) -> &str {
+    found.stderr.lines().find_map(|line| line.trim().strip_prefix("-> ")).expect("a remedy")
+}
+
+/// The command in the explanation of a remedy, behind these words.
+#[track_caller]
+fn command_after<'a>(remedy: &'a str, words: &str) -> &'a str {
+    remedy.split_once(words).unwrap_or_else(|| panic!("{words:?} is not in {remedy}")).1
+}
+
 /// Runs the printed command of the first failure, as a user who knows nothing of RackConnect would.
 fn remedies() {
     if Command::new("ip").arg("-V").output().is_err() {
@@ -172,16 +187,63 @@ fn remedies() {
         let mut found = scene.doctor(&[]);
         // One fault can hide another.
         for _ in 0..3 {
-            let lines = || found.stderr.lines();
-            let Some(failed) = lines().position(|line| line.starts_with("[FAIL]")) else { break };
-            let remedy = lines().nth(failed + 1).and_then(|line| line.trim().strip_prefix("-> "));
-            scene.shell(remedy.expect("a remedy")).expect(0);
+            if found.code == Some(0) {
+                break;
+            }
+            scene.shell(first_remedy(&found)).expect(0);
             found = scene.doctor(&[]);
         }
         expect_nothing_wrong(&found);
         repaired += 1;
     }
     assert!(repaired >= 4, "{repaired}");
+}
+
+/// The printed commands that undo a change for the time until DEPLOYED.
+fn undone() {
+    for name in ["sshd listens on port 2222", "SELinux is enforcing"] {
+        let broken = BROKEN_SERVERS.iter().find(|it| it.name == name).expect("a broken server");
+        let scene = (broken.make)();
+        let before = scene.server.contents();
+        let found = scene.doctor(&[]);
+        let remedy = first_remedy(&found);
+        scene.shell(remedy).expect(0);
+        assert_ne!(scene.server.contents(), before, "{remedy}");
+        let undo = command_after(remedy, "to undo it when the server is DEPLOYED: ");
+        scene.shell(undo).expect(0);
+        assert_eq!(scene.server.contents(), before, "{undo}");
+    }
+}
+
+/// Where nothing can be repaired without a decision, the command shows what that needs.
+fn dead_nameservers() {
+    for (questions, code, says) in [
+        (Questions::Dropped, 1, "       10.191.5.5 does not answer when asked for A\n"),
+        (Questions::AaaaDropped, 0, "       10.191.5.5 does not answer when asked for AAAA\n"),
+    ] {
+        let mut scene = Scene::healthy();
+        scene.look_up_by(questions);
+        let found = scene.doctor(&[]);
+        found.says("more about this: rackconnect doctor --explain network.name");
+        scene.shell(first_remedy(&found)).expect(code).says(says);
+    }
+}
+
+/// A printed time would be wrong when it is pasted.
+fn the_time_of_the_api() {
+    if Command::new("curl").arg("-V").output().is_err() {
+        eprintln!("NOT RUN: the time of the API, since there is no curl here");
+        return;
+    }
+    let scene = Scene::with_clock_behind(3_600);
+    let found = scene.doctor(&[]);
+    let command = command_after(first_remedy(&found), "this sets it by the API's: ");
+    scene.shell(command).expect(0);
+    let set = fs::read_to_string(scene.set_clock()).expect("date was run");
+    let time = set.trim_end().strip_prefix("-u -s ").expect("its arguments");
+    let time = httpdate::parse_http_date(time).expect("a time");
+    let ahead = time.duration_since(SystemTime::now()).expect("the API is ahead").as_secs();
+    assert!((3_000..=3_600).contains(&ahead), "{ahead}");
 }
 
 /// It ends in time with every kind of dead network. Prints the table of docs/doctor.md.

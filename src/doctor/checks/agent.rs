@@ -78,12 +78,10 @@ fn switches(evidence: &Evidence) -> Judgement {
     let on = &known(&evidence.agent)?.off_switches;
     let Some(first) = on.first() else { return Ok(Finding::unremarkable()) };
     let remedy = match first.starts_with('/') {
-        true => format!("rm {first}  # unless it is meant"),
-        false => {
-            "vi /etc/default/grub  # unless it is meant, remove it from GRUB_CMDLINE_LINUX, run \
-                  update-grub or grub2-mkconfig, and reboot"
-                .to_owned()
-        }
+        true => format!("rm {first}  # unless the units are to be off"),
+        false => "vi /etc/default/grub  # unless the units are to be off: remove it from \
+                  GRUB_CMDLINE_LINUX, run update-grub or grub2-mkconfig, and reboot"
+            .to_owned(),
     };
     let cause = format!("the units are switched off by {}", on.join(" and "));
     Ok(Finding::warning(cause, remedy))
@@ -120,7 +118,8 @@ fn gateway_change(evidence: &Evidence) -> Judgement {
         None => Finding::unremarkable(),
         Some(change) => Finding::warning(
             change.clone(),
-            "rackconnect gateway confirm  # accepts it; rackconnect gateway rollback undoes it",
+            "rackconnect gateway check  # shows the routes; to undo the change: rackconnect \
+             gateway rollback; to accept it, if it waits for that: rackconnect gateway confirm",
         ),
     })
 }
@@ -132,7 +131,10 @@ fn path(evidence: &Evidence) -> Judgement {
         None => Finding::unremarkable().with([own.to_string()]),
         Some(other) => Finding::warning(
             format!("PATH has another rackconnect, {}, in front of {own}", other.display()),
-            format!("rm {}  # if it is the one that is out of date", other.display()),
+            format!(
+                "{0} --version  # if it is the one that is out of date: rm {0}",
+                other.display()
+            ),
         ),
     })
 }

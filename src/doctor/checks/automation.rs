@@ -41,8 +41,8 @@ fn user(evidence: &Evidence) -> Judgement {
     let Some(user) = &known(&evidence.accounts)?.user else {
         if evidence.is_deployed() {
             let cause = "the user rackconnect, which the automation has created, is gone";
-            let remedy = "ask Rackspace support to run the automation again, and do not create the \
-                          user by hand";
+            let remedy = "Ask Rackspace support to run the automation again, and do not create the \
+                          user by hand.";
             return Ok(Finding::warning(cause, remedy));
         }
         return Ok(Finding::unremarkable());
@@ -70,30 +70,40 @@ fn sudo(evidence: &Evidence) -> Judgement {
     Ok(Finding::unremarkable().with(rules.iter().cloned()))
 }
 
+/// How the mode after the next boot is changed.
+fn configure_selinux(mode: &str) -> String {
+    format!("sed -i 's/^SELINUX=.*/SELINUX={mode}/' /etc/selinux/config")
+}
+
 fn selinux(evidence: &Evidence) -> Judgement {
     let system = known(&evidence.system)?;
-    let configured = system.selinux_configured.as_deref();
-    match system.selinux {
-        Some(SelinuxMode::Enforcing) => Finding::until_deployed(
-            evidence,
-            Finding::fail(
-                "SELinux is enforcing, which stops the automation",
-                "setenforce 0 && sed -i 's/^SELINUX=.*/SELINUX=permissive/' /etc/selinux/config  # undo it \
-                 when the server is DEPLOYED",
-            ),
+    let stays = system.selinux_configured.as_deref() == Some("enforcing");
+    let (off, on) = (configure_selinux("permissive"), configure_selinux("enforcing"));
+    let (cause, now, later) = match (system.selinux, stays) {
+        (Some(SelinuxMode::Enforcing), true) => (
+            "SELinux is enforcing, which stops RackConnect's automation",
+            format!("setenforce 0 && {off}"),
+            format!("{on} && setenforce 1"),
         ),
-        Some(SelinuxMode::Permissive) if configured == Some("enforcing") => {
-            Finding::until_deployed(
-                evidence,
-                Finding::warning(
-                    "SELinux is permissive now, but will be enforcing after the next boot",
-                    "sed -i 's/^SELINUX=.*/SELINUX=permissive/' /etc/selinux/config  # undo it when the \
-                     server is DEPLOYED",
-                ),
-            )
-        }
-        _ => Ok(Finding::unremarkable()),
-    }
+        (Some(SelinuxMode::Enforcing), false) => (
+            "SELinux is enforcing, which stops RackConnect's automation",
+            "setenforce 0".to_owned(),
+            "setenforce 1".to_owned(),
+        ),
+        (Some(SelinuxMode::Permissive), true) => (
+            "SELinux is permissive now, but will be enforcing after the next boot, which stops \
+             RackConnect's automation",
+            off,
+            on,
+        ),
+        _ => return Ok(Finding::unremarkable()),
+    };
+    let remedy = format!("{now}  # to undo it when the server is DEPLOYED: {later}");
+    let finding = match system.selinux {
+        Some(SelinuxMode::Enforcing) => Finding::fail(cause, remedy),
+        _ => Finding::warning(cause, remedy),
+    };
+    Finding::until_deployed(evidence, finding)
 }
 
 fn tools(evidence: &Evidence) -> Judgement {
@@ -109,7 +119,10 @@ fn tools(evidence: &Evidence) -> Judgement {
             other => other,
         })
         .collect();
-    let cause = format!("the automation needs {}, which this server lacks", missing.join(" and "));
+    let cause = format!(
+        "RackConnect's automation needs {}, which this server lacks",
+        missing.join(" and ")
+    );
     let remedy = format!(
         "apt-get install {0} || yum install {1}",
         packages.join(" "),
@@ -122,12 +135,12 @@ fn bridges(evidence: &Evidence) -> Judgement {
     let bridges = &known(&evidence.system)?.bridges;
     let Some(first) = bridges.first() else { return Ok(Finding::unremarkable()) };
     let cause = format!(
-        "there are bridges ({}), and the automation expects a plain network",
+        "there are bridges ({}), and RackConnect's automation expects a network without any",
         bridges.join(", ")
     );
     let remedy = format!(
-        "ip link delete {first}  # create it again when the server is DEPLOYED: rackconnect wait -- \
-         COMMAND"
+        "ip link delete {first}  # not if you are connected through it; create it again when the \
+         server is DEPLOYED: rackconnect wait -- COMMAND"
     );
     Finding::until_deployed(evidence, Finding::warning(cause, remedy))
 }
@@ -151,7 +164,7 @@ fn public_interface(evidence: &Evidence) -> Judgement {
     if !link.is_up() && kernel.internet.is_none() && !evidence.is_deployed() {
         let cause = format!(
             "the public interface {} is down and there is no default route, so this server reaches \
-             ServiceNet only",
+             Rackspace's private network only",
             link.name
         );
         let remedy = format!(
@@ -162,7 +175,7 @@ fn public_interface(evidence: &Evidence) -> Judgement {
     }
     if link.is_up() && evidence.is_deployed() {
         return Ok(Finding::info(format!(
-            "the public interface {} is up, although the automation takes it down",
+            "the public interface {} is up, although RackConnect's automation takes it down",
             link.name
         )));
     }
@@ -173,7 +186,7 @@ fn nfs(evidence: &Evidence) -> Judgement {
     let mounts = &known(&evidence.system)?.nfs_mounts;
     let Some(first) = mounts.first() else { return Ok(Finding::unremarkable()) };
     let cause = format!(
-        "{} is an NFS mount at {} ({}); one from the dedicated side stops the automation",
+        "{} is an NFS mount at {} ({}); one from a dedicated server stops RackConnect's automation",
         first.source, first.target, first.file
     );
     let remedy = match first.file {
@@ -203,7 +216,7 @@ fn package_manager(evidence: &Evidence) -> Judgement {
     let running: Vec<&ProcessInfo> = processes.iter().filter(is_manager).collect();
     let Some(first) = running.first() else { return Ok(Finding::unremarkable()) };
     let cause = format!(
-        "a package manager is running ({}, process {}), and the automation needs it too",
+        "a package manager is running ({}, process {}), and RackConnect's automation needs it too",
         first.name, first.pid
     );
     let remedy = format!(

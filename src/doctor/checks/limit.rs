@@ -70,6 +70,24 @@ fn client_kind(process: &ProcessInfo) -> Option<ClientKind> {
     is_one_of(&PROGRAMS).then_some(ClientKind::ByPlugin)
 }
 
+/// The most of a command line that is shown.
+const MAX_SHOWN: usize = 120;
+
+/// A process with its name and user.
+fn describe(process: &ProcessInfo) -> String {
+    let user = process.user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));
+    format!("process {} ({}{user})", process.pid, process.name)
+}
+
+/// The beginning of a command line.
+fn command_line(process: &ProcessInfo) -> String {
+    let whole = process.arguments.join(" ");
+    match whole.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{} ...", &whole[..end]),
+        None => whole,
+    }
+}
+
 fn is_forbidden(evidence: &Evidence) -> bool {
     let Ok(api) = &evidence.api else { return false };
     matches!(first_failure(api), Some(ApiFailure::Forbidden(_)))
@@ -85,24 +103,25 @@ fn other_clients(evidence: &Evidence) -> Judgement {
     let Some((process, kind)) = direct.or(clients.first()) else {
         return Ok(Finding::unremarkable());
     };
-    let (name, pid) = (&process.name, process.pid);
+    let (who, command) = (describe(process), command_line(process));
     let remedy = format!(
-        "kill {pid}  # and use rackconnect wait or rackconnect facts in its place, which share the \
-         limit"
+        "ps -fp {0}  # shows it; if it is not needed: kill {0}, or its parent (PPID) if it comes \
+         back; rackconnect wait and rackconnect facts share the limit and can do its work",
+        process.pid
     );
     let finding = match (kind, is_forbidden(evidence)) {
         (_, true) => {
             let cause = format!(
-                "the API answers with HTTP 403, and process {pid} ({name}) looks like the one that uses \
-                 up the 30 requests a minute"
+                "the API answers with HTTP 403, and {who} looks like the one that uses up the 30 \
+                 requests a minute: {command}"
             );
             Finding::fail(cause, remedy)
         }
         (ClientKind::Direct, false) => {
-            Finding::warning(format!("process {pid} ({name}) asks the API by itself"), remedy)
+            Finding::warning(format!("{who} asks the API by itself: {command}"), remedy)
         }
         (ClientKind::ByPlugin, false) => Finding::info(format!(
-            "process {pid} ({name}) may ask the API too, and uses the same rate limit"
+            "{who} may ask the API too, and would use the same rate limit: {command}"
         )),
     };
     Ok(finding.with(lines))
@@ -120,16 +139,20 @@ fn rate_limit(evidence: &Evidence) -> Judgement {
     };
     // network.api has the remedy.
     if let Some(count) = limit.consecutive_403s {
+        let times = match count {
+            0 | 1 => String::new(),
+            count => format!(" {count} times in a row"),
+        };
         return Ok(Finding::info(format!(
-            "HTTP 403, {count} in a row: no rackconnect process asks the API for a minute, then one \
-             tries"
+            "the API answered with HTTP 403{times}, so no rackconnect process asks it for a \
+             minute; then one tries"
         )));
     }
     if limit.free == 0 {
         let cause = format!("all {PERMITS} requests of the last minute are used up");
         return Ok(Finding::warning(
             cause,
-            "ps aux | grep rackconnect  # shows what asks; the limit is free again in a minute",
+            "ps -ef | grep rackconnect  # shows what asks; the limit is free again in a minute",
         ));
     }
     Ok(Finding::pass(format!("{} of {PERMITS} requests a minute are free", limit.free)))
@@ -149,7 +172,7 @@ fn first_failure(api: &ApiEvidence) -> Option<&ApiFailure> {
 fn api(evidence: &Evidence) -> Judgement {
     let api = match &evidence.api {
         Err(Unread::Failed(why)) => {
-            return Ok(Finding::fail(why.clone(), "correct the setting that it names"));
+            return Ok(Finding::fail(why.clone(), "Correct that setting."));
         }
         Err(late @ Unread::NoAnswer(_)) => {
             return Ok(Finding::fail(format!("the API: {late}"), remedy_of_the_way(evidence)));
@@ -159,31 +182,33 @@ fn api(evidence: &Evidence) -> Judgement {
     let endpoint = &api.endpoint;
     Ok(match first_failure(api) {
         None if api.status == Ok(None) => Finding::warning(
-            format!("{endpoint} does not know this server: HTTP 404"),
-            "rackconnect wait  # waits for the automation to begin; if it does not, ask Rackspace support",
+            format!("{endpoint} does not know this server (yet): HTTP 404"),
+            "rackconnect wait  # waits for the automation to begin; if it does not, ask Rackspace \
+             support",
         ),
         None => Finding::pass(format!("{endpoint} answers")),
         Some(ApiFailure::Forbidden(why)) => {
             let remedy = match other_clients(evidence).is_ok_and(|it| it.severity == Severity::Fail)
             {
-                true => "stop the process that network.other-clients names, then wait a minute",
+                true => "Stop the process that network.other-clients names, then wait a minute.",
                 false => {
-                    "ps aux | grep -E 'curl|ohai|facter|rcrun'  # shows what else may ask it: stop that, \
-                     then wait a minute"
+                    "ps -ef | grep -E 'curl|ohai|facter|rcrun'  # shows what else may ask it: stop \
+                     that, then wait a minute"
                 }
             };
             Finding::fail(why.clone(), remedy)
         }
         Some(ApiFailure::LimitUsedUp(why)) => Finding::warning(
             why.clone(),
-            "wait a minute, and stop the rackconnect processes that are not needed: they share the limit",
+            "Wait a minute, and stop the rackconnect processes that are not needed: they share the \
+             limit.",
         ),
         Some(ApiFailure::Unreachable(why)) => {
             Finding::fail(why.clone(), remedy_of_the_way(evidence))
         }
         Some(ApiFailure::NotUnderstood(why)) => Finding::fail(
             why.clone(),
-            "rackconnect doctor --report FILE  # writes a report for Rackspace support",
+            "rackconnect doctor --report doctor.txt  # writes a report for Rackspace support",
         ),
         Some(ApiFailure::NotAsked) => Finding::skipped("the API was not asked"),
     })

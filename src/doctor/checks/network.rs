@@ -8,7 +8,7 @@ use crate::doctor::check::{Check, Finding, Judgement, Need, first_failed, repair
 use crate::doctor::evidence::{Evidence, KernelEvidence, RouteSample, Unread, known};
 use crate::doctor::resolv_conf;
 use crate::doctor::servicenet::{self, PREFIX, SERVICENET, leads_into};
-use crate::netlink::{Link, Route};
+use crate::netlink::{Link, NextHop, Route};
 
 /// The checks of this section.
 pub(super) const CHECKS: &[Check] = &[
@@ -33,9 +33,23 @@ pub(super) const CHECKS: &[Check] = &[
 /// queried.
 const SLOW_LOOKUP: Duration = Duration::from_secs(1);
 
+/// The command that shows which nameserver fails, and the beginning of its explanation.
+const SHOW_ANSWERS: &str =
+    "rackconnect doctor --only network.name -v  # shows the answers of each nameserver";
+
+/// What replaces a nameserver. This program knows no addresses of working ones.
+const GOOD_ONE: &str = "one from Rackspace's documentation, or from a server that works";
+
 /// The command that reconfigures an interface, for every network manager.
 fn configure(name: &str) -> String {
-    format!("netplan apply || ifup {name}")
+    format!("netplan apply || {{ ifdown {name}; ifup {name}; }}")
+}
+
+/// Networks, as a list in a sentence.
+fn list(networks: impl IntoIterator<Item = Ipv4Addr>) -> String {
+    let texts: Vec<String> =
+        networks.into_iter().map(|network| format!("{network}/{PREFIX}")).collect();
+    texts.join(" and ")
 }
 
 fn servicenet_link<'a>(evidence: &Evidence, kernel: &'a KernelEvidence) -> Option<&'a Link> {
@@ -46,10 +60,10 @@ fn servicenet_link<'a>(evidence: &Evidence, kernel: &'a KernelEvidence) -> Optio
 fn interface(evidence: &Evidence) -> Judgement {
     let kernel = known(&evidence.kernel)?;
     let Some(link) = servicenet_link(evidence, kernel) else {
-        let networks = SERVICENET.map(|network| format!("{network}/{PREFIX}")).join(" or ");
         let cause = format!(
-            "no interface has an address on ServiceNet ({networks}), Rackspace's private network, and \
-             the API can be reached through no other"
+            "no interface has an address on ServiceNet ({}), Rackspace's private network, and the \
+             API can be reached through no other",
+            list(SERVICENET)
         );
         let remedy = "systemctl restart nova-agent  # it configures the interface, usually eth1, if \
                       the server is attached to ServiceNet";
@@ -90,6 +104,16 @@ enum RouteFault {
     Captured(Ipv4Addr),
 }
 
+impl RouteFault {
+    /// The network that there is no route to.
+    fn missing(&self) -> Option<Ipv4Addr> {
+        match self {
+            RouteFault::Missing(network) => Some(*network),
+            RouteFault::Captured(_) => None,
+        }
+    }
+}
+
 fn route_fault(kernel: &KernelEvidence, sample: &RouteSample) -> Option<RouteFault> {
     let route = kernel.routes.iter().find(|route| leads_into(route, sample.network));
     let Some(route) = route else { return Some(RouteFault::Missing(sample.network)) };
@@ -114,8 +138,6 @@ fn routes(evidence: &Evidence) -> Judgement {
     let Some(link) = servicenet_link(evidence, kernel) else {
         return Ok(Finding::skipped("there is no ServiceNet interface"));
     };
-    let router = servicenet::router(kernel, link);
-    let router_text = router.map_or_else(|| "ROUTER".to_owned(), |router| router.to_string());
     let lines: Vec<String> = kernel
         .samples
         .iter()
@@ -123,40 +145,31 @@ fn routes(evidence: &Evidence) -> Judgement {
         .collect();
     let faults: Vec<RouteFault> =
         kernel.samples.iter().filter_map(|sample| route_fault(kernel, sample)).collect();
-    let hop_of = |network: Ipv4Addr| {
-        let sample = kernel.samples.iter().find(|sample| sample.network == network);
-        kernel.describe(sample.and_then(|sample| sample.hop))
-    };
     let finding = match faults.first() {
-        None => Finding::pass(format!("both through {router_text} on {}", link.name)),
+        None => {
+            let router = servicenet::router(kernel, link);
+            let via = router.map_or_else(String::new, |router| format!(" via {router}"));
+            Finding::pass(format!("{}{via} on {}", list(SERVICENET), link.name))
+        }
         Some(RouteFault::Missing(network)) => {
-            let to = format!("{network}/{PREFIX}");
-            let hop = hop_of(*network);
-            let cause = match hop.as_str() {
-                "nowhere" => format!("there is no route to {to}, a network of ServiceNet"),
+            let missing: Vec<Ipv4Addr> = faults.iter().filter_map(RouteFault::missing).collect();
+            let networks =
+                format!("{} (ServiceNet, Rackspace's private network)", list(missing.clone()));
+            let cause = match hop_of(kernel, *network) {
+                None => format!("there is no route to {networks}"),
                 hop => format!(
-                    "packets for {to}, a network of ServiceNet, take the default route ({hop}) and \
-                     are lost, since they have no route of their own"
+                    "packets for {networks} take the default route ({}) and are lost, since they \
+                     have no route of their own",
+                    kernel.describe(hop)
                 ),
             };
-            let missing = faults.iter().filter_map(|fault| match fault {
-                RouteFault::Missing(network) => Some(network),
-                RouteFault::Captured(_) => None,
-            });
-            let commands: Vec<String> = missing
-                .map(|it| format!("ip route add {it}/{PREFIX} via {router_text} dev {}", link.name))
-                .collect();
-            let remedy = format!(
-                "{}  # until the next reboot; to keep it, add it to the interface's configuration",
-                commands.join(" && ")
-            );
-            Finding::fail(cause, remedy)
+            Finding::fail(cause, put_back(evidence, kernel, link, &missing))
         }
         Some(RouteFault::Captured(network)) => {
             let cause = format!(
-                "packets for {network}/{PREFIX}, a network of ServiceNet, go {}, although there is a \
-                 route for them",
-                hop_of(*network)
+                "there is a route to {network}/{PREFIX}, a network of ServiceNet, but packets take \
+                 another way ({})",
+                kernel.describe(hop_of(kernel, *network))
             );
             let remedy = format!(
                 "ip rule; ip route get {}  # shows the rule or the narrower route that takes them: \
@@ -167,6 +180,36 @@ fn routes(evidence: &Evidence) -> Judgement {
         }
     };
     Ok(finding.with(lines))
+}
+
+/// Where packets for one of ServiceNet's networks go.
+fn hop_of(kernel: &KernelEvidence, network: Ipv4Addr) -> Option<NextHop> {
+    kernel.samples.iter().find(|sample| sample.network == network)?.hop
+}
+
+/// How to put back the routes to these networks.
+fn put_back(
+    evidence: &Evidence,
+    kernel: &KernelEvidence,
+    link: &Link,
+    networks: &[Ipv4Addr],
+) -> String {
+    let of_interface = CHECKS.iter().take_while(|check| check.id != "network.servicenet.route");
+    let (broken, router) = (first_failed(of_interface, evidence), servicenet::router(kernel, link));
+    let (None, Some(router)) = (broken, router) else {
+        return repair_first("network.servicenet.interface");
+    };
+    let name = &link.name;
+    let commands: Vec<String> = networks
+        .iter()
+        .map(|network| format!("ip route replace {network}/{PREFIX} via {router} dev {name}"))
+        .collect();
+    format!(
+        "{}  # lasts until the next reboot; to keep it, add the same to the configuration of \
+         {name}: /etc/netplan, /etc/network/interfaces or \
+         /etc/sysconfig/network-scripts/route-{name}",
+        commands.join(" && ")
+    )
 }
 
 /// A duration as text.
@@ -185,8 +228,8 @@ fn has_name(evidence: &Evidence) -> bool {
 fn resolver(evidence: &Evidence) -> Judgement {
     let Some(text) = &known(&evidence.system)?.resolv_conf else {
         let cause = "there is no /etc/resolv.conf, so 127.0.0.1 is asked for every name";
-        let remedy = "echo nameserver ADDRESS > /etc/resolv.conf  # ADDRESS: a nameserver's, as on \
-                      a server that works";
+        let remedy = "vi /etc/resolv.conf  # write \"nameserver ADDRESS\", with an address from \
+                      Rackspace's documentation, or from a server that works";
         return Ok(match has_name(evidence) {
             true => Finding::warning(cause, remedy),
             false => Finding::info(cause),
@@ -216,27 +259,35 @@ fn name(evidence: &Evidence) -> Judgement {
         Ok(found) => found,
         Err(why) => {
             let cause = format!("{why}, after {time} (nameservers: {servers})");
-            let remedy = "vi /etc/resolv.conf  # name other nameservers, as on a server that works; \
-                          rackconnect doctor --only network -v shows what each answers";
+            let before = CHECKS.iter().take_while(|check| check.id != "network.resolver");
+            let remedy = match first_failed(before, evidence) {
+                Some(id) => repair_first(id),
+                None => format!(
+                    "{SHOW_ANSWERS}; in /etc/resolv.conf replace each that fails with {GOOD_ONE}"
+                ),
+            };
             return Ok(Finding::fail(cause, remedy).with(lines));
         }
     };
     let addresses: Vec<String> = found.iter().map(ToString::to_string).collect();
     let line = format!("{} is {}, after {time}", path.host, addresses.join(", "));
     if path.lookup_time > SLOW_LOOKUP {
+        let cause = format!("{line}, which is slow (nameservers: {servers})");
         let remedy = format!(
-            "vi /etc/resolv.conf  # remove the nameserver that does not answer; there are {servers}"
+            "{SHOW_ANSWERS}; in /etc/resolv.conf replace each that is slow with {GOOD_ONE}"
         );
-        return Ok(Finding::warning(line, remedy).with(lines));
+        return Ok(Finding::warning(cause, remedy).with(lines));
     }
     if let Some(bad) = path.nameservers.iter().find(|answer| answer.outcome.is_err()) {
-        let kind = if bad.record_type == "AAAA" { " (IPv6 addresses)" } else { "" };
+        let kind = if bad.record_type == "AAAA" { "IPv6" } else { "IPv4" };
         let cause = format!(
-            "nameserver {}{kind}; this program manages without, but others wait or fail",
-            describe_answer(bad)
+            "nameserver {}, the {kind} addresses of {}; not urgent, since this program has an \
+             address all the same, but others may wait at each lookup or fail",
+            describe_answer(bad),
+            path.host
         );
         let remedy =
-            format!("vi /etc/resolv.conf  # name another nameserver in place of {}", bad.server);
+            format!("{SHOW_ANSWERS}; in /etc/resolv.conf replace {} with {GOOD_ONE}", bad.server);
         return Ok(Finding::warning(cause, remedy).with(lines));
     }
     Ok(Finding::pass(line).with(lines))
@@ -260,24 +311,28 @@ fn describe_answer(answer: &NameserverAnswer) -> String {
 
 fn connection(evidence: &Evidence) -> Judgement {
     let path = known(&evidence.path)?;
-    let kernel = known(&evidence.kernel);
-    let hop = kernel.as_ref().map_or_else(|_| String::new(), |kernel| kernel.describe(path.hop));
+    let kernel = known(&evidence.kernel).ok();
     match &path.connection {
         Ok(connection) => {
-            let cause = format!("{} after {}", connection.address, span(connection.time));
-            Ok(Finding::pass(cause).with([hop]))
+            let cause = format!("connected to {} in {}", connection.address, span(connection.time));
+            Ok(Finding::pass(cause).with(kernel.map(|kernel| kernel.describe(path.hop))))
         }
         Err(Unread::Failed(why)) => {
-            let address = why.rsplit_once(':').map_or(why.as_str(), |(address, _)| address);
-            let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
-            let cause = format!("cannot connect to the API at {why}; packets go {hop}");
+            let way = match kernel {
+                None => String::new(),
+                Some(_) if path.hop.is_none() => "; this server has no route to it".to_owned(),
+                Some(kernel) => format!("; packets go {}", kernel.describe(path.hop)),
+            };
+            let cause = format!("cannot connect to the API at {why}{way}");
             let before = CHECKS.iter().take_while(|check| check.id != "network.connection");
-            let remedy = match first_failed(before, evidence) {
-                Some(id) => repair_first(id),
-                None => format!(
-                    "traceroute -n {ip}; iptables -S OUTPUT  # shows where packets end, and whether \
-                     this server's firewall rejects them"
+            let address = path.lookup.as_ref().ok().and_then(|found| found.first());
+            let remedy = match (first_failed(before, evidence), address) {
+                (Some(id), _) => repair_first(id),
+                (None, Some(address)) => format!(
+                    "traceroute -n {address}; iptables -S OUTPUT  # shows where packets end, and \
+                     whether this server's firewall rejects them"
                 ),
+                (None, None) => repair_first("network.name"),
             };
             Ok(Finding::fail(cause, remedy))
         }

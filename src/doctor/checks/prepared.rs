@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::libc;
@@ -216,5 +217,57 @@ pub(in crate::doctor) fn assert_found(
     assert!(finding.cause.contains(cause), "{id}: {finding:?}");
     let needs_remedy = matches!(severity, Severity::Warning | Severity::Fail);
     assert_eq!(!finding.remedy.is_empty(), needs_remedy, "{id}: {finding:?}");
+    if needs_remedy {
+        assert_remedy(&finding.remedy);
+    }
     finding
+}
+
+/// The commands that remedies begin with.
+const COMMANDS: [&str; 24] = [
+    "apt-get",
+    "echo",
+    "env",
+    "ip",
+    "journalctl",
+    "kill",
+    "modprobe",
+    "netplan",
+    "ps",
+    "rackconnect",
+    "rm",
+    "sed",
+    "setenforce",
+    "sshd",
+    "sudo",
+    "systemctl",
+    "tail",
+    "timedatectl",
+    "touch",
+    "traceroute",
+    "umount",
+    "usermod",
+    "vi",
+    "/usr/local/bin/rackconnect",
+];
+
+/// What a reader would have to fill in before the command can be pasted.
+const PLACEHOLDERS: [&str; 7] =
+    ["ADDRESS", "CODE", "COMMAND", "DIRECTORY", "FILE", "ROUTER", "YYYY"];
+
+/// A remedy is a whole sentence, or a command that works as it is.
+#[track_caller]
+fn assert_remedy(remedy: &str) {
+    assert!(!remedy.contains('\n'), "{remedy}");
+    if remedy.starts_with(char::is_uppercase) {
+        assert!(remedy.ends_with('.'), "no sentence: {remedy}");
+        return;
+    }
+    let (command, _) = remedy.split_once("  # ").unwrap_or((remedy, ""));
+    let first = command.split(' ').next().unwrap_or_default();
+    assert!(COMMANDS.contains(&first), "no command: {remedy}");
+    let mut words = command.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    assert!(!words.any(|word| PLACEHOLDERS.contains(&word)), "not to be pasted: {remedy}");
+    let parsed = Command::new("sh").args(["-n", "-c", remedy]).status();
+    assert!(parsed.is_ok_and(|status| status.success()), "sh does not parse: {remedy}");
 }

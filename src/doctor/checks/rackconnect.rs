@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::doctor::check::{Check, Finding, Judgement, Need};
+use crate::doctor::check::{Check, Finding, Judgement, Need, Severity, repair_first};
 use crate::doctor::evidence::{ApiEvidence, ApiReading, Evidence, KernelEvidence, Unread, known};
 use crate::duration::human;
 use crate::gateway::names::{InterfaceNames, describe_route};
@@ -83,7 +83,7 @@ fn status(evidence: &Evidence) -> Judgement {
     let lines = tasks.into_iter().flatten().map(|task| format!("{}  {}", task.status, task.name));
     let source = match answer(evidence, |api| &api.status) {
         Ok(_) => "",
-        Err(_) if evidence.status().is_some() => " (xenstore says so; the API does not answer)",
+        Err(_) if evidence.status().is_some() => " (from xenstore; the API did not tell)",
         Err(unread) => return Err(unread),
     };
     let open = open_task(evidence);
@@ -101,13 +101,13 @@ fn status(evidence: &Evidence) -> Judgement {
         },
         Some(Status::Failed) => Finding::fail(
             format!("the automation FAILED{source}{open}"),
-            "repair what is wrong below, and tell Rackspace support, which has opened a ticket; \
-             rackconnect wait --through-failed waits for the repair",
+            "rackconnect details  # shows the tasks; repair what fails below, and tell Rackspace \
+             support, which has opened a ticket; rackconnect wait --through-failed waits for them",
         ),
         Some(Status::Unprocessable) => Finding::fail(
             format!("UNPROCESSABLE{source}: {}", unprocessable_reason(evidence)),
-            "build a new server in the region of the RackConnect configuration: this one will never be \
-             automated",
+            "Build a new server in the region of the RackConnect configuration: this one will \
+             never be automated.",
         ),
         Some(Status::Unknown(word)) => {
             Finding::info(format!("{word}{source}, a status that this program does not know{open}"))
@@ -129,7 +129,14 @@ fn features(evidence: &Evidence) -> Judgement {
     }
     let list: Vec<String> =
         features.iter().map(|it| format!("{} {}", it.name, it.status)).collect();
-    Ok(Finding::pass(format!("{} ({source})", list.join(", "))))
+    let list = format!("{} ({source})", list.join(", "));
+    Ok(match NetworkStack::of(features) {
+        NetworkStack::Manual => Finding::info(format!(
+            "{list}; RackConnect does not set the gateway of this server: rackconnect gateway set \
+             does"
+        )),
+        NetworkStack::Automated | NetworkStack::Unclear => Finding::pass(list),
+    })
 }
 
 /// Whether every packet for the internet goes through `gateway`.
@@ -145,21 +152,27 @@ fn gateway(evidence: &Evidence) -> Judgement {
     let hop = kernel.describe(kernel.internet);
     let lines = default_lines(kernel);
     if is_used(kernel, gateway) {
-        return Ok(
-            Finding::pass(format!("{gateway} is the API's and the kernel's: {hop}")).with(lines)
-        );
+        return Ok(Finding::pass(format!(
+            "packets for the internet go {hop}, RackConnect's gateway"
+        ))
+        .with(lines));
     }
     let cause = match kernel.internet.and_then(|hop| hop.gateway) {
         Some(used) if used == gateway => format!(
             "not every packet goes through {gateway}: there are several next hops, or several default \
              routes of one metric"
         ),
+        None if kernel.internet.is_none() => {
+            format!("this server has no route to the internet; RackConnect's gateway is {gateway}")
+        }
         _ => format!("packets for the internet go {hop}, but RackConnect's gateway is {gateway}"),
     };
     let finding = match refusal(evidence) {
         None => Finding::fail(
             cause,
-            "rackconnect gateway set  # to keep it so: systemctl enable --now rackconnect-gateway",
+            "rackconnect gateway set  # to see the plan first, add --dry-run; the change is undone \
+             unless the gateway and the API answer afterwards; then, to keep the gateway, also \
+             after a reboot: systemctl enable --now rackconnect-gateway",
         ),
         Some(_) => Finding::info(format!("{cause}; the automation may be setting it")),
     };
@@ -176,11 +189,20 @@ fn default_routes(evidence: &Evidence) -> Judgement {
     let lines = default_lines(kernel);
     let [_, others @ ..] = lines.as_slice() else { return Ok(Finding::unremarkable()) };
     let [first, ..] = others else { return Ok(Finding::unremarkable().with(lines)) };
+    let gateway_is_wrong =
+        || gateway(evidence).is_ok_and(|finding| finding.severity == Severity::Fail);
     Ok(match kernel.is_split {
-        true => Finding::warning(
-            format!("there is another default route of the same metric: {first}"),
-            format!("ip route del {first}  # packets take turns: remove the one that is wrong"),
-        ),
+        true => {
+            let remedy = match gateway_is_wrong() {
+                true => repair_first("rackconnect.gateway"),
+                false => format!("ip route del {first}  # if this is the wrong one of the two"),
+            };
+            let cause = format!(
+                "there is another default route of the same metric, and packets may take either: \
+                 {first}"
+            );
+            Finding::warning(cause, remedy)
+        }
         false => Finding::info(format!("there is another default route, not in use: {first}")),
     }
     .with(lines))
@@ -200,8 +222,8 @@ fn managed(evidence: &Evidence) -> Judgement {
     } else if state_is("Build Error") || state_is("Authentication Error") {
         Finding::fail(
             format!("the automation of Managed Operations ended with {state:?}"),
-            "ask Rackspace support for the repair, and wait for it: rackconnect wait --for managed \
-             --through-failed",
+            "Ask Rackspace support for the repair; rackconnect wait --for managed --through-failed \
+             waits for it.",
         )
     } else {
         Finding::info(format!("{state}; rackconnect wait --for managed waits for it"))
@@ -218,18 +240,20 @@ fn next(evidence: &Evidence) -> Judgement {
     let wait = match evidence.status() {
         None => {
             answer(evidence, |api| &api.status)?;
-            "wait would wait: the API does not know this server yet".to_owned()
+            "rackconnect wait would wait: the API does not know this server yet".to_owned()
         }
-        Some(Status::Deployed) => "wait would end at once: DEPLOYED".to_owned(),
-        Some(Status::Failed) => "wait would end at once with exit code 4: FAILED".to_owned(),
+        Some(Status::Deployed) => "rackconnect wait would end at once: DEPLOYED".to_owned(),
+        Some(Status::Failed) => {
+            "rackconnect wait would end at once with exit code 4: FAILED".to_owned()
+        }
         Some(Status::Unprocessable) => {
-            "wait would end at once with exit code 5: UNPROCESSABLE".to_owned()
+            "rackconnect wait would end at once with exit code 5: UNPROCESSABLE".to_owned()
         }
-        Some(status) => format!("wait would wait: {status}"),
+        Some(status) => format!("rackconnect wait would wait: {status}"),
     };
     let kernel = known(&evidence.kernel)?;
     let set = match (answer(evidence, |api| &api.gateway), refusal(evidence)) {
-        (Err(why), _) => format!("gateway set would fail: {why}"),
+        (Err(_), _) => "gateway set would get no gateway from the API".to_owned(),
         (Ok(None), _) => "gateway set would fail: no gateway is assigned".to_owned(),
         (Ok(Some(gateway)), _) if is_used(kernel, *gateway) => {
             "gateway set would have nothing to do".to_owned()
@@ -237,7 +261,11 @@ fn next(evidence: &Evidence) -> Judgement {
         (Ok(Some(_)), Some(refusal)) => format!("gateway set would refuse: {refusal}"),
         (Ok(Some(gateway)), None) => format!("gateway set would set {gateway}"),
     };
-    Ok(Finding::info(format!("{wait}; {set}")))
+    let is_done = evidence.is_deployed()
+        && answer(evidence, |api| &api.gateway)
+            .is_ok_and(|found| found.is_some_and(|gateway| is_used(kernel, *gateway)));
+    let text = format!("{wait}; {set}");
+    Ok(if is_done { Finding::pass(text) } else { Finding::info(text) })
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ pub(crate) fn is_another_server(evidence: &Evidence) -> bool {
 }
 
 fn provider(evidence: &Evidence) -> Judgement {
-    const ELSEWHERE: &str = "run it on the cloud server; if this is one, name its region: rackconnect doctor --region CODE";
+    const ELSEWHERE: &str = "Run it on the cloud server; if this is one, name its region: \
+                             rackconnect doctor --region dfw (or hkg, iad, lon, ord, syd).";
     let server = known(&evidence.server)?;
     let xenstore = match &server.xenstore {
         Ok(xenstore) => xenstore,
@@ -51,7 +52,8 @@ fn provider(evidence: &Evidence) -> Judgement {
             let cause = format!("a Xen guest, but its xenstore cannot be read: {why}");
             return Ok(Finding::warning(
                 cause,
-                "modprobe xenfs && mount -t xenfs xenfs /proc/xen  # or name the region: --region CODE",
+                "modprobe xenfs && mount -t xenfs xenfs /proc/xen  # or name the region: \
+                 rackconnect doctor --region dfw (or hkg, iad, lon, ord, syd)",
             ));
         }
         Err(unread) => return Err(unread.clone()),
@@ -73,11 +75,11 @@ fn rackconnect(evidence: &Evidence) -> Judgement {
         Server::V2 => Finding::pass("the account has RackConnect v2"),
         Server::V3 => Finding::warning(
             "the account has RackConnect v3, which has no automation in the server",
-            "nothing to do here: this program is for RackConnect v2",
+            "There is nothing to do here: this program is for RackConnect v2.",
         ),
         Server::NoRole => Finding::warning(
             "the account has no RackConnect role, so nothing will automate this server",
-            "ask Rackspace support whether the account should have RackConnect v2",
+            "Ask Rackspace support whether the account should have RackConnect v2.",
         ),
         Server::OtherProvider(_) => Finding::skipped("this is no Rackspace server"),
         Server::Unknown(why) => Finding::info(format!("the version is not known: {why}")),
@@ -93,8 +95,8 @@ fn region(evidence: &Evidence) -> Judgement {
         }
         Err(why) => Ok(Finding::fail(
             format!("the region of this server is not known: {why}"),
-            "echo 'region = \"CODE\"' >> /etc/rackconnect-agent/config.toml  # CODE: dfw, hkg, iad, lon, \
-             ord or syd",
+            "vi /etc/rackconnect-agent/config.toml  # write region = \"dfw\" (or hkg, iad, lon, \
+             ord, syd, where this server is)",
         )),
     }
 }
@@ -133,8 +135,7 @@ fn agent(evidence: &Evidence) -> Judgement {
 /// The settings in force, with their origins.
 fn settings(evidence: &Evidence) -> Judgement {
     if let Some(why) = &evidence.broken_settings {
-        let remedy = "vi /etc/rackconnect-agent/config.toml  # until it is correct no other command \
-                      runs";
+        let remedy = "Correct that; until then no other command runs.";
         return Ok(Finding::fail(why.clone(), remedy).with(evidence.settings.iter().cloned()));
     }
     Ok(match evidence.settings.as_slice() {
@@ -202,6 +203,7 @@ mod tests {
             name: "rackconnect".to_owned(),
             arguments: ["rackconnect", "gateway", "keep"].map(str::to_owned).to_vec(),
             program: Some("/usr/bin/rackconnect (deleted)".to_owned()),
+            user: None,
             started: None,
         });
         let finding = assert_found(&evidence, "server.agent", Warning, "77");

@@ -34,13 +34,17 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// How to make sshd read its configuration again. A restart does not end sessions and, unlike a
-/// reload, can be observed from outside.
-const RESTART: &str = "systemctl restart sshd";
+/// How to make sshd read its configuration again, if it has no errors. A restart does not end
+/// sessions and, unlike a reload, can be observed from outside.
+const RESTART: &str = "sshd -t && systemctl restart sshd";
+
+/// What a restart of sshd does not end.
+const SESSIONS_STAY: &str = "sessions stay";
 
 /// How to make a line of sshd's configuration effective: the first of several lines counts, unless
-/// a Match block that applies to root has its own.
-fn sshd_remedy(config: &SshdConfig, setting: &str) -> String {
+/// a Match block that applies to root has its own. `stays`: what continues to work, for a person
+/// who is logged in over SSH.
+fn sshd_remedy(config: &SshdConfig, setting: &str, stays: &str) -> String {
     let keyword = setting.split(' ').next().unwrap_or(setting);
     match config.is_matched(keyword) {
         true => format!(
@@ -48,8 +52,9 @@ fn sshd_remedy(config: &SshdConfig, setting: &str) -> String {
              then: {RESTART}"
         ),
         false => format!(
-            "sed -i '1i {setting}' /etc/ssh/sshd_config && {RESTART}  # undo it when the server is \
-             DEPLOYED"
+            "sed -i '1i {setting}' /etc/ssh/sshd_config && {RESTART}  # {stays}; to undo it when \
+             the server is DEPLOYED: sed -i '1{{/^{setting}$/d;}}' /etc/ssh/sshd_config && \
+             {RESTART}"
         ),
     }
 }
@@ -57,8 +62,9 @@ fn sshd_remedy(config: &SshdConfig, setting: &str) -> String {
 fn ssh_port(evidence: &Evidence) -> Judgement {
     let sshd = match &evidence.sshd {
         Err(Unread::Absent(why)) => {
-            let cause =
-                format!("no SSH daemon is installed, and the automation logs in over SSH: {why}");
+            let cause = format!(
+                "no SSH daemon is installed, and RackConnect's automation logs in over SSH: {why}"
+            );
             let remedy = "apt-get install openssh-server || yum install openssh-server";
             return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
         }
@@ -69,23 +75,27 @@ fn ssh_port(evidence: &Evidence) -> Judgement {
         return Ok(Finding::unremarkable());
     }
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let ports = ports.join(", ");
     let cause = format!(
-        "sshd listens on port {} ({}), and the automation can log in on port 22 only",
-        ports.join(", "),
+        "sshd listens on port {ports} ({}), and RackConnect's automation can log in on port 22 \
+         only",
         sshd.source
     );
     let remedy = match sshd.config.has_ports_by_address() {
         true => format!(
             "vi /etc/ssh/sshd_config  # take the port off its ListenAddress lines, then: {RESTART}"
         ),
-        false => sshd_remedy(&sshd.config, "Port 22"),
+        false => {
+            let stays = format!("sessions stay, and sshd listens on port {ports} as well");
+            sshd_remedy(&sshd.config, "Port 22", &stays)
+        }
     };
     Finding::until_deployed(evidence, Finding::fail(cause, remedy))
 }
 
 fn root_login(evidence: &Evidence) -> Judgement {
     let sshd = known(&evidence.sshd)?;
-    let remedy = sshd_remedy(&sshd.config, "PermitRootLogin yes");
+    let remedy = sshd_remedy(&sshd.config, "PermitRootLogin yes", SESSIONS_STAY);
     let source = &sshd.source;
     match sshd.config.value("permitrootlogin").as_deref() {
         Some("yes") => Ok(Finding::unremarkable()),
@@ -121,7 +131,7 @@ fn password(evidence: &Evidence) -> Judgement {
             "sshd accepts no passwords, and the automation logs in with one (PasswordAuthentication \
              no, {source})"
         );
-        let remedy = sshd_remedy(&sshd.config, "PasswordAuthentication yes");
+        let remedy = sshd_remedy(&sshd.config, "PasswordAuthentication yes", SESSIONS_STAY);
         return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
     }
     match sshd.config.value("authenticationmethods") {
@@ -130,7 +140,7 @@ fn password(evidence: &Evidence) -> Judgement {
                 "a password is not enough for sshd, and the automation has nothing else \
                  (AuthenticationMethods {methods}, {source})"
             );
-            let remedy = sshd_remedy(&sshd.config, "AuthenticationMethods any");
+            let remedy = sshd_remedy(&sshd.config, "AuthenticationMethods any", SESSIONS_STAY);
             Finding::until_deployed(evidence, Finding::fail(cause, remedy))
         }
         _ => Ok(Finding::unremarkable()),
@@ -146,7 +156,7 @@ fn lists(evidence: &Evidence) -> Judgement {
         let cause =
             format!("sshd does not let {} log in: {}", shut_out.join(" and "), lists.join(", "));
         let remedy = format!(
-            "vi /etc/ssh/sshd_config  # remove the list, or let {first} in by it, then: {RESTART}"
+            "vi /etc/ssh/sshd_config  # remove the list, or add {first} to it, then: {RESTART}"
         );
         return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
     }

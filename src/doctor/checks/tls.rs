@@ -17,6 +17,13 @@ const MAX_OFFSET: u64 = 300;
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
+/// A span of this many days or more is not given in days.
+const MAX_DAYS: u64 = 800;
+
+/// The command that starts and enables the time service, and the beginning of its explanation.
+const START_TIME_SERVICE: &str =
+    "timedatectl set-ntp true  # starts the time service, also after each reboot";
+
 /// A time for people, in UTC.
 fn date(seconds: u64) -> String {
     const YEAR_10000: u64 = 253_402_300_800;
@@ -29,8 +36,16 @@ fn date(seconds: u64) -> String {
 fn span(seconds: u64) -> String {
     match seconds / SECONDS_PER_DAY {
         0 | 1 => human(Duration::from_secs(seconds)),
-        days @ 2..800 => format!("{days} days"),
+        days @ 2..MAX_DAYS => format!("{days} days"),
         days => format!("{} years", days / 365),
+    }
+}
+
+/// The remaining validity of a certificate, as the end of a sentence.
+fn remaining(not_after: u64, now: u64) -> String {
+    match not_after.saturating_sub(now) {
+        left if left / SECONDS_PER_DAY < MAX_DAYS => format!(", {} left", span(left)),
+        _ => format!(", valid until {}", date(not_after).split(' ').next().unwrap_or_default()),
     }
 }
 
@@ -41,59 +56,66 @@ fn evidence_of(evidence: &Evidence) -> Result<&TlsEvidence, Unread> {
 }
 
 /// The problem with this server's clock, if there is one.
-fn clock_fault(tls: &TlsEvidence) -> Option<(String, String)> {
+fn clock_fault(tls: &TlsEvidence) -> Option<String> {
     if let Some(server) = tls.server_now {
         let offset = tls.now.abs_diff(server);
         if offset <= MAX_OFFSET {
             return None;
         }
         let direction = if tls.now < server { "behind" } else { "ahead" };
-        let cause = format!(
+        return Some(format!(
             "this server's clock is {} {direction}: it says {} UTC, and the API's says {}",
             span(offset),
             date(tls.now),
             date(server)
-        );
-        return Some((cause, set_clock(server)));
+        ));
     }
     let not_before = tls.validity?.not_before;
     if tls.now >= not_before {
         return None;
     }
-    let cause = format!(
-        "this server's clock is {} behind at least: it says {} UTC, and the API's certificate is valid \
-         from {} on",
+    Some(format!(
+        "this server's clock is {} behind at least: it says {} UTC, and the API's certificate is \
+         valid from {} on",
         span(not_before - tls.now),
         date(tls.now),
         date(not_before)
-    );
-    Some((cause, "chronyc makestep || date -u -s \"YYYY-MM-DD HH:MM:SS\"".to_owned()))
+    ))
 }
 
-/// How to set the clock.
-fn set_clock(now: u64) -> String {
-    format!("date -u -s \"{}\"  # and let chrony or ntpd keep it", date(now))
+/// How to set the clock. A printed time would be out of date when the command is pasted, so the
+/// command requests it.
+fn set_clock(evidence: &Evidence) -> String {
+    let url = match (&evidence.api, &evidence.path) {
+        (Ok(api), _) => api.endpoint.clone(),
+        (_, Ok(path)) => format!("https://{}", path.host),
+        (Err(_), Err(_)) => return START_TIME_SERVICE.to_owned(),
+    };
+    // -k: with a wrong clock the certificate is not valid.
+    let get = format!("curl -skI {url} | sed -n 's/^[Dd]ate: //p' | tr -d '\\r'");
+    format!(
+        "{START_TIME_SERVICE}; if the clock is still wrong a minute later, this sets it by the \
+         API's: date -u -s \"$({get})\""
+    )
 }
 
 fn clock(evidence: &Evidence) -> Judgement {
     let tls = evidence_of(evidence)?;
-    if let Some((cause, remedy)) = clock_fault(tls) {
-        return Ok(Finding::fail(cause, remedy));
+    if let Some(cause) = clock_fault(tls) {
+        return Ok(Finding::fail(cause, set_clock(evidence)));
     }
-    let ahead = evidence.api.as_ref().ok().and_then(|api| api.clock_offset);
-    let server = ahead.and_then(|ahead| tls.now.checked_add_signed(ahead.checked_neg()?));
-    Ok(match (ahead, server) {
-        (Some(ahead), Some(server)) if ahead.unsigned_abs() > MAX_OFFSET => {
+    Ok(match evidence.api.as_ref().ok().and_then(|api| api.clock_offset) {
+        Some(ahead) if ahead.unsigned_abs() > MAX_OFFSET => {
             let direction = if ahead < 0 { "behind" } else { "ahead of" };
             let cause = format!(
                 "this server's clock is {} {direction} the API's",
                 span(ahead.unsigned_abs())
             );
-            Finding::warning(cause, set_clock(server))
+            Finding::warning(cause, set_clock(evidence))
         }
-        (Some(ahead), _) => Finding::unremarkable()
+        Some(ahead) => Finding::unremarkable()
             .with([format!("{} UTC, {ahead} s ahead of the API's", date(tls.now))]),
-        (None, _) => Finding::unremarkable().with([format!("{} UTC", date(tls.now))]),
+        None => Finding::unremarkable().with([format!("{} UTC", date(tls.now))]),
     })
 }
 
@@ -108,9 +130,9 @@ fn tls(evidence: &Evidence) -> Judgement {
     let issuer = tls.issuer.as_deref().unwrap_or("an issuer without a name");
     let lines = [format!("issued by {issuer}"), format!("trusted: {}", tls.roots)];
     let Err(why) = &tls.verdict else {
-        let left = tls.validity.map_or_else(String::new, |validity| {
-            format!(", {} left", span(validity.not_after.saturating_sub(tls.now)))
-        });
+        let left = tls
+            .validity
+            .map_or_else(String::new, |validity| remaining(validity.not_after, tls.now));
         return Ok(Finding::pass(format!("issued by {issuer}, trusted by {}{left}", tls.roots)));
     };
     if clock_fault(tls).is_some() {
@@ -125,7 +147,8 @@ fn tls(evidence: &Evidence) -> Judgement {
                 date(tls.now)
             ),
         };
-        let remedy = "if the clock is right (date -u), only Rackspace can renew it: tell support";
+        let remedy = "If the clock is right (date -u), only Rackspace can renew the certificate: \
+                      tell its support.";
         return Ok(Finding::fail(cause, remedy).with(lines));
     }
     // The client's message, if there is one.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -99,6 +99,11 @@ impl Files {
     /// The target of a symbolic link.
     pub(super) fn link(&self, path: &str) -> Option<String> {
         Some(fs::read_link(self.locate(path)).ok()?.to_string_lossy().into_owned())
+    }
+
+    /// The user id of a file's owner.
+    pub(super) fn owner(&self, path: &str) -> Option<u32> {
+        Some(fs::metadata(self.locate(path)).ok()?.uid())
     }
 
     /// When a file was last changed.

@@ -26,23 +26,37 @@ pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
 
 /// All processes but this one.
 pub(super) fn read(files: &Files) -> Vec<ProcessInfo> {
+    let users = files.read("/etc/passwd").unwrap_or_default();
     let ids = files.names("/proc").into_iter().filter_map(|name| name.parse::<u32>().ok());
     ids.filter(|pid| *pid != std::process::id())
         .take(MAX_PROCESSES)
-        .filter_map(|pid| process(files, pid))
+        .filter_map(|pid| process(files, pid, &users))
         .collect()
 }
 
-fn process(files: &Files, pid: u32) -> Option<ProcessInfo> {
+/// `users`: the text of /etc/passwd.
+fn process(files: &Files, pid: u32, users: &str) -> Option<ProcessInfo> {
     let (name, started) = parse_stat(&files.read(&format!("/proc/{pid}/stat")).ok()?)?;
     let arguments = files.read(&format!("/proc/{pid}/cmdline")).unwrap_or_default();
     Some(ProcessInfo {
         pid,
         name,
         arguments: arguments.split_terminator('\0').map(str::to_owned).collect(),
+        user: files.owner(&format!("/proc/{pid}")).map(|id| user_name(users, id)),
         program: files.link(&format!("/proc/{pid}/exe")),
         started,
     })
+}
+
+/// The name of a user or, if it has none, its id.
+fn user_name(users: &str, id: u32) -> String {
+    let id = id.to_string();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(id.as_str())).then_some(name)
+    });
+    name.map_or_else(|| format!("uid {id}"), str::to_owned)
 }
 
 /// The name, and when it was started. Source: proc_pid_stat(5).
@@ -58,6 +72,13 @@ fn parse_stat(stat: &str) -> Option<(String, Option<Duration>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_users() {
+        let users = "root:x:0:0:root:/root:/bin/bash\nbroken\napp:x:1000:0::/:/bin/sh\n";
+        assert_eq!(user_name(users, 1_000), "app");
+        assert_eq!(user_name(users, 7), "uid 7");
+    }
 
     #[test]
     fn the_fields_of_stat() {

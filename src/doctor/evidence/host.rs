@@ -107,6 +107,8 @@ pub(crate) struct ProcessInfo {
     pub(crate) name: String,
     /// Its arguments.
     pub(crate) arguments: Vec<String>,
+    /// The name or, without one, the id of its user.
+    pub(crate) user: Option<String>,
     /// Its program, as the kernel names it; none without the right to know.
     pub(crate) program: Option<String>,
     /// When it was started, as the time since the boot.

@@ -125,7 +125,7 @@ pub(crate) enum ApiFailure {
     Unreachable(String),
     /// Its answer was not understood.
     NotUnderstood(String),
-    /// No request was sent, because an earlier one was not answered.
+    /// No request was sent, because an earlier one failed.
     NotAsked,
 }
 
@@ -136,7 +136,9 @@ impl fmt::Display for ApiFailure {
             | ApiFailure::LimitUsedUp(why)
             | ApiFailure::Unreachable(why)
             | ApiFailure::NotUnderstood(why) => f.write_str(why),
-            ApiFailure::NotAsked => f.write_str("the API does not answer"),
+            ApiFailure::NotAsked => {
+                f.write_str("the API was not asked, since a request before failed")
+            }
         }
     }
 }
@@ -150,7 +152,7 @@ impl KernelEvidence {
 
     /// A route in the notation of `ip route`.
     pub(crate) fn describe(&self, hop: Option<NextHop>) -> String {
-        let Some(hop) = hop else { return "nowhere".to_owned() };
+        let Some(hop) = hop else { return "no route".to_owned() };
         let via = hop.gateway.map(|gateway| format!("via {gateway} "));
         let interface = hop.interface.map_or_else(String::new, |index| self.name(index));
         format!("{}dev {interface}", via.unwrap_or_default())

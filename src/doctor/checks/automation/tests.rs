@@ -46,7 +46,12 @@ fn faults_do_not_matter_after_deployed() {
 #[test]
 fn ssh() {
     let port = assert_found(&with_sshd("Port 2222"), "automation.sshd.port", Fail, "port 2222");
-    assert!(port.remedy.starts_with("sed -i '1i Port 22' "), "{}", port.remedy);
+    let restart = "/etc/ssh/sshd_config && sshd -t && systemctl restart sshd";
+    let remedy = format!(
+        "sed -i '1i Port 22' {restart}  # sessions stay, and sshd listens on port 2222 as well; to \
+         undo it when the server is DEPLOYED: sed -i '1{{/^Port 22$/d;}}' {restart}"
+    );
+    assert_eq!(port.remedy, remedy);
     assert_found(&with_sshd("Port 2222\nPort 22"), "automation.sshd.port", Pass, "");
     let login = |text| with_sshd(&format!("PermitRootLogin {text}"));
     assert_found(&login("no"), "automation.sshd.root-login", Fail, "may not log in");
@@ -122,7 +127,13 @@ fn selinux_tools_and_bridges() {
         })
     };
     let selinux = "automation.selinux";
-    assert_found(&mode(Some(SelinuxMode::Enforcing), None), selinux, Fail, "enforcing");
+    let found = assert_found(&mode(Some(SelinuxMode::Enforcing), None), selinux, Fail, "enforcing");
+    let remedy = "setenforce 0  # to undo it when the server is DEPLOYED: setenforce 1";
+    assert_eq!(found.remedy, remedy);
+    let both = mode(Some(SelinuxMode::Enforcing), Some("enforcing"));
+    let found = assert_found(&both, selinux, Fail, "enforcing");
+    assert!(found.remedy.starts_with("setenforce 0 && sed -i "), "{}", found.remedy);
+    assert!(found.remedy.ends_with("/etc/selinux/config && setenforce 1"), "{}", found.remedy);
     let permissive = Some(SelinuxMode::Permissive);
     assert_found(&mode(permissive, Some("enforcing")), selinux, Warning, "next boot");
     assert_found(&mode(permissive, Some("permissive")), selinux, Pass, "");

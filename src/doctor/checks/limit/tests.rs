@@ -35,7 +35,21 @@ fn other_clients_are_named() {
     assert_found(&ohai, id, Info, "process 77 (ruby) may ask");
     curl.api.as_mut().unwrap().status = Err(ApiFailure::Forbidden("403".to_owned()));
     let found = assert_found(&curl, id, Fail, "process 77 (curl) looks like");
-    assert!(found.remedy.contains("kill 77"));
+    assert!(found.cause.ends_with(&format!(": curl {url}")), "{}", found.cause);
+    let commands = "ps -fp 77  # shows it; if it is not needed: kill 77, or its parent";
+    assert!(found.remedy.starts_with(commands), "{}", found.remedy);
+}
+
+#[test]
+fn a_client_is_shown_with_its_user_and_the_beginning_of_its_command_line() {
+    let mut loop_of_app = with_process(&["sh", "-c", "curl automation_status; sleep 1; "]);
+    let process = &mut loop_of_app.processes.as_mut().unwrap()[0];
+    process.user = Some("app".to_owned());
+    process.arguments.push("\u{e9}".repeat(200));
+    let says = "process 77 (sh, user app) asks the API by itself: sh -c curl automation_status; ";
+    let found = assert_found(&loop_of_app, "network.other-clients", Warning, says);
+    let end = format!(" {} ...", "\u{e9}".repeat(80));
+    assert!(found.cause.ends_with(&end), "{}", found.cause);
 }
 
 #[test]
@@ -50,7 +64,9 @@ fn the_rate_limit() {
     let used_up = LimitEvidence { free: 0, consecutive_403s: None };
     assert_found(&with(Ok(used_up)), id, Warning, "used up");
     let forbidden = LimitEvidence { free: 0, consecutive_403s: Some(2) };
-    assert_found(&with(Ok(forbidden)), id, Info, "2 in a row");
+    assert_found(&with(Ok(forbidden)), id, Info, "HTTP 403 2 times in a row, so no");
+    let once = LimitEvidence { free: 0, consecutive_403s: Some(1) };
+    assert_found(&with(Ok(once)), id, Info, "answered with HTTP 403, so no rackconnect process");
     assert_found(&with(Err("belongs to user 1".to_owned())), id, Info, "belongs to user 1");
 }
 
@@ -81,5 +97,5 @@ fn the_answer() {
     assert!(found.remedy.starts_with("rackconnect status -v"), "{}", found.remedy);
     unreachable.path.as_mut().unwrap().lookup = Err("timed out".to_owned());
     let found = assert_found(&unreachable, id, Fail, "why");
-    assert_eq!(found.remedy, "repair network.name first");
+    assert_eq!(found.remedy, "Repair network.name first.");
 }

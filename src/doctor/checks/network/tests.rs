@@ -29,7 +29,7 @@ fn the_interface() {
 #[test]
 fn the_routes() {
     let id = "network.servicenet.route";
-    assert_found(&healthy(), id, Pass, "both through 10.182.0.1 on eth1");
+    assert_found(&healthy(), id, Pass, "10.176.0.0/12 and 10.208.0.0/12 via 10.182.0.1 on eth1");
     let gateway = Some(via([10, 182, 127, 198].into()));
     let missing = with_kernel(|it| {
         it.routes.remove(1);
@@ -37,16 +37,19 @@ fn the_routes() {
     });
     let found = assert_found(&missing, id, Fail, "packets for 10.208.0.0/12");
     assert!(found.cause.contains("(via 10.182.127.198 dev eth1)"), "{}", found.cause);
-    let command = "ip route add 10.208.0.0/12 via 10.182.0.1 dev eth1  # ";
+    let command = "ip route replace 10.208.0.0/12 via 10.182.0.1 dev eth1  # ";
     assert!(found.remedy.starts_with(command), "{}", found.remedy);
     let captured = with_kernel(|it| it.samples[0].hop = gateway);
-    assert_found(&captured, id, Fail, "packets for 10.176.0.0/12");
+    let says =
+        "there is a route to 10.176.0.0/12, a network of ServiceNet, but packets take another";
+    assert_found(&captured, id, Fail, says);
     let none = with_kernel(|it| {
         it.routes.clear();
         it.samples[0].hop = None;
     });
-    let found = assert_found(&none, id, Fail, "there is no route to 10.176.0.0/12");
-    let commands = "ip route add 10.176.0.0/12 via 10.182.0.1 dev eth1 && ip route add \
+    let found =
+        assert_found(&none, id, Fail, "there is no route to 10.176.0.0/12 and 10.208.0.0/12 (");
+    let commands = "ip route replace 10.176.0.0/12 via 10.182.0.1 dev eth1 && ip route replace \
                     10.208.0.0/12 via 10.182.0.1 dev eth1  # ";
     assert!(found.remedy.starts_with(commands), "{}", found.remedy);
 }
@@ -63,15 +66,34 @@ fn the_name() {
     assert_found(&healthy(), id, Pass, "dfw.api.rackconnect.rackspace.com is 10.191.5.5");
     let dead = with_path(|path| path.lookup = Err("the name lookup timed out".to_owned()));
     assert_found(&dead, id, Fail, "timed out, after 0 ms (nameservers: 10.191.5.6)");
+    let mut unrouted = dead;
+    unrouted.kernel.as_mut().unwrap().routes.clear();
+    let found = assert_found(&unrouted, id, Fail, "timed out");
+    assert_eq!(found.remedy, "Repair network.servicenet.route first.");
     let slow = with_path(|path| path.lookup_time = Duration::from_secs(5));
     assert_found(&slow, id, Warning, "after 5.0 s");
     let broken = with_path(|path| {
         path.nameservers[1] = nameserver("AAAA", Err("does not answer".to_owned()));
     });
-    let says = "nameserver 10.191.5.6 does not answer when asked for AAAA (IPv6 addresses)";
-    assert_found(&broken, id, Warning, says);
+    let says = "nameserver 10.191.5.6 does not answer when asked for AAAA, the IPv6 addresses of \
+                dfw.api.rackconnect.rackspace.com; not urgent, ";
+    let found = assert_found(&broken, id, Warning, says);
+    let says = "; in /etc/resolv.conf replace 10.191.5.6 with one from Rackspace's documentation";
+    assert!(found.remedy.contains(says), "{}", found.remedy);
     let address = with_path(|path| path.host = "10.191.5.5".to_owned());
     assert_found(&address, id, Pass, "");
+}
+
+/// A route cannot be put back while its interface is down.
+#[test]
+fn the_routes_of_an_interface_that_is_down() {
+    let down = with_kernel(|it| {
+        it.links[2].flags = 0;
+        it.routes.remove(1);
+    });
+    let found =
+        assert_found(&down, "network.servicenet.route", Fail, "packets for 10.208.0.0/12 (");
+    assert_eq!(found.remedy, "Repair network.servicenet.interface first.");
 }
 
 #[test]
@@ -100,7 +122,10 @@ fn the_connection() {
     let kernel = unrouted.kernel.as_mut().unwrap();
     kernel.routes.clear();
     let found = assert_found(&unrouted, id, Fail, "cannot connect");
-    assert_eq!(found.remedy, "repair network.servicenet.route first");
+    assert_eq!(found.remedy, "Repair network.servicenet.route first.");
+    unrouted.path.as_mut().unwrap().hop = None;
+    let found = assert_found(&unrouted, id, Fail, "cannot connect");
+    assert!(found.cause.ends_with("; this server has no route to it"), "{}", found.cause);
     let none = with_path(|path| path.connection = Err(Unread::NotTried("no name".to_owned())));
     assert_found(&none, id, Skipped, "no name");
 }

@@ -40,7 +40,7 @@ fn the_status_without_the_api() {
     evidence.api.as_mut().unwrap().status = Ok(None);
     assert_found(&evidence, id, Info, "HTTP 404");
     evidence.api.as_mut().unwrap().status = Err(ApiFailure::Unreachable("no route".to_owned()));
-    assert_found(&evidence, id, Pass, "DEPLOYED (xenstore says so");
+    assert_found(&evidence, id, Pass, "DEPLOYED (from xenstore; the API did not tell)");
     evidence.server.as_mut().unwrap().xenstore = Err(Unread::NeedsRoot("xenstore".to_owned()));
     assert_found(&evidence, id, Skipped, "no route");
     assert_found(&evidence, "rackconnect.next", Skipped, "no route");
@@ -53,20 +53,37 @@ fn the_features() {
     assert_found(&healthy(), id, Pass, "configure_network_stack ENABLED (the API)");
     let mut evidence = healthy();
     evidence.api.as_mut().unwrap().features = Err(ApiFailure::NotAsked);
-    assert_found(&evidence, id, Skipped, "does not answer");
+    assert_found(&evidence, id, Skipped, "the API was not asked");
+    evidence.api.as_mut().unwrap().features = Ok(Some(vec![NamedStatus {
+        name: "configure_network_stack".to_owned(),
+        status: "DISABLED".to_owned(),
+    }]));
+    assert_found(&evidence, id, Info, "RackConnect does not set the gateway of this server");
+    evidence.api.as_mut().unwrap().features = Ok(None);
+    assert_found(&evidence, id, Pass, "");
 }
 
 /// nova-agent had rewritten the configuration of the interfaces, and the gateway was lost.
 #[test]
 fn the_gateway() {
     let id = "rackconnect.gateway";
-    assert_found(&healthy(), id, Pass, "10.182.127.198 is the API's and the kernel's");
+    assert_found(
+        &healthy(),
+        id,
+        Pass,
+        "packets for the internet go via 10.182.127.198 dev eth1, RackConnect's gateway",
+    );
     let lost = |mut evidence: Evidence| {
         evidence.kernel.as_mut().unwrap().internet = Some(via([198, 51, 100, 1].into()));
         evidence
     };
     let found = assert_found(&lost(healthy()), id, Fail, "RackConnect's gateway is 10.182.127.198");
-    assert!(found.remedy.starts_with("rackconnect gateway set"));
+    assert!(
+        found.remedy.starts_with("rackconnect gateway set  # to see the plan first, add --dry")
+    );
+    let mut unrouted = healthy();
+    unrouted.kernel.as_mut().unwrap().internet = None;
+    assert_found(&unrouted, id, Fail, "this server has no route to the internet; RackConnect's");
     assert_found(&lost(deploying()), id, Info, "the automation may be setting it");
     let mut split = healthy();
     split.kernel.as_mut().unwrap().is_split = true;
@@ -85,7 +102,11 @@ fn other_default_routes() {
     kernel.defaults.push(Route::default_via([198, 51, 100, 1].into(), 2, 100));
     assert_found(&evidence, id, Info, "default via 198.51.100.1 dev eth0");
     evidence.kernel.as_mut().unwrap().is_split = true;
-    assert_found(&evidence, id, Warning, "same metric");
+    let found = assert_found(&evidence, id, Warning, "same metric");
+    assert_eq!(found.remedy, "Repair rackconnect.gateway first.");
+    evidence.api.as_mut().unwrap().gateway = Err(ApiFailure::NotAsked);
+    let found = assert_found(&evidence, id, Warning, "same metric");
+    assert!(found.remedy.starts_with("ip route del default via 198.51.100.1 dev eth0 "));
 }
 
 #[test]
@@ -111,13 +132,16 @@ fn what_wait_and_gateway_set_would_do() {
     assert_found(
         &healthy(),
         id,
-        Info,
-        "end at once: DEPLOYED; gateway set would have nothing to do",
+        Pass,
+        "rackconnect wait would end at once: DEPLOYED; gateway set would have nothing to do",
     );
     let mut evidence = deploying();
     evidence.kernel.as_mut().unwrap().internet = None;
     let refused = "wait would wait: DEPLOYING; gateway set would refuse: RackConnect configures";
     assert_found(&evidence, id, Info, refused);
+    let mut silent = healthy();
+    silent.api.as_mut().unwrap().gateway = Err(ApiFailure::NotAsked);
+    assert_found(&silent, id, Info, "gateway set would get no gateway from the API");
     let mut evidence = with_status(Status::Failed);
     evidence.api.as_mut().unwrap().gateway = Ok(None);
     assert_found(&evidence, id, Info, "exit code 4: FAILED; gateway set would fail: no gateway");
