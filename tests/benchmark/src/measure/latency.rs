@@ -1,13 +1,12 @@
 //! From a change of the status to the end of a wait.
 
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use simulated_xenstore::{Config, Simulator};
 
 use super::cost::percentile;
-use super::world::{Api, Processes, World};
+use super::world::{Api, Processes, Waiting, World};
 use super::{Extent, Result, Section};
 
 /// The path of the status in xenstore.
@@ -43,38 +42,20 @@ fn row(name: &str, mut late: Vec<Duration>) -> Vec<String> {
     vec![name.to_owned(), at(0.5), at(0.95), at(1.0)]
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    Agent,
-    Shell,
-}
-
 /// Waits that start one after the other, each with its own address, so that they share nothing.
 /// Then the status changes for all of them at once.
 fn by_polling(world: &World, count: usize, waiting: Waiting) -> Result<Vec<Duration>> {
     let api = Api::start("DEPLOYING", count)?;
     let mut waits = Processes::default();
     for endpoint in api.0.endpoints() {
-        let mut command = match waiting {
-            Waiting::Agent => world.agent(&api, &endpoint, &world.new_state_dir(), &["wait"]),
-            Waiting::Shell => shell(world, &api, &endpoint)?,
-        };
-        waits.start(&mut command)?;
+        let state_dir = world.new_state_dir();
+        waits.start(&mut world.waiting(waiting, &api, &endpoint, &state_dir)?)?;
         thread::sleep(SPREAD / u32::try_from(count)?);
     }
     api.wait_for_requests(2 * count as u64)?;
     let change = Instant::now();
     api.say("DEPLOYED");
     Ok(waits.ends()?.into_iter().map(|end| end - change).collect())
-}
-
-fn shell(world: &World, api: &Api, endpoint: &str) -> Result<Command> {
-    let peers = world.peers(api, endpoint)?;
-    let curl = peers.into_iter().find(|call| call.name == "curl").ok_or("curl is needed")?;
-    let script = format!("until [ \"$({})\" = DEPLOYED ]; do sleep 5; done", curl.words.join(" "));
-    let mut command = Command::new("bash");
-    command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null());
-    Ok(command)
 }
 
 fn by_xenstore(world: &World, count: usize) -> Result<Vec<Duration>> {

@@ -4,13 +4,14 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::world::{Api, Processes, World};
+use super::world::{Api, Processes, Waiting, World};
 use super::{Extent, Result, Section};
 use crate::page::thousands;
 use crate::plot::{Line, Plot, Scale};
 
 /// The cost of this many waits together.
 struct Cost {
+    waiting: Waiting,
     waits: usize,
     requests_a_minute: f64,
     end: Duration,
@@ -20,22 +21,32 @@ struct Cost {
 /// All of them.
 pub struct Many(Vec<Cost>);
 
-/// Measures 1 to 1,000 waits.
+/// The most loops: more of them would need more than two processors.
+const MAX_LOOPS: usize = 100;
+
+/// Measures 1 to 1,000 waits, and up to a hundred loops of curl in bash.
 pub fn measure(world: &World, extent: Extent) -> Result<Many> {
     let counts = extent.of(&[1, 10, 100, 1_000][..], &[1, 3][..]);
     let window = Duration::from_secs(extent.of(30, 5));
-    counts.iter().map(|&waits| cost(world, waits, window)).collect::<Result<_>>().map(Many)
+    let loops = counts.iter().filter(|&&count| count <= MAX_LOOPS);
+    let all = counts.iter().map(|&count| (Waiting::Agent, count));
+    let all = all.chain(loops.map(|&count| (Waiting::Shell, count)));
+    all.map(|(waiting, count)| cost(world, waiting, count, window)).collect::<Result<_>>().map(Many)
 }
 
-fn cost(world: &World, count: usize, window: Duration) -> Result<Cost> {
+fn cost(world: &World, waiting: Waiting, count: usize, window: Duration) -> Result<Cost> {
     let api = Api::start("DEPLOYING", 1)?;
     let state_dir = world.new_state_dir();
     let mut waits = Processes::default();
     for _ in 0..count {
-        waits.start(&mut world.agent(&api, &api.0.endpoint(), &state_dir, &["wait"]))?;
+        waits.start(&mut world.waiting(waiting, &api, &api.0.endpoint(), &state_dir)?)?;
     }
     // Each new wait causes an early request; after two more, all of them have a response.
-    api.wait_for_requests(api.requests() + 2)?;
+    let enough = match waiting {
+        Waiting::Agent => api.requests() + 2,
+        Waiting::Shell => count as u64,
+    };
+    api.wait_for_requests(enough)?;
     let (before, start) = (api.requests(), Instant::now());
     thread::sleep(window);
     let requests = (api.requests() - before) as f64;
@@ -45,7 +56,7 @@ fn cost(world: &World, count: usize, window: Duration) -> Result<Cost> {
     let change = Instant::now();
     api.say("DEPLOYED");
     let last = waits.ends()?.into_iter().max().ok_or("no wait has ended")?;
-    Ok(Cost { waits: count, requests_a_minute, end: last - change, private_kib })
+    Ok(Cost { waiting, waits: count, requests_a_minute, end: last - change, private_kib })
 }
 
 /// The memory that a process does not share with others.
@@ -61,17 +72,17 @@ impl Many {
     pub fn section(&self) -> Section {
         let rows = self.0.iter().map(|cost| {
             vec![
+                cost.waiting.name().to_owned(),
                 thousands(cost.waits as u64),
-                format!("{:.0}", cost.requests_a_minute),
-                thousands(12 * cost.waits as u64),
+                thousands(cost.requests_a_minute.round() as u64),
                 format!("{:.1} s", cost.end.as_secs_f64()),
                 thousands(cost.private_kib.round() as u64),
             ]
         });
         let head = vec![
-            "waits at once",
+            "what waits",
+            "at once",
             "requests a minute",
-            "loops would send",
             "all have ended after",
             "private memory each, KiB",
         ];
@@ -80,19 +91,17 @@ impl Many {
 
     /// Requests over the number of waits.
     pub fn plot(&self) -> Plot {
-        let line = |name: &str, of: fn(&Cost) -> f64| Line {
-            name: name.to_owned(),
-            points: self.0.iter().map(|cost| (cost.waits as f64, of(cost))).collect(),
+        let line = |waiting: Waiting| {
+            let costs = self.0.iter().filter(|cost| cost.waiting == waiting);
+            let points = costs.map(|cost| (cost.waits as f64, cost.requests_a_minute)).collect();
+            Line { name: waiting.name().to_owned(), points }
         };
         Plot {
             title: "Waits at once on one server".to_owned(),
             x: "waits".to_owned(),
             y: "requests a minute".to_owned(),
             scale: Scale::Logarithmic,
-            lines: vec![
-                line("curl and sleep 5 in bash", |cost| 12.0 * cost.waits as f64),
-                line("rackconnect wait", |cost| cost.requests_a_minute),
-            ],
+            lines: vec![line(Waiting::Shell), line(Waiting::Agent)],
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Measurements of the program and its peers, against the simulated API.
 
+mod cloud_wait;
 mod cost;
 mod dead_network;
 mod gateway;
@@ -77,6 +78,8 @@ pub fn report(program: PathBuf, extent: Extent, say: &mut dyn FnMut(&str)) -> Re
     let latency = latency::measure(&world, extent)?;
     say("many waits at once");
     let many = many::measure(&world, extent)?;
+    say("cloud wait");
+    let cloud_wait = cloud_wait::measure(&world, extent)?;
     say("routes");
     let gateway = gateway::measure(&world, extent)?;
     say("dead networks");
@@ -88,7 +91,8 @@ pub fn report(program: PathBuf, extent: Extent, say: &mut dyn FnMut(&str)) -> Re
         }),
         Picture::Plot(many.plot()),
     ];
-    let mut sections = vec![calls.section(), hour, latency, many.section(), gateway, dead];
+    let mut sections =
+        vec![calls.section(), hour, latency, many.section(), cloud_wait, gateway, dead];
     sections.retain(|section| !section.rows.is_empty());
     Ok(Report { sections, pictures })
 }

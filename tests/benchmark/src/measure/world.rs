@@ -19,6 +19,25 @@ pub const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The timeout for an event, generous enough for a slow machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// A program that waits until the status is DEPLOYED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// `rackconnect wait`.
+    Agent,
+    /// A loop of curl in bash, every 5 seconds.
+    Shell,
+}
+
+impl Waiting {
+    /// The name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Waiting::Agent => "rackconnect wait",
+            Waiting::Shell => "curl and sleep 5 in bash",
+        }
+    }
+}
+
 /// The program, and a directory for all files.
 pub struct World {
     /// The program.
@@ -61,6 +80,26 @@ impl World {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         command
+    }
+
+    /// A wait.
+    pub fn waiting(
+        &self,
+        waiting: Waiting,
+        api: &Api,
+        endpoint: &str,
+        state_dir: &Path,
+    ) -> Result<Command> {
+        if waiting == Waiting::Agent {
+            return Ok(self.agent(api, endpoint, state_dir, &["wait"]));
+        }
+        let peers = self.peers(api, endpoint)?;
+        let curl = peers.into_iter().find(|call| call.name == "curl").ok_or("curl is needed")?;
+        let curl = curl.words.join(" ");
+        let script = format!("until [ \"$({curl})\" = DEPLOYED ]; do sleep 5; done");
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(command)
     }
 
     /// `rackconnect status`.
