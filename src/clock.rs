@@ -33,6 +33,9 @@ impl BootInstant {
 
     /// The same point in time by a clock that is `nanos` nanoseconds ahead.
     pub fn shifted(self, nanos: i128) -> BootInstant {
+        if nanos == 0 {
+            return self;
+        }
         let unshifted = i128::try_from(self.0.as_nanos()).unwrap_or(i128::MAX);
         let shifted = unshifted.saturating_add(nanos).clamp(0, u64::MAX.into());
         BootInstant(Duration::from_nanos(u64::try_from(shifted).unwrap_or(u64::MAX)))

@@ -81,7 +81,9 @@ fn nanos(time: BootInstant) -> u64 {
 
 /// Up to eight bytes as a number.
 fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    let mut eight = [0; 8];
+    eight[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(eight)
 }
 
 /// Parses a boot id as the kernel writes it.

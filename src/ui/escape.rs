@@ -24,7 +24,8 @@ pub fn push_json_char(json: &mut String, c: char) {
 
 /// Whether a character is only shown on a terminal, without any other effect.
 pub fn is_terminal_safe(c: char) -> bool {
-    !c.is_control() && !is_format(c)
+    // Most text is ASCII.
+    matches!(c, ' '..='~') || (!c.is_control() && !is_format(c))
 }
 
 /// Unicode's category Cf, and the line and paragraph separators. Source: UnicodeData.txt, 16.0.

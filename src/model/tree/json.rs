@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::Tree;
-use crate::ui::push_json_char;
+use crate::ui::{is_terminal_safe, push_json_char};
 
 impl Tree {
     /// Parses one JSON document. serde_json bounds its depth at 128.
@@ -20,7 +20,7 @@ impl Tree {
     /// Formats one JSON document on one line. Characters that could control a terminal are escaped.
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string(self).expect("a tree has string keys and whole numbers");
-        escape_in_json(&json)
+        if json.chars().all(is_terminal_safe) { json } else { escape_in_json(&json) }
     }
 }
 
