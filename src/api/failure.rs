@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use rustls::CertificateError;
 
 use super::MAX_BODY_BYTES;
+use super::connect::ConnectError;
 use super::endpoint::Endpoint;
 use super::request::{Failure, timeout_message};
 use super::transport::TransportError;
@@ -62,16 +63,7 @@ impl Context<'_> {
                 Failure::RateLimited { until: *until, cause: *cause }
             }
             TransportError::Name(message) => unreachable(message.clone()),
-            TransportError::Connect(err) => {
-                let reason = match err.failed.as_slice() {
-                    // The endpoint names the address already.
-                    [(address, err)] if endpoint.to_string().ends_with(&address.to_string()) => {
-                        plain(err)
-                    }
-                    _ => err.to_string(),
-                };
-                unreachable(format!("cannot connect to {endpoint}: {reason}"))
-            }
+            TransportError::Connect(err) => unreachable(connect_message(endpoint, err)),
             TransportError::Tls(err) => unreachable(tls_message(endpoint, self.ca_file, err)),
             TransportError::Coding(header) => not_understood(format!(
                 "the response from {} has an encoding that was not asked for ({header})",
@@ -178,9 +170,38 @@ fn describe(err: &io::Error) -> String {
     }
 }
 
+fn connect_message(endpoint: &Endpoint, err: &ConnectError) -> String {
+    let endpoint = endpoint.to_string();
+    match err.failed.as_slice() {
+        // The endpoint names the address already.
+        [(address, err)] if endpoint.ends_with(&address.to_string()) => {
+            format!("cannot connect to {endpoint}: {}", plain(err))
+        }
+        _ => format!("cannot connect to {endpoint}: {err}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
+
+    #[test]
+    fn an_address_is_not_said_twice() {
+        let message = |endpoint: &str| {
+            let failed = vec![("10.1.2.3:8443".parse().unwrap(), Errno::ECONNREFUSED.into())];
+            connect_message(&Endpoint::parse(endpoint).unwrap(), &ConnectError { failed })
+        };
+        assert_eq!(
+            message("https://10.1.2.3:8443"),
+            "cannot connect to https://10.1.2.3:8443: Connection refused"
+        );
+        assert_eq!(
+            message("https://api.example:8443"),
+            "cannot connect to https://api.example:8443: 10.1.2.3:8443: Connection refused"
+        );
+    }
 
     /// It was a dump of the algorithms' object identifiers.
     #[test]

@@ -116,8 +116,15 @@ pub(crate) fn closing(judged: &[Judged], detail: Detail) -> Vec<OutputLine> {
     let (failed, warnings) = (of(Severity::Fail), of(Severity::Warning));
     let (passed, skipped) = (of(Severity::Pass) + of(Severity::Info), of(Severity::Skipped));
     let plural = if warnings == 1 { "" } else { "s" };
-    let summary =
-        format!("{failed} failed, {warnings} warning{plural}, {passed} passed, {skipped} skipped");
+    // With -v their lines are there.
+    let hint_of_skipped = match skipped > 0 && detail == Detail::Findings {
+        true => " (-v says why)",
+        false => "",
+    };
+    let summary = format!(
+        "{failed} failed, {warnings} warning{plural}, {passed} passed, {skipped} \
+         skipped{hint_of_skipped}"
+    );
     let summary = (detail != Detail::Failures).then_some(summary);
     let texts = hint(judged, detail).into_iter().chain(summary);
     texts.map(|text| OutputLine { stream: Stream::Stderr, text }).collect()
@@ -291,7 +298,7 @@ mod tests {
                 "1 [INFO] agent.path: x",
                 "1 [SKIP] only root can check automation.sudo: sudo rackconnect doctor",
                 "2 more about this: rackconnect doctor --explain automation.selinux",
-                "2 1 failed, 1 warning, 4 passed, 2 skipped",
+                "2 1 failed, 1 warning, 4 passed, 2 skipped (-v says why)",
             ]
         );
         assert_eq!(shown(Detail::Failures).len(), 3);

@@ -38,3 +38,56 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
     ];
     sections.into_iter().flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::prepared::healthy;
+    use super::*;
+    use crate::doctor::check::Severity;
+
+    /// The tests of the checks.
+    const TESTS: [&str; 7] = [
+        include_str!("server.rs"),
+        include_str!("network/tests.rs"),
+        include_str!("tls/tests.rs"),
+        include_str!("limit/tests.rs"),
+        include_str!("rackconnect/tests.rs"),
+        include_str!("automation/tests.rs"),
+        include_str!("agent.rs"),
+    ];
+
+    #[test]
+    fn every_check_passes_on_a_healthy_server() {
+        for check in all() {
+            let finding = check.run(&healthy());
+            assert_eq!(finding.severity, Severity::Pass, "{}: {finding:?}", check.id);
+        }
+    }
+
+    #[test]
+    fn every_check_has_a_test_with_a_server_on_which_it_does_not_pass() {
+        let functions: Vec<&str> =
+            TESTS.iter().flat_map(|file| file.split("#[test]").skip(1)).collect();
+        for check in all() {
+            let is_tested = functions.iter().any(|function| expects_a_problem(function, check.id));
+            assert!(is_tested, "{} has no such test", check.id);
+        }
+    }
+
+    /// Whether a test function calls `assert_found` with this id, or a variable that has it as its
+    /// value, and with a severity other than Pass and Skipped.
+    fn expects_a_problem(function: &str, id: &str) -> bool {
+        let code = function.split_whitespace().collect::<Vec<_>>().join(" ");
+        let literal = format!("\"{id}\"");
+        let variable = code.split("let ").find_map(|statement| {
+            let (name, value) = statement.split_once(" = ")?;
+            value.starts_with(&format!("{literal};")).then_some(name)
+        });
+        let names = [Some(literal.as_str()), variable];
+        names.into_iter().flatten().any(|name| {
+            ["Info", "Warning", "Fail"]
+                .iter()
+                .any(|severity| code.contains(&format!(", {name}, {severity},")))
+        })
+    }
+}
