@@ -65,6 +65,7 @@ impl Scene {
         let scene =
             Scene { network, server: PreparedServer::healthy("DEPLOYED"), endpoint, state_dir };
         scene.network.server.up("eth0", false);
+        scene.network.server.mount_etc(&scene.server.root().join("etc"));
         scene.add_commands();
         scene
     }
@@ -131,13 +132,12 @@ impl Scene {
         ended(self.network.start(shell).wait_with_output().expect("the shell ends"))
     }
 
-    /// Gives a command the server's /etc, xenstore and settings.
+    /// Gives a command the server's xenstore and settings.
     fn place(&self, command: &mut Command) {
         command
             .env("XENSTORED_PATH", self.server.xenstore.path())
             .env("RACKCONNECT_ENDPOINT", &self.endpoint)
             .env("RACKCONNECT_STATE_DIR", &self.state_dir);
-        self.server.mount_etc(command);
     }
 
     /// Removes the routes to ServiceNet's networks.

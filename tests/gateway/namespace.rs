@@ -4,10 +4,12 @@
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use nix::libc;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getgid, getuid};
 use rackconnect_agent::netlink::{Netlink, Route, Writer};
@@ -269,6 +271,18 @@ impl Namespace {
     /// The default routes.
     pub fn defaults(&self) -> Vec<Route> {
         self.netlink(|netlink| netlink.defaults(libc::AF_INET as u8).expect("the routes"))
+    }
+
+    /// From now on processes that are started here have this directory as their `/etc`.
+    pub fn mount_etc(&self, directory: &Path) {
+        let directory = directory.to_owned();
+        self.run(move || {
+            let none = None::<&str>;
+            unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+                .expect("mounts that nobody else sees");
+            mount(Some(&directory), "/etc", none, MsFlags::MS_BIND, none).expect("a mount");
+        });
     }
 
     /// Enables forwarding.

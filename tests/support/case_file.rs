@@ -21,18 +21,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::mpsc;
-use std::thread;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde::Deserialize;
 use simulated_api::{Config, Script};
 use toml::{Table, Value};
 
-use super::{Ended, World, config, ended};
+use super::{Ended, World, config, ended, finish_within};
 
 /// A run that takes longer is killed, and fails.
 const RUN_TIMEOUT: Duration = Duration::from_secs(120);
@@ -253,18 +249,9 @@ pub fn run_in_turn(cases: &[&Case]) -> Result<(), String> {
 
 /// Runs a command to its end, or kills it after [`RUN_TIMEOUT`].
 fn run_to_end(mut command: Command) -> Result<Ended, String> {
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().map_err(|err| err.to_string())?;
-    let pid = Pid::from_raw(child.id().cast_signed());
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(RUN_TIMEOUT) {
-        Ok(output) => Ok(ended(output.map_err(|err| err.to_string())?)),
-        Err(_) => {
-            let _ = kill(pid, Signal::SIGKILL);
-            Err(format!("it was still running after {RUN_TIMEOUT:?}: {command:?}"))
-        }
-    }
+    finish_within(child, RUN_TIMEOUT).map_err(|err| format!("{err}: {command:?}"))
 }
 
 impl Case {

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unused_imports, reason = "each test target uses what it needs")]
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 pub mod case_file;
 pub mod documents;
 mod gate;
@@ -13,21 +16,25 @@ mod world;
 
 pub use gate::Gate;
 pub use prepared_server::PreparedServer;
-pub use process::{Ended, Running, bare_agent, binary, ended, finish, run, with_environment_of};
+pub use process::{
+    Ended, Running, bare_agent, binary, ended, finish, finish_within, run, with_environment_of,
+};
 pub use random::Random;
 pub use terminal::Terminal;
 pub use world::{World, config};
 
 /// The timeout for anything that has to happen, generous enough for a busy machine.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until a condition holds.
+/// Waits until a condition holds. The longer it waits, the longer are the pauses between two looks,
+/// so that tests which wait leave the processor to those that compute.
 #[track_caller]
 pub fn until(description: &str, mut condition: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "timed out: {description}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        let waited = start.elapsed();
+        assert!(waited < PATIENCE, "timed out: {description}");
+        thread::sleep((waited / 8).clamp(Duration::from_millis(2), Duration::from_millis(50)));
     }
 }
 

@@ -4,13 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::SystemTime;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use simulated_xenstore::{Config, Simulator};
 use tempfile::TempDir;
 
@@ -92,21 +88,6 @@ impl PreparedServer {
     /// Removes a file.
     pub fn remove(&self, path: &str) {
         fs::remove_file(self.root().join(path)).expect("a file");
-    }
-
-    /// Gives a command this server's `/etc`, in a mount namespace of its own.
-    pub fn mount_etc(&self, command: &mut Command) {
-        let own = self.root().join("etc");
-        // SAFETY: between fork and exec it calls only unshare(2) and mount(2).
-        unsafe {
-            command.pre_exec(move || {
-                let none = None::<&str>;
-                unshare(CloneFlags::CLONE_NEWNS)?;
-                mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-                mount(Some(&own), "/etc", none, MsFlags::MS_BIND, none)?;
-                Ok(())
-            });
-        }
     }
 
     /// Adds a process to `proc`.

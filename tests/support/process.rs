@@ -2,36 +2,48 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Once, mpsc};
+use std::thread;
+use std::time::Duration;
 
-use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Arguments;
 
 /// The program with only PATH in its environment, and with the signal dispositions of an
-/// interactive shell. If the tests ignore a signal (under nohup, or in a shell's background), the
-/// program would inherit that, and a test that sends the signal would hang.
+/// interactive shell.
 pub fn bare_agent<A: Arguments + ?Sized>(arguments: &A) -> Command {
+    catch_ignored_signals();
     let mut command = Command::new(binary());
     command.args(arguments.list()).env_clear().stdin(Stdio::null());
-    // SAFETY: between fork and exec it calls only sigaction(2), which is async-signal-safe.
-    unsafe {
-        command.pre_exec(|| {
-            for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
-                nix::sys::signal::signal(signal, SigHandler::SigDfl)?;
-            }
-            Ok(())
-        });
-    }
     // Do not use the xenstore of the machine that runs the tests.
     command.env("XENSTORED_PATH", "/nonexistent");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
     command
+}
+
+/// If the tests ignore a signal (under nohup, or in a shell's background), the program would inherit
+/// that, and a test that sends the signal would hang. Signals that are caught have their default
+/// disposition after exec, so the tests catch them and still do nothing about them. Resetting the
+/// disposition in the child (`pre_exec`) would need a fork of the test program instead of
+/// posix_spawn(3), and copying its page tables costs more than a run of the program.
+fn catch_ignored_signals() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").expect("proc(5)");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+            if ignored.expect("a mask") >> (signal as u32 - 1) & 1 == 1 {
+                signal_hook::flag::register(signal as i32, Arc::default()).expect("a handler");
+            }
+        }
+    });
 }
 
 /// The program under test. For an example, Cargo does not build it, so this is the installed one.
@@ -101,6 +113,20 @@ pub fn ended(output: Output) -> Ended {
 /// Reads a child's output to its end and waits for it.
 pub fn finish(child: Child) -> Ended {
     ended(child.wait_with_output().expect("the child ends"))
+}
+
+/// The same, but kills the child if it hangs: an error then.
+pub fn finish_within(child: Child, limit: Duration) -> Result<Ended, String> {
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    match receiver.recv_timeout(limit) {
+        Ok(output) => Ok(ended(output.map_err(|err| err.to_string())?)),
+        Err(_) => {
+            let _ = kill(pid, Signal::SIGKILL);
+            Err(format!("it was still running after {limit:?}"))
+        }
+    }
 }
 
 /// A process that is killed when it is dropped.

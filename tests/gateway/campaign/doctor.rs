@@ -10,9 +10,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use simulated_xenstore::Fault as XenstoreFault;
 
-use super::{Row, bounded, has_code};
+use super::{Row, has_code};
 use crate::broken_servers::{Scene, step};
-use crate::support::ended;
 
 /// Breaks something on a healthy server.
 type Break = Box<dyn FnOnce(&Scene) + Send>;
@@ -143,10 +142,8 @@ fn run(found: Found, endpoint: Endpoint, break_it: Break) -> Result<(), Failed> 
         agent.env_remove("RACKCONNECT_ENDPOINT");
         server.write("sys/hypervisor/type", "xen\n");
     }
-    let child = network.start(bounded(&agent, &[]));
-    let ended = ended(child.wait_with_output().expect("the agent ends"));
     let mut row = Row::default();
-    row.case("doctor", &ended, |ended| {
+    row.case("doctor", network.start(agent), |ended| {
         if ended.stderr.bytes().chain(ended.stdout.iter().copied()).any(|byte| byte == 0x1b) {
             return Err("control characters".to_owned());
         }

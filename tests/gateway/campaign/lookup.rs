@@ -18,10 +18,10 @@ use simple_dns::{CLASS, Packet, QTYPE, RCODE, ResourceRecord, TYPE};
 use simulated_api::{Config, Script, Simulator};
 use tempfile::TempDir;
 
-use super::{Row, bounded, has_code};
+use super::{Row, has_code};
 use crate::namespace::Namespace;
 use crate::network::deployed;
-use crate::support::{self, bare_agent, ended};
+use crate::support::{self, bare_agent};
 
 /// A name in the API's certificate.
 const NAME: &str = "dfw.api.rackconnect.rackspace.com";
@@ -233,6 +233,7 @@ fn run(fault: LookupFault) -> Result<(), Failed> {
     });
     let port = api.endpoint().rsplit_once(':').expect("a port").1.to_owned();
     let etc = etc(fault);
+    namespace.mount_etc(etc.path());
     let folder = tempfile::tempdir().expect("a folder");
     let start = |arguments: &str| -> Child {
         let mut agent = bare_agent(arguments);
@@ -241,10 +242,8 @@ fn run(fault: LookupFault) -> Result<(), Failed> {
             .env("RACKCONNECT_ENDPOINT", format!("https://{NAME}:{port}"))
             .env("RACKCONNECT_CA_FILE", api.ca_file())
             .env("RACKCONNECT_STATE_DIR", state_dir);
-        let mount = format!("mount --bind {} /etc && exec \"$0\" \"$@\"", etc.path().display());
-        let mut command = bounded(&agent, &["unshare", "--mount", "sh", "-c", &mount]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        namespace.run(move || command.spawn().expect("the agent starts"))
+        agent.stdout(Stdio::piped()).stderr(Stdio::piped());
+        namespace.run(move || agent.spawn().expect("the agent starts"))
     };
     let mut row = Row::default();
     for some in COMMANDS.chunks(COMMANDS_AT_ONCE) {
@@ -252,9 +251,8 @@ fn run(fault: LookupFault) -> Result<(), Failed> {
         let running: Vec<Child> =
             some.iter().map(|(arguments, ..)| start(&arguments.replace("{time}", time))).collect();
         for ((arguments, reached, unreachable), child) in some.iter().zip(running) {
-            let ended = ended(child.wait_with_output().expect("the agent ends"));
             let code = if fault.expected == Reached { *reached } else { *unreachable };
-            row.case(arguments, &ended, |ended| has_code(ended, code));
+            row.case(arguments, child, |ended| has_code(ended, code));
         }
     }
     row.end()

@@ -5,16 +5,16 @@ mod doctor;
 mod lookup;
 mod routes;
 
-use std::process::Command;
+use std::process::Child;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::support::Ended;
+use crate::support::{Ended, finish_within};
 
-/// How long a command may take before it counts as hanging, in seconds. Its deadline is a tenth of
-/// that at most.
-const LONGEST_RUN: &str = "60";
+/// How long a command may take before it counts as hanging.
+const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 
 static RUN: AtomicUsize = AtomicUsize::new(0);
 static FAILED: AtomicUsize = AtomicUsize::new(0);
@@ -39,26 +39,24 @@ struct Row {
 }
 
 impl Row {
-    /// Counts a case, and keeps its failure.
+    /// Waits for the end of a case, and keeps its failure.
     fn case(
         &mut self,
         command: &str,
-        ended: &Ended,
+        child: Child,
         check: impl FnOnce(&Ended) -> Result<(), String>,
     ) {
         RUN.fetch_add(1, Ordering::Relaxed);
-        let result = match ended.stderr.contains("panicked") {
-            true => Err("a panic".to_owned()),
-            false => check(ended),
-        };
-        if let Err(what) = result {
+        let result = finish_within(child, RUN_TIMEOUT).and_then(|ended| {
+            let result = match ended.stderr.contains("panicked") {
+                true => Err("a panic".to_owned()),
+                false => check(&ended),
+            };
+            result.map_err(|err| format!("{err}: {ended:?}"))
+        });
+        if let Err(err) = result {
             FAILED.fetch_add(1, Ordering::Relaxed);
-            self.wrong.push(format!(
-                "rackconnect {command}: {what}\ncode: {:?}\nstdout: {:?}\nstderr: {}",
-                ended.code,
-                String::from_utf8_lossy(&ended.stdout),
-                ended.stderr
-            ));
+            self.wrong.push(format!("rackconnect {command}: {err}"));
         }
     }
 
@@ -76,13 +74,4 @@ fn has_code(ended: &Ended, code: i32) -> Result<(), String> {
         Some(found) if found == code => Ok(()),
         _ => Err(format!("the exit code is not {code}")),
     }
-}
-
-/// The same command, killed where it hangs: behind `prefix`, and with the same environment.
-fn bounded(agent: &Command, prefix: &[&str]) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["--signal=KILL", LONGEST_RUN]).args(prefix).arg(agent.get_program());
-    command.args(agent.get_args()).env_clear();
-    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
 }

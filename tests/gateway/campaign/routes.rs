@@ -9,9 +9,9 @@ use nix::libc;
 use rackconnect_agent::netlink::Route;
 use simulated_api::Step;
 
-use super::{Row, bounded, has_code};
+use super::{Row, has_code};
 use crate::network::{GATEWAY, Network, PUBLIC, deployed};
-use crate::support::{Ended, ended};
+use crate::support::Ended;
 
 /// The commands of a row, one after the other on one server.
 const COMMANDS: [&str; 6] = [
@@ -179,10 +179,9 @@ fn run(step: Step, prepare: Prepare, expected: Expected) -> Result<(), Failed> {
         let arguments =
             command.replace("{deadline}", expected.deadline).replace("{timeout}", expected.timeout);
         let arguments: Vec<&str> = arguments.split(' ').collect();
-        let child = network.start(bounded(&network.agent(&arguments), &[]));
-        let ended = ended(child.wait_with_output().expect("the agent ends"));
-        let after = network.server.defaults();
-        row.case(&arguments.join(" "), &ended, |ended| {
+        let child = network.start(network.agent(&arguments));
+        row.case(&arguments.join(" "), child, |ended| {
+            let after = network.server.defaults();
             has_code(ended, expected.codes[number])?;
             check_routes(&initial, &before, &after, ended)
         });
