@@ -141,7 +141,7 @@ fn rate_limit(evidence: &Evidence) -> Judgement {
     if let Some(count) = limit.consecutive_403s {
         let times = match count {
             0 | 1 => String::new(),
-            count => format!(" {count} times in a row"),
+            count => format!(" ({count} times in a row)"),
         };
         return Ok(Finding::info(format!(
             "the API answered with HTTP 403{times}, so no rackconnect process asks it for a \

@@ -102,7 +102,8 @@ fn status(evidence: &Evidence) -> Judgement {
         Some(Status::Failed) => Finding::fail(
             format!("the automation FAILED{source}{open}"),
             "rackconnect details  # shows the tasks; repair what fails below, and tell Rackspace \
-             support, which has opened a ticket; rackconnect wait --through-failed waits for them",
+             support, which has opened a ticket; to wait for the repair: rackconnect wait \
+             --through-failed",
         ),
         Some(Status::Unprocessable) => Finding::fail(
             format!("UNPROCESSABLE{source}: {}", unprocessable_reason(evidence)),

@@ -39,7 +39,7 @@ pub(super) const CHECKS: &[Check] = &[
 const RESTART: &str = "sshd -t && systemctl restart sshd";
 
 /// What a restart of sshd does not end.
-const SESSIONS_STAY: &str = "sessions stay";
+const SESSIONS_STAY: &str = "open sessions stay";
 
 /// How to make a line of sshd's configuration effective: the first of several lines counts, unless
 /// a Match block that applies to root has its own. `stays`: what continues to work, for a person
@@ -86,7 +86,8 @@ fn ssh_port(evidence: &Evidence) -> Judgement {
             "vi /etc/ssh/sshd_config  # take the port off its ListenAddress lines, then: {RESTART}"
         ),
         false => {
-            let stays = format!("sessions stay, and sshd listens on port {ports} as well");
+            let stays =
+                format!("open sessions stay, and sshd goes on listening on port {ports}, too");
             sshd_remedy(&sshd.config, "Port 22", &stays)
         }
     };
@@ -109,13 +110,14 @@ fn root_login(evidence: &Evidence) -> Judgement {
         )),
         Some("no") => {
             let cause = format!(
-                "root may not log in over SSH, as the automation does (PermitRootLogin no, {source})"
+                "root may not log in over SSH, as RackConnect's automation does (PermitRootLogin \
+                 no, {source})"
             );
             Finding::until_deployed(evidence, Finding::fail(cause, remedy))
         }
         Some(value) => {
             let cause = format!(
-                "root may not log in over SSH with its password, as the automation does \
+                "root may not log in over SSH with its password, as RackConnect's automation does \
                  (PermitRootLogin {value}, {source})"
             );
             Finding::until_deployed(evidence, Finding::fail(cause, remedy))
@@ -128,8 +130,8 @@ fn password(evidence: &Evidence) -> Judgement {
     let source = &sshd.source;
     if sshd.config.value("passwordauthentication").as_deref() == Some("no") {
         let cause = format!(
-            "sshd accepts no passwords, and the automation logs in with one (PasswordAuthentication \
-             no, {source})"
+            "sshd accepts no passwords, and RackConnect's automation logs in with one \
+             (PasswordAuthentication no, {source})"
         );
         let remedy = sshd_remedy(&sshd.config, "PasswordAuthentication yes", SESSIONS_STAY);
         return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
@@ -137,7 +139,7 @@ fn password(evidence: &Evidence) -> Judgement {
     match sshd.config.value("authenticationmethods") {
         Some(methods) if methods != "any" && methods != "password" => {
             let cause = format!(
-                "a password is not enough for sshd, and the automation has nothing else \
+                "a password is not enough for sshd, and RackConnect's automation has nothing else \
                  (AuthenticationMethods {methods}, {source})"
             );
             let remedy = sshd_remedy(&sshd.config, "AuthenticationMethods any", SESSIONS_STAY);
@@ -152,20 +154,18 @@ fn lists(evidence: &Evidence) -> Judgement {
     let lists = config.lists();
     let shut_out: Vec<&str> =
         ["root", "rackconnect"].into_iter().filter(|user| !config.admits(user)).collect();
-    if let [first, ..] = shut_out.as_slice() {
+    let remedy = format!(
+        "vi /etc/ssh/sshd_config  # remove the lists, or change them so that root and rackconnect \
+         may log in, then: {RESTART}"
+    );
+    if !shut_out.is_empty() {
         let cause =
             format!("sshd does not let {} log in: {}", shut_out.join(" and "), lists.join(", "));
-        let remedy = format!(
-            "vi /etc/ssh/sshd_config  # remove the list, or add {first} to it, then: {RESTART}"
-        );
         return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
     }
     if config.has_group_lists() {
         let cause =
             format!("a list of groups limits who may log in over SSH: {}", lists.join(", "));
-        let remedy = format!(
-            "vi /etc/ssh/sshd_config  # let root and rackconnect in, or remove the list, then: {RESTART}"
-        );
         return Finding::until_deployed(evidence, Finding::warning(cause, remedy));
     }
     Ok(Finding::unremarkable())

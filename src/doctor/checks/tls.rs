@@ -156,7 +156,7 @@ fn tls(evidence: &Evidence) -> Judgement {
         Ok(Err(ApiFailure::Unreachable(message))) => message,
         _ => why,
     };
-    let cause = format!("{cause}; its issuer is {issuer}, and trusted is {}", tls.roots);
+    let cause = format!("{cause}; it was issued by {issuer}; trusted: {}", tls.roots);
     let remedy = "env -u SSL_CERT_FILE -u RACKCONNECT_CA_FILE rackconnect status  # if that works, the \
                   file of roots is wrong; if not, something on the way answers for the API";
     Ok(Finding::fail(cause, remedy).with(lines))

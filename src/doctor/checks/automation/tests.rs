@@ -48,8 +48,8 @@ fn ssh() {
     let port = assert_found(&with_sshd("Port 2222"), "automation.sshd.port", Fail, "port 2222");
     let restart = "/etc/ssh/sshd_config && sshd -t && systemctl restart sshd";
     let remedy = format!(
-        "sed -i '1i Port 22' {restart}  # sessions stay, and sshd listens on port 2222 as well; to \
-         undo it when the server is DEPLOYED: sed -i '1{{/^Port 22$/d;}}' {restart}"
+        "sed -i '1i Port 22' {restart}  # open sessions stay, and sshd goes on listening on port \
+         2222, too; to undo it when the server is DEPLOYED: sed -i '1{{/^Port 22$/d;}}' {restart}"
     );
     assert_eq!(port.remedy, remedy);
     assert_found(&with_sshd("Port 2222\nPort 22"), "automation.sshd.port", Pass, "");
@@ -83,6 +83,9 @@ fn ssh() {
 fn ssh_lists_and_conditions() {
     let lists = "automation.sshd.lists";
     assert_found(&with_sshd("AllowUsers rackconnect deploy"), lists, Fail, "not let root log in");
+    // Regression: the remedy was to add root to the list.
+    let denied = assert_found(&with_sshd("DenyUsers root"), lists, Fail, "not let root log in");
+    assert!(denied.remedy.contains("so that root and rackconnect may log in"), "{denied:?}");
     assert_found(&with_sshd("AllowUsers root rackconnect"), lists, Pass, "");
     assert_found(&with_sshd("AllowGroups wheel"), lists, Warning, "AllowGroups wheel");
     let conditional = with_sshd("Match Address 10.0.0.0/8\nPasswordAuthentication no");

@@ -64,7 +64,7 @@ fn the_rate_limit() {
     let used_up = LimitEvidence { free: 0, consecutive_403s: None };
     assert_found(&with(Ok(used_up)), id, Warning, "used up");
     let forbidden = LimitEvidence { free: 0, consecutive_403s: Some(2) };
-    assert_found(&with(Ok(forbidden)), id, Info, "HTTP 403 2 times in a row, so no");
+    assert_found(&with(Ok(forbidden)), id, Info, "HTTP 403 (2 times in a row), so no");
     let once = LimitEvidence { free: 0, consecutive_403s: Some(1) };
     assert_found(&with(Ok(once)), id, Info, "answered with HTTP 403, so no rackconnect process");
     assert_found(&with(Err("belongs to user 1".to_owned())), id, Info, "belongs to user 1");

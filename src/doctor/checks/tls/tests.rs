@@ -69,7 +69,12 @@ fn the_certificate() {
     });
     assert_found(&long, "network.tls", Pass, "roots, valid until 4096-01-06");
     let unknown = with(|tls| tls.verdict = Err("UnknownIssuer".to_owned()));
-    assert_found(&unknown, "network.tls", Fail, "UnknownIssuer; its issuer is DigiCert");
+    assert_found(
+        &unknown,
+        "network.tls",
+        Fail,
+        "UnknownIssuer; it was issued by DigiCert TLS CA; trusted: the built-in",
+    );
     let mut silent = healthy();
     silent.path.as_mut().unwrap().tls = Err(Unread::Failed("timed out".to_owned()));
     assert_found(&silent, "network.tls", Fail, "no TLS handshake with the API: timed out");
