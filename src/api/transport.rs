@@ -222,7 +222,7 @@ impl Connector for ApiConnector {
         };
         let buffers = LazyBuffers::new(INPUT, OUTPUT);
         let wire = self.wire.clone();
-        Ok(Some(ApiConnection { stream, address, tls, buffers, wire }))
+        Ok(Some(ApiConnection { stream, address, tls, buffers, wire, has_just_received: false }))
     }
 }
 
@@ -300,6 +300,8 @@ pub struct ApiConnection {
     tls: Option<Box<ClientConnection>>,
     buffers: LazyBuffers,
     wire: Arc<Wire>,
+    /// Whether data was received since [`Transport::is_open`] was last called.
+    has_just_received: bool,
 }
 
 impl fmt::Debug for ApiConnection {
@@ -343,6 +345,7 @@ impl Transport for ApiConnection {
         let amount = read.map_err(|err| transport_error("waiting for the response", err))?;
         self.buffers.input_appended(amount);
         if amount > 0 {
+            self.has_just_received = true;
             self.wire.exchange().has_received = true;
             *self.wire.preference() = Preference::With(self.address);
         }
@@ -352,6 +355,10 @@ impl Transport for ApiConnection {
     /// Whether the connection is still open, without waiting. Readable data need not mean its end,
     /// since servers send TLS 1.3 session tickets at any time.
     fn is_open(&mut self) -> bool {
+        // ureq calls this after a response, and again before the next request, which is soon enough.
+        if std::mem::take(&mut self.has_just_received) {
+            return true;
+        }
         let mut byte = [0];
         match &mut self.tls {
             Some(tls) => loop {
@@ -387,29 +394,47 @@ mod tests {
 
     use super::*;
 
-    /// A server that writes head and body apart waited 40 ms for the acknowledgement of the head.
-    #[test]
-    fn after_a_request_what_arrives_is_acknowledged_at_once() {
+    const NO_TIMEOUT: NextTimeout = NextTimeout {
+        after: ureq::unversioned::transport::time::Duration::NotHappening,
+        reason: ureq::Timeout::Global,
+        per_read: None,
+        per_write: None,
+    };
+
+    /// A connection, its state directory, and its other end.
+    fn connection() -> (tempfile::TempDir, ApiConnection, TcpStream) {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_quickack(false).unwrap();
         let limiter = RateLimiter::new(folder.path().to_owned());
         let wire = Arc::new(Wire::new(Duration::from_secs(60), limiter));
         wire.begin(BootInstant::now() + Duration::from_secs(60), 0, None);
         let buffers = LazyBuffers::new(INPUT, OUTPUT);
-        let mut connection = ApiConnection { stream, address, tls: None, buffers, wire };
+        let (tls, has_just_received) = (None, false);
+        let connection = ApiConnection { stream, address, tls, buffers, wire, has_just_received };
+        (folder, connection, listener.accept().unwrap().0)
+    }
+
+    /// A server that writes head and body apart waited 40 ms for the acknowledgement of the head.
+    #[test]
+    fn after_a_request_what_arrives_is_acknowledged_at_once() {
+        let (_folder, mut connection, _server) = connection();
+        connection.stream.set_quickack(false).unwrap();
         let request = b"GET / HTTP/1.1\r\n\r\n";
         connection.buffers().output()[..request.len()].copy_from_slice(request);
-        let timeout = NextTimeout {
-            after: ureq::unversioned::transport::time::Duration::NotHappening,
-            reason: ureq::Timeout::Global,
-            per_read: None,
-            per_write: None,
-        };
         assert!(!connection.stream.quickack().unwrap());
-        connection.transmit_output(request.len(), timeout).unwrap();
+        connection.transmit_output(request.len(), NO_TIMEOUT).unwrap();
         assert!(connection.stream.quickack().unwrap());
+    }
+
+    /// A server that closes the connection after its response.
+    #[test]
+    fn whether_a_connection_is_open_is_found_out_before_the_next_request() {
+        let (_folder, mut connection, mut server) = connection();
+        server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        drop(server);
+        assert!(connection.await_input(NO_TIMEOUT).unwrap());
+        assert!(connection.is_open() && !connection.is_open());
     }
 }
