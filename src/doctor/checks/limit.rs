@@ -55,6 +55,9 @@ enum ClientKind {
     ByPlugin,
 }
 
+/// Shells, which run loops around clients.
+const SHELLS: [&str; 5] = ["sh", "bash", "dash", "ksh", "zsh"];
+
 fn client_kind(process: &ProcessInfo) -> Option<ClientKind> {
     let program = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();
     let names: Vec<String> = process.arguments.iter().take(2).map(|word| program(word)).collect();
@@ -68,6 +71,19 @@ fn client_kind(process: &ProcessInfo) -> Option<ClientKind> {
         return Some(ClientKind::Direct);
     }
     is_one_of(&PROGRAMS).then_some(ClientKind::ByPlugin)
+}
+
+/// Whether a process is a shell that runs a script, and not one that a person types in.
+fn is_script(process: &ProcessInfo) -> bool {
+    let Some((program, arguments)) = process.arguments.split_first() else { return false };
+    let is_shell = SHELLS.contains(&program.rsplit('/').next().unwrap_or(program));
+    is_shell && arguments.iter().any(|argument| !argument.starts_with('-'))
+}
+
+/// The script that started a client, and will start the next one.
+fn script_of<'a>(client: &ProcessInfo, processes: &'a [ProcessInfo]) -> Option<&'a ProcessInfo> {
+    let parent = processes.iter().find(|process| Some(process.pid) == client.parent)?;
+    (!is_script(client) && is_script(parent)).then_some(parent)
 }
 
 /// The most of a command line that is shown.
@@ -103,7 +119,16 @@ fn other_clients(evidence: &Evidence) -> Judgement {
     let Some((process, kind)) = direct.or(clients.first()) else {
         return Ok(Finding::unremarkable());
     };
-    let (who, command) = (describe(process), command_line(process));
+    let script = match kind {
+        ClientKind::Direct => script_of(process, processes),
+        ClientKind::ByPlugin => None,
+    };
+    let command = match script {
+        Some(script) => format!("{}, which runs {}", command_line(script), command_line(process)),
+        None => command_line(process),
+    };
+    let process = script.unwrap_or(process);
+    let who = describe(process);
     let remedy = format!(
         "ps -fp {0}  # shows it; if it is not needed: kill {0}, or its parent (PPID) if it comes \
          back; rackconnect wait and rackconnect facts share the limit and can do its work",

@@ -203,6 +203,7 @@ mod tests {
             name: "rackconnect".to_owned(),
             arguments: ["rackconnect", "gateway", "keep"].map(str::to_owned).to_vec(),
             program: Some("/usr/bin/rackconnect (deleted)".to_owned()),
+            parent: None,
             user: None,
             started: None,
         });

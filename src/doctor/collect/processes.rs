@@ -36,15 +36,16 @@ pub(super) fn read(files: &Files) -> Vec<ProcessInfo> {
 
 /// `users`: the text of /etc/passwd.
 fn process(files: &Files, pid: u32, users: &str) -> Option<ProcessInfo> {
-    let (name, started) = parse_stat(&files.read(&format!("/proc/{pid}/stat")).ok()?)?;
+    let stat = parse_stat(&files.read(&format!("/proc/{pid}/stat")).ok()?)?;
     let arguments = files.read(&format!("/proc/{pid}/cmdline")).unwrap_or_default();
     Some(ProcessInfo {
         pid,
-        name,
+        name: stat.name,
+        parent: stat.parent,
         arguments: arguments.split_terminator('\0').map(str::to_owned).collect(),
         user: files.owner(&format!("/proc/{pid}")).map(|id| user_name(users, id)),
         program: files.link(&format!("/proc/{pid}/exe")),
-        started,
+        started: stat.started,
     })
 }
 
@@ -59,14 +60,25 @@ fn user_name(users: &str, id: u32) -> String {
     name.map_or_else(|| format!("uid {id}"), str::to_owned)
 }
 
-/// The name, and when it was started. Source: proc_pid_stat(5).
-fn parse_stat(stat: &str) -> Option<(String, Option<Duration>)> {
+/// The fields of /proc/PID/stat that are used.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    name: String,
+    parent: Option<u32>,
+    started: Option<Duration>,
+}
+
+/// Source: proc_pid_stat(5).
+fn parse_stat(stat: &str) -> Option<Stat> {
     let (start, end) = (stat.find('(')?, stat.rfind(')')?);
     let fields: Vec<&str> = stat.get(end + 1..)?.split_whitespace().collect();
-    // The 22nd field; the first after the name is the third.
+    // The 4th and the 22nd field; the first after the name is the third.
     let ticks = fields.get(19).and_then(|ticks| ticks.parse::<u64>().ok());
-    let started = ticks.map(|ticks| Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND));
-    Some((stat.get(start + 1..end)?.to_owned(), started))
+    Some(Stat {
+        name: stat.get(start + 1..end)?.to_owned(),
+        parent: fields.get(1).and_then(|parent| parent.parse().ok()),
+        started: ticks.map(|ticks| Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND)),
+    })
 }
 
 #[cfg(test)]
@@ -82,10 +94,13 @@ mod tests {
 
     #[test]
     fn the_fields_of_stat() {
-        let stat = "77 (a) b) S 1 77 77 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 12345 1 2 3\n";
-        let expected = Some(("a) b".to_owned(), Some(Duration::from_millis(123_450))));
-        assert_eq!(parse_stat(stat), expected);
+        let stat = |name: &str, parent, milliseconds: Option<u64>| {
+            let started = milliseconds.map(Duration::from_millis);
+            Some(Stat { name: name.to_owned(), parent, started })
+        };
+        let whole = "77 (a) b) S 12 77 77 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 12345 1 2 3\n";
+        assert_eq!(parse_stat(whole), stat("a) b", Some(12), Some(123_450)));
         assert_eq!(parse_stat("77 (a"), None);
-        assert_eq!(parse_stat("77 (a) S"), Some(("a".to_owned(), None)));
+        assert_eq!(parse_stat("77 (a) S"), stat("a", None, None));
     }
 }

@@ -107,6 +107,8 @@ pub(crate) struct ProcessInfo {
     pub(crate) name: String,
     /// Its arguments.
     pub(crate) arguments: Vec<String>,
+    /// The id of the process that started it.
+    pub(crate) parent: Option<u32>,
     /// The name or, without one, the id of its user.
     pub(crate) user: Option<String>,
     /// Its program, as the kernel names it; none without the right to know.

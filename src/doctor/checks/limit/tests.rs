@@ -40,6 +40,30 @@ fn other_clients_are_named() {
     assert!(found.remedy.starts_with(commands), "{}", found.remedy);
 }
 
+/// The client itself is gone when it is to be stopped, and the next one runs.
+#[test]
+fn the_script_that_starts_the_client_is_named() {
+    let mut evidence = with_process(&["curl", "https://x/v1/automation_status"]);
+    let shell = |arguments: &[&str]| ProcessInfo {
+        pid: 76,
+        name: "wait.sh".to_owned(),
+        arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+        ..ProcessInfo::default()
+    };
+    let processes = evidence.processes.as_mut().unwrap();
+    processes[0].parent = Some(76);
+    processes.push(shell(&["/bin/bash", "/root/wait.sh"]));
+    let says = "process 76 (wait.sh) asks the API by itself: /bin/bash /root/wait.sh, which runs \
+                curl https://x/v1/automation_status";
+    let found = assert_found(&evidence, "network.other-clients", Warning, says);
+    assert!(found.remedy.starts_with("ps -fp 76  # "), "{}", found.remedy);
+    // A person's shell is not to be killed.
+    for typed in [&["-bash"][..], &["bash", "-l"]] {
+        evidence.processes.as_mut().unwrap()[1] = shell(typed);
+        assert_found(&evidence, "network.other-clients", Warning, "process 77 (curl) asks");
+    }
+}
+
 #[test]
 fn a_client_is_shown_with_its_user_and_the_beginning_of_its_command_line() {
     let mut loop_of_app = with_process(&["sh", "-c", "curl automation_status; sleep 1; "]);
