@@ -239,7 +239,7 @@ fn open_dir(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// The end of a sentence that begins with its path.
-fn check_owner_and_mode(metadata: &fs::Metadata) -> Result<(), String> {
+pub(crate) fn check_owner_and_mode(metadata: &fs::Metadata) -> Result<(), String> {
     let (user, owner) = (effective_uid().as_raw(), metadata.uid());
     if owner != 0 && owner != user {
         return Err(format!("belongs to another user (uid {owner})"));

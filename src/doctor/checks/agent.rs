@@ -98,9 +98,14 @@ fn state_directory(evidence: &Evidence) -> Judgement {
             format!("{path} is not there, so each process keeps to 6 requests a minute by itself"),
             "sudo rackconnect status  # makes it, as every command of root does",
         ),
+        StateCondition::Untrusted(why) => Finding::fail(
+            format!("{why}: processes cannot share the rate limit, and no gateway can be set"),
+            format!("chown root:root {path} && chmod 0755 {path}"),
+        ),
         StateCondition::Unusable(why) => Finding::fail(
             format!("{why}: processes cannot share the rate limit, and no gateway can be set"),
-            format!("sudo sh -c 'chown root:root {path} && chmod 0755 {path}'"),
+            "Correct that, or choose another directory (--state-dir, or state_dir in the \
+             configuration file).",
         ),
         StateCondition::NotShared(why) if evidence.is_root => Finding::fail(
             format!("{why}, so each process keeps to 6 requests a minute by itself"),
@@ -189,9 +194,15 @@ mod tests {
     #[test]
     fn the_state_directory() {
         assert_found(&healthy(), "agent.state-directory", Pass, "");
-        let unusable = StateCondition::Unusable("/run/x belongs to another user".to_owned());
+        let untrusted = StateCondition::Untrusted("/run/x belongs to another user".to_owned());
+        let evidence = with(|agent| agent.state_dir.condition = untrusted);
+        let found =
+            assert_found(&evidence, "agent.state-directory", Fail, "belongs to another user");
+        assert!(found.remedy.starts_with("chown root:root /run/"), "{}", found.remedy);
+        let unusable = StateCondition::Unusable("/run/x cannot be opened".to_owned());
         let evidence = with(|agent| agent.state_dir.condition = unusable);
-        assert_found(&evidence, "agent.state-directory", Fail, "belongs to another user");
+        let found = assert_found(&evidence, "agent.state-directory", Fail, "cannot be opened");
+        assert!(found.remedy.starts_with("Correct that, or choose another"), "{}", found.remedy);
         let not_shared = StateCondition::NotShared("the budget in /run/x is busy".to_owned());
         let mut evidence = with(|agent| agent.state_dir.condition = not_shared);
         let found = assert_found(&evidence, "agent.state-directory", Fail, "6 requests");

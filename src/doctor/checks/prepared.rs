@@ -224,8 +224,9 @@ pub(in crate::doctor) fn assert_found(
 }
 
 /// The commands that remedies begin with.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "apt-get",
+    "chown",
     "echo",
     "env",
     "ip",

@@ -15,7 +15,7 @@ use crate::doctor::evidence::{
 use crate::gateway::journal::Journal;
 use crate::gateway::undo;
 use crate::ratelimit::check_shared_file;
-use crate::state::dir::StateDir;
+use crate::state::dir::{StateDir, check_owner_and_mode};
 
 /// The units of the packages.
 const UNITS: [&str; 3] =
@@ -121,6 +121,7 @@ fn off_switches(files: &Files) -> Vec<String> {
 fn condition(path: &Path) -> StateCondition {
     match StateDir::open_existing(path) {
         Ok(None) => StateCondition::Absent,
+        Err(err) if is_untrusted(path) => StateCondition::Untrusted(err.to_string()),
         Err(err) => StateCondition::Unusable(err.to_string()),
         Ok(Some(dir)) => match check_shared_file(&dir) {
             Ok(()) => StateCondition::Usable,
@@ -131,9 +132,15 @@ fn condition(path: &Path) -> StateCondition {
     }
 }
 
+/// Whether the directory itself, and not another one on its path, has the wrong owner or mode.
+fn is_untrusted(path: &Path) -> bool {
+    fs::symlink_metadata(path)
+        .is_ok_and(|metadata| metadata.is_dir() && check_owner_and_mode(&metadata).is_err())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -159,7 +166,11 @@ mod tests {
         fs::create_dir(path.join("budget")).unwrap();
         assert!(matches!(condition(&path), StateCondition::NotShared(_)));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-        let StateCondition::Unusable(why) = condition(&path) else { panic!("usable") };
+        let StateCondition::Untrusted(why) = condition(&path) else { panic!("trusted") };
         assert!(why.contains("0777"), "{why}");
+        // Its owner and mode would be those of another directory.
+        let link = folder.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(matches!(condition(&link), StateCondition::Unusable(_)));
     }
 }

@@ -165,7 +165,9 @@ pub(crate) enum StateCondition {
     Usable,
     /// It does not exist; root's first command creates it.
     Absent,
-    /// It cannot be used; a sentence.
+    /// Its owner or mode allows other users to change it; a sentence.
+    Untrusted(String),
+    /// It cannot be used for another reason; a sentence.
     Unusable(String),
     /// Only the rate limit cannot be shared with other processes; a sentence.
     NotShared(String),
