@@ -1,5 +1,6 @@
 //! `cloud api`: a request written by the user, sent with a valid token, page by page.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -21,7 +22,7 @@ use crate::model::DataSource;
 const MAX_DATA_BYTES: u64 = 32 << 20;
 
 /// The most pages of a list, which might have no end.
-const MAX_PAGES: u32 = 10_000;
+const MAX_PAGES: usize = 10_000;
 
 /// A request, and the position of its next page.
 pub struct Call<'a> {
@@ -31,7 +32,8 @@ pub struct Call<'a> {
     url: Option<String>,
     /// The parameters of the next page.
     page: Option<NextPage>,
-    pages: u32,
+    /// The URLs of the pages so far.
+    urls: BTreeSet<String>,
 }
 
 enum CallBody {
@@ -56,7 +58,7 @@ impl<'a> Call<'a> {
         let base = service_url(&catalog, identity, &settings.service, region)?;
         let url = join(&base, &settings.path);
         check_url(&url).map_err(|err| Error::usage(format!("{url} {err}")))?;
-        Ok(Call { account, settings, body, url: Some(url), page: None, pages: 0 })
+        Ok(Call { account, settings, body, url: Some(url), page: None, urls: BTreeSet::new() })
     }
 
     /// Sends the request for the next page; the first call, for the first page. None after the
@@ -73,7 +75,6 @@ impl<'a> Call<'a> {
         let content_type = response.header("content-type").unwrap_or_default();
         let next = next_page(&response.body, content_type)
             .map_err(|err| Error::new(Kind::NotUnderstood, format!("the page at {url} {err}")))?;
-        self.pages += 1;
         if self.is_past_the_end(&next) {
             return Ok(None);
         }
@@ -83,7 +84,10 @@ impl<'a> Call<'a> {
                 Some(with_parameters(&url, query))
             }
         };
-        if self.url.as_ref() == Some(&url) || self.pages >= MAX_PAGES {
+        self.urls.insert(url.clone());
+        // A list that leads back to an earlier page has no end.
+        let is_again = self.url.as_ref().is_some_and(|url| self.urls.contains(url));
+        if is_again || self.urls.len() >= MAX_PAGES {
             return Err(Error::new(Kind::NotUnderstood, format!("the list at {url} has no end")));
         }
         self.page = Some(next);

@@ -38,8 +38,8 @@ fn hosts(servers: &[CloudServer]) -> Vec<(String, &CloudServer)> {
         *counts.entry(&server.name).or_default() += 1;
     }
     let host = |server: &CloudServer| match counts.get(server.name.as_str()) {
-        Some(1) => server.name.clone(),
-        _ => format!("{}_{}", server.name, server.id),
+        Some(1) if !is_template(&server.name) => server.name.clone(),
+        _ => format!("{}_{}", inert_name(&server.name), server.id),
     };
     servers.iter().map(|server| (host(server), server)).collect()
 }
@@ -50,8 +50,31 @@ fn host_variables(server: &CloudServer) -> Value {
     if let Some(address) = address {
         variables.insert("ansible_host".to_owned(), json!(address));
     }
-    variables.insert("rackconnect".to_owned(), server.to_json());
+    variables.insert("rackconnect".to_owned(), inert(server.to_json()));
     Value::Object(variables)
+}
+
+/// Marks text that Ansible would evaluate as a template. Everybody who may write the metadata of a
+/// server could otherwise run programs where Ansible runs: `{{ lookup('pipe', 'id') }}`.
+fn inert(value: Value) -> Value {
+    match value {
+        Value::String(text) if is_template(&text) => json!({"__ansible_unsafe": text}),
+        Value::Array(values) => values.into_iter().map(inert).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (inert_name(&name), inert(value))).collect()
+        }
+        other => other,
+    }
+}
+
+/// A name, which cannot be marked, that is no template.
+fn inert_name(name: &str) -> String {
+    if is_template(name) { name.replace('{', "_") } else { name.to_owned() }
+}
+
+/// Whether Jinja would evaluate a text.
+fn is_template(text: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|start| text.contains(start))
 }
 
 /// Ansible accepts letters, digits and `_` in the name of a group.
@@ -86,5 +109,22 @@ mod tests {
         assert_eq!(host(&servers, "a"), *variables);
         assert_eq!(host(&servers, "b"), json!({}));
         assert_eq!(group_name("region_a-b.c"), "region_a_b_c");
+    }
+
+    #[test]
+    fn templates_in_names_and_metadata_were_run_by_ansible() {
+        let template = "{{ lookup('pipe', 'id') }}";
+        let metadata = json!({"note": template, "{% x %}": "{# y #}", "plain": "{ }"});
+        let value = json!({"id": "1", "name": template, "metadata": metadata});
+        let servers = [CloudServer::parse("DFW", &value).unwrap()];
+        let name = "__ lookup('pipe', 'id') }}_1";
+        let variables = host(&servers, name);
+        assert_eq!(inventory(&servers)["_meta"]["hostvars"][name], variables);
+        let unsafe_text = |text: &str| json!({"__ansible_unsafe": text});
+        assert_eq!(variables["rackconnect"]["name"], unsafe_text(template));
+        assert_eq!(
+            variables["rackconnect"]["metadata"],
+            json!({"note": unsafe_text(template), "_% x %}": unsafe_text("{# y #}"), "plain": "{ }"})
+        );
     }
 }

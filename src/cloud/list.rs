@@ -1,5 +1,6 @@
 //! Lists of servers, page by page, from all regions at the same time.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::SystemTime;
 
@@ -122,9 +123,14 @@ pub fn list(
 ) -> Result<ServerList, CloudError> {
     let region = endpoint.region.as_deref().unwrap_or_default();
     let mut all = ServerList::default();
-    for _ in 0..MAX_PAGES {
+    let mut urls = BTreeSet::new();
+    loop {
         let marker = all.servers.last().map(|server| server.id.as_str());
         let url = format!("{}/servers/detail?{}", endpoint.url, parameters(query, marker));
+        // A list that leads back to an earlier page has no end.
+        if !urls.insert(url.clone()) || urls.len() > MAX_PAGES {
+            return Err(not_a_list(&url).into());
+        }
         let response = account.get(&url, deadline, on_fault)?;
         all.date = all.date.or(response.date);
         let page = Page::parse(region, &response.body).ok_or_else(|| not_a_list(&url))?;
@@ -134,7 +140,6 @@ pub fn list(
             return Ok(all);
         }
     }
-    Err(not_a_list(&endpoint.url).into())
 }
 
 /// One page of the list of servers.

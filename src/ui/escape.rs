@@ -22,6 +22,17 @@ pub fn push_json_char(json: &mut String, c: char) {
     }
 }
 
+/// Escapes the characters of a JSON document that could control a terminal. It has them only within
+/// strings, where the escape has the same meaning.
+pub fn escape_in_json(json: String) -> String {
+    if json.chars().all(is_terminal_safe) {
+        return json;
+    }
+    let mut safe = String::with_capacity(json.len());
+    json.chars().for_each(|c| push_json_char(&mut safe, c));
+    safe
+}
+
 /// Whether a character is only shown on a terminal, without any other effect.
 pub fn is_terminal_safe(c: char) -> bool {
     // Most text is ASCII.

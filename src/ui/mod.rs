@@ -10,7 +10,7 @@ pub mod output;
 pub mod prompt;
 pub(crate) mod stderr;
 
-pub use escape::{escape_control, is_terminal_safe, push_json_char};
+pub use escape::{escape_control, escape_in_json, is_terminal_safe};
 #[cfg(feature = "cloud")]
 pub use json::pretty_json;
 pub use live::*;

@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use crate::error::{Error, Kind, Result, plain};
 use crate::model::NamedStatus;
 use crate::ui::escape_control;
+#[cfg(feature = "cloud")]
+use crate::ui::escape_in_json;
 
 /// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
@@ -76,12 +78,24 @@ pub fn table(rows: &[NamedStatus]) -> Result<()> {
     })
 }
 
-/// Writes rows in columns, separated by two spaces.
+/// Writes a JSON document as a line. Control characters are escaped as in JSON: a terminal may show
+/// it.
+///
+/// # Errors
+/// As for [`line()`].
+#[cfg(feature = "cloud")]
+pub fn json_line(document: &serde_json::Value) -> Result<()> {
+    line(&escape_in_json(document.to_string()))
+}
+
+/// Writes rows in columns, separated by two spaces, with control characters escaped.
 ///
 /// # Errors
 /// As for [`line()`].
 #[cfg(feature = "cloud")]
 pub fn columns<const N: usize>(rows: &[[String; N]]) -> Result<()> {
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| escape_control(cell))).collect();
     let length = |text: &String| text.chars().count();
     let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| length(&row[column])).max().unwrap_or(0)

@@ -74,6 +74,19 @@ for text in '--@region_dfw:' 'hosts (1)' db1; do
 done
 pass "the commands of docs/ansible.md run"
 
+# --- Metadata that is a template does nothing.
+rackconnect=$(dirname "$inventory")/rackconnect
+web1=$("$rackconnect" cloud facts web1 | grep -o '"id":"[^"]*"' | cut -d '"' -f 4)
+template="{{ lookup('pipe', 'touch $work/executed') }}"
+"$rackconnect" cloud api PUT servers "/servers/$web1/metadata/note" --region dfw \
+    --data "{\"meta\": {\"note\": \"$template\"}}" >/dev/null
+ansible -i "$inventory" web1 -c local -m debug -a 'msg={{ rackconnect.metadata.note }}' \
+    >"$work/shown" 2>&1 || fail "the metadata of a server: $(cat "$work/shown")"
+if [[ -e $work/executed ]] || ! grep -q -F "$template" "$work/shown"; then
+    fail "a template in the metadata of a server was run: $(cat "$work/shown")"
+fi
+pass "a template in the metadata of a server is not run"
+
 # --- Two APIs: one server is DEPLOYED at the second request, the deployment of the other FAILED.
 cat >"$work/deployed.toml" <<'TOML'
 [[step]]

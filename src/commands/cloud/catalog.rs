@@ -4,7 +4,7 @@ use crate::cloud::{Account, CatalogEndpoint};
 use crate::config::{CloudSettings, Sources, TableFormat};
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::ui::{escape_control, output};
+use crate::ui::output;
 
 /// Prints the catalog.
 pub fn run(sources: &Sources) -> Result<Exit> {
@@ -12,14 +12,13 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let account = Account::new(CloudSettings::resolve(sources)?)?;
     let catalog = account.access(None, account.settings().end)?.catalog;
     match format {
-        TableFormat::Json => output::line(&catalog.to_json().to_string())?,
+        TableFormat::Json => output::json_line(&catalog.to_json())?,
         TableFormat::Table => output::columns(&catalog.0.iter().map(row).collect::<Vec<_>>())?,
     }
     Ok(Exit::Ok)
 }
 
 fn row(endpoint: &CatalogEndpoint) -> [String; 4] {
-    let cell = escape_control;
     let region = endpoint.region.as_deref().unwrap_or("-");
-    [cell(&endpoint.name), cell(&endpoint.service_type), cell(region), cell(&endpoint.url)]
+    [&endpoint.name, &endpoint.service_type, region, &endpoint.url].map(str::to_owned)
 }

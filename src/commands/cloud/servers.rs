@@ -23,16 +23,16 @@ pub fn run(sources: &Sources) -> Result<Exit> {
         }
         ServersFormat::Json => {
             let list: serde_json::Value = servers.iter().map(CloudServer::to_json).collect();
-            output::line(&list.to_string())?;
+            output::json_line(&list)?;
         }
         ServersFormat::Names => {
             servers.iter().try_for_each(|server| output::line(&escape_control(&server.name)))?;
         }
         ServersFormat::Ansible(InventoryRequest::List) => {
-            output::line(&inventory(&servers).to_string())?;
+            output::json_line(&inventory(&servers))?;
         }
         ServersFormat::Ansible(InventoryRequest::Host(name)) => {
-            output::line(&host(&servers, &name).to_string())?;
+            output::json_line(&host(&servers, &name))?;
         }
     }
     Ok(Exit::Ok)
@@ -56,5 +56,4 @@ fn row(server: &CloudServer) -> [String; 7] {
         address(server.private),
         address(server.public),
     ]
-    .map(|cell| escape_control(&cell))
 }

@@ -6,7 +6,7 @@ use crate::cloud::{Account, CloudServer, select};
 use crate::config::{NamedServersSettings, Sources};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::ui::{escape_control, output};
+use crate::ui::output;
 
 fn servers(sources: &Sources, operands: &[String]) -> Result<Vec<CloudServer>> {
     let settings = NamedServersSettings::resolve(sources, operands)?;
@@ -24,7 +24,7 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
     }
     let rows = servers.iter().map(|server| {
         let word = word(server).unwrap_or_else(|| "none".to_owned());
-        [word, escape_control(&server.name), server.region.clone()]
+        [word, server.name.clone(), server.region.clone()]
     });
     output::columns(&rows.collect::<Vec<_>>())?;
     let missing = servers.iter().find(|server| server.status().is_none());
@@ -37,7 +37,7 @@ pub fn facts(sources: &Sources, operands: &[String]) -> Result<Exit> {
     for server in &servers {
         let mut facts = server.to_json();
         facts["agent_version"] = json!(env!("CARGO_PKG_VERSION"));
-        output::line(&facts.to_string())?;
+        output::json_line(&facts)?;
     }
     Ok(Exit::Ok)
 }

@@ -9,7 +9,7 @@ use crate::config::{CloudWaitSettings, Sources};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::model::Region;
-use crate::ui::{self, escape_control, output};
+use crate::ui::{self, output};
 use crate::wait::{Policy, Program};
 use crate::{signals, systemd};
 
@@ -67,7 +67,7 @@ fn print(end: &WatchEnd) -> Result<Exit> {
             let rows = parts.iter().map(|part| {
                 let word = Some(part.word()).filter(|word| !word.is_empty());
                 let word = word.unwrap_or_else(|| "none".to_owned());
-                [word, escape_control(&part.server.name), part.server.region.clone()]
+                [word, part.server.name.clone(), part.server.region.clone()]
             });
             output::columns(&rows.collect::<Vec<_>>())
         }

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::Tree;
-use crate::ui::{is_terminal_safe, push_json_char};
+use crate::ui::escape_in_json;
 
 impl Tree {
     /// Parses one JSON document. serde_json bounds its depth at 128.
@@ -20,16 +20,8 @@ impl Tree {
     /// Formats one JSON document on one line. Characters that could control a terminal are escaped.
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string(self).expect("a tree has string keys and whole numbers");
-        if json.chars().all(is_terminal_safe) { json } else { escape_in_json(&json) }
+        escape_in_json(json)
     }
-}
-
-/// Escapes characters that could control a terminal. JSON has them only within strings, where the
-/// escape has the same meaning.
-fn escape_in_json(json: &str) -> String {
-    let mut safe = String::with_capacity(json.len());
-    json.chars().for_each(|c| push_json_char(&mut safe, c));
-    safe
 }
 
 impl<'de> Deserialize<'de> for Tree {

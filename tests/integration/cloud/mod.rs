@@ -4,6 +4,7 @@ mod api;
 mod api_recipes;
 mod api_transfers;
 mod campaign;
+mod hostile;
 mod identity;
 mod memory;
 mod proxy;
