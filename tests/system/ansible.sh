@@ -5,7 +5,8 @@
 # Usage: ansible.sh --fetch
 #        ansible.sh PACKAGES INVENTORY SIMULATED-API SIMULATED-CLOUD
 # --fetch installs ansible-core and the linters into target/ansible. PACKAGES is a directory made by
-# packaging/build.sh, INVENTORY the program by the name rackconnect-inventory. Needs root.
+# packaging/build.sh, INVENTORY the program by the name rackconnect-inventory. Needs root, dnf and
+# rpmbuild.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source=$PWD
@@ -197,4 +198,45 @@ grep -q 'changed=0 ' "$work/again" ||
 pass "a second run changes nothing"
 grep -q 'the end of the play' "$work/played" || { cat "$work/played"; fail "the other tasks"; }
 pass "FAILED fails the play unless it is allowed, wrong settings are refused, the .tar.gz installs"
+
+# --- The .rpm. With the names of Rocky Linux, Ansible takes this system for one of Red Hat's, and
+# uses dnf; Debian's dnf and rpm are the same programs. Another package is what provides /bin/sh.
+cp "$packages"/rackconnect-agent-*.rpm "$work/"
+cat >"$work/base.spec" <<'SPEC'
+Name: base
+Version: 1
+Release: 1
+Summary: What the packages of a system provide
+License: MIT
+BuildArch: noarch
+Provides: /bin/sh
+%description
+%files
+SPEC
+rpmbuild --quiet -bb --define "_rpmdir $work" --define '_rpmfilename base.rpm' "$work/base.spec"
+cat >"$work/rpm.yml" <<YAML
+- hosts: all
+  become: true
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: rackconnect, tasks_from: install}
+      vars:
+        rackconnect_package: "$(basename "$work"/rackconnect-agent-*.rpm)"
+        rackconnect_settings: {region: dfw}
+YAML
+in_an_overlay "cd $work"'
+    printf "ID=rocky\nNAME=\"Rocky Linux\"\nVERSION_ID=9.4\nID_LIKE=\"rhel fedora\"\n" >/etc/os-release
+    echo "Rocky Linux release 9.4 (Blue Onyx)" >/etc/redhat-release
+    rm -f /etc/debian_version
+    rpm -i --force-debian base.rpm
+    ansible-playbook -i hosts rpm.yml
+    rpm -q rackconnect-agent
+    rackconnect --version
+    grep dfw /etc/rackconnect-agent/config.toml
+    echo "== again"
+    ansible-playbook -i hosts rpm.yml
+' >"$work/played" 2>&1 || { cat "$work/played"; fail "the .rpm"; }
+sed '1,/^== again/d' "$work/played" | grep -q 'changed=0 ' ||
+    { cat "$work/played"; fail "the second installation of the .rpm changes something"; }
+pass "the .rpm is installed by dnf, and a second run changes nothing"
 printf 'ansible.sh: %d passed, 0 failed\n' "$passed"
