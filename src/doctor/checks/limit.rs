@@ -3,6 +3,7 @@
 use super::{network, tls};
 use crate::doctor::check::{Check, Finding, Judgement, Need, Severity, first_failed, repair_first};
 use crate::doctor::evidence::{ApiEvidence, ApiFailure, Evidence, ProcessInfo, Unread, known};
+use crate::doctor::redact::redact;
 use crate::ratelimit::PERMITS;
 
 /// The checks of the steps after the connection.
@@ -95,9 +96,9 @@ fn describe(process: &ProcessInfo) -> String {
     format!("process {} ({}{user})", process.pid, process.name)
 }
 
-/// The beginning of a command line.
+/// The beginning of a command line. Secrets are removed first: half a key is not recognized as one.
 fn command_line(process: &ProcessInfo) -> String {
-    let whole = process.arguments.join(" ");
+    let whole = redact(&process.arguments.join(" "));
     match whole.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{} ...", &whole[..end]),
         None => whole,

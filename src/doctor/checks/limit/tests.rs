@@ -123,3 +123,15 @@ fn the_answer() {
     let found = assert_found(&unreachable, id, Fail, "why");
     assert_eq!(found.remedy, "Repair network.name first.");
 }
+
+#[test]
+fn a_key_is_removed_before_the_command_line_is_cut() {
+    let header = format!("X-Key: {}0123456789abcdef0123456789abcdef", "x ".repeat(40));
+    let found = assert_found(
+        &with_process(&["curl", "-H", &header, "https://x/v1/gateway_ip"]),
+        "network.other-clients",
+        Warning,
+        "process 77 (curl) asks the API by itself: curl -H",
+    );
+    assert!(!found.cause.contains("01234567"), "{}", found.cause);
+}
