@@ -23,13 +23,7 @@ const SHOWN: [(&[&str], i32); 8] = [
 ];
 
 fn main() -> ExitCode {
-    match demo() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(err) => {
-            eprintln!("cloud-demo: {err}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("cloud-demo", demo())
 }
 
 fn demo() -> Result<(), String> {

@@ -22,13 +22,7 @@ const RUNS: [(&[&str], i32); 6] = [
 ];
 
 fn main() -> ExitCode {
-    match demo() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(err) => {
-            eprintln!("demo: {err}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("demo", demo())
 }
 
 fn demo() -> Result<(), String> {

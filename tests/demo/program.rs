@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 /// Builds the program, because Cargo does not do that for an example.
 ///
@@ -37,5 +37,16 @@ pub fn show(mut command: Command, right: i32) -> Result<(), String> {
     match status.code() == Some(right) {
         true => Ok(()),
         false => Err(format!("the exit code should be {right}")),
+    }
+}
+
+/// The exit code of a demo. An error is printed.
+pub fn end(name: &str, result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("{name}: {err}");
+            ExitCode::FAILURE
+        }
     }
 }

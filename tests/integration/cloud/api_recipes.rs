@@ -42,6 +42,17 @@ const fn refused(
     Recipe { arguments, data, request, code, shows }
 }
 
+/// An action of web1 whose response has no body.
+const fn action(data: &'static str) -> Recipe {
+    let request = "POST /dfw/v2/110011/servers/{web1}/action";
+    ok("servers /servers/{web1}/action --region dfw", data, request, &[])
+}
+
+const fn web1_shows(shows: &'static [&'static str]) -> Recipe {
+    let request = "GET /dfw/v2/110011/servers/{web1}";
+    ok("servers /servers/{web1} --region dfw", "", request, shows)
+}
+
 const SERVERS: &[Recipe] = &[
     ok(
         "servers /servers/detail?limit=1000&status=ACTIVE --region dfw",
@@ -55,12 +66,7 @@ const SERVERS: &[Recipe] = &[
         "GET /dfw/v2/110011/servers/detail?name=%5Eweb1$&changes-since=2012-01-01T00:00:00Z",
         &["\"name\":\"web1\""],
     ),
-    ok(
-        "servers /servers/{web1} --region dfw",
-        "",
-        "GET /dfw/v2/110011/servers/{web1}",
-        &["{\"server\":{", "\"status\":\"ACTIVE\""],
-    ),
+    web1_shows(&["{\"server\":{", "\"status\":\"ACTIVE\""]),
     ok(
         "servers /servers/{web1}/metadata --region dfw",
         "",
@@ -85,36 +91,11 @@ const SERVERS: &[Recipe] = &[
         "POST /dfw/v2/110011/servers/{web1}/metadata",
         &["\"owner\":\"jsmith\"", "\"role\":\"db\"", "rackconnect_automation_status"],
     ),
-    ok(
-        "servers /servers/{web1}/action --region dfw",
-        r#"{"reboot": {"type": "SOFT"}}"#,
-        "POST /dfw/v2/110011/servers/{web1}/action",
-        &[],
-    ),
-    ok(
-        "servers /servers/{web1} --region dfw",
-        "",
-        "GET /dfw/v2/110011/servers/{web1}",
-        &["\"status\":\"REBOOT\""],
-    ),
-    ok(
-        "servers /servers/{web1}/action --region dfw",
-        r#"{"reboot": {"type": "HARD"}}"#,
-        "POST /dfw/v2/110011/servers/{web1}/action",
-        &[],
-    ),
-    ok(
-        "servers /servers/{web1} --region dfw",
-        "",
-        "GET /dfw/v2/110011/servers/{web1}",
-        &["\"status\":\"HARD_REBOOT\""],
-    ),
-    ok(
-        "servers /servers/{web1}/action --region dfw",
-        r#"{"resize": {"flavorRef": "3"}}"#,
-        "POST /dfw/v2/110011/servers/{web1}/action",
-        &[],
-    ),
+    action(r#"{"reboot": {"type": "SOFT"}}"#),
+    web1_shows(&["\"status\":\"REBOOT\""]),
+    action(r#"{"reboot": {"type": "HARD"}}"#),
+    web1_shows(&["\"status\":\"HARD_REBOOT\""]),
+    action(r#"{"resize": {"flavorRef": "3"}}"#),
     refused(
         "servers /servers/{web1}/action --region dfw",
         r#"{"confirmResize": null}"#,
@@ -122,42 +103,12 @@ const SERVERS: &[Recipe] = &[
         8,
         &["{\"conflictingRequest\":{", "\"code\":409"],
     ),
-    ok(
-        "servers /servers/{web1} --region dfw",
-        "",
-        "GET /dfw/v2/110011/servers/{web1}",
-        &["\"status\":\"RESIZE\"", "\"flavor\":{\"id\":\"3\"}"],
-    ),
-    ok(
-        "servers /servers/{web1}/action --region dfw",
-        r#"{"confirmResize": null}"#,
-        "POST /dfw/v2/110011/servers/{web1}/action",
-        &[],
-    ),
-    ok(
-        "servers /servers/{web1}/action --region dfw",
-        r#"{"resize": {"flavorRef": "4"}}"#,
-        "POST /dfw/v2/110011/servers/{web1}/action",
-        &[],
-    ),
-    ok(
-        "servers /servers/{web1} --region dfw",
-        "",
-        "GET /dfw/v2/110011/servers/{web1}",
-        &["\"status\":\"RESIZE\""],
-    ),
-    ok(
-        "servers /servers/{web1}/action --region dfw",
-        r#"{"revertResize": null}"#,
-        "POST /dfw/v2/110011/servers/{web1}/action",
-        &[],
-    ),
-    ok(
-        "servers /servers/{web1} --region dfw",
-        "",
-        "GET /dfw/v2/110011/servers/{web1}",
-        &["\"status\":\"REVERT_RESIZE\""],
-    ),
+    web1_shows(&["\"status\":\"RESIZE\"", "\"flavor\":{\"id\":\"3\"}"]),
+    action(r#"{"confirmResize": null}"#),
+    action(r#"{"resize": {"flavorRef": "4"}}"#),
+    web1_shows(&["\"status\":\"RESIZE\""]),
+    action(r#"{"revertResize": null}"#),
+    web1_shows(&["\"status\":\"REVERT_RESIZE\""]),
     ok(
         "servers /servers/{web1}/action --region dfw --include",
         r#"{"createImage": {"name": "web1-today"}}"#,

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use nix::unistd::Pid;
 
-use super::terminal::start;
+use super::terminal::{answer, start};
 use super::{CloudWorld, KEY, PASSWORD};
 use crate::support::{PATIENCE, Running, Terminal, until};
 
@@ -90,11 +90,8 @@ fn nothing_that_was_typed_is_kept() {
     let running = start(&terminal, &world, "cloud wait web2 --interval 3s");
     terminal.wait_for("Username: ");
     terminal.types("jsmith\n");
-    for (question, answer) in [("Password of jsmith: ", PASSWORD), ("Passcode: ", PASSCODE)] {
-        terminal.wait_for(question);
-        until("no echo", || !terminal.has_echo());
-        terminal.types(&format!("{answer}\n"));
-    }
+    answer(&mut terminal, "Password of jsmith: ", &format!("{PASSWORD}\n"));
+    answer(&mut terminal, "Passcode: ", &format!("{PASSCODE}\n"));
     assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
     let Some(memory) = memory(running.pid()) else { return };
     assert_eq!((copies(&memory, PASSWORD), copies(&memory, PASSCODE)), (0, 0));

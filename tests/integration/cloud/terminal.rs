@@ -17,6 +17,13 @@ pub(super) fn start(terminal: &Terminal, world: &CloudWorld, arguments: &str) ->
     Running::start(terminal.of(&mut command).stdin(terminal.end()))
 }
 
+/// Answers a question once nothing that is typed is shown.
+pub(super) fn answer(terminal: &mut Terminal, question: &str, text: &str) {
+    terminal.wait_for(question);
+    until("no echo", || !terminal.has_echo());
+    terminal.types(text);
+}
+
 #[test]
 fn the_password_and_the_passcode_are_asked_without_echo() {
     let world = CloudWorld::new();
@@ -26,12 +33,8 @@ fn the_password_and_the_passcode_are_asked_without_echo() {
     terminal.wait_for("Username: ");
     assert!(terminal.has_echo());
     terminal.types("jsmith\n");
-    terminal.wait_for("Password of jsmith: ");
-    until("no echo", || !terminal.has_echo());
-    terminal.types(&format!("{PASSWORD}\n"));
-    terminal.wait_for("Passcode: ");
-    until("no echo", || !terminal.has_echo());
-    terminal.types("1411594\n");
+    answer(&mut terminal, "Password of jsmith: ", &format!("{PASSWORD}\n"));
+    answer(&mut terminal, "Passcode: ", "1411594\n");
     running.end().expect(0);
     assert!(terminal.has_echo());
     let shown = terminal.close();
@@ -46,9 +49,7 @@ fn a_wrong_password_gives_one_sentence_and_an_empty_one_a_usage_error() {
     let running = start(&terminal, &world, "cloud login");
     terminal.wait_for("Username: ");
     terminal.types("jsmith\n");
-    terminal.wait_for("Password of jsmith: ");
-    until("no echo", || !terminal.has_echo());
-    terminal.types("wr0ng-password\n");
+    answer(&mut terminal, "Password of jsmith: ", "wr0ng-password\n");
     running.end().expect(2);
     let shown = terminal.close();
     assert!(shown.contains("does not accept the credentials"), "{shown}");
@@ -71,10 +72,8 @@ fn a_password_that_is_interrupted_leaves_the_terminal_with_echo() {
     let running = start(&terminal, &world, "cloud login");
     terminal.wait_for("Username: ");
     terminal.types("jsmith\n");
-    terminal.wait_for("Password of jsmith: ");
-    until("no echo", || !terminal.has_echo());
     // Ctrl-C.
-    terminal.types("\x03");
+    answer(&mut terminal, "Password of jsmith: ", "\x03");
     let end = running.end();
     assert_ne!(end.code, Some(0));
     assert!(terminal.has_echo());
