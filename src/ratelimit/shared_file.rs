@@ -75,7 +75,7 @@ pub struct SharedFile {
     open: Option<OpenFile>,
 }
 
-/// UsedFile file is used.
+/// The file to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UsedFile {
     /// The one that other processes find now.
