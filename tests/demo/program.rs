@@ -9,10 +9,27 @@ use std::process::{Command, ExitCode};
 /// # Errors
 /// It cannot be built.
 pub fn build() -> Result<PathBuf, String> {
-    let cargo = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--bin", "rackconnect", "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-        .status();
+    let mut cargo = Command::new(env!("CARGO"));
+    // The example makes Cargo enable the features that this one was built with.
+    cargo.args([
+        "build",
+        "--quiet",
+        "--example",
+        "demo",
+        "--bin",
+        "rackconnect",
+        "--manifest-path",
+    ]);
+    cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    // `cargo run` describes the demo in these variables. The build script of ring is run again when
+    // they change, and then almost everything is compiled again: now, and at the next build.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            cargo.env_remove(&name);
+        }
+    }
+    let cargo = cargo.status();
     if !cargo.map_err(|err| format!("cargo does not run: {err}"))?.success() {
         return Err("the program cannot be built".to_owned());
     }
