@@ -22,49 +22,65 @@ expect() {
     [ "$2" = "$3" ] || { echo "FAIL: $1: expected '$2', found '$3'" >&2; exit 1; }
     echo "ok: $1"
 }
-# Waits until the simulated xenstore has printed its path.
-wait_for_store() {
-    while ! grep -q XENSTORED_PATH "$directory/out"; do kill -0 $store; sleep 0.05; done
+# The limit of a call, which counts as hanging then, also on a busy machine.
+limit="timeout 120"
+# until_in FILE WORD PROCESS: waits until the process has written the word to the file.
+until_in() {
+    until grep -qs "$2" "$1"; do
+        kill -0 "$3" || { echo "FAIL: it ended without writing $2" >&2; exit 1; }
+        sleep 0.05
+    done
 }
-rackconnect() { timeout 10 "$target/debug/rackconnect" "$@"; }
+# start_store COMMAND...: starts a simulated xenstore and waits until it has printed its path. A file
+# with the path of an earlier one would end that at once.
+start_store() {
+    rm -f "$directory/out"
+    "$@" >"$directory/out" &
+    store=$!
+    until_in "$directory/out" XENSTORED_PATH $store
+}
+stop_store() {
+    kill $store
+    wait $store 2>/dev/null || true
+    store=
+}
+rackconnect() { $limit "$target/debug/rackconnect" "$@"; }
 
 status_key=vm-data/user-metadata/rackconnect_automation_status
 for kind in socket pty; do
     export XENSTORED_PATH="$directory/$kind"
-    "$target/debug/simulated-xenstore" --path "$XENSTORED_PATH" \
+    start_store "$target/debug/simulated-xenstore" --path "$XENSTORED_PATH" \
         $([ $kind = socket ] || echo --pty) \
         --set vm-data/provider_data/region=DFW \
         --set 'vm-data/provider_data/roles=["rack_connect"]' \
-        --set "$status_key=\"DEPLOYING\"" >"$directory/out" &
-    store=$!
-    wait_for_store
+        --set "$status_key=\"DEPLOYING\""
 
-    expect "$kind: xenstore-read" DFW "$(timeout 10 xenstore-read vm-data/provider_data/region)"
+    expect "$kind: xenstore-read" DFW "$($limit xenstore-read vm-data/provider_data/region)"
     expect "$kind: xenstore-list" "region roles" \
-        "$(timeout 10 xenstore-list vm-data/provider_data | tr '\n' ' ' | sed 's/ $//')"
-    timeout 10 xenstore-exists vm-data/provider_data/region ||
+        "$($limit xenstore-list vm-data/provider_data | tr '\n' ' ' | sed 's/ $//')"
+    $limit xenstore-exists vm-data/provider_data/region ||
         { echo "FAIL: $kind: xenstore-exists does not find the region" >&2; exit 1; }
     echo "ok: $kind: xenstore-exists"
-    if timeout 10 xenstore-exists vm-data/nothing; then
+    if $limit xenstore-exists vm-data/nothing; then
         echo "FAIL: $kind: xenstore-exists finds a key that does not exist" >&2
         exit 1
     fi
     echo "ok: $kind: xenstore-exists without the key"
     expect "$kind: xenstore-read without the key" \
         "xenstore-read: couldn't read path vm-data/nothing" \
-        "$(timeout 10 xenstore-read vm-data/nothing 2>&1 || true)"
+        "$($limit xenstore-read vm-data/nothing 2>&1 || true)"
     expect "$kind: rackconnect reads the region" dfw "$(rackconnect region)"
     expect "$kind: rackconnect reads the status" DEPLOYING "$(rackconnect status --source xenstore)"
     if [ $kind = socket ]; then
-        timeout 10 xenstore-watch -n 2 vm-data/user-metadata >"$directory/events" &
+        $limit xenstore-watch -n 2 vm-data/user-metadata >"$directory/events" &
         watch=$!
-        while ! grep -q vm-data "$directory/events"; do kill -0 $watch; sleep 0.05; done
-        timeout 10 xenstore-write "$status_key" '"DEPLOYED"'
+        until_in "$directory/events" vm-data $watch
+        $limit xenstore-write "$status_key" '"DEPLOYED"'
         wait $watch
         expect "xenstore-watch reports the write" "$status_key" "$(tail -1 "$directory/events")"
         expect "rackconnect reads the new status" DEPLOYED "$(rackconnect status --source xenstore)"
     fi
-    kill $store
+    stop_store
 done
 
 # Ownership: root does not read another user's store, and another user cannot read root's.
@@ -76,31 +92,22 @@ if [ "$(id -u)" = 0 ]; then
     for kind in socket pty; do
         export XENSTORED_PATH="$directory/open/$kind"
         error="rackconnect: error: xenstore ($XENSTORED_PATH)"
-        : >"$directory/out"
-        $as_nobody "$directory/simulated-xenstore" --path "$XENSTORED_PATH" \
+        start_store $as_nobody "$directory/simulated-xenstore" --path "$XENSTORED_PATH" \
             $([ $kind = socket ] || echo --pty) \
-            --set vm-data/provider_data/region=DFW >"$directory/out" &
-        store=$!
-        wait_for_store
+            --set vm-data/provider_data/region=DFW
         expect "$kind: root does not read another user's store" \
             "$error does not work: it belongs to another user (uid 65534)" \
             "$("$directory/rackconnect" status --source xenstore 2>&1 || true)"
         expect "$kind: the owner reads it" dfw "$($as_nobody "$directory/rackconnect" region)"
-        kill $store
+        stop_store
     done
     export XENSTORED_PATH="$directory/roots"
     error="rackconnect: error: xenstore ($XENSTORED_PATH)"
-    : >"$directory/out"
-    (
-        umask 077
-        exec "$directory/simulated-xenstore" --path "$XENSTORED_PATH" \
-            --set vm-data/provider_data/region=DFW
-    ) >"$directory/out" &
-    store=$!
-    wait_for_store
+    start_store sh -c 'umask 077 && exec "$@"' sh "$directory/simulated-xenstore" \
+        --path "$XENSTORED_PATH" --set vm-data/provider_data/region=DFW
     expect "another user cannot read root's store" "$error can be read only by root" \
         "$($as_nobody "$directory/rackconnect" status --source xenstore 2>&1 || true)"
-    kill $store
+    stop_store
 else
     echo "NOT RUN: the ownership checks (they need root)" >&2
 fi
