@@ -283,9 +283,13 @@ impl Simulator {
         } else {
             let listener = UnixListener::bind(&path)?;
             threads.push(thread::spawn(move || {
-                while readable(&serving, &listener, || lock(&serving.state).fault == Fault::Vanish)
-                {
+                let is_gone = || lock(&serving.state).fault == Fault::Vanish;
+                while readable(&serving, &listener, is_gone) {
                     let Ok((stream, _)) = listener.accept() else { continue };
+                    // It may be gone only since the last look, which is before the connection.
+                    if is_gone() {
+                        break;
+                    }
                     let serving = serving.clone();
                     thread::spawn(move || serve(&serving, stream.into()));
                 }
