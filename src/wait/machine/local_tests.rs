@@ -318,32 +318,33 @@ proptest! {
     fn nothing_is_concluded_from_what_is_left_over(events in prop::collection::vec((0u8..14, 0u64..40), 1..80)) {
         let mut wait = Wait::new(Goal::Deployed);
         let mut second = 0;
-        let (mut said, mut changed, mut failed, mut known, mut any) = (false, false, 0, None, false);
-        for (what, gap) in events {
+        let (mut api_said_deployed, mut changed_to_deployed, mut has_api_status) = (false, false, false);
+        let (mut failures, mut last_word) = (0, None);
+        for (event, gap) in events {
             second += gap;
-            let word = match what { 0 => "-", 1 => "DEPLOYING", 2 => "DEPLOYED", 3 => "!", 4 => "FAILE D", _ => "" };
-            match what {
+            let word = match event { 0 => "-", 1 => "DEPLOYING", 2 => "DEPLOYED", 3 => "!", 4 => "FAILE D", _ => "" };
+            match event {
                 0..=4 => {
                     wait.local(second, &seen("[]", word, "-"));
-                    if what < 3 {
-                        if known.is_some_and(|known| known != word) {
-                            changed = word == "DEPLOYED";
-                            failed = 0;
+                    if event < 3 {
+                        if last_word.is_some_and(|last| last != word) {
+                            changed_to_deployed = word == "DEPLOYED";
+                            failures = 0;
                         }
-                        known = Some(word);
+                        last_word = Some(word);
                     }
                 }
                 5 => wait.0.observe(None, at(second)),
-                6..=9 => { wait.api(second, &unreachable()); failed += 1; }
-                10 => { wait.api(second, &PollResult::NotFound); failed = 0; }
-                11 | 12 => { wait.api(second, &says("DEPLOYING")); any = true; failed = 0; }
-                _ => { wait.api(second, &says("DEPLOYED")); said = true; }
+                6..=9 => { wait.api(second, &unreachable()); failures += 1; }
+                10 => { wait.api(second, &PollResult::NotFound); failures = 0; }
+                11 | 12 => { wait.api(second, &says("DEPLOYING")); has_api_status = true; failures = 0; }
+                _ => { wait.api(second, &says("DEPLOYED")); api_said_deployed = true; }
             }
             match wait.end(second) {
-                Some(WaitOutcome::Reached) => { prop_assert!(said || (changed && failed >= 2)); return Ok(()); }
-                Some(WaitOutcome::NotRackConnect) => { prop_assert!(!any && known == Some("-")); return Ok(()); }
+                Some(WaitOutcome::Reached) => { prop_assert!(api_said_deployed || (changed_to_deployed && failures >= 2)); return Ok(()); }
+                Some(WaitOutcome::NotRackConnect) => { prop_assert!(!has_api_status && last_word == Some("-")); return Ok(()); }
                 Some(WaitOutcome::DeadlinePassed) => return Ok(()),
-                None => prop_assert!(!said),
+                None => prop_assert!(!api_said_deployed),
                 other => prop_assert!(false, "{:?}", other),
             }
         }

@@ -238,10 +238,10 @@ proptest! {
             now = now.max(due);
             let asked = now;
             let fault = faults.pop_front();
-            let (what, took) = fault.unwrap_or((7, 1));
+            let (kind, took) = fault.unwrap_or((7, 1));
             let allowed = deadline.map_or(REQUEST, |deadline| deadline.since(now)).min(REQUEST);
             now = now + Duration::from_secs(took).min(allowed);
-            let result = match (what, query) {
+            let result = match (kind, query) {
                 (0, _) => unreachable(),
                 (1, _) => PollResult::Failure(Failure::Error(Error::new(Kind::NotUnderstood, "HTML"))),
                 (2, _) => {
