@@ -13,6 +13,7 @@ use simulated_api::Step;
 use crate::namespace::Namespace;
 use crate::network::{GATEWAY, GATEWAY_OF_19, HOST, Network, PUBLIC, PUBLIC_HOST, deployed};
 use crate::support::ended;
+use crate::undo::kill_guards;
 use crate::watch::{Held, guards, kill, until, until_it_awaits_confirmation};
 
 pub const TESTS: &[(&str, fn())] = &[
@@ -930,12 +931,11 @@ fn sigkill_of_both_is_undone_by_the_next_command() {
     let network = dead();
     let before = network.server.routes();
     for command in [&["gateway", "set"][..], &["gateway", "rollback"], &["gateway", "confirm"]] {
-        let mut child = network.start(network.agent(&["gateway", "set"]));
-        until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
-        for guard in guards(&network) {
-            nix::sys::signal::kill(guard, SIGKILL).unwrap();
-        }
-        kill(&child, SIGKILL);
+        // The guard waits for a minute before it undoes the change.
+        let arguments = ["gateway", "set", "--confirm", "50s"];
+        let held = Held::at(&network, &arguments, "routes changed");
+        kill_guards(&network, SIGKILL);
+        let mut child = held.kill();
         child.wait().unwrap();
         network.expect(&[(DEAD, 0)]);
         let ended = network.run(command);

@@ -73,6 +73,12 @@ impl Held {
         self.child
     }
 
+    /// Kills the process where it is held.
+    pub fn kill(mut self) -> Child {
+        self.child.kill().expect("it is running");
+        self.release()
+    }
+
     /// Releases the process and waits for its end.
     pub fn resume(self) -> Ended {
         ended(self.release().wait_with_output().expect("it ends"))
