@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let entered = namespace::enter();
     let mut arguments = Arguments::from_args();
     // Most tests wait for something.
-    arguments.test_threads = arguments.test_threads.or(Some(16));
+    arguments.test_threads = arguments.test_threads.or(Some(32));
     if let Err(why) = &entered
         && !arguments.list
     {

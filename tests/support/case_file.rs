@@ -8,6 +8,7 @@
 //! | `setup` | a shell script that runs first, in the temporary directory |
 //! | `[[run]]` | one run of the program; several run one after the other |
 //! | `requests` | the requests that the API must have received at the end |
+//! | `takes_a_minute` | `true`: run only with RACKCONNECT_ALL_ROWS, as by `.ci/run` |
 //!
 //! A file can contain many cases. Every `[[row]]` table is combined with every value of the
 //! `[matrix]` arrays, and `{key}` in a string stands for the value that the case has for that key.
@@ -46,6 +47,9 @@ pub struct Case {
     setup: Option<String>,
     run: Vec<Run>,
     requests: Option<Vec<String>>,
+    /// A case of the rate limit, which waits for its minute.
+    #[serde(default)]
+    pub takes_a_minute: bool,
 }
 
 /// One run of the program.

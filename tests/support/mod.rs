@@ -11,6 +11,7 @@ mod gate;
 mod prepared_server;
 mod process;
 mod random;
+pub mod sample;
 mod terminal;
 mod world;
 
