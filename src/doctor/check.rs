@@ -159,7 +159,7 @@ impl Check {
         self.id.split('.').next().unwrap_or(self.id)
     }
 
-    /// Whether `name` is this check's id, or its section.
+    /// Whether `name` is this check's id, or the beginning of it up to a dot, such as its section.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.id.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }

@@ -31,7 +31,7 @@ use render::{Judged, Stream};
 use report::ReportFile;
 
 /// The checks that make sense on a server that RackConnect v2 does not automate.
-const OF_ANY_SERVER: [&str; 4] =
+const CHECKS_OF_ANY_SERVER: [&str; 4] =
     ["server.provider", "server.rackconnect", "server.region", "server.agent"];
 
 /// The request to `doctor`.
@@ -71,14 +71,14 @@ pub(crate) fn run(request: DoctorRequest) -> Result<Exit> {
     let is_another = checks::is_another_server(&evidence);
     let judged: Vec<Judged> = selected
         .into_iter()
-        .filter(|check| !is_another || OF_ANY_SERVER.contains(&check.id))
+        .filter(|check| !is_another || CHECKS_OF_ANY_SERVER.contains(&check.id))
         .map(|check| Judged { check, finding: check.run(&evidence) })
         .collect();
     if request.is_json {
         output::line(&render::json(&judged))?;
     } else {
         let mut lines = render::text(&judged, request.detail, request.colours);
-        // Of another server a few lines say everything.
+        // A server that RackConnect v2 does not automate has only a few checks.
         if !is_another {
             lines.extend(render::closing(&judged, request.detail));
         }
@@ -129,7 +129,8 @@ fn select(only: &[String]) -> Result<Vec<&'static Check>> {
             return Err(unknown(name));
         }
     }
-    let is_selected = |check: &&Check| only.is_empty() || only.iter().any(|it| check.is_named(it));
+    let is_selected =
+        |check: &&Check| only.is_empty() || only.iter().any(|name| check.is_named(name));
     Ok(checks::all().filter(is_selected).collect())
 }
 
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn checks_by_id_and_by_section() {
         let ids = |only: &[&str]| -> Vec<&str> {
-            let only: Vec<String> = only.iter().map(|it| (*it).to_owned()).collect();
+            let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
             select(&only).unwrap().iter().map(|check| check.id).collect()
         };
         assert_eq!(ids(&["agent.path", "server.region"]), ["server.region", "agent.path"]);

@@ -73,14 +73,14 @@ const MAX_NAMED: usize = 6;
 
 /// How many findings have this severity.
 pub(crate) fn count(judged: &[Judged], severity: Severity) -> usize {
-    judged.iter().filter(|it| it.finding.severity == severity).count()
+    judged.iter().filter(|judged| judged.finding.severity == severity).count()
 }
 
 /// The findings as lines, in the order of the checks.
 pub(crate) fn text(judged: &[Judged], detail: Detail, colours: Colours) -> Vec<OutputLine> {
     let mut lines = Vec::new();
     for (section, _) in SECTIONS {
-        let of_section = || judged.iter().filter(|it| it.check.section() == *section);
+        let of_section = || judged.iter().filter(|judged| judged.check.section() == *section);
         let mut unremarkable = Vec::new();
         for Judged { check, finding } in of_section() {
             match (finding.severity, detail) {
@@ -100,7 +100,7 @@ pub(crate) fn text(judged: &[Judged], detail: Detail, colours: Colours) -> Vec<O
                 0..=MAX_NAMED => format!("{section}: ok: {}", unremarkable.join(", ")),
                 number => format!("{section}: ok: {number} checks (-v shows each of them)"),
             };
-            push(&mut lines, Severity::Pass, &text, colours);
+            lines.push(finding_line(Severity::Pass, &text, colours));
         }
     }
     if detail == Detail::Findings {
@@ -110,7 +110,7 @@ pub(crate) fn text(judged: &[Judged], detail: Detail, colours: Colours) -> Vec<O
 }
 
 /// What follows the findings: where to read more and, unless only failures are shown, how many
-/// there are of each kind. Nothing to do counts as passed.
+/// there are of each kind. Information counts as passed.
 pub(crate) fn closing(judged: &[Judged], detail: Detail) -> Vec<OutputLine> {
     let of = |severity| count(judged, severity);
     let (failed, warnings) = (of(Severity::Fail), of(Severity::Warning));
@@ -141,7 +141,7 @@ fn finding_lines(
         "" => format!("ok: {}", check.title),
         cause => redact(cause),
     };
-    push(lines, finding.severity, &format!("{}: {cause}", check.id), colours);
+    lines.push(finding_line(finding.severity, &format!("{}: {cause}", check.id), colours));
     let stream = stream_of(finding.severity);
     let mut indented = |text: &str| {
         let text = format!("{INDENT}{}", escape_control(&redact(text)));
@@ -162,7 +162,8 @@ fn stream_of(severity: Severity) -> Stream {
     }
 }
 
-fn push(lines: &mut Vec<OutputLine>, severity: Severity, text: &str, colours: Colours) {
+/// The line that begins with the severity in brackets.
+fn finding_line(severity: Severity, text: &str, colours: Colours) -> OutputLine {
     let (word, colour) = match severity {
         Severity::Pass => ("[PASS]", "32"),
         Severity::Info => ("[INFO]", "36"),
@@ -175,26 +176,26 @@ fn push(lines: &mut Vec<OutputLine>, severity: Severity, text: &str, colours: Co
         true => format!("\x1b[{colour}m{word}\x1b[0m"),
         false => word.to_owned(),
     };
-    let text = format!("{word} {}", escape_control(text));
-    lines.push(OutputLine { stream, text });
+    OutputLine { stream, text: format!("{word} {}", escape_control(text)) }
 }
 
 /// The checks that need root.
 fn needs_root(judged: &[Judged], colours: Colours) -> Option<OutputLine> {
-    let ids: Vec<&str> =
-        judged.iter().filter(|it| it.finding.needs_root).map(|it| it.check.id).collect();
+    let ids: Vec<&str> = judged
+        .iter()
+        .filter(|judged| judged.finding.needs_root)
+        .map(|judged| judged.check.id)
+        .collect();
     if ids.is_empty() {
         return None;
     }
     let text = format!("only root can check {}: sudo rackconnect doctor", ids.join(", "));
-    let mut lines = Vec::new();
-    push(&mut lines, Severity::Skipped, &text, colours);
-    lines.pop()
+    Some(finding_line(Severity::Skipped, &text, colours))
 }
 
 /// Where to read more about the first failure or, without one, the first warning.
 fn hint(judged: &[Judged], detail: Detail) -> Option<String> {
-    let first = |severity| judged.iter().find(|it| it.finding.severity == severity);
+    let first = |severity| judged.iter().find(|judged| judged.finding.severity == severity);
     let warning = || first(Severity::Warning).filter(|_| detail != Detail::Failures);
     let first = first(Severity::Fail).or_else(warning)?;
     Some(format!("more about this: rackconnect doctor --explain {}", first.check.id))

@@ -14,8 +14,8 @@ pub(crate) const SERVICENET: [Ipv4Addr; 2] =
 /// The prefix length of both networks.
 pub(crate) const PREFIX: u8 = 12;
 
-/// The prefix lengths that routes to them have on servers: 12, and 13 in the documentation's
-/// example.
+/// The prefix lengths of a route that may lead to them. Routes have 12 on servers, and 13 in the
+/// documentation's example.
 pub(crate) const ROUTE_PREFIXES: RangeInclusive<u8> = 8..=16;
 
 /// Whether an address is on ServiceNet.
@@ -38,7 +38,8 @@ pub(crate) fn interface<'a>(kernel: &'a KernelEvidence, mac: Option<&[u8]>) -> O
     let by_mac = mac.and_then(|mac| kernel.links.iter().find(|link| link.mac == mac));
     let has_address = |link: &&Link| kernel.addresses_of(link.index).any(contains);
     let by_route = || {
-        let is_servicenet = |route: &&Route| SERVICENET.iter().any(|it| leads_into(route, *it));
+        let is_servicenet =
+            |route: &&Route| SERVICENET.iter().any(|network| leads_into(route, *network));
         let index = kernel.routes.iter().find(is_servicenet)?.interface?;
         kernel.links.iter().find(|link| link.index == index)
     };
@@ -49,7 +50,8 @@ pub(crate) fn interface<'a>(kernel: &'a KernelEvidence, mac: Option<&[u8]>) -> O
 /// subnet.
 pub(crate) fn router(kernel: &KernelEvidence, link: &Link) -> Option<IpAddr> {
     let is_on_link = |route: &&Route| {
-        route.interface == Some(link.index) && SERVICENET.iter().any(|it| leads_into(route, *it))
+        route.interface == Some(link.index)
+            && SERVICENET.iter().any(|network| leads_into(route, *network))
     };
     if let Some(route) = kernel.routes.iter().find(is_on_link) {
         return route.gateway;

@@ -144,10 +144,9 @@ impl SshdConfig {
         found.unwrap_or_default()
     }
 
-    /// Also applies the Match blocks of `conditions`.
-    pub(crate) fn override_by_conditions(&mut self, conditions: &SshdConfig) {
-        self.matched.clone_from(&conditions.matched);
-        self.unreadable.clone_from(&conditions.unreadable);
+    /// The configuration with the Match blocks of another one instead of its own.
+    pub(crate) fn with_match_blocks_of(self, other: SshdConfig) -> SshdConfig {
+        SshdConfig { outside: self.outside, ..other }
     }
 
     /// The value of a keyword, in lower case; none if it is not set.
@@ -200,7 +199,8 @@ impl SshdConfig {
 
     /// Whether the lists of users admit `user` from any host.
     pub(crate) fn admits(&self, user: &str) -> bool {
-        let is_listed = |keyword| self.values(keyword).iter().any(|it| is_match(it, user));
+        let is_listed =
+            |keyword| self.values(keyword).iter().any(|pattern| is_match(pattern, user));
         let is_allowed = self.values("allowusers").is_empty() || is_listed("allowusers");
         is_allowed && !is_listed("denyusers")
     }
@@ -228,9 +228,10 @@ fn applies(condition: &[String]) -> MatchState {
 
 /// Whether a comma-separated list matches: at least one pattern does, and none with `!` does.
 fn in_list(patterns: &str, name: &str) -> bool {
-    let negated = |it: &str| it.strip_prefix('!').is_some_and(|pattern| is_match(pattern, name));
+    let negated =
+        |entry: &str| entry.strip_prefix('!').is_some_and(|pattern| is_match(pattern, name));
     let mut all = patterns.split(',');
-    !all.clone().any(negated) && all.any(|it| !it.starts_with('!') && is_match(it, name))
+    !all.clone().any(negated) && all.any(|entry| !entry.starts_with('!') && is_match(entry, name))
 }
 
 /// Whether a pattern matches a name. `USER@HOST` limits the hosts, so it does not match everywhere.

@@ -98,21 +98,21 @@ fn state_directory(evidence: &Evidence) -> Judgement {
             format!("{path} is not there, so each process keeps to 6 requests a minute by itself"),
             "sudo rackconnect status  # makes it, as every command of root does",
         ),
-        StateCondition::Untrusted(why) => Finding::fail(
-            format!("{why}: processes cannot share the rate limit, and no gateway can be set"),
+        StateCondition::Untrusted(reason) => Finding::fail(
+            format!("{reason}: processes cannot share the rate limit, and no gateway can be set"),
             format!("chown root:root {path} && chmod 0755 {path}"),
         ),
-        StateCondition::Unusable(why) => Finding::fail(
-            format!("{why}: processes cannot share the rate limit, and no gateway can be set"),
+        StateCondition::Unusable(reason) => Finding::fail(
+            format!("{reason}: processes cannot share the rate limit, and no gateway can be set"),
             "Correct that, or choose another directory (--state-dir, or state_dir in the \
              configuration file).",
         ),
-        StateCondition::NotShared(why) if evidence.is_root => Finding::fail(
-            format!("{why}, so each process keeps to 6 requests a minute by itself"),
+        StateCondition::NotShared(reason) if evidence.is_root => Finding::fail(
+            format!("{reason}, so each process keeps to 6 requests a minute by itself"),
             format!("rm -rf {path}/budget {path}/shared/budget  # the next command makes it anew"),
         ),
-        StateCondition::NotShared(why) => Finding::warning(
-            format!("{why}, so each process keeps to 6 requests a minute by itself"),
+        StateCondition::NotShared(reason) => Finding::warning(
+            format!("{reason}, so each process keeps to 6 requests a minute by itself"),
             "sudo systemctl enable --now rackconnect-shared  # or run commands as root",
         ),
     })
@@ -149,7 +149,7 @@ mod tests {
     use std::path::PathBuf;
 
     use crate::doctor::check::Severity::{Fail, Info, Pass, Warning};
-    use crate::doctor::checks::prepared::{assert_found, healthy};
+    use crate::doctor::checks::fixtures::{assert_found, healthy};
     use crate::doctor::evidence::{AgentEvidence, Evidence, StateCondition, UnitState};
 
     fn with(change: impl FnOnce(&mut AgentEvidence)) -> Evidence {

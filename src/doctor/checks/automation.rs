@@ -145,7 +145,7 @@ fn bridges(evidence: &Evidence) -> Judgement {
     Finding::until_deployed(evidence, Finding::warning(cause, remedy))
 }
 
-/// The interface with a public address or, without one, the first Ethernet interface.
+/// The interface with a public address or, without one, eth0.
 fn public_link(kernel: &KernelEvidence) -> Option<&Link> {
     let is_public = |link: &&Link| {
         kernel.addresses_of(link.index).any(|address| {
@@ -207,11 +207,11 @@ fn nfs(evidence: &Evidence) -> Judgement {
 fn package_manager(evidence: &Evidence) -> Judgement {
     let processes = known(&evidence.processes)?;
     let is_manager = |process: &&ProcessInfo| {
-        let word = |index: usize| process.arguments.get(index).map_or("", |word| base(word));
-        // yum and dnf are Python programs.
         PACKAGE_MANAGERS.contains(&process.name.as_str())
-            || PACKAGE_MANAGERS.contains(&word(0))
-            || word(0).contains("python") && PACKAGE_MANAGERS.contains(&word(1))
+            || PACKAGE_MANAGERS.contains(&process.file_name(0))
+            // yum and dnf are Python programs.
+            || process.file_name(0).contains("python")
+                && PACKAGE_MANAGERS.contains(&process.file_name(1))
     };
     let running: Vec<&ProcessInfo> = processes.iter().filter(is_manager).collect();
     let Some(first) = running.first() else { return Ok(Finding::unremarkable()) };
@@ -224,13 +224,9 @@ fn package_manager(evidence: &Evidence) -> Judgement {
          rackconnect wait -- COMMAND",
         first.pid
     );
-    let lines = running.iter().map(|it| format!("{} {}", it.pid, it.arguments.join(" ")));
+    let lines =
+        running.iter().map(|process| format!("{} {}", process.pid, process.arguments.join(" ")));
     Finding::until_deployed(evidence, Finding::warning(cause, remedy).with(lines))
-}
-
-/// The last part of a path.
-fn base(word: &str) -> &str {
-    word.rsplit('/').next().unwrap_or(word)
 }
 
 /// RackConnect's feature "manage software firewall".
@@ -262,7 +258,7 @@ fn firewall(evidence: &Evidence) -> Judgement {
     }
     known(&firewall.in_force)?;
     let chains: Vec<&str> =
-        in_force.iter().flat_map(|it| &it.rackconnect_chains).map(String::as_str).collect();
+        in_force.iter().flat_map(|rules| &rules.rackconnect_chains).map(String::as_str).collect();
     Ok(match chains.as_slice() {
         [] => Finding::unremarkable(),
         chains => {

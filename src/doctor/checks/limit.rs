@@ -60,10 +60,9 @@ enum ClientKind {
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "ksh", "zsh"];
 
 fn client_kind(process: &ProcessInfo) -> Option<ClientKind> {
-    let program = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();
-    let names: Vec<String> = process.arguments.iter().take(2).map(|word| program(word)).collect();
-    let is_one_of =
-        |list: &[&str]| list.iter().any(|it| process.name == *it || names.iter().any(|n| n == it));
+    // The second one is the script of an interpreter.
+    let names = [process.name.as_str(), process.file_name(0), process.file_name(1)];
+    let is_one_of = |programs: &[&str]| names.iter().any(|name| programs.contains(name));
     if is_one_of(&READERS) {
         return None;
     }
@@ -76,9 +75,8 @@ fn client_kind(process: &ProcessInfo) -> Option<ClientKind> {
 
 /// Whether a process is a shell that runs a script, and not one that a person types in.
 fn is_script(process: &ProcessInfo) -> bool {
-    let Some((program, arguments)) = process.arguments.split_first() else { return false };
-    let is_shell = SHELLS.contains(&program.rsplit('/').next().unwrap_or(program));
-    is_shell && arguments.iter().any(|argument| !argument.starts_with('-'))
+    let mut arguments = process.arguments.iter().skip(1);
+    SHELLS.contains(&process.file_name(0)) && arguments.any(|argument| !argument.starts_with('-'))
 }
 
 /// The script that started a client, and will start the next one.
@@ -114,8 +112,10 @@ fn other_clients(evidence: &Evidence) -> Judgement {
     let processes = known(&evidence.processes)?;
     let clients: Vec<(&ProcessInfo, ClientKind)> =
         processes.iter().filter_map(|process| Some((process, client_kind(process)?))).collect();
-    let lines: Vec<String> =
-        clients.iter().map(|(it, _)| format!("{} {}", it.pid, it.arguments.join(" "))).collect();
+    let lines: Vec<String> = clients
+        .iter()
+        .map(|(process, _)| format!("{} {}", process.pid, process.arguments.join(" ")))
+        .collect();
     let direct = clients.iter().find(|(_, kind)| *kind == ClientKind::Direct);
     let Some((process, kind)) = direct.or(clients.first()) else {
         return Ok(Finding::unremarkable());
@@ -157,9 +157,9 @@ fn rate_limit(evidence: &Evidence) -> Judgement {
     let limit = match &known(&evidence.api)?.limit {
         Ok(limit) => limit,
         // agent.state-directory has the remedy.
-        Err(why) => {
+        Err(reason) => {
             return Ok(Finding::info(format!(
-                "the rate limit is not shared, so each process keeps to 6 requests a minute: {why}"
+                "the rate limit is not shared, so each process keeps to 6 requests a minute: {reason}"
             )));
         }
     };
@@ -184,7 +184,7 @@ fn rate_limit(evidence: &Evidence) -> Judgement {
     Ok(Finding::pass(format!("{} of {PERMITS} requests a minute are free", limit.free)))
 }
 
-/// The first request without an answer.
+/// The failure of the first request that failed.
 fn first_failure(api: &ApiEvidence) -> Option<&ApiFailure> {
     let failures = [
         api.status.as_ref().err(),
@@ -197,11 +197,11 @@ fn first_failure(api: &ApiEvidence) -> Option<&ApiFailure> {
 
 fn api(evidence: &Evidence) -> Judgement {
     let api = match &evidence.api {
-        Err(Unread::Failed(why)) => {
-            return Ok(Finding::fail(why.clone(), "Correct that setting."));
+        Err(Unread::Failed(reason)) => {
+            return Ok(Finding::fail(reason.clone(), "Correct that setting."));
         }
         Err(late @ Unread::NoAnswer(_)) => {
-            return Ok(Finding::fail(format!("the API: {late}"), remedy_of_the_way(evidence)));
+            return Ok(Finding::fail(format!("the API: {late}"), unreachable_remedy(evidence)));
         }
         api => known(api)?,
     };
@@ -213,8 +213,9 @@ fn api(evidence: &Evidence) -> Judgement {
              support",
         ),
         None => Finding::pass(format!("{endpoint} answers")),
-        Some(ApiFailure::Forbidden(why)) => {
-            let remedy = match other_clients(evidence).is_ok_and(|it| it.severity == Severity::Fail)
+        Some(ApiFailure::Forbidden(reason)) => {
+            let remedy = match other_clients(evidence)
+                .is_ok_and(|finding| finding.severity == Severity::Fail)
             {
                 true => "Stop the process that network.other-clients names, then wait a minute.",
                 false => {
@@ -222,26 +223,26 @@ fn api(evidence: &Evidence) -> Judgement {
                      that, then wait a minute"
                 }
             };
-            Finding::fail(why.clone(), remedy)
+            Finding::fail(reason.clone(), remedy)
         }
-        Some(ApiFailure::LimitUsedUp(why)) => Finding::warning(
-            why.clone(),
+        Some(ApiFailure::LimitUsedUp(reason)) => Finding::warning(
+            reason.clone(),
             "Wait a minute, and stop the rackconnect processes that are not needed: they share the \
              limit.",
         ),
-        Some(ApiFailure::Unreachable(why)) => {
-            Finding::fail(why.clone(), remedy_of_the_way(evidence))
+        Some(ApiFailure::Unreachable(reason)) => {
+            Finding::fail(reason.clone(), unreachable_remedy(evidence))
         }
-        Some(ApiFailure::NotUnderstood(why)) => Finding::fail(
-            why.clone(),
+        Some(ApiFailure::NotUnderstood(reason)) => Finding::fail(
+            reason.clone(),
             "rackconnect doctor --report doctor.txt  # writes a report for Rackspace support",
         ),
-        Some(ApiFailure::NotAsked) => Finding::skipped("the API was not asked"),
+        Some(ApiFailure::NotSent) => Finding::skipped("the API was not asked"),
     })
 }
 
 /// The remedy for an API that cannot be reached.
-fn remedy_of_the_way(evidence: &Evidence) -> String {
+fn unreachable_remedy(evidence: &Evidence) -> String {
     let way = network::CHECKS.iter().chain(tls::CHECKS);
     match first_failed(way, evidence) {
         Some(id) => repair_first(id),

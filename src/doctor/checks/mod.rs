@@ -3,10 +3,10 @@
 
 mod agent;
 mod automation;
+#[cfg(test)]
+pub(super) mod fixtures;
 mod limit;
 mod network;
-#[cfg(test)]
-pub(super) mod prepared;
 mod rackconnect;
 mod server;
 mod ssh;
@@ -41,7 +41,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
 
 #[cfg(test)]
 mod tests {
-    use super::prepared::healthy;
+    use super::fixtures::healthy;
     use super::*;
     use crate::doctor::check::Severity;
 

@@ -53,7 +53,7 @@ fn list(networks: impl IntoIterator<Item = Ipv4Addr>) -> String {
 }
 
 fn servicenet_link<'a>(evidence: &Evidence, kernel: &'a KernelEvidence) -> Option<&'a Link> {
-    let mac = evidence.xenstore().ok().and_then(|it| it.servicenet_mac.as_deref());
+    let mac = evidence.xenstore().ok().and_then(|xenstore| xenstore.servicenet_mac.as_deref());
     servicenet::interface(kernel, mac)
 }
 
@@ -98,14 +98,14 @@ fn describe_links(kernel: &KernelEvidence) -> Vec<String> {
 /// A problem with the route to one of ServiceNet's networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum RouteFault {
-    /// There is no route to it; packets go this way.
+    /// There is no route to this network.
     Missing(Ipv4Addr),
-    /// There is one, but packets go another way.
+    /// There is a route to this network, but packets take another one.
     Captured(Ipv4Addr),
 }
 
 impl RouteFault {
-    /// The network that there is no route to.
+    /// The network, if there is no route to it.
     fn missing(&self) -> Option<Ipv4Addr> {
         match self {
             RouteFault::Missing(network) => Some(*network),
@@ -126,7 +126,7 @@ fn route_fault(kernel: &KernelEvidence, sample: &RouteSample) -> Option<RouteFau
     };
     let mut ours = kernel.routes.iter().filter(|route| leads_into(route, sample.network));
     // A route that is narrower than the network need not contain the sample.
-    let is_narrow = route.prefix > PREFIX && sample.hop.is_some_and(|it| it.gateway.is_some());
+    let is_narrow = route.prefix > PREFIX && sample.hop.is_some_and(|hop| hop.gateway.is_some());
     match ours.any(goes_by) || is_narrow && sample.hop == kernel.internet {
         true => None,
         false => Some(RouteFault::Captured(sample.network)),
@@ -141,7 +141,7 @@ fn routes(evidence: &Evidence) -> Judgement {
     let lines: Vec<String> = kernel
         .samples
         .iter()
-        .map(|it| format!("{}/{PREFIX} {}", it.network, kernel.describe(it.hop)))
+        .map(|sample| format!("{}/{PREFIX} {}", sample.network, kernel.describe(sample.hop)))
         .collect();
     let faults: Vec<RouteFault> =
         kernel.samples.iter().filter_map(|sample| route_fault(kernel, sample)).collect();
@@ -226,14 +226,23 @@ fn has_name(evidence: &Evidence) -> bool {
 }
 
 fn resolver(evidence: &Evidence) -> Judgement {
-    let Some(text) = &known(&evidence.system)?.resolv_conf else {
-        let cause = "there is no /etc/resolv.conf, so 127.0.0.1 is asked for every name";
-        let remedy = "vi /etc/resolv.conf  # write \"nameserver ADDRESS\", with an address from \
+    let finding = |cause: &str, remedy: &str| match has_name(evidence) {
+        true => Finding::warning(cause, remedy),
+        false => Finding::info(cause),
+    };
+    let text = match &known(&evidence.system)?.resolv_conf {
+        Ok(text) => text,
+        Err(Unread::Absent(_)) => {
+            let cause = "there is no /etc/resolv.conf, so 127.0.0.1 is asked for every name";
+            let remedy = "vi /etc/resolv.conf  # write \"nameserver ADDRESS\", with an address from \
                       Rackspace's documentation, or from a server that works";
-        return Ok(match has_name(evidence) {
-            true => Finding::warning(cause, remedy),
-            false => Finding::info(cause),
-        });
+            return Ok(finding(cause, remedy));
+        }
+        Err(Unread::Failed(reason)) => {
+            let remedy = "Replace it by a text file with lines \"nameserver ADDRESS\".";
+            return Ok(finding(reason, remedy));
+        }
+        Err(unread) => return Err(unread.clone()),
     };
     let lines = || text.lines().map(str::to_owned);
     Ok(match resolv_conf::oddities(text).first() {
@@ -253,12 +262,12 @@ fn name(evidence: &Evidence) -> Judgement {
     }
     let time = span(path.lookup_time);
     let lines: Vec<String> = path.nameservers.iter().map(describe_answer).collect();
-    let text = known(&evidence.system).ok().and_then(|system| system.resolv_conf.as_deref());
+    let text = known(&evidence.system).ok().and_then(|system| system.resolv_conf.as_deref().ok());
     let servers = resolv_conf::nameservers(text.unwrap_or_default()).join(", ");
     let found = match &path.lookup {
         Ok(found) => found,
-        Err(why) => {
-            let cause = format!("{why}, after {time} (nameservers: {servers})");
+        Err(reason) => {
+            let cause = format!("{reason}, after {time} (nameservers: {servers})");
             let before = CHECKS.iter().take_while(|check| check.id != "network.resolver");
             let remedy = match first_failed(before, evidence) {
                 Some(id) => repair_first(id),
@@ -305,7 +314,7 @@ fn describe_answer(answer: &NameserverAnswer) -> String {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             format!("{server} answers {record_type} with {}, after {time}", addresses.join(", "))
         }
-        Err(why) => format!("{server} {why} when asked for {record_type}"),
+        Err(reason) => format!("{server} {reason} when asked for {record_type}"),
     }
 }
 
@@ -317,13 +326,13 @@ fn connection(evidence: &Evidence) -> Judgement {
             let cause = format!("connected to {} in {}", connection.address, span(connection.time));
             Ok(Finding::pass(cause).with(kernel.map(|kernel| kernel.describe(path.hop))))
         }
-        Err(Unread::Failed(why)) => {
+        Err(Unread::Failed(reason)) => {
             let way = match kernel {
                 None => String::new(),
                 Some(_) if path.hop.is_none() => "; this server has no route to it".to_owned(),
                 Some(kernel) => format!("; packets go {}", kernel.describe(path.hop)),
             };
-            let cause = format!("cannot connect to the API at {why}{way}");
+            let cause = format!("cannot connect to the API at {reason}{way}");
             let before = CHECKS.iter().take_while(|check| check.id != "network.connection");
             let address = path.lookup.as_ref().ok().and_then(|found| found.first());
             let remedy = match (first_failed(before, evidence), address) {

@@ -61,7 +61,7 @@ fn answer<T>(
     let api = known(&evidence.api)?;
     match pick(api) {
         Ok(found) => Ok(found.as_ref()),
-        Err(why) => Err(Unread::NotTried(why.to_string())),
+        Err(reason) => Err(Unread::NotTried(reason.to_string())),
     }
 }
 
@@ -118,7 +118,8 @@ fn status(evidence: &Evidence) -> Judgement {
 }
 
 fn unprocessable_reason(evidence: &Evidence) -> &str {
-    let reason = evidence.xenstore().ok().and_then(|it| it.unprocessable_reason.as_deref());
+    let reason =
+        evidence.xenstore().ok().and_then(|xenstore| xenstore.unprocessable_reason.as_deref());
     reason.unwrap_or("RackConnect does not automate this server, normally because of its region")
 }
 
@@ -129,7 +130,7 @@ fn features(evidence: &Evidence) -> Judgement {
         return Ok(Finding::unremarkable());
     }
     let list: Vec<String> =
-        features.iter().map(|it| format!("{} {}", it.name, it.status)).collect();
+        features.iter().map(|feature| format!("{} {}", feature.name, feature.status)).collect();
     let list = format!("{} ({source})", list.join(", "));
     Ok(match NetworkStack::of(features) {
         NetworkStack::Manual => Finding::info(format!(
@@ -188,8 +189,7 @@ fn default_lines(kernel: &KernelEvidence) -> Vec<String> {
 fn default_routes(evidence: &Evidence) -> Judgement {
     let kernel = known(&evidence.kernel)?;
     let lines = default_lines(kernel);
-    let [_, others @ ..] = lines.as_slice() else { return Ok(Finding::unremarkable()) };
-    let [first, ..] = others else { return Ok(Finding::unremarkable().with(lines)) };
+    let [_, first, ..] = lines.as_slice() else { return Ok(Finding::unremarkable().with(lines)) };
     let gateway_is_wrong =
         || gateway(evidence).is_ok_and(|finding| finding.severity == Severity::Fail);
     Ok(match kernel.is_split {
@@ -253,20 +253,17 @@ fn next(evidence: &Evidence) -> Judgement {
         Some(status) => format!("rackconnect wait would wait: {status}"),
     };
     let kernel = known(&evidence.kernel)?;
-    let set = match (answer(evidence, |api| &api.gateway), refusal(evidence)) {
+    let gateway = answer(evidence, |api| &api.gateway);
+    let is_set = matches!(gateway, Ok(Some(gateway)) if is_used(kernel, *gateway));
+    let set = match (gateway, refusal(evidence)) {
         (Err(_), _) => "gateway set would get no gateway from the API".to_owned(),
         (Ok(None), _) => "gateway set would fail: no gateway is assigned".to_owned(),
-        (Ok(Some(gateway)), _) if is_used(kernel, *gateway) => {
-            "gateway set would have nothing to do".to_owned()
-        }
+        (Ok(Some(_)), _) if is_set => "gateway set would have nothing to do".to_owned(),
         (Ok(Some(_)), Some(refusal)) => format!("gateway set would refuse: {refusal}"),
         (Ok(Some(gateway)), None) => format!("gateway set would set {gateway}"),
     };
-    let is_done = evidence.is_deployed()
-        && answer(evidence, |api| &api.gateway)
-            .is_ok_and(|found| found.is_some_and(|gateway| is_used(kernel, *gateway)));
     let text = format!("{wait}; {set}");
-    Ok(if is_done { Finding::pass(text) } else { Finding::info(text) })
+    Ok(if evidence.is_deployed() && is_set { Finding::pass(text) } else { Finding::info(text) })
 }
 
 #[cfg(test)]

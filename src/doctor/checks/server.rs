@@ -48,8 +48,8 @@ fn provider(evidence: &Evidence) -> Judgement {
                          v2 could automate";
             return Ok(Finding::warning(cause, ELSEWHERE).with([unread.to_string()]));
         }
-        Err(Unread::Absent(why)) if server.is_xen => {
-            let cause = format!("a Xen guest, but its xenstore cannot be read: {why}");
+        Err(Unread::Absent(reason)) if server.is_xen => {
+            let cause = format!("a Xen guest, but its xenstore cannot be read: {reason}");
             return Ok(Finding::warning(
                 cause,
                 "modprobe xenfs && mount -t xenfs xenfs /proc/xen  # or name the region: \
@@ -82,19 +82,19 @@ fn rackconnect(evidence: &Evidence) -> Judgement {
             "Ask Rackspace support whether the account should have RackConnect v2.",
         ),
         Server::OtherProvider(_) => Finding::skipped("this is no Rackspace server"),
-        Server::Unknown(why) => Finding::info(format!("the version is not known: {why}")),
+        Server::Unknown(reason) => Finding::info(format!("the version is not known: {reason}")),
     })
 }
 
 fn region(evidence: &Evidence) -> Judgement {
     match &evidence.region {
         Ok((region, source)) => Ok(Finding::pass(format!("{} ({source})", region.code()))),
-        Err(why) if is_another_server(evidence) => Err(Unread::NotTried(why.clone())),
-        Err(why) if evidence.is_configured => {
-            Ok(Finding::info(format!("not known, and not needed: the endpoint is given ({why})")))
-        }
-        Err(why) => Ok(Finding::fail(
-            format!("the region of this server is not known: {why}"),
+        Err(reason) if is_another_server(evidence) => Err(Unread::NotTried(reason.clone())),
+        Err(reason) if evidence.is_configured => Ok(Finding::info(format!(
+            "not known, and not needed: the endpoint is given ({reason})"
+        ))),
+        Err(reason) => Ok(Finding::fail(
+            format!("the region of this server is not known: {reason}"),
             "vi /etc/rackconnect-agent/config.toml  # write region = \"dfw\" (or hkg, iad, lon, \
              ord, syd, where this server is)",
         )),
@@ -134,9 +134,9 @@ fn agent(evidence: &Evidence) -> Judgement {
 
 /// The settings in force, with their origins.
 fn settings(evidence: &Evidence) -> Judgement {
-    if let Some(why) = &evidence.broken_settings {
+    if let Some(reason) = &evidence.broken_settings {
         let remedy = "Correct that; until then no other command runs.";
-        return Ok(Finding::fail(why.clone(), remedy).with(evidence.settings.iter().cloned()));
+        return Ok(Finding::fail(reason.clone(), remedy).with(evidence.settings.iter().cloned()));
     }
     Ok(match evidence.settings.as_slice() {
         [] => Finding::unremarkable().with(["all defaults".to_owned()]),
@@ -147,7 +147,7 @@ fn settings(evidence: &Evidence) -> Judgement {
 #[cfg(test)]
 mod tests {
     use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
-    use crate::doctor::checks::prepared::{assert_found, healthy};
+    use crate::doctor::checks::fixtures::{assert_found, healthy};
     use crate::doctor::evidence::{ProcessInfo, Unread};
     use crate::xenstore::Server;
 

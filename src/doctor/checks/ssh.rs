@@ -61,9 +61,9 @@ fn sshd_remedy(config: &SshdConfig, setting: &str, stays: &str) -> String {
 
 fn ssh_port(evidence: &Evidence) -> Judgement {
     let sshd = match &evidence.sshd {
-        Err(Unread::Absent(why)) => {
+        Err(Unread::Absent(reason)) => {
             let cause = format!(
-                "no SSH daemon is installed, and RackConnect's automation logs in over SSH: {why}"
+                "no SSH daemon is installed, and RackConnect's automation logs in over SSH: {reason}"
             );
             let remedy = "apt-get install openssh-server || yum install openssh-server";
             return Finding::until_deployed(evidence, Finding::fail(cause, remedy));

@@ -49,7 +49,7 @@ fn remaining(not_after: u64, now: u64) -> String {
     }
 }
 
-fn evidence_of(evidence: &Evidence) -> Result<&TlsEvidence, Unread> {
+fn tls_evidence(evidence: &Evidence) -> Result<&TlsEvidence, Unread> {
     known(&known(&evidence.path)?.tls)?
         .as_ref()
         .ok_or_else(|| Unread::NotTried("the endpoint is plain http".to_owned()))
@@ -100,7 +100,7 @@ fn set_clock(evidence: &Evidence) -> String {
 }
 
 fn clock(evidence: &Evidence) -> Judgement {
-    let tls = evidence_of(evidence)?;
+    let tls = tls_evidence(evidence)?;
     if let Some(cause) = clock_fault(tls) {
         return Ok(Finding::fail(cause, set_clock(evidence)));
     }
@@ -120,16 +120,16 @@ fn clock(evidence: &Evidence) -> Judgement {
 }
 
 fn tls(evidence: &Evidence) -> Judgement {
-    if let Err(Unread::Failed(why)) = &known(&evidence.path)?.tls {
-        let cause = format!("no TLS handshake with the API: {why}");
+    if let Err(Unread::Failed(reason)) = &known(&evidence.path)?.tls {
+        let cause = format!("no TLS handshake with the API: {reason}");
         let remedy = "rackconnect status -vv  # shows the address; what answers there is not the API, \
                       or it is overloaded";
         return Ok(Finding::fail(cause, remedy));
     }
-    let tls = evidence_of(evidence)?;
+    let tls = tls_evidence(evidence)?;
     let issuer = tls.issuer.as_deref().unwrap_or("an issuer without a name");
     let lines = [format!("issued by {issuer}"), format!("trusted: {}", tls.roots)];
-    let Err(why) = &tls.verdict else {
+    let Err(reason) = &tls.verdict else {
         let left = tls
             .validity
             .map_or_else(String::new, |validity| remaining(validity.not_after, tls.now));
@@ -154,7 +154,7 @@ fn tls(evidence: &Evidence) -> Judgement {
     // The client's message, if there is one.
     let cause = match evidence.api.as_ref().map(|api| &api.status) {
         Ok(Err(ApiFailure::Unreachable(message))) => message,
-        _ => why,
+        _ => reason,
     };
     let cause = format!("{cause}; it was issued by {issuer}; trusted: {}", tls.roots);
     let remedy = "env -u SSL_CERT_FILE -u RACKCONNECT_CA_FILE rackconnect status  # if that works, the \

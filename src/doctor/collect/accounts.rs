@@ -38,7 +38,8 @@ fn groups(text: &str, primary: &str) -> Vec<String> {
     let fields = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     fields
         .filter(|fields| {
-            let has_user = fields.get(3).is_some_and(|users| users.split(',').any(|it| it == USER));
+            let has_user =
+                fields.get(3).is_some_and(|users| users.split(',').any(|user| user == USER));
             has_user || fields.get(2) == Some(&primary)
         })
         .filter_map(|fields| Some((*fields.first()?).to_owned()))
@@ -62,7 +63,9 @@ fn rules_for(text: &str, groups: &[String]) -> Vec<String> {
         line.contains('=')
             && (who == USER
                 || who == "ALL"
-                || who.strip_prefix('%').is_some_and(|name| groups.iter().any(|it| it == name)))
+                || who
+                    .strip_prefix('%')
+                    .is_some_and(|name| groups.iter().any(|group| group == name)))
     };
     text.lines().map(str::trim).filter(is_for_it).map(str::to_owned).collect()
 }

@@ -65,7 +65,8 @@ fn earlier_in_path(own: &Path) -> Vec<PathBuf> {
     env::split_paths(&path)
         .map(|directory| directory.join("rackconnect"))
         .filter(|candidate| {
-            fs::metadata(candidate).is_ok_and(|it| it.mode() & 0o111 != 0 && it.is_file())
+            fs::metadata(candidate)
+                .is_ok_and(|metadata| metadata.mode() & 0o111 != 0 && metadata.is_file())
         })
         .take_while(|candidate| fs::canonicalize(candidate).ok() != own)
         .collect()
@@ -166,8 +167,8 @@ mod tests {
         fs::create_dir(path.join("budget")).unwrap();
         assert!(matches!(condition(&path), StateCondition::NotShared(_)));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-        let StateCondition::Untrusted(why) = condition(&path) else { panic!("trusted") };
-        assert!(why.contains("0777"), "{why}");
+        let StateCondition::Untrusted(reason) = condition(&path) else { panic!("trusted") };
+        assert!(reason.contains("0777"), "{reason}");
         // Its owner and mode would be those of another directory.
         let link = folder.path().join("link");
         symlink(&path, &link).unwrap();

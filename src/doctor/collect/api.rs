@@ -1,7 +1,5 @@
 //! The API: at most four requests, over one connection, and none after one that was not answered.
 
-use std::time::Duration;
-
 use super::files::Files;
 use super::subject::{Addition, Subject};
 use crate::api::request::{Answer, Failure, rate_limit_message};
@@ -13,26 +11,23 @@ use crate::model::{Format, Operation};
 use crate::ratelimit::{LimitCause, RateLimited, RateLimiter};
 use crate::session::Session;
 
-/// How much earlier than the collection a request ends, so that its error is still collected.
-const MARGIN: Duration = Duration::from_millis(500);
-
-/// Asks.
+/// Sends the requests.
 pub(super) fn collect(
     subject: &Subject,
     files: &mut Files,
     session: &Session,
     endpoint: String,
 ) -> Addition {
-    let mut questions =
-        Questions { session, deadline: subject.deadline - MARGIN, files, is_lost: false };
+    let mut requests =
+        Requests { session, deadline: subject.step_deadline(), files, has_failed: false };
     let status = |body: &[u8]| response::status(body, Format::Text);
     let tasks = |body: &[u8]| response::details(body).map(|(_, tasks)| tasks);
     let api = ApiEvidence {
         endpoint,
-        status: questions.ask(Operation::Status, Format::Text, status),
-        tasks: questions.ask(Operation::Details, Format::Json, tasks),
-        features: questions.ask(Operation::Features, Format::Json, response::features),
-        gateway: questions.ask(Operation::Gateway, Format::Text, response::gateway),
+        status: requests.ask(Operation::Status, Format::Text, status),
+        tasks: requests.ask(Operation::Details, Format::Json, tasks),
+        features: requests.ask(Operation::Features, Format::Json, response::features),
+        gateway: requests.ask(Operation::Gateway, Format::Text, response::gateway),
         clock_offset: clock_offset(session),
         limit: limit(subject),
     };
@@ -55,23 +50,23 @@ fn limit(subject: &Subject) -> Result<LimitEvidence, String> {
     Ok(LimitEvidence { free, consecutive_403s })
 }
 
-struct Questions<'a> {
+struct Requests<'a> {
     session: &'a Session,
     deadline: BootInstant,
     files: &'a mut Files,
-    /// Whether a request was not answered.
-    is_lost: bool,
+    /// Whether a request was not answered, so that no other one is sent.
+    has_failed: bool,
 }
 
-impl Questions<'_> {
+impl Requests<'_> {
     fn ask<T>(
         &mut self,
         operation: Operation,
         format: Format,
         read: impl FnOnce(&[u8]) -> Result<T, Error>,
     ) -> ApiReading<T> {
-        if self.is_lost {
-            return Err(ApiFailure::NotAsked);
+        if self.has_failed {
+            return Err(ApiFailure::NotSent);
         }
         let title = format!("GET {}", operation.path_and_query(format));
         let answer = self.session.ask_once(operation, format, self.deadline);
@@ -86,7 +81,7 @@ impl Questions<'_> {
             }
             Err(failure) => {
                 self.files.keep(&title, &failure.to_string());
-                self.is_lost = !matches!(failure, ApiFailure::NotUnderstood(_));
+                self.has_failed = !matches!(failure, ApiFailure::NotUnderstood(_));
                 Err(failure)
             }
         }

@@ -78,7 +78,8 @@ fn show(files: &mut Files, name: &str, arguments: &[&str]) -> Option<Reading<Rul
 fn rule_set(source: &str, text: &str) -> RuleSet {
     let lines = || text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     let is_rule = |line: &&str| {
-        line.starts_with("-A ") || ["accept", "drop", "reject"].iter().any(|it| line.ends_with(it))
+        line.starts_with("-A ")
+            || ["accept", "drop", "reject"].iter().any(|verdict| line.ends_with(verdict))
     };
     let chains = lines().filter_map(|line| {
         let name = line.strip_prefix(':').or_else(|| line.strip_prefix("chain "))?;

@@ -8,7 +8,7 @@ use crate::doctor::evidence::{Evidence, KernelEvidence, Reading, RouteSample, Un
 use crate::doctor::servicenet::{ROUTE_PREFIXES, SERVICENET};
 use crate::error::Result;
 use crate::gateway::kernel as routes;
-use crate::gateway::names::describe_route;
+use crate::gateway::names::{InterfaceNames, describe_route};
 use crate::netlink::{INET, Route};
 
 /// Whether a route may be one of ServiceNet's.
@@ -22,11 +22,14 @@ fn is_wide(route: &Route) -> bool {
 
 /// Queries the kernel.
 pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
-    let kernel: Reading<KernelEvidence> = read(files).map_err(|err| Unread::Failed(err.message));
+    let kernel: Reading<KernelEvidence> = read().map_err(|err| Unread::Failed(err.message));
+    if let Ok(kernel) = &kernel {
+        files.keep("kernel", &describe(kernel));
+    }
     Box::new(|evidence: &mut Evidence| evidence.kernel = kernel)
 }
 
-fn read(files: &mut Files) -> Result<KernelEvidence> {
+fn read() -> Result<KernelEvidence> {
     let mut netlink = routes::open()?;
     let network = routes::network(&mut netlink, INET)?;
     let wide = netlink
@@ -41,7 +44,7 @@ fn read(files: &mut Files) -> Result<KernelEvidence> {
             .map_err(|err| routes::error("cannot ask the kernel for a route", err))?;
         samples.push(RouteSample { network: base, hop });
     }
-    let kernel = KernelEvidence {
+    Ok(KernelEvidence {
         links: network.links,
         addresses: network.addresses,
         defaults: routes::defaults4(&mut netlink)?,
@@ -49,8 +52,12 @@ fn read(files: &mut Files) -> Result<KernelEvidence> {
         internet: routes::internet(&mut netlink, INET)?,
         is_split: routes::is_split(&mut netlink, INET)?,
         samples,
-    };
-    let names = routes::interface_names(&mut netlink);
+    })
+}
+
+/// The text for the report: interfaces with their addresses, and routes.
+fn describe(kernel: &KernelEvidence) -> String {
+    let names = InterfaceNames::of(&kernel.links);
     let mut lines = String::new();
     for link in &kernel.links {
         let state = if link.is_up() { "up" } else { "down" };
@@ -74,6 +81,5 @@ fn read(files: &mut Files) -> Result<KernelEvidence> {
     for sample in &kernel.samples {
         lines.push_str(&format!("to {}: {}\n", sample.network, kernel.describe(sample.hop)));
     }
-    files.keep("kernel", &lines);
-    Ok(kernel)
+    lines
 }

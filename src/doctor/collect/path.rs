@@ -23,9 +23,6 @@ use crate::netlink::{Netlink, NextHop};
 use crate::ratelimit::RateLimiter;
 use crate::session::{DETECT_TIMEOUT, Session};
 
-/// How much earlier than the collection each step ends, so that its error is still collected.
-const MARGIN: Duration = Duration::from_millis(500);
-
 /// How long the nameservers may take for each query.
 const SURVEY_TIME: Duration = Duration::from_secs(3);
 
@@ -45,8 +42,8 @@ impl ApiAccess {
     pub(crate) fn new(session: Session) -> Reading<ApiAccess> {
         let settings = session.settings();
         if settings.endpoint.is_none() && session.region().known().is_none() {
-            let why = "the region is not known, so neither is the API".to_owned();
-            return Err(Unread::NotTried(why));
+            let reason = "the region is not known, so neither is the API".to_owned();
+            return Err(Unread::NotTried(reason));
         }
         let soon = BootInstant::now() + DETECT_TIMEOUT;
         let failed = |err: Error| Unread::Failed(err.message);
@@ -79,7 +76,7 @@ pub(crate) struct ApiPath {
 
 /// Examines each step.
 pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
-    let deadline = subject.deadline - MARGIN;
+    let deadline = subject.step_deadline();
     let ConnectTarget { host, port, is_tls } = path.endpoint.connect_target();
     let started = BootInstant::now();
     // In parallel with the rest, because a dead nameserver uses up the time limit.
@@ -142,7 +139,7 @@ fn certificate(
         .map_err(|err| Unread::Failed(plain(&err)))?;
     let verdict = path.target.clone().reach(deadline);
     let now = seconds(SystemTime::now());
-    // Otherwise the clock cannot be the cause, and a request would be wasted.
+    // If the certificate is valid now, a request would be wasted: the clock cannot be the cause.
     let server_now = match is_within(untrusted.certificate.validity, now) {
         true => None,
         false => server_date(subject, &mut untrusted, host, deadline),
@@ -170,7 +167,7 @@ fn roots(is_trusted: bool, is_by_built_in: bool) -> String {
 }
 
 fn is_within(validity: Option<Validity>, now: u64) -> bool {
-    validity.is_none_or(|it| (it.not_before..=it.not_after).contains(&now))
+    validity.is_none_or(|validity| (validity.not_before..=validity.not_after).contains(&now))
 }
 
 /// The API server's clock. While its certificate is not valid on this server, the client sends no

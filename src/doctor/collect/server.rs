@@ -45,7 +45,7 @@ fn read(store: &mut Connection, files: &mut Files) -> Result<XenstoreEvidence, X
         let text = match value {
             Value::Text(text) => text.as_str(),
             Value::Absent => "(absent)",
-            Value::Unreadable(why) => why.as_str(),
+            Value::Unreadable(reason) => reason.as_str(),
         };
         lines.push_str(&format!("{path} = {text}\n"));
     }

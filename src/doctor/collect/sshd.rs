@@ -43,11 +43,8 @@ fn read(files: &mut Files) -> Reading<SshdEvidence> {
     if let Some(effective) = effective(files) {
         files.keep("sshd -T", &effective);
         // It does not apply Match conditions, so those of the files count.
-        let conditions = std::mem::take(&mut config.undecided);
-        let conditional = config;
-        config = SshdConfig::parse(&effective, &mut |_| Vec::new());
-        config.undecided = conditions;
-        config.override_by_conditions(&conditional);
+        let effective = SshdConfig::parse(&effective, &mut |_| Vec::new());
+        config = effective.with_match_blocks_of(config);
         source = "sshd -T".to_owned();
     }
     let changed_since_start = changed_since(files, daemon_start(files), read);

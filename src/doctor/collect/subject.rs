@@ -1,12 +1,16 @@
 //! The subject of an examination, and the form in which a collector returns evidence.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::clock::BootInstant;
 use crate::doctor::evidence::Evidence;
 use crate::model::Region;
 use crate::region::Detected;
 use crate::session::{DETECT_TIMEOUT, Session};
+
+/// How much earlier than the collection a network step ends, so that its error is still collected.
+const STEP_MARGIN: Duration = Duration::from_millis(500);
 
 /// The subject of an examination, and its deadline.
 #[derive(Clone, Debug)]
@@ -49,6 +53,11 @@ impl Subject {
             settings: Vec::new(),
             broken_settings: None,
         }
+    }
+
+    /// The deadline of each step on the network.
+    pub(super) fn step_deadline(&self) -> BootInstant {
+        self.deadline - STEP_MARGIN
     }
 }
 

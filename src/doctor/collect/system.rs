@@ -24,7 +24,7 @@ pub(super) fn collect(_: &Subject, files: &mut Files) -> Addition {
             .collect(),
         bridges: bridges(files),
         nfs_mounts: nfs_mounts(files),
-        resolv_conf: files.read_and_keep("/etc/resolv.conf").ok(),
+        resolv_conf: files.read_and_keep("/etc/resolv.conf"),
         proxies: proxies(),
         uptime: files.read("/proc/uptime").ok().and_then(|text| uptime(&text)),
     };

@@ -36,7 +36,7 @@ pub(crate) struct UserAccount {
 }
 
 /// Evidence from system files.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct SystemEvidence {
     /// SELinux's present mode: enforcing, permissive, or none without SELinux.
     pub(crate) selinux: Option<SelinuxMode>,
@@ -49,7 +49,7 @@ pub(crate) struct SystemEvidence {
     /// NFS mounts.
     pub(crate) nfs_mounts: Vec<NfsMount>,
     /// The text of /etc/resolv.conf.
-    pub(crate) resolv_conf: Option<String>,
+    pub(crate) resolv_conf: Reading<String>,
     /// The variables of this process that name a proxy.
     pub(crate) proxies: Vec<String>,
     /// The time since the server booted.
@@ -115,6 +115,14 @@ pub(crate) struct ProcessInfo {
     pub(crate) program: Option<String>,
     /// When it was started, as the time since the boot.
     pub(crate) started: Option<Duration>,
+}
+
+impl ProcessInfo {
+    /// The file name of the argument with this index; empty if there is no such argument.
+    pub(crate) fn file_name(&self, index: usize) -> &str {
+        let argument = self.arguments.get(index).map_or("", String::as_str);
+        argument.rsplit('/').next().unwrap_or(argument)
+    }
 }
 
 /// This program's installation.

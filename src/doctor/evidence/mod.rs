@@ -41,8 +41,10 @@ pub(crate) enum Unread {
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unread::Absent(why) | Unread::NotTried(why) | Unread::Failed(why) => f.write_str(why),
-            Unread::NeedsRoot(what) => write!(f, "only root can read {what}"),
+            Unread::Absent(reason) | Unread::NotTried(reason) | Unread::Failed(reason) => {
+                f.write_str(reason)
+            }
+            Unread::NeedsRoot(object) => write!(f, "only root can read {object}"),
             Unread::NoAnswer(limit) => write!(f, "no answer within {}", human(*limit)),
         }
     }

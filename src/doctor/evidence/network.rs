@@ -126,17 +126,17 @@ pub(crate) enum ApiFailure {
     /// Its answer was not understood.
     NotUnderstood(String),
     /// No request was sent, because an earlier one failed.
-    NotAsked,
+    NotSent,
 }
 
 impl fmt::Display for ApiFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ApiFailure::Forbidden(why)
-            | ApiFailure::LimitUsedUp(why)
-            | ApiFailure::Unreachable(why)
-            | ApiFailure::NotUnderstood(why) => f.write_str(why),
-            ApiFailure::NotAsked => {
+            ApiFailure::Forbidden(reason)
+            | ApiFailure::LimitUsedUp(reason)
+            | ApiFailure::Unreachable(reason)
+            | ApiFailure::NotUnderstood(reason) => f.write_str(reason),
+            ApiFailure::NotSent => {
                 f.write_str("the API was not asked, since a request before failed")
             }
         }

@@ -2,7 +2,7 @@ use nix::libc;
 
 use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
 use crate::doctor::checks::all;
-use crate::doctor::checks::prepared::{assert_found, deploying, healthy, sshd};
+use crate::doctor::checks::fixtures::{assert_found, deploying, healthy, sshd, system};
 use crate::doctor::evidence::{
     Evidence, NfsMount, ProcessInfo, RuleSet, SelinuxMode, SystemEvidence, Unread,
 };
@@ -126,7 +126,7 @@ fn selinux_tools_and_bridges() {
         with_system(SystemEvidence {
             selinux,
             selinux_configured: configured.map(str::to_owned),
-            ..SystemEvidence::default()
+            ..system()
         })
     };
     let selinux = "automation.selinux";
@@ -143,7 +143,7 @@ fn selinux_tools_and_bridges() {
     let system = SystemEvidence {
         missing_tools: vec!["awk", "ip"],
         bridges: vec!["br0".to_owned()],
-        ..SystemEvidence::default()
+        ..system()
     };
     let evidence = with_system(system);
     let tools = assert_found(&evidence, "automation.tools", Fail, "awk and ip");
@@ -159,7 +159,7 @@ fn mounts() {
             target: "/mnt".to_owned(),
             file: "/etc/fstab",
         }],
-        ..SystemEvidence::default()
+        ..system()
     };
     let mounted = assert_found(&with_system(system), "automation.nfs", Warning, "192.168.10.5");
     assert!(mounted.remedy.starts_with("vi /etc/fstab"), "{}", mounted.remedy);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::doctor::check::Severity::{Fail, Info, Pass, Warning};
-use crate::doctor::checks::prepared::{assert_found, healthy};
+use crate::doctor::checks::fixtures::{assert_found, healthy};
 use crate::doctor::evidence::LimitEvidence;
 
 fn with_process(arguments: &[&str]) -> Evidence {
@@ -107,16 +107,16 @@ fn the_answer() {
     let late =
         Evidence { api: Err(Unread::NoAnswer(std::time::Duration::from_secs(9))), ..healthy() };
     assert_found(&late, id, Fail, "no answer within 9s");
-    let why = || "why".to_owned();
+    let reason = || "why".to_owned();
     for (failure, severity) in [
-        (ApiFailure::Forbidden(why()), Fail),
-        (ApiFailure::LimitUsedUp(why()), Warning),
-        (ApiFailure::Unreachable(why()), Fail),
-        (ApiFailure::NotUnderstood(why()), Fail),
+        (ApiFailure::Forbidden(reason()), Fail),
+        (ApiFailure::LimitUsedUp(reason()), Warning),
+        (ApiFailure::Unreachable(reason()), Fail),
+        (ApiFailure::NotUnderstood(reason()), Fail),
     ] {
         assert_found(&with_status(Err(failure)), id, severity, "why");
     }
-    let mut unreachable = with_status(Err(ApiFailure::Unreachable(why())));
+    let mut unreachable = with_status(Err(ApiFailure::Unreachable(reason())));
     let found = assert_found(&unreachable, id, Fail, "why");
     assert!(found.remedy.starts_with("rackconnect status -v"), "{}", found.remedy);
     unreachable.path.as_mut().unwrap().lookup = Err("timed out".to_owned());

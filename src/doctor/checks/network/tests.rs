@@ -1,6 +1,6 @@
 use super::*;
 use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
-use crate::doctor::checks::prepared::{assert_found, healthy, nameserver, via};
+use crate::doctor::checks::fixtures::{assert_found, healthy, nameserver, via};
 use crate::doctor::evidence::PathEvidence;
 
 fn with_kernel(change: impl FnOnce(&mut KernelEvidence)) -> Evidence {
@@ -13,13 +13,14 @@ fn with_kernel(change: impl FnOnce(&mut KernelEvidence)) -> Evidence {
 fn the_interface() {
     let id = "network.servicenet.interface";
     assert_found(&healthy(), id, Pass, "eth1 is up, 10.182.21.219");
-    let down = assert_found(&with_kernel(|it| it.links[2].flags = 0), id, Fail, "eth1 is down");
+    let down =
+        assert_found(&with_kernel(|kernel| kernel.links[2].flags = 0), id, Fail, "eth1 is down");
     assert!(down.remedy.starts_with("ip link set eth1 up"));
-    let bare = with_kernel(|it| it.addresses.clear());
+    let bare = with_kernel(|kernel| kernel.addresses.clear());
     assert_found(&bare, id, Fail, "eth1 has no address");
-    let mut none = with_kernel(|it| {
-        it.addresses.clear();
-        it.routes.clear();
+    let mut none = with_kernel(|kernel| {
+        kernel.addresses.clear();
+        kernel.routes.clear();
     });
     none.server.as_mut().unwrap().xenstore = Err(Unread::NeedsRoot("xenstore".to_owned()));
     assert_found(&none, id, Fail, "no interface has an address on ServiceNet");
@@ -31,21 +32,21 @@ fn the_routes() {
     let id = "network.servicenet.route";
     assert_found(&healthy(), id, Pass, "10.176.0.0/12 and 10.208.0.0/12 via 10.182.0.1 on eth1");
     let gateway = Some(via([10, 182, 127, 198].into()));
-    let missing = with_kernel(|it| {
-        it.routes.remove(1);
-        it.samples[1].hop = gateway;
+    let missing = with_kernel(|kernel| {
+        kernel.routes.remove(1);
+        kernel.samples[1].hop = gateway;
     });
     let found = assert_found(&missing, id, Fail, "packets for 10.208.0.0/12");
     assert!(found.cause.contains("(via 10.182.127.198 dev eth1)"), "{}", found.cause);
     let command = "ip route replace 10.208.0.0/12 via 10.182.0.1 dev eth1  # ";
     assert!(found.remedy.starts_with(command), "{}", found.remedy);
-    let captured = with_kernel(|it| it.samples[0].hop = gateway);
+    let captured = with_kernel(|kernel| kernel.samples[0].hop = gateway);
     let says =
         "there is a route to 10.176.0.0/12, a network of ServiceNet, but packets take another";
     assert_found(&captured, id, Fail, says);
-    let none = with_kernel(|it| {
-        it.routes.clear();
-        it.samples[0].hop = None;
+    let none = with_kernel(|kernel| {
+        kernel.routes.clear();
+        kernel.samples[0].hop = None;
     });
     let found =
         assert_found(&none, id, Fail, "there is no route to 10.176.0.0/12 and 10.208.0.0/12 (");
@@ -87,9 +88,9 @@ fn the_name() {
 /// A route cannot be put back while its interface is down.
 #[test]
 fn the_routes_of_an_interface_that_is_down() {
-    let down = with_kernel(|it| {
-        it.links[2].flags = 0;
-        it.routes.remove(1);
+    let down = with_kernel(|kernel| {
+        kernel.links[2].flags = 0;
+        kernel.routes.remove(1);
     });
     let found =
         assert_found(&down, "network.servicenet.route", Fail, "packets for 10.208.0.0/12 (");
@@ -101,12 +102,20 @@ fn the_resolver() {
     let id = "network.resolver";
     assert_found(&healthy(), id, Pass, "");
     let mut evidence = healthy();
-    evidence.system.as_mut().unwrap().resolv_conf = Some("search example.com\n".to_owned());
+    evidence.system.as_mut().unwrap().resolv_conf = Ok("search example.com\n".to_owned());
     assert_found(&evidence, id, Warning, "no nameserver");
-    evidence.system.as_mut().unwrap().resolv_conf = None;
-    assert_found(&evidence, id, Warning, "no /etc/resolv.conf");
-    evidence.path.as_mut().unwrap().host = "10.191.5.5".to_owned();
-    assert_found(&evidence, id, Info, "no /etc/resolv.conf");
+    let mut with = |unread: Unread| {
+        evidence.system.as_mut().unwrap().resolv_conf = Err(unread);
+        evidence.clone()
+    };
+    let irregular = with(Unread::Failed("/etc/resolv.conf is not a regular file".to_owned()));
+    assert_found(&irregular, id, Warning, "is not a regular file");
+    let unreadable = with(Unread::NeedsRoot("/etc/resolv.conf".to_owned()));
+    assert_found(&unreadable, id, Skipped, "only root can read");
+    let mut absent = with(Unread::Absent("there is no /etc/resolv.conf".to_owned()));
+    assert_found(&absent, id, Warning, "no /etc/resolv.conf");
+    absent.path.as_mut().unwrap().host = "10.191.5.5".to_owned();
+    assert_found(&absent, id, Info, "no /etc/resolv.conf");
 }
 
 #[test]

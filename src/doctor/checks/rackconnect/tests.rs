@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::doctor::check::Severity::{Fail, Info, Pass, Skipped, Warning};
-use crate::doctor::checks::prepared::{assert_found, deploying, healthy, via};
+use crate::doctor::checks::fixtures::{assert_found, deploying, healthy, via};
 use crate::doctor::evidence::{ApiFailure, Evidence, Unread};
 use crate::model::{NamedStatus, Status};
 use crate::netlink::Route;
@@ -52,7 +52,7 @@ fn the_features() {
     let id = "rackconnect.features";
     assert_found(&healthy(), id, Pass, "configure_network_stack ENABLED (the API)");
     let mut evidence = healthy();
-    evidence.api.as_mut().unwrap().features = Err(ApiFailure::NotAsked);
+    evidence.api.as_mut().unwrap().features = Err(ApiFailure::NotSent);
     assert_found(&evidence, id, Skipped, "the API was not asked");
     evidence.api.as_mut().unwrap().features = Ok(Some(vec![NamedStatus {
         name: "configure_network_stack".to_owned(),
@@ -104,7 +104,7 @@ fn other_default_routes() {
     evidence.kernel.as_mut().unwrap().is_split = true;
     let found = assert_found(&evidence, id, Warning, "same metric");
     assert_eq!(found.remedy, "Repair rackconnect.gateway first.");
-    evidence.api.as_mut().unwrap().gateway = Err(ApiFailure::NotAsked);
+    evidence.api.as_mut().unwrap().gateway = Err(ApiFailure::NotSent);
     let found = assert_found(&evidence, id, Warning, "same metric");
     assert!(found.remedy.starts_with("ip route del default via 198.51.100.1 dev eth0 "));
 }
@@ -140,7 +140,7 @@ fn what_wait_and_gateway_set_would_do() {
     let refused = "wait would wait: DEPLOYING; gateway set would refuse: RackConnect configures";
     assert_found(&evidence, id, Info, refused);
     let mut silent = healthy();
-    silent.api.as_mut().unwrap().gateway = Err(ApiFailure::NotAsked);
+    silent.api.as_mut().unwrap().gateway = Err(ApiFailure::NotSent);
     assert_found(&silent, id, Info, "gateway set would get no gateway from the API");
     let mut evidence = with_status(Status::Failed);
     evidence.api.as_mut().unwrap().gateway = Ok(None);

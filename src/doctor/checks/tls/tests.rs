@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::inspect::Validity;
 use crate::doctor::check::Severity::{Fail, Pass, Skipped, Warning};
-use crate::doctor::checks::prepared::{assert_found, healthy};
+use crate::doctor::checks::fixtures::{assert_found, healthy};
 
 const NOW: u64 = 1_700_000_000;
 

@@ -58,11 +58,7 @@ pub(in crate::doctor) fn healthy() -> Evidence {
         }),
         sudo_rules: Ok(vec!["rackconnect ALL=(ALL) NOPASSWD: ALL".to_owned()]),
     });
-    evidence.system = Ok(SystemEvidence {
-        uptime: Some(Duration::from_secs(600)),
-        resolv_conf: Some("nameserver 10.191.5.6\n".to_owned()),
-        ..SystemEvidence::default()
-    });
+    evidence.system = Ok(system());
     evidence.firewall = Ok(FirewallEvidence {
         saved: Vec::new(),
         in_force: Ok(Vec::new()),
@@ -75,7 +71,21 @@ pub(in crate::doctor) fn healthy() -> Evidence {
     evidence
 }
 
-/// The same while the automation runs.
+/// Its system files.
+pub(in crate::doctor) fn system() -> SystemEvidence {
+    SystemEvidence {
+        selinux: None,
+        selinux_configured: None,
+        missing_tools: Vec::new(),
+        bridges: Vec::new(),
+        nfs_mounts: Vec::new(),
+        resolv_conf: Ok("nameserver 10.191.5.6\n".to_owned()),
+        proxies: Vec::new(),
+        uptime: Some(Duration::from_secs(600)),
+    }
+}
+
+/// The same server while the automation runs.
 pub(in crate::doctor) fn deploying() -> Evidence {
     let mut evidence = healthy();
     evidence.api.as_mut().unwrap().status = Ok(Some(Status::Deploying));
