@@ -299,7 +299,13 @@ impl Account {
         let room = MAX_PASSCODE_BYTES + 1;
         let mut text = Zeroizing::new(String::with_capacity(room));
         file.take(MAX_PASSCODE_BYTES as u64).read_to_string(&mut text).map_err(failed)?;
-        Ok(Secret::new(text.trim().to_owned()))
+        let passcode = text.trim();
+        if passcode.is_empty() {
+            // A wrong passcode could lock the account.
+            let message = format!("--passcode-fd: descriptor {fd} has no passcode to read");
+            return Err(Error::usage(message));
+        }
+        Ok(Secret::new(passcode.to_owned()))
     }
 
     /// Sends a request until it succeeds, or until `on_fault` gives up.

@@ -128,10 +128,14 @@ fn place(path: &Path) -> io::Result<Place> {
         }
         // A symbolic link stays one: the file that it leads to is replaced.
         Ok(metadata) => (path.canonicalize()?, Some(metadata.permissions().mode())),
+        Err(err) if err.kind() == ErrorKind::NotFound && path.is_symlink() => {
+            return Err(io::Error::other("it is a link to a file that does not exist"));
+        }
         Err(err) if err.kind() == ErrorKind::NotFound => (path.to_owned(), None),
         Err(err) => return Err(err),
     };
-    let name = target.file_name().and_then(|name| name.to_str());
+    let is_dir = target.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let name = target.file_name().filter(|_| !is_dir).and_then(|name| name.to_str());
     let name = name.ok_or_else(|| io::Error::other("it is not the name of a file"))?.to_owned();
     let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -188,9 +192,13 @@ mod tests {
         assert_eq!(target.metadata().unwrap().mode() & 0o7777, 0o640);
         write(&folder.path().join("other")).finish().unwrap();
         assert_eq!(names(folder.path()), ["link", "other", "target"]);
-        for path in [folder.path().join("no/file"), folder.path().to_owned(), PathBuf::from("..")] {
+        // The link was replaced, and the slash ignored.
+        symlink("missing", folder.path().join("dangling")).unwrap();
+        for name in ["no/file", "", "..", "new/", "dangling"] {
+            let path = folder.path().join(name);
             assert!(Download::to_file(&path).is_err(), "{}", path.display());
         }
+        assert_eq!(names(folder.path()), ["dangling", "link", "other", "target"]);
     }
 
     #[test]

@@ -11,9 +11,10 @@ use std::time::Duration;
 use ureq::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use ureq::http::{HeaderName, HeaderValue, Method, Request, request};
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Proxy, SendBody};
 
+use super::proxy::ProxyLayer;
 use super::response::{CloudResponse, describe};
 use super::tls_layer::TlsLayer;
 use super::upload::Upload;
@@ -98,7 +99,7 @@ impl HttpClient {
             .user_agent(concat!("rackconnect-agent/", env!("CARGO_PKG_VERSION")))
             .build();
         let connector =
-            ().chain(ConnectProxyConnector::default())
+            ().chain(ProxyLayer::default())
                 .chain(TcpConnector::default())
                 .chain(TlsLayer { config: roots.config })
                 .chain(WipeLayer);

@@ -22,6 +22,7 @@ mod list;
 pub(crate) mod page;
 mod part;
 mod progress;
+mod proxy;
 mod response;
 mod select;
 pub(crate) mod server;

@@ -62,13 +62,17 @@ fn profiles_of_a_private_file() {
     ended(command.output().unwrap()).expect(0);
     run("cloud login --profile token").expect(2).says("does not accept the credentials");
     run("cloud login --profile bad").expect(2).says("has no profile [bad]");
+    let valid = run("cloud token --profile good");
+    let with_token = text.replace("n0-token", valid.expect(0).text().trim());
+    world.write_credentials(&with_token, 0o600);
+    run("cloud login --profile token").expect(0);
     world.write_credentials(&text, 0o640);
     let refused = run("cloud login --profile good");
     refused.expect(2).says("can be read by other users (mode 0640): chmod 600 it");
     std::fs::remove_file(path).unwrap();
     run("cloud login --profile good").expect(2).says("No such file");
     run("cloud login").expect(2).says("no credentials: set RAX_USERNAME and RAX_API_KEY");
-    assert_eq!(world.authentications(), 4);
+    assert_eq!(world.authentications(), 5);
 }
 
 #[test]
@@ -211,6 +215,10 @@ fn multi_factor_authentication_by_a_descriptor() {
     run("1411594\n").expect(0);
     run("0000000\n").expect(2).says("does not accept the credentials");
     world.run("cloud login --passcode-fd 77").expect(2).says("descriptor 77 cannot be read");
+    // An empty one was sent.
+    let before = world.authentications();
+    run("\n").expect(2).says("descriptor 0 has no passcode to read");
+    assert_eq!(world.authentications(), before + 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write, copy};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::{CloudWorld, KEY};
 use crate::support::{Ended, World, ended};
@@ -118,6 +119,29 @@ fn a_proxy_that_refuses_or_is_not_there() {
 }
 
 /// Plain http is only used on this machine, and never through a proxy.
+/// ureq limited each read of the proxy's response, and not all of them together.
+#[test]
+fn a_proxy_that_answered_byte_by_byte_held_up_a_command_beyond_its_deadline() {
+    let api = World::of([]);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nX: ");
+                for _ in 0..200 {
+                    let _ = stream.write_all(b"x");
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+    });
+    let world = CloudWorld::new();
+    let mut command = world.agent("cloud login --deadline 2s");
+    command.env("RAX_IDENTITY_URL", api.api.endpoint()).env("HTTPS_PROXY", url);
+    ended(command.output().unwrap()).expect(7).says("no response from").says("within ");
+}
+
 #[test]
 fn plain_http_to_loopback_goes_through_no_proxy() {
     let world = CloudWorld::new();

@@ -83,6 +83,18 @@ fn a_token_that_was_revoked_is_replaced_once() {
     assert!(world.authentications() <= 8, "{}", world.authentications());
 }
 
+/// A list without the servers of one region would look complete.
+#[test]
+fn a_region_that_cannot_be_listed_fails_the_command() {
+    let world = CloudWorld::of("six servers");
+    world.cloud.fault("GET /ord", 99, What::Answer(Response::html(503, "Down")));
+    for arguments in ["cloud servers", "cloud servers --format ansible", "cloud status web1"] {
+        let said = world.run(arguments);
+        assert_eq!(said.expect(7).says("/ord/v2/110011/servers/detail").text(), "");
+    }
+    world.run("cloud servers --region dfw").expect(0);
+}
+
 #[test]
 fn faults_of_every_shape() {
     let world = CloudWorld::of("six servers");
