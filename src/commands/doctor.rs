@@ -51,7 +51,7 @@ fn run_with(sources: &Sources, broken: Option<String>) -> Result<Exit> {
         subject: Subject {
             settings: sources.in_force().into_iter().map(describe).collect(),
             broken_settings: broken,
-            ..Subject::new(&session, root, end - MARGIN)
+            ..Subject::new(session, root, end - MARGIN)
         },
         api: ApiAccess::new(session),
         only: sources.flags(&options::ONLY).flat_map(split_list).collect(),

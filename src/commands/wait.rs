@@ -34,7 +34,7 @@ pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
     if policy.is_watched {
         signals::on_signal(ui::end_live_for_good)?;
     }
-    let mut source = ApiAndXenstore::new(&session, policy);
+    let mut source = ApiAndXenstore::new(session, policy);
     let end = wait(&mut source, policy, session.settings().started)?;
     let exit = policy.exit(end.outcome);
     let word = match end.outcome {

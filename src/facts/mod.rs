@@ -47,11 +47,11 @@ pub fn collect(settings: FactsSettings) -> Tree {
     // A slow xenstore leaves half of the time to the API.
     let half = started + end.since(started) / 2;
     // The region is looked up before xenstore is opened here: a device may allow only one reader.
-    let region = region(&session, half);
+    let region = region(session, half);
     let mut store = XenstoreFacts::open(end);
     store.set_deadline(half);
     let server = metadata::server(&store.value(metadata::PROVIDER), &store.value(metadata::ROLES));
-    let mut api = ApiFacts::new(&session, end, obstacle(&session, asks_api, &server));
+    let mut api = ApiFacts::new(session, end, obstacle(session, asks_api, &server));
     let status = api.status();
     let features = api.features();
     let gateway = api.gateway();

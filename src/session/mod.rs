@@ -115,11 +115,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that has sent nothing yet.
-    pub fn new(settings: ApiSettings, on_broken: OnBrokenXenstore) -> Session {
+    /// A session that has sent nothing yet. A command has one until the process ends, so it is never
+    /// freed, which would only take time.
+    pub fn new(settings: ApiSettings, on_broken: OnBrokenXenstore) -> &'static Session {
         let region = RegionLookup::new(settings.region.clone(), on_broken);
         let state_dir = settings.state_dir.value.clone().into();
-        Session { settings, state_dir, region, roots: OnceLock::new(), client: OnceLock::new() }
+        let (roots, client) = (OnceLock::new(), OnceLock::new());
+        Box::leak(Box::new(Session { settings, state_dir, region, roots, client }))
     }
 
     /// The settings.

@@ -17,7 +17,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let end = one_shot.end();
     let (started, deadline) = (one_shot.api.started, one_shot.deadline.value);
     let session = Session::new(one_shot.api, OnBrokenXenstore::GiveUp);
-    let answer = GatewayLookup::new(&session, started, deadline, Schedule::Once).gateway();
+    let answer = GatewayLookup::new(session, started, deadline, Schedule::Once).gateway();
     let interface = interface.map(|interface| interface.value);
     let comparison = Comparison::new(answer.as_ref().ok().copied(), interface, end)?;
     match format {

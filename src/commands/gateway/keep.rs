@@ -26,7 +26,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
             log::error!("{err}");
         }
     }
-    let lookup = GatewayLookup::new(&session, started, deadline, Schedule::Forever);
+    let lookup = GatewayLookup::new(session, started, deadline, Schedule::Forever);
     let interface = interface.as_ref().map(|interface| interface.value.as_str());
     keep(&lookup, interface, &journal, &signals).map(|()| Exit::Ok)
 }

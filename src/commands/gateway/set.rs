@@ -40,7 +40,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
         Schedule::Wait { .. } | Schedule::Forever => OnBrokenXenstore::Retry,
     };
     let session = Session::new(one_shot.api, on_broken);
-    let lookup = GatewayLookup::new(&session, started, deadline, schedule);
+    let lookup = GatewayLookup::new(session, started, deadline, schedule);
     let print = |line: &str| output::line(&escape_control(line));
     report(set(&lookup, &journal, &options, &print)?, &print)
 }

@@ -65,7 +65,7 @@ pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evid
         Ok(ApiAccess { session, path }) => {
             let endpoint = path.endpoint.to_string();
             start(&sender, subject, move |subject, files| {
-                api::collect(subject, files, &session, endpoint)
+                api::collect(subject, files, session, endpoint)
             });
             start(&sender, subject, move |subject, _| path::collect(subject, &path));
         }

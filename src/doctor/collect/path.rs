@@ -29,7 +29,7 @@ const SURVEY_TIME: Duration = Duration::from_secs(3);
 /// The API: for requests, and as a destination.
 pub(crate) struct ApiAccess {
     /// The session for requests.
-    pub(crate) session: Session,
+    pub(crate) session: &'static Session,
     /// The destination of connections.
     pub(crate) path: ApiPath,
 }
@@ -39,7 +39,7 @@ impl ApiAccess {
     ///
     /// # Errors
     /// The region is not known; a setting is wrong.
-    pub(crate) fn new(session: Session) -> Reading<ApiAccess> {
+    pub(crate) fn new(session: &'static Session) -> Reading<ApiAccess> {
         let settings = session.settings();
         if settings.endpoint.is_none() && session.region().known().is_none() {
             let reason = "the region is not known, so neither is the API".to_owned();
