@@ -20,15 +20,15 @@ pub type BootId = [u8; 16];
 /// Encodes a window as a record.
 pub fn encode(window: &RateWindow, boot: &BootId) -> [u8; RECORD_BYTES] {
     let mut bytes = Vec::with_capacity(RECORD_BYTES);
-    bytes.extend(MAGIC);
-    bytes.extend(boot);
-    bytes.extend(nanos(window.blocked_until).to_le_bytes());
-    bytes.extend(window.consecutive_403s.to_le_bytes());
-    bytes.extend(u32::from(window.is_probing).to_le_bytes());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(boot);
+    bytes.extend_from_slice(&nanos(window.blocked_until).to_le_bytes());
+    bytes.extend_from_slice(&window.consecutive_403s.to_le_bytes());
+    bytes.extend_from_slice(&u32::from(window.is_probing).to_le_bytes());
     for until in window.busy_until {
-        bytes.extend(nanos(until).to_le_bytes());
+        bytes.extend_from_slice(&nanos(until).to_le_bytes());
     }
-    bytes.extend(fnv1a(&bytes).to_le_bytes());
+    bytes.extend_from_slice(&fnv1a(&bytes).to_le_bytes());
     bytes.try_into().expect("the sizes add up")
 }
 
