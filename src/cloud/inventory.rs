@@ -38,8 +38,8 @@ fn hosts(servers: &[CloudServer]) -> Vec<(String, &CloudServer)> {
         *counts.entry(&server.name).or_default() += 1;
     }
     let host = |server: &CloudServer| match counts.get(server.name.as_str()) {
-        Some(1) if !is_template(&server.name) => server.name.clone(),
-        _ => format!("{}_{}", inert_name(&server.name), server.id),
+        Some(1) if host_name(&server.name) == server.name => server.name.clone(),
+        _ => format!("{}_{}", host_name(&server.name), server.id),
     };
     servers.iter().map(|server| (host(server), server)).collect()
 }
@@ -70,6 +70,13 @@ fn inert(value: Value) -> Value {
 /// A name, which cannot be marked, that is no template.
 fn inert_name(name: &str) -> String {
     if is_template(name) { name.replace('{', "_") } else { name.to_owned() }
+}
+
+/// The name of a host, which is no template, and no option of ssh(1) for a server that has no
+/// address: `-oProxyCommand=…`.
+fn host_name(name: &str) -> String {
+    let name = inert_name(name);
+    name.strip_prefix('-').map(|rest| format!("_{rest}")).unwrap_or(name)
 }
 
 /// Whether Jinja would evaluate a text.
@@ -109,6 +116,15 @@ mod tests {
         assert_eq!(host(&servers, "a"), *variables);
         assert_eq!(host(&servers, "b"), json!({}));
         assert_eq!(group_name("region_a-b.c"), "region_a_b_c");
+    }
+
+    #[test]
+    fn a_name_was_an_option_of_ssh() {
+        let name = "-oProxyCommand=id";
+        let server = CloudServer::parse("DFW", &json!({"id": "1", "name": name})).unwrap();
+        let inventory = inventory(std::slice::from_ref(&server));
+        assert_eq!(inventory["region_dfw"]["hosts"], json!(["_oProxyCommand=id_1"]));
+        assert_eq!(host(&[server], "_oProxyCommand=id_1")["rackconnect"]["name"], name);
     }
 
     #[test]

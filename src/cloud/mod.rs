@@ -4,7 +4,8 @@
 //! `http` sends requests, `identity` and `catalog` know Identity's JSON, `token_cache` keeps the
 //! token between commands, and `account` combines them: requests with a valid token. `list` lists
 //! the servers of all regions, `select` finds those of a command, `watch` waits for them with a
-//! state machine of `wait` for each server (`part`), and `progress` reports the progress.
+//! state machine of `wait` for each server (`part`), and `progress` reports the progress. The
+//! connections of `http` have three layers of this program: `proxy`, `tls_layer` and `wipe`.
 //!
 //! `call` sends a request written by the user to any `service`, page by page (`page`); bodies of
 //! any length are read from a file (`upload`) or written to one (`download`).
