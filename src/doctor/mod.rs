@@ -135,9 +135,10 @@ fn select(only: &[String]) -> Result<Vec<&'static Check>> {
 }
 
 fn unknown(id: &str) -> Error {
+    const LIST: &str = "rackconnect doctor --list shows all checks";
     let hint = match similar(id, checks::all().map(|check| check.id)) {
-        Some(known) => format!("did you mean {known}?"),
-        None => "see rackconnect doctor --list".to_owned(),
+        Some(known) => format!("did you mean {known}? ({LIST})"),
+        None => LIST.to_owned(),
     };
     Error::usage(format!("there is no check {id:?}; {hint}"))
 }

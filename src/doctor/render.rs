@@ -97,8 +97,8 @@ pub(crate) fn text(judged: &[Judged], detail: Detail, colours: Colours) -> Vec<O
         }
         if !unremarkable.is_empty() {
             let text = match unremarkable.len() {
-                0..=MAX_NAMED => format!("{section}: ok: {}", unremarkable.join(", ")),
-                number => format!("{section}: ok: {number} checks (-v shows each of them)"),
+                0..=MAX_NAMED => format!("{section}: no problems: {}", unremarkable.join(", ")),
+                number => format!("{section}: no problems in {number} checks (-v shows them)"),
             };
             lines.push(finding_line(Severity::Pass, &text, colours));
         }
@@ -118,7 +118,7 @@ pub(crate) fn closing(judged: &[Judged], detail: Detail) -> Vec<OutputLine> {
     let plural = if warnings == 1 { "" } else { "s" };
     // With -v their lines are there.
     let hint_of_skipped = match skipped > 0 && detail == Detail::Findings {
-        true => " (-v says why)",
+        true => " (-v shows why)",
         false => "",
     };
     let summary = format!(
@@ -138,7 +138,7 @@ fn finding_lines(
     colours: Colours,
 ) {
     let cause = match finding.cause.as_str() {
-        "" => format!("ok: {}", check.title),
+        "" => format!("no problem: {}", check.title),
         cause => redact(cause),
     };
     lines.push(finding_line(finding.severity, &format!("{}: {cause}", check.id), colours));
@@ -193,12 +193,20 @@ fn needs_root(judged: &[Judged], colours: Colours) -> Option<OutputLine> {
     Some(finding_line(Severity::Skipped, &text, colours))
 }
 
-/// Where to read more about the first failure or, without one, the first warning.
+/// Where to start and to read more: the first failure or, without one, the first warning. A repair
+/// can reveal or remove other failures.
 fn hint(judged: &[Judged], detail: Detail) -> Option<String> {
     let first = |severity| judged.iter().find(|judged| judged.finding.severity == severity);
-    let warning = || first(Severity::Warning).filter(|_| detail != Detail::Failures);
-    let first = first(Severity::Fail).or_else(warning)?;
-    Some(format!("more about this: rackconnect doctor --explain {}", first.check.id))
+    let explain = |judged: &Judged| format!("rackconnect doctor --explain {}", judged.check.id);
+    if let Some(failure) = first(Severity::Fail) {
+        return Some(format!(
+            "repair {} first, then run rackconnect doctor again; more about it: {}",
+            failure.check.id,
+            explain(failure)
+        ));
+    }
+    let warning = first(Severity::Warning).filter(|_| detail != Detail::Failures)?;
+    Some(format!("more about the first warning: {}", explain(warning)))
 }
 
 /// The findings as one JSON object. Keys are only ever added.
@@ -295,16 +303,17 @@ mod tests {
                 "2        -> setenforce 0",
                 "2 [WARNING] automation.bridges: br0",
                 "2        -> ip link delete br0",
-                "1 [PASS] automation: ok: SSH port, NFS mounts",
+                "1 [PASS] automation: no problems: SSH port, NFS mounts",
                 "1 [INFO] agent.path: x",
                 "1 [SKIP] only root can check automation.sudo: sudo rackconnect doctor",
-                "2 more about this: rackconnect doctor --explain automation.selinux",
-                "2 1 failed, 1 warning, 4 passed, 2 skipped (-v says why)",
+                "2 repair automation.selinux first, then run rackconnect doctor again; more about \
+                 it: rackconnect doctor --explain automation.selinux",
+                "2 1 failed, 1 warning, 4 passed, 2 skipped (-v shows why)",
             ]
         );
         assert_eq!(shown(Detail::Failures).len(), 3);
         let all = shown(Detail::Evidence);
-        assert!(all.contains(&"1 [PASS] automation.sshd.port: ok: SSH port".to_owned()));
+        assert!(all.contains(&"1 [PASS] automation.sshd.port: no problem: SSH port".to_owned()));
         assert!(all.contains(&"1        22".to_owned()));
         assert!(all.iter().any(|line| {
             line.starts_with("1 [SKIP] automation.sudo: only root can read /etc/sudoers")
@@ -321,7 +330,7 @@ mod tests {
             .collect();
         let lines = text(&checks, Detail::Findings, Colours::NONE);
         let expected =
-            format!("[PASS] automation: ok: {} checks (-v shows each of them)", checks.len());
+            format!("[PASS] automation: no problems in {} checks (-v shows them)", checks.len());
         assert_eq!((lines.len(), lines[0].text.as_str()), (1, expected.as_str()));
     }
 
@@ -335,7 +344,7 @@ mod tests {
         assert_eq!(
             lines(Detail::Findings),
             [
-                "more about this: rackconnect doctor --explain automation.bridges",
+                "more about the first warning: rackconnect doctor --explain automation.bridges",
                 "0 failed, 1 warning, 0 passed, 0 skipped"
             ]
         );

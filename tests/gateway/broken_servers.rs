@@ -208,8 +208,9 @@ pub const BROKEN_SERVERS: [BrokenServer; 10] = [
     ),
     BrokenServer::new(
         "the default route captures ServiceNet",
-        "[FAIL] network.servicenet.route: packets for 10.176.0.0/12 and 10.208.0.0/12 (ServiceNet, \
-         Rackspace's private network) take the default route (via 198.51.100.1 dev eth0)",
+        "[FAIL] network.servicenet.route: there is no route to 10.176.0.0/12 and 10.208.0.0/12 \
+         (ServiceNet, Rackspace's private network), so packets take the default route (via \
+         198.51.100.1 dev eth0) and are lost",
         Repair::ByCommands,
         || {
             let scene = Scene::healthy();
@@ -247,8 +248,8 @@ pub const BROKEN_SERVERS: [BrokenServer; 10] = [
     ),
     BrokenServer::new(
         "a curl loop uses the rate limit up",
-        "[FAIL] network.other-clients: the API answers with HTTP 403, and process 77 (sh, user \
-         root) looks like the one that uses up the 30 requests a minute: sh -c while :; do curl ",
+        "[FAIL] network.other-clients: the API answers with HTTP 403 (too many requests); process \
+         77 (sh, user root) probably uses up the 30 requests a minute: sh -c while :; do curl ",
         Repair::Elsewhere,
         || {
             let scene = Scene::healthy();

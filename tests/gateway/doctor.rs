@@ -225,7 +225,7 @@ fn dead_nameservers() {
         let mut scene = Scene::healthy();
         scene.look_up_by(questions);
         let found = scene.doctor(&[]);
-        found.says("more about this: rackconnect doctor --explain network.name");
+        found.says(": rackconnect doctor --explain network.name");
         scene.shell(first_remedy(&found)).expect(code).says(says);
     }
 }
@@ -238,7 +238,7 @@ fn the_time_of_the_api() {
     }
     let scene = Scene::with_clock_behind(3_600);
     let found = scene.doctor(&[]);
-    let command = command_after(first_remedy(&found), "this sets it by the API's: ");
+    let command = command_after(first_remedy(&found), "set it from the API's: ");
     scene.shell(command).expect(0);
     let set = fs::read_to_string(scene.set_clock()).expect("date was run");
     let time = set.trim_end().strip_prefix("-u -s ").expect("its arguments");

@@ -15,7 +15,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "agent.gateway-change",
-        title: "unfinished change of the gateway",
+        title: "unfinished gateway change",
         needs: &[],
         judge: gateway_change,
     },
@@ -47,7 +47,7 @@ fn units(evidence: &Evidence) -> Judgement {
             (name, code) => format!("{name} failed ({}, exit code {code})", failed.result),
         };
         let remedy = format!(
-            "journalctl -n 20 -u {short}  # says why; when that is repaired: systemctl restart {short}"
+            "journalctl -n 20 -u {short}  # shows why; after the repair: systemctl restart {short}"
         );
         return Ok(Finding::fail(cause, remedy).with(lines));
     }
@@ -69,7 +69,7 @@ fn units(evidence: &Evidence) -> Judgement {
         .collect();
     Ok(match running.as_slice() {
         [] => Finding::unremarkable(),
-        names => Finding::pass(format!("running or done: {}", names.join(", "))),
+        names => Finding::pass(format!("running or finished: {}", names.join(", "))),
     }
     .with(lines))
 }
@@ -78,8 +78,8 @@ fn switches(evidence: &Evidence) -> Judgement {
     let on = &known(&evidence.agent)?.off_switches;
     let Some(first) = on.first() else { return Ok(Finding::unremarkable()) };
     let remedy = match first.starts_with('/') {
-        true => format!("rm {first}  # unless the units are to be off"),
-        false => "vi /etc/default/grub  # unless the units are to be off: remove it from \
+        true => format!("rm {first}  # unless the units should stay off"),
+        false => "vi /etc/default/grub  # unless the units should stay off: remove it from \
                   GRUB_CMDLINE_LINUX, run update-grub or grub2-mkconfig, and reboot"
             .to_owned(),
     };
@@ -93,26 +93,32 @@ fn state_directory(evidence: &Evidence) -> Judgement {
     Ok(match &state.condition {
         StateCondition::Usable => Finding::unremarkable().with([path.to_string()]),
         StateCondition::Absent if evidence.is_root => Finding::unremarkable()
-            .with([format!("{path} is not there; root's first command makes it")]),
+            .with([format!("{path} is not there; the first command run by root creates it")]),
         StateCondition::Absent => Finding::warning(
-            format!("{path} is not there, so each process keeps to 6 requests a minute by itself"),
-            "sudo rackconnect status  # makes it, as every command of root does",
+            format!("{path} is not there, so each process is limited to 6 requests a minute"),
+            "sudo rackconnect status  # creates it, as any command run by root does",
         ),
         StateCondition::Untrusted(reason) => Finding::fail(
-            format!("{reason}: processes cannot share the rate limit, and no gateway can be set"),
+            format!(
+                "{reason}: processes cannot share the rate limit, and the gateway cannot be set"
+            ),
             format!("chown root:root {path} && chmod 0755 {path}"),
         ),
         StateCondition::Unusable(reason) => Finding::fail(
-            format!("{reason}: processes cannot share the rate limit, and no gateway can be set"),
+            format!(
+                "{reason}: processes cannot share the rate limit, and the gateway cannot be set"
+            ),
             "Correct that, or choose another directory (--state-dir, or state_dir in the \
              configuration file).",
         ),
         StateCondition::NotShared(reason) if evidence.is_root => Finding::fail(
-            format!("{reason}, so each process keeps to 6 requests a minute by itself"),
-            format!("rm -rf {path}/budget {path}/shared/budget  # the next command makes it anew"),
+            format!("{reason}, so each process is limited to 6 requests a minute"),
+            format!(
+                "rm -rf {path}/budget {path}/shared/budget  # the next command creates it again"
+            ),
         ),
         StateCondition::NotShared(reason) => Finding::warning(
-            format!("{reason}, so each process keeps to 6 requests a minute by itself"),
+            format!("{reason}, so each process is limited to 6 requests a minute"),
             "sudo systemctl enable --now rackconnect-shared  # or run commands as root",
         ),
     })
@@ -135,11 +141,8 @@ fn path(evidence: &Evidence) -> Judgement {
     Ok(match agent.earlier_in_path.first() {
         None => Finding::unremarkable().with([own.to_string()]),
         Some(other) => Finding::warning(
-            format!("PATH has another rackconnect, {}, in front of {own}", other.display()),
-            format!(
-                "{0} --version  # if it is the one that is out of date: rm {0}",
-                other.display()
-            ),
+            format!("another rackconnect, {}, comes before {own} in PATH", other.display()),
+            format!("{0} --version  # if that is the outdated one: rm {0}", other.display()),
         ),
     })
 }

@@ -62,7 +62,7 @@ fn sudo(evidence: &Evidence) -> Judgement {
     }
     let rules = known(&accounts.sudo_rules)?;
     if rules.is_empty() {
-        let cause = "the user rackconnect exists, but no rule of sudo lets it do anything";
+        let cause = "the user rackconnect exists, but no sudo rule applies to it";
         let remedy = "echo 'rackconnect ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/rackconnect && chmod \
                       0440 /etc/sudoers.d/rackconnect";
         return Finding::until_deployed(evidence, Finding::warning(cause, remedy));
@@ -135,7 +135,7 @@ fn bridges(evidence: &Evidence) -> Judgement {
     let bridges = &known(&evidence.system)?.bridges;
     let Some(first) = bridges.first() else { return Ok(Finding::unremarkable()) };
     let cause = format!(
-        "there are bridges ({}), and RackConnect's automation expects a network without any",
+        "there are bridges ({}), but RackConnect's automation expects a network without bridges",
         bridges.join(", ")
     );
     let remedy = format!(
@@ -175,7 +175,8 @@ fn public_interface(evidence: &Evidence) -> Judgement {
     }
     if link.is_up() && evidence.is_deployed() {
         return Ok(Finding::info(format!(
-            "the public interface {} is up, although RackConnect's automation takes it down",
+            "the public interface {} is up, though RackConnect's automation takes it down; \
+             rackconnect.gateway tells whether packets take it",
             link.name
         )));
     }
@@ -220,7 +221,7 @@ fn package_manager(evidence: &Evidence) -> Judgement {
         first.name, first.pid
     );
     let remedy = format!(
-        "tail --pid={} -f /dev/null  # waits for its end; install packages after the deployment: \
+        "tail --pid={} -f /dev/null  # waits until it ends; install packages after the deployment: \
          rackconnect wait -- COMMAND",
         first.pid
     );

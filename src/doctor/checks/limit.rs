@@ -132,22 +132,23 @@ fn other_clients(evidence: &Evidence) -> Judgement {
     let who = describe(process);
     let remedy = format!(
         "ps -fp {0}  # shows it; if it is not needed: kill {0}, or its parent (PPID) if it comes \
-         back; rackconnect wait and rackconnect facts share the limit and can do its work",
+         back; use rackconnect wait or rackconnect facts instead, which share the rate limit",
         process.pid
     );
     let finding = match (kind, is_forbidden(evidence)) {
         (_, true) => {
             let cause = format!(
-                "the API answers with HTTP 403, and {who} looks like the one that uses up the 30 \
+                "the API answers with HTTP 403 (too many requests); {who} probably uses up the 30 \
                  requests a minute: {command}"
             );
             Finding::fail(cause, remedy)
         }
         (ClientKind::Direct, false) => {
-            Finding::warning(format!("{who} asks the API by itself: {command}"), remedy)
+            Finding::warning(format!("{who} sends its own requests to the API: {command}"), remedy)
         }
         (ClientKind::ByPlugin, false) => Finding::info(format!(
-            "{who} may ask the API too, and would use the same rate limit: {command}"
+            "{who} may send requests to the API, which count towards the same rate limit: \
+             {command}"
         )),
     };
     Ok(finding.with(lines))
@@ -159,7 +160,8 @@ fn rate_limit(evidence: &Evidence) -> Judgement {
         // agent.state-directory has the remedy.
         Err(reason) => {
             return Ok(Finding::info(format!(
-                "the rate limit is not shared, so each process keeps to 6 requests a minute: {reason}"
+                "the rate limit is not shared, so each process is limited to 6 requests a \
+                 minute: {reason}"
             )));
         }
     };
@@ -170,15 +172,15 @@ fn rate_limit(evidence: &Evidence) -> Judgement {
             count => format!(" ({count} times in a row)"),
         };
         return Ok(Finding::info(format!(
-            "the API answered with HTTP 403{times}, so no rackconnect process asks it for a \
-             minute; then one tries"
+            "the API answered with HTTP 403{times}, so no rackconnect process sends a request \
+             for a minute; then one of them tries again"
         )));
     }
     if limit.free == 0 {
         let cause = format!("all {PERMITS} requests of the last minute are used up");
         return Ok(Finding::warning(
             cause,
-            "ps -ef | grep rackconnect  # shows what asks; the limit is free again in a minute",
+            "ps -ef | grep rackconnect  # shows what uses it; wait a minute",
         ));
     }
     Ok(Finding::pass(format!("{} of {PERMITS} requests a minute are free", limit.free)))
@@ -219,8 +221,8 @@ fn api(evidence: &Evidence) -> Judgement {
             {
                 true => "Stop the process that network.other-clients names, then wait a minute.",
                 false => {
-                    "ps -ef | grep -E 'curl|ohai|facter|rcrun'  # shows what else may ask it: stop \
-                     that, then wait a minute"
+                    "ps -ef | grep -E 'curl|ohai|facter|rcrun'  # shows likely causes: stop the \
+                     process, then wait a minute"
                 }
             };
             Finding::fail(reason.clone(), remedy)

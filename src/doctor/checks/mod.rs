@@ -18,9 +18,9 @@ pub(super) use server::is_another_server;
 /// The headings of the sections, by the first word of a check's id.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("server", "This server"),
-    ("network", "The way to the API"),
+    ("network", "The connection to the API"),
     ("rackconnect", "RackConnect"),
-    ("automation", "What breaks the automation"),
+    ("automation", "What stops the automation"),
     ("agent", "This program"),
 ];
 

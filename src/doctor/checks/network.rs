@@ -35,10 +35,11 @@ const SLOW_LOOKUP: Duration = Duration::from_secs(1);
 
 /// The command that shows which nameserver fails, and the beginning of its explanation.
 const SHOW_ANSWERS: &str =
-    "rackconnect doctor --only network.name -v  # shows the answers of each nameserver";
+    "rackconnect doctor --only network.name -v  # shows what each nameserver answers";
 
 /// What replaces a nameserver. This program knows no addresses of working ones.
-const GOOD_ONE: &str = "one from Rackspace's documentation, or from a server that works";
+const GOOD_ONE: &str =
+    "one from Rackspace's documentation or from /etc/resolv.conf of a working server";
 
 /// The command that reconfigures an interface, for every network manager.
 fn configure(name: &str) -> String {
@@ -62,7 +63,7 @@ fn interface(evidence: &Evidence) -> Judgement {
     let Some(link) = servicenet_link(evidence, kernel) else {
         let cause = format!(
             "no interface has an address on ServiceNet ({}), Rackspace's private network, and the \
-             API can be reached through no other",
+             API cannot be reached any other way",
             list(SERVICENET)
         );
         let remedy = "systemctl restart nova-agent  # it configures the interface, usually eth1, if \
@@ -73,7 +74,7 @@ fn interface(evidence: &Evidence) -> Judgement {
     if !link.is_up() {
         let cause = format!("the ServiceNet interface {name} is down");
         let remedy =
-            format!("ip link set {name} up  # if it has no address then: {}", configure(name));
+            format!("ip link set {name} up  # if it still has no address: {}", configure(name));
         return Ok(Finding::fail(cause, remedy));
     }
     let addresses: Vec<String> =
@@ -158,8 +159,8 @@ fn routes(evidence: &Evidence) -> Judgement {
             let cause = match hop_of(kernel, *network) {
                 None => format!("there is no route to {networks}"),
                 hop => format!(
-                    "packets for {networks} take the default route ({}) and are lost, since they \
-                     have no route of their own",
+                    "there is no route to {networks}, so packets take the default route ({}) and \
+                     are lost",
                     kernel.describe(hop)
                 ),
             };
@@ -205,9 +206,9 @@ fn put_back(
         .map(|network| format!("ip route replace {network}/{PREFIX} via {router} dev {name}"))
         .collect();
     format!(
-        "{}  # lasts until the next reboot; to keep it, add the same to the configuration of \
-         {name}: /etc/netplan, /etc/network/interfaces or \
-         /etc/sysconfig/network-scripts/route-{name}",
+        "{}  # lasts until the next reboot; to make it permanent, add the routes to the \
+         configuration of {name} (in /etc/netplan, /etc/network/interfaces or \
+         /etc/sysconfig/network-scripts/route-{name})",
         commands.join(" && ")
     )
 }
@@ -233,13 +234,13 @@ fn resolver(evidence: &Evidence) -> Judgement {
     let text = match &known(&evidence.system)?.resolv_conf {
         Ok(text) => text,
         Err(Unread::Absent(_)) => {
-            let cause = "there is no /etc/resolv.conf, so 127.0.0.1 is asked for every name";
+            let cause = "there is no /etc/resolv.conf, so every lookup asks 127.0.0.1";
             let remedy = "vi /etc/resolv.conf  # write \"nameserver ADDRESS\", with an address from \
-                      Rackspace's documentation, or from a server that works";
+                          Rackspace's documentation or from /etc/resolv.conf of a working server";
             return Ok(finding(cause, remedy));
         }
         Err(Unread::Failed(reason)) => {
-            let remedy = "Replace it by a text file with lines \"nameserver ADDRESS\".";
+            let remedy = "Replace it with a text file that has lines \"nameserver ADDRESS\".";
             return Ok(finding(reason, remedy));
         }
         Err(unread) => return Err(unread.clone()),
@@ -249,7 +250,8 @@ fn resolver(evidence: &Evidence) -> Judgement {
         None => Finding::unremarkable().with(lines()),
         Some(odd) => Finding::warning(
             format!("/etc/resolv.conf: {odd}"),
-            "vi /etc/resolv.conf  # if the error comes back, correct what writes the file",
+            "vi /etc/resolv.conf  # if the error comes back, correct the program that writes \
+             it",
         )
         .with(lines()),
     })
@@ -272,7 +274,8 @@ fn name(evidence: &Evidence) -> Judgement {
             let remedy = match first_failed(before, evidence) {
                 Some(id) => repair_first(id),
                 None => format!(
-                    "{SHOW_ANSWERS}; in /etc/resolv.conf replace each that fails with {GOOD_ONE}"
+                    "{SHOW_ANSWERS}; in /etc/resolv.conf, replace each one that fails with \
+                     {GOOD_ONE}"
                 ),
             };
             return Ok(Finding::fail(cause, remedy).with(lines));
@@ -283,20 +286,21 @@ fn name(evidence: &Evidence) -> Judgement {
     if path.lookup_time > SLOW_LOOKUP {
         let cause = format!("{line}, which is slow (nameservers: {servers})");
         let remedy = format!(
-            "{SHOW_ANSWERS}; in /etc/resolv.conf replace each that is slow with {GOOD_ONE}"
+            "{SHOW_ANSWERS}; in /etc/resolv.conf, replace each one that is slow with \
+             {GOOD_ONE}"
         );
         return Ok(Finding::warning(cause, remedy).with(lines));
     }
     if let Some(bad) = path.nameservers.iter().find(|answer| answer.outcome.is_err()) {
         let kind = if bad.record_type == "AAAA" { "IPv6" } else { "IPv4" };
         let cause = format!(
-            "nameserver {}, the {kind} addresses of {}; not urgent, since this program has an \
-             address all the same, but others may wait at each lookup or fail",
+            "nameserver {}, the {kind} addresses of {}; not urgent: rackconnect got an \
+             address anyway, but every lookup by other programs may be slow or fail",
             describe_answer(bad),
             path.host
         );
         let remedy =
-            format!("{SHOW_ANSWERS}; in /etc/resolv.conf replace {} with {GOOD_ONE}", bad.server);
+            format!("{SHOW_ANSWERS}; in /etc/resolv.conf, replace {} with {GOOD_ONE}", bad.server);
         return Ok(Finding::warning(cause, remedy).with(lines));
     }
     Ok(Finding::pass(line).with(lines))

@@ -83,7 +83,7 @@ fn status(evidence: &Evidence) -> Judgement {
     let lines = tasks.into_iter().flatten().map(|task| format!("{}  {}", task.status, task.name));
     let source = match answer(evidence, |api| &api.status) {
         Ok(_) => "",
-        Err(_) if evidence.status().is_some() => " (from xenstore; the API did not tell)",
+        Err(_) if evidence.status().is_some() => " (from xenstore; not confirmed by the API)",
         Err(unread) => return Err(unread),
     };
     let open = open_task(evidence);
@@ -94,8 +94,8 @@ fn status(evidence: &Evidence) -> Judgement {
         Some(Status::Deploying) => match uptime.filter(|uptime| *uptime > USUAL_DEPLOYMENT) {
             Some(uptime) => Finding::warning(
                 format!("still DEPLOYING {} after the boot{source}{open}", human(uptime)),
-                "rackconnect details  # shows the tasks; if nothing below is wrong, tell Rackspace support \
-                 which is not done",
+                "rackconnect details  # shows the tasks; if no check below fails, tell Rackspace \
+                 support which task is not done",
             ),
             None => Finding::info(format!("DEPLOYING{source}{open}")),
         },
@@ -107,8 +107,8 @@ fn status(evidence: &Evidence) -> Judgement {
         ),
         Some(Status::Unprocessable) => Finding::fail(
             format!("UNPROCESSABLE{source}: {}", unprocessable_reason(evidence)),
-            "Build a new server in the region of the RackConnect configuration: this one will \
-             never be automated.",
+            "Build a new server in the region of the RackConnect configuration: RackConnect will \
+             never automate this one.",
         ),
         Some(Status::Unknown(word)) => {
             Finding::info(format!("{word}{source}, a status that this program does not know{open}"))
@@ -172,9 +172,9 @@ fn gateway(evidence: &Evidence) -> Judgement {
     let finding = match refusal(evidence) {
         None => Finding::fail(
             cause,
-            "rackconnect gateway set  # to see the plan first, add --dry-run; the change is undone \
-             unless the gateway and the API answer afterwards; then, to keep the gateway, also \
-             after a reboot: systemctl enable --now rackconnect-gateway",
+            "rackconnect gateway set  # add --dry-run to see the plan first; the change is undone \
+             if the gateway or the API does not answer afterwards; to keep the gateway from then \
+             on, also after a reboot: systemctl enable --now rackconnect-gateway",
         ),
         Some(_) => Finding::info(format!("{cause}; the automation may be setting it")),
     };
@@ -213,7 +213,9 @@ fn managed(evidence: &Evidence) -> Judgement {
     let snapshot = &evidence.xenstore()?.snapshot;
     let Some(state) = snapshot.managed.as_deref() else {
         return Ok(match snapshot.managed_account {
-            Some(true) => Finding::info("the account has Managed Operations, not begun here (yet)"),
+            Some(true) => {
+                Finding::info("the account has Managed Operations, which has not started here yet")
+            }
             _ => Finding::unremarkable(),
         });
     };
@@ -223,8 +225,8 @@ fn managed(evidence: &Evidence) -> Judgement {
     } else if state_is("Build Error") || state_is("Authentication Error") {
         Finding::fail(
             format!("the automation of Managed Operations ended with {state:?}"),
-            "Ask Rackspace support for the repair; rackconnect wait --for managed --through-failed \
-             waits for it.",
+            "Ask Rackspace support to repair it; rackconnect wait --for managed --through-failed \
+             waits until that is done.",
         )
     } else {
         Finding::info(format!("{state}; rackconnect wait --for managed waits for it"))
@@ -256,7 +258,7 @@ fn next(evidence: &Evidence) -> Judgement {
     let gateway = answer(evidence, |api| &api.gateway);
     let is_set = matches!(gateway, Ok(Some(gateway)) if is_used(kernel, *gateway));
     let set = match (gateway, refusal(evidence)) {
-        (Err(_), _) => "gateway set would get no gateway from the API".to_owned(),
+        (Err(_), _) => "gateway set would fail: the API gives no gateway".to_owned(),
         (Ok(None), _) => "gateway set would fail: no gateway is assigned".to_owned(),
         (Ok(Some(_)), _) if is_set => "gateway set would have nothing to do".to_owned(),
         (Ok(Some(_)), Some(refusal)) => format!("gateway set would refuse: {refusal}"),

@@ -38,21 +38,21 @@ pub(crate) fn is_another_server(evidence: &Evidence) -> bool {
 }
 
 fn provider(evidence: &Evidence) -> Judgement {
-    const ELSEWHERE: &str = "Run it on the cloud server; if this is one, name its region: \
-                             rackconnect doctor --region dfw (or hkg, iad, lon, ord, syd).";
+    const ELSEWHERE: &str = "Run rackconnect doctor on the cloud server. If this is one, give its \
+                             region: rackconnect doctor --region dfw (or hkg, iad, lon, ord, syd).";
     let server = known(&evidence.server)?;
     let xenstore = match &server.xenstore {
         Ok(xenstore) => xenstore,
         Err(unread) if is_another_server(evidence) => {
-            let cause = "this is not a Xen guest, so it is no Rackspace cloud server that RackConnect \
-                         v2 could automate";
+            let cause = "this is not a Xen guest, so it is not a Rackspace cloud server with \
+                         RackConnect v2; the other checks were not run";
             return Ok(Finding::warning(cause, ELSEWHERE).with([unread.to_string()]));
         }
         Err(Unread::Absent(reason)) if server.is_xen => {
             let cause = format!("a Xen guest, but its xenstore cannot be read: {reason}");
             return Ok(Finding::warning(
                 cause,
-                "modprobe xenfs && mount -t xenfs xenfs /proc/xen  # or name the region: \
+                "modprobe xenfs && mount -t xenfs xenfs /proc/xen  # or give the region: \
                  rackconnect doctor --region dfw (or hkg, iad, lon, ord, syd)",
             ));
         }
@@ -61,7 +61,7 @@ fn provider(evidence: &Evidence) -> Judgement {
     let provider = xenstore.provider.as_deref().unwrap_or_default();
     Ok(match &xenstore.snapshot.server {
         Server::OtherProvider(name) => Finding::warning(
-            format!("xenstore names the provider {name:?}: this is no Rackspace cloud server"),
+            format!("xenstore names the provider {name:?}: this is not a Rackspace cloud server"),
             ELSEWHERE,
         ),
         _ if provider.is_empty() => Finding::info("a Xen guest; xenstore names no provider (yet)"),
@@ -78,10 +78,10 @@ fn rackconnect(evidence: &Evidence) -> Judgement {
             "There is nothing to do here: this program is for RackConnect v2.",
         ),
         Server::NoRole => Finding::warning(
-            "the account has no RackConnect role, so nothing will automate this server",
+            "the account has no RackConnect role, so RackConnect will not automate this server",
             "Ask Rackspace support whether the account should have RackConnect v2.",
         ),
-        Server::OtherProvider(_) => Finding::skipped("this is no Rackspace server"),
+        Server::OtherProvider(_) => Finding::skipped("this is not a Rackspace server"),
         Server::Unknown(reason) => Finding::info(format!("the version is not known: {reason}")),
     })
 }
@@ -124,7 +124,7 @@ fn agent(evidence: &Evidence) -> Judgement {
                 false => format!("kill {}  # and start it again", first.pid),
             };
             let cause = format!(
-                "process {} runs a version of this program that has been replaced since",
+                "process {} still runs a version of this program that has been replaced",
                 first.pid
             );
             Finding::warning(cause, remedy).with(evidence)
@@ -135,7 +135,7 @@ fn agent(evidence: &Evidence) -> Judgement {
 /// The settings in force, with their origins.
 fn settings(evidence: &Evidence) -> Judgement {
     if let Some(reason) = &evidence.broken_settings {
-        let remedy = "Correct that; until then no other command runs.";
+        let remedy = "Correct that setting; no other command runs until then.";
         return Ok(Finding::fail(reason.clone(), remedy).with(evidence.settings.iter().cloned()));
     }
     Ok(match evidence.settings.as_slice() {
@@ -164,7 +164,7 @@ mod tests {
         assert_found(&healthy(), "server.rackconnect", Pass, "v2");
         let other = with_server(Server::OtherProvider("Amazon".to_owned()));
         assert_found(&other, "server.provider", Warning, "Amazon");
-        assert_found(&other, "server.rackconnect", Skipped, "no Rackspace");
+        assert_found(&other, "server.rackconnect", Skipped, "not a Rackspace");
         assert_found(&with_server(Server::V3), "server.rackconnect", Warning, "v3");
         assert_found(&with_server(Server::NoRole), "server.rackconnect", Warning, "no RackConnect");
         let unknown = with_server(Server::Unknown("no roles".to_owned()));

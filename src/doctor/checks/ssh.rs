@@ -63,7 +63,8 @@ fn ssh_port(evidence: &Evidence) -> Judgement {
     let sshd = match &evidence.sshd {
         Err(Unread::Absent(reason)) => {
             let cause = format!(
-                "no SSH daemon is installed, and RackConnect's automation logs in over SSH: {reason}"
+                "no SSH daemon is installed, but RackConnect's automation logs in over SSH: \
+                 {reason}"
             );
             let remedy = "apt-get install openssh-server || yum install openssh-server";
             return Finding::until_deployed(evidence, Finding::fail(cause, remedy));
@@ -77,17 +78,18 @@ fn ssh_port(evidence: &Evidence) -> Judgement {
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     let ports = ports.join(", ");
     let cause = format!(
-        "sshd listens on port {ports} ({}), and RackConnect's automation can log in on port 22 \
-         only",
+        "sshd listens on port {ports} ({}), but RackConnect's automation can only log in on port \
+         22",
         sshd.source
     );
     let remedy = match sshd.config.has_ports_by_address() {
         true => format!(
-            "vi /etc/ssh/sshd_config  # take the port off its ListenAddress lines, then: {RESTART}"
+            "vi /etc/ssh/sshd_config  # remove the port from its ListenAddress lines, then: \
+             {RESTART}"
         ),
         false => {
             let stays =
-                format!("open sessions stay, and sshd goes on listening on port {ports}, too");
+                format!("open sessions stay, and sshd also keeps listening on port {ports}");
             sshd_remedy(&sshd.config, "Port 22", &stays)
         }
     };
@@ -130,7 +132,7 @@ fn password(evidence: &Evidence) -> Judgement {
     let source = &sshd.source;
     if sshd.config.value("passwordauthentication").as_deref() == Some("no") {
         let cause = format!(
-            "sshd accepts no passwords, and RackConnect's automation logs in with one \
+            "sshd accepts no passwords, but RackConnect's automation logs in with one \
              (PasswordAuthentication no, {source})"
         );
         let remedy = sshd_remedy(&sshd.config, "PasswordAuthentication yes", SESSIONS_STAY);
@@ -139,7 +141,7 @@ fn password(evidence: &Evidence) -> Judgement {
     match sshd.config.value("authenticationmethods") {
         Some(methods) if methods != "any" && methods != "password" => {
             let cause = format!(
-                "a password is not enough for sshd, and RackConnect's automation has nothing else \
+                "a password is not enough for sshd, but RackConnect's automation has nothing else \
                  (AuthenticationMethods {methods}, {source})"
             );
             let remedy = sshd_remedy(&sshd.config, "AuthenticationMethods any", SESSIONS_STAY);

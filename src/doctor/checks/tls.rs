@@ -64,7 +64,7 @@ fn clock_fault(tls: &TlsEvidence) -> Option<String> {
         }
         let direction = if tls.now < server { "behind" } else { "ahead" };
         return Some(format!(
-            "this server's clock is {} {direction}: it says {} UTC, and the API's says {}",
+            "this server's clock is {} {direction}: it shows {} UTC, and the API's shows {} UTC",
             span(offset),
             date(tls.now),
             date(server)
@@ -75,8 +75,8 @@ fn clock_fault(tls: &TlsEvidence) -> Option<String> {
         return None;
     }
     Some(format!(
-        "this server's clock is {} behind at least: it says {} UTC, and the API's certificate is \
-         valid from {} on",
+        "this server's clock is at least {} behind: it shows {} UTC, and the API's certificate is \
+         only valid from {} UTC",
         span(not_before - tls.now),
         date(tls.now),
         date(not_before)
@@ -94,8 +94,8 @@ fn set_clock(evidence: &Evidence) -> String {
     // -k: with a wrong clock the certificate is not valid.
     let get = format!("curl -skI {url} | sed -n 's/^[Dd]ate: //p' | tr -d '\\r'");
     format!(
-        "{START_TIME_SERVICE}; if the clock is still wrong a minute later, this sets it by the \
-         API's: date -u -s \"$({get})\""
+        "{START_TIME_SERVICE}; if the clock is still wrong a minute later, set it from the API's: \
+         date -u -s \"$({get})\""
     )
 }
 
@@ -122,8 +122,8 @@ fn clock(evidence: &Evidence) -> Judgement {
 fn tls(evidence: &Evidence) -> Judgement {
     if let Err(Unread::Failed(reason)) = &known(&evidence.path)?.tls {
         let cause = format!("no TLS handshake with the API: {reason}");
-        let remedy = "rackconnect status -vv  # shows the address; what answers there is not the API, \
-                      or it is overloaded";
+        let remedy = "rackconnect status -vv  # shows the address; either the API is overloaded, \
+                      or something else answers there";
         return Ok(Finding::fail(cause, remedy));
     }
     let tls = tls_evidence(evidence)?;
@@ -148,7 +148,7 @@ fn tls(evidence: &Evidence) -> Judgement {
             ),
         };
         let remedy = "If the clock is right (date -u), only Rackspace can renew the certificate: \
-                      tell its support.";
+                      tell Rackspace support.";
         return Ok(Finding::fail(cause, remedy).with(lines));
     }
     // The client's message, if there is one.
@@ -158,7 +158,8 @@ fn tls(evidence: &Evidence) -> Judgement {
     };
     let cause = format!("{cause}; it was issued by {issuer}; trusted: {}", tls.roots);
     let remedy = "env -u SSL_CERT_FILE -u RACKCONNECT_CA_FILE rackconnect status  # if that works, the \
-                  file of roots is wrong; if not, something on the way answers for the API";
+                  CA file is wrong; if not, something between here and the API answers in its \
+                  place";
     Ok(Finding::fail(cause, remedy).with(lines))
 }
 

@@ -137,7 +137,7 @@ impl fmt::Display for ApiFailure {
             | ApiFailure::Unreachable(reason)
             | ApiFailure::NotUnderstood(reason) => f.write_str(reason),
             ApiFailure::NotSent => {
-                f.write_str("the API was not asked, since a request before failed")
+                f.write_str("the API was not asked, since an earlier request failed")
             }
         }
     }

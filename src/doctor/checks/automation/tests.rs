@@ -48,8 +48,8 @@ fn ssh() {
     let port = assert_found(&with_sshd("Port 2222"), "automation.sshd.port", Fail, "port 2222");
     let restart = "/etc/ssh/sshd_config && sshd -t && systemctl restart sshd";
     let remedy = format!(
-        "sed -i '1i Port 22' {restart}  # open sessions stay, and sshd goes on listening on port \
-         2222, too; to undo it when the server is DEPLOYED: sed -i '1{{/^Port 22$/d;}}' {restart}"
+        "sed -i '1i Port 22' {restart}  # open sessions stay, and sshd also keeps listening on \
+         port 2222; to undo it when the server is DEPLOYED: sed -i '1{{/^Port 22$/d;}}' {restart}"
     );
     assert_eq!(port.remedy, remedy);
     assert_found(&with_sshd("Port 2222\nPort 22"), "automation.sshd.port", Pass, "");
@@ -109,7 +109,7 @@ fn the_user_and_sudo() {
     accounts.sudo_rules = Ok(Vec::new());
     accounts.user.as_mut().unwrap().shell = "/sbin/nologin".to_owned();
     assert_found(&evidence, "automation.user", Fail, "/sbin/nologin");
-    assert_found(&evidence, "automation.sudo", Warning, "no rule of sudo");
+    assert_found(&evidence, "automation.sudo", Warning, "no sudo rule");
     let accounts = evidence.accounts.as_mut().unwrap();
     accounts.sudo_rules = Err(Unread::NeedsRoot("/etc/sudoers".to_owned()));
     assert_found(&evidence, "automation.sudo", Skipped, "only root");

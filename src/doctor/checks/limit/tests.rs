@@ -28,13 +28,13 @@ fn other_clients_are_named() {
     assert_found(&healthy(), id, Pass, "");
     let url = "https://dfw.api.rackconnect.rackspace.com/v1/automation_status";
     let mut curl = with_process(&["curl", url]);
-    assert_found(&curl, id, Warning, "process 77 (curl) asks the API by itself");
+    assert_found(&curl, id, Warning, "process 77 (curl) sends its own requests to the API");
     assert_found(&with_process(&["rackconnect", "wait", "--endpoint", url]), id, Pass, "");
     assert_found(&with_process(&["vim", "automation_status"]), id, Pass, "");
     let ohai = with_process(&["ruby", "/usr/bin/ohai"]);
-    assert_found(&ohai, id, Info, "process 77 (ruby) may ask");
+    assert_found(&ohai, id, Info, "process 77 (ruby) may send");
     curl.api.as_mut().unwrap().status = Err(ApiFailure::Forbidden("403".to_owned()));
-    let found = assert_found(&curl, id, Fail, "process 77 (curl) looks like");
+    let found = assert_found(&curl, id, Fail, "process 77 (curl) probably uses up");
     assert!(found.cause.ends_with(&format!(": curl {url}")), "{}", found.cause);
     let commands = "ps -fp 77  # shows it; if it is not needed: kill 77, or its parent";
     assert!(found.remedy.starts_with(commands), "{}", found.remedy);
@@ -53,14 +53,14 @@ fn the_script_that_starts_the_client_is_named() {
     let processes = evidence.processes.as_mut().unwrap();
     processes[0].parent = Some(76);
     processes.push(shell(&["/bin/bash", "/root/wait.sh"]));
-    let says = "process 76 (wait.sh) asks the API by itself: /bin/bash /root/wait.sh, which runs \
-                curl https://x/v1/automation_status";
+    let says = "process 76 (wait.sh) sends its own requests to the API: /bin/bash /root/wait.sh, \
+                which runs curl https://x/v1/automation_status";
     let found = assert_found(&evidence, "network.other-clients", Warning, says);
     assert!(found.remedy.starts_with("ps -fp 76  # "), "{}", found.remedy);
     // A person's shell is not to be killed.
     for typed in [&["-bash"][..], &["bash", "-l"]] {
         evidence.processes.as_mut().unwrap()[1] = shell(typed);
-        assert_found(&evidence, "network.other-clients", Warning, "process 77 (curl) asks");
+        assert_found(&evidence, "network.other-clients", Warning, "process 77 (curl) sends");
     }
 }
 
@@ -70,7 +70,8 @@ fn a_client_is_shown_with_its_user_and_the_beginning_of_its_command_line() {
     let process = &mut loop_of_app.processes.as_mut().unwrap()[0];
     process.user = Some("app".to_owned());
     process.arguments.push("\u{e9}".repeat(200));
-    let says = "process 77 (sh, user app) asks the API by itself: sh -c curl automation_status; ";
+    let says = "process 77 (sh, user app) sends its own requests to the API: sh -c curl \
+                automation_status; ";
     let found = assert_found(&loop_of_app, "network.other-clients", Warning, says);
     let end = format!(" {} ...", "\u{e9}".repeat(80));
     assert!(found.cause.ends_with(&end), "{}", found.cause);
@@ -131,7 +132,7 @@ fn a_key_is_removed_before_the_command_line_is_cut() {
         &with_process(&["curl", "-H", &header, "https://x/v1/gateway_ip"]),
         "network.other-clients",
         Warning,
-        "process 77 (curl) asks the API by itself: curl -H",
+        "process 77 (curl) sends its own requests to the API: curl -H",
     );
     assert!(!found.cause.contains("01234567"), "{}", found.cause);
 }

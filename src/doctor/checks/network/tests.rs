@@ -36,8 +36,12 @@ fn the_routes() {
         kernel.routes.remove(1);
         kernel.samples[1].hop = gateway;
     });
-    let found = assert_found(&missing, id, Fail, "packets for 10.208.0.0/12");
-    assert!(found.cause.contains("(via 10.182.127.198 dev eth1)"), "{}", found.cause);
+    let found = assert_found(&missing, id, Fail, "there is no route to 10.208.0.0/12");
+    assert!(
+        found.cause.contains("take the default route (via 10.182.127.198 dev eth1)"),
+        "{}",
+        found.cause
+    );
     let command = "ip route replace 10.208.0.0/12 via 10.182.0.1 dev eth1  # ";
     assert!(found.remedy.starts_with(command), "{}", found.remedy);
     let captured = with_kernel(|kernel| kernel.samples[0].hop = gateway);
@@ -77,9 +81,9 @@ fn the_name() {
         path.nameservers[1] = nameserver("AAAA", Err("does not answer".to_owned()));
     });
     let says = "nameserver 10.191.5.6 does not answer when asked for AAAA, the IPv6 addresses of \
-                dfw.api.rackconnect.rackspace.com; not urgent, ";
+                dfw.api.rackconnect.rackspace.com; not urgent: ";
     let found = assert_found(&broken, id, Warning, says);
-    let says = "; in /etc/resolv.conf replace 10.191.5.6 with one from Rackspace's documentation";
+    let says = "; in /etc/resolv.conf, replace 10.191.5.6 with one from Rackspace's documentation";
     assert!(found.remedy.contains(says), "{}", found.remedy);
     let address = with_path(|path| path.host = "10.191.5.5".to_owned());
     assert_found(&address, id, Pass, "");
@@ -92,8 +96,12 @@ fn the_routes_of_an_interface_that_is_down() {
         kernel.links[2].flags = 0;
         kernel.routes.remove(1);
     });
-    let found =
-        assert_found(&down, "network.servicenet.route", Fail, "packets for 10.208.0.0/12 (");
+    let found = assert_found(
+        &down,
+        "network.servicenet.route",
+        Fail,
+        "there is no route to 10.208.0.0/12 (",
+    );
     assert_eq!(found.remedy, "Repair network.servicenet.interface first.");
 }
 

@@ -40,7 +40,7 @@ fn the_status_without_the_api() {
     evidence.api.as_mut().unwrap().status = Ok(None);
     assert_found(&evidence, id, Info, "HTTP 404");
     evidence.api.as_mut().unwrap().status = Err(ApiFailure::Unreachable("no route".to_owned()));
-    assert_found(&evidence, id, Pass, "DEPLOYED (from xenstore; the API did not tell)");
+    assert_found(&evidence, id, Pass, "DEPLOYED (from xenstore; not confirmed by the API)");
     evidence.server.as_mut().unwrap().xenstore = Err(Unread::NeedsRoot("xenstore".to_owned()));
     assert_found(&evidence, id, Skipped, "no route");
     assert_found(&evidence, "rackconnect.next", Skipped, "no route");
@@ -78,9 +78,7 @@ fn the_gateway() {
         evidence
     };
     let found = assert_found(&lost(healthy()), id, Fail, "RackConnect's gateway is 10.182.127.198");
-    assert!(
-        found.remedy.starts_with("rackconnect gateway set  # to see the plan first, add --dry")
-    );
+    assert!(found.remedy.starts_with("rackconnect gateway set  # add --dry-run to see the plan"));
     let mut unrouted = healthy();
     unrouted.kernel.as_mut().unwrap().internet = None;
     assert_found(&unrouted, id, Fail, "this server has no route to the internet; RackConnect's");
@@ -120,7 +118,7 @@ fn managed_operations() {
         xenstore.snapshot.managed = state.map(str::to_owned);
         evidence
     };
-    assert_found(&with(None), id, Info, "not begun");
+    assert_found(&with(None), id, Info, "not started here yet");
     assert_found(&with(Some("Complete")), id, Pass, "Complete");
     assert_found(&with(Some("In Progress")), id, Info, "In Progress");
     assert_found(&with(Some("Build Error")), id, Fail, "Build Error");
@@ -141,7 +139,7 @@ fn what_wait_and_gateway_set_would_do() {
     assert_found(&evidence, id, Info, refused);
     let mut silent = healthy();
     silent.api.as_mut().unwrap().gateway = Err(ApiFailure::NotSent);
-    assert_found(&silent, id, Info, "gateway set would get no gateway from the API");
+    assert_found(&silent, id, Info, "gateway set would fail: the API gives no gateway");
     let mut evidence = with_status(Status::Failed);
     evidence.api.as_mut().unwrap().gateway = Ok(None);
     assert_found(&evidence, id, Info, "exit code 4: FAILED; gateway set would fail: no gateway");

@@ -21,7 +21,7 @@ fn a_clock_two_years_off() {
     });
     let found = assert_found(&behind, "network.clock", Fail, "clock is 732 days behind: ");
     assert!(found.remedy.starts_with("timedatectl set-ntp true  # "), "{}", found.remedy);
-    let by_the_api = "this sets it by the API's: date -u -s \"$(curl -skI \
+    let by_the_api = "set it from the API's: date -u -s \"$(curl -skI \
                       https://dfw.api.rackconnect.rackspace.com | sed -n 's/^[Dd]ate: //p' | tr -d \
                       '\\r')\"";
     assert!(found.remedy.ends_with(by_the_api), "{}", found.remedy);
@@ -30,7 +30,7 @@ fn a_clock_two_years_off() {
         tls.verdict = Err("not valid yet".to_owned());
         tls.validity = Some(Validity { not_before: NOW + 7_200, not_after: NOW + 9_000 });
     });
-    assert_found(&unsaid, "network.clock", Fail, "is 2h behind at least");
+    assert_found(&unsaid, "network.clock", Fail, "is at least 2h behind");
 }
 
 /// Too little for a certificate to be invalid, and still wrong.
