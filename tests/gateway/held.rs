@@ -11,7 +11,6 @@ use simulated_api::Step;
 
 use crate::network::{GATEWAY, Network, PUBLIC};
 use crate::set::{DEAD, dead};
-use crate::support::ended;
 use crate::undo::{kill_guards, record};
 use crate::watch::{Held, guards, kill, until};
 
@@ -64,9 +63,10 @@ fn it_goes_on_after_the_guard_has_undone_it() {
 fn stopped_while_it_waits_for_a_confirmation() {
     let network = Network::usual();
     let before = network.server.routes();
-    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "1s"]));
-    until("ours is there", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
-    kill(&child, SIGSTOP);
+    let arguments = ["gateway", "set", "--confirm", "1s"];
+    let held = Held::at(&network, &arguments, "awaiting confirmation");
+    kill(&held.child, SIGSTOP);
+    let mut child = held.release();
     until("the guard has undone it", || guards(&network).is_empty());
     assert_eq!(ended_by(&mut child), Some(SIGKILL as i32));
     assert_eq!(network.server.routes(), before);
@@ -126,11 +126,9 @@ fn the_new_route_goes_between_the_steps() {
 fn a_lost_record_disarmed_the_guard() {
     let network = dead();
     let before = network.server.routes();
-    let mut child = network.start(network.agent(&["gateway", "set"]));
-    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+    let held = Held::at(&network, &["gateway", "set"], "routes changed");
     fs::remove_file(network.folder.path().join("gateway-undo.json")).unwrap();
-    kill(&child, SIGKILL);
-    child.wait().unwrap();
+    held.kill().wait().unwrap();
     until("the guard is gone", || guards(&network).is_empty());
     assert_eq!(network.server.routes(), before);
 }
@@ -143,13 +141,9 @@ fn one_route_that_could_not_come_back_kept_the_others() {
         [[(other, "eth1", 0), (PUBLIC, "eth0", 0)], [(PUBLIC, "eth0", 0), (other, "eth1", 0)]]
     {
         let network = Network::with([Step::new("DEPLOYED").gateway(DEAD)], &before);
-        let child = network.start(network.agent(&["gateway", "set"]));
-        until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+        let held = Held::at(&network, &["gateway", "set"], "routes changed");
         network.server.up("eth0", false);
-        ended(child.wait_with_output().unwrap())
-            .expect(1)
-            .says("could not be put back")
-            .says("ip route prepend");
+        held.resume().expect(1).says("could not be put back").says("ip route prepend");
         assert_eq!(network.defaults(), [(other.to_owned(), 0)]);
         assert!(record(&network).is_some_and(|record| record.contains("pending")));
     }

@@ -13,6 +13,7 @@ use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore};
 use crate::network::{GATEWAY, Network, PUBLIC, deployed};
 use crate::set::{DEAD, dead};
 use crate::support::{Ended, ended};
+use crate::undo::abandoned;
 use crate::watch::{guards, kill, until};
 
 pub const TESTS: &[(&str, fn())] = &[
@@ -370,12 +371,13 @@ fn a_dead_gateway_is_retried_with_a_backoff() {
     until("that is put back, too", || {
         network.defaults()[0].0 == PUBLIC && guards(&network).is_empty()
     });
-    let start = std::time::Instant::now();
     let twice = network.requests().len();
     assert!(twice > asked);
     until("it asks again", || network.requests().len() > twice);
-    // The second backoff is 10 s, less at most a tenth and the time before the clock was started.
-    assert!(start.elapsed() > Duration::from_secs(7), "{:?}", start.elapsed());
+    let log = network.api.as_ref().unwrap().log();
+    let pause = log[twice].at - log[twice - 1].at;
+    // An attempt takes 5 s, and the second backoff is 10 s, less at most a tenth.
+    assert!(pause > Duration::from_secs(10), "{pause:?}");
     keep.end(SIGTERM).expect(0);
 }
 
@@ -403,14 +405,7 @@ fn a_flood_of_events() {
 /// Leaves a change to the dead gateway that cannot be undone: its process and its guard are killed,
 /// and the interface of the old route is gone.
 fn stuck(network: &Network) {
-    let mut set = network.start(network.agent(&["gateway", "set"]));
-    until("the dead gateway is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
-    for guard in guards(network) {
-        nix::sys::signal::kill(guard, SIGKILL).unwrap();
-    }
-    kill(&set, SIGKILL);
-    set.wait().unwrap();
-    until("the guard is gone", || guards(network).is_empty());
+    abandoned(network);
     network.server.up("eth0", false);
 }
 

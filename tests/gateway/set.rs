@@ -2,19 +2,19 @@
 
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
+use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGKILL, SIGTERM};
 use rackconnect_agent::netlink::{Netlink, Writer};
 use simulated_api::Step;
 
 use crate::namespace::Namespace;
 use crate::network::{GATEWAY, GATEWAY_OF_19, HOST, Network, PUBLIC, PUBLIC_HOST, deployed};
 use crate::support::ended;
-use crate::undo::kill_guards;
-use crate::watch::{Held, guards, kill, until, until_it_awaits_confirmation};
+use crate::undo::abandoned;
+use crate::watch::{Held, guards, kill, until, until_it_awaits_confirmation, until_it_says};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("set::replaces_the_default_and_rolls_back", replaces_the_default_and_rolls_back),
@@ -642,22 +642,20 @@ fn the_route_is_changed_before_the_change() {
 
 fn the_interface_goes_down_after_the_change() {
     let network = dead();
-    let mut child = network.start(network.agent(&["gateway", "set"]));
-    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+    let held = Held::at(&network, &["gateway", "set"], "routes changed");
     network.server.up("eth1", false);
-    assert_eq!(child.wait().unwrap().code(), Some(10));
+    held.resume().expect(10);
     network.expect(&[(PUBLIC, 0)]);
 }
 
 fn a_route_of_another_process_stays() {
     let network = dead();
-    let child = network.start(network.agent(&["gateway", "set"]));
-    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+    let held = Held::at(&network, &["gateway", "set"], "routes changed");
     let ours = network.server.defaults().remove(0);
     let other = network.server.route("default", "10.182.0.1", "eth1", 0);
     network.server.prepend(&other);
     network.server.remove(&ours);
-    ended(child.wait_with_output().unwrap()).expect(10).says("left as it is");
+    held.resume().expect(10).says("left as it is");
     network.expect(&[("10.182.0.1", 0)]);
 }
 
@@ -722,17 +720,15 @@ fn enter_on_the_terminal() {
     let pty = nix::pty::openpty(None, None).expect("a terminal");
     let mut command = network.agent(&["gateway", "set"]);
     command.stdin(pty.slave).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = network.spawn(command);
+    let mut child = network.spawn(command);
     // On a terminal the change waits for Enter without --confirm. An Enter typed before the
     // question does not count.
     nix::unistd::write(&pty.master, b"\n").unwrap();
-    until("it waits", || network.defaults() == [(GATEWAY.to_owned(), 0)]);
+    until_it_says(&mut child, "in 1m unless it is confirmed: press Enter");
     std::thread::sleep(Duration::from_millis(500));
-    assert!(network.folder.path().join("gateway.sock").exists(), "the early Enter counted");
+    assert_eq!(child.try_wait().unwrap(), None, "the early Enter counted");
     nix::unistd::write(&pty.master, b"\n").unwrap();
-    ended(child.wait_with_output().unwrap())
-        .expect(0)
-        .says("in 1m unless it is confirmed: press Enter");
+    ended(child.wait_with_output().unwrap()).expect(0);
     network.expect(&[(GATEWAY, 0)]);
 }
 
@@ -810,46 +806,42 @@ fn one_change_at_a_time() {
 }
 
 fn sigterm_undoes_and_then_ends() {
-    for (signal, arguments) in [
-        (SIGTERM, &["gateway", "set"][..]),
-        (SIGINT, &["gateway", "set"]),
-        (SIGTERM, &["gateway", "set", "--confirm", "60s"]),
-    ] {
-        let network = if arguments.len() == 2 { dead() } else { Network::usual() };
-        let child = network.start(network.agent(arguments));
-        until("ours is there", || {
-            let defaults = network.defaults();
-            defaults.len() == 1 && defaults[0].0 != PUBLIC
-        });
+    let undoes = |network: Network, signal: Signal, mut child: Child| {
         kill(&child, signal);
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.signal(), Some(signal as i32));
+        assert_eq!(child.wait().unwrap().signal(), Some(signal as i32));
         network.expect(&[(PUBLIC, 0)]);
+    };
+    for signal in [SIGTERM, SIGINT] {
+        let network = dead();
+        let held = Held::at(&network, &["gateway", "set"], "routes changed");
+        kill(&held.child, signal);
+        undoes(network, signal, held.release());
     }
+    let network = Network::usual();
+    let mut child = network.start(network.agent(&["gateway", "set", "--confirm", "50s"]));
+    until_it_awaits_confirmation(&mut child);
+    undoes(network, SIGTERM, child);
 }
 
 fn sighup_does_not_interrupt() {
     let network = dead();
-    let child = network.start(network.agent(&["gateway", "set"]));
-    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
-    kill(&child, SIGHUP);
-    ended(child.wait_with_output().unwrap()).expect(10).says("(ARP)");
+    let held = Held::at(&network, &["gateway", "set"], "routes changed");
+    kill(&held.child, SIGHUP);
+    held.resume().expect(10).says("(ARP)");
     network.expect(&[(PUBLIC, 0)]);
 }
 
 fn sigkill_is_undone_by_the_guard() {
     let network = dead();
     let before = network.server.routes();
-    let mut child = network.start(network.agent(&["gateway", "set"]));
-    until("ours is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+    let held = Held::at(&network, &["gateway", "set"], "routes changed");
     // The guard ignores the signals that are sent to a whole session or process group.
     for guard in guards(&network) {
         for signal in [SIGHUP, SIGINT, SIGTERM] {
             nix::sys::signal::kill(guard, signal).unwrap();
         }
     }
-    kill(&child, SIGKILL);
-    child.wait().unwrap();
+    held.kill().wait().unwrap();
     until("the guard has undone it", || network.server.routes() == before);
     until("the guard is gone", || guards(&network).is_empty());
     network.run(&["gateway", "rollback"]).expect(10).says("no change");
@@ -931,13 +923,7 @@ fn sigkill_of_both_is_undone_by_the_next_command() {
     let network = dead();
     let before = network.server.routes();
     for command in [&["gateway", "set"][..], &["gateway", "rollback"], &["gateway", "confirm"]] {
-        // The guard waits for a minute before it undoes the change.
-        let arguments = ["gateway", "set", "--confirm", "50s"];
-        let held = Held::at(&network, &arguments, "routes changed");
-        kill_guards(&network, SIGKILL);
-        let mut child = held.kill();
-        child.wait().unwrap();
-        network.expect(&[(DEAD, 0)]);
+        abandoned(&network);
         let ended = network.run(command);
         ended.says("interrupted: it has been undone");
         assert_eq!(network.server.routes(), before);

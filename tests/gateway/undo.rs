@@ -320,14 +320,11 @@ fn sigkill_of_both_in_the_middle_of_a_rollback() {
 }
 
 /// Leaves a new route that is not verified, with neither a process nor a guard to undo it.
-fn abandoned(network: &Network) {
-    let mut child = network.start(network.agent(&["gateway", "set"]));
-    until("ours is there", || network.defaults()[0].0 == DEAD && network.defaults().len() == 1);
-    // Otherwise it would undo the change as soon as the guard is gone.
-    kill(&child, SIGSTOP);
+pub fn abandoned(network: &Network) {
+    // The guard of a change that has to be confirmed waits for a minute before it undoes the change.
+    let held = Held::at(network, &["gateway", "set", "--confirm", "50s"], "routes changed");
     kill_guards(network, SIGKILL);
-    kill(&child, SIGKILL);
-    child.wait().unwrap();
+    held.kill().wait().unwrap();
     until("the guard is gone", || guards(network).is_empty());
     network.expect(&[(DEAD, 0)]);
 }

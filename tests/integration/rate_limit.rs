@@ -589,9 +589,7 @@ fn a_status_received_the_rate_limit_of_the_wait_beside_it() {
     }
     let lock = holder(&world);
     let wait = world.start("wait --timeout 5m");
-    while wait.sockets().is_empty() {
-        thread::sleep(Duration::from_millis(1));
-    }
+    until("it is a leader", || !wait.sockets().is_empty());
     // It joins while the wait looks for a permit.
     let status = world.start("status --deadline 30s");
     thread::sleep(Duration::from_millis(300));

@@ -108,7 +108,7 @@ fn changes_between_requests_are_not_lost() {
             store
         });
         becomes(&mut connection, STATUS, Some("199"));
-        drop(changing.join());
+        changing.join().unwrap();
     }
 }
 
