@@ -23,6 +23,8 @@ const TOKEN: &[&str] = &["RAX_TOKEN", "OS_TOKEN"];
 const TENANT_ID: &[&str] = &["RAX_TENANT_ID", "OS_TENANT_ID", "OS_PROJECT_ID"];
 const TENANT_NAME: &[&str] = &["OS_TENANT_NAME", "OS_PROJECT_NAME"];
 const REGION: &[&str] = &["RAX_REGION", "OS_REGION_NAME"];
+/// `RAX_IDENTITY_URL` is that of `--identity-url`.
+const IDENTITY_URL: &[&str] = &["OS_AUTH_URL"];
 
 /// The variables with secrets, which are removed from the environment of child processes.
 pub const SECRET_VARIABLES: [&str; 5] =
@@ -68,7 +70,7 @@ pub struct Profile {
     pub credentials: Credentials,
     /// The region.
     pub region: Option<String>,
-    /// The URL of Identity, without a slash at its end. Only a profile has one.
+    /// The URL of Identity, without a slash at its end, if it belongs to these credentials.
     pub identity_url: Option<String>,
 }
 
@@ -96,18 +98,36 @@ impl Values<'_> {
 /// # Errors
 /// The file is not private, is not TOML, or has no such profile; or the credentials are incomplete.
 pub fn find(named: Option<&str>) -> Result<Profile> {
-    let environment = Values(&variable).profile();
+    let environment = environment()?;
     let is_in_environment = !matches!(environment.credentials.proof, Proof::Ask)
         || environment.credentials.username.is_some();
-    let mut profile = match (named, is_in_environment) {
-        (None, true) => environment.clone(),
-        _ => match from_file(named)? {
-            Some(profile) => profile,
-            None => environment.clone(),
-        },
+    let from_file = if named.is_none() && is_in_environment { None } else { from_file(named)? };
+    let profile = match from_file {
+        Some(profile) => Profile { region: set("RAX_REGION").or(profile.region), ..profile },
+        None => environment,
     };
-    profile.region = environment.region.or(profile.region);
     check(&profile.credentials)?;
+    Ok(profile)
+}
+
+/// The credentials of the environment. The variables of OpenStack's clients may be for another
+/// cloud, which must not get the key of this one. So they count only if those of Rackspace's tools
+/// have no credentials.
+fn environment() -> Result<Profile> {
+    let is_set = |names: &[&[&str]], prefix: &str| {
+        names.concat().iter().any(|name| name.starts_with(prefix) && set(name).is_some())
+    };
+    let names = [USERNAME, API_KEY, PASSWORD, TOKEN];
+    let is_openstack = !is_set(&names, "RAX_") && is_set(&names, "OS_");
+    let variable = |name: &str| {
+        let names = names_of(name).iter().filter(|name| is_openstack || !name.starts_with("OS_"));
+        names.copied().find_map(set)
+    };
+    let mut profile = Values(&variable).profile();
+    if let Some(url) = &mut profile.identity_url {
+        *url =
+            values::identity_url(url).map_err(|err| Error::usage(format!("OS_AUTH_URL: {err}")))?;
+    }
     Ok(profile)
 }
 
@@ -123,8 +143,9 @@ fn check(credentials: &Credentials) -> Result<()> {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    let names = match name {
+/// The variables of a value.
+fn names_of(value: &str) -> &'static [&'static str] {
+    match value {
         "username" => USERNAME,
         "api_key" => API_KEY,
         "password" => PASSWORD,
@@ -132,9 +153,14 @@ fn variable(name: &str) -> Option<String> {
         "tenant_id" => TENANT_ID,
         "tenant_name" => TENANT_NAME,
         "region" => REGION,
-        _ => return None,
-    };
-    names.iter().find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        "identity_url" => IDENTITY_URL,
+        _ => &[],
+    }
+}
+
+/// The value of a variable that is set.
+fn set(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The path of the file; none without a home directory.

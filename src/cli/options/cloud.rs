@@ -45,7 +45,7 @@ pub const PROFILE: ValueOption<String> = OptionSpec {
 
 /// `--identity-url`
 pub const IDENTITY_URL: ValueOption<String> = OptionSpec {
-    env: &["RAX_IDENTITY_URL", "OS_AUTH_URL"],
+    env: &["RAX_IDENTITY_URL"],
     default: "https://identity.api.rackspacecloud.com/v2.0",
     ..cloud_option(
         CLOUD_COMMANDS,

@@ -44,6 +44,39 @@ fn every_kind_of_credentials_from_the_environment() {
         .expect(2);
 }
 
+/// The key was sent to the Identity of another cloud, whose variables were set as well.
+#[test]
+fn the_variables_of_another_cloud_got_the_key() {
+    let (world, other) = (CloudWorld::of("six servers"), CloudWorld::new());
+    let identity_url = world.cloud.identity_url();
+    world.write_credentials(
+        &format!(
+            "[mine]\nusername = 'jsmith'\napi_key = '{KEY}'\nidentity_url = '{identity_url}'\n\
+             [bare]\nusername = 'jsmith'\napi_key = '{KEY}'\n"
+        ),
+        0o600,
+    );
+    let run = |arguments: &str, variables: &[(&str, &str)]| {
+        let mut command = world.anonymous(arguments);
+        command.env_remove("RAX_IDENTITY_URL").env("OS_AUTH_URL", other.cloud.identity_url());
+        command.env("OS_USERNAME", "jsmith").env("OS_PASSWORD", PASSWORD);
+        command.env("OS_REGION_NAME", "RegionOne").env("OS_PROJECT_NAME", "110011");
+        // Nothing leaves this machine.
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1").envs(variables.iter().copied());
+        ended(command.output().unwrap())
+    };
+    let key = [("RAX_USERNAME", "jsmith"), ("RAX_API_KEY", KEY)];
+    let default = "https://identity.api.rackspacecloud.com/v2.0";
+    run("cloud login --deadline 1s", &key).expect(7).says(default);
+    run("cloud login --deadline 1s --profile bare", &[]).expect(7).says(default);
+    run("cloud servers", &[key[0], key[1], ("RAX_IDENTITY_URL", &identity_url)]).expect(0);
+    run("cloud servers --profile mine", &[]).expect(0);
+    assert_eq!(other.authentications(), 0);
+    run("cloud login", &[]).expect(0);
+    assert_eq!(other.authentications(), 1);
+    run("cloud login", &[("OS_AUTH_URL", "http://192.0.2.1/v3")]).expect(2).says("OS_AUTH_URL: ");
+}
+
 #[test]
 fn profiles_of_a_private_file() {
     let world = CloudWorld::new();
