@@ -238,7 +238,7 @@ fn the_time_of_the_api() {
     }
     let scene = Scene::with_clock_behind(3_600);
     let found = scene.doctor(&[]);
-    let command = command_after(first_remedy(&found), "set it from the API's: ");
+    let command = command_after(first_remedy(&found), "set it from the API's clock: ");
     scene.shell(command).expect(0);
     let set = fs::read_to_string(scene.set_clock()).expect("date was run");
     let time = set.trim_end().strip_prefix("-u -s ").expect("its arguments");

@@ -175,8 +175,7 @@ fn public_interface(evidence: &Evidence) -> Judgement {
     }
     if link.is_up() && evidence.is_deployed() {
         return Ok(Finding::info(format!(
-            "the public interface {} is up, though RackConnect's automation takes it down; \
-             rackconnect.gateway tells whether packets take it",
+            "the public interface {} is up; RackConnect's automation normally takes it down",
             link.name
         )));
     }

@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
         judge: interface,
     },
     Check { id: "network.servicenet.route", title: "ServiceNet routes", needs: &[], judge: routes },
-    Check { id: "network.resolver", title: "resolv.conf", needs: &[], judge: resolver },
+    Check { id: "network.resolver", title: "contents of resolv.conf", needs: &[], judge: resolver },
     Check { id: "network.name", title: "name lookup", needs: &[Need::Network], judge: name },
     Check {
         id: "network.connection",

@@ -45,7 +45,7 @@ fn provider(evidence: &Evidence) -> Judgement {
         Ok(xenstore) => xenstore,
         Err(unread) if is_another_server(evidence) => {
             let cause = "this is not a Xen guest, so it is not a Rackspace cloud server with \
-                         RackConnect v2; the other checks were not run";
+                         RackConnect v2; most checks were not run";
             return Ok(Finding::warning(cause, ELSEWHERE).with([unread.to_string()]));
         }
         Err(Unread::Absent(reason)) if server.is_xen => {

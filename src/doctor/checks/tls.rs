@@ -94,8 +94,8 @@ fn set_clock(evidence: &Evidence) -> String {
     // -k: with a wrong clock the certificate is not valid.
     let get = format!("curl -skI {url} | sed -n 's/^[Dd]ate: //p' | tr -d '\\r'");
     format!(
-        "{START_TIME_SERVICE}; if the clock is still wrong a minute later, set it from the API's: \
-         date -u -s \"$({get})\""
+        "{START_TIME_SERVICE}; if the clock is still wrong a minute later, set it from the \
+         API's clock: date -u -s \"$({get})\""
     )
 }
 

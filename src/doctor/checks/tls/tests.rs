@@ -21,7 +21,7 @@ fn a_clock_two_years_off() {
     });
     let found = assert_found(&behind, "network.clock", Fail, "clock is 732 days behind: ");
     assert!(found.remedy.starts_with("timedatectl set-ntp true  # "), "{}", found.remedy);
-    let by_the_api = "set it from the API's: date -u -s \"$(curl -skI \
+    let by_the_api = "set it from the API's clock: date -u -s \"$(curl -skI \
                       https://dfw.api.rackconnect.rackspace.com | sed -n 's/^[Dd]ate: //p' | tr -d \
                       '\\r')\"";
     assert!(found.remedy.ends_with(by_the_api), "{}", found.remedy);
