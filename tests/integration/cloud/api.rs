@@ -347,13 +347,17 @@ fn endless_lists_and_invalid_pages() {
 
 #[test]
 fn no_more_pages_are_requested_without_a_reader() {
-    let world = CloudWorld::of("six servers");
+    let world = CloudWorld::new();
+    let server = |number| Server::new("DFW", number, &format!("s{number}"), None);
+    world.cloud.state().servers = (1..=100).map(server).collect();
     world.cloud.state().page_size = 1;
     let mut command = world.agent(&*format!("{LIST} --paginate"));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert_eq!(world.cloud.count("GET /dfw"), 1);
+    // A process that another test is just starting has the pipe open as well, until its execve(2).
+    let pages = world.cloud.count("GET /dfw");
+    assert!(pages < 50, "{pages}");
 }
 
 #[test]
