@@ -48,6 +48,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tempfile::TempDir;
 
 /// The configuration of a simulator.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -218,7 +219,8 @@ pub struct Simulator {
     addresses: Vec<SocketAddr>,
     listeners: Vec<(Arc<TcpListener>, JoinHandle<()>)>,
     ca_file: PathBuf,
-    own_folder: Option<PathBuf>,
+    /// The directory of `ca_file`, unless that was given.
+    _own_folder: Option<TempDir>,
 }
 
 type Observer = Box<dyn Fn(&Received) + Send + Sync>;
@@ -286,10 +288,12 @@ impl Simulator {
         let listeners = config.listen.iter().map(listen).collect::<io::Result<Vec<_>>>()?;
         let addresses =
             listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-        let own_folder = if config.ca_file.is_none() { Some(temporary_folder()?) } else { None };
-        let ca_file = match (&config.ca_file, &own_folder) {
-            (Some(file), _) => file.clone(),
-            (None, folder) => folder.clone().unwrap_or_default().join("ca.pem"),
+        let (ca_file, own_folder) = match &config.ca_file {
+            Some(file) => (file.clone(), None),
+            None => {
+                let folder = tempfile::tempdir()?;
+                (folder.path().join("ca.pem"), Some(folder))
+            }
         };
         let shared = Arc::new(Shared {
             config,
@@ -299,8 +303,13 @@ impl Simulator {
             observer: Box::new(observer),
             state: Mutex::default(),
         });
-        let mut simulator =
-            Simulator { shared, addresses, listeners: Vec::new(), ca_file, own_folder };
+        let mut simulator = Simulator {
+            shared,
+            addresses,
+            listeners: Vec::new(),
+            ca_file,
+            _own_folder: own_folder,
+        };
         std::fs::write(&simulator.ca_file, &simulator.shared.certificates.ca_pem)?;
         for listener in listeners {
             let listener = Arc::new(listener);
@@ -444,9 +453,6 @@ impl Drop for Simulator {
         for connection in self.shared.state().open.values().filter_map(Weak::upgrade) {
             let _ = connection.shutdown(Shutdown::Both);
         }
-        if let Some(folder) = &self.own_folder {
-            let _ = std::fs::remove_dir_all(folder);
-        }
     }
 }
 
@@ -457,17 +463,4 @@ fn listen(address: &SocketAddr) -> io::Result<TcpListener> {
     let bound = socket.bind(&(*address).into()).and_then(|()| socket.listen(4096));
     bound.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
     Ok(socket.into())
-}
-
-fn temporary_folder() -> io::Result<PathBuf> {
-    let parent = std::env::temp_dir();
-    for n in 0.. {
-        let folder = parent.join(format!("simulated-api-{}-{n}", std::process::id()));
-        match std::fs::create_dir(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    unreachable!("the range is endless")
 }

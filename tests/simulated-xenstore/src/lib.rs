@@ -41,6 +41,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+use tempfile::TempDir;
 use tree::{Tree, Watch, absolute};
 
 // Xen's xen/include/public/io/xs_wire.h.
@@ -218,7 +219,8 @@ pub struct Received {
 pub struct Simulator {
     shared: Arc<Shared>,
     path: PathBuf,
-    own_folder: Option<PathBuf>,
+    /// The directory of `path`, unless that was given.
+    _own_folder: Option<TempDir>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -253,11 +255,10 @@ impl Simulator {
         let mut own_folder = None;
         let path = match config.path {
             Some(path) => path,
-            None => own_folder.insert(temporary_folder()?).join(if config.pty {
-                "xenbus"
-            } else {
-                "socket"
-            }),
+            None => {
+                let name = if config.pty { "xenbus" } else { "socket" };
+                own_folder.insert(tempfile::tempdir()?).path().join(name)
+            }
         };
         let mut state = State::default();
         for (path, value) in &config.values {
@@ -318,7 +319,7 @@ impl Simulator {
                 }
             }
         }));
-        Ok(Simulator { shared, path, own_folder, threads })
+        Ok(Simulator { shared, path, _own_folder: own_folder, threads })
     }
 
     /// The path of the socket, or of the link to the pseudo-terminal, for XENSTORED_PATH.
@@ -380,9 +381,6 @@ impl Drop for Simulator {
             let _ = thread.join();
         }
         let _ = fs::remove_file(&self.path);
-        if let Some(folder) = &self.own_folder {
-            let _ = fs::remove_dir_all(folder);
-        }
     }
 }
 
@@ -680,17 +678,4 @@ fn write_all(out: &mut File, mut bytes: &[u8]) {
             Err(_) => return,
         }
     }
-}
-
-fn temporary_folder() -> io::Result<PathBuf> {
-    let parent = std::env::temp_dir();
-    for n in 0.. {
-        let folder = parent.join(format!("simulated-xenstore-{}-{n}", std::process::id()));
-        match fs::create_dir(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    unreachable!("the range is endless")
 }
