@@ -11,7 +11,7 @@ use simulated_api::{Config, Script, Step};
 
 use crate::nameserver::{self, Questions};
 use crate::network::{API, API_PORT, GATEWAY, Network, PUBLIC, deployed};
-use crate::support::{self, Ended, PreparedServer, binary, ended};
+use crate::support::{self, Ended, PreparedServer, binary, ended, write_program};
 
 /// Two years.
 const TWO_YEARS: i64 = 2 * 365 * 86_400;
@@ -94,8 +94,7 @@ impl Scene {
 
     fn command(&self, name: &str, script: &str) {
         let path = self.bin().join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a file");
-        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a mode");
+        write_program(&path, &format!("#!/bin/sh\n{script}\n"), 0o755);
     }
 
     /// Changes the API's script to this step.

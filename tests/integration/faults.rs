@@ -11,7 +11,7 @@ use nix::unistd::{geteuid, mkfifo};
 use simulated_api::Step;
 use tempfile::TempDir;
 
-use crate::support::{World, bare_agent, binary, ended};
+use crate::support::{World, bare_agent, binary, ended, write_program};
 
 /// A directory with one hook, and one for its stamps.
 struct Hooks {
@@ -24,8 +24,7 @@ impl Hooks {
         let hooks = Hooks { folder };
         fs::create_dir(hooks.dir()).expect("a folder");
         let hook = hooks.dir().join("10-hook");
-        fs::write(&hook, script).expect("a hook");
-        fs::set_permissions(&hook, Permissions::from_mode(0o755)).expect("a mode");
+        write_program(&hook, script, 0o755);
         hooks
     }
 

@@ -29,8 +29,7 @@ impl Hooks {
 
     fn add(&self, name: &str, script: &str, mode: u32) {
         let path = self.path("d").join(name);
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        support::write_program(&path, script, mode);
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

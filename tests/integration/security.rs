@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use simulated_api::Step;
 
-use crate::support::{Running, World, bare_agent, binary, ended, until};
+use crate::support::{Running, World, bare_agent, binary, ended, until, write_program};
 
 /// Another user.
 const BOB: u32 = 2001;
@@ -144,8 +144,7 @@ fn hooks_do_not_see_a_status_json_of_another_user() {
     world.run("status").expect(0);
     let hooks = world.folder.path().join("d");
     fs::create_dir(&hooks).unwrap();
-    fs::write(hooks.join("1"), "#!/bin/sh\necho \"status: $RACKCONNECT_STATUS\"\n").unwrap();
-    set_mode(&hooks.join("1"), 0o755);
+    write_program(&hooks.join("1"), "#!/bin/sh\necho \"status: $RACKCONNECT_STATUS\"\n", 0o755);
     let stamps = world.folder.path().join("stamps");
     let run = || {
         let mut command = world.agent(&["hooks", "--again"]);
@@ -172,8 +171,7 @@ fn files_have_the_documented_modes_with_any_umask() {
         let world = World::of([Step::new("DEPLOYED")]).with_new_state_dir();
         let (hooks, stamps) = (world.folder.path().join("d"), world.folder.path().join("stamps"));
         fs::create_dir(&hooks).unwrap();
-        fs::write(hooks.join("1"), "#!/bin/sh\n").unwrap();
-        set_mode(&hooks.join("1"), 0o755);
+        write_program(&hooks.join("1"), "#!/bin/sh\n", 0o755);
         let script = format!(
             "umask {umask} && \"$0\" status && \"$0\" hooks {} --stamp-dir {}",
             hooks.display(),

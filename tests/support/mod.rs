@@ -19,6 +19,7 @@ pub use gate::Gate;
 pub use prepared_server::PreparedServer;
 pub use process::{
     Ended, Running, bare_agent, binary, ended, finish, finish_within, run, with_environment_of,
+    write_program,
 };
 pub use random::Random;
 pub use terminal::Terminal;

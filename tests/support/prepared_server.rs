@@ -10,6 +10,8 @@ use std::time::SystemTime;
 use simulated_xenstore::{Config, Simulator};
 use tempfile::TempDir;
 
+use super::write_program;
+
 /// The text files of a healthy server.
 const FILES: [(&str, &str); 13] = [
     ("etc/ssh/sshd_config", "Port 22\nPermitRootLogin yes\nPasswordAuthentication yes\n"),
@@ -80,9 +82,9 @@ impl PreparedServer {
 
     /// Writes a program, given as a shell script.
     pub fn program(&self, path: &str, script: &str) {
-        self.write(path, &format!("#!/bin/sh\n{script}\n"));
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(self.root().join(path), mode).expect("a mode");
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        write_program(&path, &format!("#!/bin/sh\n{script}\n"), 0o755);
     }
 
     /// Removes a file.

@@ -1,8 +1,8 @@
 //! Runs the program and checks how it ended.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Once, mpsc};
 use std::thread;
@@ -49,6 +49,17 @@ fn catch_ignored_signals() {
 /// The program under test. For an example, Cargo does not build it, so this is the installed one.
 pub fn binary() -> PathBuf {
     PathBuf::from(option_env!("CARGO_BIN_EXE_rackconnect").unwrap_or("rackconnect"))
+}
+
+/// Writes a file that is executed. Another process does that: a process that another thread starts
+/// would inherit a descriptor of this one, and until it closes it, the file that can be written
+/// cannot be executed (ETXTBSY).
+pub fn write_program(path: &Path, script: &str, mode: u32) {
+    let mut install = Command::new("install");
+    install.args(["-m", &format!("{mode:o}"), "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut child = install.spawn().expect("install(1) starts");
+    child.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("it reads the script");
+    assert!(child.wait().expect("it ends").success(), "{} cannot be written", path.display());
 }
 
 /// How a run ended.
