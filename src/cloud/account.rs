@@ -27,7 +27,7 @@ use crate::ui::prompt::{self, Echo};
 
 /// How long before its expiry a token is renewed. Identity may return the same token again, which
 /// is then used until it expires.
-const MARGIN: Duration = Duration::from_secs(60);
+const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
 
 /// The pause before a request is sent again after a 5xx or no response.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -169,7 +169,7 @@ impl Account {
             }
             None => first,
         };
-        let cached = self.granted(&response)?;
+        let cached = self.read_access(&response)?;
         if let Some(cache) = &self.cache {
             cache.write(&cached);
         }
@@ -195,7 +195,8 @@ impl Account {
         self.send(&request, OnFault::Retry)
     }
 
-    /// Sends a request to a service. After a 401 the token is renewed, once.
+    /// Sends a GET request to a service, as [`Account::request`] does. Any response but 200 and 203
+    /// is an error.
     ///
     /// # Errors
     /// There is no response, or one that is an error; see [`CloudError`].
@@ -239,7 +240,8 @@ impl Account {
         }
     }
 
-    fn granted(&self, response: &CloudResponse) -> Result<CachedAccess> {
+    /// Reads Identity's response to a request for a token.
+    fn read_access(&self, response: &CloudResponse) -> Result<CachedAccess> {
         let url = response.url();
         match response.status_code {
             200 | 203 => {}
@@ -257,7 +259,7 @@ impl Account {
         let now = SystemTime::now();
         let valid = access.expires.duration_since(response.date.unwrap_or(now));
         let valid = valid.unwrap_or_default();
-        let used_until = now + valid.checked_sub(MARGIN).unwrap_or(valid);
+        let used_until = now + valid.checked_sub(RENEWAL_MARGIN).unwrap_or(valid);
         Ok(CachedAccess { access, used_until })
     }
 
@@ -295,9 +297,8 @@ impl Account {
             Error::usage(format!("--passcode-fd: descriptor {fd} cannot be read: {err}"))
         };
         let file = File::open(format!("/proc/self/fd/{fd}")).map_err(failed)?;
-        // With room for all of it: growing leaves a copy behind.
-        let room = MAX_PASSCODE_BYTES + 1;
-        let mut text = Zeroizing::new(String::with_capacity(room));
+        // The string never grows, since that would leave a copy behind.
+        let mut text = Zeroizing::new(String::with_capacity(MAX_PASSCODE_BYTES + 1));
         file.take(MAX_PASSCODE_BYTES as u64).read_to_string(&mut text).map_err(failed)?;
         let passcode = text.trim();
         if passcode.is_empty() {

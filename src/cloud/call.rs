@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::account::{Account, OnFault};
 use super::http::{CloudRequest, RequestBody, ResponseBody};
-use super::page::{NextPage, next_page};
+use super::page::{MAX_PAGES, NextPage, next_page};
 use super::response::CloudResponse;
 use super::service::service_url;
 use super::upload::Upload;
@@ -21,17 +21,14 @@ use crate::model::DataSource;
 /// The longest body that is read into memory before it is sent.
 const MAX_DATA_BYTES: u64 = 32 << 20;
 
-/// The most pages of a list, which might have no end.
-const MAX_PAGES: usize = 10_000;
-
 /// A request, and the position of its next page.
 pub struct Call<'a> {
     account: &'a Account,
     settings: &'a CloudApiSettings,
     body: CallBody,
     url: Option<String>,
-    /// The parameters of the next page.
-    page: Option<NextPage>,
+    /// How the page before led to the next one to request; none before the second page.
+    link: Option<NextPage>,
     /// The URLs of the pages so far.
     urls: BTreeSet<String>,
 }
@@ -50,7 +47,7 @@ impl<'a> Call<'a> {
     pub fn new(account: &'a Account, settings: &'a CloudApiSettings) -> Result<Call<'a>> {
         let body = match &settings.body {
             BodySource::None => CallBody::None,
-            BodySource::Data(source) => CallBody::Data(read(source)?),
+            BodySource::Data(source) => CallBody::Data(read_data(source)?),
             BodySource::Upload(path) => CallBody::Upload(Upload::open(path)?),
         };
         let catalog = account.access(None, settings.cloud.end)?.catalog;
@@ -58,7 +55,7 @@ impl<'a> Call<'a> {
         let base = service_url(&catalog, identity, &settings.service, region)?;
         let url = join(&base, &settings.path);
         check_url(&url).map_err(|err| Error::usage(format!("{url} {err}")))?;
-        Ok(Call { account, settings, body, url: Some(url), page: None, urls: BTreeSet::new() })
+        Ok(Call { account, settings, body, url: Some(url), link: None, urls: BTreeSet::new() })
     }
 
     /// Sends the request for the next page; the first call, for the first page. None after the
@@ -86,11 +83,11 @@ impl<'a> Call<'a> {
         };
         self.urls.insert(url.clone());
         // A list that leads back to an earlier page has no end.
-        let is_again = self.url.as_ref().is_some_and(|url| self.urls.contains(url));
-        if is_again || self.urls.len() >= MAX_PAGES {
+        let is_repeated = self.url.as_ref().is_some_and(|url| self.urls.contains(url));
+        if is_repeated || self.urls.len() >= MAX_PAGES {
             return Err(Error::new(Kind::NotUnderstood, format!("the list at {url} has no end")));
         }
-        self.page = Some(next);
+        self.link = Some(next);
         if !response.body.is_empty() && !response.body.ends_with(b"\n") {
             // Each page begins on a new line.
             response.body.push(b'\n');
@@ -101,9 +98,9 @@ impl<'a> Call<'a> {
     /// Whether a page requested by a marker has nothing new: no names or, if the service ignores
     /// markers, the names of the previous page.
     fn is_past_the_end(&self, next: &NextPage) -> bool {
-        let before = self.page.as_ref();
-        let is_by_marker = matches!(before, Some(NextPage::AfterMarker(_)));
-        is_by_marker && (*next == NextPage::None || before == Some(next))
+        let link = self.link.as_ref();
+        let is_by_marker = matches!(link, Some(NextPage::AfterMarker(_)));
+        is_by_marker && (*next == NextPage::None || link == Some(next))
     }
 
     fn send(&self, url: &str) -> Result<CloudResponse> {
@@ -117,7 +114,7 @@ impl<'a> Call<'a> {
         };
         // The position of the next page is in the body.
         let is_streamed =
-            settings.target != BodyTarget::Answer && settings.pages == PageRange::First;
+            settings.target != BodyTarget::BufferedStdout && settings.pages == PageRange::First;
         let request = CloudRequest {
             method: &settings.method,
             url,
@@ -134,12 +131,12 @@ impl<'a> Call<'a> {
 }
 
 /// Reads a body that is sent from memory.
-fn read(source: &DataSource) -> Result<Zeroizing<Vec<u8>>> {
+fn read_data(source: &DataSource) -> Result<Zeroizing<Vec<u8>>> {
     let read_all = |input: &mut dyn Read| {
         let mut bytes = Zeroizing::new(Vec::new());
         input.take(MAX_DATA_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes)
     };
-    let (name, read) = match source {
+    let (name, bytes) = match source {
         DataSource::Text(text) => return Ok(Zeroizing::new(text.clone().into_bytes())),
         DataSource::Stdin => ("standard input".to_owned(), read_all(&mut io::stdin())),
         DataSource::File(path) => {
@@ -147,7 +144,7 @@ fn read(source: &DataSource) -> Result<Zeroizing<Vec<u8>>> {
             (path.display().to_string(), bytes)
         }
     };
-    let bytes = read
+    let bytes = bytes
         .map_err(|err| Error::usage(format!("--data: {name} cannot be read: {}", plain(&err))))?;
     if bytes.len() as u64 > MAX_DATA_BYTES {
         let limit = MAX_DATA_BYTES >> 20;

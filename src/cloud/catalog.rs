@@ -76,7 +76,8 @@ impl Catalog {
 
     /// Cloud Servers in each region.
     pub fn cloud_servers(&self) -> impl Iterator<Item = &CatalogEndpoint> {
-        self.0.iter().filter(|it| it.name == CLOUD_SERVERS && it.region.is_some())
+        let is_regional = |endpoint: &&CatalogEndpoint| endpoint.region.is_some();
+        self.0.iter().filter(|endpoint| endpoint.name == CLOUD_SERVERS).filter(is_regional)
     }
 }
 
@@ -95,7 +96,8 @@ mod tests {
         .unwrap();
         assert_eq!(catalog.0.len(), 2);
         assert_eq!(catalog.0[0].url, "https://dfw.servers.example/v2/1");
-        let regions: Vec<_> = catalog.cloud_servers().map(|it| it.region.as_deref()).collect();
+        let regions: Vec<_> =
+            catalog.cloud_servers().map(|endpoint| endpoint.region.as_deref()).collect();
         assert_eq!(regions, [Some("DFW")]);
         assert_eq!(Catalog::from_json(&catalog.to_json()), Some(catalog));
         assert_eq!(Catalog::from_json(&json!([{"name": "x"}])), None);

@@ -33,11 +33,11 @@ pub enum Reader {
 
 /// A file or standard output, for the bodies of one or more responses.
 pub struct Download {
-    place: Place,
+    target: DownloadTarget,
     label: String,
 }
 
-enum Place {
+enum DownloadTarget {
     /// Standard output, or a file that cannot be replaced, such as `/dev/null`.
     Direct(File),
     /// A file that is replaced when the download is complete.
@@ -52,7 +52,7 @@ impl Download {
     pub fn to_stdout() -> Result<Download> {
         let stdout = io::stdout().as_fd().try_clone_to_owned();
         let file = stdout.map_err(|err| cannot_write("standard output", &err))?.into();
-        Ok(Download { place: Place::Direct(file), label: "standard output".to_owned() })
+        Ok(Download { target: DownloadTarget::Direct(file), label: "standard output".to_owned() })
     }
 
     /// To a file. What is there now stays until [`Download::finish`].
@@ -61,10 +61,10 @@ impl Download {
     /// It cannot be written.
     pub fn to_file(path: &Path) -> Result<Download> {
         let label = path.display().to_string();
-        let place = place(path).map_err(|err| {
+        let target = open_target(path).map_err(|err| {
             Error::usage(format!("--output: {label} cannot be written: {}", plain(&err)))
         })?;
-        Ok(Download { place, label })
+        Ok(Download { target, label })
     }
 
     /// Writes a body.
@@ -87,10 +87,14 @@ impl Download {
     /// # Errors
     /// It cannot be replaced.
     pub fn finish(self) -> Result<()> {
-        let Place::Replaced { replacement, name, mode } = self.place else { return Ok(()) };
+        let DownloadTarget::Replaced { replacement, name, mode } = self.target else {
+            return Ok(());
+        };
         let permissions = mode.map(|mode| Permissions::from_mode(mode & 0o7777));
-        let permitted = permissions.map_or(Ok(()), |it| replacement.file.set_permissions(it));
-        let committed = permitted.and_then(|()| replacement.commit(&name, Durability::Synced));
+        let set = |permissions| replacement.file.set_permissions(permissions);
+        let committed = permissions
+            .map_or(Ok(()), set)
+            .and_then(|()| replacement.commit(&name, Durability::Synced));
         *UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner) = None;
         committed.map_err(|err| cannot_write(&self.label, &err))
     }
@@ -98,9 +102,9 @@ impl Download {
 
 impl Write for Download {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.place {
-            Place::Direct(file) => file.write(bytes),
-            Place::Replaced { replacement, .. } => replacement.file.write(bytes),
+        match &mut self.target {
+            DownloadTarget::Direct(file) => file.write(bytes),
+            DownloadTarget::Replaced { replacement, .. } => replacement.file.write(bytes),
         }
     }
 
@@ -113,7 +117,7 @@ fn cannot_write(label: &str, err: &io::Error) -> Error {
     Error::new(Kind::Other, format!("cannot write to {label}: {}", plain(err)))
 }
 
-fn place(path: &Path) -> io::Result<Place> {
+fn open_target(path: &Path) -> io::Result<DownloadTarget> {
     let (target, mode) = match path.metadata() {
         Ok(metadata) if metadata.is_dir() => {
             return Err(io::Error::other("it is a directory"));
@@ -123,7 +127,7 @@ fn place(path: &Path) -> io::Result<Place> {
             // The body may contain control characters.
             return match file.is_terminal() {
                 true => Err(io::Error::other("it is a terminal")),
-                false => Ok(Place::Direct(file)),
+                false => Ok(DownloadTarget::Direct(file)),
             };
         }
         // A symbolic link stays one: the file that it leads to is replaced.
@@ -145,7 +149,7 @@ fn place(path: &Path) -> io::Result<Place> {
     let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
     let replacement = Replacement::start(dir, &temporary, NEW_FILE_MODE)?;
     *unfinished = Some(parent.join(temporary));
-    Ok(Place::Replaced { replacement, name, mode })
+    Ok(DownloadTarget::Replaced { replacement, name, mode })
 }
 
 /// Removes the temporary file and the live line when a signal ends the program.

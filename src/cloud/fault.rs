@@ -16,11 +16,11 @@ const MAX_MESSAGE_CHARS: usize = 200;
 /// Why a request to a service failed.
 #[derive(Clone, Debug)]
 pub enum CloudError {
-    /// The rate limit of the account: no request is sent for that long.
-    Limited {
-        /// For how long.
-        pause: Duration,
-        /// The sentence.
+    /// The account is rate limited.
+    RateLimited {
+        /// How long to wait before the next request.
+        retry_after: Duration,
+        /// The error.
         err: Error,
     },
     /// Anything else.
@@ -36,7 +36,7 @@ impl From<Error> for CloudError {
 impl From<CloudError> for Error {
     fn from(err: CloudError) -> Error {
         match err {
-            CloudError::Limited { err, .. } | CloudError::Failed(err) => err,
+            CloudError::RateLimited { err, .. } | CloudError::Failed(err) => err,
         }
     }
 }
@@ -49,8 +49,8 @@ pub fn cloud_error(response: &CloudResponse) -> CloudError {
     let err = fault_of(response);
     match response.status_code {
         413 | 429 => {
-            let pause = response.retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
-            CloudError::Limited { pause, err }
+            let retry_after = response.retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
+            CloudError::RateLimited { retry_after, err }
         }
         _ => CloudError::Failed(err),
     }

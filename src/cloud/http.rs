@@ -78,7 +78,7 @@ impl CloudRequest<'_> {
     }
 }
 
-/// Sends requests. Connections are kept open, one per host; threads share them.
+/// Sends requests. Connections are kept open for further requests; threads share them.
 pub struct HttpClient {
     agent: Agent,
     request_timeout: Duration,
@@ -163,14 +163,14 @@ impl HttpClient {
         request: &CloudRequest,
         started: BootInstant,
     ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-        let left = request.deadline.since(started).max(Duration::from_millis(1));
+        let remaining = request.deadline.since(started).max(Duration::from_millis(1));
         let config = self.agent.configure_request(http);
         let config = match request.is_transfer() {
             true => config
-                .timeout_global(Some(left))
+                .timeout_global(Some(remaining))
                 .timeout_per_read(Some(self.request_timeout))
                 .timeout_per_write(Some(self.request_timeout)),
-            false => config.timeout_global(Some(left.min(self.request_timeout))),
+            false => config.timeout_global(Some(remaining.min(self.request_timeout))),
         };
         let is_plain = request.url.starts_with("http:");
         self.agent.run(if is_plain { config.proxy(None).build() } else { config.build() })
@@ -186,21 +186,21 @@ fn tls_error(err: &ureq::Error) -> Option<&rustls::Error> {
 /// The request without its body.
 fn head(request: &CloudRequest) -> Result<request::Builder, ureq::Error> {
     let mut builder = Request::builder().method(request.method.clone()).uri(request.url);
-    let mut usual = vec![(ACCEPT, HeaderValue::from_static("application/json"))];
+    let mut defaults = vec![(ACCEPT, HeaderValue::from_static("application/json"))];
     match request.body {
         RequestBody::None | RequestBody::Empty => {}
         RequestBody::Bytes(_, content_type) => {
-            usual.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
+            defaults.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
         }
         RequestBody::File(upload) => {
-            usual.push((CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")));
-            usual.push((CONTENT_LENGTH, HeaderValue::from(upload.length())));
+            defaults.push((CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")));
+            defaults.push((CONTENT_LENGTH, HeaderValue::from(upload.length())));
             // So that a service can refuse the request before gigabytes are sent.
-            usual.push((EXPECT, HeaderValue::from_static("100-continue")));
+            defaults.push((EXPECT, HeaderValue::from_static("100-continue")));
         }
     }
-    usual.retain(|(name, _)| !request.headers.iter().any(|(given, _)| given == name));
-    for (name, value) in usual.iter().chain(request.headers) {
+    defaults.retain(|(name, _)| !request.headers.iter().any(|(given, _)| given == name));
+    for (name, value) in defaults.iter().chain(request.headers) {
         builder = builder.header(name, value);
     }
     for (name, secret) in request.secrets {

@@ -12,7 +12,8 @@ pub fn inventory(servers: &[CloudServer]) -> Value {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut variables = Map::new();
     for (host, server) in hosts(servers) {
-        let status = server.status().map_or("none".to_owned(), |it| it.word().to_lowercase());
+        let status =
+            server.status().map_or("none".to_owned(), |status| status.word().to_lowercase());
         for group in [format!("region_{}", server.region), format!("rackconnect_{status}")] {
             groups.entry(group_name(&group)).or_default().push(host.clone());
         }

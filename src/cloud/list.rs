@@ -10,6 +10,7 @@ use super::account::{Account, OnFault};
 use super::catalog::CatalogEndpoint;
 use super::date;
 use super::fault::CloudError;
+use super::page::MAX_PAGES;
 use super::server::CloudServer;
 use super::url::encode;
 use crate::clock::BootInstant;
@@ -17,9 +18,6 @@ use crate::error::{Error, Kind, Result};
 
 /// The page size; the service may return fewer servers.
 const PAGE_LIMIT: usize = 1_000;
-
-/// The most pages of a list, which might have no end.
-const MAX_PAGES: usize = 10_000;
 
 /// A filter for the servers of a region.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,12 +68,12 @@ fn regions(account: &Account) -> Result<Vec<CatalogEndpoint>> {
             false => Ok(all),
         };
     };
-    let names: Vec<&str> = all.iter().filter_map(|it| it.region.as_deref()).collect();
-    let none =
+    let names: Vec<&str> = all.iter().filter_map(|endpoint| endpoint.region.as_deref()).collect();
+    let message =
         format!("this account has no Cloud Servers in {wanted}, only in {}", names.join(", "));
     let found: Vec<_> =
-        all.iter().filter(|it| it.region.as_deref() == Some(wanted)).cloned().collect();
-    if found.is_empty() { Err(Error::usage(none)) } else { Ok(found) }
+        all.iter().filter(|endpoint| endpoint.region.as_deref() == Some(wanted)).cloned().collect();
+    if found.is_empty() { Err(Error::usage(message)) } else { Ok(found) }
 }
 
 /// The servers of the region of the settings, or else of all regions, which are listed at the same
@@ -90,7 +88,9 @@ pub fn list_all(account: &Account, query: ListQuery) -> Result<AccountServers> {
     let lists: Vec<Result<ServerList, CloudError>> = thread::scope(|scope| {
         let threads: Vec<_> = endpoints
             .iter()
-            .map(|it| scope.spawn(move || list(account, it, query, deadline, OnFault::Retry)))
+            .map(|endpoint| {
+                scope.spawn(move || list(account, endpoint, query, deadline, OnFault::Retry))
+            })
             .collect();
         threads
             .into_iter()

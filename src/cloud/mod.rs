@@ -4,8 +4,8 @@
 //! `http` sends requests, `identity` and `catalog` know Identity's JSON, `token_cache` keeps the
 //! token between commands, and `account` combines them: requests with a valid token. `list` lists
 //! the servers of all regions, `select` finds those of a command, `watch` waits for them with a
-//! state machine of `wait` for each server (`part`), and `progress` reports the progress. The
-//! connections of `http` have three layers of this program: `proxy`, `tls_layer` and `wipe`.
+//! state machine of `wait` for each server (`watched_server`), and `progress` reports the progress.
+//! The connections of `http` have three layers of this program: `proxy`, `tls_layer` and `wipe`.
 //!
 //! `call` sends a request written by the user to any `service`, page by page (`page`); bodies of
 //! any length are read from a file (`upload`) or written to one (`download`).
@@ -21,7 +21,6 @@ pub(crate) mod identity;
 mod inventory;
 mod list;
 pub(crate) mod page;
-mod part;
 mod progress;
 mod proxy;
 mod response;
@@ -34,6 +33,7 @@ mod transfer;
 mod upload;
 pub(crate) mod url;
 mod watch;
+mod watched_server;
 mod wipe;
 
 pub use account::Account;
@@ -45,7 +45,7 @@ pub use inventory::{host, inventory};
 pub use response::CloudResponse;
 pub use select::select;
 pub use server::CloudServer;
-pub use watch::{Until, WatchEnd, find, watch};
+pub use watch::{WatchEnd, find, watch};
 
 /// The parsers, for fuzzers.
 #[cfg(any(test, fuzzing))]

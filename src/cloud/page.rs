@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::url::encode;
 
+/// The most pages of a list that are requested, because a list might have no end.
+pub const MAX_PAGES: usize = 10_000;
+
 /// The next page, according to a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextPage {

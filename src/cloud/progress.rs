@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::part::Part;
+use super::watched_server::WatchedServer;
 use crate::duration::human;
 
 /// The servers of a wait.
 pub struct Progress<'a> {
     /// All servers.
-    pub parts: &'a [Part],
+    pub servers: &'a [WatchedServer],
     /// The time since the start of the wait.
     pub elapsed: Duration,
 }
@@ -16,39 +16,41 @@ pub struct Progress<'a> {
 impl Progress<'_> {
     /// The live lines, as many as fit: one for each server whose wait goes on, and a summary below
     /// them.
-    pub fn lines(&self, room: usize) -> Vec<String> {
+    pub fn lines(&self, max_lines: usize) -> Vec<String> {
         let elapsed = self.whole_seconds();
-        if let [part] = self.parts {
-            return vec![format!("{}: {}, {elapsed} so far", part.label(), part.state())];
+        if let [watched] = self.servers {
+            return vec![format!("{}: {}, {elapsed} so far", watched.label(), watched.state())];
         }
-        let open: Vec<&Part> = self.open().collect();
-        let shown = &open[..open.len().min(room.saturating_sub(1))];
-        let labels: Vec<String> = shown.iter().map(|part| part.label()).collect();
+        let unfinished: Vec<&WatchedServer> = self.unfinished().collect();
+        let shown = &unfinished[..unfinished.len().min(max_lines.saturating_sub(1))];
+        let labels: Vec<String> = shown.iter().map(|watched| watched.label()).collect();
         let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
-        let line = |(label, part): (&String, &&Part)| format!("{label:width$}  {}", part.state());
+        let line = |(label, watched): (&String, &&WatchedServer)| {
+            format!("{label:width$}  {}", watched.state())
+        };
         let mut lines: Vec<String> = labels.iter().zip(shown).map(line).collect();
-        let hidden = open.len() - shown.len();
+        let hidden = unfinished.len() - shown.len();
         let more = if hidden == 0 { String::new() } else { format!("and {hidden} more; ") };
-        lines.push(format!("{more}{}, {elapsed} so far", self.sum()));
+        lines.push(format!("{more}{}, {elapsed} so far", self.summary()));
         lines
     }
 
     /// The heartbeat line for a log.
     pub fn heartbeat(&self) -> String {
-        let open: Vec<&Part> = self.open().collect();
-        let state = match open[..] {
-            [part] => format!("{}: {}", part.label(), part.state()),
-            _ => self.sum(),
+        let unfinished: Vec<&WatchedServer> = self.unfinished().collect();
+        let state = match unfinished[..] {
+            [watched] => format!("{}: {}", watched.label(), watched.state()),
+            _ => self.summary(),
         };
         format!("after {}: still {state}", self.whole_seconds())
     }
 
-    fn open(&self) -> impl Iterator<Item = &Part> {
-        self.parts.iter().filter(|part| part.end.is_none())
+    fn unfinished(&self) -> impl Iterator<Item = &WatchedServer> {
+        self.servers.iter().filter(|watched| watched.end.is_none())
     }
 
-    fn sum(&self) -> String {
-        format!("{} of {} servers are not done", self.open().count(), self.parts.len())
+    fn summary(&self) -> String {
+        format!("{} of {} servers are not done", self.unfinished().count(), self.servers.len())
     }
 
     fn whole_seconds(&self) -> String {
@@ -66,7 +68,7 @@ mod tests {
     use crate::model::{Goal, OkIf};
     use crate::wait::Policy;
 
-    fn parts(servers: &[(&str, &str)]) -> Vec<Part> {
+    fn watched_servers(states: &[(&str, &str)]) -> Vec<WatchedServer> {
         let policy = Policy {
             goal: Goal::Deployed,
             interval: Duration::from_secs(10),
@@ -76,19 +78,20 @@ mod tests {
             is_watched: true,
         };
         let now = BootInstant::default();
-        let part = |(name, status): &(&str, &str)| {
+        let watched = |(name, status): &(&str, &str)| {
             let metadata = json!({"rackconnect_automation_status": status});
             let value = json!({"id": "1", "name": name, "status": "ACTIVE", "metadata": metadata});
             let server = CloudServer::parse("DFW", &value).unwrap();
-            let mut part = Part::new(server.clone(), policy, now);
-            part.observe(Some(&server), now, now);
-            part
+            let mut watched = WatchedServer::new(server.clone(), policy, now);
+            watched.observe(Some(&server), now, now);
+            watched
         };
-        servers.iter().map(part).collect()
+        states.iter().map(watched).collect()
     }
 
-    fn lines(servers: &[(&str, &str)], room: usize) -> Vec<String> {
-        Progress { parts: &parts(servers), elapsed: Duration::from_millis(65_400) }.lines(room)
+    fn lines(servers: &[(&str, &str)], max_lines: usize) -> Vec<String> {
+        Progress { servers: &watched_servers(servers), elapsed: Duration::from_millis(65_400) }
+            .lines(max_lines)
     }
 
     #[test]
@@ -119,8 +122,8 @@ mod tests {
 
     #[test]
     fn the_heartbeat_names_the_last_server() {
-        let parts = parts(&[("a", "DEPLOYING"), ("b", "DEPLOYED")]);
-        let progress = Progress { parts: &parts, elapsed: Duration::from_secs(60) };
+        let servers = watched_servers(&[("a", "DEPLOYING"), ("b", "DEPLOYED")]);
+        let progress = Progress { servers: &servers, elapsed: Duration::from_secs(60) };
         assert_eq!(progress.heartbeat(), "after 1m: still a (DFW): DEPLOYING");
     }
 }

@@ -59,8 +59,10 @@ fn find<'a>(servers: &'a [CloudServer], name: &str) -> Result<&'a CloudServer> {
         [server] => Ok(server),
         [] => Err(Error::new(Kind::NotYet, format!("there is no server {name:?}"))),
         _ => {
-            let candidates: Vec<String> =
-                named.iter().map(|it| format!("{} ({}, {})", it.id, it.region, it.state)).collect();
+            let describe = |server: &&CloudServer| {
+                format!("{} ({}, {})", server.id, server.region, server.state)
+            };
+            let candidates: Vec<String> = named.iter().map(describe).collect();
             Err(Error::usage(format!(
                 "{} servers are named {name:?}; use an id: {}",
                 named.len(),

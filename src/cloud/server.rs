@@ -101,14 +101,14 @@ impl CloudServer {
 }
 
 /// Whether a text can be an id: it becomes part of URLs.
-pub fn is_id(text: &str) -> bool {
+fn is_id(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
 /// The first IPv4 address of a network, else the first one.
 fn address(network: &Value) -> Option<IpAddr> {
     let all = network.as_array().into_iter().flatten();
-    let all: Vec<IpAddr> = all.filter_map(|it| it["addr"].as_str()?.parse().ok()).collect();
+    let all: Vec<IpAddr> = all.filter_map(|entry| entry["addr"].as_str()?.parse().ok()).collect();
     all.iter().find(|address| address.is_ipv4()).or(all.first()).copied()
 }
 
@@ -133,7 +133,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(server.status(), Some(Status::Deployed));
-        assert_eq!(server.public.map(|it| it.to_string()).as_deref(), Some("203.0.113.7"));
+        assert_eq!(
+            server.public.map(|address| address.to_string()).as_deref(),
+            Some("203.0.113.7")
+        );
         assert_eq!(server.to_json()["features"], json!({"provison_public_ip": "ENABLED"}));
         assert_eq!(server.to_json()["servicenet_address"], "10.1.2.3");
     }

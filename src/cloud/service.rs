@@ -31,7 +31,8 @@ pub fn service_url(
         (_, [only]) if only.region.is_none() => Some(*only),
         (None, [only]) => Some(*only),
         (Some(wanted), _) => {
-            let is_there = |it: &&&CatalogEndpoint| it.region.as_deref() == Some(wanted);
+            let is_there =
+                |endpoint: &&&CatalogEndpoint| endpoint.region.as_deref() == Some(wanted);
             endpoints.iter().find(is_there).copied()
         }
         (None, _) => {
@@ -52,14 +53,15 @@ fn endpoints<'a>(catalog: &'a Catalog, service: &str) -> Result<Vec<&'a CatalogE
     let short = SHORT_NAMES.iter().find(|(short, _)| short.eq_ignore_ascii_case(service));
     let full = short.map_or_else(|| format!("cloud{service}"), |(_, name)| (*name).to_owned());
     let of_name = |name: &str| -> Vec<&CatalogEndpoint> {
-        catalog.0.iter().filter(|it| it.name.eq_ignore_ascii_case(name)).collect()
+        catalog.0.iter().filter(|endpoint| endpoint.name.eq_ignore_ascii_case(name)).collect()
     };
     let named = [service, &full].into_iter().map(of_name).find(|found| !found.is_empty());
     if let Some(found) = named {
         return Ok(found);
     }
-    let found: Vec<&CatalogEndpoint> =
-        catalog.0.iter().filter(|it| it.service_type.eq_ignore_ascii_case(service)).collect();
+    let is_of_type =
+        |endpoint: &&CatalogEndpoint| endpoint.service_type.eq_ignore_ascii_case(service);
+    let found: Vec<&CatalogEndpoint> = catalog.0.iter().filter(is_of_type).collect();
     match &names(found.iter().copied())[..] {
         [] => {
             let names = names(catalog.0.iter()).join(", ");

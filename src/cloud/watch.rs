@@ -14,18 +14,18 @@ use super::account::{Account, OnFault};
 use super::catalog::CatalogEndpoint;
 use super::fault::CloudError;
 use super::list::{AccountServers, ListQuery, ServerList, list};
-use super::part::Part;
 use super::progress::Progress;
 use super::select::{is_plain, select};
+use super::watched_server::WatchedServer;
 use crate::clock::{BootInstant, random_unit};
-use crate::config::ServerSelection;
+use crate::config::{ServerSelection, Until};
 use crate::error::{Kind, Result};
 use crate::exit::Exit;
 use crate::ui;
 use crate::wait::Policy;
 
 /// One list in this many is a complete one.
-const WHOLE_ONE_IN: u32 = 6;
+const COMPLETE_LIST_EVERY: u32 = 6;
 
 /// The overlap of a list of changes with the previous list.
 const OVERLAP: Duration = Duration::from_secs(60);
@@ -34,19 +34,10 @@ const OVERLAP: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(60);
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// When the wait for several servers ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// When all have ended.
-    All,
-    /// When one has ended.
-    Any,
-}
-
-/// How it ended.
+/// How a wait ended.
 pub struct WatchEnd {
     /// The servers, in their order.
-    pub parts: Vec<Part>,
+    pub servers: Vec<WatchedServer>,
     /// The exit code.
     pub exit: Exit,
 }
@@ -56,17 +47,17 @@ struct WatchedRegion {
     endpoint: CatalogEndpoint,
     due: BootInstant,
     /// Whether a list is being requested.
-    is_asked: bool,
+    is_requested: bool,
     polls: u32,
     /// When the previous list was made, by the service's clock.
-    seen: Option<SystemTime>,
+    last_date: Option<SystemTime>,
 }
 
 impl WatchedRegion {
     /// The `changes-since` of the next list; none for a complete one.
     fn changes_since(&self) -> Option<SystemTime> {
-        let is_whole = self.polls.is_multiple_of(WHOLE_ONE_IN);
-        self.seen.filter(|_| !is_whole).map(|seen| seen - OVERLAP)
+        let is_complete = self.polls.is_multiple_of(COMPLETE_LIST_EVERY);
+        self.last_date.filter(|_| !is_complete).map(|date| date - OVERLAP)
     }
 }
 
@@ -85,8 +76,8 @@ pub fn find(
             Err(err) if matches!(err.kind, Kind::Unreachable | Kind::RateLimited) => err,
             found => return found.map(Some),
         };
-        let next = BootInstant::now() + policy.interval;
-        if policy.deadline.is_some_and(|deadline| next >= deadline) {
+        let next_wakeup = BootInstant::now() + policy.interval;
+        if policy.deadline.is_some_and(|deadline| next_wakeup >= deadline) {
             log::error!("gave up before any server was found: {err}");
             return Ok(None);
         }
@@ -116,28 +107,29 @@ pub fn watch(
         .map(|region| WatchedRegion {
             endpoint: region.endpoint,
             due: now + policy.interval,
-            is_asked: false,
+            is_requested: false,
             polls: 1,
-            seen: region.date,
+            last_date: region.date,
         })
         .collect();
-    let mut parts: Vec<Part> =
-        servers.into_iter().map(|server| Part::new(server, policy, now)).collect();
-    for part in &mut parts {
-        let seen = part.server.clone();
-        part.observe(Some(&seen), now, now);
+    let mut servers: Vec<WatchedServer> =
+        servers.into_iter().map(|server| WatchedServer::new(server, policy, now)).collect();
+    for watched in &mut servers {
+        let seen = watched.server.clone();
+        watched.observe(Some(&seen), now, now);
     }
     let account = account.clone();
+    let (sender, receiver) = mpsc::channel();
     let mut watch =
-        Watch { account, regions, parts, policy, last_line: now, lists: mpsc::channel() };
+        Watch { account, regions, servers, policy, last_heartbeat: now, sender, receiver };
     watch.run(until)?;
     ui::end_live();
     let exit = watch.exit(until);
-    Ok(WatchEnd { parts: watch.parts, exit })
+    Ok(WatchEnd { servers: watch.servers, exit })
 }
 
-/// The list of a region, or why there is none.
-struct RegionAnswer {
+/// The result of a request for the list of a region.
+struct RegionPoll {
     region: usize,
     asked: BootInstant,
     list: Result<ServerList, CloudError>,
@@ -146,12 +138,13 @@ struct RegionAnswer {
 struct Watch {
     account: Arc<Account>,
     regions: Vec<WatchedRegion>,
-    parts: Vec<Part>,
+    servers: Vec<WatchedServer>,
     policy: Policy,
-    last_line: BootInstant,
+    last_heartbeat: BootInstant,
     /// Each list is requested in its own thread, so that a region that hangs delays neither the
     /// others nor the end.
-    lists: (Sender<RegionAnswer>, Receiver<RegionAnswer>),
+    sender: Sender<RegionPoll>,
+    receiver: Receiver<RegionPoll>,
 }
 
 impl Watch {
@@ -159,82 +152,82 @@ impl Watch {
         self.report(BootInstant::now());
         loop {
             let now = BootInstant::now();
-            self.parts.iter_mut().for_each(|part| part.check(now));
-            let open = self.parts.iter().filter(|part| part.end.is_none()).count();
-            if open == 0 || (until == Until::Any && open < self.parts.len()) {
+            self.servers.iter_mut().for_each(|watched| watched.check(now));
+            let open = self.servers.iter().filter(|watched| watched.end.is_none()).count();
+            if open == 0 || (until == Until::Any && open < self.servers.len()) {
                 self.report(now);
                 return Ok(());
             }
-            self.ask_regions_that_are_due(now);
-            self.say_that_it_goes_on(now);
-            if let Ok(answer) = self.lists.1.recv_timeout(self.next(now).since(now)) {
-                self.take_in(answer)?;
+            self.request_due_lists(now);
+            self.show_progress(now);
+            if let Ok(poll) = self.receiver.recv_timeout(self.next_wakeup(now).since(now)) {
+                self.record(poll)?;
                 self.report(BootInstant::now());
             }
         }
     }
 
     /// When there is something to do, if no list arrives before that.
-    fn next(&self, now: BootInstant) -> BootInstant {
-        let pause = if self.policy.is_watched { REDRAW } else { HEARTBEAT };
-        let idle = self.regions.iter().filter(|region| !region.is_asked);
-        let due = idle.map(|region| region.due);
-        due.chain(self.policy.deadline).fold(now + pause, Ord::min)
+    fn next_wakeup(&self, now: BootInstant) -> BootInstant {
+        let idle_time = if self.policy.is_watched { REDRAW } else { HEARTBEAT };
+        let regions = self.regions.iter().filter(|region| !region.is_requested);
+        let due = regions.map(|region| region.due);
+        due.chain(self.policy.deadline).fold(now + idle_time, Ord::min)
     }
 
-    fn ask_regions_that_are_due(&mut self, now: BootInstant) {
+    fn request_due_lists(&mut self, now: BootInstant) {
         let deadline = self.policy.deadline.unwrap_or(now + Duration::from_secs(86_400));
         // For a single server, its name keeps the list short.
-        let name = match &self.parts[..] {
-            [part] => Some(part.server.name.clone()).filter(|name| is_plain(name)),
+        let name = match &self.servers[..] {
+            [watched] => Some(watched.server.name.clone()).filter(|name| is_plain(name)),
             _ => None,
         };
         let name = name.map(|name| format!("^{name}$"));
         for (index, region) in self.regions.iter_mut().enumerate() {
-            if region.is_asked || region.due > now {
+            if region.is_requested || region.due > now {
                 continue;
             }
-            region.is_asked = true;
-            let (account, sender) = (self.account.clone(), self.lists.0.clone());
+            region.is_requested = true;
+            let (account, sender) = (self.account.clone(), self.sender.clone());
             let (endpoint, name) = (region.endpoint.clone(), name.clone());
             let changes_since = region.changes_since();
             thread::spawn(move || {
                 let query = ListQuery { name: name.as_deref(), changes_since };
                 let list = list(&account, &endpoint, query, deadline, OnFault::Return);
                 // The receiver is gone once the wait has ended.
-                let _ = sender.send(RegionAnswer { region: index, asked: now, list });
+                let _ = sender.send(RegionPoll { region: index, asked: now, list });
             });
         }
     }
 
-    fn take_in(&mut self, answer: RegionAnswer) -> Result<()> {
-        let asked = answer.asked;
+    fn record(&mut self, poll: RegionPoll) -> Result<()> {
+        let asked = poll.asked;
         let now = BootInstant::now();
-        let region = &mut self.regions[answer.region];
-        region.is_asked = false;
+        let region = &mut self.regions[poll.region];
+        region.is_requested = false;
         let name = region.endpoint.region.clone().unwrap_or_default();
-        let is_whole = region.changes_since().is_none();
+        let is_complete = region.changes_since().is_none();
         let jitter = self.policy.interval.mul_f64(0.1 * random_unit());
         region.due = asked + self.policy.interval + jitter;
-        let open = self.parts.iter_mut().filter(|part| part.server.region == name);
-        let list = match answer.list {
+        let open = self.servers.iter_mut().filter(|watched| watched.server.region == name);
+        let list = match poll.list {
             Ok(list) => list,
             Err(err) => {
-                if let CloudError::Limited { pause, .. } = err {
-                    region.due = region.due.max(now + pause);
+                if let CloudError::RateLimited { retry_after, .. } = err {
+                    region.due = region.due.max(now + retry_after);
                 }
                 let err = err.into();
-                open.for_each(|part| part.fail(&err, asked, now));
+                open.for_each(|watched| watched.fail(&err, asked, now));
                 return if err.kind == Kind::Usage { Err(err) } else { Ok(()) };
             }
         };
         region.polls += 1;
-        region.seen = list.date.or(region.seen);
-        for part in open {
-            let before = part.server.clone();
+        region.last_date = list.date.or(region.last_date);
+        for watched in open {
+            let before = watched.server.clone();
             let seen = list.servers.iter().find(|server| server.id == before.id);
-            let unchanged = (!is_whole).then_some(&before);
-            part.observe(seen.or(unchanged), asked, now);
+            let unchanged = (!is_complete).then_some(&before);
+            watched.observe(seen.or(unchanged), asked, now);
         }
         Ok(())
     }
@@ -247,35 +240,39 @@ impl Watch {
     fn report(&mut self, now: BootInstant) {
         let elapsed = self.elapsed(now);
         if !self.policy.is_watched {
-            for line in self.parts.iter_mut().filter_map(|part| part.line(elapsed)) {
+            for line in self.servers.iter_mut().filter_map(|watched| watched.next_log_line(elapsed))
+            {
                 log::info!("{line}");
             }
         }
-        for part in self.parts.iter_mut().filter(|part| !part.is_reported) {
-            let Some(sentence) = part.sentence(elapsed) else { continue };
-            part.is_reported = true;
-            match part.end.as_ref().map(|end| end.exit(&self.policy)) {
-                Some(Exit::Ok) => log::info!("{sentence}"),
-                _ => log::error!("{sentence}"),
+        for watched in self.servers.iter_mut().filter(|watched| !watched.is_reported) {
+            let Some(message) = watched.end_message(elapsed) else { continue };
+            watched.is_reported = true;
+            match watched.end.as_ref().map(|end| end.exit(&self.policy)) {
+                Some(Exit::Ok) => log::info!("{message}"),
+                _ => log::error!("{message}"),
             }
         }
     }
 
     /// Shows the live lines, or the heartbeat in a log.
-    fn say_that_it_goes_on(&mut self, now: BootInstant) {
-        let progress = Progress { parts: &self.parts, elapsed: self.elapsed(now) };
+    fn show_progress(&mut self, now: BootInstant) {
+        let progress = Progress { servers: &self.servers, elapsed: self.elapsed(now) };
         if self.policy.is_watched {
             ui::live_lines(&progress.lines(ui::live_room()));
-        } else if now.since(self.last_line) >= HEARTBEAT {
+        } else if now.since(self.last_heartbeat) >= HEARTBEAT {
             log::info!("{}", progress.heartbeat());
-            self.last_line = now;
+            self.last_heartbeat = now;
         }
     }
 
-    /// The exit code: of the first server that ended, or of the worst.
+    /// The exit code: of all servers the worst; with [`Until::Any`] the best of those that have
+    /// ended.
     fn exit(&self, until: Until) -> Exit {
-        let codes =
-            self.parts.iter().filter_map(|part| Some(part.end.as_ref()?.exit(&self.policy)));
+        let codes = self
+            .servers
+            .iter()
+            .filter_map(|watched| Some(watched.end.as_ref()?.exit(&self.policy)));
         match until {
             Until::Any => codes.min_by_key(|exit| rank(*exit)),
             Until::All => codes.max_by_key(|exit| rank(*exit)),

@@ -1,5 +1,5 @@
-//! Connections that forget what they have sent: ureq keeps them, and with them the bytes of the last
-//! request, which are a key or a password after a request for a token.
+//! Wipes the output buffer of a connection after each write. ureq keeps connections and their buffers,
+//! and after a request for a token the buffer contains a key or a password.
 
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 use zeroize::Zeroize;

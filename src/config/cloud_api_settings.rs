@@ -27,19 +27,19 @@ pub enum BodySource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyTarget {
     /// To standard output, once it is complete.
-    Answer,
+    BufferedStdout,
     /// To standard output, while it is received.
-    Stream,
+    StreamedStdout,
     /// To a file, while it is received.
     File(PathBuf),
 }
 
-/// How many pages are requested.
+/// Which pages of a list are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageRange {
-    /// One.
+    /// The first.
     First,
-    /// All pages of a list.
+    /// All.
     All,
 }
 
@@ -60,7 +60,7 @@ pub struct CloudApiSettings {
     pub body: BodySource,
     /// Where the body of the response goes.
     pub target: BodyTarget,
-    /// Whether all pages of a list are requested.
+    /// Which pages of a list are requested.
     pub pages: PageRange,
     /// Whether the status line and the headers are printed as well.
     pub shows_head: bool,
@@ -96,10 +96,10 @@ impl CloudApiSettings {
             return Err(Error::usage(format!("--paginate is for GET, not for {method}")));
         }
         let target = match sources.flag(&options::OUTPUT) {
-            None => BodyTarget::Answer,
+            None => BodyTarget::BufferedStdout,
             // JSON has to be complete to be indented.
-            Some("-") if output::is_terminal() => BodyTarget::Answer,
-            Some("-") => BodyTarget::Stream,
+            Some("-") if output::is_terminal() => BodyTarget::BufferedStdout,
+            Some("-") => BodyTarget::StreamedStdout,
             Some(path) => BodyTarget::File(PathBuf::from(path)),
         };
         let cloud = CloudSettings::resolve(sources)?;
@@ -125,7 +125,7 @@ impl CloudApiSettings {
 
     /// Whether bodies of any length are sent or received.
     pub fn is_transfer(&self) -> bool {
-        matches!(self.body, BodySource::Upload(_)) || self.target != BodyTarget::Answer
+        matches!(self.body, BodySource::Upload(_)) || self.target != BodyTarget::BufferedStdout
     }
 }
 

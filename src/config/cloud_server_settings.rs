@@ -129,6 +129,15 @@ impl NamedServersSettings {
     }
 }
 
+/// When a wait for several servers ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// When the waits for all of them have ended.
+    All,
+    /// When the wait for one of them has ended.
+    Any,
+}
+
 /// The settings of `cloud wait`.
 #[derive(Debug)]
 pub struct CloudWaitSettings {
@@ -146,8 +155,8 @@ pub struct CloudWaitSettings {
     pub ok_if: OkIf,
     /// Whether the wait goes on after FAILED.
     pub through_failed: bool,
-    /// Whether it ends with the first server.
-    pub any: bool,
+    /// Which servers have to end their wait.
+    pub until: Until,
     /// Whether a person watches a live line.
     pub is_watched: bool,
 }
@@ -183,7 +192,7 @@ impl CloudWaitSettings {
             end,
             ok_if: ok_if(sources)?,
             through_failed: sources.has(&options::THROUGH_FAILED),
-            any: sources.has(&options::ANY),
+            until: if sources.has(&options::ANY) { Until::Any } else { Until::All },
             is_watched: ui::is_watched() && log::log_enabled!(log::Level::Info),
         })
     }

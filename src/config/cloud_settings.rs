@@ -20,7 +20,7 @@ pub(super) const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub struct CloudSettings {
     /// When the command started.
     pub started: BootInstant,
-    /// The deadline of a command that does not wait.
+    /// The deadline of the command.
     pub end: BootInstant,
     /// Identity's URL, with the version.
     pub identity_url: String,

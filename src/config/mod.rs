@@ -23,7 +23,7 @@ pub use cloud_api_settings::{BodySource, BodyTarget, CloudApiSettings, PageRange
 #[cfg(feature = "cloud")]
 pub use cloud_server_settings::{
     CloudWaitSettings, InventoryRequest, NamedServersSettings, ServerSelection, ServersFormat,
-    ServersSettings,
+    ServersSettings, Until,
 };
 #[cfg(feature = "cloud")]
 pub use cloud_settings::CloudSettings;

@@ -17,11 +17,13 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
     }
     let mut download = match &settings.target {
         // No further page is requested once standard output is closed.
-        BodyTarget::Answer if settings.pages == PageRange::All && !output::is_terminal() => {
+        BodyTarget::BufferedStdout
+            if settings.pages == PageRange::All && !output::is_terminal() =>
+        {
             Some(Download::to_stdout()?)
         }
-        BodyTarget::Answer => None,
-        BodyTarget::Stream => Some(Download::to_stdout()?),
+        BodyTarget::BufferedStdout => None,
+        BodyTarget::StreamedStdout => Some(Download::to_stdout()?),
         BodyTarget::File(path) => Some(Download::to_file(path)?),
     };
     while let Some(mut response) = call.next()? {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use crate::cloud::{Account, Until, WatchEnd, find, watch};
+use crate::cloud::{Account, WatchEnd, find, watch};
 use crate::config::credentials::SECRET_VARIABLES;
 use crate::config::{CloudWaitSettings, Sources};
 use crate::error::{Error, Kind, Result};
@@ -35,8 +35,7 @@ pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Resu
     if found.servers.is_empty() {
         return Err(Error::new(Kind::NotYet, "there is no such server"));
     }
-    let until = if settings.any { Until::Any } else { Until::All };
-    let end = watch(&account, found, policy, until)?;
+    let end = watch(&account, found, policy, settings.until)?;
     match program {
         Some(program) if end.exit == Exit::Ok => {
             let (word, region) = for_command(&end);
@@ -53,21 +52,21 @@ fn for_command(end: &WatchEnd) -> (String, Option<Region>) {
         words.dedup();
         if words.len() == 1 { words.pop() } else { None }
     };
-    let word = same(end.parts.iter().map(|part| part.word()).collect());
-    let region = same(end.parts.iter().map(|part| part.server.region.clone()).collect());
+    let word = same(end.servers.iter().map(|watched| watched.word()).collect());
+    let region = same(end.servers.iter().map(|watched| watched.server.region.clone()).collect());
     (word.unwrap_or_default(), region.and_then(|code| Region::from_code(&code)))
 }
 
 /// Prints the word of one server, or a line for each.
 fn print(end: &WatchEnd) -> Result<Exit> {
-    let printed = match &end.parts[..] {
-        [part] if part.word().is_empty() => Ok(()),
-        [part] => output::line(&part.word()),
-        parts => {
-            let rows = parts.iter().map(|part| {
-                let word = Some(part.word()).filter(|word| !word.is_empty());
+    let printed = match &end.servers[..] {
+        [watched] if watched.word().is_empty() => Ok(()),
+        [watched] => output::line(&watched.word()),
+        servers => {
+            let rows = servers.iter().map(|watched| {
+                let word = Some(watched.word()).filter(|word| !word.is_empty());
                 let word = word.unwrap_or_else(|| "none".to_owned());
-                [word, part.server.name.clone(), part.server.region.clone()]
+                [word, watched.server.name.clone(), watched.server.region.clone()]
             });
             output::columns(&rows.collect::<Vec<_>>())
         }

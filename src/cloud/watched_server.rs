@@ -14,7 +14,7 @@ use crate::xenstore::{Server, Snapshot};
 
 /// How the wait for one server ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PartEnd {
+pub enum ServerEnd {
     /// With this outcome of the machine.
     Outcome(WaitOutcome),
     /// The server no longer exists.
@@ -23,34 +23,34 @@ pub enum PartEnd {
     InError(Option<String>),
 }
 
-impl PartEnd {
+impl ServerEnd {
     /// The exit code.
     pub fn exit(&self, policy: &Policy) -> Exit {
         match self {
-            PartEnd::Outcome(outcome) => policy.exit(*outcome),
-            PartEnd::Deleted => Exit::NothingToWaitFor,
-            PartEnd::InError(_) => Exit::Failed,
+            ServerEnd::Outcome(outcome) => policy.exit(*outcome),
+            ServerEnd::Deleted => Exit::NothingToWaitFor,
+            ServerEnd::InError(_) => Exit::Failed,
         }
     }
 }
 
 /// A server that the command waits for.
-pub struct Part {
+pub struct WatchedServer {
     /// The server as last listed.
     pub server: CloudServer,
     machine: Machine,
     /// How its wait ended, once it has.
-    pub end: Option<PartEnd>,
+    pub end: Option<ServerEnd>,
     /// Whether the end was reported.
     pub is_reported: bool,
-    last_line: String,
+    last_logged: String,
 }
 
-impl Part {
+impl WatchedServer {
     /// A server whose status has not been examined yet.
-    pub fn new(server: CloudServer, policy: Policy, now: BootInstant) -> Part {
+    pub fn new(server: CloudServer, policy: Policy, now: BootInstant) -> WatchedServer {
         let machine = Machine::new(policy, now);
-        Part { server, machine, end: None, is_reported: false, last_line: String::new() }
+        WatchedServer { server, machine, end: None, is_reported: false, last_logged: String::new() }
     }
 
     /// Records the server's entry in a list; none if the list does not contain it.
@@ -59,12 +59,12 @@ impl Part {
             return;
         }
         let Some(seen) = seen.filter(|seen| !seen.is_deleted()) else {
-            self.end = Some(PartEnd::Deleted);
+            self.end = Some(ServerEnd::Deleted);
             return;
         };
         self.server = seen.clone();
         if seen.state == "ERROR" {
-            self.end = Some(PartEnd::InError(seen.fault.clone()));
+            self.end = Some(ServerEnd::InError(seen.fault.clone()));
             return;
         }
         self.machine.observe(Some(&snapshot(seen)), now);
@@ -87,7 +87,7 @@ impl Part {
         self.check(now);
     }
 
-    /// Whether its wait has ended, by its status or by the deadline.
+    /// Ends the wait if the status or the deadline ends it.
     pub fn check(&mut self, now: BootInstant) {
         while self.end.is_none() {
             match self.machine.step(now) {
@@ -97,7 +97,7 @@ impl Part {
                     let poll = Poll { query: WaitQuery::Tasks, asked: now, result };
                     self.machine.record(&poll, now, 0.0);
                 }
-                Step::End(outcome) => self.end = Some(PartEnd::Outcome(outcome)),
+                Step::End(outcome) => self.end = Some(ServerEnd::Outcome(outcome)),
                 Step::Ask { .. } | Step::Rest(_) => return,
             }
         }
@@ -131,43 +131,43 @@ impl Part {
         format!("{status}{state}{}", failure.unwrap_or_default())
     }
 
-    /// The line for a log, if the state has changed.
-    pub fn line(&mut self, elapsed: Duration) -> Option<String> {
+    /// The next line for a log, if the state has changed.
+    pub fn next_log_line(&mut self, elapsed: Duration) -> Option<String> {
         let state = self.state();
-        if self.end.is_some() || state == self.last_line {
+        if self.end.is_some() || state == self.last_logged {
             return None;
         }
-        self.last_line.clone_from(&state);
+        self.last_logged.clone_from(&state);
         Some(format!("after {}: {}: {state}", human(elapsed), self.label()))
     }
 
-    /// The last line, once its wait has ended.
-    pub fn sentence(&self, elapsed: Duration) -> Option<String> {
+    /// The message about the end of its wait, once it has ended.
+    pub fn end_message(&self, elapsed: Duration) -> Option<String> {
         let (label, elapsed) = (self.label(), human(elapsed));
         Some(match self.end.as_ref()? {
-            PartEnd::Deleted => format!("{label}: the server was deleted, after {elapsed}"),
-            PartEnd::InError(fault) => {
+            ServerEnd::Deleted => format!("{label}: the server was deleted, after {elapsed}"),
+            ServerEnd::InError(fault) => {
                 let fault = fault.as_deref().map_or(String::new(), |fault| format!(": {fault}"));
                 format!("{label}: the server is in ERROR, after {elapsed}{fault}")
             }
-            PartEnd::Outcome(WaitOutcome::Unprocessable) => {
+            ServerEnd::Outcome(WaitOutcome::Unprocessable) => {
                 let reason = self.server.unprocessable_reason();
                 let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
                 format!("{label}: UNPROCESSABLE after {elapsed}{reason}")
             }
-            PartEnd::Outcome(WaitOutcome::ManagedFailed) => format!(
+            ServerEnd::Outcome(WaitOutcome::ManagedFailed) => format!(
                 "{label}: DEPLOYED, but the automation of Managed Operations ended in {:?}, after \
                  {elapsed}",
                 self.server.managed().unwrap_or_default()
             ),
-            PartEnd::Outcome(WaitOutcome::DeadlinePassed) => match self.machine.status() {
+            ServerEnd::Outcome(WaitOutcome::DeadlinePassed) => match self.machine.status() {
                 None if self.machine.is_unknown_server() => format!(
                     "{label}: gave up after {elapsed}: there is no rackconnect_automation_status \
                      in its metadata; perhaps the account has no RackConnect"
                 ),
                 _ => format!("{label}: gave up after {elapsed}: {}", self.state()),
             },
-            PartEnd::Outcome(_) => format!("{label}: {} after {elapsed}", self.state()),
+            ServerEnd::Outcome(_) => format!("{label}: {} after {elapsed}", self.state()),
         })
     }
 }
@@ -206,7 +206,7 @@ mod tests {
         BootInstant::default() + Duration::from_secs(seconds)
     }
 
-    fn part(goal: Goal) -> Part {
+    fn watched(goal: Goal) -> WatchedServer {
         let policy = Policy {
             goal,
             interval: Duration::from_secs(10),
@@ -215,21 +215,21 @@ mod tests {
             through_failed: false,
             is_watched: false,
         };
-        Part::new(server("BUILD", &json!({})), policy, at(0))
+        WatchedServer::new(server("BUILD", &json!({})), policy, at(0))
     }
 
-    fn play(goal: Goal, seen: &[Option<CloudServer>]) -> Part {
-        let mut part = part(goal);
+    fn play(goal: Goal, seen: &[Option<CloudServer>]) -> WatchedServer {
+        let mut watched = watched(goal);
         for (second, seen) in seen.iter().enumerate() {
             let now = at(u64::try_from(second).unwrap());
-            part.observe(seen.as_ref(), now, now);
+            watched.observe(seen.as_ref(), now, now);
         }
-        part
+        watched
     }
 
     #[test]
     fn every_end() {
-        let outcome = |outcome| Some(PartEnd::Outcome(outcome));
+        let outcome = |outcome| Some(ServerEnd::Outcome(outcome));
         let active = |word| Some(server("ACTIVE", &status(word)));
         let absent = || Some(server("BUILD", &json!({})));
         for (last, end) in [
@@ -238,25 +238,25 @@ mod tests {
             (active("UNPROCESSABLE"), outcome(WaitOutcome::Unprocessable)),
             (active("DEPLOYING"), None),
             (absent(), None),
-            (None, Some(PartEnd::Deleted)),
-            (Some(server("DELETED", &json!({}))), Some(PartEnd::Deleted)),
-            (Some(server("ERROR", &status("DEPLOYING"))), Some(PartEnd::InError(None))),
+            (None, Some(ServerEnd::Deleted)),
+            (Some(server("DELETED", &json!({}))), Some(ServerEnd::Deleted)),
+            (Some(server("ERROR", &status("DEPLOYING"))), Some(ServerEnd::InError(None))),
             // A status left over from before a rebuild.
             (Some(server("REBUILD", &status("DEPLOYED"))), None),
         ] {
-            let part = play(Goal::Deployed, &[absent(), active("DEPLOYING"), last.clone()]);
-            assert_eq!(part.end, end, "{last:?}");
+            let watched = play(Goal::Deployed, &[absent(), active("DEPLOYING"), last.clone()]);
+            assert_eq!(watched.end, end, "{last:?}");
         }
     }
 
     #[test]
     fn the_deadline_says_that_the_account_may_have_no_rackconnect() {
-        let mut part = play(Goal::Deployed, &[Some(server("ACTIVE", &json!({})))]);
-        part.check(at(99));
-        assert_eq!(part.end, None);
-        part.check(at(100));
-        let sentence = part.sentence(Duration::from_secs(100)).unwrap();
-        assert!(sentence.contains("perhaps the account has no RackConnect"), "{sentence}");
+        let mut watched = play(Goal::Deployed, &[Some(server("ACTIVE", &json!({})))]);
+        watched.check(at(99));
+        assert_eq!(watched.end, None);
+        watched.check(at(100));
+        let end_message = watched.end_message(Duration::from_secs(100)).unwrap();
+        assert!(end_message.contains("perhaps the account has no RackConnect"), "{end_message}");
     }
 
     #[test]
@@ -268,11 +268,11 @@ mod tests {
         };
         let deploying = || Some(server("ACTIVE", &status("DEPLOYING")));
         let deployed = || Some(server("ACTIVE", &status("DEPLOYED")));
-        let part = play(Goal::Managed, &[deploying(), deployed(), seen("In Progress")]);
-        assert_eq!(part.end, None);
-        let part = play(Goal::Managed, &[deploying(), deployed(), seen("Complete")]);
-        assert_eq!(part.end, Some(PartEnd::Outcome(WaitOutcome::Reached)));
-        let part = play(Goal::Managed, &[deploying(), deployed(), seen("Build Error")]);
-        assert_eq!(part.end, Some(PartEnd::Outcome(WaitOutcome::ManagedFailed)));
+        let watched = play(Goal::Managed, &[deploying(), deployed(), seen("In Progress")]);
+        assert_eq!(watched.end, None);
+        let watched = play(Goal::Managed, &[deploying(), deployed(), seen("Complete")]);
+        assert_eq!(watched.end, Some(ServerEnd::Outcome(WaitOutcome::Reached)));
+        let watched = play(Goal::Managed, &[deploying(), deployed(), seen("Build Error")]);
+        assert_eq!(watched.end, Some(ServerEnd::Outcome(WaitOutcome::ManagedFailed)));
     }
 }
