@@ -283,14 +283,6 @@ fn name(evidence: &Evidence) -> Judgement {
     };
     let addresses: Vec<String> = found.iter().map(ToString::to_string).collect();
     let line = format!("{} is {}, after {time}", path.host, addresses.join(", "));
-    if path.lookup_time > SLOW_LOOKUP {
-        let cause = format!("{line}, which is slow (nameservers: {servers})");
-        let remedy = format!(
-            "{SHOW_ANSWERS}; in /etc/resolv.conf, replace each one that is slow with \
-             {GOOD_ONE}"
-        );
-        return Ok(Finding::warning(cause, remedy).with(lines));
-    }
     if let Some(bad) = path.nameservers.iter().find(|answer| answer.outcome.is_err()) {
         let kind = if bad.record_type == "AAAA" { "IPv6" } else { "IPv4" };
         let cause = format!(
@@ -301,6 +293,14 @@ fn name(evidence: &Evidence) -> Judgement {
         );
         let remedy =
             format!("{SHOW_ANSWERS}; in /etc/resolv.conf, replace {} with {GOOD_ONE}", bad.server);
+        return Ok(Finding::warning(cause, remedy).with(lines));
+    }
+    if path.lookup_time > SLOW_LOOKUP {
+        let cause = format!("{line}, which is slow (nameservers: {servers})");
+        let remedy = format!(
+            "{SHOW_ANSWERS}; in /etc/resolv.conf, replace each one that is slow with \
+             {GOOD_ONE}"
+        );
         return Ok(Finding::warning(cause, remedy).with(lines));
     }
     Ok(Finding::pass(line).with(lines))

@@ -85,6 +85,11 @@ fn the_name() {
     let found = assert_found(&broken, id, Warning, says);
     let says = "; in /etc/resolv.conf, replace 10.191.5.6 with one from Rackspace's documentation";
     assert!(found.remedy.contains(says), "{}", found.remedy);
+    // The lookup is slow because of the nameserver.
+    let mut slow_and_broken = broken;
+    slow_and_broken.path.as_mut().unwrap().lookup_time = Duration::from_secs(5);
+    let says = "nameserver 10.191.5.6 does not answer when asked for AAAA";
+    assert_found(&slow_and_broken, id, Warning, says);
     let address = with_path(|path| path.host = "10.191.5.5".to_owned());
     assert_found(&address, id, Pass, "");
 }
