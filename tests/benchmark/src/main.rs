@@ -13,7 +13,7 @@ const HELP: &str = "\
 Usage: benchmark [--program FILE] [--quick]
 
   --program FILE  the program; default: the static one of `packaging/build.sh` or `cargo build`
-  --quick         a little of everything, in half a minute; writes nothing
+  --quick         a little of everything, in one or two minutes; writes nothing
 ";
 
 /// The path of the program in a build for servers.
