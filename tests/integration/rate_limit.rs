@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::geteuid;
+use rackconnect_agent::clock::BootInstant;
 use rackconnect_agent::coalesce::Demand;
 use simulated_api::{Align, Config, Script, Step};
 
@@ -627,19 +628,39 @@ fn a_lock_on_the_directory_kept_the_window_and_status_json_from_being_created() 
     assert_eq!(world.state_dir.join("status.json").exists(), geteuid().is_root());
 }
 
+/// Writes into the file until when no request may be sent, after so many 403s in a row.
+fn block(world: &World, until: BootInstant, consecutive_403s: u32) {
+    let blocked = resealed(fs::read(world.budget()).unwrap(), |record| {
+        record[24..32].copy_from_slice(&(until.0.as_nanos() as u64).to_le_bytes());
+        record[32..36].copy_from_slice(&consecutive_403s.to_le_bytes());
+    });
+    fs::write(world.budget(), blocked).unwrap();
+}
+
+/// tests/cases/api/limit-is-waited-for.toml waits for the whole minute.
+#[test]
+fn after_a_403_no_request_is_sent_for_a_minute_and_the_next_one_is_answered() {
+    let forbidden = Step::new("DEPLOYED").fault("http-403").requests(1);
+    let world = world_of([forbidden, Step::new("DEPLOYED")]);
+    let start = BootInstant::now();
+    assert_eq!(world.run("status --deadline 1s").code, Some(6));
+    let record = fs::read(world.budget()).unwrap();
+    let until = u64::from_le_bytes(record[24..32].try_into().unwrap());
+    assert!(BootInstant(Duration::from_nanos(until)) >= start + MINUTE);
+    // Two seconds remain of the minute.
+    let until = BootInstant::now() + Duration::from_secs(2);
+    block(&world, until, 1);
+    world.run("status --deadline 60s").is_answered();
+    assert!(BootInstant::now() >= until);
+    assert_eq!(world.count(), 2);
+}
+
 /// States that take minutes to develop, written into the file.
 #[test]
 fn a_series_of_403s_names_the_usual_suspects() {
     let world = deployed();
     world.run("status").is_answered();
-    let boot_clock = fs::read_to_string("/proc/uptime").unwrap();
-    let uptime: f64 = boot_clock.split_whitespace().next().unwrap().parse().unwrap();
-    let held = Duration::from_secs_f64(uptime + 50.0).as_nanos() as u64;
-    let series = resealed(fs::read(world.budget()).unwrap(), |record| {
-        record[24..32].copy_from_slice(&held.to_le_bytes());
-        record[32..36].copy_from_slice(&3_u32.to_le_bytes());
-    });
-    fs::write(world.budget(), series).unwrap();
+    block(&world, BootInstant::now() + Duration::from_secs(50), 3);
     let run = world.run("gateway --deadline 20s");
     assert_eq!(run.code, Some(6), "{run:?}");
     assert!(
