@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => return Err(argument.unexpected().into()),
         }
     }
-    let report = report(program, extent, &mut |what| eprintln!("{what} …"))?;
+    let report = report(program, extent, &mut |part| eprintln!("{part} …"))?;
     let tables: Vec<String> = report.sections.iter().map(|section| section.markdown()).collect();
     let tables = tables.join("\n");
     print!("{tables}");

@@ -18,10 +18,10 @@ type Break = Box<dyn FnOnce(&Scene) + Send>;
 
 /// The expected finding.
 #[derive(Clone, Copy)]
-enum Found {
+enum Expected {
     /// No failure. The time limit is long, for slow machines.
     Nothing,
-    /// A failure. The deadline is short if something never answers.
+    /// A failure. The deadline is short, because something may never answer.
     AFailure,
     /// It depends on the file.
     Either,
@@ -73,10 +73,10 @@ const FILES: [&str; 6] = [
 ];
 
 /// Replaces a file by something else.
-type Put = fn(&Path);
+type Replace = fn(&Path);
 
 /// The replacements.
-const CONTENTS: [(&str, Put); 7] = [
+const CONTENTS: [(&str, Replace); 7] = [
     ("empty", |path| fs::write(path, "").expect("a file")),
     ("binary", |path| fs::write(path, [0, 0xff, b'\n', 0x80, 0x1b, b'[']).expect("a file")),
     ("one long line", |path| fs::write(path, "x".repeat(1 << 20)).expect("a file")),
@@ -91,48 +91,48 @@ const CONTENTS: [(&str, Put); 7] = [
 pub fn trials() -> impl Iterator<Item = Trial> {
     let api = simulated_api::faults().map(|name| {
         let fault: simulated_api::Fault = name.parse().expect("a fault");
-        let found = match fault.is_harmless() {
-            _ if UNDECIDED_API_FAULTS.contains(&name) => Found::Either,
-            true => Found::Nothing,
-            false => Found::AFailure,
+        let expected = match fault.is_harmless() {
+            _ if UNDECIDED_API_FAULTS.contains(&name) => Expected::Either,
+            true => Expected::Nothing,
+            false => Expected::AFailure,
         };
-        let break_it: Break = Box::new(move |scene| scene.play(step().fault(name)));
-        row(format!("the API: {name}"), found, Endpoint::Given, break_it)
+        let break_server: Break = Box::new(move |scene| scene.play(step().fault(name)));
+        row(format!("the API: {name}"), expected, Endpoint::Given, break_server)
     });
     let spoil = |name: &'static str| -> Break {
         let fault: XenstoreFault = name.parse().expect("a fault");
         Box::new(move |scene| scene.server.xenstore.fault(fault))
     };
     let xenstore = HARMLESS_XENSTORE_FAULTS.iter().chain(&XENSTORE_FAULTS).map(move |name| {
-        row(format!("xenstore: {name}"), Found::Nothing, Endpoint::Given, spoil(name))
+        row(format!("xenstore: {name}"), Expected::Nothing, Endpoint::Given, spoil(name))
     });
     let without_endpoint = XENSTORE_FAULTS.iter().map(move |name| {
         let case = format!("xenstore: {name}, without an endpoint");
-        row(case, Found::AFailure, Endpoint::Unknown, spoil(name))
+        row(case, Expected::AFailure, Endpoint::Unknown, spoil(name))
     });
     let files = FILES.iter().flat_map(|file| {
-        CONTENTS.iter().map(move |(what, put)| {
-            let break_it: Break = Box::new(move |scene| {
+        CONTENTS.iter().map(move |(content, replace)| {
+            let break_server: Break = Box::new(move |scene| {
                 scene.server.remove(file);
-                put(&scene.server.root().join(file));
+                replace(&scene.server.root().join(file));
             });
-            row(format!("{file}: {what}"), Found::Either, Endpoint::Given, break_it)
+            row(format!("{file}: {content}"), Expected::Either, Endpoint::Given, break_server)
         })
     });
     api.chain(xenstore).chain(without_endpoint).chain(files)
 }
 
-fn row(name: String, found: Found, endpoint: Endpoint, break_it: Break) -> Trial {
-    Trial::test(format!("campaign/doctor/{name}"), move || run(found, endpoint, break_it))
+fn row(name: String, expected: Expected, endpoint: Endpoint, break_server: Break) -> Trial {
+    Trial::test(format!("campaign/doctor/{name}"), move || run(expected, endpoint, break_server))
 }
 
-fn run(found: Found, endpoint: Endpoint, break_it: Break) -> Result<(), Failed> {
+fn run(expected: Expected, endpoint: Endpoint, break_server: Break) -> Result<(), Failed> {
     let scene = Scene::healthy();
-    break_it(&scene);
+    break_server(&scene);
     let (network, server) = (&scene.network, &scene.server);
-    let deadline = match found {
-        Found::Nothing => "50s",
-        Found::AFailure | Found::Either => "5s",
+    let deadline = match expected {
+        Expected::Nothing => "50s",
+        Expected::AFailure | Expected::Either => "5s",
     };
     let root = server.root().to_str().expect("UTF-8");
     let arguments = ["doctor", "--root", root, "--deadline", deadline];
@@ -147,10 +147,10 @@ fn run(found: Found, endpoint: Endpoint, break_it: Break) -> Result<(), Failed> 
         if ended.stderr.bytes().chain(ended.stdout.iter().copied()).any(|byte| byte == 0x1b) {
             return Err("control characters".to_owned());
         }
-        match found {
-            Found::Nothing => has_code(ended, 0),
-            Found::AFailure => has_code(ended, 1),
-            Found::Either => has_code(ended, 0).or_else(|_| has_code(ended, 1)),
+        match expected {
+            Expected::Nothing => has_code(ended, 0),
+            Expected::AFailure => has_code(ended, 1),
+            Expected::Either => has_code(ended, 0).or_else(|_| has_code(ended, 1)),
         }
     });
     row.end()

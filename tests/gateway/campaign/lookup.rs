@@ -26,9 +26,9 @@ use crate::support::{self, bare_agent};
 /// A name in the API's certificate.
 const NAME: &str = "dfw.api.rackconnect.rackspace.com";
 
-/// What a nameserver does with a query.
+/// How a nameserver responds to a query.
 #[derive(Clone, Copy, Debug)]
-enum Does {
+enum Behaviour {
     Answers(&'static [IpAddr]),
     HasNoAddress,
     Refuses(RCODE),
@@ -40,7 +40,7 @@ enum Does {
     Nothing,
 }
 
-use Does::*;
+use Behaviour::*;
 
 /// The API.
 const HERE: &[IpAddr] = &[IpAddr::V4(Ipv4Addr::LOCALHOST)];
@@ -70,7 +70,7 @@ enum Content {
 
 use Content::{Aliases, Bytes, Directory, Endless, Fifo, Missing, Text};
 
-/// A resolv.conf, and an empty hosts.
+/// A resolv.conf with the nameserver, and a hosts without the name of the API.
 const USUAL: Content = Text("nameserver 127.0.0.1\n");
 const NO_HOSTS: Content = Text("127.0.0.1 localhost\n");
 
@@ -87,8 +87,8 @@ use Expected::{Reached, Unreachable};
 #[derive(Clone, Copy, Debug)]
 struct LookupFault {
     name: &'static str,
-    ipv4: Does,
-    ipv6: Does,
+    ipv4: Behaviour,
+    ipv6: Behaviour,
     resolv_conf: Content,
     hosts: Content,
     expected: Expected,
@@ -104,12 +104,12 @@ const NONE: LookupFault = LookupFault {
     expected: Reached,
 };
 
-const fn ipv6(name: &'static str, ipv6: Does) -> LookupFault {
+const fn ipv6(name: &'static str, ipv6: Behaviour) -> LookupFault {
     LookupFault { name, ipv6, ..NONE }
 }
 
-const fn both(name: &'static str, does: Does) -> LookupFault {
-    LookupFault { name, ipv4: does, ipv6: does, expected: Unreachable, ..NONE }
+const fn both(name: &'static str, behaviour: Behaviour) -> LookupFault {
+    LookupFault { name, ipv4: behaviour, ipv6: behaviour, expected: Unreachable, ..NONE }
 }
 
 const fn conf(name: &'static str, resolv_conf: Content) -> LookupFault {
@@ -246,11 +246,13 @@ fn run(fault: LookupFault) -> Result<(), Failed> {
         namespace.run(move || agent.spawn().expect("the agent starts"))
     };
     let mut row = Row::default();
-    for some in COMMANDS.chunks(COMMANDS_AT_ONCE) {
+    for commands in COMMANDS.chunks(COMMANDS_AT_ONCE) {
         let time = fault.expected.time();
-        let running: Vec<Child> =
-            some.iter().map(|(arguments, ..)| start(&arguments.replace("{time}", time))).collect();
-        for ((arguments, reached, unreachable), child) in some.iter().zip(running) {
+        let running: Vec<Child> = commands
+            .iter()
+            .map(|(arguments, ..)| start(&arguments.replace("{time}", time)))
+            .collect();
+        for ((arguments, reached, unreachable), child) in commands.iter().zip(running) {
             let code = if fault.expected == Reached { *reached } else { *unreachable };
             row.case(arguments, child, |ended| has_code(ended, code));
         }
@@ -261,12 +263,12 @@ fn run(fault: LookupFault) -> Result<(), Failed> {
 /// Only the files of the lookup.
 fn etc(fault: LookupFault) -> TempDir {
     let etc = tempfile::tempdir().expect("a folder");
-    put(&etc.path().join("resolv.conf"), fault.resolv_conf);
-    put(&etc.path().join("hosts"), fault.hosts);
+    write_content(&etc.path().join("resolv.conf"), fault.resolv_conf);
+    write_content(&etc.path().join("hosts"), fault.hosts);
     etc
 }
 
-fn put(path: &Path, content: Content) {
+fn write_content(path: &Path, content: Content) {
     match content {
         Text(text) => fs::write(path, text).expect("a file"),
         Bytes(bytes) => fs::write(path, bytes).expect("a file"),
@@ -288,14 +290,14 @@ fn serve(socket: &UdpSocket, fault: LookupFault) {
     while let Ok((length, client)) = socket.recv_from(&mut buffer) {
         let Ok(query) = Packet::parse(&buffer[..length]) else { continue };
         let QTYPE::TYPE(record_type) = query.questions[0].qtype else { continue };
-        let does = if record_type == TYPE::A { fault.ipv4 } else { fault.ipv6 };
-        if let Some(response) = respond(does, &query) {
+        let behaviour = if record_type == TYPE::A { fault.ipv4 } else { fault.ipv6 };
+        if let Some(response) = respond(behaviour, &query) {
             let _ = socket.send_to(&response, client);
         }
     }
 }
 
-fn respond(does: Does, query: &Packet<'_>) -> Option<Vec<u8>> {
+fn respond(behaviour: Behaviour, query: &Packet<'_>) -> Option<Vec<u8>> {
     let question = &query.questions[0];
     let mut packet = Packet::new_reply(query.id());
     packet.questions.push(question.clone());
@@ -306,7 +308,7 @@ fn respond(does: Does, query: &Packet<'_>) -> Option<Vec<u8>> {
         };
         packet.answers.push(ResourceRecord::new(question.qname.clone(), CLASS::IN, 60, data));
     };
-    match does {
+    match behaviour {
         Answers(addresses) => addresses.iter().for_each(answer),
         SendsHalf => answer(&HERE[0]),
         SendsAForgery => {
@@ -319,7 +321,7 @@ fn respond(does: Does, query: &Packet<'_>) -> Option<Vec<u8>> {
         HasNoAddress => {}
     }
     let mut bytes = packet.build_bytes_vec().expect("a response");
-    if matches!(does, SendsHalf) {
+    if matches!(behaviour, SendsHalf) {
         bytes.truncate(bytes.len() - 3);
     }
     Some(bytes)

@@ -115,17 +115,29 @@ const STATUSES: &[(&str, Expected)] = &[
 type Prepare = fn(&Network);
 
 const KERNEL: &[(&str, Prepare, Expected)] = &[
-    ("no default route", |it| replace(it, &[]), SET),
-    ("the gateway behind another default route", |it| add(it, GATEWAY, "eth1", 100), SET),
-    ("the gateway already", |it| replace(it, &[(GATEWAY, "eth1", 0)]), done([0, 0, 0, 0, 0, 10])),
-    ("two default routes of one metric", |it| add(it, "198.51.100.2", "eth0", 0), SET),
-    ("a default route of a high metric", |it| replace(it, &[(PUBLIC, "eth0", u32::MAX)]), SET),
-    ("a blackhole", |it| add_kind(it, libc::RTN_BLACKHOLE), IN_THE_WAY),
-    ("an unreachable default route", |it| add_kind(it, libc::RTN_UNREACHABLE), IN_THE_WAY),
-    ("a prohibited default route", |it| add_kind(it, libc::RTN_PROHIBIT), IN_THE_WAY),
-    ("ServiceNet is down", |it| it.server.up("eth1", false), UNREACHABLE),
-    ("the router is down", |it| it.router.up("s1", false), UNREACHABLE),
-    ("the public interface is down", |it| it.server.up("eth0", false), SET),
+    ("no default route", |network| replace(network, &[]), SET),
+    ("the gateway behind another default route", |network| add(network, GATEWAY, "eth1", 100), SET),
+    (
+        "the gateway already",
+        |network| replace(network, &[(GATEWAY, "eth1", 0)]),
+        done([0, 0, 0, 0, 0, 10]),
+    ),
+    ("two default routes of one metric", |network| add(network, "198.51.100.2", "eth0", 0), SET),
+    (
+        "a default route of a high metric",
+        |network| replace(network, &[(PUBLIC, "eth0", u32::MAX)]),
+        SET,
+    ),
+    ("a blackhole", |network| add_kind(network, libc::RTN_BLACKHOLE), IN_THE_WAY),
+    (
+        "an unreachable default route",
+        |network| add_kind(network, libc::RTN_UNREACHABLE),
+        IN_THE_WAY,
+    ),
+    ("a prohibited default route", |network| add_kind(network, libc::RTN_PROHIBIT), IN_THE_WAY),
+    ("ServiceNet is down", |network| network.server.up("eth1", false), UNREACHABLE),
+    ("the router is down", |network| network.router.up("s1", false), UNREACHABLE),
+    ("the public interface is down", |network| network.server.up("eth0", false), SET),
 ];
 
 fn add(network: &Network, gateway: &str, interface: &str, metric: u32) {
@@ -161,7 +173,7 @@ pub fn trials() -> impl Iterator<Item = Trial> {
     });
     let kernel = KERNEL
         .iter()
-        .map(|(what, prepare, expected)| row((*what).to_owned(), deployed(), *prepare, *expected));
+        .map(|(name, prepare, expected)| row((*name).to_owned(), deployed(), *prepare, *expected));
     api.chain(gateways).chain(statuses).chain(kernel)
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use simulated_cloud::{FAULTS, Image, Limits, Response, Server, What};
+use simulated_cloud::{FAULTS, FaultKind, Image, Limits, Response, Server};
 
 use super::{CloudWorld, KEY};
 use crate::support::{Ended, PATIENCE, ended};
@@ -129,7 +129,7 @@ fn a_body_is_unchanged_in_a_pipe_and_indented_on_a_terminal() {
     let odd = b"{ \"b\" : 1.10,\r\n\t\"a\": [] }\x00\xff";
     let answer = |bytes: &[u8]| {
         let response = Response::bytes(200, "application/json", bytes);
-        world.cloud.fault("/servers/detail", 1, What::Answer(response));
+        world.cloud.fault("/servers/detail", 1, FaultKind::Answer(response));
     };
     answer(odd);
     assert_eq!(world.run(LIST).expect(0).stdout, odd);
@@ -165,7 +165,7 @@ fn every_fault_has_its_exit_code_and_its_body() {
         {
             let body = response.body.clone();
             let response = response.with("Location", "http://192.0.2.1/").with("Retry-After", "99");
-            world.cloud.fault("/servers/detail", 2, What::Answer(response));
+            world.cloud.fault("/servers/detail", 2, FaultKind::Answer(response));
             let arguments = format!("{LIST} --deadline 20s");
             let ended = world.run(arguments.as_str());
             ended.expect(exit_code(code)).says(&format!("HTTP {code} from http://127.0.0.1:"));
@@ -182,20 +182,20 @@ fn every_fault_has_its_exit_code_and_its_body() {
 #[test]
 fn only_safe_requests_are_sent_again() {
     let world = CloudWorld::new();
-    let unavailable = || What::Answer(Response::html(503, "Service Unavailable"));
-    for (what, code) in [(unavailable as fn() -> What, 7), (|| What::Close, 7)] {
+    let unavailable = || FaultKind::Answer(Response::html(503, "Service Unavailable"));
+    for kind in [unavailable as fn() -> FaultKind, || FaultKind::Close] {
         let before = world.cloud.count("GET /dfw");
-        world.cloud.fault("/dfw/", 1, what());
+        world.cloud.fault("/dfw/", 1, kind());
         world.run(LIST).expect(0);
         assert_eq!(world.cloud.count("GET /dfw"), before + 2);
         let create = ["cloud", "api", "servers", "/servers", "--region", "dfw", "--data", "{}"];
         let before = world.cloud.count("POST /dfw");
-        world.cloud.fault("/dfw/", 1, what());
-        world.run(&create).expect(code);
+        world.cloud.fault("/dfw/", 1, kind());
+        world.run(&create).expect(7);
         assert_eq!(world.cloud.count("POST /dfw"), before + 1);
         let before = world.cloud.count("DELETE /dfw");
-        world.cloud.fault("/dfw/", 1, what());
-        world.run("cloud api DELETE servers /servers/1 --region dfw").expect(code);
+        world.cloud.fault("/dfw/", 1, kind());
+        world.run("cloud api DELETE servers /servers/1 --region dfw").expect(7);
         assert_eq!(world.cloud.count("DELETE /dfw"), before + 1);
     }
 }
@@ -225,7 +225,7 @@ fn a_revoked_token_is_replaced_once() {
     assert_eq!(world.authentications(), 2);
     assert_eq!(world.cloud.state().server("web1").metadata["a"], "b");
     let unauthorized = Response::fault("unauthorized", 401, "Authentication required");
-    world.cloud.fault("/dfw/", 2, What::Answer(unauthorized));
+    world.cloud.fault("/dfw/", 2, FaultKind::Answer(unauthorized));
     let ended = world.run(LIST);
     ended.expect(2).says("HTTP 401").says("Authentication required");
     assert_eq!(world.authentications(), 3);
@@ -234,20 +234,20 @@ fn a_revoked_token_is_replaced_once() {
 #[test]
 fn an_invalid_or_late_answer_is_ignored() {
     let page = || Response::json(200, &serde_json::json!({"servers": []}));
-    for (what, code) in [
-        (What::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), 8),
-        (What::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}".to_vec()), 8),
-        (What::Cut(page(), 5), 7),
-        (What::Close, 7),
-        (What::Slow(PATIENCE), 7),
-        (What::Pieces(page(), 5, PATIENCE), 7),
+    for (kind, code) in [
+        (FaultKind::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), 8),
+        (FaultKind::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}".to_vec()), 8),
+        (FaultKind::Cut(page(), 5), 7),
+        (FaultKind::Close, 7),
+        (FaultKind::Slow(PATIENCE), 7),
+        (FaultKind::Pieces(page(), 5, PATIENCE), 7),
     ] {
         // Each case in its own world, because an abandoned request may still arrive later.
         let world = CloudWorld::new();
-        world.cloud.fault("/servers/detail", 2, what.clone());
+        world.cloud.fault("/servers/detail", 2, kind.clone());
         let arguments = format!("{LIST} --request-timeout 2s");
         let ended = world.run(arguments.as_str());
-        assert_eq!(ended.code, Some(code), "{what:?}: {}", ended.stderr);
+        assert_eq!(ended.code, Some(code), "{kind:?}: {}", ended.stderr);
         assert_eq!(ended.text(), "");
     }
 }
@@ -310,10 +310,10 @@ fn a_next_link_to_another_host_gets_no_token() {
         Response::json(200, &serde_json::json!({"servers": [], "servers_links": links}))
     };
     let first = page("https://192.0.2.1/elsewhere?marker=7#x&limit=1");
-    world.cloud.fault("/servers/detail", 1, What::Answer(first));
+    world.cloud.fault("/servers/detail", 1, FaultKind::Answer(first));
     let marker = "limit=5&marker=00000001-0000-4000-8000-000000000000";
     let second = page(&format!("http://192.0.2.1/elsewhere?{marker}"));
-    world.cloud.fault("marker=7", 1, What::Answer(second));
+    world.cloud.fault("marker=7", 1, FaultKind::Answer(second));
     world.run(&*format!("{LIST} --paginate").replace("detail", "detail?name=w")).expect(0);
     let path = "GET /dfw/v2/110011/servers/detail?name=w";
     assert_eq!(
@@ -328,7 +328,7 @@ fn endless_lists_and_invalid_pages() {
     let paginate = format!("{LIST} --paginate");
     let answer = |times: u32, response: Response| {
         world.cloud.state().faults.clear();
-        world.cloud.fault("/servers/detail", times, What::Answer(response));
+        world.cloud.fault("/servers/detail", times, FaultKind::Answer(response));
         world.run(paginate.as_str())
     };
     let links = serde_json::json!([{"rel": "next", "href": "?marker=1"}]);

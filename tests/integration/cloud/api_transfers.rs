@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use simulated_cloud::{Response, What};
+use simulated_cloud::{FaultKind, Response};
 
 use super::CloudWorld;
 use crate::support::{Ended, PATIENCE, until};
@@ -68,22 +68,22 @@ fn a_file_is_the_same_after_upload_and_download() {
 #[test]
 fn a_failed_download_leaves_only_the_old_file() {
     let object = || Response::bytes(200, "application/octet-stream", &large());
-    for (what, code) in [
-        (What::Cut(object(), 1_000_000), 7),
-        (What::Cut(object(), 0), 7),
-        (What::Pieces(object(), 1_000_000, PATIENCE), 7),
-        (What::Slow(PATIENCE), 7),
-        (What::Answer(Response::html(404, "Not Found")), 3),
-        (What::Answer(Response::html(503, "Service Unavailable")), 7),
+    for (kind, code) in [
+        (FaultKind::Cut(object(), 1_000_000), 7),
+        (FaultKind::Cut(object(), 0), 7),
+        (FaultKind::Pieces(object(), 1_000_000, PATIENCE), 7),
+        (FaultKind::Slow(PATIENCE), 7),
+        (FaultKind::Answer(Response::html(404, "Not Found")), 3),
+        (FaultKind::Answer(Response::html(503, "Service Unavailable")), 7),
     ] {
         // Each case in its own world, because an abandoned request may still arrive later.
         let world = world();
-        world.cloud.fault(OBJECT, 2, what.clone());
+        world.cloud.fault(OBJECT, 2, kind.clone());
         let got = api(&world, &format!("files {OBJECT} --output old --request-timeout 2s"));
         got.expect(code);
         assert_eq!(got.stderr.lines().count(), 1, "{}", got.stderr);
         // The body of an error response is printed.
-        let is_refusal = matches!(what, What::Answer(_));
+        let is_refusal = matches!(kind, FaultKind::Answer(_));
         assert_eq!(got.text().starts_with("<html>"), is_refusal, "{}", got.text());
         assert_eq!(fs::read(world.home.path().join("old")).unwrap(), b"old");
         assert_eq!(files(world.home.path()), ["large", "old"]);
@@ -100,7 +100,7 @@ fn a_failed_download_leaves_only_the_old_file() {
 fn a_transfer_may_take_longer_than_the_request_timeout() {
     let world = world();
     let object = Response::bytes(200, "application/octet-stream", &[7; 50]);
-    let slow = What::Pieces(object, 10, Duration::from_secs(1));
+    let slow = FaultKind::Pieces(object, 10, Duration::from_secs(1));
     world.cloud.fault(OBJECT, 1, slow.clone());
     api(&world, &format!("files {OBJECT} --output old --request-timeout 3s")).expect(0);
     assert_eq!(fs::read(world.home.path().join("old")).unwrap(), [7; 50]);
@@ -116,7 +116,7 @@ fn a_transfer_may_take_longer_than_the_request_timeout() {
 fn a_signal_leaves_only_the_old_file() {
     let world = world();
     let object = Response::bytes(200, "application/octet-stream", &large());
-    world.cloud.fault(OBJECT, 1, What::Pieces(object, 1_000_000, PATIENCE));
+    world.cloud.fault(OBJECT, 1, FaultKind::Pieces(object, 1_000_000, PATIENCE));
     let line = format!("cloud api files {OBJECT} --region dfw --output old");
     let mut command = world.agent(line.as_str());
     let mut child = command.current_dir(world.home.path()).stderr(Stdio::null()).spawn().unwrap();
@@ -143,7 +143,7 @@ fn an_upload_restarts_after_401_and_429() {
     api(&world, &upload).expect(0);
     assert_eq!(world.authentications(), 2);
     let limit = Response::html(429, "Too Many Requests").with("Retry-After", "1");
-    world.cloud.fault(OBJECT, 1, What::Answer(limit));
+    world.cloud.fault(OBJECT, 1, FaultKind::Answer(limit));
     api(&world, &upload).expect(0);
     assert!(world.cloud.state().containers["DFW"]["backups"].objects["large"].content == large());
     assert_eq!(world.cloud.count("PUT"), 4);
@@ -154,7 +154,7 @@ fn an_upload_restarts_after_401_and_429() {
 fn an_upload_that_is_too_large_is_not_tried_again() {
     let world = world();
     let too_large = Response::html(413, "Request Entity Too Large");
-    world.cloud.fault(OBJECT, 1, What::Answer(too_large));
+    world.cloud.fault(OBJECT, 1, FaultKind::Answer(too_large));
     let refused = api(&world, &format!("files {OBJECT} --upload large"));
     refused.expect(6).says("HTTP 413");
     assert!(refused.text().contains("Request Entity Too Large"));
@@ -162,7 +162,7 @@ fn an_upload_that_is_too_large_is_not_tried_again() {
     // Not a byte of it was sent.
     assert_eq!(world.cloud.state().last.as_ref().map(|request| request.body.is_none()), Some(true));
     // 5xx is not retried either, because the service may have stored the file.
-    world.cloud.fault(OBJECT, 1, What::Answer(Response::html(503, "Service Unavailable")));
+    world.cloud.fault(OBJECT, 1, FaultKind::Answer(Response::html(503, "Service Unavailable")));
     api(&world, &format!("files {OBJECT} --upload large")).expect(7);
     assert_eq!(world.cloud.count("PUT"), 2);
 }
@@ -172,7 +172,7 @@ fn an_upload_that_is_too_large_is_not_tried_again() {
 fn a_body_of_more_than_32_mib_has_to_be_streamed() {
     let world = world();
     let object = Response::bytes(200, "application/octet-stream", &vec![7; (32 << 20) + 1]);
-    world.cloud.fault(OBJECT, 3, What::Answer(object));
+    world.cloud.fault(OBJECT, 3, FaultKind::Answer(object));
     let whole = api(&world, &format!("files {OBJECT}"));
     whole.expect(8).says("is longer than 32 MiB; cloud api --output takes any length");
     assert_eq!(whole.text(), "");
@@ -189,7 +189,7 @@ fn a_body_of_more_than_32_mib_has_to_be_streamed() {
 fn nothing_is_streamed_onto_a_terminal() {
     let world = world();
     let odd = Response::bytes(200, "text/plain", b"a\x1b[31mb\n");
-    world.cloud.fault(OBJECT, 1, What::Answer(odd));
+    world.cloud.fault(OBJECT, 1, FaultKind::Answer(odd));
     let line = format!("cloud api files {OBJECT} --region dfw --output -");
     assert_eq!(world.on_terminal(line.as_str()), "a\\u{1b}[31mb\n");
     let line = format!("cloud api files {OBJECT} --region dfw --output /dev/stdout");
@@ -201,7 +201,7 @@ fn nothing_is_streamed_onto_a_terminal() {
 fn a_terminal_shows_the_progress_of_a_download() {
     let world = world();
     let object = Response::bytes(200, "application/octet-stream", &[7; 2_000]);
-    world.cloud.fault(OBJECT, 1, What::Pieces(object, 1_000, Duration::from_secs(1)));
+    world.cloud.fault(OBJECT, 1, FaultKind::Pieces(object, 1_000, Duration::from_secs(1)));
     let target = world.home.path().join("new");
     let line = format!("cloud api files {OBJECT} --region dfw --output {}", target.display());
     let shown = world.on_terminal(line.as_str());

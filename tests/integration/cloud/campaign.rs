@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use simulated_cloud::{Response, What};
+use simulated_cloud::{FaultKind, Response};
 
 use super::CloudWorld;
 use crate::support::{Ended, finish, sample};
@@ -41,15 +41,15 @@ enum Time {
 }
 
 /// The fault, and the exit codes of the commands.
-type CloudFault = (&'static str, fn() -> What, Time, Codes);
+type CloudFault = (&'static str, fn() -> FaultKind, Time, Codes);
 
 const REFUSED: Codes = [2; 6];
 const NOT_UNDERSTOOD: Codes = [8; 6];
 
 /// Faults in the response to the request for a token.
 const IDENTITY: &[CloudFault] = &[
-    ("no answer", || What::Slow(Duration::from_secs(30)), Time::Short, [7, 7, 7, 7, 7, 124]),
-    ("a connection that ends", || What::Close, Time::Short, [7, 7, 7, 7, 7, 124]),
+    ("no answer", || FaultKind::Slow(Duration::from_secs(30)), Time::Short, [7, 7, 7, 7, 7, 124]),
+    ("a connection that ends", || FaultKind::Close, Time::Short, [7, 7, 7, 7, 7, 124]),
     ("HTTP 500", || fault("identityFault", 500), Time::Short, [7, 7, 7, 7, 7, 124]),
     ("HTTP 503 in HTML", || text(503, "<html>down</html>"), Time::Short, [7, 7, 7, 7, 7, 124]),
     ("HTTP 413", || fault("overLimit", 413), Time::Short, [6, 6, 6, 6, 6, 124]),
@@ -116,8 +116,8 @@ const IDENTITY: &[CloudFault] = &[
 
 /// Faults in the responses to requests for servers.
 const SERVERS: &[CloudFault] = &[
-    ("no answer", || What::Slow(Duration::from_secs(30)), Time::Short, [0, 0, 7, 7, 7, 124]),
-    ("a connection that ends", || What::Close, Time::Short, [0, 0, 7, 7, 7, 124]),
+    ("no answer", || FaultKind::Slow(Duration::from_secs(30)), Time::Short, [0, 0, 7, 7, 7, 124]),
+    ("a connection that ends", || FaultKind::Close, Time::Short, [0, 0, 7, 7, 7, 124]),
     ("HTTP 500", || fault("computeFault", 500), Time::Short, [0, 0, 7, 7, 7, 124]),
     ("HTTP 503 in HTML", || text(503, "<html>down</html>"), Time::Short, [0, 0, 7, 7, 7, 124]),
     ("HTTP 413", || fault("overLimit", 413), Time::Short, [0, 0, 6, 6, 6, 124]),
@@ -173,20 +173,20 @@ const SERVERS: &[CloudFault] = &[
 const STRANGERS: &str = r#"[{"type": "compute", "name": "cloudServersOpenStack", "endpoints": [
     {"region": "DFW", "publicURL": "http://192.0.2.1/v2/110011"}]}]"#;
 
-fn text(status_code: u16, body: &str) -> What {
-    What::Answer(Response::text(status_code, body))
+fn text(status_code: u16, body: &str) -> FaultKind {
+    FaultKind::Answer(Response::text(status_code, body))
 }
 
-fn fault(kind: &str, code: u16) -> What {
+fn fault(kind: &str, code: u16) -> FaultKind {
     fault_saying(kind, code, "a simulated fault")
 }
 
-fn fault_saying(kind: &str, code: u16, message: &str) -> What {
-    What::Answer(Response::fault(kind, code, message))
+fn fault_saying(kind: &str, code: u16, message: &str) -> FaultKind {
+    FaultKind::Answer(Response::fault(kind, code, message))
 }
 
 /// A granted token, as Identity documents it.
-fn access(id: &str, expires: &str, catalog: &str) -> What {
+fn access(id: &str, expires: &str, catalog: &str) -> FaultKind {
     text(
         200,
         &format!(
@@ -230,15 +230,15 @@ fn run(request: &str, faults: &[CloudFault]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Runs all commands at once, since they mostly wait. Returns what is wrong.
+/// Runs all commands at once, since they mostly wait. Returns kind is wrong.
 fn run_row(request: &str, row: &CloudFault) -> Vec<String> {
-    let (name, what, time, codes) = row;
+    let (name, kind, time, codes) = row;
     let time = match time {
         Time::ToAnAnswer => "50s",
         Time::Short => "3s",
     };
     let world = CloudWorld::of("six servers");
-    world.cloud.fault(request, u32::MAX, what());
+    world.cloud.fault(request, u32::MAX, kind());
     let start = |(number, command): (usize, &&str)| {
         let mut agent = world.agent(&command.replace("{time}", time)[..]);
         // No token of another command.
@@ -249,8 +249,8 @@ fn run_row(request: &str, row: &CloudFault) -> Vec<String> {
     let mut wrong = Vec::new();
     for ((command, code), child) in COMMANDS.iter().zip(codes).zip(children) {
         let ended = finish(child);
-        if let Err(what) = check(&ended, *code) {
-            wrong.push(format!("{name}, {command}: {what}: {ended:?}"));
+        if let Err(reason) = check(&ended, *code) {
+            wrong.push(format!("{name}, {command}: {reason}: {ended:?}"));
         }
     }
     wrong

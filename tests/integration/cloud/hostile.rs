@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use simulated_cloud::{Response, Server, What};
+use simulated_cloud::{FaultKind, Response, Server};
 
 use super::{CloudWorld, PASSWORD};
 use crate::support::{PATIENCE, ended};
@@ -22,11 +22,11 @@ fn a_service_with_a_clock_at_the_epoch_stopped_the_wait() {
 }
 
 /// What Identity grants: this token with this expiry and this catalog.
-fn granted(id: &str, expires: &str, catalog: &Value) -> What {
+fn granted(id: &str, expires: &str, catalog: &Value) -> FaultKind {
     let token = json!({"id": id, "expires": expires, "tenant": {"id": "1", "name": "1"}});
     let user = json!({"id": "1", "name": "jsmith\u{1b}[2J", "roles": []});
     let access = json!({"token": token, "serviceCatalog": catalog, "user": user});
-    What::Answer(Response::json(200, &json!({"access": access})))
+    FaultKind::Answer(Response::json(200, &json!({"access": access})))
 }
 
 /// These are times that cannot be written in RFC 3339, which was a panic.
@@ -44,9 +44,9 @@ fn a_pause_without_end_ends_with_the_deadline() {
     let world = CloudWorld::of("six servers");
     let limit = Response::fault("overLimit", 413, "OverLimit Retry...")
         .with("Retry-After", &u64::MAX.to_string());
-    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(limit.clone()));
+    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(limit.clone()));
     world.run("cloud login").expect(6).says("HTTP 413");
-    world.cloud.fault("GET /dfw", 99, What::Answer(limit));
+    world.cloud.fault("GET /dfw", 99, FaultKind::Answer(limit));
     world.run("cloud servers").expect(6).says("HTTP 413");
     world.run("cloud wait web1 --timeout 4s --interval 3s").expect(124);
 }
@@ -58,7 +58,7 @@ fn a_list_of_servers_that_goes_round_in_circles_had_no_end() {
     let page = |ids: &[&str]| {
         let servers: Vec<_> = ids.iter().map(|id| json!({"id": id, "name": "web1"})).collect();
         let links = json!([{"rel": "next", "href": "?marker=1"}]);
-        What::Answer(Response::json(200, &json!({"servers": servers, "servers_links": links})))
+        FaultKind::Answer(Response::json(200, &json!({"servers": servers, "servers_links": links})))
     };
     world.cloud.fault("GET /dfw", u32::MAX, page(&["1", "2"]));
     world.run("cloud servers --region dfw").expect(8).says("is not a list of servers");
@@ -71,10 +71,10 @@ fn pages_that_go_round_in_circles_had_no_end() {
     let world = CloudWorld::new();
     for marker in ["?marker=1", "?marker=2", "?marker=1"] {
         let page = json!({"servers": [], "next": marker});
-        world.cloud.fault("/servers/detail", 1, What::Answer(Response::json(200, &page)));
+        world.cloud.fault("/servers/detail", 1, FaultKind::Answer(Response::json(200, &page)));
     }
-    let said = world.run("cloud api servers /servers/detail --region dfw --paginate");
-    said.expect(8).says("has no end");
+    let output = world.run("cloud api servers /servers/detail --region dfw --paginate");
+    output.expect(8).says("has no end");
     assert_eq!(world.cloud.count("GET /dfw"), 3);
 }
 
@@ -147,10 +147,10 @@ fn a_huge_catalog() {
     };
     let catalog: Value = (0..20_000).map(service).collect();
     world.cloud.fault("POST /v2.0/tokens", 9, granted("t", "2099-01-01T00:00:00Z", &catalog));
-    let said = world.run("cloud catalog");
-    assert_eq!(said.expect(0).text().lines().count(), 20_000);
-    let said = world.run("cloud token");
-    assert_eq!(said.expect(0).text(), "t\n");
+    let output = world.run("cloud catalog");
+    assert_eq!(output.expect(0).text().lines().count(), 20_000);
+    let output = world.run("cloud token");
+    assert_eq!(output.expect(0).text(), "t\n");
     // Twice, since the cache does not take it.
     assert_eq!(world.authentications(), 2);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 use simulated_api::Step;
-use simulated_cloud::{Response, What};
+use simulated_cloud::{FaultKind, Response};
 
 use super::{CloudWorld, KEY, PASSWORD};
 use crate::support::{Ended, PATIENCE, World, binary, ended, until, with_environment_of};
@@ -24,9 +24,9 @@ fn every_kind_of_credentials_from_the_environment() {
         command.envs(variables.iter().copied());
         ended(command.output().unwrap())
     };
-    let said = run(&[("RAX_USERNAME", "jsmith"), ("RAX_API_KEY", KEY)]);
+    let output = run(&[("RAX_USERNAME", "jsmith"), ("RAX_API_KEY", KEY)]);
     let line = "logged in as jsmith, account 110011; the token is valid until ";
-    assert!(said.expect(0).text().starts_with(line), "{:?}", said.text());
+    assert!(output.expect(0).text().starts_with(line), "{:?}", output.text());
     run(&[("RAX_USERNAME", "jsmith"), ("RAX_PASSWORD", PASSWORD)]).expect(0);
     run(&[("OS_USERNAME", "jsmith"), ("OS_PASSWORD", PASSWORD), ("OS_TENANT_ID", "110011")])
         .expect(0);
@@ -135,9 +135,9 @@ fn the_wrong_identity_url_of_a_profile_was_reported_without_its_file() {
     let url = format!("https://jsmith:{PASSWORD}@identity.example/v2.0");
     let text = format!("[other]\nusername = 'jsmith'\napi_key = '{KEY}'\nidentity_url = '{url}'\n");
     let path = world.write_credentials(&text, 0o600);
-    let said = world.run("cloud login --profile other");
-    said.expect(2).says(&format!("the credentials file {} has an identity_url", path.display()));
-    assert!(!said.stderr.contains(PASSWORD), "{}", said.stderr);
+    let output = world.run("cloud login --profile other");
+    output.expect(2).says(&format!("the credentials file {} has an identity_url", path.display()));
+    assert!(!output.stderr.contains(PASSWORD), "{}", output.stderr);
 }
 
 #[test]
@@ -193,8 +193,8 @@ fn an_expired_token_is_not_used() {
         state.tokens.values().all(|token| token.expires + rounding < state.now())
     });
     // It was not sent to a service, so none has refused it.
-    let said = world.run("cloud servers --region dfw -vv");
-    assert!(!said.expect(0).stderr.contains("debug: 401"), "{}", said.stderr);
+    let output = world.run("cloud servers --region dfw -vv");
+    assert!(!output.expect(0).stderr.contains("debug: 401"), "{}", output.stderr);
     assert_eq!(world.authentications(), 2);
 }
 
@@ -258,24 +258,24 @@ fn multi_factor_authentication_by_a_descriptor() {
 fn identity_is_down_at_first_or_limits_requests() {
     let world = CloudWorld::new();
     let unavailable = Response::text(503, "<html>Service Unavailable</html>");
-    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(unavailable.clone()));
+    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(unavailable.clone()));
     world.run("cloud login").expect(0);
-    world.cloud.fault("POST /v2.0/tokens", 1, What::Close);
+    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Close);
     world.run("cloud login").expect(0);
     let limit = Response::fault("overLimit", 413, "OverLimit Retry...").with("Retry-After", "1");
-    world.cloud.fault("POST /v2.0/tokens", 2, What::Answer(limit));
+    world.cloud.fault("POST /v2.0/tokens", 2, FaultKind::Answer(limit));
     world.run("cloud login").expect(0);
     let long = Response::fault("overLimit", 429, "OverLimit Retry...").with("Retry-After", "999");
-    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(long));
+    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(long));
     world.run("cloud login").expect(6).says("HTTP 429").says("OverLimit Retry...");
-    world.cloud.fault("POST /v2.0/tokens", 2, What::Answer(unavailable));
+    world.cloud.fault("POST /v2.0/tokens", 2, FaultKind::Answer(unavailable));
     world.run("cloud login").expect(7).says("HTTP 503");
-    world.cloud.fault("POST /v2.0/tokens", 1, What::Slow(PATIENCE));
+    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Slow(PATIENCE));
     world.run("cloud login --request-timeout 1s --deadline 2s").expect(7).says("no response");
     let moved = Response::text(302, "").with("Location", "http://192.0.2.1/");
-    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(moved));
+    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(moved));
     world.run("cloud login").expect(8).says("HTTP 302");
-    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(Response::text(200, "<html>")));
+    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(Response::text(200, "<html>")));
     world.run("cloud login").expect(8).says("is not JSON");
 }
 
@@ -283,8 +283,8 @@ fn identity_is_down_at_first_or_limits_requests() {
 fn a_cache_that_cannot_be_written_costs_authentications_only() {
     let world = CloudWorld::new();
     std::fs::write(world.home.path().join(".cache"), "not a directory").unwrap();
-    let said = world.run("cloud token");
-    said.expect(0).says("the token is not cached");
+    let output = world.run("cloud token");
+    output.expect(0).says("the token is not cached");
     world.run("cloud token").expect(0);
     assert_eq!(world.authentications(), 2);
 }
@@ -303,7 +303,7 @@ fn script(world: &CloudWorld, script: &str) -> Option<Ended> {
 #[test]
 fn a_full_disk_costs_authentications_only() {
     let world = CloudWorld::new();
-    let Some(said) = script(
+    let Some(output) = script(
         &world,
         r#"
         mount -t tmpfs -o mode=0700,size=64k tmpfs "$HOME"
@@ -320,9 +320,9 @@ fn a_full_disk_costs_authentications_only() {
     ) else {
         return;
     };
-    said.expect(0).says("cannot be written: No space left on device; the token is not cached");
-    assert_eq!(said.stderr.lines().count(), 2, "{}", said.stderr);
-    let tokens: Vec<&str> = said.text().lines().collect();
+    output.expect(0).says("cannot be written: No space left on device; the token is not cached");
+    assert_eq!(output.stderr.lines().count(), 2, "{}", output.stderr);
+    let tokens: Vec<&str> = output.text().lines().collect();
     assert!(tokens.len() == 4 && tokens.iter().all(|token| *token == tokens[0]), "{tokens:?}");
     assert_eq!(world.authentications(), 3);
 }
@@ -330,7 +330,7 @@ fn a_full_disk_costs_authentications_only() {
 #[test]
 fn a_read_only_home_costs_authentications_only() {
     let world = CloudWorld::new();
-    let Some(said) = script(
+    let Some(output) = script(
         &world,
         r#"
         mount -t tmpfs -o mode=0700 tmpfs "$HOME"
@@ -344,9 +344,9 @@ fn a_read_only_home_costs_authentications_only() {
     ) else {
         return;
     };
-    said.expect(0).says("cannot be written: Read-only file system");
-    said.says("cannot be created: Read-only file system");
-    assert_eq!(said.stderr.lines().count(), 2, "{}", said.stderr);
+    output.expect(0).says("cannot be written: Read-only file system");
+    output.says("cannot be created: Read-only file system");
+    assert_eq!(output.stderr.lines().count(), 2, "{}", output.stderr);
     assert_eq!(world.authentications(), 2);
 }
 
@@ -420,7 +420,7 @@ fn the_file_without_the_issuer_was_not_named() {
 #[test]
 fn plain_http_to_another_machine_is_refused() {
     let world = CloudWorld::new();
-    let said = world.run("cloud login --identity-url http://192.0.2.1/v2.0");
-    said.expect(2).says("plain http");
+    let output = world.run("cloud login --identity-url http://192.0.2.1/v2.0");
+    output.expect(2).says("plain http");
     assert_eq!(world.authentications(), 0);
 }

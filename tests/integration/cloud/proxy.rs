@@ -77,15 +77,15 @@ fn https_goes_through_the_proxy_of_the_environment() {
         let proxy = HttpProxy::start("HTTP/1.1 200 Connected\r\n\r\n");
         let url = format!("http://pr0xy-user:pr0xy-secret@{}", proxy.address);
         let before = api.count();
-        let said = log_in(&api, &[(variable, url)]);
+        let output = log_in(&api, &[(variable, url)]);
         // The simulated API is not Identity: any response of it shows that it was reached.
-        assert!(said.stderr.contains("HTTP 4"), "{variable}: {}", said.stderr);
+        assert!(output.stderr.contains("HTTP 4"), "{variable}: {}", output.stderr);
         assert_eq!(api.count(), before + 1, "{variable}");
         let seen = proxy.requests();
         assert!(seen.starts_with(&format!("CONNECT {host} ")), "{variable}: {seen}");
         // The proxy sees the destination but not the content.
         assert!(!seen.contains(KEY) && !seen.contains("/tokens"), "{seen}");
-        assert!(!said.stderr.contains("pr0xy-secret"), "{}", said.stderr);
+        assert!(!output.stderr.contains("pr0xy-secret"), "{}", output.stderr);
     }
 }
 
@@ -100,8 +100,8 @@ fn hosts_of_no_proxy_are_asked_directly() {
         .split_once(':')
         .map_or_else(|| panic!("a port"), |(host, port)| (host.to_owned(), port.to_owned()));
     let url = format!("http://{}", proxy.address);
-    let said = log_in(&api, &[("HTTPS_PROXY", url), ("NO_PROXY", host)]);
-    assert!(said.stderr.contains("HTTP 4"), "{}", said.stderr);
+    let output = log_in(&api, &[("HTTPS_PROXY", url), ("NO_PROXY", host)]);
+    assert!(output.stderr.contains("HTTP 4"), "{}", output.stderr);
     assert_eq!(proxy.requests(), "");
 }
 
@@ -110,9 +110,9 @@ fn a_proxy_that_refuses_or_is_not_there() {
     let api = World::of([]);
     let proxy = HttpProxy::start("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
     let url = format!("http://pr0xy-user:pr0xy-secret@{}", proxy.address);
-    let said = log_in(&api, &[("HTTPS_PROXY", url)]);
-    said.expect(7).says("proxy");
-    assert!(!said.stderr.contains("pr0xy-secret"), "{}", said.stderr);
+    let output = log_in(&api, &[("HTTPS_PROXY", url)]);
+    output.expect(7).says("proxy");
+    assert!(!output.stderr.contains("pr0xy-secret"), "{}", output.stderr);
     let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     log_in(&api, &[("HTTPS_PROXY", format!("http://{closed}"))]).expect(7);
     assert_eq!(api.count(), 0);

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use simulated_cloud::{Response, What};
+use simulated_cloud::{FaultKind, Response};
 
 use super::{CloudWorld, KEY, PASSWORD};
 use crate::support::{PATIENCE, binary, with_environment_of};
@@ -72,13 +72,13 @@ fn nothing_that_is_written_has_a_secret_in_it() {
         output.status.code()
     };
     let limit = Response::fault("overLimit", 413, "OverLimit Retry...").with("Retry-After", "1");
-    world.cloud.fault("POST /v2.0/tokens", 1, What::Answer(limit.clone()));
+    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(limit.clone()));
     assert_eq!(run(&["cloud", "login"]), Some(0));
-    world.cloud.fault("GET /dfw", 1, What::Answer(limit));
+    world.cloud.fault("GET /dfw", 1, FaultKind::Answer(limit));
     assert_eq!(run(&["cloud", "servers"]), Some(0));
     world.cloud.state().revoke_all();
     assert_eq!(run(&["cloud", "facts", "web1"]), Some(0));
-    world.cloud.fault("GET /ord", 2, What::Close);
+    world.cloud.fault("GET /ord", 2, FaultKind::Close);
     assert_eq!(run(&["cloud", "status", "db1"]), Some(7));
     let mut wait = world.anonymous(&["cloud", "wait", "web1", "-vv", "--", "sh", "-c", command]);
     for name in ["RAX_API_KEY", "RAX_PASSWORD", "OS_PASSWORD", "RAX_TOKEN", "OS_TOKEN"] {

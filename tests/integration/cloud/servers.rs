@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use serde_json::Value;
-use simulated_cloud::{Response, Server, What};
+use simulated_cloud::{FaultKind, Response, Server};
 
 use super::world::six_servers;
 use super::{CloudWorld, KEY};
@@ -78,7 +78,7 @@ fn a_token_that_was_revoked_is_replaced_once() {
     world.run("cloud servers").expect(0);
     assert_eq!(world.authentications(), 2);
     let refused = Response::fault("unauthorized", 401, "No valid token provided.");
-    world.cloud.fault("GET ", 100, What::Answer(refused));
+    world.cloud.fault("GET ", 100, FaultKind::Answer(refused));
     world.run("cloud servers").expect(2).says("HTTP 401").says("No valid token provided");
     assert!(world.authentications() <= 8, "{}", world.authentications());
 }
@@ -87,10 +87,10 @@ fn a_token_that_was_revoked_is_replaced_once() {
 #[test]
 fn a_region_that_cannot_be_listed_fails_the_command() {
     let world = CloudWorld::of("six servers");
-    world.cloud.fault("GET /ord", 99, What::Answer(Response::html(503, "Down")));
+    world.cloud.fault("GET /ord", 99, FaultKind::Answer(Response::html(503, "Down")));
     for arguments in ["cloud servers", "cloud servers --format ansible", "cloud status web1"] {
-        let said = world.run(arguments);
-        assert_eq!(said.expect(7).says("/ord/v2/110011/servers/detail").text(), "");
+        let output = world.run(arguments);
+        assert_eq!(output.expect(7).says("/ord/v2/110011/servers/detail").text(), "");
     }
     world.run("cloud servers --region dfw").expect(0);
 }
@@ -99,7 +99,7 @@ fn a_region_that_cannot_be_listed_fails_the_command() {
 fn faults_of_every_shape() {
     let world = CloudWorld::of("six servers");
     world.run("cloud login").expect(0);
-    let fault = |times, response| world.cloud.fault("GET /dfw", times, What::Answer(response));
+    let fault = |times, response| world.cloud.fault("GET /dfw", times, FaultKind::Answer(response));
     let run = || world.run("cloud servers --region dfw --deadline 20s");
     fault(1, Response::fault("overLimit", 413, "OverLimit Retry...").with("Retry-After", "1"));
     run().expect(0);

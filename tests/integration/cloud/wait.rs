@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use simulated_cloud::{Response, Server, What};
+use simulated_cloud::{FaultKind, Response, Server};
 
 use super::world::six_servers;
 use super::{CloudWorld, KEY};
@@ -51,8 +51,8 @@ fn a_server_that_is_deleted_or_in_error_ends_its_wait() {
     assert!(world.cloud.wait_for("GET /syd", 2, PATIENCE));
     world.cloud.state().server("plain").fault = Some("No valid host was found".to_owned());
     world.cloud.state().set_status("plain", "ERROR");
-    let said = building.end();
-    said.expect(4).says("plain (SYD): the server is in ERROR").says("No valid host was found");
+    let output = building.end();
+    output.expect(4).says("plain (SYD): the server is in ERROR").says("No valid host was found");
 }
 
 /// During a rebuild the metadata is left over from before.
@@ -113,7 +113,7 @@ fn a_region_that_hangs_delays_no_other() {
     world.cloud.state().set_automation("db1", "DEPLOYING");
     let running = world.start("cloud wait web2 db1 --any --interval 3s");
     assert!(world.cloud.wait_for("GET /ord", 2, PATIENCE));
-    world.cloud.fault("GET /ord", 1, What::Slow(10 * PATIENCE));
+    world.cloud.fault("GET /ord", 1, FaultKind::Slow(10 * PATIENCE));
     assert!(world.cloud.wait_for("GET /ord", 3, PATIENCE));
     let before = world.cloud.count("GET /dfw");
     assert!(world.cloud.wait_for("GET /dfw", before + 2, PATIENCE));
@@ -148,12 +148,12 @@ fn a_clock_that_is_a_day_wrong_misses_no_change() {
 fn the_wait_outlasts_a_revoked_token_the_rate_limit_and_an_identity_that_is_down() {
     let world = CloudWorld::of("six servers");
     let down = Response::text(503, "<html>");
-    world.cloud.fault("POST /v2.0/tokens", 3, What::Answer(down));
+    world.cloud.fault("POST /v2.0/tokens", 3, FaultKind::Answer(down));
     let running = world.start("cloud wait web2 --interval 3s");
     assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
     world.cloud.state().revoke_all();
     let limit = Response::fault("overLimit", 413, "OverLimit Retry...").with("Retry-After", "4");
-    world.cloud.fault("GET /dfw", 1, What::Answer(limit));
+    world.cloud.fault("GET /dfw", 1, FaultKind::Answer(limit));
     until("a request after both", || world.cloud.state().tokens.len() == 2);
     world.cloud.state().set_automation("web2", "DEPLOYED");
     running.end().expect(0).says("OverLimit Retry...");
@@ -163,7 +163,7 @@ fn the_wait_outlasts_a_revoked_token_the_rate_limit_and_an_identity_that_is_down
 fn the_deadline_passes_before_identity_answers() {
     let world = CloudWorld::of("six servers");
     let down = Response::text(503, "<html>");
-    world.cloud.fault("POST /v2.0/tokens", 100, What::Answer(down));
+    world.cloud.fault("POST /v2.0/tokens", 100, FaultKind::Answer(down));
     let end = world.run("cloud wait web1 --timeout 4s --interval 3s");
     end.expect(124).says("gave up before any server was found").says("HTTP 503");
 }

@@ -41,13 +41,19 @@ pub(crate) fn create(state: &mut State, request: &Request, region: &str, base: &
 }
 
 /// Carries out an action on the server with this index.
-pub(crate) fn act(state: &mut State, request: &Request, at: usize, base: &str) -> Response {
+pub(crate) fn run_action(
+    state: &mut State,
+    request: &Request,
+    index: usize,
+    base: &str,
+) -> Response {
     let body = request.json().unwrap_or_default();
-    let Some((action, argument)) = body.as_object().and_then(|it| it.iter().next()) else {
+    let Some((action, argument)) = body.as_object().and_then(|members| members.iter().next())
+    else {
         return malformed();
     };
     let now = state.now();
-    let server = &mut state.servers[at];
+    let server = &mut state.servers[index];
     let accepted = |response: Response| (true, response);
     let text = |key: &str| argument[key].as_str();
     let (is_done, response) = match (action.as_str(), server.status.as_str()) {

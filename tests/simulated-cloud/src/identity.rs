@@ -12,8 +12,8 @@ use crate::{
 /// The session of a second factor.
 const SESSION: &str = "SIMULATED-SESSION-OF-THE-SECOND-FACTOR";
 
-const ADDITIONAL: &str = "Additional authentication credentials required.";
-const WRONG: &str = "Unable to authenticate user with credentials provided.";
+const SECOND_FACTOR_NEEDED: &str = "Additional authentication credentials required.";
+const WRONG_CREDENTIALS: &str = "Unable to authenticate user with credentials provided.";
 const MALFORMED: &str =
     "Invalid request body: unable to parse Auth data. Please review XML or JSON formatting";
 
@@ -73,7 +73,7 @@ fn authenticate(state: &mut State, request: &Request, base: &str) -> Response {
     if let Some(tenant) = auth["tenantId"].as_str().or(auth["tenantName"].as_str())
         && tenant != TENANT
     {
-        return unauthorized(WRONG);
+        return unauthorized(WRONG_CREDENTIALS);
     }
     let user = |value: &Value| {
         state.users.iter().find(|user| value["username"] == user.username.as_str()).cloned()
@@ -85,28 +85,28 @@ fn authenticate(state: &mut State, request: &Request, base: &str) -> Response {
     if key.is_object() {
         match user(key).filter(|user| key["apiKey"] == user.api_key.as_str()) {
             Some(user) => first_factor(state, &user, base),
-            None => unauthorized(WRONG),
+            None => unauthorized(WRONG_CREDENTIALS),
         }
     } else if password.is_object() {
         match user(password).filter(|user| password["password"] == user.password.as_str()) {
             Some(user) => first_factor(state, &user, base),
-            None => unauthorized(WRONG),
+            None => unauthorized(WRONG_CREDENTIALS),
         }
     } else if let Some(passcode) = passcode.as_str() {
         let is_right = |user: &&User| user.passcode.as_deref() == Some(passcode);
         match state.users.iter().find(is_right).cloned() {
             Some(user) if request.header("x-sessionid") == Some(SESSION) => {
-                granted(state, &user, base)
+                grant_token(state, &user, base)
             }
-            _ => unauthorized(WRONG),
+            _ => unauthorized(WRONG_CREDENTIALS),
         }
     } else if let Some(id) = token {
         let user = state.users[0].clone();
         match state.tokens.get(id) {
             Some(token) if !token.is_revoked && auth["tenantId"].is_string() => {
-                granted(state, &user, base)
+                grant_token(state, &user, base)
             }
-            _ => unauthorized(WRONG),
+            _ => unauthorized(WRONG_CREDENTIALS),
         }
     } else {
         Response::fault("badRequest", 400, MALFORMED)
@@ -115,14 +115,14 @@ fn authenticate(state: &mut State, request: &Request, base: &str) -> Response {
 
 fn first_factor(state: &mut State, user: &User, base: &str) -> Response {
     match user.passcode {
-        None => granted(state, user, base),
-        Some(_) => unauthorized(ADDITIONAL)
+        None => grant_token(state, user, base),
+        Some(_) => unauthorized(SECOND_FACTOR_NEEDED)
             .with("WWW-Authenticate", &format!("OS-MF sessionId='{SESSION}', factor='PASSCODE'")),
     }
 }
 
 /// A token that is still valid is returned again.
-fn granted(state: &mut State, user: &User, base: &str) -> Response {
+fn grant_token(state: &mut State, user: &User, base: &str) -> Response {
     let now = state.now();
     let valid = state.tokens.iter().find(|(_, token)| !token.is_revoked && token.expires > now);
     let (id, expires) = match valid {

@@ -79,9 +79,9 @@ pub(crate) fn answer(state: &mut State, request: &Request) -> Response {
         ("POST", ["tasks"]) => create_task(state, request, &region),
         ("GET", ["tasks", id]) => show_task(state, &region, id),
         (_, ["images", id, rest @ ..]) => {
-            let is_it = |image: &&mut Image| image.region == region && image.id == *id;
-            match state.images.iter_mut().find(is_it) {
-                Some(image) => one(image, request, rest),
+            let is_wanted = |image: &&mut Image| image.region == region && image.id == *id;
+            match state.images.iter_mut().find(is_wanted) {
+                Some(image) => image_request(image, request, rest),
                 None => not_found(),
             }
         }
@@ -104,7 +104,8 @@ fn list(state: &State, request: &Request, region: &str) -> Response {
     }
     let has_more = images.len() > state.page_size;
     images.truncate(state.page_size);
-    let mut body = json!({"images": images.iter().map(|it| it.to_json()).collect::<Vec<_>>()});
+    let mut body =
+        json!({"images": images.iter().map(|image| image.to_json()).collect::<Vec<_>>()});
     if let Some(last) = images.last().filter(|_| has_more) {
         // A path of the service itself, without the prefix of the front end.
         body["next"] = json!(format!("/v2/images?marker={}", last.id));
@@ -112,7 +113,7 @@ fn list(state: &State, request: &Request, region: &str) -> Response {
     Response::json(200, &body)
 }
 
-fn one(image: &mut Image, request: &Request, rest: &[&str]) -> Response {
+fn image_request(image: &mut Image, request: &Request, rest: &[&str]) -> Response {
     match (request.method.as_str(), rest) {
         ("GET", []) => Response::json(200, &image.to_json()),
         ("PATCH", []) => patch(image, request),
@@ -209,8 +210,8 @@ fn create_task(state: &mut State, request: &Request, region: &str) -> Response {
 }
 
 fn show_task(state: &mut State, region: &str, id: &str) -> Response {
-    let is_it = |task: &Task| task.region == region && task.id == id;
-    let Some(at) = state.tasks.iter().position(is_it) else { return not_found() };
+    let is_wanted = |task: &Task| task.region == region && task.id == id;
+    let Some(at) = state.tasks.iter().position(is_wanted) else { return not_found() };
     let response = Response::json(200, &task_to_json(&state.tasks[at]));
     let task = state.tasks[at].clone();
     state.tasks[at].status = match task.status {
@@ -234,7 +235,9 @@ fn carry_out(state: &mut State, task: &Task) -> bool {
     if task.kind == "import" {
         let from = text(&task.input["import_from"]);
         let (container, object) = from.split_once('/').unwrap_or((&from, ""));
-        let is_there = containers.get(container).is_some_and(|it| it.objects.contains_key(object));
+        let is_there = containers
+            .get(container)
+            .is_some_and(|container| container.objects.contains_key(object));
         if is_there {
             let name = text(&task.input["image_properties"]["name"]);
             let number = state.images.len() + 1;
@@ -243,7 +246,7 @@ fn carry_out(state: &mut State, task: &Task) -> bool {
         return is_there;
     }
     let id = text(&task.input["image_uuid"]);
-    let is_there = state.images.iter().any(|it| it.region == task.region && it.id == id);
+    let is_there = state.images.iter().any(|image| image.region == task.region && image.id == id);
     match containers.get_mut(&text(&task.input["receiving_swift_container"])) {
         Some(container) if is_there => {
             let object = Object {

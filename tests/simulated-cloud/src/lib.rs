@@ -103,13 +103,14 @@ pub struct Server {
 impl Server {
     /// A server with this automation status, or without one.
     pub fn new(region: &str, number: u32, name: &str, status: Option<&str>) -> Server {
-        let automation = ("rackconnect_automation_status".to_owned(), status.map(str::to_owned));
+        let metadata =
+            status.map(|status| ("rackconnect_automation_status".to_owned(), status.to_owned()));
         Server {
             region: region.to_owned(),
             id: format!("{number:08x}-0000-4000-8000-000000000000"),
             name: name.to_owned(),
             status: "ACTIVE".to_owned(),
-            metadata: automation.1.map(|status| (automation.0, status)).into_iter().collect(),
+            metadata: metadata.into_iter().collect(),
             updated: SystemTime::now(),
             fault: None,
             image: "image".to_owned(),
@@ -128,13 +129,13 @@ pub struct Fault {
     pub request: String,
     /// The number of requests that it affects.
     pub times: u32,
-    /// The fault.
-    pub what: What,
+    /// Its kind.
+    pub kind: FaultKind,
 }
 
-/// A fault of a request.
+/// What happens instead of the usual response, or before it.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum FaultKind {
     /// This response.
     Answer(Response),
     /// The response comes after this time.
@@ -290,9 +291,9 @@ impl Cloud {
     }
 
     /// Orders a fault for the next `times` requests whose `METHOD PATH` contains a text.
-    pub fn fault(&self, request: &str, times: u32, what: What) {
+    pub fn fault(&self, request: &str, times: u32, kind: FaultKind) {
         let request = request.to_owned();
-        self.state().faults.push_back(Fault { request, times, what });
+        self.state().faults.push_back(Fault { request, times, kind });
     }
 
     /// The number of requests whose `METHOD PATH` contains a text.
@@ -301,10 +302,10 @@ impl Cloud {
     }
 
     /// Waits until there were this many such requests.
-    pub fn wait_for(&self, request: &str, at_least: usize, patience: Duration) -> bool {
+    pub fn wait_for(&self, request: &str, at_least: usize, timeout: Duration) -> bool {
         let start = Instant::now();
         while self.count(request) < at_least {
-            if start.elapsed() > patience {
+            if start.elapsed() > timeout {
                 return false;
             }
             thread::sleep(Duration::from_millis(5));
@@ -322,12 +323,13 @@ impl Shared {
         format!("http://{}", self.address)
     }
 
-    /// The response to a request that is refused before its body is received.
+    /// Whether a request is refused before its body is received.
     fn refuses(&self, request: &wire::Request) -> bool {
         let state = self.state();
         let line = format!("{} {}", request.method, request.path);
-        let is_refusal =
-            |fault: &Fault| line.contains(&fault.request) && matches!(fault.what, What::Answer(_));
+        let is_refusal = |fault: &Fault| {
+            line.contains(&fault.request) && matches!(fault.kind, FaultKind::Answer(_))
+        };
         !is_authorized(&state, request) || state.faults.iter().any(is_refusal)
     }
 
@@ -341,14 +343,14 @@ impl Shared {
             take_fault(&mut state, &line)
         };
         match fault {
-            Some(What::Answer(response)) => return Outcome::Answer(response),
-            Some(What::Close) => return Outcome::Raw(Vec::new()),
-            Some(What::Raw(bytes)) => return Outcome::Raw(bytes),
-            Some(What::Pieces(response, length, time)) => {
+            Some(FaultKind::Answer(response)) => return Outcome::Answer(response),
+            Some(FaultKind::Close) => return Outcome::Raw(Vec::new()),
+            Some(FaultKind::Raw(bytes)) => return Outcome::Raw(bytes),
+            Some(FaultKind::Pieces(response, length, time)) => {
                 return Outcome::Pieces(response, length, time);
             }
-            Some(What::Cut(response, length)) => return Outcome::Cut(response, length),
-            Some(What::Slow(time)) => thread::sleep(time),
+            Some(FaultKind::Cut(response, length)) => return Outcome::Cut(response, length),
+            Some(FaultKind::Slow(time)) => thread::sleep(time),
             None => {}
         }
         let path = request.path.split('?').next().unwrap_or_default();
@@ -362,15 +364,15 @@ impl Shared {
     }
 }
 
-fn take_fault(state: &mut State, line: &str) -> Option<What> {
+fn take_fault(state: &mut State, line: &str) -> Option<FaultKind> {
     let at = state.faults.iter().position(|fault| line.contains(&fault.request))?;
     let fault = &mut state.faults[at];
-    let what = fault.what.clone();
+    let kind = fault.kind.clone();
     fault.times -= 1;
     if fault.times == 0 {
         state.faults.remove(at);
     }
-    Some(what)
+    Some(kind)
 }
 
 /// Whether the request has a valid token.

@@ -12,7 +12,7 @@ pub struct Limits {
     gets: u32,
     others: u32,
     window: Duration,
-    begun: Instant,
+    started: Instant,
     used: [u32; 2],
 }
 
@@ -20,12 +20,12 @@ impl Limits {
     /// This many GET requests and this many others in each window. Documented are a thousand and a
     /// hundred a minute.
     pub fn new(gets: u32, others: u32, window: Duration) -> Limits {
-        Limits { gets, others, window, begun: Instant::now(), used: [0, 0] }
+        Limits { gets, others, window, started: Instant::now(), used: [0, 0] }
     }
 
     /// Counts a request. Returns the error response if it exceeds a limit.
     pub(crate) fn count(&mut self, method: &str, now: SystemTime) -> Option<Response> {
-        if self.begun.elapsed() >= self.window {
+        if self.started.elapsed() >= self.window {
             *self = Limits::new(self.gets, self.others, self.window);
         }
         let (used, limit) = match method {
@@ -36,10 +36,11 @@ impl Limits {
             *used += 1;
             return None;
         }
-        let left = self.window.saturating_sub(self.begun.elapsed()).as_secs() + 1;
-        let until = humantime::format_rfc3339_seconds(now + Duration::from_secs(left)).to_string();
+        let remaining = self.window.saturating_sub(self.started.elapsed()).as_secs() + 1;
+        let until =
+            humantime::format_rfc3339_seconds(now + Duration::from_secs(remaining)).to_string();
         let body = json!({"overLimit": {"code": 413, "message": "OverLimit Retry...",
                                         "retryAfter": until}});
-        Some(Response::json(413, &body).with("Retry-After", &left.to_string()))
+        Some(Response::json(413, &body).with("Retry-After", &remaining.to_string()))
     }
 }

@@ -15,7 +15,9 @@ pub(crate) fn answer(state: &mut State, request: &Request, base: &str) -> Respon
         return unauthorized("Authentication required");
     }
     let now = state.now();
-    if let Some(refused) = state.limits.as_mut().and_then(|it| it.count(&request.method, now)) {
+    if let Some(refused) =
+        state.limits.as_mut().and_then(|limits| limits.count(&request.method, now))
+    {
         return refused;
     }
     let segments = request.segments();
@@ -26,14 +28,14 @@ pub(crate) fn answer(state: &mut State, request: &Request, base: &str) -> Respon
         ("GET", ["servers", "detail"]) => {
             let response = list(state, request, &region, base);
             let seen = state.servers.iter_mut().filter(|server| server.region == region);
-            seen.for_each(|server| go_on(server, now));
+            seen.for_each(|server| advance(server, now));
             response
         }
         ("POST", ["servers"]) => actions::create(state, request, &region, base),
         (method, ["servers", id, rest @ ..]) => match state.servers.iter().position(|server| {
             server.region == region && server.id == *id && server.status != "DELETED"
         }) {
-            Some(at) => one(state, request, at, method, rest, base),
+            Some(index) => server_request(state, request, index, method, rest, base),
             None => not_found(),
         },
         _ => Response::fault("itemNotFound", 404, "The resource could not be found."),
@@ -45,7 +47,7 @@ fn not_found() -> Response {
 }
 
 /// A request for a server moves it to its next status and then to its next automation status.
-fn go_on(server: &mut Server, now: SystemTime) {
+fn advance(server: &mut Server, now: SystemTime) {
     if let Some(status) = server.next.pop_front() {
         server.status = status;
     } else if let Some(status) = server.next_automation.pop_front() {
@@ -56,20 +58,20 @@ fn go_on(server: &mut Server, now: SystemTime) {
     server.updated = now;
 }
 
-fn one(
+fn server_request(
     state: &mut State,
     request: &Request,
-    at: usize,
+    index: usize,
     method: &str,
     rest: &[&str],
     base: &str,
 ) -> Response {
     let now = state.now();
-    let server = &mut state.servers[at];
+    let server = &mut state.servers[index];
     match (method, rest) {
         ("GET", []) => {
             let response = Response::json(200, &json!({"server": to_json(server)}));
-            go_on(server, now);
+            advance(server, now);
             response
         }
         ("DELETE", []) => {
@@ -105,7 +107,7 @@ fn one(
                 _ => malformed(),
             }
         }
-        ("POST", ["action"]) => actions::act(state, request, at, base),
+        ("POST", ["action"]) => actions::run_action(state, request, index, base),
         ("GET", ["os-instance-actions"]) => {
             let action = |(number, (action, time)): (usize, &(String, SystemTime))| {
                 let start = humantime::format_rfc3339_seconds(*time).to_string();
@@ -161,13 +163,14 @@ fn list(state: &State, request: &Request, region: &str, base: &str) -> Response 
         .collect();
     if let Some(marker) = request.query("marker") {
         match servers.iter().position(|server| server.id == marker) {
-            Some(at) => drop(servers.drain(..=at)),
+            Some(index) => drop(servers.drain(..=index)),
             None => return Response::fault("badRequest", 400, "marker not found"),
         }
     }
     let has_more = servers.len() > limit;
     servers.truncate(limit);
-    let mut body = json!({"servers": servers.iter().map(|it| to_json(it)).collect::<Vec<_>>()});
+    let mut body =
+        json!({"servers": servers.iter().map(|server| to_json(server)).collect::<Vec<_>>()});
     if let Some(last) = servers.last().filter(|_| has_more) {
         let path = request.path.split('?').next().unwrap_or_default();
         let href = format!("{base}{path}?limit={limit}&marker={}", last.id);

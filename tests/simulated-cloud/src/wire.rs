@@ -53,7 +53,7 @@ fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let hex = (*first == b'%').then(|| text_of(tail.get(..2)?)).flatten();
+        let hex = (*first == b'%').then(|| parse_hex(tail.get(..2)?)).flatten();
         match hex {
             Some(byte) => {
                 bytes.push(byte);
@@ -68,7 +68,7 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn text_of(hex: &[u8]) -> Option<u8> {
+fn parse_hex(hex: &[u8]) -> Option<u8> {
     u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn serve(shared: &Shared, mut stream: &TcpStream) {
         let now = shared.state().now();
         let sent = match outcome {
             Outcome::Answer(response) => {
-                let (head, body) = (head(&response, now), shown_body(&request, &response));
+                let (head, body) = (head(&response, now), sent_body(&request, &response));
                 stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body))
             }
             Outcome::Pieces(response, length, pause) => {
@@ -167,7 +167,7 @@ pub(crate) fn serve(shared: &Shared, mut stream: &TcpStream) {
     }
 }
 
-fn shown_body<'a>(request: &Request, response: &'a Response) -> &'a [u8] {
+fn sent_body<'a>(request: &Request, response: &'a Response) -> &'a [u8] {
     if request.method == "HEAD" { &[] } else { &response.body }
 }
 
@@ -189,7 +189,7 @@ fn read(
     mut stream: &TcpStream,
     buffer: &mut Vec<u8>,
 ) -> io::Result<Option<Request>> {
-    let mut is_told = false;
+    let mut has_continued = false;
     loop {
         if let Some((mut request, head)) = parse(buffer) {
             let length: usize =
@@ -199,8 +199,8 @@ fn read(
                 buffer.drain(..head + length);
                 return Ok(Some(request));
             }
-            if !is_told && request.header("expect").is_some() {
-                is_told = true;
+            if !has_continued && request.header("expect").is_some() {
+                has_continued = true;
                 if shared.refuses(&request) {
                     return Ok(Some(request));
                 }
@@ -223,7 +223,7 @@ fn parse(buffer: &[u8]) -> Option<(Request, usize)> {
     let headers: Vec<(String, String)> = parsed
         .headers
         .iter()
-        .map(|it| (it.name.to_owned(), String::from_utf8_lossy(it.value).into_owned()))
+        .map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned()))
         .collect();
     let request = Request {
         method: parsed.method.unwrap_or_default().to_owned(),

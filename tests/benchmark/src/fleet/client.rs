@@ -18,7 +18,7 @@ const INTERVAL: f64 = 5.0;
 
 /// The client on every server of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Waiting {
+pub enum Behaviour {
     /// `until [ "$(curl …)" = DEPLOYED ]; do sleep 5; done`.
     Shell,
     /// `rackconnect wait`.
@@ -50,7 +50,7 @@ pub enum Waiting {
 
 /// One server.
 pub struct Client {
-    waiting: Waiting,
+    behaviour: Behaviour,
     /// None for the loop.
     machine: Option<Machine>,
     started: f64,
@@ -63,10 +63,10 @@ pub struct Client {
 
 impl Client {
     /// A server whose wait starts at this time.
-    pub fn new(waiting: Waiting, started: f64) -> Client {
-        let machine = (waiting != Waiting::Shell).then(|| machine(INTERVAL, started));
+    pub fn new(behaviour: Behaviour, started: f64) -> Client {
+        let machine = (behaviour != Behaviour::Shell).then(|| machine(INTERVAL, started));
         Client {
-            waiting,
+            behaviour,
             machine,
             started,
             query: WaitQuery::Status,
@@ -77,9 +77,9 @@ impl Client {
 
     /// When it sends its first request.
     pub fn first_request(&self, random: &mut Random) -> f64 {
-        match (&self.machine, self.waiting) {
-            (Some(_), Waiting::StartingLate { most }) => self.started + random.seconds(most),
-            // Every other client asks at once.
+        match self.behaviour {
+            Behaviour::StartingLate { most } => self.started + random.seconds(most),
+            // Every other client sends it at once.
             _ => self.started,
         }
     }
@@ -96,18 +96,18 @@ impl Client {
         let Some(machine) = &mut self.machine else {
             return (response != Response::Deployed).then_some(now + INTERVAL);
         };
-        if self.waiting == Waiting::WithXenstore {
+        if self.behaviour == Behaviour::WithXenstore {
             let snapshot = if response == Response::Deployed { &DEPLOYED } else { &DEPLOYING };
             machine.observe(Some(snapshot), instant(asked));
         }
-        if let Waiting::SlowingDown { after, interval } = self.waiting
+        if let Behaviour::SlowingDown { after, interval } = self.behaviour
             && now >= self.started + after
             && !self.has_slowed_down
         {
             self.has_slowed_down = true;
             *machine = self::machine(interval, self.started);
         }
-        let jitter = if self.waiting == Waiting::WithoutJitter { 0.0 } else { random.unit() };
+        let jitter = if self.behaviour == Behaviour::WithoutJitter { 0.0 } else { random.unit() };
         let result = result(self.query, response);
         let poll = Poll { query: self.query, asked: instant(asked), result };
         machine.record(&poll, instant(now), jitter);
@@ -118,8 +118,8 @@ impl Client {
             Step::End(_) => return None,
         };
         self.query = query;
-        Some(match self.waiting {
-            Waiting::FirstPause { least, most } if self.responses == 1 => {
+        Some(match self.behaviour {
+            Behaviour::FirstPause { least, most } if self.responses == 1 => {
                 asked + least + random.seconds(most - least)
             }
             _ => at,
@@ -128,7 +128,7 @@ impl Client {
 
     /// The time of a request because the status changed at that time, if it learns of that.
     pub fn request_at_change(&self, changed: f64) -> Option<f64> {
-        (self.waiting == Waiting::WithXenstore).then_some(changed.max(self.started))
+        (self.behaviour == Behaviour::WithXenstore).then_some(changed.max(self.started))
     }
 }
 

@@ -22,7 +22,7 @@ impl Random {
         self.next() as f64 / u64::MAX as f64
     }
 
-    /// A number of seconds from 0 to `seconds`.
+    /// A number of seconds from 0 to `most`.
     pub fn seconds(&mut self, most: f64) -> f64 {
         self.unit() * most
     }

@@ -1,6 +1,6 @@
 //! The scenarios of docs/fleet.md, as tables and plots.
 
-use super::client::Waiting;
+use super::client::Behaviour;
 use super::simulate::{Outcome, Scenario, simulate};
 use crate::page::{table, thousands};
 use crate::plot::{self, Line, Picture, Plot};
@@ -36,10 +36,10 @@ impl Scale {
 }
 
 /// New servers: their boots end within a minute, and they are deployed 1 to 3 minutes later.
-fn new_servers(servers: usize, waiting: Waiting) -> Scenario {
+fn new_servers(servers: usize, behaviour: Behaviour) -> Scenario {
     Scenario {
         servers,
-        waiting,
+        behaviour,
         starts_within: 60.0,
         deployed_after: (60.0, 120.0),
         down_until: 0.0,
@@ -49,10 +49,10 @@ fn new_servers(servers: usize, waiting: Waiting) -> Scenario {
 
 /// Deployed servers that are rebooted at once. The API comes back later and answers a twentieth of
 /// the fleet in each second.
-fn rebooted(servers: usize, waiting: Waiting) -> Scenario {
+fn rebooted(servers: usize, behaviour: Behaviour) -> Scenario {
     Scenario {
         servers,
-        waiting,
+        behaviour,
         starts_within: 2.0,
         deployed_after: (0.0, 0.0),
         down_until: OUTAGE,
@@ -61,13 +61,13 @@ fn rebooted(servers: usize, waiting: Waiting) -> Scenario {
 }
 
 /// Deployed servers that are rebooted at once, and an API that answers all of them.
-fn rebooted_with_api(servers: usize, waiting: Waiting) -> Scenario {
-    Scenario { down_until: 0.0, capacity: u64::MAX, ..rebooted(servers, waiting) }
+fn rebooted_with_api(servers: usize, behaviour: Behaviour) -> Scenario {
+    Scenario { down_until: 0.0, capacity: u64::MAX, ..rebooted(servers, behaviour) }
 }
 
 /// Deployments that take long: 5 to 60 minutes.
-fn slow_deployments(servers: usize, waiting: Waiting) -> Scenario {
-    Scenario { deployed_after: (300.0, 3_300.0), ..new_servers(servers, waiting) }
+fn slow_deployments(servers: usize, behaviour: Behaviour) -> Scenario {
+    Scenario { deployed_after: (300.0, 3_300.0), ..new_servers(servers, behaviour) }
 }
 
 fn run(scenario: &Scenario) -> Outcome {
@@ -100,12 +100,12 @@ impl Report {
     /// Runs the scenarios that both tables and plots need.
     pub fn new(scale: Scale) -> Report {
         let fleet = |&servers: &usize| {
-            let outcome = |waiting| run(&new_servers(servers, waiting));
+            let outcome = |behaviour| run(&new_servers(servers, behaviour));
             NewFleet {
                 servers,
-                shell: outcome(Waiting::Shell),
-                agent: outcome(Waiting::Agent),
-                xenstore: outcome(Waiting::WithXenstore),
+                shell: outcome(Behaviour::Shell),
+                agent: outcome(Behaviour::Agent),
+                xenstore: outcome(Behaviour::WithXenstore),
             }
         };
         Report { scale, new_fleets: scale.fleets().iter().map(fleet).collect() }
@@ -155,8 +155,8 @@ fn by_size_of_new_fleet(fleets: &[NewFleet]) -> String {
 fn by_size_of_rebooted_fleet(scale: Scale) -> String {
     let up = OUTAGE as usize;
     let rows = scale.fleets().iter().map(|&servers| {
-        let outcome = |waiting| run(&rebooted(servers, waiting));
-        let (shell, agent) = (outcome(Waiting::Shell), outcome(Waiting::Agent));
+        let outcome = |behaviour| run(&rebooted(servers, behaviour));
+        let (shell, agent) = (outcome(Behaviour::Shell), outcome(Behaviour::Agent));
         vec![
             thousands(servers as u64),
             per_second(shell.peak_tenth(up)),
@@ -181,15 +181,15 @@ fn by_size_of_rebooted_fleet(scale: Scale) -> String {
 
 fn by_jitter() -> String {
     let behaviours = [
-        ("no jitter", Waiting::WithoutJitter),
-        ("jitter of the interval (the agent)", Waiting::Agent),
-        ("a start up to 1 s late, too", Waiting::StartingLate { most: 1.0 }),
-        ("a start up to 5 s late, too", Waiting::StartingLate { most: 5.0 }),
-        ("a first pause of 3 to 5.5 s", Waiting::FirstPause { least: 3.0, most: 5.5 }),
+        ("no jitter", Behaviour::WithoutJitter),
+        ("jitter of the interval (the agent)", Behaviour::Agent),
+        ("a start up to 1 s late, too", Behaviour::StartingLate { most: 1.0 }),
+        ("a start up to 5 s late, too", Behaviour::StartingLate { most: 5.0 }),
+        ("a first pause of 3 to 5.5 s", Behaviour::FirstPause { least: 3.0, most: 5.5 }),
     ];
-    let rows = behaviours.map(|(name, waiting)| {
-        let outage = run(&rebooted(FLEET, waiting));
-        let up = run(&rebooted_with_api(FLEET, waiting));
+    let rows = behaviours.map(|(name, behaviour)| {
+        let outage = run(&rebooted(FLEET, behaviour));
+        let up = run(&rebooted_with_api(FLEET, behaviour));
         vec![
             name.to_owned(),
             per_second(up.peak_tenth(0)),
@@ -209,15 +209,15 @@ fn by_jitter() -> String {
 }
 
 fn by_interval() -> String {
-    let slower = |interval| Waiting::SlowingDown { after: 600.0, interval };
+    let slower = |interval| Behaviour::SlowingDown { after: 600.0, interval };
     let behaviours = [
-        ("every 5 s (the agent)", Waiting::Agent),
+        ("every 5 s (the agent)", Behaviour::Agent),
         ("every 15 s after 10 min", slower(15.0)),
         ("every 30 s after 10 min", slower(30.0)),
-        ("told by xenstore (the agent)", Waiting::WithXenstore),
+        ("told by xenstore (the agent)", Behaviour::WithXenstore),
     ];
-    let rows = behaviours.map(|(name, waiting)| {
-        let outcome = run(&slow_deployments(SLOW_FLEET, waiting));
+    let rows = behaviours.map(|(name, behaviour)| {
+        let outcome = run(&slow_deployments(SLOW_FLEET, behaviour));
         vec![
             name.to_owned(),
             thousands(outcome.requests() / SLOW_FLEET as u64),
@@ -239,8 +239,8 @@ fn by_interval() -> String {
 }
 
 fn outage_over_time() -> Plot {
-    let line = |name: &str, waiting| {
-        let tenths = run(&rebooted(FLEET, waiting)).tenths;
+    let line = |name: &str, behaviour| {
+        let tenths = run(&rebooted(FLEET, behaviour)).tenths;
         let points = tenths
             .iter()
             .enumerate()
@@ -253,8 +253,8 @@ fn outage_over_time() -> Plot {
         y: "requests in a tenth of a second".to_owned(),
         scale: plot::Scale::Linear,
         lines: vec![
-            line("loop in the shell", Waiting::Shell),
-            line("rackconnect wait", Waiting::Agent),
+            line("loop in the shell", Behaviour::Shell),
+            line("rackconnect wait", Behaviour::Agent),
         ],
     }
 }
@@ -287,21 +287,21 @@ mod tests {
     #[test]
     fn the_conclusions_hold() {
         let servers = 500;
-        let start = Waiting::StartingLate { most: 5.0 };
-        let first_pause = Waiting::FirstPause { least: 3.0, most: 5.5 };
-        let outage = |waiting| run(&rebooted(servers, waiting)).lateness_of(1.0);
+        let start = Behaviour::StartingLate { most: 5.0 };
+        let first_pause = Behaviour::FirstPause { least: 3.0, most: 5.5 };
+        let outage = |behaviour| run(&rebooted(servers, behaviour)).lateness_of(1.0);
         // The jitter of the interval helps after an outage, and a wider first step helps more.
-        assert!(outage(Waiting::WithoutJitter) > 1.2 * outage(Waiting::Agent));
-        assert!(outage(Waiting::Agent) > 1.1 * outage(first_pause));
-        assert!(outage(Waiting::Agent) > 1.2 * outage(start));
+        assert!(outage(Behaviour::WithoutJitter) > 1.2 * outage(Behaviour::Agent));
+        assert!(outage(Behaviour::Agent) > 1.1 * outage(first_pause));
+        assert!(outage(Behaviour::Agent) > 1.2 * outage(start));
         // A late start delays every boot.
-        let boot = |waiting| run(&rebooted_with_api(servers, waiting)).lateness_of(0.5);
-        assert!(boot(start) > boot(Waiting::Agent) + 1.0);
-        assert!(boot(first_pause) < boot(Waiting::Agent) + 0.1);
+        let boot = |behaviour| run(&rebooted_with_api(servers, behaviour)).lateness_of(0.5);
+        assert!(boot(start) > boot(Behaviour::Agent) + 1.0);
+        assert!(boot(first_pause) < boot(Behaviour::Agent) + 0.1);
         // A longer interval saves requests but ends waits later; xenstore saves both.
-        let slow = |waiting| run(&slow_deployments(servers, waiting));
-        let (agent, told) = (slow(Waiting::Agent), slow(Waiting::WithXenstore));
-        let slower = slow(Waiting::SlowingDown { after: 600.0, interval: 30.0 });
+        let slow = |behaviour| run(&slow_deployments(servers, behaviour));
+        let (agent, told) = (slow(Behaviour::Agent), slow(Behaviour::WithXenstore));
+        let slower = slow(Behaviour::SlowingDown { after: 600.0, interval: 30.0 });
         assert!(slower.requests() * 2 < agent.requests());
         assert!(slower.lateness_of(0.5) > 3.0 * agent.lateness_of(0.5));
         assert!(told.requests() * 4 < agent.requests());

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::client::{Client, Waiting};
+use super::client::{Behaviour, Client};
 use super::endpoint::{Endpoint, LATENCY, LATENCY_SPREAD, Response};
 use super::random::Random;
 
@@ -13,7 +13,7 @@ pub struct Scenario {
     /// The number of servers.
     pub servers: usize,
     /// The client on them.
-    pub waiting: Waiting,
+    pub behaviour: Behaviour,
     /// The waits start between 0 and this time.
     pub starts_within: f64,
     /// The time from a server's start to its deployment: at least this, and up to that much longer.
@@ -94,7 +94,7 @@ pub fn simulate(scenario: &Scenario, seed: u64) -> Outcome {
     let mut servers: Vec<Server> = Vec::with_capacity(scenario.servers);
     for number in 0..scenario.servers {
         let started = random.seconds(scenario.starts_within);
-        let client = Client::new(scenario.waiting, started);
+        let client = Client::new(scenario.behaviour, started);
         let first = due(client.first_request(&mut random), number);
         let (least, more) = scenario.deployed_after;
         let deployed_at = started + least + random.seconds(more);
@@ -134,10 +134,10 @@ pub fn simulate(scenario: &Scenario, seed: u64) -> Outcome {
 mod tests {
     use super::*;
 
-    fn burst(waiting: Waiting) -> Scenario {
+    fn burst(behaviour: Behaviour) -> Scenario {
         Scenario {
             servers: 500,
-            waiting,
+            behaviour,
             starts_within: 30.0,
             deployed_after: (60.0, 120.0),
             down_until: 0.0,
@@ -147,33 +147,33 @@ mod tests {
 
     #[test]
     fn the_same_seed_has_the_same_outcome() {
-        let run = |seed| simulate(&burst(Waiting::Agent), seed);
+        let run = |seed| simulate(&burst(Behaviour::Agent), seed);
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
     }
 
     #[test]
     fn every_wait_ends_but_not_before_the_deployment() {
-        for waiting in [
-            Waiting::Shell,
-            Waiting::Agent,
-            Waiting::WithoutJitter,
-            Waiting::StartingLate { most: 5.0 },
-            Waiting::FirstPause { least: 3.0, most: 5.5 },
-            Waiting::SlowingDown { after: 30.0, interval: 20.0 },
-            Waiting::WithXenstore,
+        for behaviour in [
+            Behaviour::Shell,
+            Behaviour::Agent,
+            Behaviour::WithoutJitter,
+            Behaviour::StartingLate { most: 5.0 },
+            Behaviour::FirstPause { least: 3.0, most: 5.5 },
+            Behaviour::SlowingDown { after: 30.0, interval: 20.0 },
+            Behaviour::WithXenstore,
         ] {
-            let outcome = simulate(&burst(waiting), 3);
-            assert_eq!(outcome.lateness.len(), 500, "{waiting:?}");
-            assert!(outcome.lateness.iter().all(|late| *late > 0.0), "{waiting:?}");
+            let outcome = simulate(&burst(behaviour), 3);
+            assert_eq!(outcome.lateness.len(), 500, "{behaviour:?}");
+            assert!(outcome.lateness.iter().all(|late| *late > 0.0), "{behaviour:?}");
         }
     }
 
     #[test]
     fn the_agent_is_at_most_its_interval_with_jitter_late() {
-        let outcome = simulate(&burst(Waiting::Agent), 4);
+        let outcome = simulate(&burst(Behaviour::Agent), 4);
         assert!(outcome.lateness_of(1.0) <= 5.5 + LATENCY + LATENCY_SPREAD);
-        let told = simulate(&burst(Waiting::WithXenstore), 4);
+        let told = simulate(&burst(Behaviour::WithXenstore), 4);
         assert!(told.lateness_of(1.0) <= LATENCY + LATENCY_SPREAD + 1e-5);
         assert!(told.requests() * 3 < outcome.requests());
     }
@@ -181,16 +181,16 @@ mod tests {
     /// After an outage the loops send their requests in waves, and the agents less so.
     #[test]
     fn jitter_spreads_the_requests_after_an_outage() {
-        let outage = |waiting| Scenario {
+        let outage = |behaviour| Scenario {
             servers: 5_000,
             starts_within: 1.0,
             deployed_after: (0.0, 0.0),
             down_until: 120.0,
             capacity: 500,
-            ..burst(waiting)
+            ..burst(behaviour)
         };
-        let shell = simulate(&outage(Waiting::Shell), 5);
-        let agent = simulate(&outage(Waiting::Agent), 5);
+        let shell = simulate(&outage(Behaviour::Shell), 5);
+        let agent = simulate(&outage(Behaviour::Agent), 5);
         assert!(shell.peak_tenth(120) > agent.peak_tenth(120));
         assert!(shell.lateness_of(1.0) > 1.2 * agent.lateness_of(1.0));
     }

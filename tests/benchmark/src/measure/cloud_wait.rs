@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use simulated_cloud::{Cloud, REGIONS, Server};
 
-use super::hour::{counted, resident};
+use super::hour::{peak_resident, read_counters};
 use super::world::{Processes, World};
 use super::{Extent, Result, Section};
 use crate::page::{in_checkout, thousands};
@@ -72,16 +72,16 @@ fn row(world: &World, program: &Path, servers: u32, window: Duration) -> Result<
     }
     let first =
         cloud.state().log.iter().take_while(|line| !line.contains("changes-since=")).count();
-    let (asked, before, start) = (cloud.count(""), counted(pid)?, Instant::now());
+    let (asked, before, start) = (cloud.count(""), read_counters(pid)?, Instant::now());
     thread::sleep(window);
     let minutes = start.elapsed().as_secs_f64() / 60.0;
-    let (asked, after) = (cloud.count("") - asked, counted(pid)?);
-    let resident_kib = resident(pid)?;
+    let (asked, after) = (cloud.count("") - asked, read_counters(pid)?);
+    let resident_kib = peak_resident(pid)?;
     let change = Instant::now();
     for number in 1..=servers {
         cloud.state().set_automation(&format!("s{number}"), "DEPLOYED");
     }
-    let end = waits.ends()?.into_iter().max().ok_or("the wait has not ended")?;
+    let end = waits.wait_for_ends()?.into_iter().max().ok_or("the wait has not ended")?;
     let processor = (after.processor - before.processor).div_f64(minutes);
     Ok(vec![
         thousands(servers.into()),

@@ -16,24 +16,24 @@ const POLLS: f64 = 3_600.0 / 5.25;
 const INTERVAL: &str = "3s";
 
 /// The kernel's counters of a process.
-pub struct Counted {
+pub struct Counters {
     wakeups: u64,
     /// Processor time.
     pub processor: Duration,
 }
 
 /// Reads the counters of a running process.
-pub fn counted(pid: u32) -> Result<Counted> {
+pub fn read_counters(pid: u32) -> Result<Counters> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let switches = field(&status, "voluntary_ctxt_switches:").ok_or("no context switches")?;
     let schedule = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
     let nanos = schedule.split_whitespace().next().and_then(|field| field.parse().ok());
     let processor = Duration::from_nanos(nanos.ok_or("no time of the processor")?);
-    Ok(Counted { wakeups: switches, processor })
+    Ok(Counters { wakeups: switches, processor })
 }
 
 /// The most memory of a process that was resident, in KiB.
-pub fn resident(pid: u32) -> Result<Option<u64>> {
+pub fn peak_resident(pid: u32) -> Result<Option<u64>> {
     Ok(field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:"))
 }
 
@@ -59,16 +59,16 @@ fn agent(world: &World, polls: u32) -> Result<Vec<String>> {
     let pid = waits.0[0].id();
     // The first poll includes the start of the program and the handshake.
     api.wait_for_requests(2)?;
-    let (before, first) = (counted(pid)?, api.requests());
+    let (before, first) = (read_counters(pid)?, api.requests());
     api.wait_for_requests(first + u64::from(polls))?;
-    let (after, last) = (counted(pid)?, api.requests());
+    let (after, last) = (read_counters(pid)?, api.requests());
     let hour = POLLS / (last - first) as f64;
     let processor = (after.processor - before.processor).mul_f64(hour);
     Ok(vec![
         "rackconnect wait".to_owned(),
         format!("{:.2} s", processor.as_secs_f64()),
         thousands(((after.wakeups - before.wakeups) as f64 * hour) as u64),
-        resident(pid)?.map_or("–".to_owned(), thousands),
+        peak_resident(pid)?.map_or("–".to_owned(), thousands),
     ])
 }
 

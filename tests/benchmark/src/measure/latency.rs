@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use simulated_xenstore::{Config, Simulator};
 
 use super::cost::percentile;
-use super::world::{Api, Processes, Waiting, World};
+use super::world::{Api, Processes, Waiter, World};
 use super::{Extent, Result, Section};
 
 /// The path of the status in xenstore.
@@ -22,8 +22,8 @@ const SPREAD: Duration = Duration::from_secs(5);
 pub fn measure(world: &World, extent: Extent) -> Result<Section> {
     let waits = extent.of(100, 4);
     let mut rows = vec![
-        row("rackconnect wait, polling", by_polling(world, waits, Waiting::Agent)?),
-        row("curl and sleep 5 in bash", by_polling(world, waits, Waiting::Shell)?),
+        row("rackconnect wait, polling", by_polling(world, waits, Waiter::Agent)?),
+        row("curl and sleep 5 in bash", by_polling(world, waits, Waiter::Shell)?),
     ];
     let mut told = Vec::new();
     for _ in 0..waits.div_ceil(BATCH) {
@@ -44,18 +44,18 @@ fn row(name: &str, mut late: Vec<Duration>) -> Vec<String> {
 
 /// Waits that start one after the other, each with its own address, so that they share nothing.
 /// Then the status changes for all of them at once.
-fn by_polling(world: &World, count: usize, waiting: Waiting) -> Result<Vec<Duration>> {
+fn by_polling(world: &World, count: usize, waiter: Waiter) -> Result<Vec<Duration>> {
     let api = Api::start("DEPLOYING", count)?;
     let mut waits = Processes::default();
     for endpoint in api.0.endpoints() {
         let state_dir = world.new_state_dir();
-        waits.start(&mut world.waiting(waiting, &api, &endpoint, &state_dir)?)?;
+        waits.start(&mut world.waiter(waiter, &api, &endpoint, &state_dir)?)?;
         thread::sleep(SPREAD / u32::try_from(count)?);
     }
     api.wait_for_requests(2 * count as u64)?;
     let change = Instant::now();
-    api.say("DEPLOYED");
-    Ok(waits.ends()?.into_iter().map(|end| end - change).collect())
+    api.set_status("DEPLOYED");
+    Ok(waits.wait_for_ends()?.into_iter().map(|end| end - change).collect())
 }
 
 fn by_xenstore(world: &World, count: usize) -> Result<Vec<Duration>> {
@@ -74,8 +74,8 @@ fn by_xenstore(world: &World, count: usize) -> Result<Vec<Duration>> {
     xenstore.wait_until(Duration::from_secs(60), |store| store.watches() >= count);
     // Let the waits finish the work that the first response causes.
     thread::sleep(Duration::from_millis(500));
-    api.say("DEPLOYED");
+    api.set_status("DEPLOYED");
     let change = Instant::now();
     xenstore.set(STATUS, r#""DEPLOYED""#);
-    Ok(waits.ends()?.into_iter().map(|end| end - change).collect())
+    Ok(waits.wait_for_ends()?.into_iter().map(|end| end - change).collect())
 }

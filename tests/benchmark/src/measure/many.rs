@@ -4,14 +4,14 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::world::{Api, Processes, Waiting, World};
+use super::world::{Api, Processes, Waiter, World};
 use super::{Extent, Result, Section};
 use crate::page::thousands;
 use crate::plot::{Line, Plot, Scale};
 
 /// The cost of this many waits together.
 struct Cost {
-    waiting: Waiting,
+    waiter: Waiter,
     waits: usize,
     requests_a_minute: f64,
     end: Duration,
@@ -29,22 +29,22 @@ pub fn measure(world: &World, extent: Extent) -> Result<Many> {
     let counts = extent.of(&[1, 10, 100, 1_000][..], &[1, 3][..]);
     let window = Duration::from_secs(extent.of(30, 5));
     let loops = counts.iter().filter(|&&count| count <= MAX_LOOPS);
-    let all = counts.iter().map(|&count| (Waiting::Agent, count));
-    let all = all.chain(loops.map(|&count| (Waiting::Shell, count)));
-    all.map(|(waiting, count)| cost(world, waiting, count, window)).collect::<Result<_>>().map(Many)
+    let all = counts.iter().map(|&count| (Waiter::Agent, count));
+    let all = all.chain(loops.map(|&count| (Waiter::Shell, count)));
+    all.map(|(waiter, count)| cost(world, waiter, count, window)).collect::<Result<_>>().map(Many)
 }
 
-fn cost(world: &World, waiting: Waiting, count: usize, window: Duration) -> Result<Cost> {
+fn cost(world: &World, waiter: Waiter, count: usize, window: Duration) -> Result<Cost> {
     let api = Api::start("DEPLOYING", 1)?;
     let state_dir = world.new_state_dir();
     let mut waits = Processes::default();
     for _ in 0..count {
-        waits.start(&mut world.waiting(waiting, &api, &api.0.endpoint(), &state_dir)?)?;
+        waits.start(&mut world.waiter(waiter, &api, &api.0.endpoint(), &state_dir)?)?;
     }
     // Each new wait causes an early request; after two more, all of them have a response.
-    let enough = match waiting {
-        Waiting::Agent => api.requests() + 2,
-        Waiting::Shell => count as u64,
+    let enough = match waiter {
+        Waiter::Agent => api.requests() + 2,
+        Waiter::Shell => count as u64,
     };
     api.wait_for_requests(enough)?;
     let (before, start) = (api.requests(), Instant::now());
@@ -54,9 +54,9 @@ fn cost(world: &World, waiting: Waiting, count: usize, window: Duration) -> Resu
     let private: Result<Vec<u64>> = waits.0.iter().map(|child| private_kib(child.id())).collect();
     let private_kib = private?.iter().sum::<u64>() as f64 / count as f64;
     let change = Instant::now();
-    api.say("DEPLOYED");
-    let last = waits.ends()?.into_iter().max().ok_or("no wait has ended")?;
-    Ok(Cost { waiting, waits: count, requests_a_minute, end: last - change, private_kib })
+    api.set_status("DEPLOYED");
+    let last = waits.wait_for_ends()?.into_iter().max().ok_or("no wait has ended")?;
+    Ok(Cost { waiter, waits: count, requests_a_minute, end: last - change, private_kib })
 }
 
 /// The memory that a process does not share with others.
@@ -72,7 +72,7 @@ impl Many {
     pub fn section(&self) -> Section {
         let rows = self.0.iter().map(|cost| {
             vec![
-                cost.waiting.name().to_owned(),
+                cost.waiter.name().to_owned(),
                 thousands(cost.waits as u64),
                 thousands(cost.requests_a_minute.round() as u64),
                 format!("{:.1} s", cost.end.as_secs_f64()),
@@ -91,17 +91,17 @@ impl Many {
 
     /// Requests over the number of waits.
     pub fn plot(&self) -> Plot {
-        let line = |waiting: Waiting| {
-            let costs = self.0.iter().filter(|cost| cost.waiting == waiting);
+        let line = |waiter: Waiter| {
+            let costs = self.0.iter().filter(|cost| cost.waiter == waiter);
             let points = costs.map(|cost| (cost.waits as f64, cost.requests_a_minute)).collect();
-            Line { name: waiting.name().to_owned(), points }
+            Line { name: waiter.name().to_owned(), points }
         };
         Plot {
             title: "Waits at once on one server".to_owned(),
             x: "waits".to_owned(),
             y: "requests a minute".to_owned(),
             scale: Scale::Logarithmic,
-            lines: vec![line(Waiting::Shell), line(Waiting::Agent)],
+            lines: vec![line(Waiter::Shell), line(Waiter::Agent)],
         }
     }
 }

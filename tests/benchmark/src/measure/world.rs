@@ -21,19 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A program that waits until the status is DEPLOYED.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
+pub enum Waiter {
     /// `rackconnect wait`.
     Agent,
     /// A loop of curl in bash, every 5 seconds.
     Shell,
 }
 
-impl Waiting {
+impl Waiter {
     /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
-            Waiting::Agent => "rackconnect wait",
-            Waiting::Shell => "curl and sleep 5 in bash",
+            Waiter::Agent => "rackconnect wait",
+            Waiter::Shell => "curl and sleep 5 in bash",
         }
     }
 }
@@ -83,14 +83,14 @@ impl World {
     }
 
     /// A wait.
-    pub fn waiting(
+    pub fn waiter(
         &self,
-        waiting: Waiting,
+        waiter: Waiter,
         api: &Api,
         endpoint: &str,
         state_dir: &Path,
     ) -> Result<Command> {
-        if waiting == Waiting::Agent {
+        if waiter == Waiter::Agent {
             return Ok(self.agent(api, endpoint, state_dir, &["wait"]));
         }
         let peers = self.peers(api, endpoint)?;
@@ -186,7 +186,7 @@ impl Api {
     }
 
     /// Sets the status.
-    pub fn say(&self, status: &str) {
+    pub fn set_status(&self, status: &str) {
         self.0.set_script(SERVER, Script::of([Step::new(status)]));
     }
 
@@ -214,8 +214,8 @@ impl Processes {
     }
 
     /// Waits until all have ended, and returns the time of each end. Polls every other millisecond.
-    pub fn ends(&mut self) -> Result<Vec<Instant>> {
-        let (mut ends, start) = (Vec::new(), Instant::now());
+    pub fn wait_for_ends(&mut self) -> Result<Vec<Instant>> {
+        let (mut wait_for_ends, start) = (Vec::new(), Instant::now());
         while !self.0.is_empty() {
             if start.elapsed() > PATIENCE {
                 return Err("a wait did not end".into());
@@ -224,13 +224,13 @@ impl Processes {
             let mut running = Vec::new();
             for mut child in std::mem::take(&mut self.0) {
                 match child.try_wait()? {
-                    Some(_) => ends.push(Instant::now()),
+                    Some(_) => wait_for_ends.push(Instant::now()),
                     None => running.push(child),
                 }
             }
             self.0 = running;
         }
-        Ok(ends)
+        Ok(wait_for_ends)
     }
 }
 
