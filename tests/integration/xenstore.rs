@@ -1,9 +1,14 @@
 //! The xenstore client against the simulated xenstore, on a socket and on a pseudo-terminal,
 //! without and with every fault.
 
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+};
 use rackconnect_agent::clock::BootInstant;
 use rackconnect_agent::xenstore::{Connection, XenstoreError};
 use simulated_xenstore::{Config, Fault, Simulator, faults};
@@ -206,9 +211,9 @@ fn absent_unreadable_and_broken_are_told_apart() {
     let place = folder.path().join("absent");
     assert_eq!(Connection::open_at(&place).err(), Some(XenstoreError::Absent));
     assert_eq!(Connection::open_at(&place.join("below")).err(), Some(XenstoreError::Absent));
-    // A socket without a listener.
+    // A socket on which no process listens.
     let left = folder.path().join("left");
-    drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+    let _bound = bound_socket(&left);
     assert!(matches!(Connection::open_at(&left), Err(XenstoreError::Broken(_))));
 }
 
@@ -222,17 +227,19 @@ fn a_file_in_the_place_of_the_device_is_left_as_it_is() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 }
 
+/// A socket with an address, which does not listen yet.
+fn bound_socket(path: &Path) -> OwnedFd {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+    bind(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+    socket
+}
+
 /// A blocking connect() to a socket with a full backlog waits forever.
 #[test]
 fn a_store_that_does_not_accept_connections_causes_no_wait() {
-    use nix::sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
-    };
-    use std::os::fd::AsRawFd;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("full");
-    let full = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
-    bind(full.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    let full = bound_socket(&path);
     listen(&full, Backlog::new(0).unwrap()).unwrap();
     let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
     assert!(matches!(Connection::open_at(&path), Err(XenstoreError::Broken(_))));

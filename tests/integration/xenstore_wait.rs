@@ -234,18 +234,18 @@ fn an_account_without_managed_operations_does_not_wait_forever() {
 
 #[test]
 fn an_empty_store_is_looked_at_until_the_deadline() {
-    let wait = |store: &Xenstore| {
-        let mut agent = bare_agent(&["wait", "--timeout", "2s"]);
+    let wait = |store: &Xenstore, timeout: &str| {
+        let mut agent = bare_agent(&["wait", "--timeout", timeout]);
         agent.env("XENSTORED_PATH", store.path());
         support::ended(agent.output().expect("the agent starts"))
     };
     let store = Xenstore::start(Store::default()).unwrap();
-    ends(&wait(&store), 124, "");
+    ends(&wait(&store, "2s"), 124, "");
     store.set(PROVIDER, "Amazon");
-    ends(&wait(&store), 5, "NOT-RACKCONNECT\n");
+    ends(&wait(&store, "60s"), 5, "NOT-RACKCONNECT\n");
     // A xenstore that does not work (yet) is tried again.
     store.fault(Fault::Vanish);
-    ends(&wait(&store), 124, "");
+    ends(&wait(&store, "2s"), 124, "");
 }
 
 /// Regression: the region was looked for only once, and the exit code was 2 at once.
