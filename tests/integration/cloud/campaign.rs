@@ -230,7 +230,7 @@ fn run(request: &str, faults: &[CloudFault]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Runs all commands at once, since they mostly wait. Returns kind is wrong.
+/// Runs all commands at once, since they mostly wait. Returns the failures.
 fn run_row(request: &str, row: &CloudFault) -> Vec<String> {
     let (name, kind, time, codes) = row;
     let time = match time {
