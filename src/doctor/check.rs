@@ -1,6 +1,7 @@
 //! A check: an id, what it needs, and a pure judgement of the evidence.
 
 use super::evidence::{Evidence, Unread};
+use crate::ui::escape_control;
 
 /// One check. docs/doctor.md explains it and its repair, under its id.
 #[derive(Debug)]
@@ -174,7 +175,36 @@ pub(crate) fn first_failed<'a>(
     checks.find(|check| check.run(evidence).severity == Severity::Fail).map(|check| check.id)
 }
 
+/// A name as one word of a command in a remedy: no name is a command, or ends the remedy's line.
+pub(crate) fn shell_word(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@%+=,".contains(c);
+    match !name.is_empty() && name.chars().all(is_plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", escape_control(name).replace('\'', r"'\''")),
+    }
+}
+
 /// The remedy of a failure that may be caused by another one.
 pub(crate) fn repair_first(id: &str) -> String {
     format!("Repair {id} first.")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_name_was_a_command_in_a_remedy() {
+        for name in
+            ["br0;id", "$(id)", "`id`", "a b", "it's", "x#y", "", "~", "*", "a\\", "!1", "-x"]
+        {
+            let script = format!("printf %s {}", shell_word(name));
+            let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), name);
+        }
+        assert_eq!(shell_word("/run/rackconnect-agent"), "/run/rackconnect-agent");
+        assert_eq!(shell_word("a\nid\x1b"), "'a\\nid\\u{1b}'");
+    }
 }

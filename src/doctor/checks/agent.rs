@@ -1,6 +1,6 @@
 //! Section 5: this program's own installation.
 
-use crate::doctor::check::{Check, Finding, Judgement};
+use crate::doctor::check::{Check, Finding, Judgement, shell_word};
 use crate::doctor::evidence::{Evidence, StateCondition, UnitState, known};
 
 /// The checks of this section.
@@ -90,6 +90,7 @@ fn switches(evidence: &Evidence) -> Judgement {
 fn state_directory(evidence: &Evidence) -> Judgement {
     let state = &known(&evidence.agent)?.state_dir;
     let path = state.path.display();
+    let word = shell_word(&path.to_string());
     Ok(match &state.condition {
         StateCondition::Usable => Finding::unremarkable().with([path.to_string()]),
         StateCondition::Absent if evidence.is_root => Finding::unremarkable()
@@ -102,7 +103,7 @@ fn state_directory(evidence: &Evidence) -> Judgement {
             format!(
                 "{reason}: processes cannot share the rate limit, and the gateway cannot be set"
             ),
-            format!("chown root:root {path} && chmod 0755 {path}"),
+            format!("chown root:root {word} && chmod 0755 {word}"),
         ),
         StateCondition::Unusable(reason) => Finding::fail(
             format!(
@@ -114,7 +115,7 @@ fn state_directory(evidence: &Evidence) -> Judgement {
         StateCondition::NotShared(reason) if evidence.is_root => Finding::fail(
             format!("{reason}, so each process is limited to 6 requests a minute"),
             format!(
-                "rm -rf {path}/budget {path}/shared/budget  # the next command creates it again"
+                "rm -rf {word}/budget {word}/shared/budget  # the next command creates it again"
             ),
         ),
         StateCondition::NotShared(reason) => Finding::warning(
@@ -140,10 +141,17 @@ fn path(evidence: &Evidence) -> Judgement {
     let own = agent.program.display();
     Ok(match agent.earlier_in_path.first() {
         None => Finding::unremarkable().with([own.to_string()]),
-        Some(other) => Finding::warning(
-            format!("another rackconnect, {}, comes before {own} in PATH", other.display()),
-            format!("{0} --version  # if that is the outdated one: rm {0}", other.display()),
-        ),
+        Some(other) => {
+            let [other, own] = [other.display(), own].map(|path| path.to_string());
+            let [other_word, own_word] = [&other, &own].map(|path| shell_word(path));
+            // It may belong to another user, so root does not run it.
+            Finding::warning(
+                format!("another rackconnect, {other}, comes before {own} in PATH"),
+                format!(
+                    "ls -l {other_word} {own_word}  # if the first is outdated: rm {other_word}"
+                ),
+            )
+        }
     })
 }
 
@@ -226,8 +234,16 @@ mod tests {
         let change = "a change of the default route to 10.1.2.3 was interrupted".to_owned();
         let pending = with(|agent| agent.unfinished_change = Some(change));
         assert_found(&pending, "agent.gateway-change", Warning, "interrupted");
+    }
+
+    /// A directory in PATH may belong to another user.
+    #[test]
+    fn a_remedy_ran_a_program_of_another_user() {
         let old =
             with(|agent| agent.earlier_in_path = vec![PathBuf::from("/usr/local/bin/rackconnect")]);
-        assert_found(&old, "agent.path", Warning, "/usr/local/bin/rackconnect");
+        let found = assert_found(&old, "agent.path", Warning, "/usr/local/bin/rackconnect");
+        let remedy = "ls -l /usr/local/bin/rackconnect /usr/bin/rackconnect  # if the first is \
+                      outdated: rm /usr/local/bin/rackconnect";
+        assert_eq!(found.remedy, remedy);
     }
 }

@@ -1,7 +1,7 @@
 //! Section 4, except SSH: what breaks the automation while it runs. Source: Rackspace's list of
 //! what must not be done to a server before it is DEPLOYED. After that it is only information.
 
-use crate::doctor::check::{Check, Finding, Judgement, Need};
+use crate::doctor::check::{Check, Finding, Judgement, Need, shell_word};
 use crate::doctor::evidence::{Evidence, KernelEvidence, ProcessInfo, RuleSet, SelinuxMode, known};
 use crate::netlink::Link;
 
@@ -139,8 +139,9 @@ fn bridges(evidence: &Evidence) -> Judgement {
         bridges.join(", ")
     );
     let remedy = format!(
-        "ip link delete {first}  # not if you are connected through it; create it again when the \
-         server is DEPLOYED: rackconnect wait -- COMMAND"
+        "ip link delete {}  # not if you are connected through it; create it again when the server \
+         is DEPLOYED: rackconnect wait -- COMMAND",
+        shell_word(first)
     );
     Finding::until_deployed(evidence, Finding::warning(cause, remedy))
 }
@@ -169,7 +170,7 @@ fn public_interface(evidence: &Evidence) -> Judgement {
         );
         let remedy = format!(
             "ip link set {} up  # unless the automation is working on it: rackconnect details",
-            link.name
+            shell_word(&link.name)
         );
         return Ok(Finding::warning(cause, remedy));
     }
@@ -189,15 +190,15 @@ fn nfs(evidence: &Evidence) -> Judgement {
         "{} is an NFS mount at {} ({}); one from a dedicated server stops RackConnect's automation",
         first.source, first.target, first.file
     );
+    let target = shell_word(&first.target);
     let remedy = match first.file {
         "/etc/fstab" => format!(
-            "vi /etc/fstab  # add noauto to {0}, and mount it after the deployment: rackconnect wait \
-             -- mount {0}",
-            first.target
+            "vi /etc/fstab  # add noauto to {target}, and mount it after the deployment: rackconnect \
+             wait -- mount {target}"
         ),
         _ => format!(
-            "umount {0}  # and mount it after the deployment: rackconnect wait -- mount {0}",
-            first.target
+            "umount {target}  # and mount it after the deployment: rackconnect wait -- mount \
+             {target}"
         ),
     };
     let lines = mounts.iter().map(|mount| format!("{} on {}", mount.source, mount.target));

@@ -242,6 +242,7 @@ const COMMANDS: [&str; 25] = [
     "ip",
     "journalctl",
     "kill",
+    "ls",
     "modprobe",
     "netplan",
     "ps",
@@ -259,7 +260,6 @@ const COMMANDS: [&str; 25] = [
     "umount",
     "usermod",
     "vi",
-    "/usr/local/bin/rackconnect",
 ];
 
 /// What a reader would have to fill in before the command can be pasted.

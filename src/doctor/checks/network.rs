@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::api::dns::NameserverAnswer;
-use crate::doctor::check::{Check, Finding, Judgement, Need, first_failed, repair_first};
+use crate::doctor::check::{
+    Check, Finding, Judgement, Need, first_failed, repair_first, shell_word,
+};
 use crate::doctor::evidence::{Evidence, KernelEvidence, RouteSample, Unread, known};
 use crate::doctor::resolv_conf;
 use crate::doctor::servicenet::{self, PREFIX, SERVICENET, leads_into};
@@ -70,18 +72,18 @@ fn interface(evidence: &Evidence) -> Judgement {
                       the server is attached to ServiceNet";
         return Ok(Finding::fail(cause, remedy).with(describe_links(kernel)));
     };
-    let name = &link.name;
+    let (name, word) = (&link.name, shell_word(&link.name));
     if !link.is_up() {
         let cause = format!("the ServiceNet interface {name} is down");
         let remedy =
-            format!("ip link set {name} up  # if it still has no address: {}", configure(name));
+            format!("ip link set {word} up  # if it still has no address: {}", configure(&word));
         return Ok(Finding::fail(cause, remedy));
     }
     let addresses: Vec<String> =
         kernel.addresses_of(link.index).map(|address| address.to_string()).collect();
     if addresses.is_empty() {
         let cause = format!("the ServiceNet interface {name} has no address");
-        return Ok(Finding::fail(cause, configure(name)));
+        return Ok(Finding::fail(cause, configure(&word)));
     }
     Ok(Finding::pass(format!("{name} is up, {}", addresses.join(", "))))
 }
@@ -200,7 +202,7 @@ fn put_back(
     let (None, Some(router)) = (broken, router) else {
         return repair_first("network.servicenet.interface");
     };
-    let name = &link.name;
+    let name = shell_word(&link.name);
     let commands: Vec<String> = networks
         .iter()
         .map(|network| format!("ip route replace {network}/{PREFIX} via {router} dev {name}"))

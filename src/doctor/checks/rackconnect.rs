@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::doctor::check::{Check, Finding, Judgement, Need, Severity, repair_first};
+use crate::doctor::check::{Check, Finding, Judgement, Need, Severity, repair_first, shell_word};
 use crate::doctor::evidence::{ApiEvidence, ApiReading, Evidence, KernelEvidence, Unread, known};
 use crate::duration::human;
 use crate::gateway::names::{InterfaceNames, describe_route};
@@ -196,7 +196,12 @@ fn default_routes(evidence: &Evidence) -> Judgement {
         true => {
             let remedy = match gateway_is_wrong() {
                 true => repair_first("rackconnect.gateway"),
-                false => format!("ip route del {first}  # if this is the wrong one of the two"),
+                false => {
+                    let names = InterfaceNames::of(&kernel.links);
+                    let words = names.iter().map(|(index, name)| (index, shell_word(name)));
+                    let route = describe_route(&kernel.defaults[1], &words.collect());
+                    format!("ip route del {route}  # if this is the wrong one of the two")
+                }
             };
             let cause = format!(
                 "there is another default route of the same metric, and packets may take either: \

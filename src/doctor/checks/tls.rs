@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::doctor::check::{Check, Finding, Judgement, Need};
+use crate::doctor::check::{Check, Finding, Judgement, Need, shell_word};
 use crate::doctor::evidence::{ApiFailure, Evidence, TlsEvidence, Unread, known};
 use crate::duration::human;
 
@@ -92,7 +92,7 @@ fn set_clock(evidence: &Evidence) -> String {
         (Err(_), Err(_)) => return START_TIME_SERVICE.to_owned(),
     };
     // -k: with a wrong clock the certificate is not valid.
-    let get = format!("curl -skI {url} | sed -n 's/^[Dd]ate: //p' | tr -d '\\r'");
+    let get = format!("curl -skI {} | sed -n 's/^[Dd]ate: //p' | tr -d '\\r'", shell_word(&url));
     format!(
         "{START_TIME_SERVICE}; if the clock is still wrong a minute later, set it from the \
          API's clock: date -u -s \"$({get})\""

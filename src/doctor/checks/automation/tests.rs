@@ -219,3 +219,24 @@ fn the_public_interface() {
     kernel.addresses.push(Address { interface: 2, local: public, network: public, prefix: 24 });
     assert_found(&evidence, check, Info, "eth0 is up");
 }
+
+/// NFS servers and users of bridges choose these names.
+#[test]
+fn a_remedy_ran_the_name_of_a_mount_or_of_a_bridge() {
+    let named = |name: &str| {
+        let mount = NfsMount {
+            source: "10.1.2.3:/x".to_owned(),
+            target: name.to_owned(),
+            file: "/proc/mounts",
+        };
+        with_system(SystemEvidence {
+            nfs_mounts: vec![mount],
+            bridges: vec![name.to_owned()],
+            ..system()
+        })
+    };
+    let found = assert_found(&named("/mnt/$(id)"), "automation.nfs", Warning, "/mnt/$(id)");
+    assert!(found.remedy.starts_with("umount '/mnt/$(id)'  #"), "{}", found.remedy);
+    let found = assert_found(&named("br0;id"), "automation.bridges", Warning, "br0;id");
+    assert!(found.remedy.starts_with("ip link delete 'br0;id'  #"), "{}", found.remedy);
+}
