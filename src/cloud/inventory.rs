@@ -1,11 +1,16 @@
 //! A dynamic inventory for Ansible: groups by region and by RackConnect status, host variables from
-//! the metadata. If several servers have the same name, the id is appended to it.
+//! the metadata. If several servers have the same name, or one has a name that Ansible or ssh could
+//! take for something else, the id is appended to it.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::server::CloudServer;
+
+/// The names by which Ansible knows the machine that it runs on. Tasks for it, often with secrets,
+/// would run on a server of that name.
+const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// All groups and hosts, for `--list`.
 pub fn inventory(servers: &[CloudServer]) -> Value {
@@ -38,9 +43,20 @@ fn hosts(servers: &[CloudServer]) -> Vec<(String, &CloudServer)> {
     for server in servers {
         *counts.entry(&server.name).or_default() += 1;
     }
-    let host = |server: &CloudServer| match counts.get(server.name.as_str()) {
-        Some(1) if host_name(&server.name) == server.name => server.name.clone(),
-        _ => format!("{}_{}", host_name(&server.name), server.id),
+    // A server could otherwise take the place of another one to whose name the id is appended.
+    let ends_with_id = |name: &str| {
+        servers
+            .iter()
+            .any(|server| name.strip_suffix(&server.id).is_some_and(|name| name.ends_with('_')))
+    };
+    let host = |server: &CloudServer| {
+        let (name, host) = (&server.name, host_name(&server.name));
+        let is_unique = counts.get(name.as_str()) == Some(&1) && !ends_with_id(name);
+        if is_unique && host == *name && !LOCAL.contains(&name.as_str()) {
+            host
+        } else {
+            format!("{host}_{}", server.id)
+        }
     };
     servers.iter().map(|server| (host(server), server)).collect()
 }
@@ -73,11 +89,16 @@ fn inert_name(name: &str) -> String {
     if is_template(name) { name.replace('{', "_") } else { name.to_owned() }
 }
 
-/// The name of a host, which is no template, and no option of ssh(1) for a server that has no
-/// address: `-oProxyCommand=…`.
+/// The name of a host: no template; no option of ssh(1) (`-oProxyCommand=…`) and no command of a
+/// ProxyCommand with `%h`, for a server that has no address; no path to variables of the host
+/// elsewhere than in `host_vars` (`../`); and no pattern of several hosts.
 fn host_name(name: &str) -> String {
-    let name = inert_name(name);
-    name.strip_prefix('-').map(|rest| format!("_{rest}")).unwrap_or(name)
+    let is_plain = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
+    let name: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    match name.strip_prefix(['-', '.']) {
+        Some(rest) => format!("_{rest}"),
+        None => name,
+    }
 }
 
 /// Whether Jinja would evaluate a text.
@@ -124,8 +145,32 @@ mod tests {
         let name = "-oProxyCommand=id";
         let server = CloudServer::parse("DFW", &json!({"id": "1", "name": name})).unwrap();
         let inventory = inventory(std::slice::from_ref(&server));
-        assert_eq!(inventory["region_dfw"]["hosts"], json!(["_oProxyCommand=id_1"]));
-        assert_eq!(host(&[server], "_oProxyCommand=id_1")["rackconnect"]["name"], name);
+        assert_eq!(inventory["region_dfw"]["hosts"], json!(["_oProxyCommand_id_1"]));
+        assert_eq!(host(&[server], "_oProxyCommand_id_1")["rackconnect"]["name"], name);
+    }
+
+    /// Tasks for the second server with the name `b` were sent to the last server.
+    #[test]
+    fn a_server_took_the_place_of_another_one_or_of_the_controller() {
+        let named = [("1", "b"), ("2", "b"), ("3", "b_2"), ("4", "localhost"), ("5", "::1")];
+        let servers = named.map(|(id, name)| server(id, name, None));
+        let hosts = ["b_1", "b_2", "b_2_3", "localhost_4", "__1_5"];
+        assert_eq!(inventory(&servers)["region_dfw"]["hosts"], json!(hosts));
+        assert_eq!(host(&servers, "b_2")["rackconnect"]["id"], "2");
+    }
+
+    #[test]
+    fn a_name_was_a_path_a_pattern_or_a_command() {
+        for (name, host) in [
+            ("../../tmp/x", "_._.._tmp_x_1"),
+            ("..", "_._1"),
+            ("a:b", "a_b_1"),
+            ("$(id)", "__id__1"),
+            ("web 1.example-größe", "web 1.example-größe"),
+        ] {
+            let servers = [server("1", name, None)];
+            assert_eq!(inventory(&servers)["region_dfw"]["hosts"], json!([host]));
+        }
     }
 
     #[test]
@@ -134,7 +179,7 @@ mod tests {
         let metadata = json!({"note": template, "{% x %}": "{# y #}", "plain": "{ }"});
         let value = json!({"id": "1", "name": template, "metadata": metadata});
         let servers = [CloudServer::parse("DFW", &value).unwrap()];
-        let name = "__ lookup('pipe', 'id') }}_1";
+        let name = "__ lookup__pipe__ _id__ ___1";
         let variables = host(&servers, name);
         assert_eq!(inventory(&servers)["_meta"]["hostvars"][name], variables);
         let unsafe_text = |text: &str| json!({"__ansible_unsafe": text});
