@@ -54,13 +54,16 @@ impl World {
         self.state_dir.join("budget")
     }
 
-    /// The program, with only the endpoint, the CA file and the state directory set.
+    /// The program, with the endpoint, the CA file and the state directory set, and with time limits
+    /// that a busy machine does not reach.
     pub fn agent<A: Arguments + ?Sized>(&self, arguments: &A) -> Command {
         let mut command = bare_agent(arguments);
         command
             .env("RACKCONNECT_ENDPOINT", self.api.endpoint())
             .env("RACKCONNECT_CA_FILE", self.api.ca_file())
-            .env("RACKCONNECT_STATE_DIR", &self.state_dir);
+            .env("RACKCONNECT_STATE_DIR", &self.state_dir)
+            .env("RACKCONNECT_CONNECT_TIMEOUT", "30s")
+            .env("RACKCONNECT_REQUEST_TIMEOUT", "60s");
         command
     }
 
