@@ -29,6 +29,10 @@ use crate::ratelimit::{LimiterPermit, RateLimited, RateLimiter};
 /// The size of a connection's input buffer. The head of a response has to fit into it.
 const INPUT: usize = 16 * 1024;
 
+/// How often a kept connection is read before a request. A few session tickets need one or two
+/// reads, and a server that sends them without end is not read beyond the deadline.
+const MAX_IDLE_READS: usize = 16;
+
 /// The size of its output buffer: a request fits into it.
 const OUTPUT: usize = 2 * 1024;
 
@@ -285,6 +289,22 @@ fn send_tls(tls: &mut ClientConnection, timed: &mut Timed<'_>, request: &[u8]) -
     Ok(())
 }
 
+/// Whether a kept connection is open, and nothing but session tickets has arrived on it.
+fn is_idle(tls: &mut ClientConnection, stream: &mut TcpStream) -> bool {
+    for _ in 0..MAX_IDLE_READS {
+        match tls.read_tls(stream) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(err) => return err.kind() == ErrorKind::WouldBlock,
+        }
+        match tls.process_new_packets() {
+            Ok(state) if !state.peer_has_closed() && state.plaintext_bytes_to_read() == 0 => {}
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// rustls's errors arrive inside an io::Error.
 fn transport_error(activity: &'static str, err: io::Error) -> TransportError {
     match err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
@@ -361,21 +381,7 @@ impl Transport for ApiConnection {
         }
         let mut byte = [0];
         match &mut self.tls {
-            Some(tls) => loop {
-                match tls.read_tls(&mut self.stream) {
-                    Ok(0) => break false,
-                    Ok(_) => match tls.process_new_packets() {
-                        Ok(state)
-                            if state.peer_has_closed() || state.plaintext_bytes_to_read() > 0 =>
-                        {
-                            break false;
-                        }
-                        Ok(_) => {}
-                        Err(_) => break false,
-                    },
-                    Err(err) => break err.kind() == ErrorKind::WouldBlock,
-                }
-            },
+            Some(tls) => is_idle(tls, &mut self.stream),
             None => {
                 let peeked = self.stream.peek(&mut byte);
                 peeked.is_err_and(|err| err.kind() == ErrorKind::WouldBlock)
@@ -391,8 +397,12 @@ impl Transport for ApiConnection {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::{fs, thread};
+
+    use rustls::ServerConnection;
 
     use super::*;
+    use crate::api::tls;
 
     const NO_TIMEOUT: NextTimeout = NextTimeout {
         after: ureq::unversioned::transport::time::Duration::NotHappening,
@@ -436,5 +446,33 @@ mod tests {
         drop(server);
         assert!(connection.await_input(NO_TIMEOUT).unwrap());
         assert!(connection.is_open() && !connection.is_open());
+    }
+
+    /// A wait went on reading them beyond its deadline.
+    #[test]
+    fn a_connection_with_session_tickets_without_end_is_given_up() {
+        let (folder, mut connection, mut server) = connection();
+        let (ca, mut config) = simulated_api::tls_server();
+        let ca_file = folder.path().join("ca.pem");
+        fs::write(&ca_file, ca).unwrap();
+        // They fit into the receive buffer, which the server then need not wait for.
+        config.send_tls13_tickets = 900;
+        let sender = thread::spawn(move || {
+            let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
+            while tls.is_handshaking() || tls.wants_write() {
+                tls.complete_io(&mut server).unwrap();
+            }
+            server
+        });
+        let config = tls::roots(Some((&ca_file, "test"))).unwrap().config;
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut tls = ClientConnection::new(config, name).unwrap();
+        while tls.is_handshaking() || tls.wants_write() {
+            tls.complete_io(&mut connection.stream).unwrap();
+        }
+        let _server = sender.join().unwrap();
+        connection.stream.set_nonblocking(true).unwrap();
+        connection.tls = Some(Box::new(tls));
+        assert!(!connection.is_open());
     }
 }

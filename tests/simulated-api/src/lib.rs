@@ -50,6 +50,17 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// The certificate of a new authority (PEM), and the configuration of TLS servers with one of its
+/// certificates: for tests with servers of their own.
+///
+/// # Panics
+/// The certificates cannot be made.
+#[must_use]
+pub fn tls_server() -> (String, rustls::ServerConfig) {
+    let certificates = Certificates::make(&[], false, Validity::default()).expect("certificates");
+    (certificates.ca_pem.clone(), (*certificates.for_fault(None)).clone())
+}
+
 /// The configuration of a simulator.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
