@@ -31,7 +31,7 @@ const INPUT: usize = 16 * 1024;
 
 /// How often a kept connection is read before a request. A few session tickets need one or two
 /// reads, and a server that sends them without end is not read beyond the deadline.
-const MAX_IDLE_READS: usize = 16;
+const MAX_IDLE_READS: usize = 8;
 
 /// The size of its output buffer: a request fits into it.
 const OUTPUT: usize = 2 * 1024;
@@ -456,7 +456,7 @@ mod tests {
         let ca_file = folder.path().join("ca.pem");
         fs::write(&ca_file, ca).unwrap();
         // They fit into the receive buffer, which the server then need not wait for.
-        config.send_tls13_tickets = 900;
+        config.send_tls13_tickets = 400;
         let sender = thread::spawn(move || {
             let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
             while tls.is_handshaking() || tls.wants_write() {
