@@ -97,6 +97,24 @@ rpm --root "$root" -e --noscripts rackconnect-agent
     fail "removing the .rpm leaves the program or deletes a user's file"
 pass "the .rpm can be installed, upgraded and removed, and keeps the user's files"
 
+# --- A purge failed while another user kept the shared file open.
+cat >"$work/purge.sh" <<'SH'
+set -e
+mount -t tmpfs none /run
+mount -t tmpfs none /var/lib
+shared=/run/rackconnect-agent/shared
+mkdir -p $shared
+mount -t tmpfs -o size=64k none $shared
+: >$shared/budget
+setpriv --reuid 65534 --clear-groups sleep 60 <$shared/budget &
+! umount $shared 2>/dev/null || exit 2
+sh packaging/deb/postrm purge
+kill $!
+[ ! -e /run/rackconnect-agent ]
+SH
+unshare --mount sh "$work/purge.sh" || fail "a purge while the shared file is open"
+pass "a purge removes the shared file although another user has it open"
+
 # --- Unpack rackconnect-cloud into a home directory.
 local=$work/local
 mkdir "$local"
