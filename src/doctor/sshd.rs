@@ -8,6 +8,10 @@ use wildmatch::WildMatch;
 /// How deep Include may be nested. Source: OpenSSH, SERVCONF_MAX_DEPTH.
 const MAX_DEPTH: usize = 16;
 
+/// The most files that are included. Files that include themselves several times would otherwise be
+/// read [`MAX_DEPTH`] levels deep, each level several times as often.
+const MAX_FILES: usize = 1_000;
+
 /// Where Include looks for a relative path.
 const DIRECTORY: &str = "/etc/ssh";
 
@@ -77,46 +81,59 @@ enum MatchState {
     Unknown(String),
 }
 
-impl SshdConfig {
-    /// Reads a configuration.
-    pub(crate) fn parse(text: &str, read: &mut ReadFiles<'_>) -> SshdConfig {
-        let mut config = SshdConfig::default();
-        config.lines(text, &mut MatchState::Outside, read, 0);
-        config
-    }
+/// Reads a file and the files that it includes.
+struct Parser<'a, 'r> {
+    config: SshdConfig,
+    read: &'a mut ReadFiles<'r>,
+    /// How many files were included.
+    files: usize,
+}
 
-    fn lines(
-        &mut self,
-        text: &str,
-        state: &mut MatchState,
-        read: &mut ReadFiles<'_>,
-        depth: usize,
-    ) {
+impl Parser<'_, '_> {
+    fn lines(&mut self, text: &str, mut state: MatchState, depth: usize) {
         for line in text.lines() {
             let words = words(line);
             let Some((keyword, values)) = words.split_first() else { continue };
             let keyword = keyword.to_ascii_lowercase();
             match keyword.as_str() {
-                "match" => *state = applies(values),
-                "include" if *state != MatchState::DoesNot && depth < MAX_DEPTH => {
-                    for pattern in values {
-                        let path = match pattern.starts_with('/') {
-                            true => pattern.clone(),
-                            false => format!("{DIRECTORY}/{pattern}"),
-                        };
-                        for (path, text) in read(&path) {
-                            let Some(text) = text else {
-                                self.unreadable.push(path);
-                                continue;
-                            };
-                            // A Match block ends with its file.
-                            self.lines(&text, &mut state.clone(), read, depth + 1);
-                        }
-                    }
+                "match" => state = applies(values),
+                "include" if state != MatchState::DoesNot && depth < MAX_DEPTH => {
+                    values.iter().for_each(|pattern| self.include(pattern, &state, depth));
                 }
-                _ => self.set(keyword, values, state),
+                _ => self.config.set(keyword, values, &state),
             }
         }
+    }
+
+    /// A Match block ends with its file, so the included files do not change `state`.
+    fn include(&mut self, pattern: &str, state: &MatchState, depth: usize) {
+        let path = if pattern.starts_with('/') {
+            pattern.to_owned()
+        } else {
+            format!("{DIRECTORY}/{pattern}")
+        };
+        if self.files >= MAX_FILES {
+            self.config.unreadable.push(path);
+            return;
+        }
+        for (path, text) in (self.read)(&path) {
+            self.files += 1;
+            match text {
+                Some(text) if self.files <= MAX_FILES => {
+                    self.lines(&text, state.clone(), depth + 1);
+                }
+                _ => self.config.unreadable.push(path),
+            }
+        }
+    }
+}
+
+impl SshdConfig {
+    /// Reads a configuration.
+    pub(crate) fn parse(text: &str, read: &mut ReadFiles<'_>) -> SshdConfig {
+        let mut parser = Parser { config: SshdConfig::default(), read, files: 0 };
+        parser.lines(text, MatchState::Outside, 0);
+        parser.config
     }
 
     fn set(&mut self, keyword: String, values: &[String], state: &MatchState) {
@@ -286,6 +303,20 @@ mod tests {
         assert_eq!(config.ports(), [22, 2222]);
         assert_eq!(parse("").ports(), [22]);
         assert_eq!(parse("").value("permitrootlogin"), None);
+    }
+
+    /// Three includes in a file that includes itself were followed 3^16 times.
+    #[test]
+    fn files_that_include_themselves_several_times_end() {
+        let text = "Port 2222\nInclude a b\nInclude c\n";
+        let mut reads = 0;
+        let mut read = |path: &str| {
+            reads += 1;
+            vec![(path.to_owned(), Some(text.to_owned()))]
+        };
+        let config = SshdConfig::parse(text, &mut read);
+        assert_eq!((config.ports(), config.unreadable.is_empty()), (vec![2222], false));
+        assert_eq!(reads, MAX_FILES);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn text(ids: &Ids) -> String {
 /// counts: a hook that did not run can be run by hand.
 pub fn is_of(stamp: &str, ids: &Ids) -> bool {
     let stamped =
-        |kind: &str| stamp.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+        |kind: &str| lines(stamp).find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
     ids.iter().find_map(|(kind, id)| Some(stamped(kind)? == id)).unwrap_or(true)
 }
 
@@ -49,7 +49,13 @@ pub fn is_of(stamp: &str, ids: &Ids) -> bool {
 /// was installed.
 pub fn renewed(stamp: &str, ids: &Ids) -> String {
     let is_known = |line: &&str| ids.iter().any(|(kind, _)| line.split(' ').next() == Some(kind));
-    stamp.lines().filter(|line| !is_known(line)).fold(text(ids), |text, line| text + line + "\n")
+    lines(stamp).filter(|line| !is_known(line)).fold(text(ids), |text, line| text + line + "\n")
+}
+
+/// The lines of a stamp. [`str::lines`] keeps a carriage return at the end of the text, but not one
+/// before a newline.
+fn lines(stamp: &str) -> impl Iterator<Item = &str> {
+    stamp.lines().map(|line| line.trim_end_matches('\r'))
 }
 
 #[cfg(test)]
@@ -66,6 +72,14 @@ mod tests {
         let long = |end| name(Path::new(&format!("/{}/{end}", "x".repeat(300))));
         assert!(long("a").len() < 255);
         assert_ne!(long("a"), long("b"));
+    }
+
+    /// A stamp without a newline at its end was renewed twice.
+    #[test]
+    fn a_carriage_return_at_the_end_is_not_part_of_an_id() {
+        let ids = ids(&[("cloud-init", "i-1")]);
+        assert!(is_of("cloud-init i-1\r", &ids) && is_of("cloud-init i-1\r\n", &ids));
+        assert_eq!(renewed("dmi d\r", &ids), "cloud-init i-1\ndmi d\n");
     }
 
     #[test]
