@@ -7,7 +7,7 @@ use nix::unistd::geteuid;
 use serde_json::Value;
 use simulated_api::Step;
 
-use crate::support::{Ended, PreparedServer, Terminal, World, bare_agent, ended};
+use crate::support::{Ended, NO_THREADS, PreparedServer, Terminal, World, bare_agent, ended};
 
 fn doctor(world: &World, server: &PreparedServer, arguments: &[&str]) -> Ended {
     let root = server.root().to_str().expect("UTF-8");
@@ -103,6 +103,21 @@ fn warnings_do_not_make_it_fail() {
         found.says(&format!("[WARNING] {id}: "));
     }
     assert_eq!(doctor(&world, &server, &["-q", "--only", OWN]).expect(0).stderr, "");
+}
+
+/// Where the limit of processes is reached, it panicked.
+#[test]
+fn a_server_on_which_no_thread_can_be_started() {
+    let (world, server) = healthy("DEPLOYED");
+    let root = server.root().to_str().expect("UTF-8");
+    let mut agent = world.agent(&["doctor", "--root", root]);
+    agent.env("XENSTORED_PATH", server.xenstore.path()).env("RUST_MIN_STACK", NO_THREADS);
+    let found = ended(agent.output().expect("the agent starts"));
+    assert!([Some(0), Some(1)].contains(&found.code), "{found:?}");
+    let lines = [found.text(), &found.stderr].concat();
+    for section in ["server", "network", "rackconnect", "automation", "agent"] {
+        assert!(lines.contains(&format!("] {section}")), "{lines}");
+    }
 }
 
 /// Regression: each process counted its own requests, and did not say so.

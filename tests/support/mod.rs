@@ -18,8 +18,8 @@ mod world;
 pub use gate::Gate;
 pub use prepared_server::PreparedServer;
 pub use process::{
-    Ended, Running, bare_agent, binary, ended, finish, finish_within, run, with_environment_of,
-    write_program,
+    Ended, NO_THREADS, Running, bare_agent, binary, ended, finish, finish_within, run,
+    with_environment_of, write_program,
 };
 pub use random::Random;
 pub use terminal::Terminal;

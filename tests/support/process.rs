@@ -62,6 +62,10 @@ pub fn write_program(path: &Path, script: &str, mode: u32) {
     assert!(child.wait().expect("it ends").success(), "{} cannot be written", path.display());
 }
 
+/// The value of `RUST_MIN_STACK` with which no thread can be started: there is no memory for its
+/// stack. Threads with a size of their own are not affected.
+pub const NO_THREADS: &str = "70368744177664";
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct Ended {

@@ -21,15 +21,16 @@ pub(super) fn output(program: &Path, arguments: &[&str], limit: Duration) -> Opt
     command.env("LC_ALL", "C");
     let mut child = command.spawn().ok()?;
     let mut stdout = child.stdout.take()?;
-    let reader = thread::spawn(move || {
+    let reader = thread::Builder::new().spawn(move || {
         let mut bytes = Vec::new();
         let _ = Read::take(&mut stdout, MAX_BYTES).read_to_end(&mut bytes);
         bytes
     });
+    let limit = if reader.is_ok() { limit } else { Duration::ZERO };
     if !ends_well(&mut child, BootInstant::now() + limit) {
         return None;
     }
-    let bytes = reader.join().ok()?;
+    let bytes = reader.ok()?.join().ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -15,7 +15,7 @@ mod sshd;
 mod subject;
 mod system;
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SendError, Sender, channel};
 use std::thread;
 
 use nix::unistd::geteuid;
@@ -31,6 +31,9 @@ use subject::Addition;
 
 /// Collects one part.
 type Collector = Box<dyn FnOnce(&Subject, &mut Files) -> Addition + Send>;
+
+/// What a thread does.
+type Job = Box<dyn FnOnce() + Send>;
 
 /// Collects everything. `api`: the API, or why it cannot be asked.
 pub(crate) fn collect(subject: &Subject, api: Result<ApiAccess, Unread>) -> Evidence {
@@ -99,7 +102,7 @@ fn start(
 /// The same, without generic parameters, so that it is compiled once.
 fn start_boxed(sender: &Sender<Addition>, subject: &Subject, collector: Collector) {
     let (sender, subject) = (sender.clone(), subject.clone());
-    thread::spawn(move || {
+    run_beside(Box::new(move || {
         let mut files = Files::below(subject.root.clone());
         let addition = collector(&subject, &mut files);
         let raw: Vec<RawEvidence> = files.into_raw();
@@ -108,5 +111,15 @@ fn start_boxed(sender: &Sender<Addition>, subject: &Subject, collector: Collecto
             keep_in_order(&mut evidence.raw, raw);
             addition(evidence);
         }));
-    });
+    }));
+}
+
+/// Runs a job in a thread or, if there can be no other thread, at once.
+fn run_beside(job: Job) {
+    let (sender, receiver) = channel();
+    // Without the thread, the receiver is gone.
+    let _ = thread::Builder::new().spawn(move || receiver.recv().map(|job: Job| job()));
+    if let Err(SendError(job)) = sender.send(job) {
+        job();
+    }
 }

@@ -81,8 +81,8 @@ pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
     let started = BootInstant::now();
     // In parallel with the rest, because a dead nameserver uses up the time limit.
     let name = host.clone();
-    let survey =
-        thread::spawn(move || dns::survey(&name, deadline.min(BootInstant::now() + SURVEY_TIME)));
+    let survey = thread::Builder::new()
+        .spawn(move || dns::survey(&name, deadline.min(BootInstant::now() + SURVEY_TIME)));
     let found = addresses(&host, port, deadline);
     let lookup_time = BootInstant::now().since(started);
     let connected = match &found {
@@ -101,7 +101,7 @@ pub(super) fn collect(subject: &Subject, path: &ApiPath) -> Addition {
         lookup: found.map(|found| found.iter().map(SocketAddr::ip).collect()),
         host,
         lookup_time,
-        nameservers: survey.join().unwrap_or_default(),
+        nameservers: survey.ok().and_then(|survey| survey.join().ok()).unwrap_or_default(),
         connection,
         tls,
     };
