@@ -71,17 +71,24 @@ impl Help {
         }
     }
 
-    /// Every command with its own options, and then the options of every command.
+    /// Every command with its own options, then the options that many commands take, and then those
+    /// of every command.
     fn options_by_command(&mut self) {
         for spec in COMMANDS {
-            let own: Vec<_> = shown().filter(|option| option.belongs_to(spec.command)).collect();
+            let is_own =
+                |option: &&OptionSpec| option.belongs_to(spec.command) && !option.is_common();
+            let own: Vec<_> = shown().filter(is_own).collect();
             if own.is_empty() {
                 continue;
             }
             let _ = write!(self.out, "\n{}:\n", spec.name);
             for option in own {
-                self.option(option, HelpLength::Short);
+                self.option(&option.for_command(spec.command), HelpLength::Short);
             }
+        }
+        self.out.push_str("\nOptions of many commands (see rackconnect COMMAND -h):\n");
+        for option in shown().filter(|option| option.is_common()) {
+            self.option(option, HelpLength::Short);
         }
         self.out.push_str("\nOptions of every command:\n");
         for option in shown().filter(|option| option.is_general()) {
@@ -116,7 +123,7 @@ impl Help {
         }
         self.out.push_str("\nOptions:\n");
         for option in shown().filter(|option| option.applies_to(spec.command)) {
-            self.option(option, length);
+            self.option(&option.for_command(spec.command), length);
         }
         if spec.command == Command::Wait {
             self.out.push_str("\nOutcomes and exit codes:\n");
@@ -152,7 +159,7 @@ impl Help {
         let indent = (width + 2).min(self.width / 2);
         let used = name.chars().count() + 2;
         let mut lines = wrap(text, self.width - indent).into_iter();
-        if used < indent {
+        if used + 1 < indent {
             let first = lines.next().unwrap_or_default();
             let _ = write!(self.out, "{:1$}{first}", "", indent - used);
         }
@@ -270,6 +277,36 @@ mod tests {
         let group = text(HelpTopic::Group("gateway"), HelpLength::Short, 80);
         for name in ["show", "check", "set", "confirm", "rollback", "keep"] {
             assert!(group.contains(&format!("gateway {name} ")), "{group}");
+        }
+    }
+
+    /// The help of a command was about the defaults and the formats of other commands, too.
+    #[test]
+    fn the_help_of_a_command_is_about_this_command() {
+        let others = [
+            "cloud commands",
+            "cloud wait",
+            "details and features",
+            "of facts",
+            "doctor never",
+            "gateway check",
+        ];
+        let is_on_a_server = |spec: &&CommandSpec| !matches!(spec.command, Command::Cloud(_));
+        for spec in COMMANDS.iter().filter(is_on_a_server) {
+            let help = text(HelpTopic::Command(spec.command), HelpLength::Full, 80);
+            let options = help.split_once("\nOptions:\n").map_or("", |(_, options)| options);
+            let found = others.iter().find(|text| options.contains(**text));
+            assert_eq!(found, None, "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn options_that_many_commands_take_are_listed_once() {
+        let whole = text(HelpTopic::Program, HelpLength::Full, 80);
+        for option in shown().filter(|option| option.is_common() || option.is_general()) {
+            let line = format!(" --{} ", option.long);
+            let lines = whole.lines().filter(|text| format!("{text} ").contains(&line));
+            assert_eq!(lines.filter(|text| text.starts_with("  ")).count(), 1, "{}", option.long);
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::spec::CommandSet::{self, Except};
 use super::spec::{KeyType, OptionSpec, ValueOption, option};
+use super::variants;
 use crate::api::endpoint::Endpoint;
 use crate::cli::commands::CloudCommand;
 use crate::cli::commands::Command::{
@@ -72,6 +73,7 @@ pub const REGION: ValueOption<model::Region> = OptionSpec {
     commands: REGION_COMMANDS,
     cloud_commands: CLOUD_REGION_COMMANDS,
     possible_values: &model::REGION_CODES,
+    variants: variants::REGION,
     ..option(
         "region",
         Some("CODE"),
@@ -133,6 +135,7 @@ pub const REQUEST_TIMEOUT: ValueOption<Duration> = OptionSpec {
     default: "10s",
     commands: API_COMMANDS,
     cloud_commands: CLOUD_COMMANDS,
+    variants: variants::REQUEST_TIMEOUT,
     ..option(
         "request-timeout",
         Some("DURATION"),
@@ -149,6 +152,7 @@ pub const DEADLINE: ValueOption<Duration> = OptionSpec {
     default: "70s",
     commands: ONE_SHOT_COMMANDS,
     cloud_commands: CLOUD_ONE_SHOT_COMMANDS,
+    variants: variants::DEADLINE,
     ..option(
         "deadline",
         Some("DURATION"),

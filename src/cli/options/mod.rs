@@ -7,12 +7,13 @@ mod cloud;
 mod common;
 mod own;
 mod spec;
+mod variants;
 
 #[cfg(feature = "cloud")]
 pub use cloud::*;
 pub use common::*;
 pub use own::*;
-pub use spec::{AnyOption, CommandSet, KeyType, OptionSpec, ValueOption, Visibility};
+pub use spec::{AnyOption, CommandSet, KeyType, OptionSpec, ValueOption, Variant, Visibility};
 
 /// The definitions of all options, in the order of the help.
 pub fn option_specs() -> impl Iterator<Item = &'static OptionSpec> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::spec::CommandSet::Only;
 use super::spec::{KeyType, OptionSpec, ValueOption, Visibility, option};
+use super::variants;
 use crate::cli::commands::CloudCommand;
 use crate::cli::commands::Command::{
     Details, Doctor, Facts, Features, GatewayCheck, GatewayKeep, GatewaySet, GatewayShow, Hooks,
@@ -35,6 +36,7 @@ pub const FORMAT: OptionSpec = OptionSpec {
     commands: Only(&[Status, Details, Features, GatewayShow, GatewayCheck, Doctor, Region]),
     cloud_commands: &[CloudCommand::Catalog, CloudCommand::Servers],
     possible_values: FORMATS,
+    variants: variants::FORMAT,
     ..option(
         "format",
         Some("FORMAT"),
@@ -80,6 +82,7 @@ pub const FOR: ValueOption<Goal> = OptionSpec {
     cloud_commands: &[CloudCommand::Wait],
     possible_values: values::GOALS,
     default: "deployed",
+    variants: variants::FOR,
     ..option(
         "for",
         Some("GOAL"),
@@ -115,6 +118,7 @@ pub const INTERVAL: ValueOption<Duration> = OptionSpec {
     default: "5s",
     commands: Only(&[GatewaySet, Wait]),
     cloud_commands: &[CloudCommand::Wait],
+    variants: variants::INTERVAL,
     ..option(
         "interval",
         Some("DURATION"),
@@ -171,6 +175,7 @@ pub const ONLY: OptionSpec = OptionSpec {
 pub const LIST: OptionSpec = OptionSpec {
     commands: Only(&[Doctor]),
     cloud_commands: &[CloudCommand::Servers],
+    variants: variants::LIST,
     ..option(
         "list",
         None,

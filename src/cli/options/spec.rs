@@ -6,7 +6,7 @@ use crate::cli::commands::{CloudCommand, Command};
 use CommandSet::{All, Except, Only};
 
 /// The definition of an option.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct OptionSpec {
     /// The name, without its dashes.
     pub long: &'static str,
@@ -30,8 +30,32 @@ pub struct OptionSpec {
     pub help: &'static str,
     /// The rest.
     pub long_help: &'static str,
+    /// What the help of single commands says instead.
+    pub variants: &'static [Variant],
     /// Whether help, manual and completions show it.
     pub visibility: Visibility,
+}
+
+/// What the help of some commands says about an option, where the general text is about others
+/// too. `None` stands for the field of [`OptionSpec`].
+#[derive(Debug)]
+pub struct Variant {
+    /// The commands.
+    pub commands: &'static [Command],
+    /// One line, without a full stop.
+    pub help: Option<&'static str>,
+    /// The rest.
+    pub long_help: &'static str,
+    /// The default.
+    pub default: Option<&'static str>,
+    /// The environment variables. If they differ, the configuration file does not set the option.
+    pub env: Option<&'static [&'static str]>,
+}
+
+impl Variant {
+    /// Nothing differs.
+    pub(super) const DEFAULT: Variant =
+        Variant { commands: &[], help: None, long_help: "", default: None, env: None };
 }
 
 /// An option whose value is parsed to `T`.
@@ -139,6 +163,25 @@ impl OptionSpec {
         !self.is_general() && self.applies_to(command)
     }
 
+    /// The option as the help of `command` describes it.
+    pub fn for_command(&self, command: Command) -> OptionSpec {
+        let own = self.variants.iter().find(|variant| variant.commands.contains(&command));
+        let Some(own) = own else { return *self };
+        OptionSpec {
+            help: own.help.unwrap_or(self.help),
+            long_help: own.long_help,
+            default: own.default.unwrap_or(self.default),
+            env: own.env.unwrap_or(self.env),
+            key: self.key.filter(|_| own.env.is_none()),
+            ..*self
+        }
+    }
+
+    /// Whether so many commands take it that the help of the program lists it only once.
+    pub fn is_common(&self) -> bool {
+        matches!(self.commands, Except(_)) || self.cloud_commands.len() > 2
+    }
+
     /// Whether help, manual and completions show it.
     pub fn is_shown(&self) -> bool {
         self.visibility == Visibility::Shown
@@ -169,6 +212,7 @@ pub(super) const fn option(
         possible_values: &[],
         help,
         long_help,
+        variants: &[],
         visibility: Visibility::Shown,
     }
 }

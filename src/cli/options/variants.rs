@@ -1,0 +1,159 @@
+//! What the help of single commands says about options that many commands take.
+
+use super::spec::{Variant, Variant as V};
+use crate::cli::commands::CloudCommand as Cloud;
+use crate::cli::commands::Command::{
+    self, Details, Doctor, Facts, Features, GatewayCheck, GatewayKeep, GatewaySet, GatewayShow,
+    Hooks, Region, Status, Wait,
+};
+
+/// The commands that run on a server.
+const SERVER_COMMANDS: &[Command] = &[
+    Status,
+    Details,
+    Features,
+    GatewayShow,
+    GatewayCheck,
+    GatewaySet,
+    GatewayKeep,
+    Wait,
+    Facts,
+    Doctor,
+    Hooks,
+    Region,
+];
+
+/// The commands of `cloud`.
+const CLOUD_COMMANDS: &[Command] = &[
+    Command::Cloud(Cloud::Login),
+    Command::Cloud(Cloud::Logout),
+    Command::Cloud(Cloud::Token),
+    Command::Cloud(Cloud::Catalog),
+    Command::Cloud(Cloud::Servers),
+    Command::Cloud(Cloud::Status),
+    Command::Cloud(Cloud::Wait),
+    Command::Cloud(Cloud::Facts),
+    Command::Cloud(Cloud::Api),
+];
+
+pub(super) const FORMAT: &[Variant] = &[
+    V {
+        commands: &[Status, GatewayShow],
+        long_help: "text, json or xml: the API is asked for this format, and the body is printed \
+                    byte for byte (on a terminal with control characters escaped).",
+        ..V::DEFAULT
+    },
+    V {
+        commands: &[Details, Features],
+        long_help: "json or xml: the API is asked for this format, and the body is printed byte for \
+                    byte (on a terminal with control characters escaped). table: a table, as on a \
+                    terminal.",
+        default: Some("table on a terminal, else json"),
+        ..V::DEFAULT
+    },
+    V {
+        commands: &[GatewayCheck, Doctor, Region],
+        long_help: "text, or json for one object.",
+        default: Some("text"),
+        ..V::DEFAULT
+    },
+    V {
+        commands: &[Command::Cloud(Cloud::Catalog)],
+        long_help: "table or json.",
+        default: Some("table"),
+        ..V::DEFAULT
+    },
+    V {
+        commands: &[Command::Cloud(Cloud::Servers)],
+        long_help: "table, json, names or ansible (a dynamic inventory).",
+        default: Some("table"),
+        ..V::DEFAULT
+    },
+];
+
+pub(super) const FOR: &[Variant] = &[V {
+    commands: &[Command::Cloud(Cloud::Wait)],
+    help: Some("What to wait for: deployed or managed"),
+    long_help: "deployed: the status DEPLOYED. managed: the status DEPLOYED, and after it the \
+                automation of Managed Operations is complete; exit code 4 if that fails, 5 if the \
+                account has no Managed Operations.",
+    ..V::DEFAULT
+}];
+
+pub(super) const INTERVAL: &[Variant] = &[
+    V { commands: &[GatewaySet, Wait], long_help: INTERVAL_HELP, ..V::DEFAULT },
+    V {
+        commands: &[Command::Cloud(Cloud::Wait)],
+        long_help: INTERVAL_HELP,
+        default: Some("10s"),
+        ..V::DEFAULT
+    },
+];
+
+const INTERVAL_HELP: &str = "At least 3s. A random part of up to a tenth is added, so that servers \
+                             that boot together do not send their requests together.";
+
+pub(super) const LIST: &[Variant] = &[
+    V {
+        commands: &[Doctor],
+        help: Some("Print a list of the checks"),
+        long_help: "Nothing is examined.",
+        ..V::DEFAULT
+    },
+    V {
+        commands: &[Command::Cloud(Cloud::Servers)],
+        help: Some("Print the inventory for Ansible"),
+        long_help: "The same as --format ansible.",
+        ..V::DEFAULT
+    },
+];
+
+const REGION_CODES: &str = "One of dfw, hkg, iad, lon, ord and syd.";
+
+pub(super) const REGION: &[Variant] = &[
+    V { commands: SERVER_COMMANDS, long_help: REGION_CODES, ..V::DEFAULT },
+    V {
+        commands: &[Command::Cloud(Cloud::Api)],
+        help: Some("The region of the service"),
+        long_help: REGION_CODES,
+        default: Some("the region of the profile; not needed if the service has only one"),
+        env: Some(&["RAX_REGION"]),
+    },
+    V {
+        commands: CLOUD_COMMANDS,
+        help: Some("Use only the servers of this region"),
+        long_help: REGION_CODES,
+        default: Some("the region of the profile, else all regions"),
+        env: Some(&["RAX_REGION"]),
+    },
+];
+
+pub(super) const REQUEST_TIMEOUT: &[Variant] = &[
+    V { commands: SERVER_COMMANDS, long_help: "More than 2m counts as 2m.", ..V::DEFAULT },
+    V {
+        commands: CLOUD_COMMANDS,
+        long_help: "More than 2m counts as 2m.",
+        default: Some("60s"),
+        ..V::DEFAULT
+    },
+];
+
+const DEADLINE_HELP: &str = "It includes waiting for the rate limit.";
+
+pub(super) const DEADLINE: &[Variant] = &[
+    V { commands: &[Facts], long_help: DEADLINE_HELP, default: Some("5s"), ..V::DEFAULT },
+    V {
+        commands: &[Doctor],
+        long_help: "More than 10s counts as 10s.",
+        default: Some("10s"),
+        ..V::DEFAULT
+    },
+    V {
+        commands: &[Command::Cloud(Cloud::Api)],
+        long_help: DEADLINE_HELP,
+        default: Some("70s; none with --upload or --output"),
+        ..V::DEFAULT
+    },
+    V { commands: SERVER_COMMANDS, long_help: DEADLINE_HELP, ..V::DEFAULT },
+    V { commands: CLOUD_COMMANDS, long_help: DEADLINE_HELP, ..V::DEFAULT },
+];
