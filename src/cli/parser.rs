@@ -133,8 +133,8 @@ impl Words {
                     words.positional.push(word.string().map_err(usage)?);
                     continue;
                 }
-                Arg::Long(name) => (by_name(name), HelpLength::Full),
-                Arg::Short(letter) => (by_letter(letter), HelpLength::Short),
+                Arg::Long(name) => (by_name(name, &words.positional), HelpLength::Full),
+                Arg::Short(letter) => (by_letter(letter, &words.positional), HelpLength::Short),
             };
             let option = option.map_err(|err| words.misplaced_command().unwrap_or(err))?;
             match option.long {
@@ -168,17 +168,33 @@ fn value_of(parser: &mut Parser, option: &OptionSpec, name: &str) -> Result<Stri
     parser.value().map_err(missing)?.string().map_err(usage)
 }
 
-fn by_name(name: &str) -> Result<&'static OptionSpec> {
+fn by_name(name: &str, words: &[String]) -> Result<&'static OptionSpec> {
     option_specs().find(|option| option.long == name).ok_or_else(|| {
-        let names = option_specs().map(|option| option.long);
-        Error::usage(format!("unknown option --{name}{}", hint(name, names, "--")))
+        let hint = match similar(name, option_specs().map(|option| option.long)) {
+            Some(name) => format!("; did you mean --{name}?"),
+            None => see_help_of(words),
+        };
+        Error::usage(format!("unknown option --{name}{hint}"))
     })
 }
 
-fn by_letter(letter: char) -> Result<&'static OptionSpec> {
+fn by_letter(letter: char, words: &[String]) -> Result<&'static OptionSpec> {
     option_specs()
         .find(|option| option.short == Some(letter))
-        .ok_or_else(|| Error::usage(format!("unknown option -{letter} (see rackconnect --help)")))
+        .ok_or_else(|| Error::usage(format!("unknown option -{letter}{}", see_help_of(words))))
+}
+
+/// A reference to the help of the command or group that the words name, or of the program.
+fn see_help_of(words: &[String]) -> String {
+    let topic = match help_topic(words) {
+        Ok(HelpTopic::Group(group)) => Some(group),
+        Ok(HelpTopic::Command(command)) => CommandSpec::of(command).map(|spec| spec.name),
+        Ok(HelpTopic::Program) | Err(_) => None,
+    };
+    match topic {
+        Some(topic) => format!(" (see rackconnect {topic} --help)"),
+        None => " (see rackconnect --help)".to_owned(),
+    }
 }
 
 /// The topic that the words before or after `--help` name.
@@ -222,17 +238,45 @@ fn find_command(words: &[String]) -> Result<(&'static CommandSpec, &[String])> {
              packages for servers",
         ));
     }
-    let is_group = COMMANDS
-        .iter()
-        .any(|spec| spec.name.split_once(' ').is_some_and(|(group, _)| group == first));
-    let typed = two.filter(|_| is_group).unwrap_or_else(|| first.clone());
-    let names = COMMANDS.iter().map(|spec| spec.name);
-    Err(Error::usage(format!("unknown command {typed:?}{}", hint(&typed, names, ""))))
+    Err(unknown_command(words))
+}
+
+fn unknown_command(words: &[String]) -> Error {
+    let (first, second) = match words {
+        [first, second, ..] => (first.as_str(), second.as_str()),
+        [first] => (first.as_str(), ""),
+        [] => ("", ""),
+    };
+    // Within a group only the second word counts: "cloud " alone would make any two names similar.
+    let members = COMMANDS.iter().filter_map(|spec| spec.name.split_once(' '));
+    let mut members = members.filter(|(group, _)| *group == first).map(|(_, name)| name).peekable();
+    let is_group = members.peek().is_some();
+    let known = if is_group {
+        similar(second, members).map(|name| format!("{first} {name}"))
+    } else {
+        similar(first, COMMANDS.iter().map(|spec| spec.name)).map(str::to_owned)
+    };
+    let typed = if is_group { format!("{first} {second}") } else { first.to_owned() };
+    let hint = match known {
+        Some(known) => format!("; did you mean {known}?"),
+        None => see_help_of(&words[..words.len().min(usize::from(is_group))]),
+    };
+    Error::usage(format!("unknown command {typed:?}{hint}"))
 }
 
 fn check_applies(spec: &CommandSpec, option: &OptionSpec) -> Result<()> {
     if option.applies_to(spec.command) {
         return Ok(());
+    }
+    let time_limits: [(&OptionSpec, &OptionSpec); 2] =
+        [(&options::TIMEOUT, &options::DEADLINE), (&options::DEADLINE, &options::TIMEOUT)];
+    for (given, own) in time_limits {
+        if option.long == given.long && own.applies_to(spec.command) {
+            return Err(Error::usage(format!(
+                "{} does not take --{}; its time limit is --{}",
+                spec.name, given.long, own.long
+            )));
+        }
     }
     let is_cloud = |spec: &CommandSpec| matches!(spec.command, Command::Cloud(_));
     let commands = || COMMANDS.iter().filter(|spec| option.belongs_to(spec.command));
@@ -288,17 +332,10 @@ fn program_of(spec: &CommandSpec, program: Option<Vec<OsString>>) -> Result<Vec<
     }
 }
 
-/// "; did you mean …?" if a name is spelt similarly, else a reference to the help.
-fn hint(typed: &str, names: impl Iterator<Item = &'static str>, dashes: &str) -> String {
-    match similar(typed, names) {
-        Some(name) => format!("; did you mean {dashes}{name}?"),
-        None => " (see rackconnect --help)".to_owned(),
-    }
-}
-
 /// The name that is most similar to `typed`, if one is similar enough.
 pub fn similar(typed: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let rated = names.map(|name| (strsim::jaro_winkler(typed, name), name));
+    let typed = typed.to_ascii_lowercase();
+    let rated = names.map(|name| (strsim::jaro_winkler(&typed, name), name));
     let best = rated.max_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|(similarity, _)| *similarity > 0.8).map(|(_, name)| name)
 }
@@ -388,11 +425,14 @@ mod tests {
             ("gateway shwo", "did you mean gateway show?"),
             ("xyzzy", "see rackconnect --help"),
             ("status --intervall 5s", "did you mean --interval?"),
-            ("status -x", "unknown option -x"),
-            (
-                "status --timeout 5s",
-                "status does not take --timeout; it is an option of gateway set and wait",
-            ),
+            ("status -x", "unknown option -x (see rackconnect status --help)"),
+            ("gateway -x set", "unknown option -x (see rackconnect gateway --help)"),
+            ("--xyzzy", "unknown option --xyzzy (see rackconnect --help)"),
+            ("STATUS", "did you mean status?"),
+            ("gateway xyzzy", "\"gateway xyzzy\" (see rackconnect gateway --help)"),
+            ("status --wait", "status does not take --wait; it is an option of gateway set"),
+            ("status --timeout 5s", "status does not take --timeout; its time limit is --deadline"),
+            ("wait --deadline 5s", "wait does not take --deadline; its time limit is --timeout"),
             ("wait --timeout", "--timeout needs a value: --timeout DURATION"),
             ("wait --through-failed=yes", "through-failed"),
             ("wait sh -c true", "rackconnect wait -- sh ..."),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cli::{Arguments, options};
 use crate::config::{DoctorSettings, PlainFormat, Setting, Sources};
 use crate::doctor::{self, ApiAccess, Colours, Detail, DoctorRequest, Subject};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::region::OnBrokenXenstore;
 use crate::session::Session;
@@ -33,11 +33,11 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
 
 /// `broken`: what is wrong with the configuration file.
 fn run_with(sources: &Sources, broken: Option<String>) -> Result<Exit> {
-    if sources.has(&options::LIST) {
-        return doctor::list();
-    }
-    if let Some(id) = sources.flag(&options::EXPLAIN) {
-        return doctor::explain(id);
+    match (sources.has(&options::LIST), sources.flag(&options::EXPLAIN)) {
+        (true, Some(_)) => return Err(Error::usage("--list cannot be combined with --explain")),
+        (true, None) => return doctor::list(),
+        (false, Some(id)) => return doctor::explain(id),
+        (false, None) => {}
     }
     let DoctorSettings { api, end, format } = DoctorSettings::resolve(sources)?;
     let detail = match (sources.has(&options::QUIET), sources.has(&options::VERBOSE)) {
