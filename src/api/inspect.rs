@@ -97,6 +97,7 @@ impl UntrustedConnection {
     ) -> Option<UntrustedResponse> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let mut timed = Timed { stream: &self.stream, deadline };
+        timed.limit_resending();
         let mut stream = Stream::new(&mut self.tls, &mut timed);
         stream.write_all(request.as_bytes()).ok()?;
         let mut head = Vec::new();

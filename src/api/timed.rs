@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 
 use crate::clock::BootInstant;
 
@@ -16,6 +18,14 @@ pub struct Timed<'a> {
 }
 
 impl Timed<'_> {
+    /// Lets the kernel give up by the deadline what it could not send. It would otherwise send it
+    /// again for minutes, even after the end of the process, and a request could arrive when its
+    /// permit of the rate limit has expired.
+    pub fn limit_resending(&self) {
+        let left = self.deadline.since(BootInstant::now()).as_millis().max(1);
+        let _ = setsockopt(self.stream, TcpUserTimeout, &u32::try_from(left).unwrap_or(u32::MAX));
+    }
+
     /// Waits until the socket is ready.
     fn wait(&self, flags: PollFlags) -> io::Result<()> {
         loop {

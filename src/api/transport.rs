@@ -338,6 +338,7 @@ impl Transport for ApiConnection {
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
         self.wire.take_permit()?;
         let mut timed = Timed { stream: &self.stream, deadline: self.wire.deadline() };
+        timed.limit_resending();
         let output = &self.buffers.output()[..amount];
         let sent = match &mut self.tls {
             Some(tls) => send_tls(tls, &mut timed, output),
@@ -399,6 +400,8 @@ mod tests {
     use std::net::TcpListener;
     use std::{fs, thread};
 
+    use nix::sys::socket::getsockopt;
+    use nix::sys::socket::sockopt::TcpUserTimeout;
     use rustls::ServerConnection;
 
     use super::*;
@@ -436,6 +439,17 @@ mod tests {
         assert!(!connection.stream.quickack().unwrap());
         connection.transmit_output(request.len(), NO_TIMEOUT).unwrap();
         assert!(connection.stream.quickack().unwrap());
+    }
+
+    /// It was sent again by the kernel after the deadline, and arrived without a permit.
+    #[test]
+    fn a_request_is_not_sent_again_after_its_deadline() {
+        let (_folder, mut connection, _server) = connection();
+        let soon = BootInstant::now() + Duration::from_secs(30);
+        connection.wire.begin(soon, 0, None);
+        connection.transmit_output(0, NO_TIMEOUT).unwrap();
+        let limit = getsockopt(&connection.stream, TcpUserTimeout).unwrap();
+        assert!((1..=30_000).contains(&limit), "{limit}");
     }
 
     /// A server that closes the connection after its response.
