@@ -125,9 +125,10 @@ fn open_target(path: &Path) -> io::Result<DownloadTarget> {
         Ok(metadata) if !metadata.is_file() => {
             let file = OpenOptions::new().write(true).open(path)?;
             // The body may contain control characters.
-            return match file.is_terminal() {
-                true => Err(io::Error::other("it is a terminal")),
-                false => Ok(DownloadTarget::Direct(file)),
+            return if file.is_terminal() {
+                Err(io::Error::other("it is a terminal"))
+            } else {
+                Ok(DownloadTarget::Direct(file))
             };
         }
         // A symbolic link stays one: the file that it leads to is replaced.

@@ -165,12 +165,13 @@ impl HttpClient {
     ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
         let remaining = request.deadline.since(started).max(Duration::from_millis(1));
         let config = self.agent.configure_request(http);
-        let config = match request.is_transfer() {
-            true => config
+        let config = if request.is_transfer() {
+            config
                 .timeout_global(Some(remaining))
                 .timeout_per_read(Some(self.request_timeout))
-                .timeout_per_write(Some(self.request_timeout)),
-            false => config.timeout_global(Some(remaining.min(self.request_timeout))),
+                .timeout_per_write(Some(self.request_timeout))
+        } else {
+            config.timeout_global(Some(remaining.min(self.request_timeout)))
         };
         let is_plain = request.url.starts_with("http:");
         self.agent.run(if is_plain { config.proxy(None).build() } else { config.build() })

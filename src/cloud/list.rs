@@ -63,9 +63,10 @@ fn regions(account: &Account) -> Result<Vec<CatalogEndpoint>> {
     let catalog = account.access(None, account.settings().end)?.catalog;
     let all: Vec<CatalogEndpoint> = catalog.cloud_servers().cloned().collect();
     let Some(wanted) = account.settings().region.as_deref() else {
-        return match all.is_empty() {
-            true => Err(Error::usage("this account has no Cloud Servers (cloudServersOpenStack)")),
-            false => Ok(all),
+        return if all.is_empty() {
+            Err(Error::usage("this account has no Cloud Servers (cloudServersOpenStack)"))
+        } else {
+            Ok(all)
         };
     };
     let names: Vec<&str> = all.iter().filter_map(|endpoint| endpoint.region.as_deref()).collect();

@@ -56,9 +56,12 @@ impl TokenCache {
         let opened = created
             .map_err(|err| format!("{} cannot be created: {}", dir.display(), plain(&err)))
             .and_then(|()| StateDir::open(dir).map_err(|err| err.to_string()))
-            .and_then(|opened| match opened.is_own() {
-                true => Ok(opened),
-                false => Err(format!("{} belongs to another user", dir.display())),
+            .and_then(|opened| {
+                if opened.is_own() {
+                    Ok(opened)
+                } else {
+                    Err(format!("{} belongs to another user", dir.display()))
+                }
             });
         match opened {
             Ok(dir) => Some(TokenCache { dir, name: format!("token-{:016x}", hasher.finish()) }),

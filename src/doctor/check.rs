@@ -178,9 +178,10 @@ pub(crate) fn first_failed<'a>(
 /// A name as one word of a command in a remedy: no name is a command, or ends the remedy's line.
 pub(crate) fn shell_word(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@%+=,".contains(c);
-    match !name.is_empty() && name.chars().all(is_plain) {
-        true => name.to_owned(),
-        false => format!("'{}'", escape_control(name).replace('\'', r"'\''")),
+    if !name.is_empty() && name.chars().all(is_plain) {
+        name.to_owned()
+    } else {
+        format!("'{}'", escape_control(name).replace('\'', r"'\''"))
     }
 }
 

@@ -62,9 +62,10 @@ pub(crate) fn run(request: DoctorRequest) -> Result<Exit> {
     if ui::is_watched() {
         ui::live("examining this server ...");
     }
-    let api = match selected.iter().any(|check| asks_the_api(check)) {
-        true => request.api,
-        false => Err(Unread::NotTried("the checks do not need it".to_owned())),
+    let api = if selected.iter().any(|check| asks_the_api(check)) {
+        request.api
+    } else {
+        Err(Unread::NotTried("the checks do not need it".to_owned()))
     };
     let evidence = collect::collect(&request.subject, api);
     ui::end_live();

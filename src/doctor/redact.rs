@@ -70,9 +70,10 @@ fn redact_line(line: &str) -> String {
         }
         // `mysql -pSECRET`; for other programs it is a port or a property.
         let is_password_flag = is_mysql && part.len() > 2 && part.starts_with("-p");
-        match is_password_flag {
-            true => safe.push_str(REMOVED),
-            false => safe.push_str(&redact_word(part, &previous)),
+        if is_password_flag {
+            safe.push_str(REMOVED)
+        } else {
+            safe.push_str(&redact_word(part, &previous))
         }
         previous = part.to_ascii_lowercase();
     }

@@ -117,10 +117,8 @@ pub(crate) fn closing(judged: &[Judged], detail: Detail) -> Vec<OutputLine> {
     let (passed, skipped) = (of(Severity::Pass) + of(Severity::Info), of(Severity::Skipped));
     let plural = if warnings == 1 { "" } else { "s" };
     // With -v their lines are there.
-    let hint_of_skipped = match skipped > 0 && detail == Detail::Findings {
-        true => " (-v shows why)",
-        false => "",
-    };
+    let hint_of_skipped =
+        if skipped > 0 && detail == Detail::Findings { " (-v shows why)" } else { "" };
     let summary = format!(
         "{failed} failed, {warnings} warning{plural}, {passed} passed, {skipped} \
          skipped{hint_of_skipped}"
@@ -172,10 +170,8 @@ fn finding_line(severity: Severity, text: &str, colours: Colours) -> OutputLine 
         Severity::Skipped => ("[SKIP]", "2"),
     };
     let stream = stream_of(severity);
-    let word = match colours.on(stream) {
-        true => format!("\x1b[{colour}m{word}\x1b[0m"),
-        false => word.to_owned(),
-    };
+    let word =
+        if colours.on(stream) { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() };
     OutputLine { stream, text: format!("{word} {}", escape_control(text)) }
 }
 
@@ -242,9 +238,10 @@ pub(crate) fn list<'a>(checks: impl Iterator<Item = &'a Check>) -> Vec<String> {
     checks
         .map(|check| {
             let needs: Vec<&str> = check.needs.iter().map(|need: &Need| need.word()).collect();
-            let needs = match needs.is_empty() {
-                true => String::new(),
-                false => format!(" (needs {})", needs.join(", ")),
+            let needs = if needs.is_empty() {
+                String::new()
+            } else {
+                format!(" (needs {})", needs.join(", "))
             };
             format!("{:32} {}{needs}", check.id, check.title)
         })

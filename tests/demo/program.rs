@@ -51,9 +51,10 @@ pub fn show(mut command: Command, right: i32) -> Result<(), String> {
     io::stdout().flush().map_err(|err| err.to_string())?;
     let status = command.status().map_err(|err| err.to_string())?;
     println!("(exit code {})", status.code().unwrap_or(-1));
-    match status.code() == Some(right) {
-        true => Ok(()),
-        false => Err(format!("the exit code should be {right}")),
+    if status.code() == Some(right) {
+        Ok(())
+    } else {
+        Err(format!("the exit code should be {right}"))
     }
 }
 

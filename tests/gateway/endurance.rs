@@ -115,12 +115,11 @@ fn sigkill_of_both_at_any_step() {
         // There is always some default route.
         assert!(!network.defaults().is_empty(), "after {last:?}");
         network.run_of_run(run, &["gateway", "confirm"]).expect(10);
-        match network.server.routes() == after {
-            false => healed += 1,
-            true => {
-                kept += 1;
-                network.run_of_run(run, &["gateway", "rollback"]).expect(0);
-            }
+        if network.server.routes() != after {
+            healed += 1
+        } else {
+            kept += 1;
+            network.run_of_run(run, &["gateway", "rollback"]).expect(0);
         }
         assert_eq!(network.server.routes(), before, "after {last:?}");
     }
@@ -168,15 +167,14 @@ fn sigkill_at_any_step() {
                 start.elapsed()
             );
         }
-        match network.server.routes() == before {
-            true => undone += 1,
-            false => {
-                kept += 1;
-                // The change was verified: the next command keeps it, and it can be rolled back.
-                let check = network.run_of_run(run, &["gateway", "check"]);
-                assert_eq!(check.expect(0).stderr, "", "after {last:?}");
-                network.run_of_run(run, &["gateway", "rollback"]).expect(0);
-            }
+        if network.server.routes() == before {
+            undone += 1
+        } else {
+            kept += 1;
+            // The change was verified: the next command keeps it, and it can be rolled back.
+            let check = network.run_of_run(run, &["gateway", "check"]);
+            assert_eq!(check.expect(0).stderr, "", "after {last:?}");
+            network.run_of_run(run, &["gateway", "rollback"]).expect(0);
         }
         assert_eq!(network.server.routes(), before, "after {last:?}");
     }

@@ -195,9 +195,10 @@ fn anything_but_a_regular_file_does_not_hang_a_command() {
     for name in ["gateway.lock", "gateway-undo.json", "gateway-keep.lock"] {
         let path = network.folder.path().join(name);
         for directory in [false, true] {
-            match directory {
-                true => fs::create_dir(&path).unwrap(),
-                false => mkfifo(&path, Mode::S_IRWXU).unwrap(),
+            if directory {
+                fs::create_dir(&path).unwrap()
+            } else {
+                mkfifo(&path, Mode::S_IRWXU).unwrap()
             }
             network.run(&["gateway", "rollback"]).expect(10);
             network.run(&["gateway", "check"]).expect(9);
@@ -205,10 +206,7 @@ fn anything_but_a_regular_file_does_not_hang_a_command() {
                 network.run(&["gateway", "set"]).expect(10).says("gateway.lock");
                 network.expect(&[(PUBLIC, 0)]);
             }
-            match directory {
-                true => fs::remove_dir(&path).unwrap(),
-                false => fs::remove_file(&path).unwrap(),
-            }
+            if directory { fs::remove_dir(&path).unwrap() } else { fs::remove_file(&path).unwrap() }
         }
     }
     network.run(&["gateway", "set"]).expect(0);

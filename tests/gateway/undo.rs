@@ -480,9 +480,12 @@ fn another_user_is_told_what_waits() {
         fs::set_permissions(network.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }
     for as_root in [true, false] {
-        let agent = |arguments: &[&str]| match as_root {
-            true => network.agent(arguments),
-            false => as_nobody(network.agent(arguments)).unwrap(),
+        let agent = |arguments: &[&str]| {
+            if as_root {
+                network.agent(arguments)
+            } else {
+                as_nobody(network.agent(arguments)).unwrap()
+            }
         };
         let run = |command| ended(network.start(command).wait_with_output().unwrap());
         run(agent(&["gateway", "check"]))
@@ -511,18 +514,15 @@ fn a_second_set_that_is_undone_leaves_the_first() {
             "10.182.21.219".parse().unwrap(),
             Script::of([Step::new("DEPLOYED").gateway(DEAD)]),
         );
-        match both {
-            true => {
-                abandoned(&network);
-                network.run(&["gateway", "confirm"]).expect(10).says("too late");
-            }
-            false => {
-                let mut child = network.start(network.agent(&["gateway", "set"]));
-                until("the second is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
-                kill(&child, SIGKILL);
-                child.wait().unwrap();
-                until("the guard has undone it", || guards(&network).is_empty());
-            }
+        if both {
+            abandoned(&network);
+            network.run(&["gateway", "confirm"]).expect(10).says("too late");
+        } else {
+            let mut child = network.start(network.agent(&["gateway", "set"]));
+            until("the second is there", || network.defaults() == [(DEAD.to_owned(), 0)]);
+            kill(&child, SIGKILL);
+            child.wait().unwrap();
+            until("the guard has undone it", || guards(&network).is_empty());
         }
         assert_eq!(network.server.routes(), after);
         network.run(&["gateway", "rollback"]).expect(0);

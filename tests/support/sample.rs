@@ -32,9 +32,10 @@ pub fn has(index: usize) -> bool {
 /// Prints the summary of a campaign, also where the test runner captures what tests print.
 pub fn summarize(campaign: &str, rows: [usize; 2], cases: usize, failures: usize) {
     let [run, all] = rows;
-    let how = match is_everything() {
-        true => String::new(),
-        false => format!(" (seed {}; {ALL_ROWS}=1 runs all)", seed()),
+    let how = if is_everything() {
+        String::new()
+    } else {
+        format!(" (seed {}; {ALL_ROWS}=1 runs all)", seed())
     };
     let line =
         format!("{campaign}: {run} of {all} rows{how}, {cases} cases, {failures} failures\n");

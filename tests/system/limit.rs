@@ -63,12 +63,11 @@ fn main() -> ExitCode {
         .into_iter()
         .filter_map(|(name, thread)| thread.join().is_err().then_some(name))
         .collect();
-    match failed.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => {
-            println!("FAILED: {}", failed.join(", "));
-            ExitCode::FAILURE
-        }
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        println!("FAILED: {}", failed.join(", "));
+        ExitCode::FAILURE
     }
 }
 

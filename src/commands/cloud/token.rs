@@ -21,10 +21,7 @@ pub fn log_in(sources: &Sources) -> Result<Exit> {
 /// Revokes the token.
 pub fn log_out(sources: &Sources) -> Result<Exit> {
     let account = Account::new(CloudSettings::resolve(sources)?)?;
-    let line = match account.log_out()? {
-        true => "logged out",
-        false => "nothing to do: no token is cached",
-    };
+    let line = if account.log_out()? { "logged out" } else { "nothing to do: no token is cached" };
     output::line(line).map(|()| Exit::Ok)
 }
 

@@ -77,11 +77,12 @@ fn units(evidence: &Evidence) -> Judgement {
 fn switches(evidence: &Evidence) -> Judgement {
     let on = &known(&evidence.agent)?.off_switches;
     let Some(first) = on.first() else { return Ok(Finding::unremarkable()) };
-    let remedy = match first.starts_with('/') {
-        true => format!("rm {first}  # unless the units should stay off"),
-        false => "vi /etc/default/grub  # unless the units should stay off: remove it from \
-                  GRUB_CMDLINE_LINUX, run update-grub or grub2-mkconfig, and reboot"
-            .to_owned(),
+    let remedy = if first.starts_with('/') {
+        format!("rm {first}  # unless the units should stay off")
+    } else {
+        "vi /etc/default/grub  # unless the units should stay off: remove it from \
+          GRUB_CMDLINE_LINUX, run update-grub or grub2-mkconfig, and reboot"
+            .to_owned()
     };
     let cause = format!("the units are switched off by {}", on.join(" and "));
     Ok(Finding::warning(cause, remedy))

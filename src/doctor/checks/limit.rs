@@ -216,14 +216,13 @@ fn api(evidence: &Evidence) -> Judgement {
         ),
         None => Finding::pass(format!("{endpoint} answers")),
         Some(ApiFailure::Forbidden(reason)) => {
-            let remedy = match other_clients(evidence)
+            let remedy = if other_clients(evidence)
                 .is_ok_and(|finding| finding.severity == Severity::Fail)
             {
-                true => "Stop the process that network.other-clients names, then wait a minute.",
-                false => {
-                    "ps -ef | grep -E 'curl|ohai|facter|rcrun'  # shows likely causes: stop the \
-                     process, then wait a minute"
-                }
+                "Stop the process that network.other-clients names, then wait a minute."
+            } else {
+                "ps -ef | grep -E 'curl|ohai|facter|rcrun'  # shows likely causes: stop the \
+                 process, then wait a minute"
             };
             Finding::fail(reason.clone(), remedy)
         }

@@ -130,9 +130,10 @@ fn route_fault(kernel: &KernelEvidence, sample: &RouteSample) -> Option<RouteFau
     let mut ours = kernel.routes.iter().filter(|route| leads_into(route, sample.network));
     // A route that is narrower than the network need not contain the sample.
     let is_narrow = route.prefix > PREFIX && sample.hop.is_some_and(|hop| hop.gateway.is_some());
-    match ours.any(goes_by) || is_narrow && sample.hop == kernel.internet {
-        true => None,
-        false => Some(RouteFault::Captured(sample.network)),
+    if ours.any(goes_by) || is_narrow && sample.hop == kernel.internet {
+        None
+    } else {
+        Some(RouteFault::Captured(sample.network))
     }
 }
 
@@ -229,9 +230,8 @@ fn has_name(evidence: &Evidence) -> bool {
 }
 
 fn resolver(evidence: &Evidence) -> Judgement {
-    let finding = |cause: &str, remedy: &str| match has_name(evidence) {
-        true => Finding::warning(cause, remedy),
-        false => Finding::info(cause),
+    let finding = |cause: &str, remedy: &str| {
+        if has_name(evidence) { Finding::warning(cause, remedy) } else { Finding::info(cause) }
     };
     let text = match &known(&evidence.system)?.resolv_conf {
         Ok(text) => text,

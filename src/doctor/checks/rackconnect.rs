@@ -192,24 +192,22 @@ fn default_routes(evidence: &Evidence) -> Judgement {
     let [_, first, ..] = lines.as_slice() else { return Ok(Finding::unremarkable().with(lines)) };
     let gateway_is_wrong =
         || gateway(evidence).is_ok_and(|finding| finding.severity == Severity::Fail);
-    Ok(match kernel.is_split {
-        true => {
-            let remedy = match gateway_is_wrong() {
-                true => repair_first("rackconnect.gateway"),
-                false => {
-                    let names = InterfaceNames::of(&kernel.links);
-                    let words = names.iter().map(|(index, name)| (index, shell_word(name)));
-                    let route = describe_route(&kernel.defaults[1], &words.collect());
-                    format!("ip route del {route}  # if this is the wrong one of the two")
-                }
-            };
-            let cause = format!(
-                "there is another default route of the same metric, and packets may take either: \
-                 {first}"
-            );
-            Finding::warning(cause, remedy)
-        }
-        false => Finding::info(format!("there is another default route, not in use: {first}")),
+    Ok(if kernel.is_split {
+        let remedy = if gateway_is_wrong() {
+            repair_first("rackconnect.gateway")
+        } else {
+            let names = InterfaceNames::of(&kernel.links);
+            let words = names.iter().map(|(index, name)| (index, shell_word(name)));
+            let route = describe_route(&kernel.defaults[1], &words.collect());
+            format!("ip route del {route}  # if this is the wrong one of the two")
+        };
+        let cause = format!(
+            "there is another default route of the same metric, and packets may take either: \
+             {first}"
+        );
+        Finding::warning(cause, remedy)
+    } else {
+        Finding::info(format!("there is another default route, not in use: {first}"))
     }
     .with(lines))
 }

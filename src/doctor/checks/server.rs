@@ -119,9 +119,10 @@ fn agent(evidence: &Evidence) -> Judgement {
         None => Finding::pass(version).with(evidence),
         Some(first) => {
             let is_keeper = first.arguments.iter().any(|argument| argument == "keep");
-            let remedy = match is_keeper {
-                true => "systemctl restart rackconnect-gateway".to_owned(),
-                false => format!("kill {}  # and start it again", first.pid),
+            let remedy = if is_keeper {
+                "systemctl restart rackconnect-gateway".to_owned()
+            } else {
+                format!("kill {}  # and start it again", first.pid)
             };
             let cause = format!(
                 "process {} still runs a version of this program that has been replaced",

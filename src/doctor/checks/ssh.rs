@@ -46,16 +46,17 @@ const SESSIONS_STAY: &str = "open sessions stay";
 /// who is logged in over SSH.
 fn sshd_remedy(config: &SshdConfig, setting: &str, stays: &str) -> String {
     let keyword = setting.split(' ').next().unwrap_or(setting);
-    match config.is_matched(keyword) {
-        true => format!(
+    if config.is_matched(keyword) {
+        format!(
             "vi /etc/ssh/sshd_config  # write \"{setting}\" into the Match block that applies to root, \
-             then: {RESTART}"
-        ),
-        false => format!(
+         then: {RESTART}"
+        )
+    } else {
+        format!(
             "sed -i '1i {setting}' /etc/ssh/sshd_config && {RESTART}  # {stays}; to undo it when \
-             the server is DEPLOYED: sed -i '1{{/^{setting}$/d;}}' /etc/ssh/sshd_config && \
-             {RESTART}"
-        ),
+         the server is DEPLOYED: sed -i '1{{/^{setting}$/d;}}' /etc/ssh/sshd_config && \
+         {RESTART}"
+        )
     }
 }
 
@@ -82,16 +83,14 @@ fn ssh_port(evidence: &Evidence) -> Judgement {
          22",
         sshd.source
     );
-    let remedy = match sshd.config.has_ports_by_address() {
-        true => format!(
+    let remedy = if sshd.config.has_ports_by_address() {
+        format!(
             "vi /etc/ssh/sshd_config  # remove the port from its ListenAddress lines, then: \
-             {RESTART}"
-        ),
-        false => {
-            let stays =
-                format!("open sessions stay, and sshd also keeps listening on port {ports}");
-            sshd_remedy(&sshd.config, "Port 22", &stays)
-        }
+         {RESTART}"
+        )
+    } else {
+        let stays = format!("open sessions stay, and sshd also keeps listening on port {ports}");
+        sshd_remedy(&sshd.config, "Port 22", &stays)
     };
     Finding::until_deployed(evidence, Finding::fail(cause, remedy))
 }

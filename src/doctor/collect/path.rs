@@ -140,9 +140,10 @@ fn certificate(
     let verdict = path.target.clone().reach(deadline);
     let now = seconds(SystemTime::now());
     // If the certificate is valid now, a request would be wasted: the clock cannot be the cause.
-    let server_now = match is_within(untrusted.certificate.validity, now) {
-        true => None,
-        false => server_date(subject, &mut untrusted, host, deadline),
+    let server_now = if is_within(untrusted.certificate.validity, now) {
+        None
+    } else {
+        server_date(subject, &mut untrusted, host, deadline)
     };
     let certificate = untrusted.certificate;
     let is_by_built_in = certificate.is_trusted_by_built_in_roots;

@@ -74,9 +74,10 @@ impl Row {
     ) {
         RUN.fetch_add(1, Ordering::Relaxed);
         let result = finish_within(child, RUN_TIMEOUT).and_then(|ended| {
-            let result = match ended.stderr.contains("panicked") {
-                true => Err("a panic".to_owned()),
-                false => check(&ended),
+            let result = if ended.stderr.contains("panicked") {
+                Err("a panic".to_owned())
+            } else {
+                check(&ended)
             };
             result.map_err(|err| format!("{err}: {ended:?}"))
         });
@@ -88,10 +89,7 @@ impl Row {
 
     fn end(self) -> Result<(), Failed> {
         ROWS.fetch_add(1, Ordering::Relaxed);
-        match self.wrong.is_empty() {
-            true => Ok(()),
-            false => Err(self.wrong.join("\n").into()),
-        }
+        if self.wrong.is_empty() { Ok(()) } else { Err(self.wrong.join("\n").into()) }
     }
 }
 

@@ -94,9 +94,10 @@ fn nothing_that_is_written_has_a_secret_in_it() {
     clean(&output.stderr, "standard error");
     for file in files(world.home.path()) {
         let text = fs::read(&file).unwrap();
-        match file == credentials || world.cached().contains(&file) {
-            true => assert!(!text.windows(KEY.len()).any(|it| it == KEY.as_bytes()), "{file:?}"),
-            false => clean(&text, &file.display().to_string()),
+        if file == credentials || world.cached().contains(&file) {
+            assert!(!text.windows(KEY.len()).any(|it| it == KEY.as_bytes()), "{file:?}")
+        } else {
+            clean(&text, &file.display().to_string())
         }
     }
     assert_eq!(run(&["cloud", "logout"]), Some(0));

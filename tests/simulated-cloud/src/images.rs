@@ -121,10 +121,13 @@ fn image_request(image: &mut Image, request: &Request, rest: &[&str]) -> Respons
             image.tags.insert((*tag).to_owned());
             Response::text(204, "")
         }
-        ("DELETE", ["tags", tag]) => match image.tags.remove(*tag) {
-            true => Response::text(204, ""),
-            false => not_found(),
-        },
+        ("DELETE", ["tags", tag]) => {
+            if image.tags.remove(*tag) {
+                Response::text(204, "")
+            } else {
+                not_found()
+            }
+        }
         ("GET", ["members"]) => {
             let members: Vec<Value> =
                 image.members.keys().filter_map(|member| to_member(image, member)).collect();

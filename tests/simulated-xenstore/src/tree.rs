@@ -74,9 +74,10 @@ impl Watch {
             false if removed && is_within(&watched, changed) => &watched,
             false => return None,
         };
-        match self.path.starts_with('/') {
-            true => Some(path.to_owned()),
-            false => path.strip_prefix(HOME)?.strip_prefix('/').map(str::to_owned),
+        if self.path.starts_with('/') {
+            Some(path.to_owned())
+        } else {
+            path.strip_prefix(HOME)?.strip_prefix('/').map(str::to_owned)
         }
     }
 }
