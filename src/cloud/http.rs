@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use ureq::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use ureq::http::{HeaderName, HeaderValue, Method, Request, request};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Proxy, SendBody};
 
 use super::proxy::ProxyLayer;
+use super::resolver::SystemResolver;
 use super::response::{CloudResponse, describe};
 use super::tls_layer::TlsLayer;
 use super::upload::Upload;
@@ -103,7 +103,7 @@ impl HttpClient {
                 .chain(TcpConnector::default())
                 .chain(TlsLayer { config: roots.config })
                 .chain(WipeLayer);
-        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        let agent = Agent::with_parts(config, connector, SystemResolver);
         HttpClient { agent, request_timeout, ca_file: roots.named }
     }
 

@@ -1,8 +1,8 @@
 //! Lists of servers, page by page, from all regions at the same time.
 
 use std::collections::BTreeSet;
-use std::thread;
 use std::time::SystemTime;
+use std::{io, thread};
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use super::page::MAX_PAGES;
 use super::server::CloudServer;
 use super::url::encode;
 use crate::clock::BootInstant;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, plain};
 
 /// The page size; the service may return fewer servers.
 const PAGE_LIMIT: usize = 1_000;
@@ -90,12 +90,17 @@ pub fn list_all(account: &Account, query: ListQuery) -> Result<AccountServers> {
         let threads: Vec<_> = endpoints
             .iter()
             .map(|endpoint| {
-                scope.spawn(move || list(account, endpoint, query, deadline, OnFault::Retry))
+                thread::Builder::new().spawn_scoped(scope, move || {
+                    list(account, endpoint, query, deadline, OnFault::Retry)
+                })
             })
             .collect();
         threads
             .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err(panicked().into())))
+            .map(|thread| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|_| Err(panicked().into())),
+                Err(err) => Err(no_thread(&err).into()),
+            })
             .collect()
     });
     let mut all = AccountServers { servers: Vec::new(), regions: Vec::new() };
@@ -105,6 +110,11 @@ pub fn list_all(account: &Account, query: ListQuery) -> Result<AccountServers> {
         all.regions.push(ListedRegion { endpoint, date: list.date });
     }
     Ok(all)
+}
+
+/// The error of a thread that cannot be started.
+pub(super) fn no_thread(err: &io::Error) -> Error {
+    Error::new(Kind::Other, format!("a thread cannot be started: {}", plain(err)))
 }
 
 fn panicked() -> Error {

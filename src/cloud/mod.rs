@@ -23,6 +23,7 @@ mod list;
 pub(crate) mod page;
 mod progress;
 mod proxy;
+mod resolver;
 mod response;
 mod select;
 pub(crate) mod server;

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use super::account::{Account, OnFault};
 use super::catalog::CatalogEndpoint;
 use super::fault::CloudError;
-use super::list::{AccountServers, ListQuery, ServerList, list};
+use super::list::{AccountServers, ListQuery, ServerList, list, no_thread};
 use super::progress::Progress;
 use super::select::{is_plain, select};
 use super::watched_server::WatchedServer;
@@ -191,12 +191,18 @@ impl Watch {
             let (account, sender) = (self.account.clone(), self.sender.clone());
             let (endpoint, name) = (region.endpoint.clone(), name.clone());
             let changes_since = region.changes_since();
-            thread::spawn(move || {
-                let query = ListQuery { name: name.as_deref(), changes_since };
-                let list = list(&account, &endpoint, query, deadline, OnFault::Return);
+            let report = move |list| {
                 // The receiver is gone once the wait has ended.
                 let _ = sender.send(RegionPoll { region: index, asked: now, list });
+            };
+            let report_failure = report.clone();
+            let started = thread::Builder::new().spawn(move || {
+                let query = ListQuery { name: name.as_deref(), changes_since };
+                report(list(&account, &endpoint, query, deadline, OnFault::Return));
             });
+            if let Err(err) = started {
+                report_failure(Err(no_thread(&err).into()));
+            }
         }
     }
 

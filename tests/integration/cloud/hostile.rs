@@ -154,3 +154,19 @@ fn a_huge_catalog() {
     // Twice, since the cache does not take it.
     assert_eq!(world.authentications(), 2);
 }
+
+/// A thread that cannot be started was a panic, in the program and in ureq's name lookup.
+#[test]
+fn a_machine_on_which_no_thread_can_be_started() {
+    let world = CloudWorld::of("six servers");
+    let run = |command: &str| {
+        let mut agent = world.agent(command);
+        // No stack is as large as that.
+        agent.env("RUST_MIN_STACK", "70368744177664");
+        ended(agent.output().expect("the agent starts"))
+    };
+    run("cloud login").expect(7).says("a thread cannot be started");
+    world.run("cloud login").expect(0);
+    run("cloud servers").expect(1).says("a thread cannot be started");
+    run("cloud wait --all --timeout 2s").expect(1).says("a thread cannot be started");
+}
