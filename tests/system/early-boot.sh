@@ -172,10 +172,11 @@ rm -rf "$root/etc"
 expect 0 DEPLOYED "without /etc" inside status --endpoint https://127.0.0.1 --ca-file /ca.pem
 
 # --- As process 1, to which the kernel delivers no signal that has no handler.
+chroot=$(command -v chroot)
 stalled=(status --endpoint https://127.0.0.3 --ca-file /ca.pem --request-timeout 1h --deadline 1h)
 for signal in TERM INT; do
     unshare --pid --fork --kill-child -- \
-        env -i "$(command -v chroot)" "$root" /rackconnect "${stalled[@]}" >/dev/null 2>&1 &
+        env -i "$chroot" "$root" /rackconnect "${stalled[@]}" >/dev/null 2>&1 &
     outer=$!
     until pid=$(pgrep -P "$outer" 2>/dev/null); do sleep 0.1; done
     sleep 0.5
