@@ -13,9 +13,10 @@
 //! deadline. It does not matter which process holds a permit, so all share one window, kept by
 //! [`super::shared_file`] on a clock that neither steps nor stops.
 //!
-//! Not covered are a process that is stopped between its last reading of the clock and the send,
-//! the kernel's retransmissions after a deadline and, if the state is destroyed, the requests of
-//! other processes that were sent before and have no response.
+//! Not covered are a process that is stopped between its last reading of the clock and the send, a
+//! packet that the network delivers after its request's deadline (the kernel sends none after it:
+//! TCP_USER_TIMEOUT) and, if the state is destroyed, the requests of other processes that were sent
+//! before and have no response.
 //!
 //! **A 403** means that something else uses the limit too. All processes are blocked for 60 s; then
 //! the first to take a permit probes, and the others are blocked until it has its response (or its
