@@ -97,11 +97,15 @@ impl Leader {
         let is_own_user = peer.uid() == self.uid;
         let others = self.followers.iter().filter(|follower| !follower.is_own_user).count();
         let may_follow = is_own_user || (self.uid == 0 && others < MAX_FOLLOWERS / 2);
-        let has_room = self.followers.len() < MAX_FOLLOWERS;
-        if may_follow && has_room && stream.set_nonblocking(true).is_ok() {
+        if may_follow && self.has_room() && stream.set_nonblocking(true).is_ok() {
             let (demand, knows_limit) = (None, false);
             self.followers.push(ConnectedFollower { stream, is_own_user, demand, knows_limit });
         }
+    }
+
+    /// Whether there is room for another follower.
+    pub fn has_room(&self) -> bool {
+        self.followers.len() < MAX_FOLLOWERS
     }
 
     fn demands(&self) -> impl Iterator<Item = Demand> + '_ {
