@@ -131,13 +131,18 @@ impl Election {
         Role::Solo
     }
 
-    /// Follows a leader of a newer generation than `leader`, if there is one.
+    /// Follows a leader of a newer generation than `leader`, if there is one. A leader without room
+    /// stays: its followers would not all find room at the other one, which leads those that were
+    /// refused here, and would then send requests of their own.
     pub fn newer_leader(
         &mut self,
         leader: &Leader,
         demand: Demand,
         deadline: BootInstant,
     ) -> Option<Follower> {
+        if !leader.has_room() {
+            return None;
+        }
         let give_up = deadline.min(BootInstant::now() + QUEUE_TIMEOUT / 2);
         let mut search = Search { demand, give_up, socket: UnboundSocket::default() };
         self.follow(&mut search, leader.generation() + 1, &mut [false; GENERATIONS])
@@ -233,6 +238,7 @@ fn is_stopped(pid: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::leader::MAX_FOLLOWERS;
     use super::super::response::{Event, Response};
     use super::*;
     use crate::clock::random_unit;
@@ -310,6 +316,30 @@ mod tests {
         assert_eq!(follower_of(Election::new(topic).join(ONE_RESPONSE, soon())).generation(), 1);
         let followed = silent.newer_leader(&leader, ONE_RESPONSE, soon());
         assert_eq!(followed.map(|follower| follower.generation()), Some(1));
+    }
+
+    /// The leaders of 1,000 waits gave way to newer ones, until the last generation was full and
+    /// all others sent requests of their own.
+    #[test]
+    fn a_full_leader_does_not_follow_a_newer_one() {
+        let topic = topic();
+        let mut election = Election::new(topic);
+        let mut leader = leader_of(election.join(ONE_RESPONSE, soon()));
+        let mut followers: Vec<_> = (0..MAX_FOLLOWERS)
+            .map(|_| follower_of(Election::new(topic).join(ONE_RESPONSE, soon())))
+            .collect();
+        let mut refused = Election::new(topic);
+        refused.skip(&followers[0]);
+        let _newer = leader_of(refused.join(ONE_RESPONSE, soon()));
+        while leader.has_room() {
+            leader.poll_followers(soon(), None);
+        }
+        assert!(election.newer_leader(&leader, ONE_RESPONSE, soon()).is_none());
+        followers.pop();
+        while !leader.has_room() {
+            leader.poll_followers(soon(), None);
+        }
+        assert!(election.newer_leader(&leader, ONE_RESPONSE, soon()).is_some());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::ratelimit::{LimitCause, MIN_INTERVAL};
 
 /// The most followers of a leader, at most half of them of other users. Each is an open file; a
 /// process may usually open 1024.
-const MAX_FOLLOWERS: usize = 600;
+pub(super) const MAX_FOLLOWERS: usize = if cfg!(test) { 20 } else { 600 };
 
 /// The most connections that are accepted in a row, and the longest time for it, so that a user who
 /// keeps connecting does not delay a request.

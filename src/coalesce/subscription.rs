@@ -239,14 +239,9 @@ impl<R: RequestSender> Subscription<R> {
         one_shot(&self.sender, &ask)
     }
 
-    /// Becomes a follower if there is a leader of a newer generation. A leader without room stays:
-    /// its followers would not all find room at the other one, which leads those that were refused
-    /// here, and would then send requests of their own.
+    /// Becomes a follower if there is a leader of a newer generation.
     fn follows_newer_leader(&mut self, deadline: BootInstant) -> bool {
         let Some(Role::Leader(leader)) = &self.role else { return false };
-        if !leader.has_room() {
-            return false;
-        }
         match self.election.newer_leader(leader, self.demand, deadline) {
             Some(follower) => {
                 self.role = Some(Role::Follower(follower));
