@@ -41,7 +41,7 @@ pub struct OptionSpec {
 #[derive(Debug)]
 pub struct Variant {
     /// The commands.
-    pub commands: &'static [Command],
+    pub commands: VariantCommands,
     /// One line, without a full stop.
     pub help: Option<&'static str>,
     /// The rest.
@@ -54,8 +54,35 @@ pub struct Variant {
 
 impl Variant {
     /// Nothing differs.
-    pub(super) const DEFAULT: Variant =
-        Variant { commands: &[], help: None, long_help: "", default: None, env: None };
+    pub(super) const DEFAULT: Variant = Variant {
+        commands: VariantCommands::These(&[]),
+        help: None,
+        long_help: "",
+        default: None,
+        env: None,
+    };
+}
+
+/// The commands of a [`Variant`].
+#[derive(Clone, Copy, Debug)]
+pub enum VariantCommands {
+    /// These.
+    These(&'static [Command]),
+    /// All commands but those of `cloud`.
+    OnServer,
+    /// All commands of `cloud`.
+    OfCloud,
+}
+
+impl VariantCommands {
+    fn contains(self, command: Command) -> bool {
+        let is_of_cloud = matches!(command, Command::Cloud(_));
+        match self {
+            VariantCommands::These(commands) => commands.contains(&command),
+            VariantCommands::OnServer => !is_of_cloud,
+            VariantCommands::OfCloud => is_of_cloud,
+        }
+    }
 }
 
 /// An option whose value is parsed to `T`.
@@ -165,7 +192,7 @@ impl OptionSpec {
 
     /// The option as the help of `command` describes it.
     pub fn for_command(&self, command: Command) -> OptionSpec {
-        let own = self.variants.iter().find(|variant| variant.commands.contains(&command));
+        let own = self.variants.iter().find(|variant| variant.commands.contains(command));
         let Some(own) = own else { return *self };
         OptionSpec {
             help: own.help.unwrap_or(self.help),

@@ -1,50 +1,22 @@
 //! What the help of single commands says about options that many commands take.
 
+use super::spec::VariantCommands::{OfCloud, OnServer, These};
 use super::spec::{Variant, Variant as V};
 use crate::cli::commands::CloudCommand as Cloud;
 use crate::cli::commands::Command::{
-    self, Details, Doctor, Facts, Features, GatewayCheck, GatewayKeep, GatewaySet, GatewayShow,
-    Hooks, Region, Status, Wait,
-};
-
-/// The commands that run on a server.
-const SERVER_COMMANDS: &[Command] = &[
-    Status,
-    Details,
-    Features,
-    GatewayShow,
-    GatewayCheck,
-    GatewaySet,
-    GatewayKeep,
+    self, Details, Doctor, Facts, Features, GatewayCheck, GatewaySet, GatewayShow, Region, Status,
     Wait,
-    Facts,
-    Doctor,
-    Hooks,
-    Region,
-];
-
-/// The commands of `cloud`.
-const CLOUD_COMMANDS: &[Command] = &[
-    Command::Cloud(Cloud::Login),
-    Command::Cloud(Cloud::Logout),
-    Command::Cloud(Cloud::Token),
-    Command::Cloud(Cloud::Catalog),
-    Command::Cloud(Cloud::Servers),
-    Command::Cloud(Cloud::Status),
-    Command::Cloud(Cloud::Wait),
-    Command::Cloud(Cloud::Facts),
-    Command::Cloud(Cloud::Api),
-];
+};
 
 pub(super) const FORMAT: &[Variant] = &[
     V {
-        commands: &[Status, GatewayShow],
+        commands: These(&[Status, GatewayShow]),
         long_help: "text, json or xml: the API is asked for this format, and the body is printed \
                     byte for byte (on a terminal with control characters escaped).",
         ..V::DEFAULT
     },
     V {
-        commands: &[Details, Features],
+        commands: These(&[Details, Features]),
         long_help: "json or xml: the API is asked for this format, and the body is printed byte for \
                     byte (on a terminal with control characters escaped). table: a table, as on a \
                     terminal.",
@@ -52,19 +24,19 @@ pub(super) const FORMAT: &[Variant] = &[
         ..V::DEFAULT
     },
     V {
-        commands: &[GatewayCheck, Doctor, Region],
+        commands: These(&[GatewayCheck, Doctor, Region]),
         long_help: "text, or json for one object.",
         default: Some("text"),
         ..V::DEFAULT
     },
     V {
-        commands: &[Command::Cloud(Cloud::Catalog)],
+        commands: These(&[Command::Cloud(Cloud::Catalog)]),
         long_help: "table or json.",
         default: Some("table"),
         ..V::DEFAULT
     },
     V {
-        commands: &[Command::Cloud(Cloud::Servers)],
+        commands: These(&[Command::Cloud(Cloud::Servers)]),
         long_help: "table, json, names or ansible (a dynamic inventory).",
         default: Some("table"),
         ..V::DEFAULT
@@ -72,7 +44,7 @@ pub(super) const FORMAT: &[Variant] = &[
 ];
 
 pub(super) const FOR: &[Variant] = &[V {
-    commands: &[Command::Cloud(Cloud::Wait)],
+    commands: These(&[Command::Cloud(Cloud::Wait)]),
     help: Some("What to wait for: deployed or managed"),
     long_help: "deployed: the status DEPLOYED. managed: the status DEPLOYED, and after it the \
                 automation of Managed Operations is complete; exit code 4 if that fails, 5 if the \
@@ -81,9 +53,9 @@ pub(super) const FOR: &[Variant] = &[V {
 }];
 
 pub(super) const INTERVAL: &[Variant] = &[
-    V { commands: &[GatewaySet, Wait], long_help: INTERVAL_HELP, ..V::DEFAULT },
+    V { commands: These(&[GatewaySet, Wait]), long_help: INTERVAL_HELP, ..V::DEFAULT },
     V {
-        commands: &[Command::Cloud(Cloud::Wait)],
+        commands: These(&[Command::Cloud(Cloud::Wait)]),
         long_help: INTERVAL_HELP,
         default: Some("10s"),
         ..V::DEFAULT
@@ -95,13 +67,13 @@ const INTERVAL_HELP: &str = "At least 3s. A random part of up to a tenth is adde
 
 pub(super) const LIST: &[Variant] = &[
     V {
-        commands: &[Doctor],
+        commands: These(&[Doctor]),
         help: Some("Print a list of the checks"),
         long_help: "Nothing is examined.",
         ..V::DEFAULT
     },
     V {
-        commands: &[Command::Cloud(Cloud::Servers)],
+        commands: These(&[Command::Cloud(Cloud::Servers)]),
         help: Some("Print the inventory for Ansible"),
         long_help: "The same as --format ansible.",
         ..V::DEFAULT
@@ -111,16 +83,16 @@ pub(super) const LIST: &[Variant] = &[
 const REGION_CODES: &str = "One of dfw, hkg, iad, lon, ord and syd.";
 
 pub(super) const REGION: &[Variant] = &[
-    V { commands: SERVER_COMMANDS, long_help: REGION_CODES, ..V::DEFAULT },
+    V { commands: OnServer, long_help: REGION_CODES, ..V::DEFAULT },
     V {
-        commands: &[Command::Cloud(Cloud::Api)],
+        commands: These(&[Command::Cloud(Cloud::Api)]),
         help: Some("The region of the service"),
         long_help: REGION_CODES,
         default: Some("the region of the profile; not needed if the service has only one"),
         env: Some(&["RAX_REGION"]),
     },
     V {
-        commands: CLOUD_COMMANDS,
+        commands: OfCloud,
         help: Some("Use only the servers of this region"),
         long_help: REGION_CODES,
         default: Some("the region of the profile, else all regions"),
@@ -129,9 +101,9 @@ pub(super) const REGION: &[Variant] = &[
 ];
 
 pub(super) const REQUEST_TIMEOUT: &[Variant] = &[
-    V { commands: SERVER_COMMANDS, long_help: "More than 2m counts as 2m.", ..V::DEFAULT },
+    V { commands: OnServer, long_help: "More than 2m counts as 2m.", ..V::DEFAULT },
     V {
-        commands: CLOUD_COMMANDS,
+        commands: OfCloud,
         long_help: "More than 2m counts as 2m.",
         default: Some("60s"),
         ..V::DEFAULT
@@ -141,19 +113,19 @@ pub(super) const REQUEST_TIMEOUT: &[Variant] = &[
 const DEADLINE_HELP: &str = "It includes waiting for the rate limit.";
 
 pub(super) const DEADLINE: &[Variant] = &[
-    V { commands: &[Facts], long_help: DEADLINE_HELP, default: Some("5s"), ..V::DEFAULT },
+    V { commands: These(&[Facts]), long_help: DEADLINE_HELP, default: Some("5s"), ..V::DEFAULT },
     V {
-        commands: &[Doctor],
+        commands: These(&[Doctor]),
         long_help: "More than 10s counts as 10s.",
         default: Some("10s"),
         ..V::DEFAULT
     },
     V {
-        commands: &[Command::Cloud(Cloud::Api)],
+        commands: These(&[Command::Cloud(Cloud::Api)]),
         long_help: DEADLINE_HELP,
         default: Some("70s; none with --upload or --output"),
         ..V::DEFAULT
     },
-    V { commands: SERVER_COMMANDS, long_help: DEADLINE_HELP, ..V::DEFAULT },
-    V { commands: CLOUD_COMMANDS, long_help: DEADLINE_HELP, ..V::DEFAULT },
+    V { commands: OnServer, long_help: DEADLINE_HELP, ..V::DEFAULT },
+    V { commands: OfCloud, long_help: DEADLINE_HELP, ..V::DEFAULT },
 ];
