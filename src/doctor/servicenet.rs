@@ -18,18 +18,33 @@ pub(crate) const PREFIX: u8 = 12;
 /// documentation's example.
 pub(crate) const ROUTE_PREFIXES: RangeInclusive<u8> = 8..=16;
 
+/// Whether the first bits of two addresses are equal.
+fn has_prefix(address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> bool {
+    (address.to_bits() ^ network.to_bits()).leading_zeros() >= prefix.into()
+}
+
 /// Whether an address is on ServiceNet.
 pub(crate) fn contains(address: Ipv4Addr) -> bool {
-    SERVICENET.iter().any(|network| (network.to_bits() ^ address.to_bits()) >> (32 - PREFIX) == 0)
+    SERVICENET.iter().any(|network| has_prefix(address, *network, PREFIX))
 }
 
 /// Whether a route leads into one of the networks, or contains it.
 pub(crate) fn leads_into(route: &Route, network: Ipv4Addr) -> bool {
     let Some(IpAddr::V4(destination)) = route.destination else { return false };
-    let shift = 32 - u32::from(route.prefix.clamp(1, PREFIX));
     ROUTE_PREFIXES.contains(&route.prefix)
         && route.gateway.is_some()
-        && (destination.to_bits() ^ network.to_bits()) >> shift == 0
+        && has_prefix(destination, network, route.prefix.min(PREFIX))
+}
+
+/// Whether a route is for packets to this address.
+pub(crate) fn is_for(route: &Route, address: Ipv4Addr) -> bool {
+    let Some(IpAddr::V4(destination)) = route.destination else { return false };
+    has_prefix(address, destination, route.prefix)
+}
+
+/// The address in one of the networks for which the kernel is asked for a route.
+pub(crate) fn sample_address(network: Ipv4Addr) -> Ipv4Addr {
+    Ipv4Addr::from_bits(network.to_bits() + 1)
 }
 
 /// The interface on ServiceNet: the one named by xenstore, else the one with an address there, else

@@ -9,7 +9,7 @@ use crate::doctor::check::{
 };
 use crate::doctor::evidence::{Evidence, KernelEvidence, RouteSample, Unread, known};
 use crate::doctor::resolv_conf;
-use crate::doctor::servicenet::{self, PREFIX, SERVICENET, leads_into};
+use crate::doctor::servicenet::{self, PREFIX, SERVICENET, is_for, leads_into, sample_address};
 use crate::netlink::{Link, NextHop, Route};
 
 /// The checks of this section.
@@ -46,6 +46,11 @@ const GOOD_ONE: &str =
 /// The command that reconfigures an interface, for every network manager.
 fn configure(name: &str) -> String {
     format!("netplan apply || {{ ifdown {name}; ifup {name}; }}")
+}
+
+/// The id of the first check of this section that fails and comes before this one.
+fn first_failed_before(id: &str, evidence: &Evidence) -> Option<&'static str> {
+    first_failed(CHECKS.iter().take_while(|check| check.id != id), evidence)
 }
 
 /// Networks, as a list in a sentence.
@@ -98,43 +103,34 @@ fn describe_links(kernel: &KernelEvidence) -> Vec<String> {
     kernel.links.iter().map(describe).collect()
 }
 
-/// A problem with the route to one of ServiceNet's networks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why packets to one of ServiceNet's networks do not reach its router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RouteFault {
     /// There is no route to this network.
-    Missing(Ipv4Addr),
-    /// There is a route to this network, but packets take another one.
-    Captured(Ipv4Addr),
-}
-
-impl RouteFault {
-    /// The network, if there is no route to it.
-    fn missing(&self) -> Option<Ipv4Addr> {
-        match self {
-            RouteFault::Missing(network) => Some(*network),
-            RouteFault::Captured(_) => None,
-        }
-    }
+    Missing,
+    /// There is one, but a rule or a narrower route sends packets another way.
+    Captured,
 }
 
 fn route_fault(kernel: &KernelEvidence, sample: &RouteSample) -> Option<RouteFault> {
-    let route = kernel.routes.iter().find(|route| leads_into(route, sample.network));
-    let Some(route) = route else { return Some(RouteFault::Missing(sample.network)) };
-    let goes_by = |route: &Route| {
+    let routes: Vec<&Route> =
+        kernel.routes.iter().filter(|route| leads_into(route, sample.network)).collect();
+    if routes.is_empty() {
+        return Some(RouteFault::Missing);
+    }
+    let is_used = |route: &Route| {
         sample.hop.is_some_and(|hop| {
-            // On-link: the sample is in the server's own subnet.
+            // There is no gateway if the address is in the server's own subnet.
             hop.interface == route.interface
                 && (hop.gateway.is_none() || hop.gateway == route.gateway)
         })
     };
-    let mut ours = kernel.routes.iter().filter(|route| leads_into(route, sample.network));
-    // A route that is narrower than the network need not contain the sample.
-    let is_narrow = route.prefix > PREFIX && sample.hop.is_some_and(|hop| hop.gateway.is_some());
-    if ours.any(goes_by) || is_narrow && sample.hop == kernel.internet {
-        None
-    } else {
-        Some(RouteFault::Captured(sample.network))
-    }
+    // Routes that are narrower than the network need not include the address.
+    let address = sample_address(sample.network);
+    let including: Vec<&Route> =
+        routes.into_iter().filter(|route| is_for(route, address)).collect();
+    let is_captured = !including.is_empty() && !including.into_iter().any(is_used);
+    is_captured.then_some(RouteFault::Captured)
 }
 
 fn routes(evidence: &Evidence) -> Judgement {
@@ -142,78 +138,71 @@ fn routes(evidence: &Evidence) -> Judgement {
     let Some(link) = servicenet_link(evidence, kernel) else {
         return Ok(Finding::skipped("there is no ServiceNet interface"));
     };
-    let lines: Vec<String> = kernel
-        .samples
-        .iter()
-        .map(|sample| format!("{}/{PREFIX} {}", sample.network, kernel.describe(sample.hop)))
-        .collect();
-    let faults: Vec<RouteFault> =
-        kernel.samples.iter().filter_map(|sample| route_fault(kernel, sample)).collect();
-    let finding = match faults.first() {
+    let samples = kernel.samples.iter();
+    let lines = samples
+        .map(|sample| format!("{}/{PREFIX} {}", sample.network, kernel.describe(sample.hop)));
+    let fault_of = |sample| Some((route_fault(kernel, sample)?, sample));
+    let finding = match kernel.samples.iter().find_map(fault_of) {
         None => {
             let router = servicenet::router(kernel, link);
             let via = router.map_or_else(String::new, |router| format!(" via {router}"));
             Finding::pass(format!("{}{via} on {}", list(SERVICENET), link.name))
         }
-        Some(RouteFault::Missing(network)) => {
-            let missing: Vec<Ipv4Addr> = faults.iter().filter_map(RouteFault::missing).collect();
-            let networks =
-                format!("{} (ServiceNet, Rackspace's private network)", list(missing.clone()));
-            let cause = match hop_of(kernel, *network) {
-                None => format!("there is no route to {networks}"),
-                hop => format!(
-                    "there is no route to {networks}, so packets take the default route ({}) and \
-                     are lost",
-                    kernel.describe(hop)
-                ),
-            };
-            Finding::fail(cause, put_back(evidence, kernel, link, &missing))
-        }
-        Some(RouteFault::Captured(network)) => {
-            let cause = format!(
-                "there is a route to {network}/{PREFIX}, a network of ServiceNet, but packets take \
-                 another way ({})",
-                kernel.describe(hop_of(kernel, *network))
-            );
-            let remedy = format!(
-                "ip rule; ip route get {}  # shows the rule or the narrower route that takes them: \
-                 remove it",
-                Ipv4Addr::from_bits(network.to_bits() + 1)
-            );
-            Finding::fail(cause, remedy)
-        }
+        Some((RouteFault::Missing, sample)) => missing_routes(evidence, kernel, link, sample.hop),
+        Some((RouteFault::Captured, sample)) => captured_packets(kernel, sample),
     };
     Ok(finding.with(lines))
 }
 
-/// Where packets for one of ServiceNet's networks go.
-fn hop_of(kernel: &KernelEvidence, network: Ipv4Addr) -> Option<NextHop> {
-    kernel.samples.iter().find(|sample| sample.network == network)?.hop
-}
-
-/// How to put back the routes to these networks.
-fn put_back(
+/// The finding for networks without a route. `hop`: where packets to the first one go instead.
+fn missing_routes(
     evidence: &Evidence,
     kernel: &KernelEvidence,
     link: &Link,
-    networks: &[Ipv4Addr],
-) -> String {
-    let of_interface = CHECKS.iter().take_while(|check| check.id != "network.servicenet.route");
-    let (broken, router) = (first_failed(of_interface, evidence), servicenet::router(kernel, link));
-    let (None, Some(router)) = (broken, router) else {
-        return repair_first("network.servicenet.interface");
+    hop: Option<NextHop>,
+) -> Finding {
+    let is_missing =
+        |sample: &&RouteSample| route_fault(kernel, sample) == Some(RouteFault::Missing);
+    let networks: Vec<Ipv4Addr> =
+        kernel.samples.iter().filter(is_missing).map(|sample| sample.network).collect();
+    let mut cause = format!(
+        "there is no route to {} (ServiceNet, Rackspace's private network)",
+        list(networks.clone())
+    );
+    if hop.is_some() {
+        let way = kernel.describe(hop);
+        cause += &format!(", so packets take the default route ({way}) and are lost");
+    }
+    let broken = first_failed_before("network.servicenet.route", evidence);
+    let (None, Some(router)) = (broken, servicenet::router(kernel, link)) else {
+        return Finding::fail(cause, repair_first("network.servicenet.interface"));
     };
     let name = shell_word(&link.name);
-    let commands: Vec<String> = networks
-        .iter()
-        .map(|network| format!("ip route replace {network}/{PREFIX} via {router} dev {name}"))
-        .collect();
-    format!(
+    let add = |network| format!("ip route replace {network}/{PREFIX} via {router} dev {name}");
+    let commands: Vec<String> = networks.iter().map(add).collect();
+    let remedy = format!(
         "{}  # lasts until the next reboot; to make it permanent, add the routes to the \
          configuration of {name} (in /etc/netplan, /etc/network/interfaces or \
          /etc/sysconfig/network-scripts/route-{name})",
         commands.join(" && ")
-    )
+    );
+    Finding::fail(cause, remedy)
+}
+
+/// The finding for a network that has a route, but not the packets to it.
+fn captured_packets(kernel: &KernelEvidence, sample: &RouteSample) -> Finding {
+    let cause = format!(
+        "there is a route to {}/{PREFIX}, a network of ServiceNet, but packets take another way \
+         ({})",
+        sample.network,
+        kernel.describe(sample.hop)
+    );
+    let remedy = format!(
+        "ip rule; ip route get {}  # shows the rule or the narrower route that takes them: remove \
+         it",
+        sample_address(sample.network)
+    );
+    Finding::fail(cause, remedy)
 }
 
 /// A duration as text.
@@ -272,8 +261,7 @@ fn name(evidence: &Evidence) -> Judgement {
         Ok(found) => found,
         Err(reason) => {
             let cause = format!("{reason}, after {time} (nameservers: {servers})");
-            let before = CHECKS.iter().take_while(|check| check.id != "network.resolver");
-            let remedy = match first_failed(before, evidence) {
+            let remedy = match first_failed_before("network.resolver", evidence) {
                 Some(id) => repair_first(id),
                 None => format!(
                     "{SHOW_ANSWERS}; in /etc/resolv.conf, replace each one that fails with \
@@ -339,9 +327,8 @@ fn connection(evidence: &Evidence) -> Judgement {
                 Some(kernel) => format!("; packets go {}", kernel.describe(path.hop)),
             };
             let cause = format!("cannot connect to the API at {reason}{way}");
-            let before = CHECKS.iter().take_while(|check| check.id != "network.connection");
             let address = path.lookup.as_ref().ok().and_then(|found| found.first());
-            let remedy = match (first_failed(before, evidence), address) {
+            let remedy = match (first_failed_before("network.connection", evidence), address) {
                 (Some(id), _) => repair_first(id),
                 (None, Some(address)) => format!(
                     "traceroute -n {address}; iptables -S OUTPUT  # shows where packets end, and \

@@ -1,11 +1,11 @@
 //! Interfaces and routes, by netlink.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::files::Files;
 use super::subject::{Addition, Subject};
 use crate::doctor::evidence::{Evidence, KernelEvidence, Reading, RouteSample, Unread};
-use crate::doctor::servicenet::{ROUTE_PREFIXES, SERVICENET};
+use crate::doctor::servicenet::{ROUTE_PREFIXES, SERVICENET, sample_address};
 use crate::error::Result;
 use crate::gateway::kernel as routes;
 use crate::gateway::names::{InterfaceNames, describe_route};
@@ -36,13 +36,11 @@ fn read() -> Result<KernelEvidence> {
         .routes(INET, is_wide)
         .map_err(|err| routes::error("cannot read the kernel's routes", err))?;
     let mut samples = Vec::new();
-    for base in SERVICENET {
-        // Any host of the network, but inside the route if that is narrower.
-        let host = Ipv4Addr::from_bits(base.to_bits() + 1);
+    for network in SERVICENET {
         let hop = netlink
-            .next_hop(host.into(), None)
+            .next_hop(sample_address(network).into(), None)
             .map_err(|err| routes::error("cannot ask the kernel for a route", err))?;
-        samples.push(RouteSample { network: base, hop });
+        samples.push(RouteSample { network, hop });
     }
     Ok(KernelEvidence {
         links: network.links,

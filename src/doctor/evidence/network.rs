@@ -29,7 +29,8 @@ pub(crate) struct KernelEvidence {
     pub(crate) samples: Vec<RouteSample>,
 }
 
-/// Where a packet for an address of one of ServiceNet's networks would go.
+/// Where a packet for one of ServiceNet's networks would go: for its
+/// [`sample_address`](crate::doctor::servicenet::sample_address).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouteSample {
     /// The base of the network.

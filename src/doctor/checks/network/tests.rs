@@ -59,6 +59,27 @@ fn the_routes() {
     assert!(found.remedy.starts_with(commands), "{}", found.remedy);
 }
 
+/// Regression: a sample outside of the narrower routes was compared with the default route, and one
+/// inside of them was not compared with the routes.
+#[test]
+fn routes_narrower_than_the_network_were_judged_by_the_default_route() {
+    let id = "network.servicenet.route";
+    let kernel_of = |destination: [u8; 4], hop: Option<NextHop>| {
+        with_kernel(|kernel| {
+            kernel.routes[0].destination = Some(destination.into());
+            kernel.routes[0].prefix = 13;
+            kernel.samples[0].hop = hop;
+        })
+    };
+    let (outside, inside) = ([10, 184, 0, 0], [10, 176, 0, 0]);
+    let internet = healthy().kernel.unwrap().internet;
+    let bridge = Some(NextHop { gateway: None, interface: Some(2), ..via([0; 4].into()) });
+    for hop in [internet, bridge, None] {
+        assert_found(&kernel_of(outside, hop), id, Pass, "via 10.182.0.1 on eth1");
+        assert_found(&kernel_of(inside, hop), id, Fail, "but packets take another way");
+    }
+}
+
 fn with_path(change: impl FnOnce(&mut PathEvidence)) -> Evidence {
     let mut evidence = healthy();
     change(evidence.path.as_mut().unwrap());
