@@ -136,7 +136,7 @@ impl Words {
                 Arg::Long(name) => (by_name(name, &words.positional), HelpLength::Full),
                 Arg::Short(letter) => (by_letter(letter, &words.positional), HelpLength::Short),
             };
-            let option = option.map_err(|err| words.misplaced_command().unwrap_or(err))?;
+            let option = option?;
             match option.long {
                 "help" => words.help = Some(length),
                 "version" => words.version = true,
@@ -150,17 +150,6 @@ impl Words {
         }
         Ok(words)
     }
-
-    /// The error for `wait sh -c …`, where the unknown option belongs to a COMMAND without `--`.
-    fn misplaced_command(&self) -> Option<Error> {
-        match self.positional.as_slice() {
-            [wait, command, ..] if wait == "wait" => Some(Error::usage(format!(
-                "unexpected argument {command:?}; COMMAND goes after \"--\": rackconnect wait -- \
-                 {command} ..."
-            ))),
-            _ => None,
-        }
-    }
 }
 
 fn value_of(parser: &mut Parser, option: &OptionSpec, name: &str) -> Result<String> {
@@ -170,18 +159,35 @@ fn value_of(parser: &mut Parser, option: &OptionSpec, name: &str) -> Result<Stri
 
 fn by_name(name: &str, words: &[String]) -> Result<&'static OptionSpec> {
     option_specs().find(|option| option.long == name).ok_or_else(|| {
-        let hint = match similar(name, option_specs().map(|option| option.long)) {
-            Some(name) => format!("; did you mean --{name}?"),
-            None => see_help_of(words),
-        };
-        Error::usage(format!("unknown option --{name}{hint}"))
+        match similar(name, option_specs().map(|option| option.long)) {
+            Some(known) => {
+                Error::usage(format!("unknown option --{name}; did you mean --{known}?"))
+            }
+            None => unknown_option(&format!("--{name}"), words),
+        }
     })
 }
 
 fn by_letter(letter: char, words: &[String]) -> Result<&'static OptionSpec> {
     option_specs()
         .find(|option| option.short == Some(letter))
-        .ok_or_else(|| Error::usage(format!("unknown option -{letter}{}", see_help_of(words))))
+        .ok_or_else(|| unknown_option(&format!("-{letter}"), words))
+}
+
+/// The error for an unknown option. In `wait sh -c …` it belongs to a COMMAND without `--`.
+fn unknown_option(option: &str, words: &[String]) -> Error {
+    let (before, command) = match words {
+        [wait, command, ..] if wait == "wait" => ("wait".to_owned(), command),
+        // A COMMAND comes after one SERVER at least.
+        [cloud, wait, _, .., command] if cloud == "cloud" && wait == "wait" => {
+            (words[..words.len() - 1].join(" "), command)
+        }
+        _ => return Error::usage(format!("unknown option {option}{}", see_help_of(words))),
+    };
+    Error::usage(format!(
+        "unexpected argument {command:?}; COMMAND goes after \"--\": rackconnect {before} -- \
+         {command} ..."
+    ))
 }
 
 /// A reference to the help of the command or group that the words name, or of the program.
@@ -436,6 +442,9 @@ mod tests {
             ("wait --timeout", "--timeout needs a value: --timeout DURATION"),
             ("wait --through-failed=yes", "through-failed"),
             ("wait sh -c true", "rackconnect wait -- sh ..."),
+            ("cloud wait a b sh -c true", "\"--\": rackconnect cloud wait a b -- sh ..."),
+            #[cfg(feature = "cloud")]
+            ("cloud wait a -c", "unknown option -c (see rackconnect cloud wait --help)"),
             ("wait true now", "COMMAND goes after \"--\": rackconnect wait -- true now"),
             ("wait --", "no COMMAND after"),
             ("status --", "does not take \"--\""),

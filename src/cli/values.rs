@@ -26,6 +26,11 @@ pub const SOURCES: &[&str] = &["api", "xenstore"];
 /// The values of `--as`.
 pub const NETWORK_MANAGERS: &[&str] = &["networkd", "netplan", "ifupdown", "sysconfig"];
 
+/// The values of `--rackconnect`: the documented statuses, and no status.
+#[cfg(feature = "cloud")]
+pub const AUTOMATION_STATUSES: &[&str] =
+    &["deploying", "deployed", "failed", "unprocessable", "none"];
+
 /// The path of a file or a directory.
 pub fn path(value: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
@@ -82,6 +87,15 @@ pub fn name(value: &str) -> Result<String, String> {
 pub fn identity_url(value: &str) -> Result<String, String> {
     // The same rules as for the API's endpoint.
     Endpoint::parse(value).map(|endpoint| endpoint.to_string())
+}
+
+/// An automation status, one of [`AUTOMATION_STATUSES`].
+#[cfg(feature = "cloud")]
+pub fn automation_status(value: &str) -> Result<&'static str, String> {
+    let known = AUTOMATION_STATUSES.iter().find(|status| status.eq_ignore_ascii_case(value));
+    known.copied().ok_or_else(|| {
+        format!("{value:?} is not an automation status ({})", AUTOMATION_STATUSES.join(", "))
+    })
 }
 
 /// A regular expression.

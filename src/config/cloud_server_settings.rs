@@ -57,7 +57,7 @@ pub struct ServersSettings {
     /// The servers to list.
     pub selection: ServerSelection,
     /// Only servers with this automation status.
-    pub status: Option<String>,
+    pub status: Option<&'static str>,
     /// How they are printed.
     pub format: ServersFormat,
 }
@@ -96,7 +96,7 @@ impl ServersSettings {
         Ok(ServersSettings {
             cloud: CloudSettings::resolve(sources)?,
             selection: matching(sources)?.map_or(ServerSelection::All, ServerSelection::Matching),
-            status: sources.flag(&options::RACKCONNECT).map(str::to_owned),
+            status: sources.given(&options::RACKCONNECT)?.map(|given| given.value),
             format,
         })
     }
@@ -171,7 +171,11 @@ impl CloudWaitSettings {
             ([], Some(regex), false) => ServerSelection::Matching(regex),
             ([], None, true) => ServerSelection::All,
             ([_, ..], None, false) => ServerSelection::Named(operands.to_vec()),
-            _ => return Err(Error::usage("give one of: SERVER..., --name REGEX, --all")),
+            _ => {
+                return Err(Error::usage(
+                    "give one of: SERVER..., --name REGEX, --all (COMMAND goes after \"--\")",
+                ));
+            }
         };
         let goal = sources.value(&options::FOR)?.value;
         if goal == Goal::Gateway {

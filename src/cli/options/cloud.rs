@@ -78,16 +78,17 @@ pub const NAME: ValueOption<Regex> = cloud_option(
 .parsed_by(values::regex);
 
 /// `--rackconnect`
-pub const RACKCONNECT: OptionSpec = OptionSpec {
-    possible_values: &["deploying", "deployed", "failed", "unprocessable", "none"],
+pub const RACKCONNECT: ValueOption<&str> = OptionSpec {
+    possible_values: values::AUTOMATION_STATUSES,
     ..cloud_option(
         &[Servers],
         "rackconnect",
         Some("STATUS"),
         "Only servers with this automation status",
-        "none: only servers without a status.",
+        "deploying, deployed, failed, unprocessable, or none for servers without a status.",
     )
-};
+}
+.parsed_by(values::automation_status);
 
 /// `--host`
 pub const HOST: OptionSpec = cloud_option(

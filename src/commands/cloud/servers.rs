@@ -11,7 +11,7 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let settings = ServersSettings::resolve(sources)?;
     let account = Account::new(settings.cloud)?;
     let mut servers = select(&account, &settings.selection)?.servers;
-    if let Some(wanted) = &settings.status {
+    if let Some(wanted) = settings.status {
         servers.retain(|server| status(server).eq_ignore_ascii_case(wanted));
     }
     match settings.format {

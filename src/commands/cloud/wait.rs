@@ -29,9 +29,18 @@ pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Resu
     if policy.is_watched {
         signals::on_signal(ui::end_live_for_good)?;
     }
-    let Some(found) = find(&account, &settings.selection, &policy)? else {
-        return Ok(Exit::DeadlinePassed);
-    };
+    let found = find(&account, &settings.selection, &policy);
+    let found = found.map_err(|err| match err.kind {
+        // In `cloud wait web1 echo ready` the COMMAND counts as servers.
+        Kind::NotYet if operands.len() > 1 && program.is_none() => Error::new(
+            err.kind,
+            format!(
+                "{err}; COMMAND goes after \"--\": rackconnect cloud wait SERVER... -- COMMAND"
+            ),
+        ),
+        _ => err,
+    })?;
+    let Some(found) = found else { return Ok(Exit::DeadlinePassed) };
     if found.servers.is_empty() {
         return Err(Error::new(Kind::NotYet, "there is no such server"));
     }

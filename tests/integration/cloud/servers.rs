@@ -51,8 +51,14 @@ fn filters_by_name_and_by_status() {
     assert_eq!(names("--name ^db"), "db1\ndb2\ndb2\n");
     assert_eq!(names("--name ^db --rackconnect failed"), "db1\n");
     assert_eq!(names("--rackconnect none"), "plain\n");
+    assert_eq!(names("--rackconnect DEPLOYING"), "web2\n");
     assert_eq!(names("--name nothing"), "");
     world.run("cloud servers --name (").expect(2).says("is not a regular expression");
+    // It found no server, with exit code 0.
+    world.run("cloud servers --rackconnect deploed").expect(2).says(
+        "--rackconnect: \"deploed\" is not an automation status (deploying, deployed, failed, \
+         unprocessable, none)",
+    );
 }
 
 #[test]

@@ -30,7 +30,11 @@ fn every_end_of_one_server() {
     assert_eq!(world.run("cloud wait db1 --ok-if failed").expect(0).text(), "FAILED\n");
     world.run("cloud wait db2 --region syd").expect(5);
     world.run("cloud wait db2").expect(2).says("use an id");
-    world.run("cloud wait web3").expect(3);
+    let hint = "COMMAND goes after \"--\"";
+    let missing = world.run("cloud wait web3");
+    assert!(!missing.expect(3).stderr.contains(hint), "{}", missing.stderr);
+    world.run("cloud wait web1 echo hi").expect(3).says("there is no server \"echo\"").says(hint);
+    world.run("cloud wait --all echo hi").expect(2).says(hint);
     world.run("cloud wait").expect(2).says("give one of");
     world.run("cloud wait web1 --for gateway").expect(2);
     world.run("cloud wait web1 -- /nonexistent/program").expect(127);
