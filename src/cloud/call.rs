@@ -26,10 +26,11 @@ pub struct Call<'a> {
     account: &'a Account,
     settings: &'a CloudApiSettings,
     body: CallBody,
+    /// The URL of the page to request; none after the last.
     url: Option<String>,
-    /// How the page before led to the next one to request; none before the second page.
-    link: Option<NextPage>,
-    /// The URLs of the pages so far.
+    /// How the page before led to that one; [`NextPage::None`] for the first page.
+    reached_by: NextPage,
+    /// The URLs of all pages up to that one.
     urls: BTreeSet<String>,
 }
 
@@ -55,7 +56,8 @@ impl<'a> Call<'a> {
         let base = service_url(&catalog, identity, &settings.service, region)?;
         let url = join(&base, &settings.path);
         check_url(&url).map_err(|err| Error::usage(format!("{url} {err}")))?;
-        Ok(Call { account, settings, body, url: Some(url), link: None, urls: BTreeSet::new() })
+        let urls = BTreeSet::from([url.clone()]);
+        Ok(Call { account, settings, body, url: Some(url), reached_by: NextPage::None, urls })
     }
 
     /// Sends the request for the next page; the first call, for the first page. None after the
@@ -72,35 +74,39 @@ impl<'a> Call<'a> {
         let content_type = response.header("content-type").unwrap_or_default();
         let next = next_page(&response.body, content_type)
             .map_err(|err| Error::new(Kind::NotUnderstood, format!("the page at {url} {err}")))?;
-        if self.is_past_the_end(&next) {
+        if self.has_nothing_new(&next) {
             return Ok(None);
         }
-        self.url = match &next {
-            NextPage::None => None,
-            NextPage::Linked(query) | NextPage::AfterMarker(query) => {
-                Some(with_parameters(&url, query))
-            }
-        };
-        self.urls.insert(url.clone());
-        // A list that leads back to an earlier page has no end.
-        let is_repeated = self.url.as_ref().is_some_and(|url| self.urls.contains(url));
-        if is_repeated || self.urls.len() >= MAX_PAGES {
-            return Err(Error::new(Kind::NotUnderstood, format!("the list at {url} has no end")));
-        }
-        self.link = Some(next);
+        self.url = self.url_after(&url, &next)?;
+        self.reached_by = next;
+        // Each page begins on a new line.
         if !response.body.is_empty() && !response.body.ends_with(b"\n") {
-            // Each page begins on a new line.
             response.body.push(b'\n');
         }
         Ok(Some(response))
     }
 
-    /// Whether a page requested by a marker has nothing new: no names or, if the service ignores
-    /// markers, the names of the previous page.
-    fn is_past_the_end(&self, next: &NextPage) -> bool {
-        let link = self.link.as_ref();
-        let is_by_marker = matches!(link, Some(NextPage::AfterMarker(_)));
-        is_by_marker && (*next == NextPage::None || link == Some(next))
+    /// Whether the requested page, which leads to `next`, is past the end of the list. After a marker
+    /// it can have no names or, if the service ignores markers, the names of the page before.
+    fn has_nothing_new(&self, next: &NextPage) -> bool {
+        let is_after_marker = matches!(self.reached_by, NextPage::AfterMarker(_));
+        is_after_marker && (*next == NextPage::None || *next == self.reached_by)
+    }
+
+    /// The URL of the page after the one at `url`.
+    ///
+    /// # Errors
+    /// The list has no end: it leads back to an earlier page, or there are too many.
+    fn url_after(&mut self, url: &str, next: &NextPage) -> Result<Option<String>> {
+        let (NextPage::Linked(query) | NextPage::AfterMarker(query)) = next else {
+            return Ok(None);
+        };
+        let next_url = with_parameters(url, query);
+        let is_new = self.urls.insert(next_url.clone());
+        if !is_new || self.urls.len() > MAX_PAGES {
+            return Err(Error::new(Kind::NotUnderstood, format!("the list at {url} has no end")));
+        }
+        Ok(Some(next_url))
     }
 
     fn send(&self, url: &str) -> Result<CloudResponse> {
