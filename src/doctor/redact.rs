@@ -2,12 +2,17 @@
 //! secret is removed, because a report with a password in it does more harm than one with a word
 //! missing.
 
+use std::ops::Range;
+
 /// The replacement of a secret.
 const REMOVED: &str = "[removed]";
 
 /// The ends of names whose value is a secret, in lower case.
-const SECRET_NAMES: [&str; 16] = [
+const SECRET_NAMES: [&str; 19] = [
     "password",
+    "adminpass",
+    "_pass",
+    "-pass",
     "passwd",
     "passphrase",
     "secret",
@@ -30,6 +35,8 @@ const SECRET_NAMES: [&str; 16] = [
 const HARMLESS_NAMES: [&str; 5] =
     ["nopasswd", "without-password", "prohibit-password", "common-password", "/etc/passwd"];
 
+const QUOTES: [char; 2] = ['"', '\''];
+
 /// Words after which a secret follows directly.
 const SCHEMES: [&str; 3] = ["bearer", "basic", "digest"];
 
@@ -49,7 +56,7 @@ pub(crate) fn redact(text: &str) -> String {
             safe.push_str("[private key removed]\n");
         }
         if !in_key {
-            safe.push_str(&redact_line(line));
+            safe.push_str(&redact_words(&redact_values(line)));
         }
         if line.contains("-----END ") {
             in_key = false;
@@ -58,46 +65,92 @@ pub(crate) fn redact(text: &str) -> String {
     safe
 }
 
-fn redact_line(line: &str) -> String {
-    let line = redact_named(line);
+/// Removes the values of names with an end in [`SECRET_NAMES`].
+fn redact_values(line: &str) -> String {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || "_-/".contains(c);
+    let mut safe = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(start) = rest.find(is_of_name) {
+        let end =
+            rest[start..].find(|c| !is_of_name(c)).map_or(rest.len(), |length| start + length);
+        let name = rest[start..end].to_ascii_lowercase();
+        safe.push_str(&rest[..start]);
+        let is_first = safe.trim().is_empty();
+        safe.push_str(&rest[start..end]);
+        rest = &rest[end..];
+        if is_secret(&name)
+            && let Some(value) = value_in(rest, &name, is_first)
+        {
+            safe.push_str(&rest[..value.start]);
+            safe.push_str(REMOVED);
+            rest = &rest[value.end..];
+        }
+    }
+    safe.push_str(rest);
+    safe
+}
+
+/// Whether the value of this name is a secret.
+fn is_secret(name: &str) -> bool {
+    SECRET_NAMES.iter().any(|end| name.ends_with(end))
+        && !HARMLESS_NAMES.iter().any(|end| name.ends_with(end))
+}
+
+/// The position of a name's value in the text after the name. `is_first`: the name is the first word
+/// of its line.
+fn value_in(text: &str, name: &str, is_first: bool) -> Option<Range<usize>> {
+    let value = text.trim_start_matches(['"', '\'', ' ', '\t', ':', '=']);
+    let start = text.len() - value.len();
+    let separator = &text[..start];
+    // White space is an assignment after an option or after the first word of a line, but not
+    // within a sentence.
+    if !(separator.contains([':', '=']) || is_first || name.starts_with("--")) {
+        return None;
+    }
+    let length = if name.ends_with("authorization") {
+        // The value is a scheme and its parameters.
+        value.find(['"', '\n'])
+    } else if let Some(quote) = separator.chars().last().filter(|c| QUOTES.contains(c)) {
+        let mut is_escaped = false;
+        value.find(|c| {
+            let is_end = c == '\n' || c == quote && !is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            is_end
+        })
+    } else {
+        // Other punctuation can be part of a password.
+        value.find(|c: char| c.is_whitespace() || QUOTES.contains(&c))
+    };
+    let length = length.unwrap_or(value.len());
+    (length > 0).then_some(start..start + length)
+}
+
+/// Removes words that are secrets by themselves, or because of the word before.
+fn redact_words(line: &str) -> String {
     let is_mysql = line.contains("mysql");
     let mut safe = String::with_capacity(line.len());
     let mut previous = String::new();
-    for part in split_words(&line) {
-        if part.trim().is_empty() {
-            safe.push_str(part);
-            continue;
+    for part in line.split_inclusive(char::is_whitespace) {
+        let word = part.trim_end();
+        if !word.is_empty() {
+            // `mysql -pSECRET`; for other programs it is a port or a property.
+            if is_mysql && word.len() > 2 && word.starts_with("-p") {
+                safe.push_str(REMOVED);
+            } else {
+                safe.push_str(&redact_word(word, &previous));
+            }
+            previous = word.trim_matches(QUOTES).to_ascii_lowercase();
         }
-        // `mysql -pSECRET`; for other programs it is a port or a property.
-        let is_password_flag = is_mysql && part.len() > 2 && part.starts_with("-p");
-        if is_password_flag {
-            safe.push_str(REMOVED)
-        } else {
-            safe.push_str(&redact_word(part, &previous))
-        }
-        previous = part.to_ascii_lowercase();
+        safe.push_str(&part[word.len()..]);
     }
     safe
 }
 
-/// Words and the white space between them.
-fn split_words(line: &str) -> impl Iterator<Item = &str> {
-    let mut rest = line;
-    std::iter::from_fn(move || {
-        let is_space = rest.chars().next()?.is_whitespace();
-        let end = rest.find(|c: char| c.is_whitespace() != is_space).unwrap_or(rest.len());
-        let (part, after) = rest.split_at(end);
-        rest = after;
-        Some(part)
-    })
-}
-
-/// A word, and the word before it in lower case.
+/// A word without its secret. `previous`: the word before, in lower case and without quotes.
 fn redact_word(word: &str, previous: &str) -> String {
-    let bare = word.trim_matches(['"', '\'', ',', ';']);
     if HASHES.iter().any(|start| word.contains(start))
-        || SCHEMES.contains(&previous.trim_matches(['"', '\'']))
-        || is_key(bare)
+        || SCHEMES.contains(&previous)
+        || is_key(word.trim_matches(['"', '\'', ',', ';']))
     {
         return REMOVED.to_owned();
     }
@@ -130,48 +183,6 @@ fn is_key(word: &str) -> bool {
         && word.chars().any(|c| c.is_ascii_alphabetic())
 }
 
-/// Removes the values of names in [`SECRET_NAMES`].
-fn redact_named(line: &str) -> String {
-    let mut safe = String::with_capacity(line.len());
-    let mut rest = line;
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '/';
-    while let Some(start) = rest.find(is_name) {
-        let length = rest[start..].find(|c| !is_name(c)).unwrap_or(rest.len() - start);
-        let name = rest[start..start + length].to_ascii_lowercase();
-        let is_first = safe.trim().is_empty() && rest[..start].trim().is_empty();
-        safe.push_str(&rest[..start + length]);
-        rest = &rest[start + length..];
-        let is_secret = SECRET_NAMES.iter().any(|end| name.ends_with(end))
-            && !HARMLESS_NAMES.iter().any(|end| name.ends_with(end));
-        if !is_secret {
-            continue;
-        }
-        let gap = rest.len() - rest.trim_start_matches(['"', '\'', ' ', '\t', ':', '=']).len();
-        // White space is an assignment after an option or after the first word of a line, but not
-        // within a sentence.
-        let is_assigned = rest[..gap].contains([':', '=']);
-        if !(is_assigned || is_first || name.starts_with("--")) {
-            continue;
-        }
-        let value = &rest[gap..];
-        let is_whole_line = name.ends_with("authorization");
-        let quote = rest[..gap].chars().last().filter(|c| *c == '"' || *c == '\'');
-        let end = match quote {
-            _ if is_whole_line => value.find(['"', '\n']),
-            Some(quote) => value.find([quote, '\n']),
-            None => value.find(|c: char| c.is_whitespace() || "&,;\"'".contains(c)),
-        }
-        .unwrap_or(value.len());
-        if end > 0 {
-            safe.push_str(&rest[..gap]);
-            safe.push_str(REMOVED);
-            rest = &value[end..];
-        }
-    }
-    safe.push_str(rest);
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,8 +194,8 @@ mod tests {
             ("password = hunter2\n", "password = [removed]\n"),
             ("db_password: 'hunter 2' # x", "db_password: '[removed]' # x"),
             (
-                r#"{"adminPass": "x", "api_key": "hunter2"}"#,
-                r#"{"adminPass": "x", "api_key": "[removed]"}"#,
+                r#"{"adminPass": "hunter2", "api_key": "hunter2"}"#,
+                r#"{"adminPass": "[removed]", "api_key": "[removed]"}"#,
             ),
             (
                 "curl -H X-Auth-Token:hunter2 https://h/",
@@ -194,7 +205,7 @@ mod tests {
             ("curl --password hunter2 x", "curl --password [removed] x"),
             ("mysql -phunter2 db", "mysql [removed] db"),
             ("http_proxy=http://me:hunter2@proxy:3128", "http_proxy=http://[removed]@proxy:3128"),
-            ("GET /?token=hunter2&x=1", "GET /?token=[removed]&x=1"),
+            ("GET /?token=hunter2&x=1 HTTP", "GET /?token=[removed] HTTP"),
             ("Authorization: Bearer hunter2", "Authorization: [removed]"),
             ("header Bearer hunter2 x", "header Bearer [removed] x"),
             ("root:$6$salt$hash:1:2", "[removed]"),
@@ -206,6 +217,28 @@ mod tests {
         ] {
             assert_eq!(redact(text), safe);
         }
+    }
+
+    #[test]
+    fn a_password_with_punctuation_was_removed_only_in_part() {
+        for (text, safe) in [
+            ("password = hun,ter;2&x next", "password = [removed] next"),
+            (r#"{"password": "hun\"ter2", "x": 1}"#, r#"{"password": "[removed]", "x": 1}"#),
+            (r#"password = "hunter2\\" # x"#, r#"password = "[removed]" # x"#),
+        ] {
+            assert_eq!(redact(text), safe);
+        }
+    }
+
+    #[test]
+    fn a_name_that_ends_with_pass_was_not_that_of_a_password() {
+        for (text, safe) in [
+            ("DB_PASS=hunter2", "DB_PASS=[removed]"),
+            ("wget --http-pass hunter2", "wget --http-pass [removed]"),
+        ] {
+            assert_eq!(redact(text), safe);
+        }
+        assert_eq!(redact("bypass = 1"), "bypass = 1");
     }
 
     #[test]
