@@ -15,16 +15,19 @@ use crate::state::file;
 /// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// The variables of each value: first that of Rackspace's own tools, then those of OpenStack's.
-const USERNAME: &[&str] = &["RAX_USERNAME", "OS_USERNAME"];
-const API_KEY: &[&str] = &["RAX_API_KEY"];
-const PASSWORD: &[&str] = &["RAX_PASSWORD", "OS_PASSWORD"];
-const TOKEN: &[&str] = &["RAX_TOKEN", "OS_TOKEN"];
-const TENANT_ID: &[&str] = &["RAX_TENANT_ID", "OS_TENANT_ID", "OS_PROJECT_ID"];
-const TENANT_NAME: &[&str] = &["OS_TENANT_NAME", "OS_PROJECT_NAME"];
-const REGION: &[&str] = &["RAX_REGION", "OS_REGION_NAME"];
-/// `RAX_IDENTITY_URL` is that of `--identity-url`.
-const IDENTITY_URL: &[&str] = &["OS_AUTH_URL"];
+/// The keys of a profile in the file, each with its variables in the environment: first that of
+/// Rackspace's own tools, then those of OpenStack's.
+const KEYS: [(&str, &[&str]); 8] = [
+    ("username", &["RAX_USERNAME", "OS_USERNAME"]),
+    ("api_key", &["RAX_API_KEY"]),
+    ("password", &["RAX_PASSWORD", "OS_PASSWORD"]),
+    ("token", &["RAX_TOKEN", "OS_TOKEN"]),
+    ("tenant_id", &["RAX_TENANT_ID", "OS_TENANT_ID", "OS_PROJECT_ID"]),
+    ("tenant_name", &["OS_TENANT_NAME", "OS_PROJECT_NAME"]),
+    ("region", &["RAX_REGION", "OS_REGION_NAME"]),
+    // `RAX_IDENTITY_URL` is the variable of `--identity-url`.
+    ("identity_url", &["OS_AUTH_URL"]),
+];
 
 /// The variables with secrets, which are removed from the environment of child processes.
 pub const SECRET_VARIABLES: [&str; 5] =
@@ -74,22 +77,17 @@ pub struct Profile {
     pub identity_url: Option<String>,
 }
 
-/// Values by name, from one source.
-struct Values<'a>(&'a dyn Fn(&str) -> Option<String>);
-
-impl Values<'_> {
-    fn profile(&self) -> Profile {
-        let get = |name| (self.0)(name);
-        let proof = get("api_key")
-            .map(|key| Proof::ApiKey(Secret::new(key)))
-            .or_else(|| get("password").map(|word| Proof::Password(Secret::new(word))))
-            .or_else(|| get("token").map(|token| Proof::Token(Secret::new(token))));
-        let tenant =
-            get("tenant_id").map(Tenant::Id).or_else(|| get("tenant_name").map(Tenant::Name));
-        let proof = proof.unwrap_or(Proof::Ask);
-        let credentials = Credentials { username: get("username"), proof, tenant };
-        Profile { credentials, region: get("region"), identity_url: get("identity_url") }
-    }
+/// Builds a profile from one source: `get` returns the source's values of [`KEYS`].
+fn profile_of(get: impl Fn(&str) -> Option<String>) -> Profile {
+    let secret = |key| get(key).map(Secret::new);
+    let proof = secret("api_key")
+        .map(Proof::ApiKey)
+        .or_else(|| secret("password").map(Proof::Password))
+        .or_else(|| secret("token").map(Proof::Token))
+        .unwrap_or(Proof::Ask);
+    let tenant = get("tenant_id").map(Tenant::Id).or_else(|| get("tenant_name").map(Tenant::Name));
+    let credentials = Credentials { username: get("username"), proof, tenant };
+    Profile { credentials, region: get("region"), identity_url: get("identity_url") }
 }
 
 /// Finds the credentials: those of the profile `named`; else those of the environment; else those
@@ -114,16 +112,16 @@ pub fn find(named: Option<&str>) -> Result<Profile> {
 /// cloud, which must not get the key of this one. So they count only if those of Rackspace's tools
 /// have no credentials.
 fn environment() -> Result<Profile> {
-    let is_set = |names: &[&[&str]], prefix: &str| {
-        names.concat().iter().any(|name| name.starts_with(prefix) && set(name).is_some())
+    let has_credentials = |prefix: &str| {
+        let keys = ["username", "api_key", "password", "token"];
+        let mut variables = keys.into_iter().flat_map(variables_of);
+        variables.any(|name| name.starts_with(prefix) && set(name).is_some())
     };
-    let names = [USERNAME, API_KEY, PASSWORD, TOKEN];
-    let is_openstack = !is_set(&names, "RAX_") && is_set(&names, "OS_");
-    let variable = |name: &str| {
-        let names = names_of(name).iter().filter(|name| is_openstack || !name.starts_with("OS_"));
-        names.copied().find_map(set)
-    };
-    let mut profile = Values(&variable).profile();
+    let is_openstack = !has_credentials("RAX_") && has_credentials("OS_");
+    let mut profile = profile_of(|key| {
+        let variables = variables_of(key);
+        variables.filter(|name| is_openstack || !name.starts_with("OS_")).find_map(set)
+    });
     if let Some(url) = &mut profile.identity_url {
         *url =
             values::identity_url(url).map_err(|err| Error::usage(format!("OS_AUTH_URL: {err}")))?;
@@ -143,19 +141,8 @@ fn check(credentials: &Credentials) -> Result<()> {
     }
 }
 
-/// The variables of a value.
-fn names_of(value: &str) -> &'static [&'static str] {
-    match value {
-        "username" => USERNAME,
-        "api_key" => API_KEY,
-        "password" => PASSWORD,
-        "token" => TOKEN,
-        "tenant_id" => TENANT_ID,
-        "tenant_name" => TENANT_NAME,
-        "region" => REGION,
-        "identity_url" => IDENTITY_URL,
-        _ => &[],
-    }
+fn variables_of(key: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.into_iter().filter(move |(name, _)| *name == key).flat_map(|(_, names)| names).copied()
 }
 
 /// The value of a variable that is set.
@@ -197,18 +184,6 @@ fn from_file(named: Option<&str>) -> Result<Option<Profile>> {
     }
 }
 
-/// The keys of a profile.
-const KEYS: [&str; 8] = [
-    "username",
-    "api_key",
-    "password",
-    "token",
-    "tenant_id",
-    "tenant_name",
-    "region",
-    "identity_url",
-];
-
 /// A profile in the text of the file. Errors repeat no part of the text, which could be a secret.
 fn profile_in(text: &str, name: &str) -> Result<Option<Profile>, String> {
     let mut document = toml_span::parse(text).map_err(|err| {
@@ -222,7 +197,7 @@ fn profile_in(text: &str, name: &str) -> Result<Option<Profile>, String> {
         return Err(format!("has a value {name}, but a profile is a table, [{name}]"));
     };
     let mut found: Vec<(&str, String)> = Vec::new();
-    for key in KEYS {
+    for (key, _) in KEYS {
         if let Some(mut value) = profile.remove(key) {
             let text = text_of(&mut value);
             let text =
@@ -231,14 +206,13 @@ fn profile_in(text: &str, name: &str) -> Result<Option<Profile>, String> {
         }
     }
     if let Some(unknown) = profile.keys().next() {
-        let keys = KEYS.join(", ");
+        let keys = KEYS.map(|(key, _)| key).join(", ");
         return Err(format!("has the unknown key {:?} in [{name}] ({keys})", unknown.name));
     }
-    let get = |key: &str| {
-        let value = found.iter().find(|(name, _)| *name == key);
-        value.map(|(_, text)| text.clone()).filter(|text| !text.is_empty())
-    };
-    let mut profile = Values(&get).profile();
+    let mut profile = profile_of(|key| {
+        let value = found.iter().find(|(name, text)| *name == key && !text.is_empty());
+        value.map(|(_, text)| text.clone())
+    });
     for (_, text) in &mut found {
         zeroize::Zeroize::zeroize(text);
     }
