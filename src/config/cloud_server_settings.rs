@@ -5,6 +5,7 @@ use std::time::Duration;
 use regex_lite::Regex;
 
 use super::cloud_settings::{CloudSettings, NO_DEADLINE};
+use super::format::unsupported;
 use super::settings::{ok_if, wait_timeout};
 use super::sources::Sources;
 use crate::cli::options;
@@ -87,11 +88,7 @@ impl ServersSettings {
             (Some("table" | "json" | "names"), Some(_)) => {
                 return Err(Error::usage("--list and --host belong to --format ansible"));
             }
-            (Some(other), _) => {
-                let known = "table, json, names, ansible";
-                let message = format!("--format: {other:?} is not supported here ({known})");
-                return Err(Error::usage(message));
-            }
+            (Some(other), _) => return Err(unsupported(sources, other)),
         };
         Ok(ServersSettings {
             cloud: CloudSettings::resolve(sources)?,

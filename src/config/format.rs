@@ -44,7 +44,7 @@ pub enum PlainFormat {
 pub(super) fn output_format(sources: &Sources, operation: Operation) -> Result<OutputFormat> {
     match sources.flag(&options::FORMAT) {
         Some("table") => Ok(OutputFormat::Table),
-        Some(name) => api_format(name, operation).map(OutputFormat::Body),
+        Some(name) => api_format(sources, name, operation).map(OutputFormat::Body),
         None if output::is_terminal() => Ok(OutputFormat::Table),
         None => Ok(OutputFormat::Json),
     }
@@ -54,16 +54,9 @@ pub(super) fn output_format(sources: &Sources, operation: Operation) -> Result<O
 ///
 /// # Errors
 /// The operation does not have the format.
-pub(super) fn api_format(name: &str, operation: Operation) -> Result<Format> {
-    let formats = operation.formats();
-    if let Some(format) = formats.iter().find(|format| format.name() == name) {
-        return Ok(*format);
-    }
-    let mut names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
-    if !formats.contains(&Format::Text) {
-        names.push("table");
-    }
-    Err(unsupported(name, &names))
+pub(super) fn api_format(sources: &Sources, name: &str, operation: Operation) -> Result<Format> {
+    let found = operation.formats().iter().find(|format| format.name() == name);
+    found.copied().ok_or_else(|| unsupported(sources, name))
 }
 
 /// How a command prints its own object: as text unless `--format json` is given.
@@ -74,12 +67,14 @@ pub(super) fn plain_format(sources: &Sources) -> Result<PlainFormat> {
     match sources.flag(&options::FORMAT) {
         None | Some("text") => Ok(PlainFormat::Text),
         Some("json") => Ok(PlainFormat::Json),
-        Some(other) => Err(unsupported(other, &["text", "json"])),
+        Some(other) => Err(unsupported(sources, other)),
     }
 }
 
-fn unsupported(name: &str, names: &[&str]) -> Error {
-    Error::usage(format!("--format: {name:?} is not supported here ({})", names.join(", ")))
+/// The error for a format that the command does not have.
+pub(super) fn unsupported(sources: &Sources, name: &str) -> Error {
+    let names = options::FORMAT.for_command(sources.command()).possible_values.join(", ");
+    Error::usage(format!("--format: {name:?} is not supported here ({names})"))
 }
 
 /// How a command prints its own list.
@@ -102,7 +97,7 @@ impl TableFormat {
         match sources.flag(&options::FORMAT) {
             None | Some("table") => Ok(TableFormat::Table),
             Some("json") => Ok(TableFormat::Json),
-            Some(other) => Err(unsupported(other, &["table", "json"])),
+            Some(other) => Err(unsupported(sources, other)),
         }
     }
 }

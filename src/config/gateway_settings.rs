@@ -47,7 +47,7 @@ impl ShowSettings {
         let manager = sources.given(&options::AS)?;
         let format = match (sources.flag(&options::FORMAT), manager) {
             (None, None) => ShowFormat::Address,
-            (Some(name), None) => ShowFormat::Body(api_format(name, Operation::Gateway)?),
+            (Some(name), None) => ShowFormat::Body(api_format(sources, name, Operation::Gateway)?),
             (None, Some(manager)) => ShowFormat::Export(manager.value),
             (Some(_), Some(_)) => {
                 return Err(Error::usage("--as cannot be combined with --format"));

@@ -148,21 +148,22 @@ impl StatusSettings {
     /// A value is invalid, or two exclude each other.
     pub fn resolve(sources: &Sources) -> Result<StatusSettings> {
         let format = sources.flag(&options::FORMAT);
-        let source = match (sources.flag(&options::SOURCE), format) {
-            (None | Some("api"), None) => StatusSource::Api(None),
-            (None | Some("api"), Some(name)) => {
-                StatusSource::Api(Some(super::format::api_format(name, Operation::Status)?))
-            }
-            (Some("xenstore"), None) => StatusSource::Xenstore,
-            (Some("xenstore"), Some(_)) => {
-                return Err(Error::usage("--format cannot be combined with --source xenstore"));
-            }
-            (Some(other), _) => {
-                let names = values::SOURCES.join(", ");
-                let message = format!("--source: {other:?} is not supported ({names})");
-                return Err(Error::usage(message));
-            }
-        };
+        let source =
+            match (sources.flag(&options::SOURCE), format) {
+                (None | Some("api"), None) => StatusSource::Api(None),
+                (None | Some("api"), Some(name)) => StatusSource::Api(Some(
+                    super::format::api_format(sources, name, Operation::Status)?,
+                )),
+                (Some("xenstore"), None) => StatusSource::Xenstore,
+                (Some("xenstore"), Some(_)) => {
+                    return Err(Error::usage("--format cannot be combined with --source xenstore"));
+                }
+                (Some(other), _) => {
+                    let names = values::SOURCES.join(", ");
+                    let message = format!("--source: {other:?} is not supported ({names})");
+                    return Err(Error::usage(message));
+                }
+            };
         Ok(StatusSettings {
             one_shot: OneShotSettings::resolve(sources)?,
             source,

@@ -104,6 +104,11 @@ fn asks_the_api(check: &Check) -> bool {
     !matches!(check.section(), "server" | "agent")
 }
 
+/// The ids of all checks.
+pub(crate) fn check_ids() -> Vec<&'static str> {
+    checks::all().map(|check| check.id).collect()
+}
+
 /// Prints the checks.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 mod agent;
 #[cfg(feature = "cloud")]
 mod cloud;
+mod completions;
 mod doctor;
 mod documents;
 mod facts;

@@ -1,10 +1,11 @@
 //! Completions for bash, zsh and fish: one template each, filled in from the tables of commands and
 //! options. For another shell, add a template and a function like `bash`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::commands::{COMMANDS, CommandSpec};
-use super::options::{OptionSpec, option_specs};
+use super::options::{EXPLAIN, ONLY, OptionSpec, option_specs};
 
 const BASH: &str = include_str!("rackconnect.bash");
 const ZSH: &str = include_str!("rackconnect.zsh");
@@ -30,8 +31,27 @@ fn second_words(first: &str) -> Vec<&'static str> {
     members.filter_map(|spec| spec.name.split_once(' ')).map(|(_, second)| second).collect()
 }
 
-fn options_of(spec: &CommandSpec) -> impl Iterator<Item = &'static OptionSpec> {
-    option_specs().filter(|option| option.applies_to(spec.command) && option.is_shown())
+fn options_of(spec: &CommandSpec) -> impl Iterator<Item = OptionSpec> {
+    let options = option_specs().filter(|it| it.applies_to(spec.command) && it.is_shown());
+    options.map(|option| option.for_command(spec.command))
+}
+
+/// The words that are offered for the value of an option. `checks`: the ids of doctor's checks.
+fn values_of(option: &OptionSpec, checks: &[&'static str]) -> BTreeSet<&'static str> {
+    let mut words: BTreeSet<&str> = option.possible_values.iter().copied().collect();
+    if [ONLY.long, EXPLAIN.long].contains(&option.long) {
+        words.extend(checks);
+    }
+    if option.long == ONLY.long {
+        // The beginning of an id up to a dot stands for several checks.
+        let beginnings = |id: &'static str| id.match_indices('.').map(|(end, _)| &id[..end]);
+        words.extend(checks.iter().copied().flat_map(beginnings));
+    }
+    words
+}
+
+fn join(words: &BTreeSet<&str>) -> String {
+    words.iter().copied().collect::<Vec<_>>().join(" ")
 }
 
 fn long_options(spec: &CommandSpec) -> String {
@@ -44,17 +64,18 @@ fn quote(text: &str) -> String {
     text.replace('\'', "’")
 }
 
-/// The completion script of a shell; none if the shell is not supported.
-pub fn of_shell(shell: &str) -> Option<String> {
+/// The completion script of a shell; none if the shell is not supported. `checks`: the ids of
+/// doctor's checks.
+pub fn of_shell(shell: &str, checks: &[&'static str]) -> Option<String> {
     match shell {
-        "bash" => Some(bash()),
-        "zsh" => Some(zsh()),
-        "fish" => Some(fish()),
+        "bash" => Some(bash(checks)),
+        "zsh" => Some(zsh(checks)),
+        "fish" => Some(fish(checks)),
         _ => None,
     }
 }
 
-fn bash() -> String {
+fn bash(checks: &[&'static str]) -> String {
     let names: Vec<String> = first_words()
         .into_iter()
         .chain(COMMANDS.iter().map(|spec| spec.name).filter(|name| name.contains(' ')))
@@ -62,14 +83,7 @@ fn bash() -> String {
         .collect();
     let mut values = String::new();
     for option in option_specs().filter(|it| it.value_name.is_some() && it.is_shown()) {
-        let reply = match (option.possible_values, option.is_path()) {
-            (_, true) => "COMPREPLY=($(compgen -f -- \"$cur\"))".to_owned(),
-            ([], false) => "COMPREPLY=()".to_owned(),
-            (words, false) => {
-                format!("COMPREPLY=($(compgen -W '{}' -- \"$cur\"))", words.join(" "))
-            }
-        };
-        let _ = writeln!(values, "        --{}) {reply}; return ;;", option.long);
+        bash_values(&mut values, option, checks);
     }
     let mut words = String::new();
     let _ = writeln!(words, "        '') word='{} --help --version' ;;", first_words().join(" "));
@@ -89,7 +103,29 @@ fn bash() -> String {
         .replace("@WORDS@\n", &words)
 }
 
-fn zsh() -> String {
+/// A line for each command that has its own values, and one for all others.
+fn bash_values(out: &mut String, option: &OptionSpec, checks: &[&'static str]) {
+    let commands = COMMANDS.iter().filter(|spec| option.applies_to(spec.command));
+    let by_command: Vec<(&str, BTreeSet<&str>)> = commands
+        .map(|spec| (spec.name, values_of(&option.for_command(spec.command), checks)))
+        .collect();
+    let all: BTreeSet<&str> = by_command.iter().flat_map(|(_, words)| words).copied().collect();
+    let mut line = |before: &str, words: &BTreeSet<&str>| {
+        let reply = match (option.is_path(), words.is_empty()) {
+            (true, _) => "$(compgen -f -- \"$cur\")".to_owned(),
+            (false, true) => String::new(),
+            (false, false) => format!("$(compgen -W '{}' -- \"$cur\")", join(words)),
+        };
+        let _ =
+            writeln!(out, "        {before} --{}') COMPREPLY=({reply}); return ;;", option.long);
+    };
+    for (name, words) in by_command.iter().filter(|(_, words)| *words != all) {
+        line(&format!("'{name}"), words);
+    }
+    line("*'", &all);
+}
+
+fn zsh(checks: &[&'static str]) -> String {
     let mut commands = String::new();
     for first in first_words() {
         let help =
@@ -106,7 +142,7 @@ fn zsh() -> String {
         };
         let _ = writeln!(arguments, "        {pattern})\n            _arguments \\");
         for option in options_of(spec) {
-            let _ = writeln!(arguments, "                '{}' \\", zsh_option(option));
+            let _ = writeln!(arguments, "                '{}' \\", zsh_option(&option, checks));
         }
         let operand = match spec.name {
             "completions" => format!("'1:shell:({SHELLS})'"),
@@ -127,19 +163,20 @@ fn zsh() -> String {
     ZSH.replace("@COMMANDS@\n", &commands).replace("@ARGUMENTS@\n", &arguments)
 }
 
-fn zsh_option(option: &OptionSpec) -> String {
+fn zsh_option(option: &OptionSpec, checks: &[&'static str]) -> String {
     let help = quote(option.help).replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
     let value = option.value_name.map(|name| name.replace(':', "\\:"));
-    let action = match (value, option.possible_values) {
-        (None, _) => String::new(),
-        (Some(value), []) if option.is_path() => format!(":{value}:_files"),
-        (Some(value), []) => format!(":{value}: "),
-        (Some(value), words) => format!(":{value}:({})", words.join(" ")),
+    let words = values_of(option, checks);
+    let action = match value {
+        None => String::new(),
+        Some(value) if option.is_path() => format!(":{value}:_files"),
+        Some(value) if words.is_empty() => format!(":{value}: "),
+        Some(value) => format!(":{value}:({})", join(&words)),
     };
     format!("--{}[{help}]{action}", option.long)
 }
 
-fn fish() -> String {
+fn fish(checks: &[&'static str]) -> String {
     let first = first_words().join(" ");
     let mut commands = String::new();
     for word in first_words() {
@@ -163,31 +200,38 @@ fn fish() -> String {
         }
     }
     let mut options = String::new();
+    let is_group = |first: &&str| !second_words(first).is_empty();
+    let groups = first_words().into_iter().filter(is_group).collect::<Vec<_>>().join(" ");
     for spec in COMMANDS {
         let words = spec.name.split(' ').map(|word| format!("__fish_seen_subcommand_from {word}"));
-        let condition = words.collect::<Vec<_>>().join("; and ");
+        let mut condition = words.collect::<Vec<_>>().join("; and ");
+        if !spec.name.contains(' ') {
+            // "wait" is not "cloud wait".
+            let _ = write!(condition, "; and not __fish_seen_subcommand_from {groups}");
+        }
         for option in options_of(spec) {
             let _ = writeln!(
                 options,
                 "complete -c rackconnect -n '{condition}' {}",
-                fish_option(option)
+                fish_option(&option, checks)
             );
         }
     }
     FISH.replace("@COMMANDS@\n", &commands).replace("@OPTIONS@\n", &options)
 }
 
-fn fish_option(option: &OptionSpec) -> String {
+fn fish_option(option: &OptionSpec, checks: &[&'static str]) -> String {
     let mut text = format!("-l {}", option.long);
     if let Some(short) = option.short {
         let _ = write!(text, " -s {short}");
     }
-    match (option.value_name, option.possible_values) {
-        (None, _) => {}
-        (Some(_), []) if option.is_path() => text.push_str(" -r -F"),
-        (Some(_), []) => text.push_str(" -x"),
-        (Some(_), words) => {
-            let _ = write!(text, " -x -a '{}'", words.join(" "));
+    let words = values_of(option, checks);
+    match option.value_name {
+        None => {}
+        Some(_) if option.is_path() => text.push_str(" -r -F"),
+        Some(_) if words.is_empty() => text.push_str(" -x"),
+        Some(_) => {
+            let _ = write!(text, " -x -a '{}'", join(&words));
         }
     }
     let _ = write!(text, " -d '{}'", quote(option.help));
@@ -201,7 +245,7 @@ mod tests {
     #[test]
     fn no_placeholder_is_left() {
         for shell in SHELLS.split(' ') {
-            let text = of_shell(shell).unwrap_or_default();
+            let text = of_shell(shell, &[]).unwrap_or_default();
             assert!(text.contains("through-failed"), "{text}");
             for placeholder in ["NAMES", "VALUES", "WORDS", "COMMANDS", "ARGUMENTS", "OPTIONS"] {
                 assert!(!text.contains(&format!("@{placeholder}@")), "{shell}: {placeholder}");
@@ -212,13 +256,13 @@ mod tests {
     /// zsh took what is behind the colon for a command that completes the value.
     #[test]
     fn a_colon_in_the_name_of_a_value_is_escaped() {
-        assert!(zsh().contains(":HOST[\\:PORT]: "), "{}", zsh());
+        assert!(zsh(&[]).contains(":HOST[\\:PORT]: "), "{}", zsh(&[]));
     }
 
     /// The completion of `gateway set` offered the options of `gateway show`.
     #[test]
     fn a_subcommand_is_offered_its_own_options_only() {
-        let text = bash();
+        let text = bash(&[]);
         let line = text.lines().find(|line| line.contains("'gateway set')")).unwrap_or_default();
         assert!(line.contains("--confirm") && !line.contains("--as") && !line.contains("--format"));
     }

@@ -12,7 +12,8 @@ _rackconnect() {
             @NAMES@) command="$command${command:+ }$word" ;;
         esac
     done
-    case $prev in
+    # "gateway" is short for "gateway show".
+    case "${command/%gateway/gateway show} $prev" in
 @VALUES@
     esac
     case $command in

@@ -25,17 +25,10 @@ pub const CHECK: OptionSpec = OptionSpec {
     )
 };
 
-/// The values of `--format` of all commands.
-#[cfg(feature = "cloud")]
-const FORMATS: &[&str] = &["text", "json", "xml", "table", "names", "ansible"];
-#[cfg(not(feature = "cloud"))]
-const FORMATS: &[&str] = &["text", "json", "xml", "table"];
-
 /// `--format`
 pub const FORMAT: OptionSpec = OptionSpec {
     commands: Only(&[Status, Details, Features, GatewayShow, GatewayCheck, Doctor, Region]),
     cloud_commands: &[CloudCommand::Catalog, CloudCommand::Servers],
-    possible_values: FORMATS,
     variants: variants::FORMAT,
     ..option(
         "format",

@@ -30,14 +30,14 @@ pub struct OptionSpec {
     pub help: &'static str,
     /// The rest.
     pub long_help: &'static str,
-    /// What the help of single commands says instead.
+    /// What differs for single commands.
     pub variants: &'static [Variant],
     /// Whether help, manual and completions show it.
     pub visibility: Visibility,
 }
 
-/// What the help of some commands says about an option, where the general text is about others
-/// too. `None` stands for the field of [`OptionSpec`].
+/// What differs for some commands: what their help says about an option, where the general text is
+/// about others too, and the possible values. `None` stands for the field of [`OptionSpec`].
 #[derive(Debug)]
 pub struct Variant {
     /// The commands.
@@ -50,6 +50,8 @@ pub struct Variant {
     pub default: Option<&'static str>,
     /// The environment variables. If they differ, the configuration file does not set the option.
     pub env: Option<&'static [&'static str]>,
+    /// The values that completions offer.
+    pub possible_values: Option<&'static [&'static str]>,
 }
 
 impl Variant {
@@ -60,6 +62,7 @@ impl Variant {
         long_help: "",
         default: None,
         env: None,
+        possible_values: None,
     };
 }
 
@@ -190,7 +193,7 @@ impl OptionSpec {
         !self.is_general() && self.applies_to(command)
     }
 
-    /// The option as the help of `command` describes it.
+    /// The option as `command` takes it, for its help and completions.
     pub fn for_command(&self, command: Command) -> OptionSpec {
         let own = self.variants.iter().find(|variant| variant.commands.contains(command));
         let Some(own) = own else { return *self };
@@ -200,6 +203,7 @@ impl OptionSpec {
             default: own.default.unwrap_or(self.default),
             env: own.env.unwrap_or(self.env),
             key: self.key.filter(|_| own.env.is_none()),
+            possible_values: own.possible_values.unwrap_or(self.possible_values),
             ..*self
         }
     }

@@ -1,4 +1,4 @@
-//! What the help of single commands says about options that many commands take.
+//! What differs for single commands, of options that many commands take.
 
 use super::spec::VariantCommands::{OfCloud, OnServer, These};
 use super::spec::{Variant, Variant as V};
@@ -13,6 +13,7 @@ pub(super) const FORMAT: &[Variant] = &[
         commands: These(&[Status, GatewayShow]),
         long_help: "text, json or xml: the API is asked for this format, and the body is printed \
                     byte for byte (on a terminal with control characters escaped).",
+        possible_values: Some(&["text", "json", "xml"]),
         ..V::DEFAULT
     },
     V {
@@ -21,24 +22,28 @@ pub(super) const FORMAT: &[Variant] = &[
                     byte (on a terminal with control characters escaped). table: a table, as on a \
                     terminal.",
         default: Some("table on a terminal, else json"),
+        possible_values: Some(&["json", "xml", "table"]),
         ..V::DEFAULT
     },
     V {
         commands: These(&[GatewayCheck, Doctor, Region]),
         long_help: "text, or json for one object.",
         default: Some("text"),
+        possible_values: Some(&["text", "json"]),
         ..V::DEFAULT
     },
     V {
         commands: These(&[Command::Cloud(Cloud::Catalog)]),
         long_help: "table or json.",
         default: Some("table"),
+        possible_values: Some(&["table", "json"]),
         ..V::DEFAULT
     },
     V {
         commands: These(&[Command::Cloud(Cloud::Servers)]),
         long_help: "table, json, names or ansible (a dynamic inventory).",
         default: Some("table"),
+        possible_values: Some(&["table", "json", "names", "ansible"]),
         ..V::DEFAULT
     },
 ];
@@ -49,6 +54,7 @@ pub(super) const FOR: &[Variant] = &[V {
     long_help: "deployed: the status DEPLOYED. managed: the status DEPLOYED, and after it the \
                 automation of Managed Operations is complete; exit code 4 if that fails, 5 if the \
                 account has no Managed Operations.",
+    possible_values: Some(&["deployed", "managed"]),
     ..V::DEFAULT
 }];
 
@@ -90,6 +96,7 @@ pub(super) const REGION: &[Variant] = &[
         long_help: REGION_CODES,
         default: Some("the region of the profile; not needed if the service has only one"),
         env: Some(&["RAX_REGION"]),
+        ..V::DEFAULT
     },
     V {
         commands: OfCloud,
@@ -97,6 +104,7 @@ pub(super) const REGION: &[Variant] = &[
         long_help: REGION_CODES,
         default: Some("the region of the profile, else all regions"),
         env: Some(&["RAX_REGION"]),
+        ..V::DEFAULT
     },
 ];
 
