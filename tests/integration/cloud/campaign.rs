@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use simulated_cloud::{FaultKind, Response};
 
 use super::CloudWorld;
+use super::world::granted;
 use crate::support::{Ended, finish, sample};
 
 /// The commands. `{time}`: see [`Time`].
@@ -51,61 +53,56 @@ const IDENTITY: &[CloudFault] = &[
     ("no answer", || FaultKind::Slow(Duration::from_secs(30)), Time::Short, [7, 7, 7, 7, 7, 124]),
     ("a connection that ends", || FaultKind::Close, Time::Short, [7, 7, 7, 7, 7, 124]),
     ("HTTP 500", || fault("identityFault", 500), Time::Short, [7, 7, 7, 7, 7, 124]),
-    ("HTTP 503 in HTML", || text(503, "<html>down</html>"), Time::Short, [7, 7, 7, 7, 7, 124]),
+    ("HTTP 503 in HTML", unavailable, Time::Short, [7, 7, 7, 7, 7, 124]),
     ("HTTP 413", || fault("overLimit", 413), Time::Short, [6, 6, 6, 6, 6, 124]),
-    ("HTTP 429", || text(429, ""), Time::Short, [6, 6, 6, 6, 6, 124]),
+    ("HTTP 429", || empty(429), Time::Short, [6, 6, 6, 6, 6, 124]),
     ("HTTP 401", || fault("unauthorized", 401), Time::ToAnAnswer, REFUSED),
     ("HTTP 403", || fault("forbidden", 403), Time::ToAnAnswer, REFUSED),
     ("HTTP 400", || fault("badRequest", 400), Time::ToAnAnswer, NOT_UNDERSTOOD),
-    ("HTTP 302", || text(302, ""), Time::ToAnAnswer, NOT_UNDERSTOOD),
-    ("an empty body", || text(200, ""), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("HTTP 302", || empty(302), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("an empty body", || empty(200), Time::ToAnAnswer, NOT_UNDERSTOOD),
     (
         "half a body",
-        || text(200, r#"{"access": {"token": {"id": "t"#),
+        || untyped(200, r#"{"access": {"token": {"id": "t"#),
         Time::ToAnAnswer,
         NOT_UNDERSTOOD,
     ),
-    ("an array", || text(200, "[]"), Time::ToAnAnswer, NOT_UNDERSTOOD),
-    ("an empty object", || text(200, "{}"), Time::ToAnAnswer, NOT_UNDERSTOOD),
-    ("null", || text(200, r#"{"access": null}"#), Time::ToAnAnswer, NOT_UNDERSTOOD),
-    (
-        "a number as token",
-        || access("7", "2099-01-01T00:00:00Z", "[]"),
-        Time::ToAnAnswer,
-        NOT_UNDERSTOOD,
-    ),
+    ("an array", || untyped(200, "[]"), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("an empty object", || untyped(200, "{}"), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("null", || untyped(200, r#"{"access": null}"#), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("a number as token", || granted(7, LATE, json!([])), Time::ToAnAnswer, NOT_UNDERSTOOD),
     (
         "a token with a line break",
-        || access(r#""a\nb""#, "2099-01-01T00:00:00Z", "[]"),
+        || granted("a\nb", LATE, json!([])),
         Time::ToAnAnswer,
         NOT_UNDERSTOOD,
     ),
     (
         "a date that is none",
-        || access(r#""t""#, "tomorrow", "[]"),
+        || granted("t", "tomorrow", json!([])),
         Time::ToAnAnswer,
         NOT_UNDERSTOOD,
     ),
-    (
-        "a catalog that is none",
-        || access(r#""t""#, "2099-01-01T00:00:00Z", "7"),
-        Time::ToAnAnswer,
-        NOT_UNDERSTOOD,
-    ),
-    (
-        "an empty catalog",
-        || access(r#""t""#, "2099-01-01T00:00:00Z", "[]"),
-        Time::ToAnAnswer,
-        [0, 0, 2, 2, 2, 2],
-    ),
+    ("a catalog that is none", || granted("t", LATE, json!(7)), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("an empty catalog", || granted("t", LATE, json!([])), Time::ToAnAnswer, [0, 0, 2, 2, 2, 2]),
     (
         "a catalog of strangers",
-        || access(r#""t""#, "2099-01-01T00:00:00Z", STRANGERS),
+        || granted("t", LATE, strangers()),
         Time::ToAnAnswer,
         [0, 0, 8, 8, 8, 8],
     ),
-    ("nesting without end", || text(200, &"[".repeat(100_000)), Time::ToAnAnswer, NOT_UNDERSTOOD),
-    ("a body without end", || text(200, &" ".repeat(33 << 20)), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    (
+        "nesting without end",
+        || untyped(200, &"[".repeat(100_000)),
+        Time::ToAnAnswer,
+        NOT_UNDERSTOOD,
+    ),
+    (
+        "a body without end",
+        || untyped(200, &" ".repeat(33 << 20)),
+        Time::ToAnAnswer,
+        NOT_UNDERSTOOD,
+    ),
     (
         "control characters",
         || fault_saying("unauthorized", 401, "\u{1b}[2J\u{202e}"),
@@ -119,45 +116,45 @@ const SERVERS: &[CloudFault] = &[
     ("no answer", || FaultKind::Slow(Duration::from_secs(30)), Time::Short, [0, 0, 7, 7, 7, 124]),
     ("a connection that ends", || FaultKind::Close, Time::Short, [0, 0, 7, 7, 7, 124]),
     ("HTTP 500", || fault("computeFault", 500), Time::Short, [0, 0, 7, 7, 7, 124]),
-    ("HTTP 503 in HTML", || text(503, "<html>down</html>"), Time::Short, [0, 0, 7, 7, 7, 124]),
+    ("HTTP 503 in HTML", unavailable, Time::Short, [0, 0, 7, 7, 7, 124]),
     ("HTTP 413", || fault("overLimit", 413), Time::Short, [0, 0, 6, 6, 6, 124]),
-    ("HTTP 429", || text(429, ""), Time::Short, [0, 0, 6, 6, 6, 124]),
+    ("HTTP 429", || empty(429), Time::Short, [0, 0, 6, 6, 6, 124]),
     ("HTTP 401", || fault("unauthorized", 401), Time::ToAnAnswer, [0, 0, 2, 2, 2, 2]),
     ("HTTP 403", || fault("forbidden", 403), Time::ToAnAnswer, [0, 0, 2, 2, 2, 2]),
     ("HTTP 404", || fault("itemNotFound", 404), Time::ToAnAnswer, [0, 0, 3, 3, 3, 3]),
     ("HTTP 400", || fault("badRequest", 400), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
-    ("HTTP 302", || text(302, ""), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
-    ("an empty body", || text(200, ""), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    ("HTTP 302", || empty(302), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    ("an empty body", || empty(200), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
     (
         "half a body",
-        || text(200, r#"{"servers": [{"id": "1"#),
+        || untyped(200, r#"{"servers": [{"id": "1"#),
         Time::ToAnAnswer,
         [0, 0, 8, 8, 8, 8],
     ),
-    ("an array", || text(200, "[]"), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
-    ("an empty object", || text(200, "{}"), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
-    ("null", || text(200, r#"{"servers": null}"#), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    ("an array", || untyped(200, "[]"), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    ("an empty object", || untyped(200, "{}"), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
+    ("null", || untyped(200, r#"{"servers": null}"#), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
     (
         "a server that is none",
-        || text(200, r#"{"servers": [7]}"#),
+        || untyped(200, r#"{"servers": [7]}"#),
         Time::ToAnAnswer,
         [0, 0, 8, 8, 8, 8],
     ),
     (
         "an id that is none",
-        || text(200, r#"{"servers": [{"id": "../../x", "name": "web1"}]}"#),
+        || untyped(200, r#"{"servers": [{"id": "../../x", "name": "web1"}]}"#),
         Time::ToAnAnswer,
         [0, 0, 8, 8, 8, 8],
     ),
     (
         "nesting without end",
-        || text(200, &"[".repeat(100_000)),
+        || untyped(200, &"[".repeat(100_000)),
         Time::ToAnAnswer,
         [0, 0, 8, 8, 8, 8],
     ),
     (
         "a body without end",
-        || text(200, &" ".repeat(33 << 20)),
+        || untyped(200, &" ".repeat(33 << 20)),
         Time::ToAnAnswer,
         [0, 0, 8, 8, 8, 8],
     ),
@@ -169,12 +166,25 @@ const SERVERS: &[CloudFault] = &[
     ),
 ];
 
-/// Endpoints to which no token may be sent.
-const STRANGERS: &str = r#"[{"type": "compute", "name": "cloudServersOpenStack", "endpoints": [
-    {"region": "DFW", "publicURL": "http://192.0.2.1/v2/110011"}]}]"#;
+/// A date on which the tests are long over.
+const LATE: &str = "2099-01-01T00:00:00Z";
 
-fn text(status_code: u16, body: &str) -> FaultKind {
-    FaultKind::Answer(Response::text(status_code, body))
+/// Endpoints to which no token may be sent.
+fn strangers() -> Value {
+    json!([{"type": "compute", "name": "cloudServersOpenStack", "endpoints": [
+        {"region": "DFW", "publicURL": "http://192.0.2.1/v2/110011"}]}])
+}
+
+fn unavailable() -> FaultKind {
+    FaultKind::Answer(Response::html(503, "Service Unavailable"))
+}
+
+fn empty(status_code: u16) -> FaultKind {
+    FaultKind::Answer(Response::empty(status_code))
+}
+
+fn untyped(status_code: u16, body: &str) -> FaultKind {
+    FaultKind::Answer(Response::untyped(status_code, body))
 }
 
 fn fault(kind: &str, code: u16) -> FaultKind {
@@ -183,18 +193,6 @@ fn fault(kind: &str, code: u16) -> FaultKind {
 
 fn fault_saying(kind: &str, code: u16, message: &str) -> FaultKind {
     FaultKind::Answer(Response::fault(kind, code, message))
-}
-
-/// A granted token, as Identity documents it.
-fn access(id: &str, expires: &str, catalog: &str) -> FaultKind {
-    text(
-        200,
-        &format!(
-            r#"{{"access": {{"token": {{"id": {id}, "expires": "{expires}", "tenant":
-            {{"id": "110011", "name": "110011"}}}}, "serviceCatalog": {catalog},
-            "user": {{"id": "1", "name": "jsmith", "roles": []}}}}}}"#
-        ),
-    )
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use simulated_cloud::{FaultKind, Response, Server};
 
+use super::world::granted;
 use super::{CloudWorld, PASSWORD};
-use crate::support::{PATIENCE, ended};
+use crate::support::ended;
 
 /// The date of a response minus the overlap of two lists was before 1970: the thread of the list
 /// panicked, and the wait never asked again.
@@ -15,18 +16,9 @@ fn a_service_with_a_clock_at_the_epoch_stopped_the_wait() {
     let world = CloudWorld::of("six servers");
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     world.cloud.state().clock_behind = since_epoch - Duration::from_secs(5);
-    let running = world.start("cloud wait web2 --interval 3s");
-    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    let running = world.wait_for_web2();
     world.cloud.state().set_automation("web2", "DEPLOYED");
     assert!(!running.end().expect(0).stderr.contains("panicked"));
-}
-
-/// What Identity grants: this token with this expiry and this catalog.
-fn granted(id: &str, expires: &str, catalog: &Value) -> FaultKind {
-    let token = json!({"id": id, "expires": expires, "tenant": {"id": "1", "name": "1"}});
-    let user = json!({"id": "1", "name": "jsmith\u{1b}[2J", "roles": []});
-    let access = json!({"token": token, "serviceCatalog": catalog, "user": user});
-    FaultKind::Answer(Response::json(200, &json!({"access": access})))
 }
 
 /// These are times that cannot be written in RFC 3339, which was a panic.
@@ -34,7 +26,7 @@ fn granted(id: &str, expires: &str, catalog: &Value) -> FaultKind {
 fn an_expiry_outside_the_years_1970_to_9999_was_a_panic() {
     let world = CloudWorld::new();
     for expires in ["1970-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"] {
-        world.cloud.fault("POST /v2.0/tokens", 1, granted("t", expires, &json!([])));
+        world.cloud.fault("POST /v2.0/tokens", 1, granted("t", expires, json!([])));
         world.run("cloud login").expect(8).says("does not say when the token expires");
     }
 }
@@ -114,7 +106,7 @@ fn a_region_reached_the_terminal_as_it_was() {
         "cloud api dns /".to_owned(),
     ] {
         world.cloud.state().faults.clear();
-        let access = granted(&token, "2099-01-01T00:00:00Z", &catalog);
+        let access = granted(&*token, "2099-01-01T00:00:00Z", catalog.clone());
         world.cloud.fault("POST /v2.0/tokens", u32::MAX, access);
         let run = world.run(&*arguments);
         let is_control = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
@@ -146,7 +138,7 @@ fn a_huge_catalog() {
             {"region": "DFW", "publicURL": format!("https://{number}.example/{}", "x".repeat(100))}]})
     };
     let catalog: Value = (0..20_000).map(service).collect();
-    world.cloud.fault("POST /v2.0/tokens", 9, granted("t", "2099-01-01T00:00:00Z", &catalog));
+    world.cloud.fault("POST /v2.0/tokens", 9, granted("t", "2099-01-01T00:00:00Z", catalog));
     let output = world.run("cloud catalog");
     assert_eq!(output.expect(0).text().lines().count(), 20_000);
     let output = world.run("cloud token");

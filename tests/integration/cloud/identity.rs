@@ -257,8 +257,7 @@ fn multi_factor_authentication_by_a_descriptor() {
 #[test]
 fn identity_is_down_at_first_or_limits_requests() {
     let world = CloudWorld::new();
-    let unavailable = Response::text(503, "<html>Service Unavailable</html>");
-    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(unavailable.clone()));
+    world.identity_is_down(1);
     world.run("cloud login").expect(0);
     world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Close);
     world.run("cloud login").expect(0);
@@ -268,14 +267,14 @@ fn identity_is_down_at_first_or_limits_requests() {
     let long = Response::fault("overLimit", 429, "OverLimit Retry...").with("Retry-After", "999");
     world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(long));
     world.run("cloud login").expect(6).says("HTTP 429").says("OverLimit Retry...");
-    world.cloud.fault("POST /v2.0/tokens", 2, FaultKind::Answer(unavailable));
+    world.identity_is_down(2);
     world.run("cloud login").expect(7).says("HTTP 503");
     world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Slow(PATIENCE));
     world.run("cloud login --request-timeout 1s --deadline 2s").expect(7).says("no response");
-    let moved = Response::text(302, "").with("Location", "http://192.0.2.1/");
+    let moved = Response::empty(302).with("Location", "http://192.0.2.1/");
     world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(moved));
     world.run("cloud login").expect(8).says("HTTP 302");
-    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(Response::text(200, "<html>")));
+    world.cloud.fault("POST /v2.0/tokens", 1, FaultKind::Answer(Response::html(200, "Hello")));
     world.run("cloud login").expect(8).says("is not JSON");
 }
 

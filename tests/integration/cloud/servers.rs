@@ -109,15 +109,15 @@ fn faults_of_every_shape() {
     let run = || world.run("cloud servers --region dfw --deadline 20s");
     fault(1, Response::fault("overLimit", 413, "OverLimit Retry...").with("Retry-After", "1"));
     run().expect(0);
-    fault(1, Response::text(429, "<html>slow down</html>").with("Retry-After", "900"));
+    fault(1, Response::html(429, "Too Many Requests").with("Retry-After", "900"));
     run().expect(6).says("HTTP 429");
     fault(2, Response::fault("serviceUnavailable", 503, "Busy"));
     run().expect(7).says("HTTP 503").says("Busy");
     fault(1, Response::fault("forbidden", 403, "Not yours"));
     run().expect(2).says("Not yours");
-    fault(1, Response::text(200, "<html>"));
+    fault(1, Response::html(200, "Hello"));
     run().expect(8).says("is not a list of servers");
-    fault(1, Response::text(404, "gone"));
+    fault(1, Response::untyped(404, "gone"));
     run().expect(3).says("HTTP 404");
 }
 

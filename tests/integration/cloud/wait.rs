@@ -47,8 +47,7 @@ fn every_end_of_one_server() {
 #[test]
 fn a_server_that_is_deleted_or_in_error_ends_its_wait() {
     let world = CloudWorld::of("six servers");
-    let deleted = world.start("cloud wait web2 --interval 3s");
-    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    let deleted = world.wait_for_web2();
     world.cloud.state().set_status("web2", "DELETED");
     deleted.end().expect(5).says("web2 (DFW): the server was deleted");
     let building = world.start("cloud wait plain --interval 3s");
@@ -63,8 +62,7 @@ fn a_server_that_is_deleted_or_in_error_ends_its_wait() {
 #[test]
 fn a_rebuild_restarts_the_wait_for_a_server() {
     let world = CloudWorld::of("six servers");
-    let running = world.start("cloud wait web2 --interval 3s");
-    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    let running = world.wait_for_web2();
     {
         let mut state = world.cloud.state();
         state.set_status("web2", "REBUILD");
@@ -98,8 +96,7 @@ fn a_token_that_expires_meanwhile_is_replaced() {
 #[test]
 fn credentials_that_are_not_accepted_any_more_end_the_wait() {
     let world = CloudWorld::of("six servers");
-    let running = world.start("cloud wait web2 --interval 3s");
-    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    let running = world.wait_for_web2();
     {
         let mut state = world.cloud.state();
         state.users[0].api_key = "another-key".to_owned();
@@ -151,10 +148,8 @@ fn a_clock_that_is_a_day_wrong_misses_no_change() {
 #[test]
 fn the_wait_outlasts_a_revoked_token_the_rate_limit_and_an_identity_that_is_down() {
     let world = CloudWorld::of("six servers");
-    let down = Response::text(503, "<html>");
-    world.cloud.fault("POST /v2.0/tokens", 3, FaultKind::Answer(down));
-    let running = world.start("cloud wait web2 --interval 3s");
-    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    world.identity_is_down(3);
+    let running = world.wait_for_web2();
     world.cloud.state().revoke_all();
     let limit = Response::fault("overLimit", 413, "OverLimit Retry...").with("Retry-After", "4");
     world.cloud.fault("GET /dfw", 1, FaultKind::Answer(limit));
@@ -166,8 +161,7 @@ fn the_wait_outlasts_a_revoked_token_the_rate_limit_and_an_identity_that_is_down
 #[test]
 fn the_deadline_passes_before_identity_answers() {
     let world = CloudWorld::of("six servers");
-    let down = Response::text(503, "<html>");
-    world.cloud.fault("POST /v2.0/tokens", 100, FaultKind::Answer(down));
+    world.identity_is_down(100);
     let end = world.run("cloud wait web1 --timeout 4s --interval 3s");
     end.expect(124).says("gave up before any server was found").says("HTTP 503");
 }
@@ -177,8 +171,7 @@ fn the_deadline_passes_before_identity_answers() {
 #[test]
 fn the_second_list_was_a_complete_one_too() {
     let world = CloudWorld::of("six servers");
-    let running = world.start("cloud wait web2 --interval 3s");
-    assert!(world.cloud.wait_for("GET /dfw", 2, PATIENCE));
+    let running = world.wait_for_web2();
     world.cloud.state().set_automation("web2", "DEPLOYED");
     running.end().expect(0);
     let log = world.cloud.state().log.clone();

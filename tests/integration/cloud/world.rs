@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use serde_json::{Value, json};
 pub use simulated_cloud::six_servers;
-use simulated_cloud::{Cloud, Image, Object, State};
+use simulated_cloud::{Cloud, FaultKind, Image, Object, Response, State};
 use tempfile::TempDir;
 
-use crate::support::{Arguments, Ended, Running, Terminal, bare_agent, run};
+use crate::support::{Arguments, Ended, PATIENCE, Running, Terminal, bare_agent, run};
 
 /// The secrets of the simulated user.
 pub const KEY: &str = "k3y-of-jsmith";
@@ -87,6 +88,13 @@ impl CloudWorld {
         Running::piped(self.agent(arguments))
     }
 
+    /// Starts a wait for web2, which is DEPLOYING, and lets it have two lists of its region.
+    pub fn wait_for_web2(&self) -> Running {
+        let running = self.start("cloud wait web2 --interval 3s");
+        assert!(self.cloud.wait_for("GET /dfw", 2, PATIENCE));
+        running
+    }
+
     /// Runs the program on a terminal, and returns the screen.
     pub fn on_terminal<A: Arguments + ?Sized>(&self, arguments: &A) -> String {
         let mut terminal = Terminal::open(50, 200);
@@ -95,6 +103,12 @@ impl CloudWorld {
         drop(command);
         child.wait().unwrap();
         terminal.close().replace('\r', "")
+    }
+
+    /// Answers that many requests for a token with HTTP 503.
+    pub fn identity_is_down(&self, times: u32) {
+        let down = Response::html(503, "Service Unavailable");
+        self.cloud.fault("POST /v2.0/tokens", times, FaultKind::Answer(down));
     }
 
     /// The number of requests for a token.
@@ -119,6 +133,16 @@ impl CloudWorld {
         let paths = entries.map(|entry| entry.path());
         paths.filter(|path| path.extension().is_none()).collect()
     }
+}
+
+/// An answer of Identity in its documented form: a token, when it expires, and a catalog. The name
+/// of the user has control characters.
+pub fn granted(id: impl Into<Value>, expires: &str, catalog: Value) -> FaultKind {
+    let tenant = json!({"id": "110011", "name": "110011"});
+    let token = json!({"id": id.into(), "expires": expires, "tenant": tenant});
+    let user = json!({"id": "1", "name": "jsmith\u{1b}[2J", "roles": []});
+    let access = json!({"token": token, "serviceCatalog": catalog, "user": user});
+    FaultKind::Answer(Response::json(200, &json!({"access": access})))
 }
 
 /// Six servers, and in DFW an image, the container `backups` with two objects, and `site`, which the

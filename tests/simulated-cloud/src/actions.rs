@@ -62,11 +62,11 @@ pub(crate) fn run_action(
         }
         ("confirmResize", _) => {
             become_status(server, &["ACTIVE"]);
-            accepted(Response::text(204, ""))
+            accepted(Response::empty(204))
         }
         ("revertResize", _) => {
             become_status(server, &["REVERT_RESIZE", "ACTIVE"]);
-            accepted(Response::text(202, ""))
+            accepted(Response::empty(202))
         }
         (_, "BUILD") => {
             (false, Response::fault("buildInProgress", 409, "The server is being built"))
@@ -76,7 +76,7 @@ pub(crate) fn run_action(
             Some(kind @ ("SOFT" | "HARD")) => {
                 let status = if kind == "HARD" { "HARD_REBOOT" } else { "REBOOT" };
                 become_status(server, &[status, "ACTIVE"]);
-                accepted(Response::text(202, ""))
+                accepted(Response::empty(202))
             }
             _ => (false, malformed()),
         },
@@ -84,7 +84,7 @@ pub(crate) fn run_action(
             Some(flavor) => {
                 flavor.clone_into(&mut server.flavor);
                 become_status(server, &["RESIZE", "VERIFY_RESIZE"]);
-                accepted(Response::text(202, ""))
+                accepted(Response::empty(202))
             }
             None => (false, malformed()),
         },
@@ -105,7 +105,7 @@ pub(crate) fn run_action(
                 let region = server.region.to_lowercase();
                 let url = format!("{base}/{region}/v2/{TENANT}/images/{}", image.id);
                 state.images.push(image);
-                accepted(Response::text(202, "").with("Location", &url))
+                accepted(Response::empty(202).with("Location", &url))
             }
             None => (false, malformed()),
         },

@@ -62,12 +62,12 @@ pub(crate) fn answer(state: &mut State, request: &Request) -> Response {
             response.with("X-Account-Container-Count", &containers.len().to_string())
         }
         (method, [container]) => match (method, containers.get(*container)) {
-            ("PUT", Some(_)) => Response::text(202, ""),
+            ("PUT", Some(_)) => Response::empty(202),
             ("PUT", None) => {
                 containers.insert((*container).to_owned(), Container::default());
-                Response::text(201, "")
+                Response::empty(201)
             }
-            ("HEAD", Some(found)) => Response::text(204, "")
+            ("HEAD", Some(found)) => Response::empty(204)
                 .with("X-Container-Object-Count", &found.objects.len().to_string()),
             ("GET", Some(found)) => {
                 let names = found.objects.keys().map(String::as_str).collect();
@@ -102,7 +102,7 @@ fn object(container: &mut Container, request: &Request, method: &str, name: &str
             };
             let etag = object.etag();
             container.objects.insert(name.to_owned(), object);
-            Response::text(201, "").with("Etag", &etag)
+            Response::empty(201).with("Etag", &etag)
         }
         "GET" | "HEAD" => match container.objects.get(name) {
             Some(object) => Response::bytes(200, &object.content_type, &object.content)
@@ -132,7 +132,7 @@ fn list(
         || request.header("accept") == Some("application/json");
     match is_json {
         true => Response::json(200, &names.into_iter().map(describe).collect()),
-        false if names.is_empty() => Response::text(204, ""),
+        false if names.is_empty() => Response::empty(204),
         false => {
             let text: String = names.iter().map(|name| format!("{name}\n")).collect();
             Response::bytes(200, "text/plain; charset=utf-8", text.as_bytes())

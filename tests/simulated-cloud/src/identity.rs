@@ -33,7 +33,7 @@ pub(crate) fn answer(shared: &Shared, request: &Request, path: &str) -> Response
             if let Some(token) = state.tokens.get_mut(id) {
                 token.is_revoked = true;
             }
-            Response::text(204, "")
+            Response::empty(204)
         }
         ("GET", "tenants" | "users") => {
             let state = shared.state();

@@ -119,11 +119,11 @@ fn image_request(image: &mut Image, request: &Request, rest: &[&str]) -> Respons
         ("PATCH", []) => patch(image, request),
         ("PUT", ["tags", tag]) => {
             image.tags.insert((*tag).to_owned());
-            Response::text(204, "")
+            Response::empty(204)
         }
         ("DELETE", ["tags", tag]) => {
             if image.tags.remove(*tag) {
-                Response::text(204, "")
+                Response::empty(204)
             } else {
                 not_found()
             }
@@ -151,7 +151,7 @@ fn image_request(image: &mut Image, request: &Request, rest: &[&str]) -> Respons
             Response::json(200, &to_member(image, member).unwrap_or_default())
         }
         ("DELETE", ["members", member]) => match image.members.remove(*member) {
-            Some(_) => Response::text(204, ""),
+            Some(_) => Response::empty(204),
             None => not_found(),
         },
         _ => not_found(),

@@ -78,7 +78,7 @@ fn server_request(
             "DELETED".clone_into(&mut server.status);
             server.next.clear();
             server.updated = now;
-            Response::text(204, "")
+            Response::empty(204)
         }
         ("GET", ["metadata"]) => Response::json(200, &json!({"metadata": server.metadata})),
         ("POST", ["metadata"]) => {

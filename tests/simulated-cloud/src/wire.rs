@@ -89,8 +89,13 @@ impl Response {
         Response::bytes(status_code, "application/json", body.to_string().as_bytes())
     }
 
+    /// A response without a body.
+    pub fn empty(status_code: u16) -> Response {
+        Response::untyped(status_code, "")
+    }
+
     /// A response with any body, without a content type.
-    pub fn text(status_code: u16, body: &str) -> Response {
+    pub fn untyped(status_code: u16, body: &str) -> Response {
         Response { status_code, headers: Vec::new(), body: body.as_bytes().to_vec() }
     }
 
