@@ -1,8 +1,8 @@
 //! `cloud api`: a request written by the user, sent with a valid token, page by page.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
 
 use ureq::http::Method;
 use zeroize::Zeroizing;
@@ -12,8 +12,10 @@ use super::http::{CloudRequest, RequestBody, ResponseBody};
 use super::page::{MAX_PAGES, NextPage, next_page};
 use super::response::CloudResponse;
 use super::service::service_url;
+use super::timed_file::TimedFile;
 use super::upload::Upload;
 use super::url::{check_url, join, with_parameters};
+use crate::clock::BootInstant;
 use crate::config::{BodySource, BodyTarget, CloudApiSettings, PageRange, takes_body};
 use crate::error::{Error, Kind, Result, plain};
 use crate::model::DataSource;
@@ -48,7 +50,7 @@ impl<'a> Call<'a> {
     pub fn new(account: &'a Account, settings: &'a CloudApiSettings) -> Result<Call<'a>> {
         let body = match &settings.body {
             BodySource::None => CallBody::None,
-            BodySource::Data(source) => CallBody::Data(read_data(source)?),
+            BodySource::Data(source) => CallBody::Data(read_data(source, settings.end)?),
             BodySource::Upload(path) => CallBody::Upload(Upload::open(path)?),
         };
         let catalog = account.access(None, settings.cloud.end)?.catalog;
@@ -136,22 +138,21 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Reads a body that is sent from memory.
-fn read_data(source: &DataSource) -> Result<Zeroizing<Vec<u8>>> {
-    let read_all = |input: &mut dyn Read| {
-        let mut bytes = Zeroizing::new(Vec::new());
-        input.take(MAX_DATA_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes)
-    };
-    let (name, bytes) = match source {
+/// Reads a body that is sent from memory. A pipe is read until `end`.
+fn read_data(source: &DataSource, end: BootInstant) -> Result<Zeroizing<Vec<u8>>> {
+    let (name, file) = match source {
         DataSource::Text(text) => return Ok(Zeroizing::new(text.clone().into_bytes())),
-        DataSource::Stdin => ("standard input".to_owned(), read_all(&mut io::stdin())),
-        DataSource::File(path) => {
-            let bytes = File::open(path).and_then(|mut file| read_all(&mut file));
-            (path.display().to_string(), bytes)
+        DataSource::Stdin => {
+            let stdin = io::stdin().as_fd().try_clone_to_owned();
+            ("standard input".to_owned(), stdin.map(|stdin| TimedFile::new(stdin.into(), end)))
         }
+        DataSource::File(path) => (path.display().to_string(), TimedFile::open(path, end)),
     };
-    let bytes = bytes
-        .map_err(|err| Error::usage(format!("--data: {name} cannot be read: {}", plain(&err))))?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.and_then(|file| file.take(MAX_DATA_BYTES + 1).read_to_end(&mut bytes)).map_err(|err| {
+        let kind = if err.kind() == ErrorKind::TimedOut { Kind::Other } else { Kind::Usage };
+        Error::new(kind, format!("--data: {name} cannot be read: {}", plain(&err)))
+    })?;
     if bytes.len() as u64 > MAX_DATA_BYTES {
         let limit = MAX_DATA_BYTES >> 20;
         let message = format!("--data: {name} is longer than {limit} MiB; use --upload");

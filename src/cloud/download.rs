@@ -1,6 +1,6 @@
 //! The destination of a streamed body: a file, or standard output.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use nix::sys::stat::Mode;
 
 use super::response::{CloudResponse, CopyError};
+use super::timed_file::TimedFile;
 use super::transfer::TransferProgress;
+use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result, plain};
 use crate::state::replacement::{Durability, Replacement};
 use crate::ui;
@@ -39,30 +41,33 @@ pub struct Download {
 
 enum DownloadTarget {
     /// Standard output, or a file that cannot be replaced, such as `/dev/null`.
-    Direct(File),
+    Direct(TimedFile),
     /// A file that is replaced when the download is complete.
     Replaced { replacement: Replacement<File>, name: String, mode: Option<u32> },
 }
 
 impl Download {
-    /// To standard output.
+    /// To standard output, until `end`.
     ///
     /// # Errors
     /// It is closed.
-    pub fn to_stdout() -> Result<Download> {
+    pub fn to_stdout(end: BootInstant) -> Result<Download> {
         let stdout = io::stdout().as_fd().try_clone_to_owned();
         let file = stdout.map_err(|err| cannot_write("standard output", &err))?.into();
-        Ok(Download { target: DownloadTarget::Direct(file), label: "standard output".to_owned() })
+        let target = DownloadTarget::Direct(TimedFile::new(file, end));
+        Ok(Download { target, label: "standard output".to_owned() })
     }
 
-    /// To a file. What is there now stays until [`Download::finish`].
+    /// To a file. What is there now stays until [`Download::finish`]. A pipe is written until
+    /// `end`.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn to_file(path: &Path) -> Result<Download> {
+    pub fn to_file(path: &Path, end: BootInstant) -> Result<Download> {
         let label = path.display().to_string();
-        let target = open_target(path).map_err(|err| {
-            Error::usage(format!("--output: {label} cannot be written: {}", plain(&err)))
+        let target = open_target(path, end).map_err(|err| match err.kind() {
+            ErrorKind::TimedOut => cannot_write(&label, &err),
+            _ => Error::usage(format!("--output: {label} cannot be written: {}", plain(&err))),
         })?;
         Ok(Download { target, label })
     }
@@ -117,15 +122,15 @@ fn cannot_write(label: &str, err: &io::Error) -> Error {
     Error::new(Kind::Other, format!("cannot write to {label}: {}", plain(err)))
 }
 
-fn open_target(path: &Path) -> io::Result<DownloadTarget> {
+fn open_target(path: &Path, end: BootInstant) -> io::Result<DownloadTarget> {
     let (target, mode) = match path.metadata() {
         Ok(metadata) if metadata.is_dir() => {
             return Err(io::Error::other("it is a directory"));
         }
         Ok(metadata) if !metadata.is_file() => {
-            let file = OpenOptions::new().write(true).open(path)?;
+            let file = TimedFile::create(path, end)?;
             // The body may contain control characters.
-            return if file.is_terminal() {
+            return if file.as_fd().is_terminal() {
                 Err(io::Error::other("it is a terminal"))
             } else {
                 Ok(DownloadTarget::Direct(file))
@@ -166,8 +171,11 @@ pub fn tidy_up_transfer() {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
+    use std::time::Duration;
 
     use super::*;
+
+    const NEVER: BootInstant = BootInstant(Duration::MAX);
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(dir)
@@ -186,7 +194,7 @@ mod tests {
         fs::set_permissions(&target, Permissions::from_mode(0o640)).unwrap();
         symlink("target", &link).unwrap();
         let write = |path: &Path| {
-            let mut download = Download::to_file(path).unwrap();
+            let mut download = Download::to_file(path, NEVER).unwrap();
             download.write_all(b"new").unwrap();
             download
         };
@@ -201,14 +209,14 @@ mod tests {
         symlink("missing", folder.path().join("dangling")).unwrap();
         for name in ["no/file", "", "..", "new/", "dangling"] {
             let path = folder.path().join(name);
-            assert!(Download::to_file(&path).is_err(), "{}", path.display());
+            assert!(Download::to_file(&path, NEVER).is_err(), "{}", path.display());
         }
         assert_eq!(names(folder.path()), ["dangling", "link", "other", "target"]);
     }
 
     #[test]
     fn a_device_is_written_and_not_replaced() {
-        let mut download = Download::to_file(Path::new("/dev/null")).unwrap();
+        let mut download = Download::to_file(Path::new("/dev/null"), NEVER).unwrap();
         download.write_all(b"new").unwrap();
         download.finish().unwrap();
         assert!(!Path::new("/dev/null").metadata().unwrap().is_file());

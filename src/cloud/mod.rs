@@ -8,7 +8,8 @@
 //! The connections of `http` have three layers of this program: `proxy`, `tls_layer` and `wipe`.
 //!
 //! `call` sends a request written by the user to any `service`, page by page (`page`); bodies of
-//! any length are read from a file (`upload`) or written to one (`download`).
+//! any length are read from a file (`upload`) or written to one (`download`). Pipes are read and
+//! written by a deadline (`timed_file`).
 
 mod account;
 mod call;
@@ -28,6 +29,7 @@ mod response;
 mod select;
 pub(crate) mod server;
 mod service;
+mod timed_file;
 mod tls_layer;
 mod token_cache;
 mod transfer;

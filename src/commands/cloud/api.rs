@@ -1,5 +1,8 @@
 //! `cloud api`: sends an authenticated request, and prints the response.
 
+use std::time::Duration;
+
+use crate::clock::BootInstant;
 use crate::cloud::{Account, Call, CloudResponse, Download, Reader, fault_of, tidy_up_transfer};
 use crate::config::{BodyTarget, CloudApiSettings, PageRange, Sources};
 use crate::error::{Error, Result};
@@ -20,11 +23,12 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
         BodyTarget::BufferedStdout
             if settings.pages == PageRange::All && !output::is_terminal() =>
         {
-            Some(Download::to_stdout()?)
+            // A pager may read it slowly.
+            Some(Download::to_stdout(BootInstant(Duration::MAX))?)
         }
         BodyTarget::BufferedStdout => None,
-        BodyTarget::StreamedStdout => Some(Download::to_stdout()?),
-        BodyTarget::File(path) => Some(Download::to_file(path)?),
+        BodyTarget::StreamedStdout => Some(Download::to_stdout(settings.end)?),
+        BodyTarget::File(path) => Some(Download::to_file(path, settings.end)?),
     };
     while let Some(mut response) = call.next()? {
         let head = if settings.shows_head { response.head() } else { String::new() };

@@ -1,16 +1,19 @@
 //! `cloud api` with files: `--upload` and `--output`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use simulated_cloud::{FaultKind, Response};
 
 use super::CloudWorld;
-use crate::support::{Ended, PATIENCE, until};
+use crate::support::{Ended, PATIENCE, finish_within, until};
 
 const OBJECT: &str = "/backups/large";
 
@@ -210,4 +213,80 @@ fn a_terminal_shows_the_progress_of_a_download() {
     // The live line is erased.
     assert!(shown.ends_with("\u{1b}[K") || shown.ends_with("\u{1b}[J"), "{shown:?}");
     assert_eq!(fs::read(target).unwrap(), [7; 2_000]);
+}
+
+/// Starts `cloud api` in the home directory, with an open pipe as standard input.
+fn start(world: &CloudWorld, arguments: &str, stdout: impl Into<Stdio>) -> Child {
+    let line = format!("cloud api {arguments} --region dfw");
+    let mut command = world.agent(line.as_str());
+    command.current_dir(world.home.path()).stdin(Stdio::piped()).stdout(stdout);
+    command.stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits for the end of a child without closing its standard input before.
+fn end_of(mut child: Child) -> Ended {
+    let _stdin = child.stdin.take();
+    finish_within(child, PATIENCE).unwrap()
+}
+
+fn make_fifo(world: &CloudWorld, name: &str) -> PathBuf {
+    let path = world.home.path().join(name);
+    nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+    path
+}
+
+/// Regression: the deadline did not apply to pipes.
+#[test]
+fn a_pipe_is_waited_for_until_the_deadline() {
+    let world = world();
+    make_fifo(&world, "fifo");
+    for name in ["@fifo", "@-", "@/dev/stdin"] {
+        let arguments = format!("servers /servers --data {name} --deadline 1s");
+        let late = end_of(start(&world, &arguments, Stdio::piped()));
+        late.expect(1).says("cannot be read: the deadline passed");
+    }
+    assert!(world.cloud.state().log.is_empty());
+    api(&world, &format!("files {OBJECT} --upload large")).expect(0);
+    // Readers that do not read.
+    let [one, other] = ["one", "other"].map(|name| {
+        let path = make_fifo(&world, name);
+        File::options().read(true).write(true).open(path).unwrap()
+    });
+    let get = |target: &str, stdout: Stdio| {
+        start(&world, &format!("files {OBJECT} --output {target} --deadline 5s"), stdout)
+    };
+    let late = [
+        ("fifo", get("fifo", Stdio::piped())),
+        ("one", get("one", Stdio::piped())),
+        ("standard output", get("-", other.try_clone().unwrap().into())),
+    ];
+    for (target, child) in late {
+        let message = format!("cannot write to {target}: the deadline passed");
+        end_of(child).expect(1).says(&message);
+    }
+    drop((one, other));
+}
+
+#[test]
+fn pipes_are_read_and_written() {
+    let world = world();
+    let fifo = make_fifo(&world, "fifo");
+    let server = "00000001-0000-4000-8000-000000000000";
+    for name in ["@fifo", "@-", "@/dev/stdin"] {
+        let arguments = format!("servers /servers/{server}/metadata --data {name}");
+        let mut child = start(&world, &arguments, Stdio::piped());
+        let mut pipe: Box<dyn Write> = match (name, child.stdin.take()) {
+            // This waits for the reader.
+            ("@fifo", _) => Box::new(File::options().write(true).open(&fifo).unwrap()),
+            (_, stdin) => Box::new(stdin.unwrap()),
+        };
+        pipe.write_all(br#"{"metadata": {"role": "db"}}"#).unwrap();
+        drop(pipe);
+        let set = end_of(child);
+        assert!(set.expect(0).text().contains(r#""role":"db""#), "{}", set.text());
+    }
+    api(&world, &format!("files {OBJECT} --upload large")).expect(0);
+    let reader = thread::spawn(move || fs::read(fifo).unwrap());
+    api(&world, &format!("files {OBJECT} --output fifo")).expect(0);
+    assert!(reader.join().unwrap() == large());
 }

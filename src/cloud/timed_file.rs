@@ -1,0 +1,117 @@
+//! A pipe, or any other file whose reading or writing may block, by a deadline.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, poll};
+
+use crate::clock::BootInstant;
+
+/// How much is written at once after poll(2): a pipe that is ready takes at least PIPE_BUF.
+const PIPE_CHUNK_BYTES: usize = 4096;
+
+/// How soon a FIFO without a reader is opened again. No event tells that it has one.
+const OPEN_RETRY: Duration = Duration::from_millis(50);
+
+/// An open file, and when to give up reading or writing it.
+pub struct TimedFile {
+    file: File,
+    end: BootInstant,
+}
+
+impl TimedFile {
+    /// An open file.
+    pub fn new(file: File, end: BootInstant) -> TimedFile {
+        TimedFile { file, end }
+    }
+
+    /// Opens a file for reading. A FIFO need not have a writer yet.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path, end: BootInstant) -> io::Result<TimedFile> {
+        let file =
+            OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+        Ok(TimedFile { file, end })
+    }
+
+    /// Opens a file that exists for writing; a FIFO, once it has a reader.
+    ///
+    /// # Errors
+    /// It cannot be opened, or has no reader when the deadline passes.
+    pub fn create(path: &Path, end: BootInstant) -> io::Result<TimedFile> {
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let is_fifo = path.metadata()?.file_type().is_fifo();
+        loop {
+            match options.open(path) {
+                Err(err) if is_fifo && err.raw_os_error() == Some(Errno::ENXIO as i32) => {
+                    if BootInstant::now() >= end {
+                        return Err(deadline_passed());
+                    }
+                    thread::sleep(OPEN_RETRY);
+                }
+                opened => return opened.map(|file| TimedFile { file, end }),
+            }
+        }
+    }
+
+    /// Waits until it can be read or written.
+    fn wait(&self, what: PollFlags) -> io::Result<()> {
+        loop {
+            match poll(&mut [PollFd::new(self.file.as_fd(), what)], self.end.poll_timeout()) {
+                Ok(0) if BootInstant::now() >= self.end => return Err(deadline_passed()),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(()),
+                Err(err) => return Err(err.into()),
+            }
+        }
+    }
+}
+
+fn deadline_passed() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "the deadline passed")
+}
+
+impl AsFd for TimedFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Read for TimedFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.wait(PollFlags::POLLIN)?;
+            match self.file.read(buffer) {
+                // Another process was faster.
+                Err(err) if err.kind() == ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for TimedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let chunk = &bytes[..bytes.len().min(PIPE_CHUNK_BYTES)];
+        loop {
+            self.wait(PollFlags::POLLOUT)?;
+            match self.file.write(chunk) {
+                Err(err) if err.kind() == ErrorKind::WouldBlock => {}
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
