@@ -55,11 +55,14 @@ mkdir "$made"
 
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 remap="'--remap-path-prefix=$source=/src','--remap-path-prefix=$cargo_home=/cargo'"
+# Without -O2, ring's C takes 8 % more instructions for a key exchange on processors without ADX
+# (before 2014), for 49 KB less.
+cflags="-O2 -fpeel-loops -ffile-prefix-map=$cargo_home=/cargo"
 # build NAME [FEATURE OPTION...]: builds $work/NAME/rackconnect, its SBOM and its licences.
 build() {
     local package=$1
     shift
-    CFLAGS="-ffile-prefix-map=$cargo_home=/cargo" \
+    CFLAGS=$cflags \
         cargo build --release --target x86_64-unknown-linux-musl --locked -p rackconnect-agent \
         --config "target.$target.rustflags=[$remap]" "$@"
     install -D -m 0755 "${CARGO_TARGET_DIR:-$source/target}/$target/release/rackconnect" \

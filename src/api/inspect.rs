@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
@@ -20,6 +20,7 @@ use rustls::{
 
 use super::certificate;
 use super::timed::Timed;
+use super::tls::provider;
 use crate::clock::BootInstant;
 
 /// The last second of the year 9999, after which no certificate is valid.
@@ -66,7 +67,7 @@ impl UntrustedConnection {
         host: &str,
         deadline: BootInstant,
     ) -> io::Result<UntrustedConnection> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(provider());
         let recorder = Arc::new(RecordingVerifier {
             provider: provider.clone(),
             facts: Mutex::new(CertificateFacts::default()),
@@ -136,9 +137,9 @@ fn parse_head(head: &str) -> Option<UntrustedResponse> {
 #[cfg(any(test, fuzzing))]
 pub(crate) mod parsers {
     use super::{
-        Arc, CertificateDer, RecordingVerifier, ServerCertVerifier, ServerName, parse_head,
+        Arc, CertificateDer, RecordingVerifier, ServerCertVerifier, ServerName, UnixTime,
+        parse_head, provider,
     };
-    use super::{UnixTime, ring};
 
     /// The head of a response.
     pub(crate) fn head(text: &str) {
@@ -148,7 +149,7 @@ pub(crate) mod parsers {
     /// A certificate, in DER: it is accepted, whatever it says.
     pub(crate) fn certificate(bytes: &[u8]) {
         let name = ServerName::try_from("api.example").expect("a name");
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(provider());
         let verifier = RecordingVerifier { provider, facts: Default::default() };
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
         let certificate = CertificateDer::from(bytes);

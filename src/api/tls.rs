@@ -14,9 +14,10 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, KeyProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::SigningKey;
 use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore,
     SignatureScheme,
@@ -101,10 +102,10 @@ fn hash_default_roots(identity: &mut DefaultHasher) {
     }
 }
 
-/// AES-128 before AES-256, as browsers have it: deriving the keys of a connection by SHA-256 takes
-/// half of the instructions that SHA-384 takes.
-fn provider() -> CryptoProvider {
-    let mut provider = ring::default_provider();
+/// The cryptography of all TLS connections. AES-128 comes before AES-256, as browsers have it:
+/// deriving the keys of a connection by SHA-256 takes half of the instructions that SHA-384 takes.
+pub(super) fn provider() -> CryptoProvider {
+    let mut provider = CryptoProvider { key_provider: &NoPrivateKeys, ..ring::default_provider() };
     provider.cipher_suites.sort_by_key(|suite| {
         matches!(
             suite.suite(),
@@ -114,6 +115,19 @@ fn provider() -> CryptoProvider {
         )
     });
     provider
+}
+
+/// No client certificate is ever sent. So the code that signs, 45 KB, is not in the program.
+#[derive(Debug)]
+struct NoPrivateKeys;
+
+impl KeyProvider for NoPrivateKeys {
+    fn load_private_key(
+        &self,
+        _: PrivateKeyDer<'static>,
+    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("there are no private keys".to_owned()))
+    }
 }
 
 /// The system's bundle, if there is one.
