@@ -2,8 +2,6 @@
 //!
 //! Scripts rely on the numbers (README, "Exit codes"): none ever changes its meaning.
 
-use std::process::ExitCode;
-
 /// An exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -62,9 +60,3 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("126, 127", "COMMAND of wait is not executable, or not found"),
     ("128+n", "ended by signal n"),
 ];
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
-    }
-}

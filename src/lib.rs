@@ -42,9 +42,9 @@ pub mod wait; // The wait.
 pub mod xenstore; // The hypervisor's data about this server.
 
 use std::env;
-use std::process::ExitCode;
 
 use cli::Invocation;
+use exit::Exit;
 use ui::Verbosity;
 use ui::output;
 
@@ -61,11 +61,11 @@ fn arguments() -> Vec<std::ffi::OsString> {
 }
 
 /// The whole program: arguments in, exit code out.
-pub fn main() -> ExitCode {
+pub fn main() -> Exit {
     signals::start();
     if env::args_os().nth(1).is_some_and(|argument| argument == gateway::guard::ARGUMENT) {
         ui::start(Verbosity::Default);
-        return gateway::guard::main(env::args_os().skip(2)).into();
+        return gateway::guard::main(env::args_os().skip(2));
     }
     let invocation = cli::parse(arguments());
     ui::start(match &invocation {
@@ -73,23 +73,24 @@ pub fn main() -> ExitCode {
         _ => Verbosity::Default,
     });
     let outcome = invocation.and_then(|invocation| match invocation {
-        Invocation::Version => output::line(concat!("rackconnect ", env!("CARGO_PKG_VERSION")))
-            .map(|()| exit::Exit::Ok),
+        Invocation::Version => {
+            output::line(concat!("rackconnect ", env!("CARGO_PKG_VERSION"))).map(|()| Exit::Ok)
+        }
         Invocation::Help(topic, length) => {
             let text = cli::help::text(topic, length, ui::terminal_width());
-            output::write(text.as_bytes()).map(|()| exit::Exit::Ok)
+            output::write(text.as_bytes()).map(|()| Exit::Ok)
         }
         Invocation::Usage => {
             ui::write_to_stderr(&cli::help::usage(ui::terminal_width()));
-            Ok(exit::Exit::Usage)
+            Ok(Exit::Usage)
         }
         Invocation::Run(arguments) => commands::run(&arguments),
     });
     match outcome {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit,
         Err(error) => {
             log::error!("{error}");
-            error.exit().into()
+            error.exit()
         }
     }
 }

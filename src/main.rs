@@ -7,6 +7,9 @@
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-fn main() -> std::process::ExitCode {
-    rackconnect_agent::main()
+fn main() -> ! {
+    let exit = rackconnect_agent::main();
+    // Nothing is left to be done at exit: output is not buffered, and std would only take down the
+    // guard page of the stack.
+    signal_hook::low_level::exit(exit as i32)
 }

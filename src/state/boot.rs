@@ -1,11 +1,11 @@
 //! The id of this boot, and the offset of this process's boot clock.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
 use std::sync::OnceLock;
 
-use super::file::{self, Links};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 
 /// The id of the boot (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -30,9 +30,10 @@ pub fn boot_id() -> Option<&'static str> {
     if let Some(id) = READ.get() {
         return Some(id);
     }
-    let (mut file, _) = file::open(Path::new(BOOT_ID), Links::Refuse).ok()?;
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = openat(AT_FDCWD, BOOT_ID, flags, Mode::empty()).ok()?;
     let mut id = [0; BOOT_ID_BYTES];
-    file.read_exact(&mut id).ok()?;
+    File::from(file).read_exact(&mut id).ok()?;
     let id = String::from_utf8(id.to_vec()).ok()?;
     Some(READ.get_or_init(|| id))
 }
