@@ -40,9 +40,12 @@ impl UnboundSocket {
     }
 
     /// Binds a leader's address.
-    pub(super) fn listen(mut self, address: &UnixAddr) -> Result<UnixListener, Errno> {
+    pub(super) fn listen(&mut self, address: &UnixAddr) -> Result<UnixListener, Errno> {
         let socket = self.take()?;
-        bind(socket.as_raw_fd(), address)?;
+        if let Err(err) = bind(socket.as_raw_fd(), address) {
+            self.0 = Some(socket);
+            return Err(err);
+        }
         listen(&socket, Backlog::MAXCONN)?;
         Ok(UnixListener::from(socket))
     }
