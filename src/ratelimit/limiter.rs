@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::shared_file::{LOCK_TIMEOUT, SharedFile, SharedFileError, UsedFile};
+use super::open_file::SharedFileError;
+use super::shared_file::{LOCK_TIMEOUT, LockedWindow, SharedFile, UsedFile};
 use super::window::{LimitCause, PERMITS, Permit, RateLimited, RateWindow, WINDOW};
 use crate::clock::BootInstant;
 use crate::state::kept_dir::KeptStateDir;
@@ -82,6 +83,9 @@ impl RateLimiter {
     /// When to try again.
     pub fn check(&mut self, deadline: BootInstant, reserved: usize) -> Result<(), RateLimited> {
         self.is_local = false;
+        if self.lock_attempts.is_none() && !self.has_unshared_block && self.seems_free(reserved) {
+            return Ok(());
+        }
         match self.shared_or_local(deadline, |window, now| window.check(now, reserved))? {
             Some(()) => Ok(()),
             None => {
@@ -90,6 +94,14 @@ impl RateLimiter {
                 self.check_local(BootInstant::now(), reserved)
             }
         }
+    }
+
+    /// Whether a permit is free, as far as can be seen without the lock. [`RateLimiter::take`]
+    /// decides it.
+    fn seems_free(&mut self, reserved: usize) -> bool {
+        let Some((mut window, now)) = self.file.peek() else { return false };
+        self.add_own(&mut window, now);
+        window.check(now, reserved).is_ok()
     }
 
     /// How many requests could be sent now, according to the shared window.
@@ -235,18 +247,31 @@ impl RateLimiter {
         deadline: BootInstant,
         act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
     ) -> Result<R, SharedFileError> {
-        let (own, has_unshared_block) = (&self.own, self.has_unshared_block);
-        let result = self.file.with(used, deadline, |window, now| {
-            if has_unshared_block {
-                window.merge(own, now)
-            } else {
-                window.add_permits(own, now);
-                window.add_block(own, now);
-            }
-            act(window, now)
-        })?;
+        let mut locked = self.lock(used, deadline)?;
+        let result = act(&mut locked.window, locked.now);
+        self.file.commit(locked)?;
         self.has_unshared_block = false;
         Ok(result)
+    }
+
+    fn lock(
+        &mut self,
+        used: UsedFile,
+        deadline: BootInstant,
+    ) -> Result<LockedWindow, SharedFileError> {
+        let mut locked = self.file.lock(used, deadline)?;
+        if self.has_unshared_block {
+            locked.window.merge(&self.own, locked.now);
+        } else {
+            self.add_own(&mut locked.window, locked.now);
+        }
+        Ok(locked)
+    }
+
+    /// Adds this process's own permits and blocks to the shared window.
+    fn add_own(&self, window: &mut RateWindow, now: BootInstant) {
+        window.add_permits(&self.own, now);
+        window.add_block(&self.own, now);
     }
 }
 
@@ -394,6 +419,27 @@ mod tests {
             assert!(limiter.free_permits(BootInstant::now()).is_err());
         }
         assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    }
+
+    /// Only the permit itself needs the lock; but a process that has found the window locked makes
+    /// no connection before it is unlocked.
+    #[test]
+    fn a_free_permit_is_seen_without_the_lock_until_that_was_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut limiter = RateLimiter::new(folder.path().to_owned());
+        limiter.check(in_ten_seconds(), 0).unwrap();
+        let file = fs::File::open(folder.path().join("budget")).unwrap();
+        file.lock().unwrap();
+        limiter.check(BootInstant::now(), 0).unwrap();
+        let cause = |err: RateLimited| err.cause;
+        assert_eq!(
+            limiter.take(BootInstant::now(), 0).map(|_| ()).map_err(cause),
+            Err(LimitCause::Locked)
+        );
+        assert_eq!(limiter.check(BootInstant::now(), 0).map_err(cause), Err(LimitCause::Locked));
+        file.unlock().unwrap();
+        limiter.check(in_ten_seconds(), 0).unwrap();
+        limiter.take(in_ten_seconds(), 0).unwrap();
     }
 
     #[test]

@@ -14,11 +14,12 @@
 
 pub(crate) mod codec;
 mod limiter;
+mod open_file;
 mod shared_file;
 mod window;
 
 pub use limiter::{LimiterPermit, RateLimiter};
-pub use shared_file::check as check_shared_file;
+pub use open_file::check as check_shared_file;
 pub use window::{
     LimitCause, MAX_REQUEST_TIME, MIN_INTERVAL, PERMITS, RESERVED_PERMITS, RateLimited, RateWindow,
     WINDOW,
