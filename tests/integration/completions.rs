@@ -83,9 +83,8 @@ fn the_checks_of_doctor_are_offered() {
         list.expect(0).text().lines().filter_map(|line| line.split(' ').next()).collect();
     ids.sort_unstable();
     assert_offers("rackconnect doctor --explain ", &ids);
-    // The beginning of an id selects several checks.
-    assert_offers(
-        "rackconnect doctor --only network.s",
-        &["network.servicenet", "network.servicenet.interface", "network.servicenet.route"],
-    );
+    // A section selects its checks.
+    let mut server = vec!["server"];
+    server.extend(ids.iter().filter(|id| id.starts_with("server.")));
+    assert_offers("rackconnect doctor --only serv", &server);
 }

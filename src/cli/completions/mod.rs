@@ -1,7 +1,6 @@
 //! Completions for bash, zsh and fish: one template each, filled in from the tables of commands and
 //! options. For another shell, add a template and a function like `bash`.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::commands::{COMMANDS, CommandSpec};
@@ -37,21 +36,24 @@ fn options_of(spec: &CommandSpec) -> impl Iterator<Item = OptionSpec> {
 }
 
 /// The words that are offered for the value of an option. `checks`: the ids of doctor's checks.
-fn values_of(option: &OptionSpec, checks: &[&'static str]) -> BTreeSet<&'static str> {
-    let mut words: BTreeSet<&str> = option.possible_values.iter().copied().collect();
-    if [ONLY.long, EXPLAIN.long].contains(&option.long) {
-        words.extend(checks);
+fn values_of(option: &OptionSpec, checks: &[&str]) -> String {
+    if option.long == EXPLAIN.long {
+        return checks.join(" ");
     }
-    if option.long == ONLY.long {
-        // The beginning of an id up to a dot stands for several checks.
-        let beginnings = |id: &'static str| id.match_indices('.').map(|(end, _)| &id[..end]);
-        words.extend(checks.iter().copied().flat_map(beginnings));
+    if option.long != ONLY.long {
+        return option.possible_values.join(" ");
+    }
+    // The first word of an id selects its section.
+    let (mut words, mut section) = (String::new(), "");
+    for id in checks {
+        let first = id.split('.').next().unwrap_or(id);
+        if first != section {
+            section = first;
+            words = words + section + " ";
+        }
+        words = words + id + " ";
     }
     words
-}
-
-fn join(words: &BTreeSet<&str>) -> String {
-    words.iter().copied().collect::<Vec<_>>().join(" ")
 }
 
 fn long_options(spec: &CommandSpec) -> String {
@@ -66,7 +68,7 @@ fn quote(text: &str) -> String {
 
 /// The completion script of a shell; none if the shell is not supported. `checks`: the ids of
 /// doctor's checks.
-pub fn of_shell(shell: &str, checks: &[&'static str]) -> Option<String> {
+pub fn of_shell(shell: &str, checks: &[&str]) -> Option<String> {
     match shell {
         "bash" => Some(bash(checks)),
         "zsh" => Some(zsh(checks)),
@@ -75,7 +77,7 @@ pub fn of_shell(shell: &str, checks: &[&'static str]) -> Option<String> {
     }
 }
 
-fn bash(checks: &[&'static str]) -> String {
+fn bash(checks: &[&str]) -> String {
     let names: Vec<String> = first_words()
         .into_iter()
         .chain(COMMANDS.iter().map(|spec| spec.name).filter(|name| name.contains(' ')))
@@ -104,28 +106,27 @@ fn bash(checks: &[&'static str]) -> String {
 }
 
 /// A line for each command that has its own values, and one for all others.
-fn bash_values(out: &mut String, option: &OptionSpec, checks: &[&'static str]) {
-    let commands = COMMANDS.iter().filter(|spec| option.applies_to(spec.command));
-    let by_command: Vec<(&str, BTreeSet<&str>)> = commands
-        .map(|spec| (spec.name, values_of(&option.for_command(spec.command), checks)))
-        .collect();
-    let all: BTreeSet<&str> = by_command.iter().flat_map(|(_, words)| words).copied().collect();
-    let mut line = |before: &str, words: &BTreeSet<&str>| {
-        let reply = match (option.is_path(), words.is_empty()) {
+fn bash_values(out: &mut String, option: &OptionSpec, checks: &[&str]) {
+    let mut line = |before: &str, words: &str| {
+        let reply = match (option.is_path(), words) {
             (true, _) => "$(compgen -f -- \"$cur\")".to_owned(),
-            (false, true) => String::new(),
-            (false, false) => format!("$(compgen -W '{}' -- \"$cur\")", join(words)),
+            (false, "") => String::new(),
+            (false, words) => format!("$(compgen -W '{words}' -- \"$cur\")"),
         };
         let _ =
             writeln!(out, "        {before} --{}') COMPREPLY=({reply}); return ;;", option.long);
     };
-    for (name, words) in by_command.iter().filter(|(_, words)| *words != all) {
-        line(&format!("'{name}"), words);
+    let general = values_of(option, checks);
+    for spec in COMMANDS.iter().filter(|spec| option.applies_to(spec.command)) {
+        let own = values_of(&option.for_command(spec.command), checks);
+        if own != general {
+            line(&format!("'{}", spec.name), &own);
+        }
     }
-    line("*'", &all);
+    line("*'", &general);
 }
 
-fn zsh(checks: &[&'static str]) -> String {
+fn zsh(checks: &[&str]) -> String {
     let mut commands = String::new();
     for first in first_words() {
         let help =
@@ -163,7 +164,7 @@ fn zsh(checks: &[&'static str]) -> String {
     ZSH.replace("@COMMANDS@\n", &commands).replace("@ARGUMENTS@\n", &arguments)
 }
 
-fn zsh_option(option: &OptionSpec, checks: &[&'static str]) -> String {
+fn zsh_option(option: &OptionSpec, checks: &[&str]) -> String {
     let help = quote(option.help).replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
     let value = option.value_name.map(|name| name.replace(':', "\\:"));
     let words = values_of(option, checks);
@@ -171,12 +172,12 @@ fn zsh_option(option: &OptionSpec, checks: &[&'static str]) -> String {
         None => String::new(),
         Some(value) if option.is_path() => format!(":{value}:_files"),
         Some(value) if words.is_empty() => format!(":{value}: "),
-        Some(value) => format!(":{value}:({})", join(&words)),
+        Some(value) => format!(":{value}:({})", words),
     };
     format!("--{}[{help}]{action}", option.long)
 }
 
-fn fish(checks: &[&'static str]) -> String {
+fn fish(checks: &[&str]) -> String {
     let first = first_words().join(" ");
     let mut commands = String::new();
     for word in first_words() {
@@ -220,7 +221,7 @@ fn fish(checks: &[&'static str]) -> String {
     FISH.replace("@COMMANDS@\n", &commands).replace("@OPTIONS@\n", &options)
 }
 
-fn fish_option(option: &OptionSpec, checks: &[&'static str]) -> String {
+fn fish_option(option: &OptionSpec, checks: &[&str]) -> String {
     let mut text = format!("-l {}", option.long);
     if let Some(short) = option.short {
         let _ = write!(text, " -s {short}");
@@ -231,7 +232,7 @@ fn fish_option(option: &OptionSpec, checks: &[&'static str]) -> String {
         Some(_) if option.is_path() => text.push_str(" -r -F"),
         Some(_) if words.is_empty() => text.push_str(" -x"),
         Some(_) => {
-            let _ = write!(text, " -x -a '{}'", join(&words));
+            let _ = write!(text, " -x -a '{}'", words);
         }
     }
     let _ = write!(text, " -d '{}'", quote(option.help));
