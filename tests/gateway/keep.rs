@@ -13,8 +13,8 @@ use simulated_xenstore::{Config as Store, Fault, Simulator as Xenstore};
 use crate::network::{GATEWAY, Network, PUBLIC, deployed};
 use crate::set::{DEAD, dead};
 use crate::support::{Ended, ended};
-use crate::undo::abandoned;
-use crate::watch::{guards, kill, until};
+use crate::undo::{abandoned, kill_guards};
+use crate::watch::{Held, guards, kill, until};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("keep::sets_and_leaves", sets_and_leaves),
@@ -282,17 +282,15 @@ fn the_gateway_moves() {
 fn sigkill_and_a_new_start() {
     let network =
         Network::with([Step::new("DEPLOYED").gateway("10.182.127.199")], &[(PUBLIC, "eth0", 0)]);
-    let mut keep = Keep::start(&network);
-    until("ours is there", || network.defaults() == [("10.182.127.199".to_owned(), 0)]);
-    for guard in guards(&network) {
-        nix::sys::signal::kill(guard, SIGKILL).unwrap();
-    }
-    kill(&keep.child, SIGKILL);
-    keep.child.wait().unwrap();
+    let held = Held::at(&network, &["gateway", "keep"], "routes changed");
+    kill_guards(&network, SIGKILL);
+    held.kill().wait().unwrap();
+    network.expect(&[("10.182.127.199", 0)]);
     let mut keep = Keep::start(&network);
     keep.until("waiting: 10.182.127.199 does not answer on eth1 (ARP); everything is put back");
-    network.expect(&[(PUBLIC, 0)]);
+    // It tries again, so the routes are read after its end.
     keep.end(SIGTERM).expect(0).says("interrupted: it has been undone");
+    network.expect(&[(PUBLIC, 0)]);
 }
 
 fn ends_by_other_signals() {
