@@ -97,10 +97,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         return Ok(Invocation::Help(help_topic(&words.positional)?, length));
     }
     let (spec, rest) = find_command(&words.positional)?;
+    // First, because an option after a COMMAND without `--` belongs to that.
+    let operands = operands(spec, rest)?;
     for (option, _) in &words.options {
         check_applies(spec, option)?;
     }
-    let operands = operands(spec, rest)?;
     let program = program_of(spec, program)?;
     let options = words.options.into_iter().map(|(option, value)| (option.long, value)).collect();
     Ok(Invocation::Run(Arguments { command: spec.command, operands, program, options }))
@@ -442,6 +443,7 @@ mod tests {
             ("wait --timeout", "--timeout needs a value: --timeout DURATION"),
             ("wait --through-failed=yes", "through-failed"),
             ("wait sh -c true", "rackconnect wait -- sh ..."),
+            ("wait ls --list", "COMMAND goes after \"--\": rackconnect wait -- ls"),
             ("cloud wait a b sh -c true", "\"--\": rackconnect cloud wait a b -- sh ..."),
             #[cfg(feature = "cloud")]
             ("cloud wait a -c", "unknown option -c (see rackconnect cloud wait --help)"),
