@@ -154,7 +154,7 @@ fn redact_word(word: &str, previous: &str) -> String {
     {
         return REMOVED.to_owned();
     }
-    if matches!(previous, "-u" | "--user" | "--proxy-user")
+    if (matches!(previous, "-u" | "--user" | "--proxy-user") || word.starts_with("-u"))
         && let Some((user, _)) = word.split_once(':')
     {
         return format!("{user}:{REMOVED}");
@@ -228,6 +228,11 @@ mod tests {
         ] {
             assert_eq!(redact(text), safe);
         }
+    }
+
+    #[test]
+    fn a_password_directly_behind_its_option_was_kept() {
+        assert_eq!(redact("curl -ume:hunter2 https://h/"), "curl -ume:[removed] https://h/");
     }
 
     #[test]
