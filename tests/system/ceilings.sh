@@ -12,7 +12,8 @@ max_instructions=3000000
 max_system_calls=95
 
 program=$(realpath -e "$1") api=$(realpath -e "$2")
-directory=$(mktemp -d)
+# Each directory on the path costs system calls, so $TMPDIR is not used.
+directory=$(mktemp -d /tmp/ceilings.XXXXXX)
 trap 'kill "$api_pid" 2>/dev/null; rm -rf "$directory"' EXIT
 printf '[[step]]\nstatus = "DEPLOYED"\n' >"$directory/script.toml"
 "$api" --listen 127.0.0.1:0 --ca-out "$directory/ca.pem" --script "$directory/script.toml" \

@@ -86,7 +86,7 @@ pub fn report(program: PathBuf, extent: Extent, say: &mut dyn FnMut(&str)) -> Re
     let dead = dead_network::measure(&world)?;
     let pictures = vec![
         Picture::Bars(Bars {
-            title: "One status: peers, rackconnect = 1".into(),
+            title: "One status: cost relative to rackconnect (= 1)".into(),
             groups: calls.ratios(),
         }),
         Picture::Plot(many.plot()),
