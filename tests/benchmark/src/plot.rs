@@ -40,9 +40,9 @@ pub enum Scale {
 pub struct Plot {
     /// Its title.
     pub title: String,
-    /// What is from left to right.
+    /// The label of the horizontal axis.
     pub x: String,
-    /// What is from bottom to top.
+    /// The label of the vertical axis.
     pub y: String,
     /// The scale of both axes.
     pub scale: Scale,

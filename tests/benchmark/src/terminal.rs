@@ -9,7 +9,7 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// How long the last frame is shown before the recording starts again.
 const LAST: Duration = Duration::from_secs(5);
 
-/// Pixels.
+/// The width of a character, the height of a line and the margin, in pixels.
 const CHARACTER: f64 = 8.4;
 const LINE: usize = 20;
 const MARGIN: usize = 14;

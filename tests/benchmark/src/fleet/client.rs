@@ -27,21 +27,21 @@ pub enum Behaviour {
     WithoutJitter,
     /// The same with a random delay of the first request.
     StartingLate {
-        /// In seconds.
+        /// The longest delay, in seconds.
         most: f64,
     },
     /// The same with a first pause from a wider range than its jitter allows.
     FirstPause {
-        /// In seconds.
+        /// The shortest pause, in seconds.
         least: f64,
-        /// In seconds.
+        /// The longest pause, in seconds.
         most: f64,
     },
     /// The same with a longer interval after some time.
     SlowingDown {
-        /// In seconds after its start.
+        /// The time from its start to the change, in seconds.
         after: f64,
-        /// In seconds.
+        /// The longer interval, in seconds.
         interval: f64,
     },
     /// The same on a server where xenstore reports changes.
@@ -62,7 +62,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A server whose wait starts at this time.
+    /// A server whose wait starts at this time, in seconds.
     pub fn new(behaviour: Behaviour, started: f64) -> Client {
         let machine = (behaviour != Behaviour::Shell).then(|| machine(INTERVAL, started));
         Client {
@@ -126,7 +126,8 @@ impl Client {
         })
     }
 
-    /// The time of a request because the status changed at that time, if it learns of that.
+    /// When it sends a request because the status changed at the time `changed`; none if it does not
+    /// learn of changes.
     pub fn request_at_change(&self, changed: f64) -> Option<f64> {
         (self.behaviour == Behaviour::WithXenstore).then_some(changed.max(self.started))
     }

@@ -1,15 +1,17 @@
 //! The API of a region: its responses, and how many requests it can answer.
 
-/// The time of a response: at least this, and up to that much longer.
+/// The shortest time of a response, in seconds.
 pub const LATENCY: f64 = 0.03;
+
+/// By how many seconds a response can take longer than [`LATENCY`].
 pub const LATENCY_SPREAD: f64 = 0.02;
 
 /// A response of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// The status.
+    /// The status DEPLOYING.
     Deploying,
-    /// The status.
+    /// The status DEPLOYED.
     Deployed,
     /// 503: it is down, or overloaded.
     Unavailable,
@@ -26,12 +28,13 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An API that comes up at this time and answers this many requests a second.
+    /// An API that is down until this time, in seconds, and then answers this many requests a second.
     pub fn new(down_until: f64, capacity: u64) -> Endpoint {
         Endpoint { down_until, capacity, second: 0, answered: 0 }
     }
 
-    /// The response to a request at `now` of a server that is deployed at `deployed_at`.
+    /// The response to a request that a server sends at `now`, if it is deployed at `deployed_at`.
+    /// Both times are in seconds.
     pub fn respond(&mut self, now: f64, deployed_at: f64) -> Response {
         if self.second != now as u64 {
             (self.second, self.answered) = (now as u64, 0);

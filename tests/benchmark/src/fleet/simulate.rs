@@ -16,7 +16,7 @@ pub struct Scenario {
     pub behaviour: Behaviour,
     /// The waits start between 0 and this time.
     pub starts_within: f64,
-    /// The time from a server's start to its deployment: at least this, and up to that much longer.
+    /// The shortest time from a server's start to its deployment, and how much longer it can be.
     pub deployed_after: (f64, f64),
     /// When the API comes up.
     pub down_until: f64,
@@ -29,7 +29,8 @@ pub struct Scenario {
 pub struct Outcome {
     /// The number of requests in each tenth of a second.
     pub tenths: Vec<u32>,
-    /// The lateness of each wait (the time from its earliest possible end to its end), sorted.
+    /// The lateness of each wait (the time from its earliest possible end to its end), in seconds,
+    /// sorted.
     pub lateness: Vec<f64>,
 }
 
@@ -44,7 +45,7 @@ impl Outcome {
         self.tenths.chunks(10).map(|tenths| tenths.iter().sum()).collect()
     }
 
-    /// The most requests in a second that begins at or after `from`.
+    /// The most requests in a second that begins at or after `from` seconds.
     pub fn peak_second(&self, from: usize) -> u32 {
         self.seconds().into_iter().skip(from).max().unwrap_or(0)
     }
@@ -54,10 +55,10 @@ impl Outcome {
         self.tenths.iter().skip(from * 10).copied().max().unwrap_or(0)
     }
 
-    /// The lateness at this quantile.
-    pub fn lateness_of(&self, part: f64) -> f64 {
+    /// The lateness at this quantile, from 0 to 1, in seconds.
+    pub fn lateness_of(&self, quantile: f64) -> f64 {
         let last = self.lateness.len().saturating_sub(1);
-        self.lateness.get((last as f64 * part).round() as usize).copied().unwrap_or(0.0)
+        self.lateness.get((last as f64 * quantile).round() as usize).copied().unwrap_or(0.0)
     }
 
     fn count(&mut self, at: f64) {

@@ -55,7 +55,7 @@ impl Call {
         Ok((start.elapsed(), processor_time()?.saturating_sub(before)))
     }
 
-    /// Its peak resident memory, in KiB.
+    /// Its peak resident memory, in KiB; none without GNU time.
     pub fn resident(&self) -> Result<Option<u64>> {
         let report = tempfile::NamedTempFile::new()?;
         let path = report.path().to_string_lossy().into_owned();
@@ -65,7 +65,7 @@ impl Call {
         Ok(fs::read_to_string(&path)?.lines().last().and_then(|line| line.trim().parse().ok()))
     }
 
-    /// The number of instructions that it executes.
+    /// The number of instructions that it executes; none without valgrind.
     pub fn instructions(&self) -> Result<Option<u64>> {
         let report = tempfile::NamedTempFile::new()?;
         let log = format!("--log-file={}", report.path().display());
@@ -78,7 +78,7 @@ impl Call {
         Ok(count.and_then(|(_, count)| count.trim().parse().ok()))
     }
 
-    /// The number of its system calls, including those of its children.
+    /// The number of its system calls, including those of its children; none without strace.
     pub fn system_calls(&self) -> Result<Option<u64>> {
         let report = tempfile::NamedTempFile::new()?;
         let path = report.path().to_string_lossy().into_owned();
@@ -91,7 +91,8 @@ impl Call {
         Ok(Some(text.lines().filter(|line| !line.contains(" resumed>")).count() as u64))
     }
 
-    /// The bytes of all files that it opens: itself, its libraries, modules and certificates.
+    /// The bytes of all files that it opens: itself, its libraries, modules and certificates. None
+    /// without strace.
     pub fn loaded_bytes(&self) -> Result<Option<u64>> {
         let report = tempfile::NamedTempFile::new()?;
         let path = report.path().to_string_lossy().into_owned();
@@ -148,11 +149,11 @@ pub fn which(name: &str) -> Option<PathBuf> {
     found.and_then(|file| file.canonicalize().ok())
 }
 
-/// The value at this quantile.
-pub fn percentile<T: Copy + Ord>(values: &mut [T], part: f64) -> Option<T> {
+/// The value at this quantile, from 0 to 1; none if there are no values. Sorts them.
+pub fn quantile<T: Copy + Ord>(values: &mut [T], quantile: f64) -> Option<T> {
     values.sort_unstable();
     let last = values.len().checked_sub(1)?;
-    values.get((last as f64 * part).round() as usize).copied()
+    values.get((last as f64 * quantile).round() as usize).copied()
 }
 
 #[cfg(test)]
@@ -170,9 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn percentiles() {
-        assert_eq!(percentile(&mut [3, 1, 2], 0.5), Some(2));
-        assert_eq!(percentile(&mut [3, 1, 2], 1.0), Some(3));
-        assert_eq!(percentile::<u8>(&mut [], 0.5), None);
+    fn quantiles() {
+        assert_eq!(quantile(&mut [3, 1, 2], 0.5), Some(2));
+        assert_eq!(quantile(&mut [3, 1, 2], 1.0), Some(3));
+        assert_eq!(quantile::<u8>(&mut [], 0.5), None);
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::cost::{Call, percentile};
+use super::cost::{Call, quantile};
 use super::world::{Api, World};
 use super::{Extent, Result, Section};
 use crate::page::thousands;
@@ -85,7 +85,7 @@ fn row(world: &World, api: &Api, count: u32) -> Result<Vec<String>> {
         set.run()?;
         sets.push(start.elapsed());
     }
-    let median = |times: &mut Vec<Duration>| millis(percentile(times, 0.5).unwrap_or_default());
+    let median = |times: &mut Vec<Duration>| millis(quantile(times, 0.5).unwrap_or_default());
     Ok(vec![
         thousands(count.into()),
         median(&mut times.0),

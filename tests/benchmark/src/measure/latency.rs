@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use simulated_xenstore::{Config, Simulator};
 
-use super::cost::percentile;
+use super::cost::quantile;
 use super::world::{Api, Processes, Waiter, World};
 use super::{Extent, Result, Section};
 
@@ -36,7 +36,7 @@ pub fn measure(world: &World, extent: Extent) -> Result<Section> {
 
 fn row(name: &str, mut late: Vec<Duration>) -> Vec<String> {
     let mut at = |part| {
-        let time = percentile(&mut late, part).unwrap_or_default();
+        let time = quantile(&mut late, part).unwrap_or_default();
         format!("{:.0} ms", time.as_secs_f64() * 1e3)
     };
     vec![name.to_owned(), at(0.5), at(0.95), at(1.0)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cost::{Call, percentile};
+use super::cost::{Call, quantile};
 use super::proxy::Proxy;
 use super::world::{Api, World};
 use super::{Extent, Result, Section};
@@ -74,8 +74,8 @@ fn cost(
     Ok(Cost {
         name: call.name,
         loaded_bytes: call.loaded_bytes()?,
-        wall: percentile(&mut walls, 0.5).unwrap_or_default(),
-        processor: percentile(&mut processors, 0.5).unwrap_or_default(),
+        wall: quantile(&mut walls, 0.5).unwrap_or_default(),
+        processor: quantile(&mut processors, 0.5).unwrap_or_default(),
         resident_kib: call.resident()?,
         instructions: call.instructions()?,
         system_calls: call.system_calls()?,

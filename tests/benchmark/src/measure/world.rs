@@ -178,7 +178,7 @@ fn python() -> Option<String> {
 pub struct Api(pub Simulator);
 
 impl Api {
-    /// One with this status, at this many addresses.
+    /// Starts one that always responds with this status, at this many addresses.
     pub fn start(status: &str, addresses: usize) -> Result<Api> {
         let listen = vec!["127.0.0.1:0".parse()?; addresses];
         let script = Script::of([Step::new(status).gateway(super::gateway::GATEWAY)]);
@@ -215,7 +215,7 @@ impl Processes {
 
     /// Waits until all have ended, and returns the time of each end. Polls every other millisecond.
     pub fn wait_for_ends(&mut self) -> Result<Vec<Instant>> {
-        let (mut wait_for_ends, start) = (Vec::new(), Instant::now());
+        let (mut ends, start) = (Vec::new(), Instant::now());
         while !self.0.is_empty() {
             if start.elapsed() > PATIENCE {
                 return Err("a wait did not end".into());
@@ -224,13 +224,13 @@ impl Processes {
             let mut running = Vec::new();
             for mut child in std::mem::take(&mut self.0) {
                 match child.try_wait()? {
-                    Some(_) => wait_for_ends.push(Instant::now()),
+                    Some(_) => ends.push(Instant::now()),
                     None => running.push(child),
                 }
             }
             self.0 = running;
         }
-        Ok(wait_for_ends)
+        Ok(ends)
     }
 }
 
