@@ -146,7 +146,9 @@ fn read_data(source: &DataSource, end: BootInstant) -> Result<Zeroizing<Vec<u8>>
             let stdin = io::stdin().as_fd().try_clone_to_owned();
             ("standard input".to_owned(), stdin.map(|stdin| TimedFile::new(stdin.into(), end)))
         }
-        DataSource::File(path) => (path.display().to_string(), TimedFile::open(path, end)),
+        DataSource::File(path) => {
+            (path.display().to_string(), TimedFile::open_for_reading(path, end))
+        }
     };
     let mut bytes = Zeroizing::new(Vec::new());
     file.and_then(|file| file.take(MAX_DATA_BYTES + 1).read_to_end(&mut bytes)).map_err(|err| {

@@ -128,7 +128,7 @@ fn open_target(path: &Path, end: BootInstant) -> io::Result<DownloadTarget> {
             return Err(io::Error::other("it is a directory"));
         }
         Ok(metadata) if !metadata.is_file() => {
-            let file = TimedFile::create(path, end)?;
+            let file = TimedFile::open_for_writing(path, end)?;
             // The body may contain control characters.
             return if file.as_fd().is_terminal() {
                 Err(io::Error::other("it is a terminal"))

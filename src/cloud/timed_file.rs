@@ -1,4 +1,4 @@
-//! A pipe, or any other file whose reading or writing may block, by a deadline.
+//! Reads and writes pipes, and other files that may block, until a deadline.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,10 +14,11 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::clock::BootInstant;
 
-/// How much is written at once after poll(2): a pipe that is ready takes at least PIPE_BUF.
+/// How much is written at once after poll(2): a pipe that is ready takes PIPE_BUF bytes without
+/// blocking (pipe(7)).
 const PIPE_CHUNK_BYTES: usize = 4096;
 
-/// How soon a FIFO without a reader is opened again. No event tells that it has one.
+/// The pause between two attempts to open a FIFO that has no reader. There is no event to wait for.
 const OPEN_RETRY: Duration = Duration::from_millis(50);
 
 /// An open file, and when to give up reading or writing it.
@@ -36,17 +37,17 @@ impl TimedFile {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(path: &Path, end: BootInstant) -> io::Result<TimedFile> {
+    pub fn open_for_reading(path: &Path, end: BootInstant) -> io::Result<TimedFile> {
         let file =
             OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
         Ok(TimedFile { file, end })
     }
 
-    /// Opens a file that exists for writing; a FIFO, once it has a reader.
+    /// Opens an existing file for writing. Waits until a FIFO has a reader.
     ///
     /// # Errors
     /// It cannot be opened, or has no reader when the deadline passes.
-    pub fn create(path: &Path, end: BootInstant) -> io::Result<TimedFile> {
+    pub fn open_for_writing(path: &Path, end: BootInstant) -> io::Result<TimedFile> {
         let mut options = OpenOptions::new();
         options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
         let is_fifo = path.metadata()?.file_type().is_fifo();
@@ -63,10 +64,10 @@ impl TimedFile {
         }
     }
 
-    /// Waits until it can be read or written.
-    fn wait(&self, what: PollFlags) -> io::Result<()> {
+    /// Waits for one of these events.
+    fn wait(&self, events: PollFlags) -> io::Result<()> {
         loop {
-            match poll(&mut [PollFd::new(self.file.as_fd(), what)], self.end.poll_timeout()) {
+            match poll(&mut [PollFd::new(self.file.as_fd(), events)], self.end.poll_timeout()) {
                 Ok(0) if BootInstant::now() >= self.end => return Err(deadline_passed()),
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(()),
@@ -91,7 +92,7 @@ impl Read for TimedFile {
         loop {
             self.wait(PollFlags::POLLIN)?;
             match self.file.read(buffer) {
-                // Another process was faster.
+                // Another process has read the data.
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {}
                 read => return read,
             }

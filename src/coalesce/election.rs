@@ -78,10 +78,13 @@ impl Skips {
     }
 }
 
-/// What this process needs of a leader, and by what it looks for one.
+/// One search for a leader.
 struct Search {
+    /// What this process needs of a leader.
     demand: Demand,
+    /// How long to wait for a leader's full queue.
     give_up: BootInstant,
+    /// The socket of all attempts to connect or bind.
     socket: UnboundSocket,
 }
 
@@ -124,10 +127,11 @@ impl Election {
         Role::Solo
     }
 
-    /// Most often nobody leads. So, instead of looking for a leader under each name, the first name
-    /// is bound before that. A leader of a newer generation may then be left unnoticed, if the
-    /// stopped leader because of which it leads has ended: that costs one request. A subscription
-    /// finds it before its next one, by [`Election::newer_leader`].
+    /// Tries to bind the first name before it looks for a leader of this user, because most often
+    /// there is none, and looking takes an attempt to connect for each generation. So it overlooks a
+    /// leader of a newer generation if the older one, which was skipped, has ended since. That costs
+    /// one request: a subscription finds the newer leader before its next request
+    /// ([`Election::newer_leader`]).
     ///
     /// # Errors
     /// No name can be bound; `EADDRINUSE` if another process was faster.
@@ -153,9 +157,9 @@ impl Election {
         }
     }
 
-    /// Follows a leader of a newer generation than `leader`, if there is one. A leader without room
-    /// stays: its followers would not all find room at the other one, which leads those that were
-    /// refused here, and would then send requests of their own.
+    /// Follows a leader of a newer generation than `leader`, if there is one. A full leader keeps
+    /// its role: the newer one leads the processes that were refused here, and has no room for all
+    /// followers of this one too. Those would send requests of their own.
     pub fn newer_leader(
         &mut self,
         leader: &Leader,
@@ -346,8 +350,6 @@ mod tests {
         assert_eq!(followed.map(|follower| follower.generation()), Some(1));
     }
 
-    /// The first name is bound before a leader is looked for, which saves four attempts where nobody
-    /// leads, as is most often so.
     #[test]
     fn a_new_leader_finds_a_newer_one_that_has_survived_the_first() {
         let topic = topic();

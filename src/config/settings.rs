@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::format::{OutputFormat, PlainFormat};
+use super::format::{OutputFormat, PlainFormat, api_format, output_format};
 use super::origin::{Origin, Setting};
 use super::sources::Sources;
 use crate::api::endpoint::Endpoint;
@@ -148,22 +148,21 @@ impl StatusSettings {
     /// A value is invalid, or two exclude each other.
     pub fn resolve(sources: &Sources) -> Result<StatusSettings> {
         let format = sources.flag(&options::FORMAT);
-        let source =
-            match (sources.flag(&options::SOURCE), format) {
-                (None | Some("api"), None) => StatusSource::Api(None),
-                (None | Some("api"), Some(name)) => StatusSource::Api(Some(
-                    super::format::api_format(sources, name, Operation::Status)?,
-                )),
-                (Some("xenstore"), None) => StatusSource::Xenstore,
-                (Some("xenstore"), Some(_)) => {
-                    return Err(Error::usage("--format cannot be combined with --source xenstore"));
-                }
-                (Some(other), _) => {
-                    let names = values::SOURCES.join(", ");
-                    let message = format!("--source: {other:?} is not supported ({names})");
-                    return Err(Error::usage(message));
-                }
-            };
+        let source = match (sources.flag(&options::SOURCE), format) {
+            (None | Some("api"), None) => StatusSource::Api(None),
+            (None | Some("api"), Some(name)) => {
+                StatusSource::Api(Some(api_format(sources, name, Operation::Status)?))
+            }
+            (Some("xenstore"), None) => StatusSource::Xenstore,
+            (Some("xenstore"), Some(_)) => {
+                return Err(Error::usage("--format cannot be combined with --source xenstore"));
+            }
+            (Some(other), _) => {
+                let names = values::SOURCES.join(", ");
+                let message = format!("--source: {other:?} is not supported ({names})");
+                return Err(Error::usage(message));
+            }
+        };
         Ok(StatusSettings {
             one_shot: OneShotSettings::resolve(sources)?,
             source,
@@ -188,7 +187,7 @@ impl ListSettings {
     /// A value is invalid.
     pub fn resolve(sources: &Sources, operation: Operation) -> Result<ListSettings> {
         Ok(ListSettings {
-            format: super::format::output_format(sources, operation)?,
+            format: output_format(sources, operation)?,
             one_shot: OneShotSettings::resolve(sources)?,
         })
     }

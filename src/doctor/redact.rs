@@ -35,6 +35,7 @@ const SECRET_NAMES: [&str; 19] = [
 const HARMLESS_NAMES: [&str; 5] =
     ["nopasswd", "without-password", "prohibit-password", "common-password", "/etc/passwd"];
 
+/// The characters that enclose a value.
 const QUOTES: [char; 2] = ['"', '\''];
 
 /// Words after which a secret follows directly.

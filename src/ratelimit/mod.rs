@@ -4,8 +4,8 @@
 //! each minute". How that minute is aligned is unknown, so no 60 seconds may hold more than 30.
 //!
 //! The limit is the server's, so its processes share one [`RateWindow`]. `window` has the law and
-//! its proof, `codec` the encoding, `shared_file` the file and its lock, `limiter` one process's
-//! use of them.
+//! its proof, `codec` the encoding, `open_file` finds or creates the file, `shared_file` locks,
+//! reads and writes it, and `limiter` is one process's use of them.
 //!
 //! A process that cannot share the window sends at most 6 requests a minute. It does not resort to
 //! that as soon as it finds the window locked: dozens of processes that are delayed together (by a

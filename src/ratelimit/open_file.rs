@@ -52,14 +52,16 @@ impl SharedFileError {
 /// The open file.
 pub(super) struct OpenFile {
     pub(super) file: File,
+    /// Its path, for messages.
     pub(super) name: String,
     state_dir: Arc<StateDir>,
-    /// Where the file is, if that is mounted.
+    /// The small file system, which has the file if it is mounted.
     small: Option<StateDir>,
 }
 
 impl OpenFile {
-    /// Opens the file, or creates it.
+    /// Opens the file, or creates it. `offset`: by how many nanoseconds this process's clock is ahead
+    /// of the file's. `lock_deadline`: how long the lock is waited for that creating it takes.
     ///
     /// # Errors
     /// See [`SharedFileError`].
@@ -94,7 +96,8 @@ impl OpenFile {
         Ok(OpenFile { file, name, state_dir, small })
     }
 
-    /// Checks that the file may be shared.
+    /// Checks that the file may be shared. Outside of the small file system, takes away the access
+    /// of other users.
     ///
     /// # Errors
     /// The end of a sentence that begins with its name.
@@ -118,8 +121,8 @@ impl OpenFile {
         SharedFileError::Unusable(format!("{} {reason}", self.name))
     }
 
-    /// Whether other processes would look for the file in the same directory. Whether it is still
-    /// there, its number of links says.
+    /// Whether other processes would look for the file in the same directory. It may have been
+    /// deleted there: then it has no links.
     pub(super) fn is_in_current_dir(&self, state_dir: &KeptStateDir) -> bool {
         let is_same = |dir: Arc<StateDir>| Arc::ptr_eq(&dir, &self.state_dir);
         state_dir.get().is_ok_and(is_same)
@@ -138,8 +141,8 @@ enum OpenError {
     Other(String),
 }
 
-/// The window in the state directory itself, by the clock of its file, which shows `now`. Where it
-/// is corrupt, requests may have been sent that it does not tell of.
+/// The window in the state directory itself, by the clock of its file, which shows `now`. If it is
+/// corrupt, any number of requests may have been sent.
 fn previous(state_dir: &StateDir, boot: &BootId, now: BootInstant) -> RateWindow {
     let Some(bytes) = state_dir.read_checked(FILE, RECORD_BYTES as u64 + 1) else {
         return RateWindow::default();

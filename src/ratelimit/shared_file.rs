@@ -84,12 +84,13 @@ impl SharedFile {
         self.open = None;
     }
 
-    /// The window and the time, read without the lock; `None` if it cannot be read like this.
-    /// Another process may be about to change it.
+    /// The window and the time, read without the lock; `None` if that is impossible. Another process
+    /// may be about to change it.
     pub fn peek(&mut self) -> Option<(RateWindow, BootInstant)> {
         let (boot, offset) = (self.boot?, self.clock_offset?);
         let open = match self.open.take() {
             Some(open) => open,
+            // A deadline that has passed: the lock for creating the file is not waited for.
             None => OpenFile::open(&self.state_dir, &boot, offset, BootInstant::default()).ok()?,
         };
         let open = self.open.insert(open);
@@ -191,7 +192,7 @@ impl SharedFile {
     }
 }
 
-/// The content of the file. If it is longer than a record, which it should not be, so is this.
+/// Reads the file, up to one byte more than a record, so that a longer one is noticed.
 fn read_record(file: &File) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; RECORD_BYTES + 1];
     let length = file.read_at(&mut bytes, 0)?;
@@ -214,14 +215,14 @@ mod tests {
     use super::super::open_file::FILE;
     use super::*;
 
-    const SOON: BootInstant = BootInstant(Duration::MAX);
+    const NEVER: BootInstant = BootInstant(Duration::MAX);
 
     fn change<R>(
         shared: &mut SharedFile,
         used: UsedFile,
         act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
     ) -> R {
-        let mut locked = shared.lock(used, SOON).unwrap();
+        let mut locked = shared.lock(used, NEVER).unwrap();
         let result = act(&mut locked.window, locked.now);
         shared.commit(locked).unwrap();
         result

@@ -30,6 +30,7 @@ pub fn boot_id() -> Option<&'static str> {
     if let Some(id) = READ.get() {
         return Some(id);
     }
+    // musl's open(3), which std uses, takes an additional fcntl(2) for O_CLOEXEC.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = openat(AT_FDCWD, BOOT_ID, flags, Mode::empty()).ok()?;
     let mut id = [0; BOOT_ID_BYTES];

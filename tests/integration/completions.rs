@@ -10,7 +10,7 @@ fn script(shell: &str) -> String {
     ended(output).expect(0).text().to_owned()
 }
 
-/// The words that bash offers for the last word of a line, in the order of the alphabet.
+/// The words that bash offers for the last word of a line, sorted.
 fn bash(line: &str) -> Vec<String> {
     const COMPLETE: &str = r#"eval "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
         _rackconnect; printf '%s\n' "${COMPREPLY[@]}""#;
@@ -51,7 +51,7 @@ fn assert_offers(line: &str, words: &[&str]) {
     }
 }
 
-/// The values of all commands were offered.
+/// Regression: the values of all commands were offered.
 #[test]
 fn the_values_of_the_command_are_offered() {
     for (line, words) in [

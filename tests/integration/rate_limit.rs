@@ -359,7 +359,8 @@ fn killed_and_started_at_random() {
         thread::sleep(Duration::from_millis((random >> 50) as u64 % 20));
     }
     // A process that is killed between its permit and its request wastes the permit; on a busy
-    // machine that can be most permits of a minute. The last processes get those of the next one.
+    // machine that can be most permits of a minute. The last processes get permits of the next
+    // minute.
     let start = Instant::now();
     while world.count() <= 10 {
         assert!(start.elapsed() < 5 * MINUTE, "{}", world.count());

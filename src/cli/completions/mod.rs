@@ -24,6 +24,11 @@ fn first_word(spec: &CommandSpec) -> &'static str {
     spec.name.split(' ').next().unwrap_or(spec.name)
 }
 
+/// The help of the first command that begins with this word.
+fn help_of(first: &str) -> &'static str {
+    COMMANDS.iter().find(|spec| first_word(spec) == first).map_or("", |spec| spec.help)
+}
+
 /// The second words of a group: `show`, `check` … of `gateway`; empty for a plain command.
 fn second_words(first: &str) -> Vec<&'static str> {
     let members = COMMANDS.iter().filter(|spec| first_word(spec) == first);
@@ -61,7 +66,7 @@ fn long_options(spec: &CommandSpec) -> String {
     names.join(" ")
 }
 
-/// Escapes text for single quotes, in a way that suits all three shells.
+/// Makes text safe in single quotes. The shells escape a quote differently, so it is replaced.
 fn quote(text: &str) -> String {
     text.replace('\'', "’")
 }
@@ -105,7 +110,7 @@ fn bash(checks: &[&str]) -> String {
         .replace("@WORDS@\n", &words)
 }
 
-/// A line for each command that has its own values, and one for all others.
+/// Writes a line for each command that has its own values of an option, and one for all others.
 fn bash_values(out: &mut String, option: &OptionSpec, checks: &[&str]) {
     let mut line = |before: &str, words: &str| {
         let reply = match (option.is_path(), words) {
@@ -129,9 +134,7 @@ fn bash_values(out: &mut String, option: &OptionSpec, checks: &[&str]) {
 fn zsh(checks: &[&str]) -> String {
     let mut commands = String::new();
     for first in first_words() {
-        let help =
-            COMMANDS.iter().find(|spec| first_word(spec) == first).map_or("", |spec| spec.help);
-        let _ = writeln!(commands, "            '{first}:{}'", quote(help));
+        let _ = writeln!(commands, "            '{first}:{}'", quote(help_of(first)));
     }
     let mut arguments = String::new();
     for spec in COMMANDS {
@@ -172,7 +175,7 @@ fn zsh_option(option: &OptionSpec, checks: &[&str]) -> String {
         None => String::new(),
         Some(value) if option.is_path() => format!(":{value}:_files"),
         Some(value) if words.is_empty() => format!(":{value}: "),
-        Some(value) => format!(":{value}:({})", words),
+        Some(value) => format!(":{value}:({words})"),
     };
     format!("--{}[{help}]{action}", option.long)
 }
@@ -181,12 +184,10 @@ fn fish(checks: &[&str]) -> String {
     let first = first_words().join(" ");
     let mut commands = String::new();
     for word in first_words() {
-        let help =
-            COMMANDS.iter().find(|spec| first_word(spec) == word).map_or("", |spec| spec.help);
         let _ = writeln!(
             commands,
             "complete -c rackconnect -n 'not __fish_seen_subcommand_from {first}' -a {word} -d '{}'",
-            quote(help)
+            quote(help_of(word))
         );
         let operands = match word {
             "completions" => SHELLS.to_owned(),
@@ -232,7 +233,7 @@ fn fish_option(option: &OptionSpec, checks: &[&str]) -> String {
         Some(_) if option.is_path() => text.push_str(" -r -F"),
         Some(_) if words.is_empty() => text.push_str(" -x"),
         Some(_) => {
-            let _ = write!(text, " -x -a '{}'", words);
+            let _ = write!(text, " -x -a '{words}'");
         }
     }
     let _ = write!(text, " -d '{}'", quote(option.help));

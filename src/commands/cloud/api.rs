@@ -23,7 +23,7 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
         BodyTarget::BufferedStdout
             if settings.pages == PageRange::All && !output::is_terminal() =>
         {
-            // A pager may read it slowly.
+            // Without a deadline, because a pager may read it slowly.
             Some(Download::to_stdout(BootInstant(Duration::MAX))?)
         }
         BodyTarget::BufferedStdout => None,

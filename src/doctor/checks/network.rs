@@ -189,7 +189,7 @@ fn missing_routes(
     Finding::fail(cause, remedy)
 }
 
-/// The finding for a network that has a route, but not the packets to it.
+/// The finding for a network with a route that packets to it do not take.
 fn captured_packets(kernel: &KernelEvidence, sample: &RouteSample) -> Finding {
     let cause = format!(
         "there is a route to {}/{PREFIX}, a network of ServiceNet, but packets take another way \
