@@ -12,8 +12,8 @@ pub fn run(sources: Result<Sources>) -> Result<Exit> {
     match sources.and_then(|sources| FactsSettings::resolve(&sources)) {
         Ok(settings) => output::line(&facts::collect(settings).to_json()).map(|()| Exit::Ok),
         Err(err) => {
-            output::line(&facts::unavailable(&err.message).to_json())?;
-            Err(err)
+            let printed = output::line(&facts::unavailable(&err.message).to_json());
+            output::outcome(printed, Err(err))
         }
     }
 }

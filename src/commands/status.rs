@@ -14,24 +14,26 @@ use crate::xenstore::{StatusInXenstore, status_in_xenstore};
 /// Asks for the status and prints it.
 pub fn run(sources: &Sources) -> Result<Exit> {
     let settings = StatusSettings::resolve(sources)?;
-    let status = match settings.source {
+    let (printed, status) = match settings.source {
         StatusSource::Api(format) => ask_api(&settings, format)?,
         StatusSource::Xenstore => match status_in_xenstore(settings.one_shot.end())? {
-            StatusInXenstore::Status(status) => {
-                output::line(status.word())?;
-                status
-            }
+            StatusInXenstore::Status(status) => (output::line(status.word()), Ok(status)),
             StatusInXenstore::OtherServer(reason) => {
                 log::error!("this is not a RackConnect v2 server: {reason}");
                 return Ok(Exit::NothingToWaitFor);
             }
         },
     };
-    Ok(if settings.check { check(&status) } else { Exit::Ok })
+    let exit = |status| if settings.check { check(&status) } else { Exit::Ok };
+    output::outcome(printed, status.map(exit))
 }
 
-/// Prints the body in `format`, or the status without one.
-fn ask_api(settings: &StatusSettings, format: Option<Format>) -> Result<Status> {
+/// Prints the body in `format`, or the status without one. Returns whether that succeeded, and the
+/// status.
+fn ask_api(
+    settings: &StatusSettings,
+    format: Option<Format>,
+) -> Result<(Result<()>, Result<Status>)> {
     let session = Session::new(settings.one_shot.api.clone(), OnBrokenXenstore::GiveUp);
     let requested = format.unwrap_or(Format::Text);
     let end = settings.one_shot.end();
@@ -39,14 +41,13 @@ fn ask_api(settings: &StatusSettings, format: Option<Format>) -> Result<Status> 
         Answer::Body(bytes) => bytes,
         Answer::NotFound(not_found) => return Err(not_found.unknown_server()),
     };
-    if format.is_some() {
-        output::body(&bytes)?;
-    }
-    let status = response::status(&bytes, requested)?;
-    if format.is_none() {
-        output::line(status.word())?;
-    }
-    Ok(status)
+    let status = response::status(&bytes, requested);
+    let printed = match &status {
+        _ if format.is_some() => output::body(&bytes),
+        Ok(status) => output::line(status.word()),
+        Err(_) => Ok(()),
+    };
+    Ok((printed, status))
 }
 
 /// The exit code with `--check`.

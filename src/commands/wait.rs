@@ -76,17 +76,10 @@ fn record_outcome(state_dir: &KeptStateDir, word: &str, deadline: Option<BootIns
     }
 }
 
-/// Prints the word of a wait without COMMAND. If that fails, the exit code of an unsuccessful
-/// outcome stays.
+/// Prints the word of a wait without COMMAND.
 fn print(word: &str, exit: Exit) -> Result<Exit> {
-    if !word.is_empty()
-        && let Err(err) = output::line(word)
-    {
-        if exit == Exit::Ok {
-            return Err(err);
-        }
-        log::error!("{err}");
-    }
+    let printed = if word.is_empty() { Ok(()) } else { output::line(word) };
+    let exit = output::outcome(printed, Ok(exit))?;
     // Without STOPPING=1, after which systemd would ignore RemainAfterExit=. A COMMAND notifies
     // systemd itself.
     if exit == Exit::Ok {

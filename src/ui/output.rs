@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use crate::error::{Error, Kind, Result, plain};
+use crate::exit::Exit;
 use crate::model::NamedStatus;
 use crate::ui::escape_control;
 #[cfg(feature = "cloud")]
@@ -64,6 +65,22 @@ pub fn write(bytes: &[u8]) -> Result<()> {
             Err(Error::new(Kind::Other, message))
         }
         _ => Ok(()),
+    }
+}
+
+/// The outcome of a command whose answer has been `printed`: an unsuccessful one stays, even if
+/// nothing could be written.
+///
+/// # Errors
+/// The outcome, or that the answer of a successful one could not be written.
+pub fn outcome(printed: Result<()>, outcome: Result<Exit>) -> Result<Exit> {
+    match (printed, outcome) {
+        (Err(err), Ok(Exit::Ok)) => Err(err),
+        (Err(err), outcome) => {
+            log::error!("{err}");
+            outcome
+        }
+        (Ok(()), outcome) => outcome,
     }
 }
 

@@ -139,13 +139,21 @@ fn a_configuration_file_that_others_can_write_was_obeyed_by_root() {
 }
 
 #[test]
-fn the_outcome_of_a_wait_was_masked_by_a_full_disk() {
-    let world = World::of([Step::new("FAILED")]);
-    let mut command = world.agent(&["wait"]);
-    command.stdout(File::options().write(true).open("/dev/full").expect("/dev/full"));
-    ended(command.stderr(Stdio::piped()).output().expect("it starts"))
-        .expect(4)
-        .says("cannot write to standard output");
+fn an_outcome_was_masked_by_a_full_disk() {
+    let world = World::of([Step::new("FAILED").gateway("192.0.2.9")]);
+    for (arguments, code) in [
+        (&["wait"][..], 4),
+        (&["status", "--check"], 4),
+        (&["status", "--check", "--format", "json"], 4),
+        (&["gateway", "check"], 9),
+        (&["facts", "--deadline", "never"], 2),
+    ] {
+        let mut command = world.agent(arguments);
+        command.stdout(File::options().write(true).open("/dev/full").expect("/dev/full"));
+        ended(command.stderr(Stdio::piped()).output().expect("it starts"))
+            .expect(code)
+            .says("cannot write to standard output");
+    }
 }
 
 #[test]

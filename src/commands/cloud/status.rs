@@ -26,9 +26,9 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
         let word = word(server).unwrap_or_else(|| "none".to_owned());
         [word, server.name.clone(), server.region.clone()]
     });
-    output::columns(&rows.collect::<Vec<_>>())?;
+    let printed = output::columns(&rows.collect::<Vec<_>>());
     let missing = servers.iter().find(|server| server.status().is_none());
-    missing.map_or(Ok(Exit::Ok), |server| Err(no_status(server)))
+    output::outcome(printed, missing.map_or(Ok(Exit::Ok), |server| Err(no_status(server))))
 }
 
 /// Prints everything known about a server.

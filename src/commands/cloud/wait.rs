@@ -80,11 +80,9 @@ fn print(end: &WatchEnd) -> Result<Exit> {
             output::columns(&rows.collect::<Vec<_>>())
         }
     };
-    match printed {
-        Err(err) if end.exit == Exit::Ok => return Err(err),
-        Err(err) => log::error!("{err}"),
-        Ok(()) if end.exit == Exit::Ok => systemd::ready(),
-        Ok(()) => {}
+    let exit = output::outcome(printed, Ok(end.exit))?;
+    if exit == Exit::Ok {
+        systemd::ready();
     }
-    Ok(end.exit)
+    Ok(exit)
 }

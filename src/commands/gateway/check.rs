@@ -20,17 +20,19 @@ pub fn run(sources: &Sources) -> Result<Exit> {
     let answer = GatewayLookup::new(session, started, deadline, Schedule::Once).gateway();
     let interface = interface.map(|interface| interface.value);
     let comparison = Comparison::new(answer.as_ref().ok().copied(), interface, end)?;
-    match format {
-        PlainFormat::Json => output::line(&comparison.to_json())?,
+    let printed = match format {
+        PlainFormat::Json => output::line(&comparison.to_json()),
         PlainFormat::Text => {
-            comparison.lines().iter().try_for_each(|line| output::line(&escape_control(line)))?;
+            comparison.lines().iter().try_for_each(|line| output::line(&escape_control(line)))
         }
-    }
+    };
     // The kernel's routes are shown even if the API does not respond.
-    let gateway = answer?;
-    if comparison.matches() {
-        return Ok(Exit::Ok);
-    }
-    log::error!("{}", escape_control(&comparison.mismatch(gateway)));
-    Ok(Exit::NotTheGateway)
+    let outcome = answer.map(|gateway| {
+        if comparison.matches() {
+            return Exit::Ok;
+        }
+        log::error!("{}", escape_control(&comparison.mismatch(gateway)));
+        Exit::NotTheGateway
+    });
+    output::outcome(printed, outcome)
 }
