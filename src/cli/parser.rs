@@ -97,7 +97,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         return Ok(Invocation::Help(help_topic(&words.positional)?, length));
     }
     let (spec, rest) = find_command(&words.positional)?;
-    // First, because an option after a COMMAND without `--` belongs to that.
+    // Before the options are checked: in `wait ls --list`, the option belongs to the COMMAND.
     let operands = operands(spec, rest)?;
     for (option, _) in &words.options {
         check_applies(spec, option)?;
@@ -179,7 +179,7 @@ fn by_letter(letter: char, words: &[String]) -> Result<&'static OptionSpec> {
 fn unknown_option(option: &str, words: &[String]) -> Error {
     let (before, command) = match words {
         [wait, command, ..] if wait == "wait" => ("wait".to_owned(), command),
-        // A COMMAND comes after one SERVER at least.
+        // At least one SERVER comes before a COMMAND.
         [cloud, wait, _, .., command] if cloud == "cloud" && wait == "wait" => {
             (words[..words.len() - 1].join(" "), command)
         }

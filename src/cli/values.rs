@@ -26,7 +26,7 @@ pub const SOURCES: &[&str] = &["api", "xenstore"];
 /// The values of `--as`.
 pub const NETWORK_MANAGERS: &[&str] = &["networkd", "netplan", "ifupdown", "sysconfig"];
 
-/// The values of `--rackconnect`: the documented statuses, and no status.
+/// The values of `--rackconnect`: the documented statuses, and `none` for servers without one.
 #[cfg(feature = "cloud")]
 pub const AUTOMATION_STATUSES: &[&str] =
     &["deploying", "deployed", "failed", "unprocessable", "none"];

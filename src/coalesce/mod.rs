@@ -7,8 +7,8 @@
 //! just before the first byte of its request. The response goes to those accepted by then, which
 //! asked before the request was sent, and to no other process: one that connects later waits in
 //! the queue for the next request. When the leader ends, the kernel closes its sockets, which wakes
-//! all followers, and the first to bind the name leads. This needs no thread, no
-//! file, and no inotify instance (a user may have only 128).
+//! all followers, and the first to bind the name leads. This needs no thread, no file, and no
+//! inotify instance (a user may have only 128).
 //!
 //! **A new subscription** does not wait for its interval: it has its first response as soon as the
 //! shortest interval after the last request allows, and is told immediately if the rate limit
@@ -16,8 +16,9 @@
 //!
 //! **A leader that is stopped** keeps its socket, so names have generations. Followers whose leader
 //! is silent for the request timeout and a grace period move to the next generation for a minute,
-//! and elect a leader there. A new process looks at the newest generation first, and a leader that
-//! sees a newer one follows it, unless it has no room for more followers.
+//! and elect a leader there. A new process leads if it can bind the first name; otherwise it looks
+//! for a leader in the newest generation first. A leader that sees a newer one follows it, unless it
+//! has no room for more followers.
 //!
 //! **Trust.** The kernel says whose process is at the other end (SO_PEERCRED). A user's processes
 //! share among themselves, and root shares with all users: other users try root's leader first. A

@@ -17,12 +17,13 @@ pub(super) fn address(uid: u32, generation: usize, topic: u64) -> Result<UnixAdd
     UnixAddr::new_abstract(name.as_bytes())
 }
 
-/// A socket for all attempts of an election: one that failed to connect can be used again.
+/// A socket for all attempts of an election: one that failed to connect or bind can be used again.
 #[derive(Default)]
 pub(super) struct UnboundSocket(Option<OwnedFd>);
 
 impl UnboundSocket {
-    /// Connects to a leader, and waits until `give_up` if its queue is full. The stream is non-blocking.
+    /// Connects to a leader, and waits until `give_up` if its queue is full. The stream is
+    /// non-blocking.
     pub(super) fn connect(
         &mut self,
         address: &UnixAddr,
@@ -39,7 +40,7 @@ impl UnboundSocket {
         }
     }
 
-    /// Binds a leader's address.
+    /// Binds a leader's address, and listens.
     pub(super) fn listen(&mut self, address: &UnixAddr) -> Result<UnixListener, Errno> {
         let socket = self.take()?;
         if let Err(err) = bind(socket.as_raw_fd(), address) {

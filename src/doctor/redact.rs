@@ -97,8 +97,8 @@ fn is_secret(name: &str) -> bool {
         && !HARMLESS_NAMES.iter().any(|end| name.ends_with(end))
 }
 
-/// The position of a name's value in the text after the name. `is_first`: the name is the first word
-/// of its line.
+/// The position of a name's value in the text after the name. `is_first`: whether the name is the
+/// first word of its line.
 fn value_in(text: &str, name: &str, is_first: bool) -> Option<Range<usize>> {
     let value = text.trim_start_matches(['"', '\'', ' ', '\t', ':', '=']);
     let start = text.len() - value.len();
@@ -126,7 +126,7 @@ fn value_in(text: &str, name: &str, is_first: bool) -> Option<Range<usize>> {
     (length > 0).then_some(start..start + length)
 }
 
-/// Removes words that are secrets by themselves, or because of the word before.
+/// Removes words that are secrets by themselves, or because of the word before them.
 fn redact_words(line: &str) -> String {
     let is_mysql = line.contains("mysql");
     let mut safe = String::with_capacity(line.len());
@@ -147,7 +147,7 @@ fn redact_words(line: &str) -> String {
     safe
 }
 
-/// A word without its secret. `previous`: the word before, in lower case and without quotes.
+/// A word without its secret. `previous`: the word before it, in lower case and without quotes.
 fn redact_word(word: &str, previous: &str) -> String {
     if HASHES.iter().any(|start| word.contains(start))
         || SCHEMES.contains(&previous)

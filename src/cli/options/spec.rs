@@ -24,20 +24,20 @@ pub struct OptionSpec {
     pub commands: CommandSet,
     /// The commands of `cloud` that take it.
     pub cloud_commands: &'static [CloudCommand],
-    /// The values that completions offer.
+    /// The values that completions offer, and that errors list.
     pub possible_values: &'static [&'static str],
     /// One line, without a full stop.
     pub help: &'static str,
     /// The rest.
     pub long_help: &'static str,
-    /// What differs for single commands.
+    /// How it differs for some commands.
     pub variants: &'static [Variant],
     /// Whether help, manual and completions show it.
     pub visibility: Visibility,
 }
 
-/// What differs for some commands: what their help says about an option, where the general text is
-/// about others too, and the possible values. `None` stands for the field of [`OptionSpec`].
+/// How an option differs for some commands: its possible values, and what their help says where the
+/// general text is about other commands too. `None` stands for the field of [`OptionSpec`].
 #[derive(Debug)]
 pub struct Variant {
     /// The commands.
@@ -50,7 +50,7 @@ pub struct Variant {
     pub default: Option<&'static str>,
     /// The environment variables. If they differ, the configuration file does not set the option.
     pub env: Option<&'static [&'static str]>,
-    /// The values that completions offer.
+    /// The possible values.
     pub possible_values: Option<&'static [&'static str]>,
 }
 

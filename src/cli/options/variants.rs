@@ -1,4 +1,4 @@
-//! What differs for single commands, of options that many commands take.
+//! How options that many commands take differ between these commands.
 
 use super::spec::VariantCommands::{OfCloud, OnServer, These};
 use super::spec::{Variant, Variant as V};

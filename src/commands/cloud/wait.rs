@@ -31,7 +31,7 @@ pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Resu
     }
     let found = find(&account, &settings.selection, &policy);
     let found = found.map_err(|err| match err.kind {
-        // In `cloud wait web1 echo ready` the COMMAND counts as servers.
+        // In `cloud wait web1 echo ready`, the words of the COMMAND are taken for servers.
         Kind::NotYet if operands.len() > 1 && program.is_none() => Error::new(
             err.kind,
             format!(

@@ -17,8 +17,9 @@ const INTERVAL: &str = "3s";
 
 /// The kernel's counters of a process.
 pub struct Counters {
+    /// How often it has waited for something and was woken up.
     wakeups: u64,
-    /// Processor time.
+    /// The processor time that it has used.
     pub processor: Duration,
 }
 
@@ -32,7 +33,7 @@ pub fn read_counters(pid: u32) -> Result<Counters> {
     Ok(Counters { wakeups: switches, processor })
 }
 
-/// The most memory of a process that was resident, in KiB.
+/// The peak resident memory of a process, in KiB.
 pub fn peak_resident(pid: u32) -> Result<Option<u64>> {
     Ok(field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:"))
 }
