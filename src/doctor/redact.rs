@@ -7,28 +7,26 @@ use std::ops::Range;
 /// The replacement of a secret.
 const REMOVED: &str = "[removed]";
 
-/// The ends of names whose value is a secret, in lower case.
-const SECRET_NAMES: [&str; 19] = [
+/// The ends of names whose value is a secret, in lower case, without `_` and `-`.
+const SECRET_NAMES: [&str; 13] = [
     "password",
     "adminpass",
-    "_pass",
-    "-pass",
     "passwd",
     "passphrase",
     "secret",
     "token",
     "apikey",
-    "api_key",
-    "api-key",
     "accesskey",
-    "access_key",
-    "access-key",
+    "authkey",
     "privatekey",
-    "private_key",
-    "private-key",
+    "secretkey",
     "credential",
     "authorization",
 ];
+
+/// Last parts of names whose value is a secret. At the end of a longer word they are harmless:
+/// `bypass`, `OLDPWD`.
+const SECRET_PARTS: [&str; 4] = ["_pass", "-pass", "_pwd", "-pwd"];
 
 /// Names with these endings that are not secrets: sudo's tag, values of PermitRootLogin, directives
 /// of PAM.
@@ -40,6 +38,9 @@ const QUOTES: [char; 2] = ['"', '\''];
 
 /// Words after which a secret follows directly.
 const SCHEMES: [&str; 3] = ["bearer", "basic", "digest"];
+
+/// Options of curl without a value that often stand before `-u`, in lower case. Source: curl(1).
+const CURL_FLAGS: &str = "skfvigln46";
 
 /// The beginnings of hashes of passwords. Source: crypt(5).
 const HASHES: [&str; 7] = ["$1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "$y$"];
@@ -93,8 +94,11 @@ fn redact_values(line: &str) -> String {
 
 /// Whether the value of this name is a secret.
 fn is_secret(name: &str) -> bool {
-    SECRET_NAMES.iter().any(|end| name.ends_with(end))
-        && !HARMLESS_NAMES.iter().any(|end| name.ends_with(end))
+    let squeezed = name.replace(['_', '-'], "");
+    let is_secret = SECRET_NAMES.iter().any(|end| squeezed.ends_with(end))
+        || SECRET_PARTS.iter().any(|end| name.ends_with(end))
+        || name == "pass";
+    is_secret && !HARMLESS_NAMES.iter().any(|end| name.ends_with(end))
 }
 
 /// The position of a name's value in the text after the name. `is_first`: whether the name is the
@@ -111,6 +115,9 @@ fn value_in(text: &str, name: &str, is_first: bool) -> Option<Range<usize>> {
     let length = if name.ends_with("authorization") {
         // The value is a scheme and its parameters.
         value.find(['"', '\n'])
+    } else if value.starts_with('{') {
+        // An object, whose names need not look secret: `"token": {"id": "..."}`.
+        value.find('\n')
     } else if let Some(quote) = separator.chars().last().filter(|c| QUOTES.contains(c)) {
         let mut is_escaped = false;
         value.find(|c| {
@@ -155,22 +162,38 @@ fn redact_word(word: &str, previous: &str) -> String {
     {
         return REMOVED.to_owned();
     }
-    if (matches!(previous, "-u" | "--user" | "--proxy-user") || word.starts_with("-u"))
-        && let Some((user, _)) = word.split_once(':')
+    let is_after_option =
+        matches!(previous, "--user" | "--proxy-user") || user_option(previous) == Some("");
+    if (is_after_option || user_option(word).is_some())
+        && let Some((user, password)) = word.split_once(':')
+        && !password.is_empty()
     {
         return format!("{user}:{REMOVED}");
     }
     without_user_info(word)
 }
 
+/// What follows `-u` in a word, also behind other short options: `-ume:password`, `-sku`.
+fn user_option(word: &str) -> Option<&str> {
+    let (options, value) = word.strip_prefix('-')?.split_once(['u', 'U'])?;
+    options.chars().all(|option| CURL_FLAGS.contains(option.to_ascii_lowercase())).then_some(value)
+}
+
 /// `https://user:password@host` without what is in front of the `@`.
 fn without_user_info(word: &str) -> String {
-    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
-    let authority = rest.split('/').next().unwrap_or(rest);
-    match authority.rfind('@') {
-        Some(at) => format!("{scheme}://{REMOVED}{}", &rest[at..]),
-        None => word.to_owned(),
+    let mut safe = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((scheme, after)) = rest.split_once("://") {
+        safe.push_str(scheme);
+        safe.push_str("://");
+        rest = after;
+        let authority = after.split('/').next().unwrap_or(after);
+        if let Some(at) = authority.rfind('@') {
+            safe.push_str(REMOVED);
+            rest = &after[at..];
+        }
     }
+    safe + rest
 }
 
 /// Whether a word looks like a key: long, letters and digits mixed. A UUID does not.
@@ -248,8 +271,48 @@ mod tests {
     }
 
     #[test]
+    fn a_password_behind_several_short_options_was_kept() {
+        for (text, safe) in [
+            ("curl -sku me:hunter2 https://h/", "curl -sku me:[removed] https://h/"),
+            ("curl -fsSume:hunter2 https://h/", "curl -fsSume:[removed] https://h/"),
+        ] {
+            assert_eq!(redact(text), safe);
+        }
+    }
+
+    #[test]
+    fn only_the_first_address_of_a_word_lost_its_password() {
+        for (text, safe) in [
+            (
+                r#"{"a":"http://h/","b":"http://me:x@h/"}"#,
+                r#"{"a":"http://h/","b":"http://[removed]@h/"}"#,
+            ),
+            ("http://h,http://me:x@h", "http://h,http://[removed]@h"),
+            ("http://me:x@h,y:z@h/@", "http://[removed]@h/@"),
+        ] {
+            assert_eq!(redact(text), safe);
+        }
+    }
+
+    #[test]
+    fn names_of_secrets_were_not_recognized() {
+        for (text, safe) in [
+            ("curl -H X-Auth-Key:hunter2 h", "curl -H X-Auth-Key:[removed] h"),
+            ("SECRET_KEY=hunter2", "SECRET_KEY=[removed]"),
+            ("MYSQL_PWD=hunter2", "MYSQL_PWD=[removed]"),
+            ("openssl x -passin pass:hunter2", "openssl x -passin pass:[removed]"),
+            (r#"{"auth":{"token":{"id":"hunter2"}}}"#, r#"{"auth":{"token":[removed]"#),
+        ] {
+            assert_eq!(redact(text), safe);
+        }
+    }
+
+    #[test]
     fn addresses_and_names_are_kept() {
         for text in [
+            "PWD=/root OLDPWD=/\n",
+            "journalctl -u rackconnect-wait: started\n",
+            "java -Durl=jdbc:mysql:x https://h/a https://h/b@c\n",
             "PasswordAuthentication no\nPermitRootLogin without-password\n",
             "rackconnect ALL=(ALL) NOPASSWD: ALL\n",
             "default via 10.182.127.198 dev eth1 metric 100\n",
