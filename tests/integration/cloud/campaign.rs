@@ -27,8 +27,7 @@ const COMMANDS: [&str; 6] = [
 const ROWS_AT_ONCE: usize = 4;
 
 /// Rows that found a fault of the program, or are like one that did.
-const FOUND_A_FAULT: [&str; 3] =
-    ["a catalog that is none", "a server that is none", "an id that is none"];
+const FOUND_A_FAULT: [&str; 3] = ["an invalid catalog", "an invalid server", "an invalid id"];
 
 /// Their exit codes.
 type Codes = [i32; COMMANDS.len()];
@@ -77,17 +76,12 @@ const IDENTITY: &[CloudFault] = &[
         Time::ToAnAnswer,
         NOT_UNDERSTOOD,
     ),
-    (
-        "a date that is none",
-        || granted("t", "tomorrow", json!([])),
-        Time::ToAnAnswer,
-        NOT_UNDERSTOOD,
-    ),
-    ("a catalog that is none", || granted("t", LATE, json!(7)), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("an invalid date", || granted("t", "tomorrow", json!([])), Time::ToAnAnswer, NOT_UNDERSTOOD),
+    ("an invalid catalog", || granted("t", LATE, json!(7)), Time::ToAnAnswer, NOT_UNDERSTOOD),
     ("an empty catalog", || granted("t", LATE, json!([])), Time::ToAnAnswer, [0, 0, 2, 2, 2, 2]),
     (
-        "a catalog of strangers",
-        || granted("t", LATE, strangers()),
+        "a catalog of untrusted endpoints",
+        || granted("t", LATE, untrusted_endpoints()),
         Time::ToAnAnswer,
         [0, 0, 8, 8, 8, 8],
     ),
@@ -135,13 +129,13 @@ const SERVERS: &[CloudFault] = &[
     ("an empty object", || untyped(200, "{}"), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
     ("null", || untyped(200, r#"{"servers": null}"#), Time::ToAnAnswer, [0, 0, 8, 8, 8, 8]),
     (
-        "a server that is none",
+        "an invalid server",
         || untyped(200, r#"{"servers": [7]}"#),
         Time::ToAnAnswer,
         [0, 0, 8, 8, 8, 8],
     ),
     (
-        "an id that is none",
+        "an invalid id",
         || untyped(200, r#"{"servers": [{"id": "../../x", "name": "web1"}]}"#),
         Time::ToAnAnswer,
         [0, 0, 8, 8, 8, 8],
@@ -170,7 +164,7 @@ const SERVERS: &[CloudFault] = &[
 const LATE: &str = "2099-01-01T00:00:00Z";
 
 /// Endpoints to which no token may be sent.
-fn strangers() -> Value {
+fn untrusted_endpoints() -> Value {
     json!([{"type": "compute", "name": "cloudServersOpenStack", "endpoints": [
         {"region": "DFW", "publicURL": "http://192.0.2.1/v2/110011"}]}])
 }
