@@ -16,6 +16,8 @@ struct Cost {
     name: &'static str,
     loaded_bytes: Option<u64>,
     wall: Duration,
+    /// The 95th percentile.
+    slow_wall: Duration,
     processor: Duration,
     resident_kib: Option<u64>,
     instructions: Option<u64>,
@@ -35,7 +37,7 @@ pub fn measure(world: &World, extent: Extent) -> Result<Calls> {
     let mut calls = vec![agent(world, &api, &endpoint)?];
     calls.extend(world.peers(&api, &endpoint)?);
     let mut times = vec![Vec::new(); calls.len()];
-    for round in 0..extent.of(40, 2) {
+    for round in 0..extent.of(100, 2) {
         if round % CALLS_OF_A_STATE_DIR == 0 {
             calls[0] = agent(world, &api, &endpoint)?;
         }
@@ -75,6 +77,7 @@ fn cost(
         name: call.name,
         loaded_bytes: call.loaded_bytes()?,
         wall: quantile(&mut walls, 0.5).unwrap_or_default(),
+        slow_wall: quantile(&mut walls, 0.95).unwrap_or_default(),
         processor: quantile(&mut processors, 0.5).unwrap_or_default(),
         resident_kib: call.resident()?,
         instructions: call.instructions()?,
@@ -97,6 +100,7 @@ impl Calls {
                     .map_or("–".to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6)),
                 millis(cost.wall),
                 format!("{relative:.1}"),
+                millis(cost.slow_wall),
                 millis(cost.processor),
                 whole(cost.resident_kib),
                 cost.instructions
@@ -113,6 +117,7 @@ impl Calls {
                 "loaded",
                 "wall",
                 "ratio",
+                "95th percentile",
                 "processor",
                 "resident, KiB",
                 "instructions",
