@@ -16,6 +16,9 @@ use nix::time::{ClockId, clock_gettime};
 pub struct BootInstant(pub Duration);
 
 impl BootInstant {
+    /// Later than every other time.
+    pub const NEVER: BootInstant = BootInstant(Duration::MAX);
+
     /// Reads the clock.
     pub fn now() -> BootInstant {
         // Linux has CLOCK_BOOTTIME since 2.6.39, so the call cannot fail on any system that Rust

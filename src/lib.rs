@@ -86,11 +86,10 @@ pub fn main() -> Exit {
         }
         Invocation::Run(arguments) => commands::run(&arguments),
     });
-    match outcome {
-        Ok(exit) => exit,
-        Err(error) => {
-            log::error!("{error}");
-            error.exit()
-        }
-    }
+    let exit = outcome.unwrap_or_else(|error| {
+        log::error!("{error}");
+        error.exit()
+    });
+    ui::finish_output();
+    exit
 }

@@ -171,11 +171,8 @@ pub fn tidy_up_transfer() {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
-    use std::time::Duration;
 
     use super::*;
-
-    const NEVER: BootInstant = BootInstant(Duration::MAX);
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(dir)
@@ -194,7 +191,7 @@ mod tests {
         fs::set_permissions(&target, Permissions::from_mode(0o640)).unwrap();
         symlink("target", &link).unwrap();
         let write = |path: &Path| {
-            let mut download = Download::to_file(path, NEVER).unwrap();
+            let mut download = Download::to_file(path, BootInstant::NEVER).unwrap();
             download.write_all(b"new").unwrap();
             download
         };
@@ -209,14 +206,14 @@ mod tests {
         symlink("missing", folder.path().join("dangling")).unwrap();
         for name in ["no/file", "", "..", "new/", "dangling"] {
             let path = folder.path().join(name);
-            assert!(Download::to_file(&path, NEVER).is_err(), "{}", path.display());
+            assert!(Download::to_file(&path, BootInstant::NEVER).is_err(), "{}", path.display());
         }
         assert_eq!(names(folder.path()), ["dangling", "link", "other", "target"]);
     }
 
     #[test]
     fn a_device_is_written_and_not_replaced() {
-        let mut download = Download::to_file(Path::new("/dev/null"), NEVER).unwrap();
+        let mut download = Download::to_file(Path::new("/dev/null"), BootInstant::NEVER).unwrap();
         download.write_all(b"new").unwrap();
         download.finish().unwrap();
         assert!(!Path::new("/dev/null").metadata().unwrap().is_file());

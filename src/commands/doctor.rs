@@ -39,7 +39,10 @@ fn run_with(sources: &Sources, broken: Option<String>) -> Result<Exit> {
         (false, Some(id)) => return doctor::explain(id),
         (false, None) => {}
     }
-    let DoctorSettings { api, end, format } = DoctorSettings::resolve(sources)?;
+    let DoctorSettings { api, end, output_end, format } = DoctorSettings::resolve(sources)?;
+    if let Some(end) = output_end {
+        ui::limit_output(end);
+    }
     let detail = match (sources.has(&options::QUIET), sources.has(&options::VERBOSE)) {
         (true, _) => Detail::Failures,
         (false, true) => Detail::Evidence,

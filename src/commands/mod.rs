@@ -14,13 +14,14 @@ mod region;
 mod status;
 mod wait;
 
-use crate::cli::{Arguments, Command};
+use crate::cli::{Arguments, CloudCommand, Command, options};
+use crate::clock::BootInstant;
 use crate::config::Sources;
 #[cfg(not(feature = "cloud"))]
 use crate::error::Error;
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::signals;
+use crate::{signals, ui};
 
 /// Runs the command of the arguments.
 ///
@@ -30,7 +31,16 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
     if starts_children(arguments.command) {
         signals::reset_ignored_sigchld();
     }
-    let load = || Sources::load(arguments);
+    let load = || -> Result<Sources> {
+        let sources = Sources::load(arguments)?;
+        // Without a deadline, a person may read in a pager for as long as they like.
+        if ends_by_deadline(arguments.command)
+            && let Some(deadline) = sources.given(&options::DEADLINE)?
+        {
+            ui::limit_output(BootInstant::now() + deadline.value);
+        }
+        Ok(sources)
+    };
     let operand = || arguments.operands.first().map(String::as_str);
     match arguments.command {
         Command::Status => status::run(&load()?),
@@ -54,6 +64,16 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         // The parser does not return it without the feature.
         #[cfg(not(feature = "cloud"))]
         Command::Cloud(_) => Err(Error::usage("this build has no cloud commands")),
+    }
+}
+
+/// Whether `--deadline` is the deadline of the whole command. That of `wait` is `--timeout`.
+fn ends_by_deadline(command: Command) -> bool {
+    match command {
+        Command::Status | Command::Details | Command::Features => true,
+        Command::GatewayShow | Command::GatewayCheck => true,
+        Command::Cloud(command) => command != CloudCommand::Wait,
+        _ => false,
     }
 }
 

@@ -222,8 +222,10 @@ impl FactsSettings {
 pub struct DoctorSettings {
     /// The API.
     pub api: ApiSettings,
-    /// The deadline of the whole command.
+    /// The deadline of the examination.
     pub end: BootInstant,
+    /// By when the findings have to be printed, if a deadline was given.
+    pub output_end: Option<BootInstant>,
     /// How the findings are printed.
     pub format: PlainFormat,
 }
@@ -235,10 +237,11 @@ impl DoctorSettings {
     /// A value is invalid.
     pub fn resolve(sources: &Sources) -> Result<DoctorSettings> {
         let api = ApiSettings::resolve(sources)?;
-        let deadline = sources.given(&options::DEADLINE)?;
-        let deadline = deadline.map_or(DOCTOR_DEADLINE, |given| given.value.min(DOCTOR_DEADLINE));
-        let end = api.started + deadline;
-        Ok(DoctorSettings { api, end, format: super::format::plain_format(sources)? })
+        let given = sources.given(&options::DEADLINE)?;
+        let output_end = given.map(|deadline| api.started + deadline.value);
+        let longest = api.started + DOCTOR_DEADLINE;
+        let end = output_end.map_or(longest, |end| end.min(longest));
+        Ok(DoctorSettings { api, end, output_end, format: super::format::plain_format(sources)? })
     }
 }
 

@@ -215,14 +215,12 @@ mod tests {
     use super::super::open_file::FILE;
     use super::*;
 
-    const NEVER: BootInstant = BootInstant(Duration::MAX);
-
     fn change<R>(
         shared: &mut SharedFile,
         used: UsedFile,
         act: impl FnOnce(&mut RateWindow, BootInstant) -> R,
     ) -> R {
-        let mut locked = shared.lock(used, NEVER).unwrap();
+        let mut locked = shared.lock(used, BootInstant::NEVER).unwrap();
         let result = act(&mut locked.window, locked.now);
         shared.commit(locked).unwrap();
         result

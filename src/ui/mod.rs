@@ -6,9 +6,12 @@ mod json;
 mod live;
 mod logger;
 pub mod output;
+mod pipe;
 #[cfg(feature = "cloud")]
 pub mod prompt;
 pub(crate) mod stderr;
+
+use crate::clock::BootInstant;
 
 pub use escape::{escape_control, escape_in_json, is_terminal_safe};
 #[cfg(feature = "cloud")]
@@ -23,6 +26,18 @@ const DEFAULT_WIDTH: usize = 80;
 pub fn terminal_width() -> usize {
     let size = terminal_size::terminal_size();
     size.map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0))
+}
+
+/// Lets no output block beyond `deadline`, the deadline of the command: what would block on standard
+/// error is queued, and then dropped; on standard output it is an error.
+pub fn limit_output(deadline: BootInstant) {
+    output::limit(deadline);
+    stderr::limit(deadline);
+}
+
+/// Before the program ends or is replaced: writes what is queued, for up to a second.
+pub fn finish_output() {
+    stderr::finish();
 }
 
 /// Writes a text that needs no escaping to standard error. A failure could not be reported

@@ -1,13 +1,24 @@
 //! Standard output: the answer and nothing else.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal};
+use std::sync::OnceLock;
 
+use super::pipe::write_all_by;
+use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result, plain};
 use crate::exit::Exit;
 use crate::model::NamedStatus;
 use crate::ui::escape_control;
 #[cfg(feature = "cloud")]
 use crate::ui::escape_in_json;
+
+/// By when the answer has to be written, if the command has a deadline.
+static DEADLINE: OnceLock<BootInstant> = OnceLock::new();
+
+/// Lets no write block beyond `deadline`, which the command keeps to. Only the first call counts.
+pub(super) fn limit(deadline: BootInstant) {
+    let _ = DEADLINE.set(deadline);
+}
 
 /// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
@@ -58,14 +69,15 @@ pub fn body_as_line(bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As for [`line()`].
 pub fn write(bytes: &[u8]) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(err) if err.kind() != ErrorKind::BrokenPipe => {
-            let message = format!("cannot write to standard output: {}", plain(&err));
-            Err(Error::new(Kind::Other, message))
+    let reason = match write_all_by(&io::stdout(), bytes, DEADLINE.get().copied()) {
+        Ok(()) => return Ok(()),
+        Err(err) if err.kind() == ErrorKind::BrokenPipe => return Ok(()),
+        Err(err) if err.kind() == ErrorKind::TimedOut => {
+            "nobody has read it by the deadline".to_owned()
         }
-        _ => Ok(()),
-    }
+        Err(err) => plain(&err),
+    };
+    Err(Error::new(Kind::Other, format!("cannot write to standard output: {reason}")))
 }
 
 /// The outcome of a command whose answer has been `printed`: an unsuccessful one stays, even if

@@ -1,29 +1,42 @@
 //! Standard error, which may be a full pipe or a stopped terminal.
 //!
-//! Normally a write blocks. While a change of the routes must not be delayed, output that would
-//! block is queued instead.
+//! Normally a write blocks. Output that would block is queued instead while a change of the routes
+//! must not be delayed, and in a command that has a deadline.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::pipe::{chunk_bytes, write_all_by};
+use crate::clock::BootInstant;
 
 /// The size of the queue. When it is full, the oldest output is dropped.
 const MAX_QUEUED_BYTES: usize = 64 * 1024;
 
-/// How much is written at once after poll(2): a pipe that is ready takes at least PIPE_BUF.
-const PIPE_CHUNK_BYTES: usize = 4096;
+/// How long the queue is written at the end of a command with a deadline, and by the deadline at
+/// the latest. What nobody has read by then is dropped.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The same for a terminal, which may take less.
-const TERMINAL_CHUNK_BYTES: usize = 64;
+/// What happens to output that would block.
+#[derive(Clone, Copy)]
+enum WhenFull {
+    /// The write blocks.
+    Block,
+    /// The output is queued until [`resume`].
+    Queue,
+    /// The output is queued until the end of the command, whose deadline this is.
+    QueueUntil(BootInstant),
+}
 
 struct State {
-    deferred: bool,
+    when_full: WhenFull,
     queue: Vec<u8>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { deferred: false, queue: Vec::new() });
+static STATE: Mutex<State> = Mutex::new(State { when_full: WhenFull::Block, queue: Vec::new() });
 
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -31,17 +44,39 @@ fn state() -> MutexGuard<'static, State> {
 
 /// From now on output that would block is queued.
 pub(crate) fn defer() {
-    state().deferred = true;
+    let mut state = state();
+    if matches!(state.when_full, WhenFull::Block) {
+        state.when_full = WhenFull::Queue;
+    }
 }
 
-/// Writes the queued output. From now on writes block again.
+/// Writes the queued output. From now on writes block again, unless the command has a deadline.
 pub(crate) fn resume() {
     let queue = {
         let mut state = state();
-        state.deferred = false;
+        if !matches!(state.when_full, WhenFull::Queue) {
+            drop(state);
+            return finish();
+        }
+        state.when_full = WhenFull::Block;
         std::mem::take(&mut state.queue)
     };
     let _ = io::stderr().lock().write_all(&queue);
+}
+
+/// From now on output that would block is queued, until [`finish`].
+pub(super) fn limit(deadline: BootInstant) {
+    state().when_full = WhenFull::QueueUntil(deadline);
+}
+
+/// At the end of a command: if it has a deadline, writes the queued output.
+pub(super) fn finish() {
+    let mut state = state();
+    let WhenFull::QueueUntil(deadline) = state.when_full else { return };
+    let queue = std::mem::take(&mut state.queue);
+    drop(state);
+    let until = deadline.min(BootInstant::now() + FLUSH_TIMEOUT);
+    let _ = write_all_by(&io::stderr(), &queue, Some(until));
 }
 
 /// The writer of everything that goes to standard error.
@@ -50,7 +85,7 @@ pub(crate) struct Stderr;
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = state();
-        if !state.deferred {
+        if matches!(state.when_full, WhenFull::Block) {
             drop(state);
             return io::stderr().lock().write_all(bytes).map(|()| bytes.len());
         }
@@ -70,7 +105,7 @@ impl Write for Stderr {
 /// Writes without blocking. Returns how many bytes were written.
 fn write_what_fits(bytes: &[u8]) -> usize {
     let stderr = io::stderr();
-    let chunk_bytes = if stderr.is_terminal() { TERMINAL_CHUNK_BYTES } else { PIPE_CHUNK_BYTES };
+    let chunk_bytes = chunk_bytes(&stderr);
     let mut written = 0;
     // Whole lines if they fit, so that a reader of datagrams receives each line as one.
     for chunk in bytes.split_inclusive(|byte| *byte == b'\n').flat_map(|l| l.chunks(chunk_bytes)) {

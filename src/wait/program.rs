@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::error::{Error, Kind, Result, plain};
 use crate::model::Region;
 use crate::script;
-use crate::signals;
+use crate::{signals, ui};
 
 /// The search path if PATH is not set, as in shells.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -47,6 +47,7 @@ impl<'a> Program<'a> {
 
     /// Replaces this process by the program. Returns only if that fails.
     pub fn exec(&self, status: &str, region: Option<Region>) -> Error {
+        ui::finish_output();
         signals::restore_inherited_mask();
         let exec = |command: &mut Command| {
             command.args(&self.words[1..]).env("RACKCONNECT_STATUS", status);

@@ -1,17 +1,16 @@
 //! Waits for events, and holds processes at fail points.
 
 use std::fs;
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::network::Network;
-pub use crate::support::until;
 use crate::support::{Ended, ended};
+pub use crate::support::{full_pipe, until};
 
 /// Sends a signal.
 pub fn kill(child: &Child, signal: Signal) {
@@ -101,18 +100,4 @@ pub fn until_it_says(child: &mut Child, what: &str) {
 #[track_caller]
 pub fn until_it_awaits_confirmation(child: &mut Child) {
     until_it_says(child, "rackconnect gateway confirm");
-}
-
-/// Both ends of a pipe that is full.
-pub fn full_pipe() -> (PipeReader, PipeWriter) {
-    let (reader, mut writer) = std::io::pipe().expect("a pipe");
-    let flags = fcntl(&writer, FcntlArg::F_GETFL).expect("flags");
-    let nonblocking = OFlag::from_bits_truncate(flags) | OFlag::O_NONBLOCK;
-    fcntl(&writer, FcntlArg::F_SETFL(nonblocking)).expect("a pipe that does not block");
-    for size in [4096, 1] {
-        while writer.write(&vec![b'.'; size]).is_ok() {}
-    }
-    fcntl(&writer, FcntlArg::F_SETFL(OFlag::from_bits_truncate(flags)))
-        .expect("a pipe that blocks");
-    (reader, writer)
 }

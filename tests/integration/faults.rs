@@ -11,7 +11,9 @@ use nix::unistd::{geteuid, mkfifo};
 use simulated_api::Step;
 use tempfile::TempDir;
 
-use crate::support::{World, bare_agent, binary, ended, write_program};
+use crate::support::{
+    PATIENCE, World, bare_agent, binary, ended, finish_within, full_pipe, write_program,
+};
 
 /// A directory with one hook, and one for its stamps.
 struct Hooks {
@@ -57,6 +59,27 @@ fn a_hook_that_succeeded_counted_as_failed_with_sigchld_ignored() {
     let hooks = Hooks::with("#!/bin/sh\nexit 0\n");
     hooks.run(&["env", "--ignore-signal=CHLD"]).expect(0).says("10-hook is done");
     hooks.run(&[]).expect(0).says("done already");
+}
+
+/// Regression: they waited for their output to be read, beyond any deadline.
+#[test]
+fn a_command_ends_by_its_deadline_although_nobody_reads_its_output() {
+    let world = World::of([Step::new("DEPLOYING")]);
+    let (_stdout, full_stdout) = full_pipe();
+    let (_stderr, full_stderr) = full_pipe();
+    let ends_with = |arguments: &[&str], code| {
+        let mut command = world.agent(arguments);
+        command.stdout(full_stdout.try_clone().unwrap()).stderr(full_stderr.try_clone().unwrap());
+        finish_within(command.spawn().unwrap(), PATIENCE).unwrap().expect(code);
+    };
+    ends_with(&["status", "--deadline", "1s"], 1);
+    ends_with(&["details", "--deadline", "1s"], 1);
+    ends_with(&["facts", "--deadline", "1s"], 1);
+    ends_with(&["doctor", "--deadline", "1s"], 1);
+    ends_with(&["wait", "--timeout", "1s"], 124);
+    // The pipe stays full, but the COMMAND of a wait is executed.
+    world.play([Step::new("DEPLOYED")]);
+    ends_with(&["wait", "--", "sh", "-c", "exit 42"], 42);
 }
 
 #[test]

@@ -18,7 +18,7 @@ mod world;
 pub use gate::Gate;
 pub use prepared_server::PreparedServer;
 pub use process::{
-    Ended, NO_THREADS, Running, bare_agent, binary, ended, finish, finish_within, run,
+    Ended, NO_THREADS, Running, bare_agent, binary, ended, finish, finish_within, full_pipe, run,
     with_environment_of, write_program,
 };
 pub use random::Random;

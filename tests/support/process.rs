@@ -1,13 +1,14 @@
 //! Runs the program and checks how it ended.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Once, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -109,6 +110,20 @@ impl Ended {
 pub fn with_environment_of<'a>(agent: &Command, command: &'a mut Command) -> &'a mut Command {
     let variables = agent.get_envs().filter_map(|(name, value)| Some((name, value?)));
     command.env_clear().envs(variables)
+}
+
+/// Both ends of a pipe that is full.
+pub fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let flags = fcntl(&writer, FcntlArg::F_GETFL).expect("flags");
+    let nonblocking = OFlag::from_bits_truncate(flags) | OFlag::O_NONBLOCK;
+    fcntl(&writer, FcntlArg::F_SETFL(nonblocking)).expect("a pipe that does not block");
+    for size in [4096, 1] {
+        while writer.write(&vec![b'.'; size]).is_ok() {}
+    }
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::from_bits_truncate(flags)))
+        .expect("a pipe that blocks");
+    (reader, writer)
 }
 
 /// Runs a command to its end.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
+use crate::clock::BootInstant;
 use crate::cloud::{Account, WatchEnd, find, watch};
 use crate::config::credentials::SECRET_VARIABLES;
 use crate::config::{CloudWaitSettings, Sources};
@@ -16,6 +17,7 @@ use crate::{signals, systemd};
 /// Waits, then prints the words or executes `program`.
 pub fn run(sources: &Sources, operands: &[String], program: &[OsString]) -> Result<Exit> {
     let settings = CloudWaitSettings::resolve(sources, operands)?;
+    ui::limit_output(settings.end.unwrap_or(BootInstant::NEVER));
     let policy = Policy {
         goal: settings.goal,
         interval: settings.interval,
