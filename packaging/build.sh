@@ -105,10 +105,12 @@ put_generated() {
     gzip -9n "$tree/$2/share/man/man1/rackconnect.1"
 }
 put_generated "$program" usr
-put README.md "$doc/README.md"
-put SECURITY.md "$doc/SECURITY.md"
-for page in docs/*.md docs/pictures/*.svg; do put "$page" "$doc/$page"; done
+for page in README.md SECURITY.md CONTRIBUTING.md docs/*.md docs/pictures/*.svg; do
+    put "$page" "$doc/$page"
+done
 put packaging/MIGRATION.md "$doc/MIGRATION.md"
+# The only link of the pages to a file whose place in the packages differs from the checkout.
+sed -i 's|(\.\./packaging/MIGRATION\.md)|(../MIGRATION.md)|' "$tree/$doc/docs/boot.md"
 put CHANGELOG.md "$doc/changelog"
 put "$work/$name/licenses" "$doc/third-party-licenses"
 for file in packaging/cloud-init/*.yaml; do

@@ -256,6 +256,37 @@ fn every_option_command_and_exit_code_is_documented() {
     }
 }
 
+#[test]
+fn every_relative_link_leads_to_a_file_and_a_heading() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for (name, text) in pages() {
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let page = root.join(&name);
+            let path = if file.is_empty() { page } else { page.with_file_name("").join(file) };
+            assert!(path.exists(), "{name}: no file for the link {target}");
+            if !anchor.is_empty() {
+                let linked = fs::read_to_string(&path).unwrap();
+                let mut headings = linked.lines().filter(|line| line.starts_with('#'));
+                assert!(
+                    headings.any(|heading| anchor_of(heading) == anchor),
+                    "{name}: no heading for the link {target}"
+                );
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 30, "{count}");
+}
+
+/// The anchor that GitHub gives a heading.
+fn anchor_of(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    words.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+}
+
 /// All source text below `directory`.
 fn source(directory: &Path, text: &mut String) {
     for entry in fs::read_dir(directory).unwrap() {

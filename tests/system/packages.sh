@@ -146,6 +146,12 @@ sed 's/  */ /g' docs/rate-limit.md | grep -Fx -f "$work/tmpfiles" | diff - "$wor
     fail "docs/rate-limit.md does not show the tmpfiles.d file of the packages"
 pass "docs/rate-limit.md shows the tmpfiles.d file of the packages"
 dpkg-deb -x "$deb" "$work/verify"
+while IFS=: read -r page link; do
+    link=${link#'('} link=${link%%[#)]*}
+    [[ -z $link || -e ${page%/*}/$link ]] || fail "$page: no file for the link $link"
+done < <(grep -roP --include='*.md' '\]\K\((?!https?:)[^)]*\)' \
+    "$work/verify/usr/share/doc/rackconnect-agent")
+pass "the links of the installed pages lead to files"
 cp -a /usr/lib/systemd/system/. "$work/system" 2>/dev/null ||
     cp -a /lib/systemd/system/. "$work/system"
 cp -an "$work/system/." "$work/verify/usr/lib/systemd/system/"
