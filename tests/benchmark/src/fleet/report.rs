@@ -231,7 +231,7 @@ fn by_interval() -> String {
         "1,000 servers, deployed after 5 to 60 min",
         "requests of a server",
         "peak a second",
-        "after 11 min",
+        "after 11 min 40 s",
         "median lateness",
         "95th percentile",
     ];
