@@ -188,14 +188,20 @@ fn draw_lines(area: &Area, plot: &Plot) -> Result<(), Box<dyn Error>> {
         Scale::Linear => finish!(builder.build_cartesian_2d(0.0..max_x, 0.0..max_y)?),
         Scale::Logarithmic => {
             let min_x = points().map(|point| point.0).fold(max_x, f64::min);
-            let min_y = points().map(|point| point.1).filter(|y| *y > 0.0).fold(max_y, f64::min);
+            let start_y = logarithmic_start(points().map(|point| point.1), max_y);
             finish!(builder.build_cartesian_2d(
                 (min_x..max_x).log_scale(),
-                (min_y..max_y * 2.0).log_scale()
+                (start_y..max_y * 2.0).log_scale()
             )?);
         }
     }
     Ok(())
+}
+
+/// The start of a logarithmic axis for these values: a decade below the smallest one, because a line
+/// on the axis itself is hardly visible.
+fn logarithmic_start(values: impl Iterator<Item = f64>, max: f64) -> f64 {
+    values.filter(|value| *value > 0.0).fold(max, f64::min) / 10.0
 }
 
 fn label(value: f64) -> String {
@@ -203,5 +209,16 @@ fn label(value: f64) -> String {
         value if value >= 1.0 => crate::page::thousands(value.round() as u64),
         0.0 => "0".to_owned(),
         value => format!("{value}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_line_lay_on_the_axis() {
+        let start = logarithmic_start([0.0, 20.0, 4_000.0].into_iter(), 5_400.0);
+        assert_eq!(start, 2.0);
     }
 }
