@@ -137,7 +137,7 @@ impl Words {
                 Arg::Long(name) => (by_name(name, &words.positional), HelpLength::Full),
                 Arg::Short(letter) => (by_letter(letter, &words.positional), HelpLength::Short),
             };
-            let option = option?;
+            let option = option.or_else(|err| check_built(&words.positional).and(Err(err)))?;
             match option.long {
                 "help" => words.help = Some(length),
                 "version" => words.version = true,
@@ -239,13 +239,20 @@ fn find_command(words: &[String]) -> Result<(&'static CommandSpec, &[String])> {
     {
         return Ok((spec, &words[1..]));
     }
-    if first == "cloud" && cfg!(not(feature = "cloud")) {
+    check_built(words)?;
+    Err(unknown_command(words))
+}
+
+/// Checks that the words do not name a cloud command in a build without them, which does not know
+/// their options either.
+fn check_built(words: &[String]) -> Result<()> {
+    if cfg!(not(feature = "cloud")) && words.first().is_some_and(|first| first == "cloud") {
         return Err(Error::usage(
             "this build has no cloud commands: they are for workstations, and left out of the \
              packages for servers",
         ));
     }
-    Err(unknown_command(words))
+    Ok(())
 }
 
 fn unknown_command(words: &[String]) -> Error {
@@ -424,6 +431,22 @@ mod tests {
         assert_eq!(run("status --version"), Ok(Invocation::Version));
     }
 
+    #[cfg(not(feature = "cloud"))]
+    #[test]
+    fn options_of_a_cloud_command_hid_that_this_build_has_none() {
+        for line in [
+            "cloud wait a b sh -c true",
+            "cloud wait a --intervall 5s",
+            "cloud servers --xyzzy",
+            "cloud servers",
+            "cloud",
+            "help cloud",
+        ] {
+            let error = run(line).expect_err(line);
+            assert!(error.message.starts_with("this build has no cloud commands"), "{error}");
+        }
+    }
+
     #[test]
     fn errors_say_what_to_type() {
         for (line, says) in [
@@ -444,6 +467,7 @@ mod tests {
             ("wait --through-failed=yes", "through-failed"),
             ("wait sh -c true", "rackconnect wait -- sh ..."),
             ("wait ls --list", "COMMAND goes after \"--\": rackconnect wait -- ls"),
+            #[cfg(feature = "cloud")]
             ("cloud wait a b sh -c true", "\"--\": rackconnect cloud wait a b -- sh ..."),
             #[cfg(feature = "cloud")]
             ("cloud wait a -c", "unknown option -c (see rackconnect cloud wait --help)"),
