@@ -96,9 +96,8 @@ impl RegionLookup {
 
     fn unknown_region(&self, reason: &str) -> String {
         format!(
-            "the region of this server is not known: set one of {} with --region, \
-             RACKCONNECT_REGION or region = \"…\" in {}, or the whole URL with --endpoint \
-             ({reason}; cloud-init's instance data has no region either)",
+            "the region of this server is not known ({reason}; cloud-init's instance data has no \
+             region either): set one of {} with --region, RACKCONNECT_REGION or region = \"…\" in {}",
             REGION_CODES.join(", "),
             self.settings.config_file.display(),
         )
@@ -176,7 +175,11 @@ impl Session {
         if let Some(given) = &self.settings.endpoint {
             return Ok(given.value.clone());
         }
-        let (region, source) = self.region.require(deadline)?;
+        let or_endpoint = |err: Error| match err.kind {
+            Kind::NotYet => err,
+            kind => Error::new(kind, format!("{err}, or the whole URL with --endpoint")),
+        };
+        let (region, source) = self.region.require(deadline).map_err(or_endpoint)?;
         log::debug!("region {} ({source})", region.code());
         Endpoint::parse(&region.endpoint()).map_err(Error::usage)
     }

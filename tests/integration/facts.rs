@@ -186,6 +186,16 @@ fn the_region_comes_from_xenstore_and_says_so() {
 }
 
 #[test]
+fn region_advised_an_endpoint_that_does_not_help_it() {
+    let mut command = bare_agent(&["region"]);
+    command.env("RACKCONNECT_ENDPOINT", "http://127.0.0.1:9");
+    let ended = run(command, None);
+    ended.expect(2).says("with --region, RACKCONNECT_REGION or region = ");
+    assert!(!ended.stderr.contains("--endpoint"), "{}", ended.stderr);
+    run(bare_agent(&["status"]), None).expect(2).says("or the whole URL with --endpoint");
+}
+
+#[test]
 fn the_status_can_be_read_from_xenstore() {
     let status = |word: Option<&str>, more: &[&str]| {
         let path = format!("{METADATA}/rackconnect_automation_status");
