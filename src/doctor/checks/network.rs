@@ -65,9 +65,24 @@ fn servicenet_link<'a>(evidence: &Evidence, kernel: &'a KernelEvidence) -> Optio
     servicenet::interface(kernel, mac)
 }
 
+/// Whether the endpoint is given and known to be outside of ServiceNet.
+fn is_elsewhere(evidence: &Evidence) -> bool {
+    let is_on_servicenet = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => servicenet::contains(*v4),
+        IpAddr::V6(_) => false,
+    };
+    let found = known(&evidence.path).ok().and_then(|path| path.lookup.as_ref().ok());
+    evidence.is_configured && found.is_some_and(|found| !found.iter().any(is_on_servicenet))
+}
+
 fn interface(evidence: &Evidence) -> Judgement {
     let kernel = known(&evidence.kernel)?;
     let Some(link) = servicenet_link(evidence, kernel) else {
+        if is_elsewhere(evidence) {
+            let cause = "no interface has an address on ServiceNet, and the given endpoint is not \
+                         on ServiceNet either";
+            return Ok(Finding::info(cause).with(describe_links(kernel)));
+        }
         let cause = format!(
             "no interface has an address on ServiceNet ({}), Rackspace's private network, and the \
              API cannot be reached any other way",

@@ -25,7 +25,7 @@ pub(crate) struct Subject {
     pub(crate) state_dir: PathBuf,
     /// The region and its source, or why it is not known.
     pub(crate) region: Result<(Region, String), String>,
-    /// Whether the endpoint or the region is configured.
+    /// Whether the endpoint is given, by an option, a variable or the configuration file.
     pub(crate) is_configured: bool,
     /// The settings that are not defaults, each with its origin.
     pub(crate) settings: Vec<String>,

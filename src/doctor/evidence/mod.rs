@@ -62,7 +62,7 @@ pub(crate) struct Evidence {
     pub(crate) is_root: bool,
     /// The region and its source, or why it is not known.
     pub(crate) region: Result<(Region, String), String>,
-    /// Whether the endpoint or the region is configured.
+    /// Whether the endpoint is given, by an option, a variable or the configuration file.
     pub(crate) is_configured: bool,
     /// The settings that are not defaults, each with its origin.
     pub(crate) settings: Vec<String>,

@@ -28,6 +28,25 @@ fn the_interface() {
 }
 
 #[test]
+fn a_given_endpoint_outside_of_servicenet_needed_a_servicenet_interface() {
+    let id = "network.servicenet.interface";
+    let mut evidence = with_kernel(|kernel| {
+        kernel.addresses.clear();
+        kernel.routes.clear();
+    });
+    evidence.server.as_mut().unwrap().xenstore = Err(Unread::NeedsRoot("xenstore".to_owned()));
+    evidence.is_configured = true;
+    // The endpoint is given, but it is one of ServiceNet, or its address is not known.
+    assert_found(&evidence, id, Fail, "cannot be reached any other way");
+    evidence.path.as_mut().unwrap().lookup = Err("no nameserver answers".to_owned());
+    assert_found(&evidence, id, Fail, "cannot be reached any other way");
+    evidence.path.as_mut().unwrap().lookup = Ok(vec![[127, 0, 0, 1].into()]);
+    assert_found(&evidence, id, Info, "the given endpoint is not on ServiceNet either");
+    evidence.is_configured = false;
+    assert_found(&evidence, id, Fail, "cannot be reached any other way");
+}
+
+#[test]
 fn the_routes() {
     let id = "network.servicenet.route";
     assert_found(&healthy(), id, Pass, "10.176.0.0/12 and 10.208.0.0/12 via 10.182.0.1 on eth1");
