@@ -12,7 +12,8 @@ use crate::cli::options;
 use crate::clock::BootInstant;
 use crate::error::Result;
 
-/// A time limit for requests that have none.
+/// A time limit for requests that have none. ureq adds it to the present, so it cannot be that of
+/// [`BootInstant::NEVER`].
 pub(super) const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The settings that every `cloud` command has.

@@ -11,9 +11,6 @@ use crate::{systemd, ui};
 /// How often the live line is redrawn.
 const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The deadline of a request of a wait without one. The client's own is always earlier.
-const NO_DEADLINE: Duration = Duration::from_secs(86_400);
-
 /// How a wait ended.
 #[derive(Debug)]
 pub struct WaitEnd {
@@ -76,7 +73,8 @@ impl Wait<'_> {
         if self.is_watched() {
             ui::live(&self.report.live(&self.machine, now));
         }
-        let deadline = deadline.unwrap_or(now + NO_DEADLINE);
+        // The client's own deadline is always earlier.
+        let deadline = deadline.unwrap_or(BootInstant::NEVER);
         self.source.ask(query, deadline).map(Wakeup::Poll)
     }
 

@@ -1,7 +1,5 @@
 //! `cloud api`: sends an authenticated request, and prints the response.
 
-use std::time::Duration;
-
 use crate::clock::BootInstant;
 use crate::cloud::{Account, Call, CloudResponse, Download, Reader, fault_of, tidy_up_transfer};
 use crate::config::{BodyTarget, CloudApiSettings, PageRange, Sources};
@@ -24,7 +22,7 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
             if settings.pages == PageRange::All && !output::is_terminal() =>
         {
             // Without a deadline, because a pager may read it slowly.
-            Some(Download::to_stdout(BootInstant(Duration::MAX))?)
+            Some(Download::to_stdout(BootInstant::NEVER)?)
         }
         BodyTarget::BufferedStdout => None,
         BodyTarget::StreamedStdout => Some(Download::to_stdout(settings.end)?),
