@@ -13,7 +13,8 @@ use benchmark::terminal::{Frame, Screen, svg};
 use nix::pty::{Winsize, openpty};
 use simulated_api::{Config, Script, Simulator};
 
-const COLUMNS: u16 = 90;
+/// Wide enough for the names of the tasks.
+const COLUMNS: u16 = 112;
 const ROWS: u16 = 4;
 
 /// The command line that is shown at the prompt.
