@@ -88,3 +88,27 @@ fn the_checks_of_doctor_are_offered() {
     server.extend(ids.iter().filter(|id| id.starts_with("server.")));
     assert_offers("rackconnect doctor --only serv", &server);
 }
+
+/// Regression: nothing was offered after `--name=`. bash takes the `=` for a word of its own.
+#[test]
+fn a_value_is_offered_after_an_equals_sign_in_bash() {
+    for (line, words) in [
+        ("status --format =", &["json", "text", "xml"][..]),
+        ("status --format = j", &["json"]),
+        ("wait --ok-if = f", &["failed"]),
+    ] {
+        assert_eq!(bash(&format!("rackconnect {line}")), words, "{line}");
+    }
+}
+
+#[test]
+fn the_last_name_of_a_list_is_offered_in_bash() {
+    for (line, words) in [
+        ("wait --ok-if unprocessable,f", &["unprocessable,failed"][..]),
+        ("wait --ok-if = not-rackconnect,unp", &["not-rackconnect,unprocessable"]),
+        ("doctor --only network.tls,agent.un", &["network.tls,agent.units"]),
+        ("status --format json,", &[]),
+    ] {
+        assert_eq!(bash(&format!("rackconnect {line}")), words, "{line}");
+    }
+}

@@ -116,7 +116,7 @@ fn bash_values(out: &mut String, option: &OptionSpec, checks: &[&str]) {
         let reply = match (option.is_path(), words) {
             (true, _) => "$(compgen -f -- \"$cur\")".to_owned(),
             (false, "") => String::new(),
-            (false, words) => format!("$(compgen -W '{words}' -- \"$cur\")"),
+            (false, words) => format!("$(compgen -P \"$list\" -W '{words}' -- \"$cur\")"),
         };
         let _ =
             writeln!(out, "        {before} --{}') COMPREPLY=({reply}); return ;;", option.long);

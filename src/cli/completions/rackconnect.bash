@@ -1,7 +1,7 @@
 # bash completion for rackconnect. It does not use the bash-completion package, which cloud images
 # often lack.
 _rackconnect() {
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= word i
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= list= word i
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         if [[ $word == -- ]]; then
@@ -12,6 +12,14 @@ _rackconnect() {
             @NAMES@) command="$command${command:+ }$word" ;;
         esac
     done
+    # bash takes the = of --name=value for a word of its own.
+    if [[ $cur == = ]]; then
+        cur=
+    elif [[ $prev == = ]]; then
+        prev=${COMP_WORDS[COMP_CWORD-2]}
+    fi
+    # The last name of a list is completed.
+    [[ $prev == --@(only|ok-if) ]] && list=${cur%"${cur##*,}"} cur=${cur##*,}
     # "gateway" is short for "gateway show".
     case "${command/%gateway/gateway show} $prev" in
 @VALUES@
