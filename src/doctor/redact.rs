@@ -8,8 +8,9 @@ use std::ops::Range;
 const REMOVED: &str = "[removed]";
 
 /// The ends of names whose value is a secret, in lower case, without `_` and `-`.
-const SECRET_NAMES: [&str; 13] = [
+const SECRET_NAMES: [&str; 14] = [
     "password",
+    "passwords",
     "adminpass",
     "passwd",
     "passphrase",
@@ -26,7 +27,7 @@ const SECRET_NAMES: [&str; 13] = [
 
 /// Last parts of names whose value is a secret. At the end of a longer word they are harmless:
 /// `bypass`, `OLDPWD`.
-const SECRET_PARTS: [&str; 4] = ["_pass", "-pass", "_pwd", "-pwd"];
+const SECRET_PARTS: [&str; 6] = ["_pass", "-pass", "_pwd", "-pwd", "_pw", "-pw"];
 
 /// Names with these endings that are not secrets: sudo's tag, values of PermitRootLogin, directives
 /// of PAM.
@@ -70,6 +71,7 @@ pub(crate) fn redact(text: &str) -> String {
 /// Removes the values of names with an end in [`SECRET_NAMES`].
 fn redact_values(line: &str) -> String {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || "_-/".contains(c);
+    let is_netrc = line.starts_with("machine ") || line.starts_with("default ");
     let mut safe = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(start) = rest.find(is_of_name) {
@@ -77,11 +79,11 @@ fn redact_values(line: &str) -> String {
             rest[start..].find(|c| !is_of_name(c)).map_or(rest.len(), |length| start + length);
         let name = rest[start..end].to_ascii_lowercase();
         safe.push_str(&rest[..start]);
-        let is_first = safe.trim().is_empty();
+        let is_directive = is_netrc || safe.trim().is_empty();
         safe.push_str(&rest[start..end]);
         rest = &rest[end..];
         if is_secret(&name)
-            && let Some(value) = value_in(rest, &name, is_first)
+            && let Some(value) = value_in(rest, &name, is_directive)
         {
             safe.push_str(&rest[..value.start]);
             safe.push_str(REMOVED);
@@ -101,15 +103,14 @@ fn is_secret(name: &str) -> bool {
     is_secret && !HARMLESS_NAMES.iter().any(|end| name.ends_with(end))
 }
 
-/// The position of a name's value in the text after the name. `is_first`: whether the name is the
-/// first word of its line.
-fn value_in(text: &str, name: &str, is_first: bool) -> Option<Range<usize>> {
+/// The position of a name's value in the text after the name. `is_directive`: whether the name is
+/// the first word of its line, or in a line of netrc(5).
+fn value_in(text: &str, name: &str, is_directive: bool) -> Option<Range<usize>> {
     let value = text.trim_start_matches(['"', '\'', ' ', '\t', ':', '=']);
     let start = text.len() - value.len();
     let separator = &text[..start];
-    // White space is an assignment after an option or after the first word of a line, but not
-    // within a sentence.
-    if !(separator.contains([':', '=']) || is_first || name.starts_with("--")) {
+    // White space is an assignment after an option or a directive, but not within a sentence.
+    if !(separator.contains([':', '=']) || is_directive || name.starts_with("--")) {
         return None;
     }
     let length = if name.ends_with("authorization") {
@@ -135,14 +136,17 @@ fn value_in(text: &str, name: &str, is_first: bool) -> Option<Range<usize>> {
 
 /// Removes words that are secrets by themselves, or because of the word before them.
 fn redact_words(line: &str) -> String {
-    let is_mysql = line.contains("mysql");
+    let is_sshpass = line.contains("sshpass");
+    let is_password_option = is_sshpass || line.contains("mysql");
     let mut safe = String::with_capacity(line.len());
     let mut previous = String::new();
     for part in line.split_inclusive(char::is_whitespace) {
         let word = part.trim_end();
         if !word.is_empty() {
-            // `mysql -pSECRET`; for other programs it is a port or a property.
-            if is_mysql && word.len() > 2 && word.starts_with("-p") {
+            // `mysql -pSECRET`, `sshpass -p SECRET`; for other programs it is a port or a property.
+            if is_password_option && word.len() > 2 && word.starts_with("-p")
+                || is_sshpass && previous == "-p"
+            {
                 safe.push_str(REMOVED);
             } else {
                 safe.push_str(&redact_word(word, &previous));
@@ -159,12 +163,14 @@ fn redact_word(word: &str, previous: &str) -> String {
     if HASHES.iter().any(|start| word.contains(start))
         || SCHEMES.contains(&previous)
         || is_key(word.trim_matches(['"', '\'', ',', ';']))
+        || has_jwt(word)
     {
         return REMOVED.to_owned();
     }
     let is_after_option =
         matches!(previous, "--user" | "--proxy-user") || user_option(previous) == Some("");
-    if (is_after_option || user_option(word).is_some())
+    let is_option = word.starts_with("--user=") || word.starts_with("--proxy-user=");
+    if (is_after_option || is_option || user_option(word).is_some())
         && let Some((user, password)) = word.split_once(':')
         && !password.is_empty()
     {
@@ -205,6 +211,12 @@ fn is_key(word: &str) -> bool {
         && !word.starts_with(['/', '-'])
         && word.chars().any(|c| c.is_ascii_digit())
         && word.chars().any(|c| c.is_ascii_alphabetic())
+}
+
+/// Whether a word contains a JSON Web Token: parts in base64url, the first of which is an object.
+fn has_jwt(word: &str) -> bool {
+    word.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
+        .any(|part| part.starts_with("eyJ") && part.matches('.').count() >= 2)
 }
 
 #[cfg(test)]
@@ -305,6 +317,29 @@ mod tests {
         ] {
             assert_eq!(redact(text), safe);
         }
+    }
+
+    #[test]
+    fn passwords_of_sshpass_netrc_and_user_options_were_kept() {
+        for (text, safe) in [
+            ("sshpass -p hunter2 ssh me@h", "sshpass -p [removed] ssh me@h"),
+            ("sshpass -phunter2 ssh me@h", "sshpass [removed] ssh me@h"),
+            ("machine h login me password hunter2\n", "machine h login me password [removed]\n"),
+            ("default login me password hunter2", "default login me password [removed]"),
+            ("curl --user=me:hunter2 h", "curl --user=me:[removed] h"),
+            ("curl --proxy-user=me:hunter2 h", "curl --proxy-user=me:[removed] h"),
+            ("DB_PW=hunter2 passwords=hunter2", "DB_PW=[removed] passwords=[removed]"),
+        ] {
+            assert_eq!(redact(text), safe);
+        }
+    }
+
+    #[test]
+    fn a_json_web_token_was_not_a_key() {
+        const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2ln-_8";
+        assert_eq!(redact(&format!("jwt {JWT} x")), "jwt [removed] x");
+        assert_eq!(redact(&format!("GET /?id={JWT}&x=1 HTTP")), "GET [removed] HTTP");
+        assert_eq!(redact("keyJ.a.b a.eyJ.b"), "keyJ.a.b a.eyJ.b");
     }
 
     #[test]
