@@ -43,7 +43,7 @@ pub fn finish_output() {
 /// Writes a text that needs no escaping to standard error. A failure could not be reported
 /// anywhere.
 pub fn write_to_stderr(text: &str) {
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+    let _ = std::io::Write::write_all(&mut stderr::Stderr, text.as_bytes());
 }
 
 /// "a, b and c".

@@ -69,6 +69,10 @@ fn a_command_ends_by_its_deadline_although_nobody_reads_its_output() {
     let (_stderr, full_stderr) = full_pipe();
     let ends_with = |arguments: &[&str], code| {
         let mut command = world.agent(arguments);
+        if arguments[0] == "doctor" {
+            // Its first finding is then a warning, on standard error.
+            command.env_remove("RACKCONNECT_ENDPOINT");
+        }
         command.stdout(full_stdout.try_clone().unwrap()).stderr(full_stderr.try_clone().unwrap());
         finish_within(command.spawn().unwrap(), PATIENCE).unwrap().expect(code);
     };
