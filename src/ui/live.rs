@@ -6,7 +6,9 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::pipe::write_all_by;
 use super::{DEFAULT_WIDTH, escape_control, stderr};
+use crate::clock::BootInstant;
 
 /// The number of live lines on the screen.
 static LINES: AtomicUsize = AtomicUsize::new(0);
@@ -96,11 +98,12 @@ pub fn end_live() {
     }
 }
 
-/// Erases the live lines, and keeps standard error locked, for a program that is about to end.
+/// Erases the live lines, and keeps standard error locked, for a program that is about to end. On a
+/// stopped terminal, which would keep it from ending, they stay.
 pub fn end_live_for_good() {
-    let mut stderr = io::stderr().lock();
+    let stderr = io::stderr().lock();
     if let Some(erase) = take() {
-        let _ = stderr.write_all(erase.as_bytes());
+        let _ = write_all_by(&stderr, erase.as_bytes(), Some(BootInstant::now()));
     }
     // Otherwise another thread could redraw them before the signal has ended the program.
     std::mem::forget(stderr);

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 
-use crate::support::{PATIENCE, Terminal, World, bare_agent, config, ended, finish};
+use crate::support::{PATIENCE, Terminal, World, bare_agent, config, ended, finish, finish_within};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use simulated_api::{Config, Script, Step, shapes};
@@ -225,6 +225,21 @@ fn a_signal_erases_the_live_line() {
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
     assert!(terminal.close().ends_with("\r\x1b[K"));
+}
+
+/// Regression: the signal waited until the live line could be erased.
+#[test]
+fn a_signal_ends_a_wait_on_a_stopped_terminal() {
+    let world = World::of([Step::new("DEPLOYING")]);
+    let terminal = Terminal::open(50, 200);
+    let mut command = world.agent(&["wait"]);
+    command.env("TERM", "xterm");
+    let child = terminal.of(&mut command).stdout(Stdio::null()).spawn().unwrap();
+    assert!(world.api.wait_until(PATIENCE, |api| api.counts().requests > 1));
+    terminal.stop();
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let ended = finish_within(child, PATIENCE).unwrap();
+    assert_eq!(ended.code, None, "it ends by the signal");
 }
 
 #[test]

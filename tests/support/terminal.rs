@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
-use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::sys::termios::{FlowArg, LocalFlags, tcflow, tcgetattr};
 
 use super::until;
 
@@ -59,6 +59,12 @@ impl Terminal {
     /// Types a text.
     pub fn types(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).expect("the terminal takes it");
+    }
+
+    /// Stops the output of programs, as Ctrl-S does.
+    pub fn stop(&self) {
+        let slave = self.slave.as_ref().expect("it is not closed yet");
+        tcflow(slave, FlowArg::TCOOFF).expect("it is stopped");
     }
 
     /// Whether typed text is shown.
