@@ -31,6 +31,7 @@ pub mod hooks; // Programs that run once per deployment.
 pub mod model; // Plain values that every layer may know.
 pub mod netlink; // The kernel's routes.
 pub mod ratelimit; // The rate limit.
+mod ready; // Waiting for a file, by a deadline.
 pub mod region; // The region of this server, detected.
 mod script; // Scripts that the kernel does not execute by itself.
 pub mod session; // One command's use of the API.

@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 9] = [
         "fail_point",
         "fnv",
         "model",
+        "ready",
         "script",
         "signals",
         "ui",

@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::libc::PIPE_BUF;
+use nix::poll::PollFlags;
 
 use crate::clock::BootInstant;
-
-/// How much is written at once after poll(2): a pipe that is ready takes PIPE_BUF bytes without
-/// blocking (pipe(7)).
-const PIPE_CHUNK_BYTES: usize = 4096;
+use crate::ready;
 
 /// The pause between two attempts to open a FIFO that has no reader. There is no event to wait for.
 const OPEN_RETRY: Duration = Duration::from_millis(50);
@@ -55,7 +53,7 @@ impl TimedFile {
             match options.open(path) {
                 Err(err) if is_fifo && err.raw_os_error() == Some(Errno::ENXIO as i32) => {
                     if BootInstant::now() >= end {
-                        return Err(deadline_passed());
+                        return Err(io::Error::new(ErrorKind::TimedOut, "the deadline passed"));
                     }
                     thread::sleep(OPEN_RETRY);
                 }
@@ -66,19 +64,8 @@ impl TimedFile {
 
     /// Waits for one of these events.
     fn wait(&self, events: PollFlags) -> io::Result<()> {
-        loop {
-            match poll(&mut [PollFd::new(self.file.as_fd(), events)], self.end.poll_timeout()) {
-                Ok(0) if BootInstant::now() >= self.end => return Err(deadline_passed()),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(()),
-                Err(err) => return Err(err.into()),
-            }
-        }
+        ready::wait(&self.file, events, self.end)
     }
-}
-
-fn deadline_passed() -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, "the deadline passed")
 }
 
 impl AsFd for TimedFile {
@@ -102,7 +89,8 @@ impl Read for TimedFile {
 
 impl Write for TimedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let chunk = &bytes[..bytes.len().min(PIPE_CHUNK_BYTES)];
+        // A pipe that is ready takes that much without blocking (pipe(7)).
+        let chunk = &bytes[..bytes.len().min(PIPE_BUF)];
         loop {
             self.wait(PollFlags::POLLOUT)?;
             match self.file.write(chunk) {

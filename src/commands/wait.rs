@@ -20,7 +20,7 @@ use crate::{signals, systemd};
 /// Waits, then prints the word of the outcome or executes `program`.
 pub fn run(sources: &Sources, program: &[OsString]) -> Result<Exit> {
     let settings = WaitSettings::resolve(sources)?;
-    // A pager that is not read must not keep the wait from ending, even if it has no deadline.
+    // A stopped pager must not keep the wait from ending, even if that has no deadline.
     ui::limit_output(settings.end.unwrap_or(BootInstant::NEVER));
     let policy = Policy {
         goal: settings.goal,

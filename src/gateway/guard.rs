@@ -17,8 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::PollFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid, read, setsid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -29,6 +28,7 @@ use super::undo::{self, UndoOutcome};
 use crate::clock::BootInstant;
 use crate::error::{Error, Kind, Result, plain};
 use crate::exit::Exit;
+use crate::ready;
 
 /// The argument that makes the program a guard. It is not for users.
 pub const ARGUMENT: &str = "--gateway-guard";
@@ -166,15 +166,7 @@ impl Guard {
 
 /// Waits until there are data to read, or the end of the pipe. False after the deadline.
 fn wait_readable(pipe: &impl AsFd, deadline: BootInstant) -> bool {
-    loop {
-        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, deadline.poll_timeout()) {
-            Ok(0) if deadline.since(BootInstant::now()).is_zero() => return false,
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return true,
-            Err(_) => return false,
-        }
-    }
+    ready::wait(pipe, PollFlags::POLLIN, deadline).is_ok()
 }
 
 /// Runs the program as a guard, with the arguments after [`ARGUMENT`].

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::pipe::write_all_by;
+use super::deadline::write_all_by;
 use super::{DEFAULT_WIDTH, escape_control, stderr};
 use crate::clock::BootInstant;
 

@@ -1,18 +1,17 @@
 //! Output: log messages and live lines on standard error, standard output, escaping.
 
+mod deadline;
 mod escape;
 #[cfg(feature = "cloud")]
 mod json;
 mod live;
 mod logger;
 pub mod output;
-mod pipe;
 #[cfg(feature = "cloud")]
 pub mod prompt;
 pub(crate) mod stderr;
 
-use crate::clock::BootInstant;
-
+pub use deadline::{limit_output, output_deadline};
 pub use escape::{escape_control, escape_in_json, is_terminal_safe};
 #[cfg(feature = "cloud")]
 pub use json::pretty_json;
@@ -26,13 +25,6 @@ const DEFAULT_WIDTH: usize = 80;
 pub fn terminal_width() -> usize {
     let size = terminal_size::terminal_size();
     size.map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0))
-}
-
-/// Lets no output block beyond `deadline`, the deadline of the command: what would block on standard
-/// error is queued, and then dropped; on standard output it is an error.
-pub fn limit_output(deadline: BootInstant) {
-    output::limit(deadline);
-    stderr::limit(deadline);
 }
 
 /// Before the program ends or is replaced: writes what is queued, for up to a second.

@@ -1,24 +1,14 @@
 //! Standard output: the answer and nothing else.
 
 use std::io::{self, ErrorKind, IsTerminal};
-use std::sync::OnceLock;
 
-use super::pipe::write_all_by;
-use crate::clock::BootInstant;
+use super::deadline::{output_deadline, write_all_by};
 use crate::error::{Error, Kind, Result, plain};
 use crate::exit::Exit;
 use crate::model::NamedStatus;
 use crate::ui::escape_control;
 #[cfg(feature = "cloud")]
 use crate::ui::escape_in_json;
-
-/// By when the answer has to be written, if the command has a deadline.
-static DEADLINE: OnceLock<BootInstant> = OnceLock::new();
-
-/// Lets no write block beyond `deadline`, which the command keeps to. Only the first call counts.
-pub(super) fn limit(deadline: BootInstant) {
-    let _ = DEADLINE.set(deadline);
-}
 
 /// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
@@ -69,7 +59,7 @@ pub fn body_as_line(bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As for [`line()`].
 pub fn write(bytes: &[u8]) -> Result<()> {
-    let reason = match write_all_by(&io::stdout(), bytes, DEADLINE.get().copied()) {
+    let reason = match write_all_by(&io::stdout(), bytes, output_deadline()) {
         Ok(()) => return Ok(()),
         Err(err) if err.kind() == ErrorKind::BrokenPipe => return Ok(()),
         Err(err) if err.kind() == ErrorKind::TimedOut => {

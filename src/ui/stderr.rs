@@ -4,39 +4,28 @@
 //! must not be delayed, and in a command that has a deadline.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
-use super::pipe::{chunk_bytes, write_all_by};
+use super::deadline::{chunk_bytes, output_deadline, write_all_by};
 use crate::clock::BootInstant;
+use crate::ready;
 
 /// The size of the queue. When it is full, the oldest output is dropped.
 const MAX_QUEUED_BYTES: usize = 64 * 1024;
 
-/// How long the queue is written at the end of a command with a deadline, and by the deadline at
+/// How long the queue is written at the end of a command with a deadline, and until the deadline at
 /// the latest. What nobody has read by then is dropped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What happens to output that would block.
-#[derive(Clone, Copy)]
-enum WhenFull {
-    /// The write blocks.
-    Block,
-    /// The output is queued until [`resume`].
-    Queue,
-    /// The output is queued until the end of the command, whose deadline this is.
-    QueueUntil(BootInstant),
-}
-
 struct State {
-    when_full: WhenFull,
+    is_deferred: bool,
     queue: Vec<u8>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { when_full: WhenFull::Block, queue: Vec::new() });
+static STATE: Mutex<State> = Mutex::new(State { is_deferred: false, queue: Vec::new() });
 
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,37 +33,25 @@ fn state() -> MutexGuard<'static, State> {
 
 /// From now on output that would block is queued.
 pub(crate) fn defer() {
-    let mut state = state();
-    if matches!(state.when_full, WhenFull::Block) {
-        state.when_full = WhenFull::Queue;
-    }
+    state().is_deferred = true;
 }
 
 /// Writes the queued output. From now on writes block again, unless the command has a deadline.
 pub(crate) fn resume() {
-    let queue = {
-        let mut state = state();
-        if !matches!(state.when_full, WhenFull::Queue) {
-            drop(state);
-            return finish();
+    state().is_deferred = false;
+    match output_deadline() {
+        Some(_) => finish(),
+        None => {
+            let queue = std::mem::take(&mut state().queue);
+            let _ = io::stderr().lock().write_all(&queue);
         }
-        state.when_full = WhenFull::Block;
-        std::mem::take(&mut state.queue)
-    };
-    let _ = io::stderr().lock().write_all(&queue);
-}
-
-/// From now on output that would block is queued, until [`finish`].
-pub(super) fn limit(deadline: BootInstant) {
-    state().when_full = WhenFull::QueueUntil(deadline);
+    }
 }
 
 /// At the end of a command: if it has a deadline, writes the queued output.
 pub(super) fn finish() {
-    let mut state = state();
-    let WhenFull::QueueUntil(deadline) = state.when_full else { return };
-    let queue = std::mem::take(&mut state.queue);
-    drop(state);
+    let Some(deadline) = output_deadline() else { return };
+    let queue = std::mem::take(&mut state().queue);
     let until = deadline.min(BootInstant::now() + FLUSH_TIMEOUT);
     let _ = write_all_by(&io::stderr(), &queue, Some(until));
 }
@@ -85,7 +62,7 @@ pub(crate) struct Stderr;
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = state();
-        if matches!(state.when_full, WhenFull::Block) {
+        if !state.is_deferred && output_deadline().is_none() {
             drop(state);
             return io::stderr().lock().write_all(bytes).map(|()| bytes.len());
         }
@@ -109,8 +86,7 @@ fn write_what_fits(bytes: &[u8]) -> usize {
     let mut written = 0;
     // Whole lines if they fit, so that a reader of datagrams receives each line as one.
     for chunk in bytes.split_inclusive(|byte| *byte == b'\n').flat_map(|l| l.chunks(chunk_bytes)) {
-        let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        let is_ready = poll(&mut fds, PollTimeout::ZERO) == Ok(1);
+        let is_ready = ready::wait(&stderr, PollFlags::POLLOUT, BootInstant::default()).is_ok();
         if !is_ready || stderr.lock().write_all(chunk).is_err() {
             break;
         }
