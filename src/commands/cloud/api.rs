@@ -6,7 +6,7 @@ use crate::config::{BodyTarget, CloudApiSettings, PageRange, Sources};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::signals;
-use crate::ui::output;
+use crate::ui::{self, output};
 
 /// Sends the request, or one for each page.
 pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
@@ -21,8 +21,7 @@ pub fn run(sources: &Sources, operands: &[String]) -> Result<Exit> {
         BodyTarget::BufferedStdout
             if settings.pages == PageRange::All && !output::is_terminal() =>
         {
-            // Without a deadline, because a pager may read it slowly.
-            Some(Download::to_stdout(BootInstant::NEVER)?)
+            Some(Download::to_stdout(ui::output_deadline().unwrap_or(BootInstant::NEVER))?)
         }
         BodyTarget::BufferedStdout => None,
         BodyTarget::StreamedStdout => Some(Download::to_stdout(settings.end)?),

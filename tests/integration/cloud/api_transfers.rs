@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 use simulated_cloud::{FaultKind, Response};
 
 use super::CloudWorld;
-use crate::support::{Ended, PATIENCE, finish_within, until};
+use crate::support::{Ended, PATIENCE, finish_within, full_pipe, until};
 
 const OBJECT: &str = "/backups/large";
 
@@ -265,6 +265,15 @@ fn a_pipe_is_waited_for_until_the_deadline() {
         end_of(child).expect(1).says(&message);
     }
     drop((one, other));
+}
+
+/// Regression: with `--paginate`, the deadline did not apply to standard output.
+#[test]
+fn pages_that_nobody_reads_are_waited_for_until_the_deadline() {
+    let world = world();
+    let (_reader, full) = full_pipe();
+    let child = start(&world, "servers /servers/detail --paginate --deadline 1s", full);
+    end_of(child).expect(1).says("cannot write to standard output: the deadline passed");
 }
 
 #[test]
