@@ -2,7 +2,7 @@
 
 use crate::api::request::Answer;
 use crate::api::response;
-use crate::config::{Sources, StatusSettings, StatusSource};
+use crate::config::{OneShotSettings, Sources, StatusSettings, StatusSource};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::{Format, Operation, Status};
@@ -14,40 +14,39 @@ use crate::xenstore::{StatusInXenstore, status_in_xenstore};
 /// Asks for the status and prints it.
 pub fn run(sources: &Sources) -> Result<Exit> {
     let settings = StatusSettings::resolve(sources)?;
-    let (printed, status) = match settings.source {
-        StatusSource::Api(format) => ask_api(&settings, format)?,
-        StatusSource::Xenstore => match status_in_xenstore(settings.one_shot.end())? {
-            StatusInXenstore::Status(status) => (output::line(status.word()), Ok(status)),
-            StatusInXenstore::OtherServer(reason) => {
-                log::error!("this is not a RackConnect v2 server: {reason}");
-                return Ok(Exit::NothingToWaitFor);
-            }
-        },
-    };
     let exit = |status| if settings.check { check(&status) } else { Exit::Ok };
-    output::outcome(printed, status.map(exit))
-}
-
-/// Prints the body in `format`, or the status without one. Returns whether that succeeded, and the
-/// status.
-fn ask_api(
-    settings: &StatusSettings,
-    format: Option<Format>,
-) -> Result<(Result<()>, Result<Status>)> {
-    let session = Session::new(settings.one_shot.api.clone(), OnBrokenXenstore::GiveUp);
-    let requested = format.unwrap_or(Format::Text);
-    let end = settings.one_shot.end();
-    let bytes = match session.ask(Operation::Status, requested, end, 0)? {
-        Answer::Body(bytes) => bytes,
-        Answer::NotFound(not_found) => return Err(not_found.unknown_server()),
+    let format = match settings.source {
+        StatusSource::Api(format) => format,
+        StatusSource::Xenstore => {
+            return match status_in_xenstore(settings.one_shot.end())? {
+                StatusInXenstore::Status(status) => {
+                    output::outcome(output::line(status.word()), Ok(exit(status)))
+                }
+                StatusInXenstore::OtherServer(reason) => {
+                    log::error!("this is not a RackConnect v2 server: {reason}");
+                    Ok(Exit::NothingToWaitFor)
+                }
+            };
+        }
     };
-    let status = response::status(&bytes, requested);
+    let requested = format.unwrap_or(Format::Text);
+    let body = ask_api(settings.one_shot, requested)?;
+    let status = response::status(&body, requested);
     let printed = match &status {
-        _ if format.is_some() => output::body(&bytes),
+        _ if format.is_some() => output::body(&body),
         Ok(status) => output::line(status.word()),
         Err(_) => Ok(()),
     };
-    Ok((printed, status))
+    output::outcome(printed, status.map(exit))
+}
+
+fn ask_api(settings: OneShotSettings, format: Format) -> Result<Vec<u8>> {
+    let end = settings.end();
+    let session = Session::new(settings.api, OnBrokenXenstore::GiveUp);
+    match session.ask(Operation::Status, format, end, 0)? {
+        Answer::Body(body) => Ok(body),
+        Answer::NotFound(not_found) => Err(not_found.unknown_server()),
+    }
 }
 
 /// The exit code with `--check`.
