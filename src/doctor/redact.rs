@@ -224,9 +224,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Each text with what is left of it.
+    #[track_caller]
+    fn assert_redacted(cases: &[(&str, &str)]) {
+        for (text, safe) in cases {
+            assert_eq!(redact(text), *safe);
+        }
+    }
+
     #[test]
     fn secrets_are_removed() {
-        for (text, safe) in [
+        assert_redacted(&[
             ("password = hunter2\n", "password = [removed]\n"),
             ("db_password: 'hunter 2' # x", "db_password: '[removed]' # x"),
             (
@@ -250,20 +258,16 @@ mod tests {
                 "a\n-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----\nb\n",
                 "a\n[private key removed]\nb\n",
             ),
-        ] {
-            assert_eq!(redact(text), safe);
-        }
+        ]);
     }
 
     #[test]
     fn a_password_with_punctuation_was_removed_only_in_part() {
-        for (text, safe) in [
+        assert_redacted(&[
             ("password = hun,ter;2&x next", "password = [removed] next"),
             (r#"{"password": "hun\"ter2", "x": 1}"#, r#"{"password": "[removed]", "x": 1}"#),
             (r#"password = "hunter2\\" # x"#, r#"password = "[removed]" # x"#),
-        ] {
-            assert_eq!(redact(text), safe);
-        }
+        ]);
     }
 
     #[test]
@@ -273,55 +277,47 @@ mod tests {
 
     #[test]
     fn a_name_that_ends_with_pass_was_not_that_of_a_password() {
-        for (text, safe) in [
+        assert_redacted(&[
             ("DB_PASS=hunter2", "DB_PASS=[removed]"),
             ("wget --http-pass hunter2", "wget --http-pass [removed]"),
-        ] {
-            assert_eq!(redact(text), safe);
-        }
+        ]);
         assert_eq!(redact("bypass = 1"), "bypass = 1");
     }
 
     #[test]
     fn a_password_behind_several_short_options_was_kept() {
-        for (text, safe) in [
+        assert_redacted(&[
             ("curl -sku me:hunter2 https://h/", "curl -sku me:[removed] https://h/"),
             ("curl -fsSume:hunter2 https://h/", "curl -fsSume:[removed] https://h/"),
-        ] {
-            assert_eq!(redact(text), safe);
-        }
+        ]);
     }
 
     #[test]
     fn only_the_first_address_of_a_word_lost_its_password() {
-        for (text, safe) in [
+        assert_redacted(&[
             (
                 r#"{"a":"http://h/","b":"http://me:x@h/"}"#,
                 r#"{"a":"http://h/","b":"http://[removed]@h/"}"#,
             ),
             ("http://h,http://me:x@h", "http://h,http://[removed]@h"),
             ("http://me:x@h,y:z@h/@", "http://[removed]@h/@"),
-        ] {
-            assert_eq!(redact(text), safe);
-        }
+        ]);
     }
 
     #[test]
     fn names_of_secrets_were_not_recognized() {
-        for (text, safe) in [
+        assert_redacted(&[
             ("curl -H X-Auth-Key:hunter2 h", "curl -H X-Auth-Key:[removed] h"),
             ("SECRET_KEY=hunter2", "SECRET_KEY=[removed]"),
             ("MYSQL_PWD=hunter2", "MYSQL_PWD=[removed]"),
             ("openssl x -passin pass:hunter2", "openssl x -passin pass:[removed]"),
             (r#"{"auth":{"token":{"id":"hunter2"}}}"#, r#"{"auth":{"token":[removed]"#),
-        ] {
-            assert_eq!(redact(text), safe);
-        }
+        ]);
     }
 
     #[test]
     fn passwords_of_sshpass_netrc_and_user_options_were_kept() {
-        for (text, safe) in [
+        assert_redacted(&[
             ("sshpass -p hunter2 ssh me@h", "sshpass -p [removed] ssh me@h"),
             ("sshpass -phunter2 ssh me@h", "sshpass [removed] ssh me@h"),
             ("machine h login me password hunter2\n", "machine h login me password [removed]\n"),
@@ -329,9 +325,7 @@ mod tests {
             ("curl --user=me:hunter2 h", "curl --user=me:[removed] h"),
             ("curl --proxy-user=me:hunter2 h", "curl --proxy-user=me:[removed] h"),
             ("DB_PW=hunter2 passwords=hunter2", "DB_PW=[removed] passwords=[removed]"),
-        ] {
-            assert_eq!(redact(text), safe);
-        }
+        ]);
     }
 
     #[test]

@@ -406,14 +406,20 @@ mod tests {
         }
     }
 
-    /// `facts --deadline 1s` took two seconds: it waited for the lock for a second, twice.
-    #[test]
-    fn a_locked_window_is_not_waited_for_beyond_the_deadline() {
+    /// A state directory, its limiter, and the shared file, which is locked.
+    fn locked_window() -> (tempfile::TempDir, RateLimiter, fs::File) {
         let folder = tempfile::tempdir().unwrap();
         let mut limiter = RateLimiter::new(folder.path().to_owned());
         limiter.check(in_ten_seconds(), 0).unwrap();
         let file = fs::File::open(folder.path().join("budget")).unwrap();
         file.lock().unwrap();
+        (folder, limiter, file)
+    }
+
+    /// `facts --deadline 1s` took two seconds: it waited for the lock for a second, twice.
+    #[test]
+    fn a_locked_window_is_not_waited_for_beyond_the_deadline() {
+        let (_folder, mut limiter, _file) = locked_window();
         let start = Instant::now();
         for _ in 0..30 {
             assert!(limiter.free_permits(BootInstant::now()).is_err());
@@ -425,11 +431,7 @@ mod tests {
     /// no connection before it is unlocked.
     #[test]
     fn a_free_permit_is_seen_without_the_lock_until_that_was_missing() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut limiter = RateLimiter::new(folder.path().to_owned());
-        limiter.check(in_ten_seconds(), 0).unwrap();
-        let file = fs::File::open(folder.path().join("budget")).unwrap();
-        file.lock().unwrap();
+        let (_folder, mut limiter, file) = locked_window();
         limiter.check(BootInstant::now(), 0).unwrap();
         let cause = |err: RateLimited| err.cause;
         assert_eq!(

@@ -81,7 +81,7 @@ fn switches(evidence: &Evidence) -> Judgement {
         format!("rm {first}  # unless the units should stay off")
     } else {
         "vi /etc/default/grub  # unless the units should stay off: remove it from \
-          GRUB_CMDLINE_LINUX, run update-grub or grub2-mkconfig, and reboot"
+         GRUB_CMDLINE_LINUX, run update-grub or grub2-mkconfig, and reboot"
             .to_owned()
     };
     let cause = format!("the units are switched off by {}", on.join(" and "));

@@ -49,13 +49,13 @@ fn sshd_remedy(config: &SshdConfig, setting: &str, stays: &str) -> String {
     if config.is_matched(keyword) {
         format!(
             "vi /etc/ssh/sshd_config  # write \"{setting}\" into the Match block that applies to root, \
-         then: {RESTART}"
+             then: {RESTART}"
         )
     } else {
         format!(
             "sed -i '1i {setting}' /etc/ssh/sshd_config && {RESTART}  # {stays}; to undo it when \
-         the server is DEPLOYED: sed -i '1{{/^{setting}$/d;}}' /etc/ssh/sshd_config && \
-         {RESTART}"
+             the server is DEPLOYED: sed -i '1{{/^{setting}$/d;}}' /etc/ssh/sshd_config && \
+             {RESTART}"
         )
     }
 }
@@ -86,7 +86,7 @@ fn ssh_port(evidence: &Evidence) -> Judgement {
     let remedy = if sshd.config.has_ports_by_address() {
         format!(
             "vi /etc/ssh/sshd_config  # remove the port from its ListenAddress lines, then: \
-         {RESTART}"
+             {RESTART}"
         )
     } else {
         let stays = format!("open sessions stay, and sshd also keeps listening on port {ports}");
