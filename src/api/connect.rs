@@ -185,8 +185,8 @@ pub fn start(address: SocketAddr) -> io::Result<TcpStream> {
     };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Stream, flags, None)?;
-    // Otherwise, if a server's flight of the TLS handshake arrives in pieces, the request waits until
-    // the server acknowledges what was sent between two of them: 40 ms.
+    // If a server's flight of the TLS handshake arrives in pieces, the request would otherwise wait
+    // 40 ms, until the server acknowledges what was sent between two of them.
     setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
     match connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
         // After a signal the attempt goes on as well.

@@ -88,8 +88,8 @@ impl<'a> Call<'a> {
         Ok(Some(response))
     }
 
-    /// Whether the requested page, which leads to `next`, is past the end of the list. After a marker
-    /// it can have no names or, if the service ignores markers, the names of the page before.
+    /// Whether the requested page, which leads to `next`, is past the end of the list. After a
+    /// marker it can have no names or, if the service ignores markers, the names of the page before.
     fn has_nothing_new(&self, next: &NextPage) -> bool {
         let is_after_marker = matches!(self.reached_by, NextPage::AfterMarker(_));
         is_after_marker && (*next == NextPage::None || *next == self.reached_by)

@@ -128,9 +128,9 @@ impl Election {
     }
 
     /// Tries to bind the first name before it looks for a leader of this user, because most often
-    /// there is none, and looking takes an attempt to connect for each generation. So it overlooks a
-    /// leader of a newer generation if the older one, which was skipped, has ended since. That costs
-    /// one request: a subscription finds the newer leader before its next request
+    /// there is none, and looking takes an attempt to connect for each generation. So it overlooks
+    /// a leader of a newer generation if the older one, which was skipped, has ended since. That
+    /// costs one request: a subscription finds the newer leader before its next request
     /// ([`Election::newer_leader`]).
     ///
     /// # Errors

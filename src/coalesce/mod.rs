@@ -17,8 +17,8 @@
 //! **A leader that is stopped** keeps its socket, so names have generations. Followers whose leader
 //! is silent for the request timeout and a grace period move to the next generation for a minute,
 //! and elect a leader there. A new process leads if it can bind the first name; otherwise it looks
-//! for a leader in the newest generation first. A leader that sees a newer one follows it, unless it
-//! has no room for more followers.
+//! for a leader in the newest generation first. A leader that sees a newer one follows it, unless
+//! it has no room for more followers.
 //!
 //! **Trust.** The kernel says whose process is at the other end (SO_PEERCRED). A user's processes
 //! share among themselves, and root shares with all users: other users try root's leader first. A

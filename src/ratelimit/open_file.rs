@@ -60,8 +60,9 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
-    /// Opens the file, or creates it. `offset`: by how many nanoseconds this process's clock is ahead
-    /// of the file's. `lock_deadline`: how long the lock is waited for that creating it takes.
+    /// Opens the file, or creates it. `offset`: by how many nanoseconds this process's clock is
+    /// ahead of the file's. `lock_deadline`: until when to wait for the lock that is needed to
+    /// create the file.
     ///
     /// # Errors
     /// See [`SharedFileError`].

@@ -84,8 +84,8 @@ impl SharedFile {
         self.open = None;
     }
 
-    /// The window and the time, read without the lock; `None` if that is impossible. Another process
-    /// may be about to change it.
+    /// The window and the time, read without the lock; `None` if that is impossible. Another
+    /// process may be about to change it.
     pub fn peek(&mut self) -> Option<(RateWindow, BootInstant)> {
         let (boot, offset) = (self.boot?, self.clock_offset?);
         let open = match self.open.take() {

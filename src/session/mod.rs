@@ -97,7 +97,8 @@ impl RegionLookup {
     fn unknown_region(&self, reason: &str) -> String {
         format!(
             "the region of this server is not known ({reason}; cloud-init's instance data has no \
-             region either): set one of {} with --region, RACKCONNECT_REGION or region = \"…\" in {}",
+             region either): set one of {} with --region, RACKCONNECT_REGION or region = \"…\" \
+             in {}",
             REGION_CODES.join(", "),
             self.settings.config_file.display(),
         )

@@ -198,8 +198,8 @@ fn draw_lines(area: &Area, plot: &Plot) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The start of a logarithmic axis for these values: a decade below the smallest one, because a line
-/// on the axis itself is hardly visible.
+/// The start of a logarithmic axis for these values: a decade below the smallest one, because a
+/// line on the axis itself is hardly visible.
 fn logarithmic_start(values: impl Iterator<Item = f64>, max: f64) -> f64 {
     values.filter(|value| *value > 0.0).fold(max, f64::min) / 10.0
 }

@@ -126,8 +126,8 @@ impl Client {
         })
     }
 
-    /// When it sends a request because the status changed at the time `changed`; none if it does not
-    /// learn of changes.
+    /// When it sends a request because the status changed at the time `changed`; none if it does
+    /// not learn of changes.
     pub fn request_at_change(&self, changed: f64) -> Option<f64> {
         (self.behaviour == Behaviour::WithXenstore).then_some(changed.max(self.started))
     }

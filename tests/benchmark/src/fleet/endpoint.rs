@@ -28,7 +28,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An API that is down until this time, in seconds, and then answers this many requests a second.
+    /// An API that is down until this time, in seconds, and then answers this many requests a
+    /// second.
     pub fn new(down_until: f64, capacity: u64) -> Endpoint {
         Endpoint { down_until, capacity, second: 0, answered: 0 }
     }

@@ -91,8 +91,9 @@ pub fn report(program: PathBuf, extent: Extent, say: &mut dyn FnMut(&str)) -> Re
         }),
         Picture::Plot(many.plot()),
     ];
+    let many = many.section();
     let mut sections =
-        vec![calls.section(), hour, latency, many.section(), cloud_wait, gateway, dead];
+        vec![calls.times(), calls.resources(), hour, latency, many, cloud_wait, gateway, dead];
     sections.retain(|section| !section.rows.is_empty());
     Ok(Report { sections, pictures })
 }

@@ -88,42 +88,52 @@ fn cost(
 }
 
 impl Calls {
-    /// The table.
-    pub fn section(&self) -> Section {
-        let whole = |value: Option<u64>| value.map_or("–".to_owned(), thousands);
+    /// How long a call takes.
+    pub fn times(&self) -> Section {
         let millis = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
         let rows = self.0.iter().map(|cost| {
             let relative = cost.wall.as_secs_f64() / self.0[0].wall.as_secs_f64();
             vec![
                 cost.name.to_owned(),
-                cost.loaded_bytes
-                    .map_or("–".to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6)),
                 millis(cost.wall),
                 format!("{relative:.1}"),
                 millis(cost.slow_wall),
                 millis(cost.processor),
-                whole(cost.resident_kib),
-                cost.instructions
-                    .map_or("–".to_owned(), |count| format!("{:.1} M", count as f64 / 1e6)),
-                whole(cost.system_calls),
-                thousands(cost.wire_bytes),
                 cost.round_trips.to_string(),
             ]
         });
         Section {
-            title: "One status: from start to answer",
+            title: "One status, from start to answer: time",
+            head: vec!["program", "wall", "ratio", "95th percentile", "processor", "round trips"],
+            rows: rows.collect(),
+        }
+    }
+
+    /// What else a call uses.
+    pub fn resources(&self) -> Section {
+        let whole = |value: Option<u64>| value.map_or("–".to_owned(), thousands);
+        let millions = |value: Option<u64>, unit: &str| {
+            value.map_or("–".to_owned(), |value| format!("{:.1} {unit}", value as f64 / 1e6))
+        };
+        let rows = self.0.iter().map(|cost| {
+            vec![
+                cost.name.to_owned(),
+                millions(cost.loaded_bytes, "MB"),
+                whole(cost.resident_kib),
+                millions(cost.instructions, "M"),
+                whole(cost.system_calls),
+                thousands(cost.wire_bytes),
+            ]
+        });
+        Section {
+            title: "One status, from start to answer: resources",
             head: vec![
                 "program",
                 "loaded",
-                "wall",
-                "ratio",
-                "95th percentile",
-                "processor",
                 "resident, KiB",
                 "instructions",
                 "system calls",
                 "bytes on the wire",
-                "round trips",
             ],
             rows: rows.collect(),
         }
